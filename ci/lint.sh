@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# What can be said of the sources without running them: which names and layers a file may use, file length, formatting,
+# clippy, licenses of the dependencies.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+failed=0
+
+# complain WHAT WHAT-TO-DO FINDINGS: one broken rule.
+complain() {
+    printf '\nlint: %s\n%s\n  what to do: %s\n' "$1" "$3" "$2"
+    failed=1
+}
+
+# paths FILE...: the code of Rust files as `file:line:code`, made for grep. Comments are left out, every path imported
+# by a `use` stands alone (`use a::{b, c::d};` becomes `use a::b` and `use a::c::d`), and `thread::` is written
+# `std::thread::` in a file that imports that module.
+paths() {
+    awk '
+        function trim(s) { sub(/^[ \t]+/, "", s); sub(/[ \t]+$/, "", s); return s }
+        function emit(code) { print FILENAME ":" line ":" code }
+        function expand(prefix, tree,    i, c, depth, part) {
+            tree = tree ","
+            for (i = 1; i <= length(tree); i++) {
+                c = substr(tree, i, 1)
+                if (c == "{") depth++
+                if (c == "}") depth--
+                if (c != "," || depth > 0) { part = part c; continue }
+                part = trim(part)
+                if (part ~ /[{]/) expand(prefix substr(part, 1, index(part, "{") - 1), inside(part))
+                else if (part != "") emit("use " prefix part)
+                if ((prefix part) ~ /^std::thread(::self)?$/) imports_thread = 1
+                part = ""
+            }
+        }
+        function inside(group) { sub(/^[^{]*[{]/, "", group); sub(/[}][ \t]*$/, "", group); return group }
+        FNR == 1 { import = ""; imports_thread = 0 }
+        { sub(/^[ \t]*\/\/.*/, ""); sub(/[ \t]\/\/ .*/, "") }
+        import == "" && sub(/^[ \t]*(pub(\([^)]*\))?[ \t]+)?use[ \t]+(::)?/, "") { import = " "; line = FNR }
+        import != "" {
+            import = import " " $0
+            if ($0 !~ /;/) next
+            sub(/;.*/, "", import)
+            expand("", import)
+            import = ""
+            next
+        }
+        /[^ \t]/ {
+            line = FNR
+            code = " " $0
+            while (imports_thread && match(code, /[^:A-Za-z0-9_]thread::/))
+                code = substr(code, 1, RSTART) "std::" substr(code, RSTART + 1)
+            emit(code)
+        }
+    ' "$@"
+}
+
+# sources NAME: the Rust files of the module src/NAME, whether one file or a folder.
+sources() {
+    find "src/$1" "src/$1.rs" -type f -name '*.rs' 2>/dev/null | sort || true
+}
+
+# layer NAME FORBIDDEN [PATTERN]: module src/NAME must not name a module of the crate that is among FORBIDDEN, nor PATTERN.
+layer() {
+    local files found
+    mapfile -t files < <(sources "$1")
+    if ((${#files[@]} == 0)); then
+        complain "the layer src/$1 was not found" "correct the names of the layers in ci/lint.sh" "  src/$1"
+        return
+    fi
+    found=$(paths "${files[@]}" | grep -E \
+        -e ":.*\<(crate|super::super)::($2)\>" \
+        -e "^src/$1(/mod)?\.rs:[0-9]+:.*\<super::($2)\>" \
+        -e "${3:-^$}" || true)
+    if [[ -n $found ]]; then
+        complain "src/$1 names a layer above itself (imports go one way: primitive <- deadlock <- sync <- executor)" \
+            "move the code up, or let the layer above pass in what is needed here" "$found"
+    fi
+}
+
+printf -- '-- names that belong in src/primitive\n'
+mapfile -t outside < <(find src -type f -name '*.rs' -not -path 'src/primitive/*' -not -path 'src/primitive.rs' | sort)
+if ((${#outside[@]} == 0)); then
+    complain "no sources found under src" "correct the paths in ci/lint.sh" "  src/**/*.rs"
+else
+    found=$(paths "${outside[@]}" | grep -E \
+        -e '\<(std|core)::sync::(Mutex|MappedMutex|RwLock|MappedRwLock|ReentrantLock|Condvar|Barrier|mpsc|mpmc|Once(State)?\>|atomic)' \
+        -e ':use (std|core)::sync(::(self|\*))?( as .*)?$' \
+        -e '\<std::thread::(spawn|scope|Builder)\>' \
+        -e '\<(parking_lot|parking_lot_core)\>' \
+        -e '\<crossbeam' \
+        -e '\<loom::|:use loom$|extern crate loom' || true)
+    if [[ -n $found ]]; then
+        complain "these names may be used in src/primitive only: loom replaces what stands there, and nothing else" \
+            "use the name from crate::primitive, or add it there for both std and loom (std::sync::{Arc, Weak, OnceLock} and thread names are free)" \
+            "$found"
+    fi
+fi
+
+printf -- '-- direction of imports\n'
+# The crate root names the public types of every layer.
+root_reexport='\<crate::[A-Z]'
+layer primitive 'deadlock|sync|executor' "$root_reexport"
+layer deadlock 'sync|executor' "$root_reexport"
+layer sync 'executor'
+
+printf -- '-- length of files\n'
+folders=()
+for folder in src tests loom-tests benches examples; do
+    if [[ -d $folder ]]; then folders+=("$folder"); fi
+done
+found=$(find "${folders[@]}" -name target -prune -o -type f -exec awk 'END { if (NR > 600) print "  " FILENAME ": " NR " lines" }' {} \;)
+if [[ -n $found ]]; then
+    complain "a file has at most 600 lines" "split it: a file is one noun" "$found"
+fi
+
+if ((failed)); then exit 1; fi
+
+printf -- '-- formatting\n'
+cargo fmt --all --check || {
+    complain "the sources are not formatted" "run: cargo fmt --all" "  (the differences are above)"
+    exit 1
+}
+
+printf -- '-- clippy, every target and feature\n'
+cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+printf -- '-- clippy, the library without features\n'
+cargo clippy -p bowline -- -D warnings
+
+printf -- '-- licenses and bans\n'
+if command -v cargo-deny >/dev/null; then
+    cargo deny check licenses bans
+else
+    echo "skipped: cargo-deny is not installed"
+fi

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Long runs, no part of .ci/run: the soak test for BOWLINE_SOAK_SECONDS, then the test suite BOWLINE_SOAK_ROUNDS times,
+# until the first failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export BOWLINE_SOAK_SECONDS="${BOWLINE_SOAK_SECONDS:-600}"
+rounds="${BOWLINE_SOAK_ROUNDS:-50}"
+
+echo "-- soak test, $BOWLINE_SOAK_SECONDS s"
+cargo test --release --test soak -- --nocapture
+
+# In the rounds the soak test is one test among the others, at its usual length.
+unset BOWLINE_SOAK_SECONDS
+for ((round = 1; round <= rounds; round++)); do
+    echo "-- test suite, round $round of $rounds"
+    if ! timeout --kill-after=10 1200 cargo test --release -q; then
+        echo "failed in round $round of $rounds"
+        exit 1
+    fi
+done

@@ -1,0 +1,194 @@
+//! Who can own and wait: a thread, later also a task that runs on its waiter's thread.
+
+use std::cell::UnsafeCell;
+use std::sync::Arc;
+
+use super::graph::{self, Graph, Record};
+use super::holds::Holds;
+use crate::primitive::Ordering::{Acquire, Relaxed, Release};
+use crate::primitive::{AtomicBool, Lifeline, current_context, os_thread_id, quiet, run_at_thread_end};
+use crate::primitive::set_current_context;
+
+/// The number of a context: never given twice in the life of the process, never zero, and even, so that a lock word
+/// has a bit to spare.
+///
+/// `[ generation : 39 | index : 24 | 0 ]`. The index finds the context; the generation tells its lives apart. A
+/// context whose generations are used up is not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ContextId(u64);
+
+impl ContextId {
+    const INDEX_BITS: u32 = 24;
+    const LAST_GENERATION: u64 = (1 << (63 - Self::INDEX_BITS)) - 1;
+
+    /// The first number of the context at `index`, `None` if there are too many contexts.
+    pub(super) fn first(index: usize) -> Option<Self> {
+        (index < 1 << Self::INDEX_BITS).then(|| Self(1 << (Self::INDEX_BITS + 1) | (index as u64) << 1))
+    }
+
+    /// The next number of the same context, `None` when there is none left.
+    pub(super) fn next(self) -> Option<Self> {
+        let generation = self.0 >> (Self::INDEX_BITS + 1);
+        (generation < Self::LAST_GENERATION).then(|| Self(self.0 + (1 << (Self::INDEX_BITS + 1))))
+    }
+
+    pub(super) fn index(self) -> usize {
+        (self.0 >> 1) as usize & ((1 << Self::INDEX_BITS) - 1)
+    }
+
+    #[inline]
+    pub(crate) fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The number with this value, `None` for zero.
+    #[inline]
+    pub(crate) fn from_word(word: u64) -> Option<Self> {
+        (word != 0).then_some(Self(word))
+    }
+}
+
+/// Who can own and wait. Lives for ever; given from an ended thread to a new one under a new number.
+#[repr(align(128))]
+pub(crate) struct Context {
+    /// The current number, 0 while nobody has this context. Written under the graph's mutex.
+    id: quiet::AtomicU64,
+    /// What it holds: written by its own thread.
+    pub(crate) holds: Holds,
+    /// The graph has something to tell this context's registered wait. Written under the graph's mutex, read by the
+    /// park's `validate`.
+    summoned: AtomicBool,
+    /// Cut by the kernel when the thread is gone.
+    pub(super) lifeline: Lifeline,
+    /// The graph's notes on this context: see [`Graph::record`].
+    pub(super) record: UnsafeCell<Record>,
+}
+
+// SAFETY:
+// - every field but `record` is made for sharing; `record` is only reached through `Graph::record`, with the graph's
+//   mutex held.
+unsafe impl Sync for Context {}
+
+/// A context is itself and no other.
+impl PartialEq for Context {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Context {}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Context").field(&self.id()).finish()
+    }
+}
+
+impl Context {
+    pub(super) fn new() -> Self {
+        Self {
+            id: quiet::AtomicU64::new(0),
+            holds: Holds::new(),
+            summoned: AtomicBool::new(false),
+            lifeline: Lifeline::new(),
+            record: UnsafeCell::new(Record::new()),
+        }
+    }
+
+    /// This context's current number.
+    #[inline]
+    pub(crate) fn id(&self) -> ContextId {
+        ContextId(self.id.load(Relaxed))
+    }
+
+    pub(super) fn set_id(&self, _: &Graph, id: Option<ContextId>) {
+        self.id.store(id.map_or(0, ContextId::get), Relaxed);
+    }
+
+    /// Whether the graph has something to tell this context's registered wait. Asked by a park's `validate`.
+    pub(crate) fn is_summoned(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release store in `set_summoned`; the bucket lock orders the two anyway.
+        self.summoned.load(Acquire)
+    }
+
+    pub(super) fn set_summoned(&self, _: &Graph, summoned: bool) {
+        // ORDERING: Release pairs with the Acquire load in `is_summoned`.
+        self.summoned.store(summoned, Release);
+    }
+
+    /// Stays the same for the life of the process: contexts are never freed. Serves as the park token of its waits.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).expose_provenance()
+    }
+
+    /// The context at this address.
+    ///
+    /// # Safety
+    ///
+    /// The address came from [`address`](Self::address).
+    pub(crate) unsafe fn at(address: usize) -> &'static Self {
+        // SAFETY:
+        // - the address is that of a context (caller), which is never freed.
+        unsafe { &*std::ptr::with_exposed_provenance(address) }
+    }
+}
+
+/// The calling thread's context. Made on first use: one allocation for each thread that is alive at the same time.
+#[inline]
+pub(crate) fn current() -> &'static Context {
+    let context = current_context().cast::<Context>();
+    if context.is_null() {
+        return enter();
+    }
+    // SAFETY:
+    // - the pointer is not null, so `enter` stored it: a context, which is never freed.
+    unsafe { &*context }
+}
+
+#[cold]
+#[inline(never)]
+fn enter() -> &'static Context {
+    let name = thread_name();
+    let context = graph::take_context(name, os_thread_id());
+    set_current_context(std::ptr::from_ref(context).cast());
+    run_at_thread_end(leave, std::ptr::from_ref(context).cast());
+    context
+}
+
+/// The end of a thread, after its thread-locals were destroyed: gives its context back, or, when it still holds
+/// something, lets those who wait for it look again.
+fn leave(context: *const ()) {
+    if current_context() != context {
+        return;
+    }
+    // SAFETY:
+    // - only `enter` passes this pointer on: a context, which is never freed.
+    let context: &'static Context = unsafe { &*context.cast() };
+    set_current_context(std::ptr::null());
+    graph::give_context(context);
+}
+
+/// Ends the calling thread's context now, as the thread's end would: models have no thread-specific keys.
+#[cfg(all(test, loom))]
+pub(crate) fn end_current() {
+    leave(current_context());
+}
+
+/// The thread's name, if it has one and it can still be asked for.
+fn thread_name() -> Option<Arc<str>> {
+    /// Destroyed before std's own handle of the thread: while this is there, the handle may be asked for.
+    struct HandleIsThere;
+    impl Drop for HandleIsThere {
+        fn drop(&mut self) {}
+    }
+    #[cfg(not(all(test, loom)))]
+    {
+        thread_local! { static PROBE: HandleIsThere = const { HandleIsThere } }
+        PROBE.try_with(|_| std::thread::current().name().map(Arc::from)).ok().flatten()
+    }
+    #[cfg(all(test, loom))]
+    {
+        let _ = HandleIsThere;
+        None
+    }
+}

@@ -1,0 +1,264 @@
+//! What one context holds: a short list that its owner writes and anybody may read.
+//!
+//! Everything is stored by value (two words of a name, thin pointers for the rest) because a guard can be forgotten
+//! and its lock dropped: nothing that a hold names may be dereferenced.
+//!
+//! # Protocol
+//!
+//! Only the owner writes. A slot is *in use* when its bit in `used` is set.
+//!
+//! - take: bump the slot's version · release fence · write the words · set the bit (release)
+//! - give: clear the bit (release)
+//! - read: load the version (acquire) · load the bits (acquire), stop if the slot's is clear · read the words ·
+//!   acquire fence · load the version again, stop if it changed
+//!
+//! *Why a read is never torn.* Suppose the words come from two takes; then the later take, of version v, wrote one of
+//! them. Its fence comes before that write and the reader's fence after the read, so the second load of the version
+//! sees v or more, and so did the first (they agree). Having seen v with acquire, the reader also sees the bit cleared
+//! by the give before v; it saw the bit set, so that was set after all words of v (or a later take's, excluded by the
+//! second load) were written, and it read those: one take, not two.
+
+use std::panic::Location;
+use crate::primitive::Ordering::{Acquire, Relaxed, Release};
+
+use super::resource::{Origin, ResourceFacts, Site, TypeOf};
+use crate::primitive::{Word, quiet};
+
+/// Slots inside the context; further holds go to chunks of [`CHUNK`].
+const INLINE: usize = 16;
+/// Slots of one spilled chunk.
+const CHUNK: usize = 16;
+/// What one slot stores.
+const WORDS: usize = 6;
+
+/// The place of one hold in its context's list.
+pub(crate) type HoldIndex = u32;
+
+/// One hold, copied out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hold {
+    pub(crate) resource: ResourceFacts,
+    pub(crate) site: Site,
+}
+
+type QuietWord = quiet::AtomicPtr<()>;
+
+/// A few words under a version: see the module's protocol.
+#[repr(align(64))]
+pub(crate) struct Slot<W, const N: usize> {
+    version: W,
+    words: [W; N],
+}
+
+impl<W: Word, const N: usize> Slot<W, N> {
+    pub(crate) fn new() -> Self {
+        Self { version: W::null(), words: std::array::from_fn(|_| W::null()) }
+    }
+
+    /// Writes the words. The owner alone calls this, while the slot's bit is clear.
+    #[inline]
+    pub(crate) fn write(&self, words: [*mut (); N]) {
+        let version = self.version.load(Relaxed);
+        // ORDERING: Release pairs with the Acquire load in `read`: whoever sees this version sees the bit cleared by
+        // the give before it.
+        self.version.store(version.wrapping_byte_add(1), Release);
+        // ORDERING: pairs with the Acquire fence in `read`: whoever sees one of the words below sees this version.
+        W::fence(Release);
+        for (word, value) in self.words.iter().zip(words) {
+            word.store(value, Relaxed);
+        }
+    }
+
+    /// Reads the words if the slot was in use, and by one take, all the time.
+    pub(crate) fn read(&self, in_use: impl FnOnce() -> bool) -> Option<[*mut (); N]> {
+        // ORDERING: Acquire pairs with the Release store in `write`.
+        let version = self.version.load(Acquire);
+        if !in_use() {
+            return None;
+        }
+        let words = std::array::from_fn(|i| self.words[i].load(Relaxed));
+        // ORDERING: pairs with the Release fence in `write`.
+        W::fence(Acquire);
+        (self.version.load(Relaxed) == version).then_some(words)
+    }
+}
+
+impl<const N: usize> Slot<QuietWord, N> {
+    /// What `new` gives, as a constant.
+    const EMPTY: Self = Self {
+        version: QuietWord::new(std::ptr::null_mut()),
+        words: [const { QuietWord::new(std::ptr::null_mut()) }; N],
+    };
+}
+
+/// Slots and the bits that say which of them are in use.
+struct Chunk<const SLOTS: usize> {
+    used: quiet::AtomicU32,
+    next: quiet::AtomicPtr<Chunk<CHUNK>>,
+    slots: [Slot<QuietWord, WORDS>; SLOTS],
+}
+
+impl<const SLOTS: usize> Chunk<SLOTS> {
+    const fn new() -> Self {
+        Self {
+            used: quiet::AtomicU32::new(0),
+            next: quiet::AtomicPtr::new(std::ptr::null_mut()),
+            slots: [const { Slot::EMPTY }; SLOTS],
+        }
+    }
+
+    /// Takes a free slot, if there is one. The owner alone calls this.
+    #[inline]
+    fn take(&self, words: [*mut (); WORDS]) -> Option<HoldIndex> {
+        let used = self.used.load(Relaxed);
+        let index = used.trailing_ones();
+        let slot = self.slots.get(index as usize)?;
+        slot.write(words);
+        // ORDERING: Release pairs with the Acquire load in `read`: whoever sees the bit sees the words.
+        self.used.store(used | 1 << index, Release);
+        Some(index)
+    }
+
+    /// Frees a slot. The owner alone calls this.
+    #[inline]
+    fn give(&self, index: HoldIndex) {
+        let used = self.used.load(Relaxed);
+        // ORDERING: Release keeps the reads and writes under the resource before the hold disappears.
+        self.used.store(used & !(1 << index), Release);
+    }
+
+    fn read(&self, index: usize) -> Option<Hold> {
+        // ORDERING: Acquire pairs with the Release store in `take`.
+        let words = self.slots[index].read(|| self.used.load(Acquire) & 1 << index != 0)?;
+        Some(decode(words))
+    }
+
+    fn next(&self) -> Option<&Chunk<CHUNK>> {
+        // ORDERING: Acquire pairs with the Release store in `take_spilled`, which publishes the chunk.
+        //
+        // SAFETY:
+        // - the pointer is null or came from `Box::leak`, and chunks are never freed.
+        unsafe { self.next.load(Acquire).as_ref() }
+    }
+}
+
+/// What a context holds.
+pub(crate) struct Holds(Chunk<INLINE>);
+
+impl Holds {
+    pub(crate) const fn new() -> Self {
+        Self(Chunk::new())
+    }
+
+    /// Lists a hold. The context's own thread alone calls this; allocates once every 16 nested holds.
+    #[inline]
+    pub(crate) fn take(&self, key: usize, origin: &Origin, type_of: TypeOf, site: Site) -> HoldIndex {
+        let words = encode(key, origin, type_of, site);
+        match self.0.take(words) {
+            Some(index) => index,
+            None => self.take_spilled(words),
+        }
+    }
+
+    #[cold]
+    fn take_spilled(&self, words: [*mut (); WORDS]) -> HoldIndex {
+        let mut base = INLINE;
+        let mut next = &self.0.next;
+        loop {
+            let chunk = match next.load(Relaxed) {
+                chunk if chunk.is_null() => {
+                    let chunk = Box::leak(Box::new(Chunk::new()));
+                    // ORDERING: Release publishes the chunk to `Chunk::next`.
+                    next.store(chunk, Release);
+                    &*chunk
+                }
+                // SAFETY:
+                // - the pointer is not null, came from `Box::leak`, and chunks are never freed.
+                chunk => unsafe { &*chunk },
+            };
+            if let Some(index) = chunk.take(words) {
+                return HoldIndex::try_from(base).expect("fewer than 2^32 nested holds") + index;
+            }
+            base += CHUNK;
+            next = &chunk.next;
+        }
+    }
+
+    /// Removes a hold from the list. The context's own thread alone calls this.
+    #[inline]
+    pub(crate) fn give(&self, index: HoldIndex) {
+        if (index as usize) < INLINE {
+            self.0.give(index);
+        } else {
+            self.give_spilled(index);
+        }
+    }
+
+    #[cold]
+    fn give_spilled(&self, index: HoldIndex) {
+        let mut rest = index as usize - INLINE;
+        let mut chunk = self.0.next();
+        while let Some(this) = chunk {
+            if rest < CHUNK {
+                this.give(HoldIndex::try_from(rest).expect("less than CHUNK"));
+                return;
+            }
+            rest -= CHUNK;
+            chunk = this.next();
+        }
+    }
+
+    /// Whether nothing is listed.
+    pub(crate) fn is_empty(&self) -> bool {
+        let mut chunk = self.0.next();
+        let mut used = self.0.used.load(Relaxed);
+        while let Some(this) = chunk {
+            used |= this.used.load(Relaxed);
+            chunk = this.next();
+        }
+        used == 0
+    }
+
+    /// Calls `visit` with each hold. A hold that is taken or given meanwhile may be left out, never torn.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(Hold)) {
+        (0..INLINE).filter_map(|i| self.0.read(i)).for_each(&mut visit);
+        let mut chunk = self.0.next();
+        while let Some(this) = chunk {
+            (0..CHUNK).filter_map(|i| this.read(i)).for_each(&mut visit);
+            chunk = this.next();
+        }
+    }
+}
+
+#[inline]
+fn encode(key: usize, origin: &Origin, type_of: TypeOf, site: Site) -> [*mut (); WORDS] {
+    let name = origin.name.unwrap_or_default();
+    let has_name = origin.name.map_or(std::ptr::null(), str::as_ptr);
+    [
+        std::ptr::without_provenance_mut(key),
+        std::ptr::from_ref(site).cast_mut().cast(),
+        std::ptr::from_ref(origin.made_at).cast_mut().cast(),
+        type_of as *mut (),
+        has_name.cast_mut().cast(),
+        std::ptr::without_provenance_mut(name.len()),
+    ]
+}
+
+fn decode(words: [*mut (); WORDS]) -> Hold {
+    let [key, site, made_at, type_of, name, length] = words;
+    // SAFETY (all five):
+    // - the words are those of one `encode` (they are never torn: see the module's protocol), and each is turned
+    //   back into what it was made from: a `&'static` reference, a function pointer, the parts of a `&'static str`.
+    let site = unsafe { &*site.cast::<Location<'static>>() };
+    // SAFETY: as above.
+    let made_at = unsafe { &*made_at.cast::<Location<'static>>() };
+    // SAFETY: as above.
+    let type_of = unsafe { std::mem::transmute::<*mut (), TypeOf>(type_of) };
+    let name = (!name.is_null()).then(|| {
+        // SAFETY: as above.
+        let bytes = unsafe { std::slice::from_raw_parts(name.cast::<u8>(), length.addr()) };
+        // SAFETY: as above.
+        unsafe { std::str::from_utf8_unchecked(bytes) }
+    });
+    Hold { resource: ResourceFacts { key: key.addr(), origin: Origin { made_at, name }, type_of }, site }
+}

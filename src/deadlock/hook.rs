@@ -1,0 +1,139 @@
+//! What the user runs when a deadlock was found or a wait is long.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::long_wait;
+use super::report::Report;
+use crate::primitive::quiet::{Mutex, PoisonError};
+
+type DeadlockHook = dyn Fn(&Report) + Send + Sync;
+
+/// A list of hooks, each under a number.
+pub(super) struct Hooks<T>(Mutex<List<T>>);
+
+struct List<T> {
+    hooks: Vec<(u64, T)>,
+    last: u64,
+}
+
+impl<T: Clone> Hooks<T> {
+    pub(super) const fn new() -> Self {
+        Self(Mutex::new(List { hooks: Vec::new(), last: 0 }))
+    }
+
+    pub(super) fn add(&self, hook: T) -> u64 {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.last += 1;
+        let number = list.last;
+        list.hooks.push((number, hook));
+        number
+    }
+
+    /// Takes a hook out. The caller drops it, with no lock held.
+    fn remove(&self, number: u64) -> Option<T> {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = list.hooks.iter().position(|&(other, _)| other == number)?;
+        Some(list.hooks.remove(at).1)
+    }
+
+    /// The hooks as they are now, to be run with no lock held.
+    pub(super) fn all(&self) -> Vec<(u64, T)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).hooks.clone()
+    }
+}
+
+static DEADLOCK_HOOKS: Hooks<Arc<DeadlockHook>> = Hooks::new();
+
+thread_local! {
+    static IN_HOOK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps a hook installed; removes it when dropped.
+///
+/// A hook that is running on another thread at that moment finishes its run.
+#[derive(Debug)]
+#[must_use = "the hook is removed when this is dropped"]
+pub struct Hook {
+    number: u64,
+    list: HookList,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum HookList {
+    Deadlock,
+    LongWait,
+}
+
+impl Hook {
+    pub(super) fn new(list: HookList, number: u64) -> Self {
+        Self { number, list }
+    }
+
+    /// Keeps the hook for the rest of the process.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Hook {
+    fn drop(&mut self) {
+        match self.list {
+            HookList::Deadlock => drop(DEADLOCK_HOOKS.remove(self.number)),
+            HookList::LongWait => drop(long_wait::HOOKS.remove(self.number)),
+        }
+    }
+}
+
+/// Runs `hook` for every deadlock that is found, on the thread that is its victim, before the error or the panic.
+///
+/// Several hooks run in the order in which they were installed. They run outside every internal lock and may take
+/// tracked locks, block, and panic: a panic is caught (the panic hook prints it) and the next hook runs. A deadlock that is met inside a hook
+/// runs no hooks.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{Lock, deadlock};
+/// use std::sync::Arc;
+///
+/// let seen = Arc::new(Lock::new(Vec::new()));
+/// let hook = deadlock::on_deadlock({
+///     let seen = Arc::clone(&seen);
+///     move |report| seen.lock().push(report.kind())
+/// });
+///
+/// let lock = Lock::new(());
+/// let _guard = lock.lock();
+/// assert!(lock.acquire().is_err());
+/// assert_eq!(*seen.lock(), [deadlock::Kind::Relock]);
+/// drop(hook);
+/// ```
+pub fn on_deadlock(hook: impl Fn(&Report) + Send + Sync + 'static) -> Hook {
+    Hook::new(HookList::Deadlock, DEADLOCK_HOOKS.add(Arc::new(hook)))
+}
+
+pub(super) fn run_deadlock_hooks(report: &Report) {
+    run(DEADLOCK_HOOKS.all().iter().map(|(_, hook)| || hook(report)));
+}
+
+/// Runs hooks one after the other, unless this thread is inside a hook already. Contains their panics.
+pub(super) fn run<F: Fn()>(hooks: impl Iterator<Item = F>) {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            IN_HOOK.set(false);
+        }
+    }
+    if IN_HOOK.replace(true) {
+        return;
+    }
+    let _leave = Leave;
+    for hook in hooks {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
+            // A payload whose destructor panics must not take the process down.
+            std::mem::forget(payload);
+        }
+    }
+}

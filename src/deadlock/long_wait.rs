@@ -1,0 +1,98 @@
+//! Waits that are longer than expected, though they are no deadlock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::graph::{self, Summons};
+use super::hook::{self, Hook, HookList, Hooks};
+use super::report::LongWait;
+use super::scene::Scene;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet;
+
+type LongWaitHook = dyn Fn(&LongWait) + Send + Sync;
+
+pub(super) static HOOKS: Hooks<(Duration, Arc<LongWaitHook>)> = Hooks::new();
+/// Counts the installed hooks up, so that a wait without any asks no lock.
+static INSTALLED: quiet::AtomicU64 = quiet::AtomicU64::new(0);
+
+/// Runs `hook` once for every wait that lasts longer than `limit`, on the thread that waits, and then the wait goes on.
+///
+/// The hook learns who holds what is waited for, and from which line. It may take locks and panic, as hooks of
+/// [`on_deadlock`](super::on_deadlock) may; while it runs its thread is not in the graph. Waits that have begun are
+/// counted from their beginning. Waits shorter than the grace are never seen.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{Lock, deadlock};
+/// use std::{sync::mpsc, thread, time::Duration};
+///
+/// let (tell, told) = mpsc::channel();
+/// let hook = deadlock::warn_after(Duration::from_millis(5), move |wait| {
+///     tell.send(wait.to_string()).unwrap();
+/// });
+/// let lock = Lock::named("ledger", ());
+/// thread::scope(|s| {
+///     let guard = lock.lock();
+///     s.spawn(|| drop(lock.lock()));
+///     assert!(told.recv().unwrap().contains("ledger"));
+///     drop(guard);
+/// });
+/// # drop(hook);
+/// ```
+pub fn warn_after(limit: Duration, hook: impl Fn(&LongWait) + Send + Sync + 'static) -> Hook {
+    let number = HOOKS.add((limit, Arc::new(hook)));
+    INSTALLED.fetch_add(1, Relaxed);
+    // Whoever waits without a limit wakes once, to learn of its new one.
+    graph::with(|graph| graph.summon_all(Summons::Recheck));
+    Hook::new(HookList::LongWait, number)
+}
+
+/// When one wait has to be reported as long.
+pub(super) struct Alarm {
+    installed: u64,
+    /// The limits that are still to come, and their hooks.
+    ahead: Vec<(Duration, Arc<LongWaitHook>)>,
+    /// The last hook that this wait knows of.
+    known: u64,
+}
+
+impl Alarm {
+    pub(super) fn new() -> Self {
+        Self { installed: 0, ahead: Vec::new(), known: 0 }
+    }
+
+    /// Learns of hooks that were installed meanwhile. Called without the graph's mutex.
+    pub(super) fn refresh(&mut self) {
+        let installed = INSTALLED.load(Relaxed);
+        if installed == self.installed {
+            return;
+        }
+        self.installed = installed;
+        for (number, hook) in HOOKS.all() {
+            if number > self.known {
+                self.known = number;
+                self.ahead.push(hook);
+            }
+        }
+    }
+
+    /// When the next hook is due.
+    pub(super) fn due(&self, since: Instant) -> Option<Instant> {
+        self.ahead.iter().filter_map(|&(limit, _)| since.checked_add(limit)).min()
+    }
+
+    /// Runs the hooks that are due. Called without the graph's mutex, with the scene copied.
+    pub(super) fn ring(&mut self, scene: &mut Scene, since: Instant) {
+        let mut people = scene.threads().into_iter();
+        let Some(waiter) = people.next() else { return };
+        let wait = LongWait { waiter, owner: people.next() };
+        let waited = since.elapsed();
+        let due: Vec<_> = self.ahead.extract_if(.., |&mut (limit, _)| limit <= waited).collect();
+        // Removed meanwhile: not run.
+        let installed = HOOKS.all();
+        let due = due.iter().filter(|(_, hook)| installed.iter().any(|(_, (_, other))| Arc::ptr_eq(hook, other)));
+        hook::run(due.map(|(_, hook)| || hook(&wait)));
+    }
+}

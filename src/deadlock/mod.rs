@@ -1,0 +1,39 @@
+//! The wait-for graph: who waits for whom, deadlocks as errors, and what to do about them.
+//!
+//! Every blocking wait of this crate that lasts longer than the [grace](set_grace) is a node's edge in one graph. The
+//! wait that closes a cycle finds it, at that moment, and is its victim: by [policy](Policy) it panics with a
+//! [`Report`], or, if it came by [`acquire`](crate::Lock::acquire), gets the [`Deadlock`] as an error. There is no
+//! polling thread. A report is made only when the deadlock is proved.
+//!
+//! The protocol, and why it is exact, is in the `README.md` beside this module's source.
+
+pub(crate) mod context;
+mod graph;
+pub(crate) mod holds;
+mod hook;
+mod long_wait;
+mod policy;
+mod render;
+mod report;
+pub(crate) mod resource;
+mod scene;
+#[cfg(all(unix, feature = "signal"))]
+mod signal;
+//mod snapshot;
+mod source;
+pub(crate) mod wait;
+
+pub use hook::{Hook, on_deadlock};
+pub use long_wait::warn_after;
+pub use policy::{Policy, policy, set_grace, set_policy};
+pub use report::{Deadlock, Held, Kind, LongWait, Report, Resource, StuckThread, Wait};
+#[cfg(all(unix, feature = "signal"))]
+pub use signal::dump_on_signal;
+//pub use snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};
+
+/// Prints one line to standard error in one write, whatever becomes of it.
+fn print_line(line: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let line = format!("{line}\n");
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+}

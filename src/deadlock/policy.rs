@@ -1,0 +1,114 @@
+//! What happens when a deadlock is found, and how long a wait may last before it is looked at.
+
+use std::time::Duration;
+
+use super::graph::{self, Summons};
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet;
+
+/// What a deadlock does to the thread that completes it.
+///
+/// The process starts with the policy that the environment variable `BOWLINE_DEADLOCK` names (`panic`, `abort`,
+/// `report` or `off`), and with [`Panic`](Self::Panic) where it is not set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Policy {
+    /// The victim panics with the report as its message; its guards drop while it unwinds, and the others go on.
+    /// A thread that is unwinding already is not chosen; where no member can unwind, the report is printed and the
+    /// process aborts.
+    #[default]
+    Panic,
+    /// The report is printed and the process aborts.
+    Abort,
+    /// The report is printed once, and the threads go on waiting, for ever. Members that wait by
+    /// [`acquire`](crate::Lock::acquire) are chosen as the victim first, and get an error.
+    Report,
+    /// Nothing is judged. Waits still register, so that [`snapshot`](super::snapshot) shows them.
+    Off,
+}
+
+const NAMES: [(&str, Policy); 4] =
+    [("panic", Policy::Panic), ("abort", Policy::Abort), ("report", Policy::Report), ("off", Policy::Off)];
+
+/// The variable that names the first policy.
+const VARIABLE: &str = "BOWLINE_DEADLOCK";
+
+/// Not decided yet: ask the environment.
+const UNSET: u8 = u8::MAX;
+static POLICY: quiet::AtomicU8 = quiet::AtomicU8::new(UNSET);
+
+const DEFAULT_GRACE: Duration = Duration::from_micros(500);
+static GRACE: quiet::AtomicU64 = quiet::AtomicU64::new(DEFAULT_GRACE.as_nanos() as u64);
+
+/// The policy in force. One relaxed load.
+#[must_use]
+pub fn policy() -> Policy {
+    match POLICY.load(Relaxed) {
+        UNSET => first_policy(),
+        at => NAMES[usize::from(at)].1,
+    }
+}
+
+/// Sets the policy of the whole process.
+///
+/// Waits that are already registered are judged again under the new policy: switching detection on finds the
+/// deadlocks that are there, and a deadlock that [`Policy::Report`] left standing is broken by [`Policy::Panic`].
+///
+/// # Examples
+///
+/// ```
+/// use bowline::deadlock::{self, Policy};
+///
+/// deadlock::set_policy(Policy::Report);
+/// assert_eq!(deadlock::policy(), Policy::Report);
+/// ```
+pub fn set_policy(policy: Policy) {
+    let before = self::policy();
+    POLICY.store(position(policy), Relaxed);
+    if policy != before && policy != Policy::Off {
+        graph::with(|graph| {
+            graph.forget_reports();
+            graph.summon_all(Summons::Recheck);
+        });
+    }
+}
+
+fn position(policy: Policy) -> u8 {
+    let at = NAMES.iter().position(|&(_, named)| named == policy).unwrap_or_default();
+    u8::try_from(at).expect("four policies")
+}
+
+#[cold]
+fn first_policy() -> Policy {
+    let value = std::env::var_os(VARIABLE);
+    let named = value.as_ref().and_then(|value| {
+        let value = value.to_str()?.trim();
+        NAMES.iter().find(|(name, _)| value.eq_ignore_ascii_case(name)).map(|&(_, policy)| policy)
+    });
+    let policy = named.unwrap_or_default();
+    // Whoever is first says so; a policy that was set meanwhile stays.
+    if POLICY.compare_exchange(UNSET, position(policy), Relaxed, Relaxed).is_ok()
+        && let (Some(value), None) = (value, named)
+    {
+        super::print_line(format_args!(
+            "bowline: {VARIABLE}={value:?} is none of panic, abort, report, off; going on with panic"
+        ));
+    }
+    self::policy()
+}
+
+/// Sets how long a wait may last before it enters the wait-for graph. The default is 500 µs; zero is at once.
+///
+/// A deadlock is found within the grace of its closing. Shorter waits cost nothing but a time-out on their park, so a
+/// short grace trades throughput under contention for an earlier report. Waits that have begun keep theirs.
+pub fn set_grace(grace: Duration) {
+    GRACE.store(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+}
+
+/// How long a wait may last before it enters the graph.
+pub(super) fn grace() -> Duration {
+    if cfg!(all(test, loom)) {
+        return Duration::ZERO;
+    }
+    Duration::from_nanos(GRACE.load(Relaxed))
+}

@@ -1,0 +1,291 @@
+//! A deadlock, explained: plain data, and the error that carries it.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::render;
+
+/// What kind of deadlock a [`Report`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum Kind {
+    /// A thread asked for a lock which it holds itself and which is not re-entrant.
+    Relock,
+    /// Threads wait for each other in a ring.
+    Cycle,
+    /// A task waits for workers that all, in turn, wait.
+    Starvation,
+    /// A thread waits for what a thread that is gone still holds.
+    Abandoned,
+}
+
+/// A proved deadlock: who waits for what, who holds it, and from which lines.
+///
+/// [`Display`](fmt::Display) renders it for a person; the first line is stable and greppable, for example
+/// `deadlock: 2 threads wait for each other`. Making a report copies a few words for each thread; text is rendered
+/// only when it is displayed.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Report {
+    pub(super) kind: Kind,
+    pub(super) threads: Vec<StuckThread>,
+    pub(super) bystanders: Vec<StuckThread>,
+}
+
+impl Report {
+    /// What kind of deadlock this is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The threads that make up the deadlock. In a [`Kind::Cycle`] each waits for what the next one holds, and the
+    /// last for what the first holds; the first is the one that reports. In a [`Kind::Abandoned`] the second is the
+    /// thread that is gone.
+    #[must_use]
+    pub fn threads(&self) -> &[StuckThread] {
+        &self.threads
+    }
+
+    /// Threads that are stuck behind the deadlock without being part of it: they go on once it is broken.
+    #[must_use]
+    pub fn bystanders(&self) -> &[StuckThread] {
+        &self.bystanders
+    }
+
+    /// Prints the report to standard error, in colour if that is a terminal and `NO_COLOR` is not set.
+    pub(super) fn print(&self) {
+        render::print(self);
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        render::report(self, render::Style::plain(), f)
+    }
+}
+
+/// A thread of a [`Report`] or a snapshot, and what it waits for and holds.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct StuckThread {
+    pub(super) name: Option<Arc<str>>,
+    pub(super) os_id: u32,
+    pub(super) is_gone: bool,
+    pub(super) waits_for: Option<Wait>,
+    pub(super) holds: Vec<Held>,
+}
+
+impl StuckThread {
+    /// The thread's name, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The operating system's number for the thread, as debuggers show it; 0 where it is not known.
+    #[must_use]
+    pub fn os_id(&self) -> u32 {
+        self.os_id
+    }
+
+    /// Whether the thread has ended.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// What the thread waits for, if it waits.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&Wait> {
+        self.waits_for.as_ref()
+    }
+
+    /// What the thread holds.
+    #[must_use]
+    pub fn holds(&self) -> &[Held] {
+        &self.holds
+    }
+}
+
+/// One thread's wait.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Wait {
+    pub(super) resource: Resource,
+    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
+    pub(super) site: &'static Location<'static>,
+    pub(super) waited: Duration,
+    pub(super) timed: bool,
+}
+
+impl Wait {
+    /// What is waited for.
+    #[must_use]
+    pub fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// The line that waits.
+    #[must_use]
+    pub fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+
+    /// How long the wait had lasted when this was recorded.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Whether the wait has a time-out, and so is no part of any deadlock.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        self.timed
+    }
+}
+
+/// Something that a thread holds.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Held {
+    pub(super) resource: Resource,
+    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
+    pub(super) site: &'static Location<'static>,
+}
+
+impl Held {
+    /// What is held.
+    #[must_use]
+    pub fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// The line that acquired it.
+    #[must_use]
+    pub fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+}
+
+/// A lock, or later a future or a queue, as reports show it: by value, so that it may be gone by now.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Resource {
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(super) key: usize,
+    pub(super) name: Option<&'static str>,
+    pub(super) primitive: &'static str,
+    pub(super) data_type: &'static str,
+    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
+    pub(super) made_at: &'static Location<'static>,
+}
+
+impl Resource {
+    /// The name given with `named`, if any.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        self.name
+    }
+
+    /// The primitive: `Lock`, `RLock`.
+    #[must_use]
+    pub fn primitive(&self) -> &'static str {
+        self.primitive
+    }
+
+    /// The full path of the type that is protected.
+    #[must_use]
+    pub fn data_type(&self) -> &'static str {
+        self.data_type
+    }
+
+    /// The line that made it.
+    #[must_use]
+    pub fn made_at(&self) -> &'static Location<'static> {
+        self.made_at
+    }
+
+    /// Whether two values of one report or snapshot mean the same resource.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+/// A wait that ended because it was part of a deadlock: what [`Lock::acquire`](crate::Lock::acquire) returns.
+///
+/// Cheap to clone: the report is shared.
+#[derive(Clone, Debug)]
+pub struct Deadlock(Arc<Report>);
+
+impl Deadlock {
+    pub(super) fn new(report: Report) -> Self {
+        Self(Arc::new(report))
+    }
+
+    /// Who waits for whom.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.0
+    }
+
+    /// Panics with the report as the message.
+    #[cold]
+    #[track_caller]
+    pub(crate) fn raise(&self) -> ! {
+        panic!("{self}")
+    }
+}
+
+impl fmt::Display for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&*self.0, f)
+    }
+}
+
+impl std::error::Error for Deadlock {}
+
+/// A wait that has lasted longer than was expected, though it is no deadlock: see [`warn_after`](super::warn_after).
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct LongWait {
+    pub(super) waiter: StuckThread,
+    pub(super) owner: Option<StuckThread>,
+}
+
+impl LongWait {
+    /// The thread that waits.
+    #[must_use]
+    pub fn waiter(&self) -> &StuckThread {
+        &self.waiter
+    }
+
+    /// The thread that holds what is waited for, when there is one at the time of the look: it may be running.
+    #[must_use]
+    pub fn owner(&self) -> Option<&StuckThread> {
+        self.owner.as_ref()
+    }
+}
+
+impl fmt::Display for LongWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        render::long_wait(self, render::Style::plain(), f)
+    }
+}
+
+#[cfg(feature = "serde")]
+pub(super) fn serialize_site<S: serde::Serializer>(
+    site: &&'static Location<'static>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    use serde::ser::SerializeStruct;
+    let mut fields = serializer.serialize_struct("Location", 3)?;
+    fields.serialize_field("file", site.file())?;
+    fields.serialize_field("line", &site.line())?;
+    fields.serialize_field("column", &site.column())?;
+    fields.end()
+}

@@ -1,0 +1,56 @@
+//! What a context holds or waits for, as plain data.
+
+use std::any::type_name;
+use std::panic::Location;
+
+/// A line of the user's program.
+pub(crate) type Site = &'static Location<'static>;
+
+/// What kind of thing a resource is: the primitive's name, the type of what it protects, and how it is held.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResourceType {
+    /// The public type's name, `Lock`.
+    pub(crate) primitive: &'static str,
+    /// The full path of the type inside, `alloc::vec::Vec<u64>`.
+    pub(crate) data: &'static str,
+    /// How a hold of this type counts.
+    pub(crate) mode: HoldMode,
+}
+
+/// How a resource is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "reads and permits are held by primitives that are still to come")]
+pub(crate) enum HoldMode {
+    /// By one context alone.
+    Exclusive,
+    /// By several readers.
+    Read,
+    /// One of several permits.
+    Permit,
+}
+
+/// A function that names a type: one thin pointer, so that a hold stores it in one word.
+pub(crate) type TypeOf = fn() -> ResourceType;
+
+impl ResourceType {
+    /// The type of an exclusively held `primitive<T>`.
+    pub(crate) fn exclusive<T: ?Sized>(primitive: &'static str) -> Self {
+        Self { primitive, data: type_name::<T>(), mode: HoldMode::Exclusive }
+    }
+}
+
+/// Where and as what a resource was made: the part of its description that lives in the resource.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) made_at: Site,
+    pub(crate) name: Option<&'static str>,
+}
+
+/// A resource, copied by value: it may be dropped and its memory reused while somebody still reads this.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResourceFacts {
+    /// The address that a wait for it parks on.
+    pub(crate) key: usize,
+    pub(crate) origin: Origin,
+    pub(crate) type_of: TypeOf,
+}

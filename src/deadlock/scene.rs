@@ -1,0 +1,229 @@
+//! What is copied out of the graph, under its mutex and without allocating, to be told once it is unlocked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::context::Context;
+use super::graph::{Graph, Judgement};
+use super::holds::Hold;
+use super::report::{Deadlock, Held, Kind, Report, Resource, StuckThread, Wait};
+use super::resource::{ResourceFacts, Site};
+use super::wait::Provider;
+
+/// One context, as it was.
+struct Person {
+    name: Option<Arc<str>>,
+    os_id: u32,
+    is_gone: bool,
+    wait: Option<PersonWait>,
+    /// How many of the scene's holds are this person's: they lie in the order of the people.
+    holds: usize,
+}
+
+struct PersonWait {
+    resource: ResourceFacts,
+    /// The address of the context that owns the resource, 0 if unknown.
+    owner: usize,
+    site: Site,
+    waited: Duration,
+    timed: bool,
+}
+
+/// Buffers for the copy. They grow outside the mutex only.
+pub(super) struct Scene {
+    people: Vec<Person>,
+    /// Each with the address of its context.
+    holds: Vec<(usize, Hold)>,
+    needed_people: usize,
+    needed_holds: usize,
+    /// The first so many people are the deadlock, the rest are bystanders.
+    core: usize,
+    now: Instant,
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        Self {
+            people: Vec::new(),
+            holds: Vec::new(),
+            needed_people: 0,
+            needed_holds: 0,
+            core: 0,
+            now: Instant::now(),
+        }
+    }
+
+    /// Makes the room that the last copy lacked, and some to spare. Called without the mutex.
+    pub(super) fn make_room(&mut self) {
+        self.people.clear();
+        self.holds.clear();
+        self.people.reserve(self.needed_people + 4);
+        self.holds.reserve(self.needed_holds + 16);
+    }
+
+    /// Copies a deadlock. `false`: there was not enough room, nothing is lost, make it and judge again.
+    pub(super) fn copy(&mut self, graph: &mut Graph, me: &'static Context, found: Judgement) -> bool {
+        self.begin();
+        // A scene that cannot hold its bystanders is copied again anyway; nobody else marks contexts meanwhile.
+        for member in graph.cycle(me) {
+            self.copy_context(graph, member);
+        }
+        if let Judgement::Abandoned(gone) = found {
+            self.copy_context(graph, gone);
+        }
+        self.core = self.needed_people;
+        graph.for_each_bystander(me, |graph, bystander| self.copy_context(graph, bystander));
+        self.is_complete()
+    }
+
+    /// Copies one wait and whoever holds what it waits for.
+    pub(super) fn copy_wait(&mut self, graph: &Graph, me: &'static Context) -> bool {
+        self.begin();
+        self.copy_context(graph, me);
+        if let Some(owner) = graph.entry(me).and_then(|entry| entry.owner(graph)) {
+            self.copy_context(graph, owner);
+        }
+        self.core = self.needed_people;
+        self.is_complete()
+    }
+
+    /// Copies everybody who waits or holds something.
+    pub(super) fn copy_everything(&mut self, graph: &Graph) -> bool {
+        self.begin();
+        for context in graph.contexts() {
+            if graph.entry(context).is_some() || !context.holds.is_empty() {
+                self.copy_context(graph, context);
+            }
+        }
+        self.core = self.needed_people;
+        self.is_complete()
+    }
+
+    fn begin(&mut self) {
+        debug_assert!(self.people.is_empty(), "names are dropped outside the mutex");
+        self.holds.clear();
+        self.needed_people = 0;
+        self.needed_holds = 0;
+        self.now = Instant::now();
+    }
+
+    fn is_complete(&self) -> bool {
+        self.people.len() == self.needed_people && self.holds.len() == self.needed_holds
+    }
+
+    fn copy_context(&mut self, graph: &Graph, context: &'static Context) {
+        let record = graph.record(context);
+        let mut holds = 0;
+        context.holds.for_each(|hold| {
+            holds += 1;
+            if self.holds.len() < self.holds.capacity() {
+                self.holds.push((context.address(), hold));
+            }
+        });
+        self.needed_holds += holds;
+        self.needed_people += 1;
+        if self.people.len() == self.people.capacity() {
+            return;
+        }
+        let wait = record.entry.as_ref().map(|entry| PersonWait {
+            resource: entry.waitable().facts(),
+            owner: entry.owner(graph).map_or(0, Context::address),
+            site: entry.site,
+            waited: self.now.saturating_duration_since(entry.since),
+            timed: entry.timed,
+        });
+        self.people.push(Person {
+            name: record.name.clone(),
+            os_id: record.os_id,
+            is_gone: context.lifeline.is_cut(),
+            wait,
+            holds,
+        });
+    }
+
+    /// The deadlock that was copied.
+    pub(super) fn report(&mut self, found: Judgement) -> Deadlock {
+        let core = self.core;
+        let mut threads = self.threads();
+        let bystanders = threads.split_off(core);
+        Deadlock::new(Report { kind: found.kind(), threads, bystanders })
+    }
+
+    /// The people that were copied, in order.
+    pub(super) fn threads(&mut self) -> Vec<StuckThread> {
+        // A guard that was forgotten stays listed, and a new lock may live at the address of its lock by now. Where
+        // somebody waits for that new lock, its word says who owns it, and the old hold is left out.
+        let owners: Vec<(usize, usize)> = {
+            let mut owners: Vec<_> = self
+                .people
+                .iter()
+                .filter_map(|person| person.wait.as_ref())
+                .filter(|wait| wait.owner != 0)
+                .map(|wait| (wait.resource.key, wait.owner))
+                .collect();
+            owners.sort_unstable();
+            owners
+        };
+        let is_stale = |holder: usize, key: usize| {
+            let at = owners.partition_point(|&(other, _)| other < key);
+            owners.get(at).is_some_and(|&(other, owner)| other == key && owner != holder)
+        };
+        let mut holds = self.holds.drain(..);
+        self.people
+            .drain(..)
+            .map(|person| StuckThread {
+                name: person.name,
+                os_id: person.os_id,
+                is_gone: person.is_gone,
+                waits_for: person.wait.map(|wait| Wait {
+                    resource: Resource::from(wait.resource),
+                    site: wait.site,
+                    waited: wait.waited,
+                    timed: wait.timed,
+                }),
+                holds: holds
+                    .by_ref()
+                    .take(person.holds)
+                    .filter(|&(holder, hold)| !is_stale(holder, hold.resource.key))
+                    .map(|(_, hold)| Held { resource: Resource::from(hold.resource), site: hold.site })
+                    .collect(),
+            })
+            .collect()
+    }
+}
+
+impl super::graph::Entry {
+    /// The context that owns what is waited for, if it is one and it is known.
+    pub(super) fn owner(&self, graph: &Graph) -> Option<&'static Context> {
+        let mut owner = None;
+        self.waitable().providers(&mut |provider| {
+            if let Provider::Context(id) = provider {
+                owner = graph.context(id);
+            }
+        });
+        owner
+    }
+}
+
+impl Judgement {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Relock => Kind::Relock,
+            Self::Abandoned(_) => Kind::Abandoned,
+            Self::Cycle | Self::NotDeadlocked | Self::OwnerEnding => Kind::Cycle,
+        }
+    }
+}
+
+impl From<ResourceFacts> for Resource {
+    fn from(facts: ResourceFacts) -> Self {
+        let described = (facts.type_of)();
+        Self {
+            key: facts.key,
+            name: facts.origin.name,
+            primitive: described.primitive,
+            data_type: described.data,
+            made_at: facts.origin.made_at,
+        }
+    }
+}

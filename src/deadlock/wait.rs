@@ -1,0 +1,403 @@
+//! The door: the one function through which everything that blocks goes.
+//!
+//! See `README.md` beside this file for the protocol and its proof.
+
+use std::ptr::NonNull;
+use std::time::{Duration, Instant};
+
+use super::Deadlock;
+use super::context::{Context, ContextId};
+use super::graph::{self, Entry, Graph, Judgement, Summons};
+use super::long_wait;
+use super::policy::{self, Policy};
+use super::resource::{ResourceFacts, Site};
+use super::scene::Scene;
+use crate::primitive::{ParkResult, ParkToken, SpinWait, UnparkToken, park};
+
+/// The unpark token of a plain wake-up: try again.
+pub(crate) const RETRY: UnparkToken = UnparkToken(0);
+/// The unpark token of a hand-over: the resource is yours already.
+pub(crate) const HANDED_OVER: UnparkToken = UnparkToken(1);
+
+/// How many of a wait's providers it takes to end it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "futures, queues and shared locks answer with the others")]
+pub(crate) enum Need {
+    /// The only one there is.
+    One,
+    /// Every one of them.
+    All,
+    /// Any one of them.
+    Any,
+    /// This many of them.
+    AtLeast(u32),
+}
+
+/// Who can end a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Provider {
+    /// The context with this number.
+    Context(ContextId),
+    /// Somebody the graph does not know, or nobody in particular.
+    External,
+}
+
+/// What can be waited for. Answers one question for the graph: who can end this wait?
+pub(crate) trait Waitable {
+    /// The address to park on.
+    fn key(&self) -> usize;
+
+    /// What is waited for, for reports.
+    fn facts(&self) -> ResourceFacts;
+
+    /// How many of the [providers](Self::providers) it takes.
+    fn need(&self) -> Need;
+
+    /// Calls `visit` with each of those who can end this wait. Called under the graph's mutex.
+    fn providers(&self, visit: &mut dyn FnMut(Provider));
+
+    /// Takes the resource for `me` and lists the hold, if it is to be had.
+    fn try_grant(&self, me: &'static Context) -> bool;
+
+    /// Lists the hold of a resource that was handed over to `me`.
+    fn accept(&self, me: &'static Context);
+
+    /// Whether others are queueing, so that spinning would be barging.
+    fn has_queue(&self) -> bool;
+
+    /// Announces a waiter that is about to park. `false`: the resource changed, try again.
+    fn announce(&self) -> bool;
+
+    /// Whether the announcement stands, so that whoever frees the resource will wake the queue. Called under the
+    /// queue's lock.
+    fn is_announced(&self) -> bool;
+
+    /// A parked waiter left the queue at its time-out; `last` if nobody else is queueing. Called under the queue's
+    /// lock.
+    fn left_queue(&self, last: bool);
+}
+
+/// How long a wait may last, and what may become of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) site: Site,
+    pub(crate) limit: Limit,
+    /// A deadlock can be returned as a value.
+    pub(crate) by_value: bool,
+    /// The resource is held by the waiter already: no grace, the judge decides at once.
+    pub(crate) relock: bool,
+}
+
+/// When a wait ends by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    /// Never.
+    None,
+    /// At a time, or, where that is past what the clock can tell, never; either way it is no part of any deadlock.
+    Until(Option<Instant>),
+}
+
+impl Limit {
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Self::Until(Instant::now().checked_add(timeout))
+    }
+
+    fn is_timed(self) -> bool {
+        matches!(self, Self::Until(_))
+    }
+
+    fn instant(self) -> Option<Instant> {
+        match self {
+            Self::None => None,
+            Self::Until(instant) => instant,
+        }
+    }
+
+    fn is_over(self) -> bool {
+        self.instant().is_some_and(|limit| Instant::now() >= limit)
+    }
+}
+
+/// How a wait ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The resource is held, and listed.
+    Granted,
+    /// The limit came first.
+    TimedOut,
+    /// The wait was part of a deadlock and this thread is its victim.
+    Deadlock(Deadlock),
+}
+
+/// Waits for `resource` on behalf of `me`.
+///
+/// The first part is what any lock does: spin a little, then park, for at most the grace. Nearly all waits end there
+/// and the graph never hears of them.
+pub(crate) fn wait<W: Waitable>(me: &'static Context, resource: &W, terms: Terms) -> Outcome {
+    let grace = policy::grace();
+    if terms.relock || grace.is_zero() {
+        return wait_registered(me, resource, terms, Instant::now());
+    }
+    let mut spin = SpinWait::new();
+    let mut started: Option<(Instant, Instant)> = None;
+    loop {
+        if resource.try_grant(me) {
+            return Outcome::Granted;
+        }
+        if !resource.has_queue() && spin.spin() {
+            continue;
+        }
+        if !resource.announce() {
+            continue;
+        }
+        let (start, grace_end) = *started.get_or_insert_with(|| {
+            let now = Instant::now();
+            (now, now + grace)
+        });
+        let until = terms.limit.instant().map_or(grace_end, |limit| limit.min(grace_end));
+        match park_on(me, resource, Some(until), || true) {
+            ParkResult::Unparked(HANDED_OVER) => {
+                resource.accept(me);
+                return Outcome::Granted;
+            }
+            ParkResult::Unparked(_) | ParkResult::Invalid => {}
+            ParkResult::TimedOut if terms.limit.is_over() => return Outcome::TimedOut,
+            ParkResult::TimedOut => return wait_registered(me, resource, terms, start),
+        }
+        spin.reset();
+    }
+}
+
+/// Parks in the resource's queue while its announcement stands and `still` holds.
+fn park_on<W: Waitable + ?Sized>(
+    me: &'static Context,
+    resource: &W,
+    until: Option<Instant>,
+    still: impl FnOnce() -> bool,
+) -> ParkResult {
+    // SAFETY:
+    // - the key is an address that a primitive of ours controls.
+    // - `validate` and `timed_out` only touch atomics: they neither unwind nor park nor unpark.
+    // - `before_sleep` does nothing.
+    unsafe {
+        park(
+            resource.key(),
+            || resource.is_announced() && still(),
+            || {},
+            |_, last| resource.left_queue(last),
+            ParkToken(me.address()),
+            until,
+        )
+    }
+}
+
+/// What a registered wait does next, decided under the graph's mutex.
+enum Step {
+    Granted,
+    TimedOut,
+    Park { until: Option<Instant>, announced: bool },
+    /// Withdrawn, with the scene copied: be the victim.
+    Victim(Judgement),
+    /// Withdrawn, with the scene copied: say so, then go on waiting with this mark.
+    Announce(Judgement, u64),
+    /// With the scene copied: nobody can break this deadlock, or nobody may.
+    Abort(Judgement),
+    /// Withdrawn, with the scene copied: this wait has been long.
+    Warn,
+    /// The scene needs more room than it has: make it, outside the mutex.
+    MakeRoom,
+}
+
+/// The wait in the graph: registered means ungranted.
+#[cold]
+#[inline(never)]
+fn wait_registered(me: &'static Context, resource: &dyn Waitable, terms: Terms, since: Instant) -> Outcome {
+    let mut wait = Registered {
+        me,
+        resource,
+        terms,
+        since,
+        scene: Scene::new(),
+        reported: 0,
+        pause: FIRST_PAUSE,
+        alarm: long_wait::Alarm::new(),
+    };
+    let mut handed_over = false;
+    loop {
+        wait.alarm.refresh();
+        let step = graph::with(|graph| wait.step(graph, handed_over));
+        match step {
+            Step::Granted => return Outcome::Granted,
+            Step::TimedOut => return Outcome::TimedOut,
+            Step::Park { announced: false, .. } => {}
+            Step::Park { until, announced: true } => {
+                let parked = park_on(me, resource, until, || !me.is_summoned());
+                handed_over = parked == ParkResult::Unparked(HANDED_OVER);
+            }
+            Step::Victim(judgement) => {
+                let deadlock = wait.scene.report(judgement);
+                super::hook::run_deadlock_hooks(deadlock.report());
+                return Outcome::Deadlock(deadlock);
+            }
+            Step::Announce(judgement, number) => {
+                let deadlock = wait.scene.report(judgement);
+                deadlock.report().print();
+                super::hook::run_deadlock_hooks(deadlock.report());
+                wait.reported = number;
+            }
+            Step::Abort(judgement) => {
+                let deadlock = wait.scene.report(judgement);
+                deadlock.report().print();
+                super::hook::run_deadlock_hooks(deadlock.report());
+                std::process::abort();
+            }
+            Step::Warn => wait.alarm.ring(&mut wait.scene, since),
+            Step::MakeRoom => wait.scene.make_room(),
+        }
+    }
+}
+
+/// How long to wait before asking again whether an ending thread is gone.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// A wait that lasted longer than the grace.
+struct Registered<'a> {
+    me: &'static Context,
+    resource: &'a dyn Waitable,
+    terms: Terms,
+    since: Instant,
+    scene: Scene,
+    /// The number of the standing report that this wait is part of, 0 for none.
+    reported: u64,
+    pause: Duration,
+    alarm: long_wait::Alarm,
+}
+
+impl Registered<'_> {
+    fn step(&mut self, graph: &mut Graph, handed_over: bool) -> Step {
+        let me = self.me;
+        if handed_over {
+            self.resource.accept(me);
+            graph.withdraw(me);
+            return Step::Granted;
+        }
+        if self.resource.try_grant(me) {
+            graph.withdraw(me);
+            return Step::Granted;
+        }
+        if self.terms.limit.is_over() {
+            graph.withdraw(me);
+            return Step::TimedOut;
+        }
+        if graph.entry(me).is_none() {
+            let entry = self.entry();
+            graph.register(me, entry);
+        }
+        let summons = graph.answer_summons(me);
+        let mut until = self.terms.limit.instant();
+        if summons != Summons::None && !self.terms.limit.is_timed() {
+            match graph.judge(me) {
+                Judgement::NotDeadlocked => {}
+                Judgement::OwnerEnding => {
+                    let again = Instant::now() + self.pause;
+                    self.pause = LONGEST_PAUSE.min(self.pause * 2);
+                    graph.put_back(me, Summons::Recheck);
+                    until = Some(until.map_or(again, |until| until.min(again)));
+                }
+                found => {
+                    if let Some(step) = self.react(graph, found, summons) {
+                        return step;
+                    }
+                }
+            }
+        }
+        if let Some(due) = self.alarm.due(self.since) {
+            if Instant::now() >= due {
+                if !self.scene.copy_wait(graph, me) {
+                    return Step::MakeRoom;
+                }
+                graph.withdraw(me);
+                return Step::Warn;
+            }
+            until = Some(until.map_or(due, |until| until.min(due)));
+        }
+        Step::Park { until, announced: self.resource.announce() }
+    }
+
+    fn entry(&self) -> Entry {
+        Entry {
+            waitable: erase(self.resource),
+            site: self.terms.site,
+            since: self.since,
+            timed: self.terms.limit.is_timed(),
+            by_value: self.terms.by_value,
+            unwinding: std::thread::panicking(),
+            relock: self.terms.relock,
+            // A new wait is judged once: it may close a deadlock.
+            summons: Summons::Recheck,
+            reported: self.reported,
+        }
+    }
+
+    /// What to do about a deadlock that this wait is part of; `None`: go on waiting.
+    fn react(&mut self, graph: &mut Graph, found: Judgement, summons: Summons) -> Option<Step> {
+        let me = self.me;
+        let policy = policy::policy();
+        if policy == Policy::Off {
+            return None;
+        }
+        let victim = if graph.entry(me).is_some_and(|mine| mine.can_fail(policy)) {
+            Some(me)
+        } else if policy == Policy::Abort {
+            None
+        } else {
+            graph.cycle(me).find(|&member| graph.entry(member).is_some_and(|entry| entry.can_fail(policy)))
+        };
+        match victim {
+            Some(victim) if victim != me => {
+                graph.summon(victim, Summons::Victim);
+                return None;
+            }
+            // Said before, and left standing.
+            None if policy == Policy::Report && graph.is_reported(me) => return None,
+            _ => {}
+        }
+        if !self.scene.copy(graph, me, found) {
+            graph.put_back(me, summons);
+            return Some(Step::MakeRoom);
+        }
+        match (victim, policy) {
+            (Some(_), _) => {
+                graph.withdraw(me);
+                Some(Step::Victim(found))
+            }
+            (None, Policy::Report) => {
+                let number = graph.mark_reported(me);
+                graph.withdraw(me);
+                Some(Step::Announce(found, number))
+            }
+            (None, _) => Some(Step::Abort(found)),
+        }
+    }
+}
+
+impl Entry {
+    /// Whether this wait can end with a deadlock: return it, or unwind from it.
+    fn can_fail(&self, policy: Policy) -> bool {
+        self.by_value || policy == Policy::Panic && !self.unwinding
+    }
+}
+
+/// Forgets how long a resource is borrowed for: its waiter withdraws the entry before the borrow ends.
+fn erase(resource: &dyn Waitable) -> NonNull<dyn Waitable> {
+    let pointer: *const (dyn Waitable + '_) = resource;
+    // SAFETY:
+    // - only the lifetime bound of the trait object changes; the graph uses the pointer no longer than the entry is
+    //   registered, and `wait_registered` returns, by every way, only after it was withdrawn.
+    let pointer = unsafe { std::mem::transmute::<*const (dyn Waitable + '_), *const (dyn Waitable + 'static)>(pointer) };
+    // SAFETY:
+    // - made from a reference.
+    unsafe { NonNull::new_unchecked(pointer.cast_mut()) }
+}

@@ -1,0 +1,44 @@
+//! What everything else stands on: atomics, a mutex, park and unpark, the end of a thread.
+//!
+//! This is the only module that names `std::sync`, `parking_lot_core` or `loom`. A build of the models
+//! (`--cfg loom`, tests only) replaces what lies below our own code and nothing else: the lock word, the contexts,
+//! the wait-for graph and the door are the production code in both.
+
+mod word;
+
+#[cfg(not(all(test, loom)))]
+mod native;
+#[cfg(not(all(test, loom)))]
+use native as platform;
+
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, loom))]
+use model as platform;
+
+#[cfg_attr(target_os = "linux", path = "thread_end_linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "thread_end_portable.rs")]
+#[cfg(not(all(test, loom)))]
+mod thread_end;
+#[cfg(all(test, loom))]
+use model::thread_end;
+
+pub(crate) use platform::{
+    AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, SpinWait, UnparkToken, current_context,
+    global, os_thread_id, park, set_current_context, unpark_filter, unpark_one,
+};
+pub(crate) use thread_end::{Lifeline, run_at_thread_end};
+pub(crate) use word::Word;
+
+#[cfg(all(test, loom))]
+pub(crate) use platform::fire_timeout;
+#[cfg(all(unix, feature = "signal"))]
+pub(crate) use platform::spawn;
+
+/// Atomics that no model explores: configuration, and what only a report reads.
+///
+/// They are the standard library's in every build, so that they cost a model no interleavings.
+pub(crate) mod quiet {
+    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
+    pub(crate) use std::sync::{Mutex, PoisonError};
+}

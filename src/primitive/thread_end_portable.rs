@@ -1,0 +1,50 @@
+//! The end of a thread where the kernel does not tell: contexts are given back, nobody is ever declared gone.
+//!
+//! Without proof that no destructor of a thread can run any more there is no `Abandoned`: such a wait is silent.
+
+use std::cell::Cell;
+
+/// Never cut: this platform gives no proof that a thread is gone.
+pub(crate) struct Lifeline;
+
+impl Lifeline {
+    pub(crate) const fn new() -> Self {
+        Self
+    }
+
+    /// Does nothing.
+    ///
+    /// # Safety
+    ///
+    /// None: the signature is that of the platforms which have a lifeline.
+    pub(crate) unsafe fn hold(&'static self) {}
+
+    /// Does nothing.
+    ///
+    /// # Safety
+    ///
+    /// None: the signature is that of the platforms which have a lifeline.
+    pub(crate) unsafe fn release(&self) {}
+
+    /// Always `false`.
+    pub(crate) fn is_cut(&self) -> bool {
+        false
+    }
+}
+
+struct AtEnd(Cell<Option<(fn(*const ()), *const ())>>);
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        if let Some((end, argument)) = self.0.take() {
+            end(argument);
+        }
+    }
+}
+
+/// Arranges for `end(argument)` to run when this thread's thread-locals are destroyed.
+pub(crate) fn run_at_thread_end(end: fn(*const ()), argument: *const ()) {
+    thread_local! { static AT_END: AtEnd = const { AtEnd(Cell::new(None)) } }
+    // A thread whose locals are gone already keeps its context: a small leak, on a thread that is about to end.
+    let _ = AT_END.try_with(|at_end| at_end.0.set(Some((end, argument))));
+}

@@ -1,0 +1,249 @@
+//! The re-entrant lock.
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::raw_rlock::RawRLock;
+use super::rlock_guard::RLockGuard;
+use crate::deadlock::Deadlock;
+use crate::deadlock::resource::ResourceType;
+
+/// A mutual exclusion lock that its owner may take again: Python's `threading.RLock` with the data inside.
+///
+/// The same lock word, cost, wait-for graph and lack of poisoning as a [`Lock`](crate::Lock); taking it again costs two
+/// loads and a store, no atomic read-modify-write. It is free once every guard is dropped, in any order. Guards give
+/// shared references, since several of them exist at once: put a [`Cell`](std::cell::Cell) or a
+/// [`RefCell`](std::cell::RefCell) inside to mutate.
+///
+/// Ownership is by a number that no other thread ever gets, so a guard that is forgotten by a thread which then ends
+/// lets nobody in.
+///
+/// # Deadlocks
+///
+/// As [`Lock`](crate::Lock), except that taking it again is no `Relock`.
+///
+/// # Beside parking_lot's `ReentrantMutex`
+///
+/// Left out: `raw`, `force_unlock`, `data_ptr` and `bump`, as for [`Lock`](crate::Lock); `unlocked`, which cannot
+/// promise that the lock is free meanwhile; guards that keep an [`Arc`](std::sync::Arc), which nobody has needed yet.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::RLock;
+/// use std::cell::Cell;
+///
+/// let count = RLock::new(Cell::new(0));
+/// let outer = count.lock();
+/// let inner = count.lock(); // the same thread, again
+/// inner.set(inner.get() + 1);
+/// assert_eq!(count.depth(), 2);
+/// assert_eq!(outer.get(), 1);
+/// ```
+pub struct RLock<T: ?Sized> {
+    raw: RawRLock,
+    data: UnsafeCell<T>,
+}
+
+// SAFETY:
+// - the value is reached by the owner only, one thread at a time: it is sent between threads, never shared.
+unsafe impl<T: ?Sized + Send> Sync for RLock<T> {}
+
+impl<T> RLock<T> {
+    /// Makes a free lock. Reports name it by its type and the line of this call.
+    #[inline]
+    #[must_use]
+    #[track_caller]
+    pub const fn new(value: T) -> Self {
+        Self { raw: RawRLock::new(None), data: UnsafeCell::new(value) }
+    }
+
+    /// Makes a free lock that reports call `name`.
+    #[inline]
+    #[must_use]
+    #[track_caller]
+    pub const fn named(name: &'static str, value: T) -> Self {
+        Self { raw: RawRLock::new(Some(name)), data: UnsafeCell::new(value) }
+    }
+
+    /// Takes the value out.
+    #[inline]
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.data.into_inner()
+    }
+}
+
+impl<T: ?Sized> RLock<T> {
+    fn describe() -> ResourceType {
+        ResourceType::exclusive::<T>("RLock")
+    }
+
+    /// Locks, waiting while another thread holds the lock.
+    ///
+    /// # Panics
+    ///
+    /// If the wait is part of a deadlock and the [policy](crate::deadlock::Policy) is `Panic`; if this thread holds the
+    /// lock 2³² − 1 times.
+    ///
+    /// # Deadlocks
+    ///
+    /// `Cycle` and `Abandoned`: by policy a panic, an abort, or a printed report and a wait for ever.
+    #[inline]
+    #[track_caller]
+    pub fn lock(&self) -> RLockGuard<'_, T> {
+        RLockGuard::new(self, self.raw.lock(Self::describe))
+    }
+
+    /// Locks, waiting while another thread holds the lock, or says why that can never end.
+    ///
+    /// # Errors
+    ///
+    /// [`Deadlock`] if this wait is part of a deadlock and was chosen to break it: under every policy but `Off`.
+    ///
+    /// # Panics
+    ///
+    /// If this thread holds the lock 2³² − 1 times.
+    ///
+    /// # Deadlocks
+    ///
+    /// `Cycle` and `Abandoned` come as the error.
+    #[inline]
+    #[track_caller]
+    pub fn acquire(&self) -> Result<RLockGuard<'_, T>, Deadlock> {
+        Ok(RLockGuard::new(self, self.raw.acquire(Self::describe)?))
+    }
+
+    /// Locks if no other thread holds the lock right now. Never waits.
+    ///
+    /// # Panics
+    ///
+    /// If this thread holds the lock 2³² − 1 times.
+    #[inline]
+    #[track_caller]
+    pub fn try_lock(&self) -> Option<RLockGuard<'_, T>> {
+        Some(RLockGuard::new(self, self.raw.try_lock(Self::describe)?))
+    }
+
+    /// Locks if that is possible within `timeout`. A time-out too long for the clock is for ever.
+    ///
+    /// # Panics
+    ///
+    /// If this thread holds the lock 2³² − 1 times.
+    ///
+    /// # Deadlocks
+    ///
+    /// None: the wait ends by itself.
+    #[inline]
+    #[track_caller]
+    pub fn try_lock_for(&self, timeout: Duration) -> Option<RLockGuard<'_, T>> {
+        Some(RLockGuard::new(self, self.raw.try_lock_for(Self::describe, timeout)?))
+    }
+
+    /// Locks if that is possible before `deadline`. See [`try_lock_for`](Self::try_lock_for).
+    ///
+    /// # Panics
+    ///
+    /// If this thread holds the lock 2³² − 1 times.
+    #[inline]
+    #[track_caller]
+    pub fn try_lock_until(&self, deadline: Instant) -> Option<RLockGuard<'_, T>> {
+        Some(RLockGuard::new(self, self.raw.try_lock_until(Self::describe, deadline)?))
+    }
+
+    pub(super) fn raw(&self) -> &RawRLock {
+        &self.raw
+    }
+
+    pub(super) fn data(&self) -> *mut T {
+        self.data.get()
+    }
+
+    /// Whether anybody holds the lock at this moment. Out of date as soon as it is known, unless it is this thread.
+    #[inline]
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.raw.is_locked()
+    }
+
+    /// Whether this thread holds the lock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = bowline::RLock::new(());
+    /// let _guard = lock.lock();
+    /// assert!(lock.is_owned());
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(lock.is_locked() && !lock.is_owned()));
+    /// });
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn is_owned(&self) -> bool {
+        self.raw.is_owned()
+    }
+
+    /// How often this thread holds the lock, 0 if it does not.
+    #[inline]
+    #[must_use]
+    pub fn depth(&self) -> u32 {
+        if self.raw.is_owned() { self.raw.depth() } else { 0 }
+    }
+
+    /// The value, without locking: `&mut self` proves that nobody holds a guard.
+    #[inline]
+    pub const fn get_mut(&mut self) -> &mut T {
+        self.data.get_mut()
+    }
+}
+
+// As with `Lock`: a panic releases the lock and leaves the value as it is.
+impl<T: ?Sized> std::panic::RefUnwindSafe for RLock<T> {}
+impl<T: ?Sized> std::panic::UnwindSafe for RLock<T> {}
+
+impl<T: Default> Default for RLock<T> {
+    #[track_caller]
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T> From<T> for RLock<T> {
+    #[track_caller]
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+/// Shows the value, or that another thread has it, and how deep; never waits.
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("RLock");
+        if let Some(name) = self.raw.name() {
+            out.field("name", &name);
+        }
+        out.field("depth", &self.raw.depth());
+        match self.try_lock() {
+            Some(guard) => out.field("data", &&*guard),
+            None => out.field("data", &format_args!("<locked>")),
+        };
+        out.finish()
+    }
+}
+
+/// Serializes the value, which is locked meanwhile.
+#[cfg(feature = "serde")]
+impl<T: ?Sized + serde::Serialize> serde::Serialize for RLock<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.acquire().map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for RLock<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(Self::new)
+    }
+}
