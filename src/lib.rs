@@ -23,6 +23,4 @@ mod sync;
 #[path = "../loom-tests/mod.rs"]
 mod loom_tests;
 
-pub use sync::{
-    ArcLockGuard, Lock, LockGuard, MappedLockGuard, MappedRLockGuard, RLock, RLockGuard,
-};
+pub use sync::{ArcLockGuard, Lock, LockGuard, MappedLockGuard, MappedRLockGuard, RLock, RLockGuard};

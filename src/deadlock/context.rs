@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::graph::{self, Graph, Record};
 use super::holds::Holds;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
-use crate::primitive::{AtomicBool, Lifeline, current_context, os_thread_id, quiet, run_at_thread_end};
-use crate::primitive::set_current_context;
+use crate::primitive::{
+    AtomicBool, Lifeline, current_context, os_thread_id, quiet, run_at_thread_end, set_current_context,
+};
 
 /// The number of a context: never given twice in the life of the process, never zero, and even, so that a lock word
 /// has a bit to spare.
@@ -168,10 +169,34 @@ fn leave(context: *const ()) {
     graph::give_context(context);
 }
 
-/// Ends the calling thread's context now, as the thread's end would: models have no thread-specific keys.
+/// The calling thread's last destructor runs, with the kernel's word still to come.
+#[cfg(all(test, loom))]
+pub(crate) fn leave_early() {
+    leave(current_context());
+}
+
+#[cfg(all(test, loom))]
+impl Context {
+    pub(crate) fn lifeline_for_models(&self) -> &Lifeline {
+        &self.lifeline
+    }
+}
+
+#[cfg(all(test, loom))]
+impl ContextId {
+    pub(crate) fn shares_context_with(self, other: Self) -> bool {
+        self.index() == other.index()
+    }
+}
+
+/// Ends the calling thread, as far as a model can: its last destructor runs, then the kernel says that it is gone.
 #[cfg(all(test, loom))]
 pub(crate) fn end_current() {
-    leave(current_context());
+    let context = current();
+    leave(std::ptr::from_ref(context).cast());
+    if !context.holds.is_empty() {
+        context.lifeline.cut();
+    }
 }
 
 /// The thread's name, if it has one and it can still be asked for.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::context::{Context, ContextId};
 use super::resource::Site;
 use super::wait::{Need, Provider, Waitable};
-use crate::primitive::{FilterOp, Mutex, UnparkToken, global, unpark_filter};
+use crate::primitive::{FilterOp, Ingredient, Mutex, UnparkToken, global, is_removed, unpark_filter};
 
 /// What wakes a registered waiter without a grant: look at your entry, under the graph's mutex.
 pub(crate) const KICK: UnparkToken = UnparkToken(2);
@@ -36,8 +36,6 @@ pub(super) struct Entry {
     pub(super) by_value: bool,
     /// The thread is already unwinding: a panic would abort the process.
     pub(super) unwinding: bool,
-    /// A wait for a resource that this very context holds, and not for one just handed over to it.
-    pub(super) relock: bool,
     pub(super) summons: Summons,
     /// The report that this wait was part of and that left it standing; 0 for none.
     pub(super) reported: u64,
@@ -89,7 +87,6 @@ pub(crate) struct Graph {
     free: Option<&'static Context>,
     /// The registered waits.
     first: Option<&'static Context>,
-    registered: usize,
     stamp: u64,
     reports: u64,
 }
@@ -98,12 +95,23 @@ pub(crate) struct Graph {
 // - the contexts' records, which are not `Sync`, are only reached through this value and with its mutex held.
 unsafe impl Send for Graph {}
 
+/// Each execution of a model has contexts of its own.
+#[cfg(all(test, loom))]
+impl Drop for Graph {
+    fn drop(&mut self) {
+        for &context in &self.contexts {
+            // SAFETY:
+            // - the context came from `Box::leak` in `add_context`, and the execution that used it is over.
+            drop(unsafe { Box::from_raw(std::ptr::from_ref(context).cast_mut()) });
+        }
+    }
+}
+
 global! {
     static GRAPH: Mutex<Graph> = Mutex::new(Graph {
         contexts: Vec::new(),
         free: None,
         first: None,
-        registered: 0,
         stamp: 0,
         reports: 0,
     });
@@ -118,7 +126,8 @@ pub(super) fn with<R>(f: impl FnOnce(&mut Graph) -> R) -> R {
             std::process::abort();
         }
     }
-    let abort = Abort;
+    // A model fails by a panic of its own, wherever it is.
+    let abort = (!cfg!(all(test, loom))).then(|| Abort);
     let result = f(&mut GRAPH.lock());
     std::mem::forget(abort);
     result
@@ -169,20 +178,9 @@ impl Graph {
         self.contexts.iter().copied().filter(|context| context.id().get() != 0)
     }
 
-    /// Every context with a registered wait.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = &'static Context> + '_ {
-        std::iter::successors(self.first, |&context| self.record(context).next)
-    }
-
-    /// How many waits are registered.
-    pub(super) fn registered(&self) -> usize {
-        self.registered
-    }
-
     /// Adds a wait.
     pub(super) fn register(&mut self, me: &'static Context, entry: Entry) {
         let first = self.first.replace(me);
-        self.registered += 1;
         if let Some(first) = first {
             self.record_mut(first).previous = Some(me);
         }
@@ -206,7 +204,6 @@ impl Graph {
         if let Some(next) = next {
             self.record_mut(next).previous = previous;
         }
-        self.registered -= 1;
         me.set_summoned(self, false);
         Some(entry)
     }
@@ -224,11 +221,7 @@ impl Graph {
         // - the key is an address that a primitive of ours controls.
         // - the closures neither unwind nor park nor unpark.
         unsafe {
-            unpark_filter(
-                key,
-                |token| if token.0 == me { FilterOp::Unpark } else { FilterOp::Skip },
-                |_| KICK,
-            );
+            unpark_filter(key, |token| if token.0 == me { FilterOp::Unpark } else { FilterOp::Skip }, |_| KICK);
         }
     }
 
@@ -262,7 +255,7 @@ impl Graph {
     /// who is registered doing anything.
     fn blocker(&self, context: &'static Context) -> Option<&'static Context> {
         let entry = self.entry(context)?;
-        if entry.timed || entry.summons == Summons::Victim {
+        if entry.timed && !is_removed(Ingredient::TimedIsLive) || entry.summons == Summons::Victim {
             return None;
         }
         let waitable = entry.waitable();
@@ -273,15 +266,14 @@ impl Graph {
         let mut provider = Provider::External;
         waitable.providers(&mut |found| provider = found);
         let Provider::Context(id) = provider else { return None };
-        // A resource that names its own waiter was handed over to it a moment ago, unless the waiter asked again for
-        // what it held already.
-        if id == context.id() && !entry.relock {
-            return None;
-        }
         self.context(id)
     }
 
     /// Follows the waits from `me`. Visits each context at most once.
+    ///
+    /// A context on the way may wait for what names itself as the owner: handed over to it a moment ago, or asked for
+    /// again while it was held. Either way the walk comes back to that context and ends: the first is live, the second
+    /// is a deadlock of its own.
     pub(super) fn judge(&mut self, me: &'static Context) -> Judgement {
         let stamp = self.new_stamp();
         let mut at = me;
@@ -294,21 +286,27 @@ impl Graph {
                 return if at == me { Judgement::Relock } else { Judgement::Cycle };
             }
             if self.entry(blocker).is_none() {
-                if at != me {
-                    return Judgement::NotDeadlocked;
-                }
-                return if blocker.lifeline.is_cut() {
-                    Judgement::Abandoned(blocker)
-                } else if self.record(blocker).ended {
-                    Judgement::OwnerEnding
-                } else {
-                    Judgement::NotDeadlocked
-                };
+                return if at == me { self.judge_owner(me, blocker) } else { Judgement::NotDeadlocked };
             }
             if self.record(blocker).stamp == stamp {
                 return Judgement::NotDeadlocked;
             }
             at = blocker;
+        }
+    }
+
+    /// Whether the unregistered owner of what `me` waits for is gone.
+    fn judge_owner(&self, me: &'static Context, owner: &'static Context) -> Judgement {
+        let ended = self.record(owner).ended;
+        if !owner.lifeline.is_cut() && !(is_removed(Ingredient::KernelsWord) && ended) {
+            return if ended { Judgement::OwnerEnding } else { Judgement::NotDeadlocked };
+        }
+        // The owner may have released between the look at the resource and its end: now that it can do nothing more,
+        // look again.
+        if self.blocker(me) == Some(owner) || is_removed(Ingredient::SecondLook) {
+            Judgement::Abandoned(owner)
+        } else {
+            Judgement::NotDeadlocked
         }
     }
 
@@ -320,11 +318,7 @@ impl Graph {
     /// Calls `visit` with everybody who is stuck behind the deadlock that `me` is part of, and is not part of it.
     ///
     /// Each chain of waits is followed once: linear in the number of registered waits.
-    pub(super) fn for_each_bystander(
-        &mut self,
-        me: &'static Context,
-        mut visit: impl FnMut(&Self, &'static Context),
-    ) {
+    pub(super) fn for_each_bystander(&mut self, me: &'static Context, mut visit: impl FnMut(&Self, &'static Context)) {
         let core = self.new_stamp();
         let stuck = self.new_stamp();
         let free = self.new_stamp();
@@ -432,7 +426,9 @@ fn reuse_context() -> Option<&'static Context> {
             let context = graph.free?;
             let record = graph.record_mut(context);
             let next = record.next_free.take();
-            record.last_id = record.last_id.and_then(ContextId::next);
+            if !is_removed(Ingredient::FreshNumber) {
+                record.last_id = record.last_id.and_then(ContextId::next);
+            }
             let has_number = record.last_id.is_some();
             graph.free = next;
             if has_number {
@@ -476,7 +472,7 @@ pub(super) fn give_context(context: &'static Context) {
             let mut next = graph.first;
             while let Some(waiter) = next {
                 next = graph.record(waiter).next;
-                if graph.blocker(waiter).is_some_and(|blocker| blocker == context) {
+                if graph.blocker(waiter) == Some(context) && !is_removed(Ingredient::SummonsAtEnd) {
                     graph.summon(waiter, Summons::Recheck);
                 }
             }

@@ -18,8 +18,8 @@
 //! by the give before v; it saw the bit set, so that was set after all words of v (or a later take's, excluded by the
 //! second load) were written, and it read those: one take, not two.
 
-use std::panic::Location;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
+use std::panic::Location;
 
 use super::resource::{Origin, ResourceFacts, Site, TypeOf};
 use crate::primitive::{Word, quiet};
@@ -51,6 +51,7 @@ pub(crate) struct Slot<W, const N: usize> {
 }
 
 impl<W: Word, const N: usize> Slot<W, N> {
+    #[cfg(all(test, loom))]
     pub(crate) fn new() -> Self {
         Self { version: W::null(), words: std::array::from_fn(|_| W::null()) }
     }

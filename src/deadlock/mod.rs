@@ -19,7 +19,7 @@ pub(crate) mod resource;
 mod scene;
 #[cfg(all(unix, feature = "signal"))]
 mod signal;
-//mod snapshot;
+mod snapshot;
 mod source;
 pub(crate) mod wait;
 
@@ -29,7 +29,7 @@ pub use policy::{Policy, policy, set_grace, set_policy};
 pub use report::{Deadlock, Held, Kind, LongWait, Report, Resource, StuckThread, Wait};
 #[cfg(all(unix, feature = "signal"))]
 pub use signal::dump_on_signal;
-//pub use snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};
+pub use snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};
 
 /// Prints one line to standard error in one write, whatever becomes of it.
 fn print_line(line: std::fmt::Arguments<'_>) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::graph::{self, Summons};
 use crate::primitive::Ordering::Relaxed;
-use crate::primitive::quiet;
+use crate::primitive::{global, quiet};
 
 /// What a deadlock does to the thread that completes it.
 ///
@@ -35,7 +35,9 @@ const VARIABLE: &str = "BOWLINE_DEADLOCK";
 
 /// Not decided yet: ask the environment.
 const UNSET: u8 = u8::MAX;
-static POLICY: quiet::AtomicU8 = quiet::AtomicU8::new(UNSET);
+global! {
+    static POLICY: quiet::AtomicU8 = quiet::AtomicU8::new(UNSET);
+}
 
 const DEFAULT_GRACE: Duration = Duration::from_micros(500);
 static GRACE: quiet::AtomicU64 = quiet::AtomicU64::new(DEFAULT_GRACE.as_nanos() as u64);

@@ -3,66 +3,29 @@
 //! One stable line that says what happened, a paragraph for each thread of the deadlock, a line for each bystander, one
 //! line of help. No text ends with a line break: each piece brings the one before it.
 
-use std::collections::HashMap;
-use std::fmt::{self, Display};
-use std::io::{self, IsTerminal};
-use std::time::Duration;
-use std::{env, ffi::OsString};
+mod help;
+mod names;
+mod style;
+
+use std::fmt;
+
+use help::help;
+pub(super) use names::{Humane, Names};
+pub(super) use style::Style;
+use style::{HEADLINE, HELP, SOURCE};
 
 use super::report::{Held, Kind, LongWait, Report, Resource, StuckThread};
 use super::resource::Site;
-use super::source::{Sources, clip};
+use super::source::Sources;
 
 /// Deadlocks of more threads are shown in few lines each, without source text.
 const MOST_PARAGRAPHS: usize = 16;
 /// More bystanders are counted, not shown.
 const MOST_BYSTANDERS: usize = 10;
-/// A longer order of locks is shown by its ends.
-const LONGEST_ORDER: usize = 4;
-/// Longer names of types are cut.
-const WIDEST_TYPE: usize = 80;
-
-/// Colours or none.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Style {
-    colour: bool,
-}
-
-/// What the colours are for, as the parameters of their escape sequences.
-const HEADLINE: &str = "1;31";
-const NAME: &str = "1";
-const SOURCE: &str = "2";
-const HELP: &str = "36";
-
-impl Style {
-    /// Text without colours.
-    pub(super) fn plain() -> Self {
-        Self { colour: false }
-    }
-
-    /// Colours if standard error is a terminal where they are wanted.
-    fn of_stderr() -> Self {
-        Self { colour: io::stderr().is_terminal() && wants_colour(env::var_os("NO_COLOR"), env::var_os("TERM")) }
-    }
-
-    fn paint(self, colour: &str, text: impl Display) -> String {
-        if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_string() }
-    }
-}
-
-fn wants_colour(no_color: Option<OsString>, terminal: Option<OsString>) -> bool {
-    no_color.is_none_or(|value| value.is_empty()) && terminal.is_none_or(|name| name != "dumb")
-}
 
 /// Prints a report to standard error.
 pub(super) fn print(report: &Report) {
-    struct Styled<'r>(&'r Report);
-    impl Display for Styled<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            self::report(self.0, Style::of_stderr(), f)
-        }
-    }
-    super::print_line(format_args!("{}", Styled(report)));
+    super::print_line(format_args!("{}", fmt::from_fn(|f| self::report(report, Style::of_stderr(), f))));
 }
 
 /// Renders a report.
@@ -111,7 +74,7 @@ struct Renderer<'r, 'f, 'b> {
 
 impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
     fn new(
-        threads: impl Iterator<Item = &'r StuckThread>,
+        threads: impl Iterator<Item = &'r StuckThread> + Clone,
         style: Style,
         sources: Sources,
         out: &'f mut fmt::Formatter<'b>,
@@ -121,12 +84,12 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
 
     fn report(mut self, report: &Report) -> fmt::Result {
         let style = std::mem::replace(&mut self.names.style, Style::plain());
-        let headline = self.names.headline(report);
+        let headline = self.headline(report);
         self.names.style = style;
         self.out.write_str(&style.paint(HEADLINE, headline))?;
         self.core(&report.threads)?;
         self.bystanders(&report.bystanders)?;
-        write!(self.out, "\n\n{} {}", style.paint(HELP, "help:"), self.names.help(report))
+        write!(self.out, "\n\n{} {}", style.paint(HELP, "help:"), help(report, &self.names))
     }
 
     fn core(&mut self, threads: &[StuckThread]) -> fmt::Result {
@@ -187,7 +150,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         self.state(thread, layout)?;
         let mut left_out = 0;
         for held in &thread.holds {
-            if layout == Layout::Terse && !self.names.waiters.contains_key(&held.resource.key) {
+            if layout == Layout::Terse && !self.names.is_wanted(&held.resource) {
                 left_out += 1;
             } else {
                 self.hold(thread, held, layout)?;
@@ -235,106 +198,11 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         }
         Ok(())
     }
-}
-
-fn find_hold<'t>(thread: &'t StuckThread, resource: &Resource) -> Option<&'t Held> {
-    thread.holds.iter().find(|held| held.resource.is_same(resource))
-}
-
-/// Names for the threads and resources of one text, such that each means one of them.
-pub(super) struct Names<'r> {
-    style: Style,
-    /// How many threads have a name.
-    namesakes: HashMap<&'r str, usize>,
-    /// Who waits for a resource, by its key.
-    waiters: HashMap<usize, Vec<&'r StuckThread>>,
-    /// The keys of the resources that look alike.
-    lookalikes: HashMap<Look, Vec<usize>>,
-}
-
-/// What tells resources apart on sight.
-#[derive(PartialEq, Eq, Hash)]
-enum Look {
-    Named(&'static str),
-    MadeAt(Site),
-}
-
-impl Look {
-    fn of(resource: &Resource) -> Self {
-        resource.name.map_or(Self::MadeAt(resource.made_at), Self::Named)
-    }
-}
-
-impl<'r> Names<'r> {
-    pub(super) fn new(threads: impl Iterator<Item = &'r StuckThread>, style: Style) -> Self {
-        let mut names =
-            Self { style, namesakes: HashMap::new(), waiters: HashMap::new(), lookalikes: HashMap::new() };
-        for thread in threads {
-            if let Some(name) = thread.name() {
-                *names.namesakes.entry(name).or_default() += 1;
-            }
-            if let Some(wait) = &thread.waits_for {
-                names.waiters.entry(wait.resource.key).or_default().push(thread);
-            }
-            let waited_for = thread.waits_for.iter().map(|wait| &wait.resource);
-            for resource in waited_for.chain(thread.holds.iter().map(|held| &held.resource)) {
-                let alike = names.lookalikes.entry(Look::of(resource)).or_default();
-                if !alike.contains(&resource.key) {
-                    alike.push(resource.key);
-                }
-            }
-        }
-        names
-    }
-
-    /// `thread 'left'`; with the number that debuggers show if there is no name, or if others have the same.
-    pub(super) fn thread(&self, thread: &StuckThread) -> String {
-        let (label, is_clear) = match thread.name() {
-            Some(name) => (format!("thread '{}'", Printable(name)), self.namesakes.get(name) == Some(&1)),
-            None => ("unnamed thread".to_owned(), false),
-        };
-        let label = self.style.paint(NAME, label);
-        if is_clear || thread.os_id == 0 { label } else { format!("{label} (os id {})", thread.os_id) }
-    }
-
-    /// `'accounts'`, or `Lock<Vec<u64>> made at src/main.rs:10:13`; with a number if others look the same.
-    pub(super) fn resource(&self, resource: &Resource) -> String {
-        let mut label = match resource.name {
-            Some(name) => format!("'{}'", Printable(name)),
-            None => full_type(resource),
-        };
-        if let Some(number) = self.number(resource) {
-            label += &format!(" #{number}");
-        }
-        let label = self.style.paint(NAME, label);
-        if resource.name.is_some() { label } else { format!("{label} made at {}", resource.made_at) }
-    }
-
-    /// `'accounts' (Lock<Vec<u64>>)`, or `Lock<Vec<u64>> made at src/main.rs:10:13`.
-    pub(super) fn resource_and_type(&self, resource: &Resource) -> String {
-        let label = self.resource(resource);
-        if resource.name.is_some() { format!("{label} ({})", full_type(resource)) } else { label }
-    }
-
-    /// The number of a resource among those that look the same, `None` if it is the only one.
-    fn number(&self, resource: &Resource) -> Option<usize> {
-        let alike = self.lookalikes.get(&Look::of(resource)).filter(|alike| alike.len() > 1)?;
-        alike.iter().position(|&key| key == resource.key).map(|at| at + 1)
-    }
-
-    /// `thread 'left' waits for`, of the resource that `holder` holds.
-    fn waiters(&self, holder: &StuckThread, resource: &Resource) -> Option<String> {
-        match self.waiters.get(&resource.key)?.as_slice() {
-            [] => None,
-            [only] if std::ptr::eq(*only, holder) => Some("it waits for itself".to_owned()),
-            [only] => Some(format!("{} waits for", self.thread(only))),
-            [first, rest @ ..] => Some(format!("{} and {} more wait for", self.thread(first), rest.len())),
-        }
-    }
 
     fn headline(&self, report: &Report) -> String {
         let count = report.threads.len();
-        let thread = |at: usize| report.threads.get(at).map_or("a thread".to_owned(), |thread| self.thread(thread));
+        let thread =
+            |at: usize| report.threads.get(at).map_or("a thread".to_owned(), |thread| self.names.thread(thread));
         match report.kind {
             Kind::Relock => format!("deadlock: {} waits for a lock it holds itself", thread(0)),
             Kind::Cycle => format!("deadlock: {count} threads wait for each other"),
@@ -344,110 +212,309 @@ impl<'r> Names<'r> {
             }
         }
     }
+}
 
-    /// What would have avoided the deadlock.
-    fn help(&self, report: &Report) -> String {
-        let first = report.threads.first();
-        let resource = first.and_then(|thread| Some(&thread.waits_for.as_ref()?.resource));
-        let taken = |thread: Option<&StuckThread>| {
-            let held = thread.zip(resource).and_then(|(thread, resource)| find_hold(thread, resource));
-            held.map_or(String::new(), |held| format!(" at {}", held.site))
-        };
-        match report.kind {
-            Kind::Relock => {
-                format!("release the guard taken{} before locking again, or use an `RLock`", taken(first))
-            }
-            Kind::Cycle => self.order(&report.threads),
-            Kind::Starvation => "let the pool have more workers, or let no task wait for others in its pool".to_owned(),
-            Kind::Abandoned => {
-                let gone = report.threads.get(1);
-                let name = gone.map_or("a thread".to_owned(), |gone| self.thread(gone));
-                let leaked = "a guard was leaked (`mem::forget`, `leak`) by";
-                format!("{leaked} {name}{}: let it drop before the thread ends", taken(gone))
-            }
+fn find_hold<'t>(thread: &'t StuckThread, resource: &Resource) -> Option<&'t Held> {
+    thread.holds.iter().find(|held| held.resource.is_same(resource))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::panic::Location;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::deadlock::report::Wait;
+
+    pub(in crate::deadlock) const A: Site = Location::caller();
+    pub(in crate::deadlock) const B: Site = Location::caller();
+    pub(in crate::deadlock) const C: Site = Location::caller();
+    const D: Site = Location::caller();
+    const MADE: Site = Location::caller();
+    const MADE_TOO: Site = Location::caller();
+
+    pub(in crate::deadlock) fn lock(key: usize, name: Option<&'static str>, made_at: Site) -> Resource {
+        Resource { key, name, primitive: "Lock", data_type: "alloc::vec::Vec<u64>", made_at }
+    }
+
+    pub(in crate::deadlock) fn thread(name: &str, os_id: u32) -> StuckThread {
+        let name = Some(name).filter(|name| !name.is_empty()).map(Into::into);
+        StuckThread { name, os_id, is_gone: false, waits_for: None, holds: Vec::new() }
+    }
+
+    impl StuckThread {
+        pub(in crate::deadlock) fn waits(mut self, resource: &Resource, site: Site) -> Self {
+            let waited = Duration::from_micros(1250);
+            self.waits_for = Some(Wait { resource: resource.clone(), site, waited, timed: false });
+            self
+        }
+
+        pub(in crate::deadlock) fn holding(mut self, resource: &Resource, site: Site) -> Self {
+            self.holds.push(Held { resource: resource.clone(), site });
+            self
+        }
+
+        fn gone(self) -> Self {
+            Self { is_gone: true, ..self }
         }
     }
 
-    /// An order of the locks of a cycle with which one thread alone does not comply.
-    ///
-    /// Each thread holds what the one before it waits for. So all but the first take the locks in the order in which
-    /// the threads wait for them.
-    fn order(&self, threads: &[StuckThread]) -> String {
-        let locks: Vec<_> = threads.iter().filter_map(|thread| Some(&thread.waits_for.as_ref()?.resource)).collect();
-        let (Some(thread), Some(last)) = (threads.first(), locks.last()) else { return String::new() };
-        let order = if locks.iter().any(|lock| self.number(lock).is_some()) {
-            "take these locks in one order everywhere, for example by index".to_owned()
-        } else {
-            let mut shown: Vec<_> = locks.iter().map(|lock| self.resource(lock)).collect();
-            if shown.len() > LONGEST_ORDER {
-                shown.splice(LONGEST_ORDER - 1..locks.len() - 1, ["…".to_owned()]);
+    fn made(kind: Kind, threads: impl Into<Vec<StuckThread>>, bystanders: Vec<StuckThread>) -> Report {
+        Report { kind, threads: threads.into(), bystanders }
+    }
+
+    fn named() -> [Resource; 3] {
+        [lock(1, Some("a"), MADE), lock(2, Some("b"), MADE), lock(3, Some("c"), MADE)]
+    }
+
+    /// A ring of `size` threads and locks, named by `name`.
+    pub(super) fn ring(size: usize, name: Option<&'static str>) -> Report {
+        let locks: Vec<_> = (0..size).map(|key| lock(key, name, MADE)).collect();
+        let member =
+            |at: usize| thread(&format!("t{at}"), 0).waits(&locks[at], A).holding(&locks[(at + size - 1) % size], B);
+        made(Kind::Cycle, (0..size).map(member).collect::<Vec<_>>(), Vec::new())
+    }
+
+    fn rendered(report: &Report, style: Style, sources: fn() -> Sources) -> String {
+        let text = fmt::from_fn(|f| Renderer::new(everybody(report), style, sources(), f).report(report));
+        text.to_string()
+    }
+
+    /// A report without source text, which the tests have to themselves.
+    fn text(report: &Report) -> String {
+        rendered(report, Style::plain(), Sources::none)
+    }
+
+    fn text_of_wait(wait: &LongWait) -> String {
+        let threads = || std::iter::once(&wait.waiter).chain(&wait.owner);
+        fmt::from_fn(|f| Renderer::new(threads(), Style::plain(), Sources::none(), f).long_wait(wait)).to_string()
+    }
+
+    #[test]
+    fn two_named_locks_taken_in_opposite_orders() {
+        let [a, b, _] = named();
+        let right = thread("right", 2).waits(&a, B).holding(&b, A);
+        let left = thread("left", 1).waits(&b, D).holding(&a, C);
+        let expected = format!(
+            "deadlock: 2 threads wait for each other
+
+thread 'right' waits for 'a' (Lock<Vec<u64>>)
+    at {B}, for at least 1.2 ms
+  and holds 'b' (Lock<Vec<u64>>), which thread 'left' waits for
+    taken at {A}
+
+thread 'left' waits for 'b' (Lock<Vec<u64>>)
+    at {D}, for at least 1.2 ms
+  and holds 'a' (Lock<Vec<u64>>), which thread 'right' waits for
+    taken at {C}
+
+help: take 'a' before 'b' everywhere: thread 'right' takes 'b' first, at {A}; \
+or use `acquire` and back off when it returns `Deadlock`"
+        );
+        assert_eq!(text(&made(Kind::Cycle, [right, left], Vec::new())), expected);
+    }
+
+    #[test]
+    fn unnamed_threads_and_locks_are_told_by_type_and_line() {
+        let (a, b) = (lock(1, None, MADE), lock(2, None, MADE_TOO));
+        let right = thread("", 4711).waits(&a, B).holding(&b, A);
+        let left = thread("", 0).waits(&b, D).holding(&a, C);
+        let expected = format!(
+            "deadlock: 2 threads wait for each other
+
+unnamed thread (os id 4711) waits for Lock<Vec<u64>> made at {MADE}
+    at {B}, for at least 1.2 ms
+  and holds Lock<Vec<u64>> made at {MADE_TOO}, which unnamed thread waits for
+    taken at {A}
+
+unnamed thread waits for Lock<Vec<u64>> made at {MADE_TOO}
+    at {D}, for at least 1.2 ms
+  and holds Lock<Vec<u64>> made at {MADE}, which unnamed thread (os id 4711) waits for
+    taken at {C}
+
+help: take Lock<Vec<u64>> made at {MADE} before Lock<Vec<u64>> made at {MADE_TOO} everywhere: \
+unnamed thread (os id 4711) takes Lock<Vec<u64>> made at {MADE_TOO} first, at {A}; \
+or use `acquire` and back off when it returns `Deadlock`"
+        );
+        assert_eq!(text(&made(Kind::Cycle, [right, left], Vec::new())), expected);
+    }
+
+    #[test]
+    fn three_threads_with_bystanders() {
+        let [a, b, c] = named();
+        let unnamed = lock(4, None, MADE);
+        let core = [
+            thread("x", 1).waits(&a, A).holding(&c, B),
+            thread("y", 2).waits(&b, A).holding(&a, B).holding(&unnamed, D),
+            thread("z", 3).waits(&c, A).holding(&b, B),
+        ];
+        let bystanders = vec![thread("w1", 4).waits(&b, C), thread("w2", 5).waits(&unnamed, C)];
+        let expected = format!(
+            "deadlock: 3 threads wait for each other
+
+thread 'x' waits for 'a' (Lock<Vec<u64>>)
+    at {A}, for at least 1.2 ms
+  and holds 'c' (Lock<Vec<u64>>), which thread 'z' waits for
+    taken at {B}
+
+thread 'y' waits for 'b' (Lock<Vec<u64>>)
+    at {A}, for at least 1.2 ms
+  and holds 'a' (Lock<Vec<u64>>), which thread 'x' waits for
+    taken at {B}
+  and holds Lock<Vec<u64>> made at {MADE}, which thread 'w2' waits for
+    taken at {D}
+
+thread 'z' waits for 'c' (Lock<Vec<u64>>)
+    at {A}, for at least 1.2 ms
+  and holds 'b' (Lock<Vec<u64>>), which thread 'y' and 1 more wait for
+    taken at {B}
+
+also stuck behind it: thread 'w1' waits for 'b' at {C}
+also stuck behind it: thread 'w2' waits for Lock<Vec<u64>> made at {MADE}, at {C}
+
+help: take 'a' before 'b' before 'c' everywhere: thread 'x' takes 'c' first, at {B}; \
+or use `acquire` and back off when it returns `Deadlock`"
+        );
+        assert_eq!(text(&made(Kind::Cycle, core, bystanders)), expected);
+    }
+
+    #[test]
+    fn a_lock_taken_twice_by_one_thread() {
+        let [a, ..] = named();
+        let expected = format!(
+            "deadlock: thread 'main' waits for a lock it holds itself
+
+thread 'main' waits for 'a' (Lock<Vec<u64>>)
+    at {B}, for at least 1.2 ms
+  and holds 'a' (Lock<Vec<u64>>), which it waits for itself
+    taken at {A}
+
+help: release the guard taken at {A} before locking again, or use an `RLock`"
+        );
+        let main = thread("main", 1).waits(&a, B).holding(&a, A);
+        assert_eq!(text(&made(Kind::Relock, [main], Vec::new())), expected);
+    }
+
+    #[test]
+    fn a_lock_of_a_thread_that_has_ended() {
+        let [a, ..] = named();
+        let expected = format!(
+            "deadlock: thread 'x' waits for a lock held by thread 'y', which has ended
+
+thread 'x' waits for 'a' (Lock<Vec<u64>>)
+    at {B}, for at least 1.2 ms
+
+thread 'y' has ended
+  still holds 'a' (Lock<Vec<u64>>), which thread 'x' waits for
+    taken at {A}
+
+help: a guard was leaked (`mem::forget`, `leak`) by thread 'y' at {A}: let it drop before the thread ends"
+        );
+        let threads = [thread("x", 1).waits(&a, B), thread("y", 2).holding(&a, A).gone()];
+        assert_eq!(text(&made(Kind::Abandoned, threads, Vec::new())), expected);
+    }
+
+    #[test]
+    fn locks_and_threads_that_look_alike_are_numbered() {
+        for (name, label) in [(Some("fork"), "'fork' #"), (None, "Lock<Vec<u64>> #")] {
+            let mut report = ring(3, name);
+            for (at, thread) in report.threads.iter_mut().enumerate() {
+                (thread.name, thread.os_id) = (Some("worker".into()), 70 + at as u32);
             }
-            format!("take {} everywhere", shown.join(" before "))
-        };
-        let at = find_hold(thread, last).map_or(String::new(), |held| format!(", at {}", held.site));
-        format!(
-            "{order}: {} takes {} first{at}; or use `acquire` and back off when it returns `Deadlock`",
-            self.thread(thread),
-            self.resource(last),
-        )
-    }
-}
-
-/// A user's text, its control characters escaped.
-struct Printable<'t>(&'t str);
-
-impl Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c.is_control() {
-            true => write!(f, "{}", c.escape_default()),
-            false => write!(f, "{c}"),
-        })
-    }
-}
-
-/// A duration in one unit, rounded down.
-pub(super) struct Humane(pub(super) Duration);
-
-impl Display for Humane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MICROSECOND: (&str, u128) = ("µs", 1_000);
-        const LONGER: [(&str, u128); 4] =
-            [("h", 3_600_000_000_000), ("min", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000)];
-        let nanos = self.0.as_nanos();
-        let (unit, length) = LONGER.into_iter().find(|&(_, length)| nanos >= length).unwrap_or(MICROSECOND);
-        let tenths = nanos * 10 / length;
-        match (tenths / 10, tenths % 10) {
-            (whole, tenth) if tenth != 0 && whole < 10 => write!(f, "{whole}.{tenth} {unit}"),
-            (whole, _) => write!(f, "{whole} {unit}"),
+            let text = text(&report);
+            assert!(text.contains(&format!("\nthread 'worker' (os id 71) waits for {label}2")), "{text}");
+            assert!(text.contains(&format!("  and holds {label}1")), "{text}");
+            assert!(text.contains("help: take these locks in one order everywhere, for example by index: "), "{text}");
         }
     }
-}
 
-/// The primitive with the short name of its data's type: `Lock<Vec<u64>>`.
-fn full_type(resource: &Resource) -> String {
-    clip(format!("{}<{}>", resource.primitive, short_type(resource.data_type)), WIDEST_TYPE)
-}
-
-/// A type's name without the modules: `alloc::vec::Vec<my::Account>` becomes `Vec<Account>`.
-fn short_type(full: &str) -> String {
-    let in_path = |c: char| c.is_alphanumeric() || "_:{}#".contains(c);
-    let mut short = String::new();
-    let mut rest = full;
-    while let Some(first) = rest.chars().next() {
-        let end = rest.find(|c| !in_path(c)).unwrap_or(rest.len()).max(first.len_utf8());
-        let (path, tail) = rest.split_at(end);
-        short += last_segment(path);
-        rest = tail;
+    #[test]
+    fn every_member_of_a_long_ring_is_named_in_two_lines() {
+        let mut report = ring(MOST_PARAGRAPHS + 1, Some("fork"));
+        let unwanted = lock(1000, None, MADE_TOO);
+        report.threads[16].holds.extend([(); 2].map(|()| Held { resource: unwanted.clone(), site: C }));
+        let text = text(&report);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2 + 2 * 17 + 2, "{text}");
+        let alike = "(Lock<Vec<u64>>), which thread 't15' waits for, taken at";
+        assert_eq!(
+            lines[34],
+            format!("thread 't16' waits for 'fork' #17 (Lock<Vec<u64>>), at {A}, for at least 1.2 ms")
+        );
+        assert_eq!(lines[35], format!("  and holds 'fork' #16 {alike} {B} (and holds 2 more)"));
     }
-    short
-}
 
-/// The last name of a path, with the closures in it: `my::main::{{closure}}` becomes `main::{{closure}}`.
-fn last_segment(path: &str) -> &str {
-    if path.starts_with("::") {
-        return path; // goes on after a generic type: `<A as B>::C`
+    #[test]
+    fn many_bystanders_are_counted() {
+        let [a, ..] = named();
+        let bystanders = |count: usize| (0..count).map(|at| thread(&format!("w{at}"), 0).waits(&a, A)).collect();
+        let report = |count| text(&made(Kind::Cycle, ring(2, None).threads, bystanders(count)));
+        assert_eq!(report(10).matches("also stuck behind it: ").count(), 10);
+        assert!(!report(10).contains('…'));
+        assert_eq!(report(33).matches("also stuck behind it: ").count(), 10);
+        assert!(report(33).contains(&format!("thread 'w9' waits for 'a' at {A}\n… and 23 more\n\nhelp: ")));
     }
-    let starts = path.match_indices("::").map(|(at, colons)| at + colons.len());
-    let last = starts.filter(|&at| !path[at..].starts_with('{')).last();
-    &path[last.unwrap_or(0)..]
+
+    #[test]
+    fn a_long_wait_tells_the_owner_and_its_line() {
+        let [a, b, c] = named();
+        let waiter = thread("x", 1).waits(&a, B);
+        let owner = thread("y", 2).waits(&b, C).holding(&c, D).holding(&a, A);
+        let first = format!("long wait: thread 'x' has waited 1.2 ms for 'a'\n    at {B}\n");
+        let long = LongWait { waiter: waiter.clone(), owner: Some(owner) };
+        let holds = format!("thread 'y' holds it\n    taken at {A}\n");
+        let waits = format!("  and waits for 'b' (Lock<Vec<u64>>)\n    at {C}, for at least 1.2 ms");
+        assert_eq!(text_of_wait(&long), format!("{first}{holds}{waits}"));
+        let long = LongWait { waiter: waiter.clone(), owner: Some(thread("y", 2).holding(&a, A)) };
+        assert_eq!(text_of_wait(&long), format!("{first}{}", holds.trim_end()));
+        let long = LongWait { waiter, owner: None };
+        assert_eq!(text_of_wait(&long), format!("{first}who holds it is not known"));
+    }
+
+    /// All kinds, with names that try to break out of their line.
+    fn assorted() -> Vec<Report> {
+        let hostile = lock(9, Some("a\x1b[0m\r\nb"), MADE);
+        let threads = || vec![thread("x\n\x1b[31my", 3).waits(&hostile, A).holding(&hostile, B), thread("", 7).gone()];
+        let kinds = [Kind::Relock, Kind::Cycle, Kind::Starvation, Kind::Abandoned];
+        let mut reports = kinds.map(|kind| made(kind, threads(), threads())).to_vec();
+        reports.extend(kinds.map(|kind| made(kind, [], Vec::new())));
+        reports.extend([ring(2, None), ring(20, Some("fork"))]);
+        reports
+    }
+
+    #[test]
+    fn colours_add_nothing_but_escapes() {
+        for report in assorted() {
+            let coloured = rendered(&report, Style::coloured(), Sources::new);
+            let mut parts = coloured.split('\x1b');
+            let mut stripped = parts.next().unwrap().to_owned();
+            parts.for_each(|part| stripped += part.split_once('m').unwrap().1);
+            assert_eq!(stripped, rendered(&report, Style::plain(), Sources::new));
+            assert!(coloured.starts_with("\x1b[1;31mdeadlock: "), "{coloured}");
+        }
+    }
+
+    #[test]
+    fn lines_never_end_in_blanks_and_there_is_one_line_of_help() {
+        for report in assorted() {
+            let text = rendered(&report, Style::plain(), Sources::new);
+            assert!(text.split('\n').all(|line| line == line.trim_end()), "{text:?}");
+            assert!(text.lines().last().unwrap().starts_with("help: "), "{text}");
+            assert_eq!(text.matches("help: ").count(), 1, "{text}");
+            assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "reads files")]
+    fn source_text_is_shown_where_it_is_known() {
+        let [a, ..] = named();
+        let report = made(Kind::Relock, [thread("main", 1).waits(&a, B).holding(&a, A)], Vec::new());
+        let text = rendered(&report, Style::plain(), Sources::new);
+        assert!(
+            text.contains("1.2 ms\n     | pub(in crate::deadlock) const B: Site = Location::caller();\n  and"),
+            "{text}"
+        );
+        assert!(text.contains(" const A: Site = Location::caller();\n\nhelp: "), "{text}");
+    }
 }

@@ -9,6 +9,7 @@ use super::holds::Hold;
 use super::report::{Deadlock, Held, Kind, Report, Resource, StuckThread, Wait};
 use super::resource::{ResourceFacts, Site};
 use super::wait::Provider;
+use crate::primitive::now;
 
 /// One context, as it was.
 struct Person {
@@ -42,14 +43,15 @@ pub(super) struct Scene {
 }
 
 impl Scene {
+    /// Room for a small deadlock: most are told without a second look.
     pub(super) fn new() -> Self {
         Self {
-            people: Vec::new(),
-            holds: Vec::new(),
+            people: Vec::with_capacity(8),
+            holds: Vec::with_capacity(24),
             needed_people: 0,
             needed_holds: 0,
             core: 0,
-            now: Instant::now(),
+            now: now(),
         }
     }
 
@@ -104,7 +106,7 @@ impl Scene {
         self.holds.clear();
         self.needed_people = 0;
         self.needed_holds = 0;
-        self.now = Instant::now();
+        self.now = now();
     }
 
     fn is_complete(&self) -> bool {

@@ -25,7 +25,7 @@ pub fn dump_on_signal() -> io::Result<()> {
     let mut signals = Signals::new([SIGQUIT])?;
     crate::primitive::spawn("bowline-dump", move || {
         for _ in signals.forever() {
-            //super::dump();
+            super::dump();
         }
     })
 }

@@ -5,7 +5,6 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::EdgeRef;
 
 use super::graph;
 use super::render::{self, Humane, Names, Style};
@@ -32,7 +31,7 @@ use super::scene::Scene;
 ///
 /// let snapshot = deadlock::snapshot();
 /// assert_eq!(snapshot.graph().edge_count(), 1);
-/// println!("{snapshot}"); // thread 'main' holds 'ledger' (Lock<i32>), taken at src/main.rs:4:20
+/// println!("{snapshot}"); // … holds 'ledger' (Lock<i32>), taken at src/main.rs:4:20
 /// # assert!(snapshot.to_string().contains("holds 'ledger' (Lock<i32>), taken at "));
 /// # drop(guard);
 /// # assert_eq!(deadlock::snapshot().graph().node_count(), 0);
@@ -134,7 +133,8 @@ impl WaitForGraph {
             let place = resources.entry((resource.key, resource.made_at));
             *place.or_insert_with(|| graph.add_node(Node::Resource(resource.clone())))
         };
-        for thread in threads {
+        let is_part = |thread: &StuckThread| thread.waits_for.is_some() || !thread.holds.is_empty();
+        for thread in threads.into_iter().filter(is_part) {
             let me = graph.add_node(Node::Thread(thread.clone()));
             if let Some(wait) = thread.waits_for {
                 let resource = resource_node(&mut graph, &wait.resource);
@@ -164,33 +164,32 @@ impl WaitForGraph {
     /// ```
     #[must_use]
     pub fn to_dot(&self) -> String {
-        let mut dot = String::from("digraph wait_for {\n");
-        self.write_dot(&mut dot).expect("writing to a string never fails");
-        dot + "}\n"
+        fmt::from_fn(|f| self.write_dot(f)).to_string()
     }
 
-    fn write_dot(&self, dot: &mut String) -> fmt::Result {
+    fn write_dot(&self, dot: &mut fmt::Formatter<'_>) -> fmt::Result {
+        dot.write_str("digraph wait_for {\n")?;
         let names = Names::new(self.threads(), Style::plain());
-        for (index, node) in self.graph.node_indices().zip(self.graph.node_weights()) {
-            let (label, shape) = match node {
+        for (index, node) in self.graph.raw_nodes().iter().enumerate() {
+            let (label, shape) = match &node.weight {
                 Node::Thread(thread) => (names.thread(thread), "box"),
                 Node::Resource(resource) => (names.resource_and_type(resource), "ellipse"),
             };
-            writeln!(dot, "    n{} [shape={shape}, label={}];", index.index(), Quoted(&label))?;
+            writeln!(dot, "    n{index} [shape={shape}, label={}];", Quoted(&label))?;
         }
-        for edge in self.graph.edge_references() {
-            let (label, colour) = match edge.weight() {
+        for edge in self.graph.raw_edges() {
+            let (label, colour) = match &edge.weight {
                 Edge::Waits { site, waited, .. } => (format!("waits {}\n{site}", Humane(*waited)), ", color=red"),
                 Edge::Holds { site } => (format!("held by\n{site}"), ""),
             };
             let (from, to) = (edge.source().index(), edge.target().index());
             writeln!(dot, "    n{from} -> n{to} [label={}{colour}];", Quoted(&label))?;
         }
-        Ok(())
+        dot.write_str("}\n")
     }
 
     fn threads(&self) -> impl Iterator<Item = &StuckThread> + Clone {
-        self.graph.node_weights().filter_map(|node| match node {
+        self.graph.raw_nodes().iter().filter_map(|node| match &node.weight {
             Node::Thread(thread) => Some(thread),
             Node::Resource(_) => None,
         })
@@ -227,7 +226,6 @@ impl fmt::Display for WaitForGraph {
 
 #[cfg(feature = "serde")]
 mod serialize {
-    use petgraph::visit::EdgeRef;
     use serde::{Serialize, Serializer, ser::SerializeStruct};
 
     use super::{Edge, Node, NodeKind, Resource, WaitForGraph};
@@ -272,10 +270,10 @@ mod serialize {
     impl Serialize for WaitForGraph {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let nodes: Vec<_> = self.graph.node_weights().collect();
-            let edges = self.graph.edge_references().map(|edge| EdgeBetween {
+            let edges = self.graph.raw_edges().iter().map(|edge| EdgeBetween {
                 from: edge.source().index(),
                 to: edge.target().index(),
-                edge: edge.weight(),
+                edge: &edge.weight,
             });
             let edges: Vec<_> = edges.collect();
             let mut fields = serializer.serialize_struct("WaitForGraph", 2)?;
@@ -283,5 +281,103 @@ mod serialize {
             fields.serialize_field("edges", &edges)?;
             fields.end()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use petgraph::algo::is_cyclic_directed;
+
+    use super::*;
+    use crate::deadlock::render::tests::{A, B, lock, thread};
+
+    fn crossed() -> WaitForGraph {
+        let (a, b) = (lock(1, Some("a"), A), lock(2, Some("b"), A));
+        let left = thread("left", 1).holding(&a, A).waits(&b, B);
+        let right = thread("right", 2).holding(&b, A).waits(&a, B);
+        WaitForGraph::new(vec![left, right])
+    }
+
+    #[test]
+    fn a_deadlock_is_a_cycle_and_a_chain_is_none() {
+        assert!(is_cyclic_directed(crossed().graph()));
+        let a = lock(1, Some("a"), A);
+        let chain = WaitForGraph::new(vec![thread("left", 1).holding(&a, A), thread("right", 2).waits(&a, B)]);
+        assert_eq!((chain.graph().node_count(), chain.graph().edge_count()), (3, 2));
+        assert!(!is_cyclic_directed(chain.graph()));
+        let edges = chain.graph().raw_edges().iter();
+        let ends: Vec<_> = edges.map(|edge| (edge.source().index(), edge.target().index())).collect();
+        assert_eq!(ends, [(1, 0), (2, 1)], "from the resource to its holder, from the waiter to the resource");
+    }
+
+    #[test]
+    fn resources_at_one_address_are_one_only_if_they_were_made_in_one_place() {
+        let (old, new) = (lock(1, None, A), lock(1, None, B));
+        let graph = |held| WaitForGraph::new(vec![thread("x", 1).holding(held, A), thread("y", 2).holding(&new, A)]);
+        assert_eq!(graph(&old).graph().node_count(), 4);
+        assert_eq!(graph(&new).graph().node_count(), 3);
+    }
+
+    #[test]
+    fn text_has_a_line_for_each_wait_and_hold() {
+        let expected = format!(
+            "thread 'left' waits for 'b' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
+  and holds 'a' (Lock<Vec<u64>>), which thread 'right' waits for, taken at {A}
+thread 'right' waits for 'a' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
+  and holds 'b' (Lock<Vec<u64>>), which thread 'left' waits for, taken at {A}"
+        );
+        assert_eq!(crossed().to_string(), expected);
+        assert_eq!(WaitForGraph::new(vec![thread("idle", 1)]).to_string(), "nothing waits");
+        let holder = WaitForGraph::new(vec![thread("x", 1).holding(&lock(1, Some("a"), A), B)]);
+        let expected = format!("nothing waits\nthread 'x'\n  holds 'a' (Lock<Vec<u64>>), taken at {B}");
+        assert_eq!(holder.to_string(), expected);
+    }
+
+    #[test]
+    fn text_tells_waits_that_end_by_themselves() {
+        let mut waiter = thread("x", 1).waits(&lock(1, Some("a"), A), B);
+        waiter.waits_for.as_mut().unwrap().timed = true;
+        let text = WaitForGraph::new(vec![waiter]).to_string();
+        assert!(text.ends_with(", for at least 1.2 ms, with a time-out"), "{text}");
+    }
+
+    #[test]
+    fn dot_quotes_what_the_user_wrote() {
+        let a = lock(1, Some("a\"\\\n"), A);
+        let graph = WaitForGraph::new(vec![thread("x", 1).waits(&a, B), thread("y", 2).holding(&a, A)]);
+        let expected = format!(
+            r#"digraph wait_for {{
+    n0 [shape=box, label="thread 'x'"];
+    n1 [shape=ellipse, label="'a\"\\\\n' (Lock<Vec<u64>>)"];
+    n2 [shape=box, label="thread 'y'"];
+    n0 -> n1 [label="waits 1.2 ms\n{B}", color=red];
+    n1 -> n2 [label="held by\n{A}"];
+}}
+"#
+        );
+        assert_eq!(graph.to_dot(), expected);
+    }
+
+    #[test]
+    #[cfg(feature = "serde")]
+    fn json_has_nodes_and_edges() {
+        use serde_json::json;
+
+        let a = lock(1, Some("a"), A);
+        let graph = WaitForGraph::new(vec![thread("x", 1).waits(&a, B), thread("", 2).holding(&a, A)]);
+        let place = |site: Site| json!({"file": site.file(), "line": site.line(), "column": site.column()});
+        let expected = json!({
+            "nodes": [
+                {"kind": "thread", "name": "x", "os_id": 1, "is_gone": false},
+                {"kind": "resource", "name": "a", "primitive": "Lock", "data_type": "alloc::vec::Vec<u64>", "made_at": place(A)},
+                {"kind": "thread", "name": null, "os_id": 2, "is_gone": false},
+            ],
+            "edges": [
+                {"from": 0, "to": 1, "kind": "waits", "site": place(B), "timed": false,
+                    "waited": {"secs": 0, "nanos": 1_250_000}},
+                {"from": 1, "to": 2, "kind": "holds", "site": place(A)},
+            ],
+        });
+        assert_eq!(serde_json::to_value(&graph).unwrap(), expected);
     }
 }

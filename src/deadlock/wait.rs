@@ -12,7 +12,7 @@ use super::long_wait;
 use super::policy::{self, Policy};
 use super::resource::{ResourceFacts, Site};
 use super::scene::Scene;
-use crate::primitive::{ParkResult, ParkToken, SpinWait, UnparkToken, park};
+use crate::primitive::{Ingredient, ParkResult, ParkToken, SpinWait, UnparkToken, is_removed, now, park};
 
 /// The unpark token of a plain wake-up: try again.
 pub(crate) const RETRY: UnparkToken = UnparkToken(0);
@@ -99,7 +99,7 @@ pub(crate) enum Limit {
 
 impl Limit {
     pub(crate) fn after(timeout: Duration) -> Self {
-        Self::Until(Instant::now().checked_add(timeout))
+        Self::Until(now().checked_add(timeout))
     }
 
     fn is_timed(self) -> bool {
@@ -114,7 +114,7 @@ impl Limit {
     }
 
     fn is_over(self) -> bool {
-        self.instant().is_some_and(|limit| Instant::now() >= limit)
+        self.instant().is_some_and(|limit| now() >= limit)
     }
 }
 
@@ -136,7 +136,7 @@ pub(crate) enum Outcome {
 pub(crate) fn wait<W: Waitable>(me: &'static Context, resource: &W, terms: Terms) -> Outcome {
     let grace = policy::grace();
     if terms.relock || grace.is_zero() {
-        return wait_registered(me, resource, terms, Instant::now());
+        return wait_registered(me, resource, terms, now());
     }
     let mut spin = SpinWait::new();
     let mut started: Option<(Instant, Instant)> = None;
@@ -151,7 +151,7 @@ pub(crate) fn wait<W: Waitable>(me: &'static Context, resource: &W, terms: Terms
             continue;
         }
         let (start, grace_end) = *started.get_or_insert_with(|| {
-            let now = Instant::now();
+            let now = now();
             (now, now + grace)
         });
         let until = terms.limit.instant().map_or(grace_end, |limit| limit.min(grace_end));
@@ -195,7 +195,10 @@ fn park_on<W: Waitable + ?Sized>(
 enum Step {
     Granted,
     TimedOut,
-    Park { until: Option<Instant>, announced: bool },
+    Park {
+        until: Option<Instant>,
+        announced: bool,
+    },
     /// Withdrawn, with the scene copied: be the victim.
     Victim(Judgement),
     /// Withdrawn, with the scene copied: say so, then go on waiting with this mark.
@@ -231,7 +234,8 @@ fn wait_registered(me: &'static Context, resource: &dyn Waitable, terms: Terms, 
             Step::TimedOut => return Outcome::TimedOut,
             Step::Park { announced: false, .. } => {}
             Step::Park { until, announced: true } => {
-                let parked = park_on(me, resource, until, || !me.is_summoned());
+                let parked =
+                    park_on(me, resource, until, || !me.is_summoned() || is_removed(Ingredient::ValidatedSummons));
                 handed_over = parked == ParkResult::Unparked(HANDED_OVER);
             }
             Step::Victim(judgement) => {
@@ -301,7 +305,7 @@ impl Registered<'_> {
             match graph.judge(me) {
                 Judgement::NotDeadlocked => {}
                 Judgement::OwnerEnding => {
-                    let again = Instant::now() + self.pause;
+                    let again = now() + self.pause;
                     self.pause = LONGEST_PAUSE.min(self.pause * 2);
                     graph.put_back(me, Summons::Recheck);
                     until = Some(until.map_or(again, |until| until.min(again)));
@@ -314,7 +318,7 @@ impl Registered<'_> {
             }
         }
         if let Some(due) = self.alarm.due(self.since) {
-            if Instant::now() >= due {
+            if now() >= due {
                 if !self.scene.copy_wait(graph, me) {
                     return Step::MakeRoom;
                 }
@@ -334,7 +338,6 @@ impl Registered<'_> {
             timed: self.terms.limit.is_timed(),
             by_value: self.terms.by_value,
             unwinding: std::thread::panicking(),
-            relock: self.terms.relock,
             // A new wait is judged once: it may close a deadlock.
             summons: Summons::Recheck,
             reported: self.reported,
@@ -396,7 +399,8 @@ fn erase(resource: &dyn Waitable) -> NonNull<dyn Waitable> {
     // SAFETY:
     // - only the lifetime bound of the trait object changes; the graph uses the pointer no longer than the entry is
     //   registered, and `wait_registered` returns, by every way, only after it was withdrawn.
-    let pointer = unsafe { std::mem::transmute::<*const (dyn Waitable + '_), *const (dyn Waitable + 'static)>(pointer) };
+    let pointer =
+        unsafe { std::mem::transmute::<*const (dyn Waitable + '_), *const (dyn Waitable + 'static)>(pointer) };
     // SAFETY:
     // - made from a reference.
     unsafe { NonNull::new_unchecked(pointer.cast_mut()) }

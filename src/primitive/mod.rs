@@ -25,15 +25,49 @@ use model::thread_end;
 
 pub(crate) use platform::{
     AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, SpinWait, UnparkToken, current_context,
-    global, os_thread_id, park, set_current_context, unpark_filter, unpark_one,
+    global, now, os_thread_id, park, set_current_context, unpark_filter, unpark_one,
 };
 pub(crate) use thread_end::{Lifeline, run_at_thread_end};
 pub(crate) use word::Word;
 
 #[cfg(all(test, loom))]
-pub(crate) use platform::fire_timeout;
+pub(crate) use platform::{events, let_time_pass, remove, soon};
+
+/// Parts of the protocols that a model can take out, to show that it fails without them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ingredient {
+    /// An unlock publishes what was done under the lock.
+    ReleaseOnUnlock,
+    /// A park looks whether its announcement stands.
+    ValidatedAnnouncement,
+    /// A park looks whether its wait was summoned.
+    ValidatedSummons,
+    /// A context that ends with holds summons those who wait for it.
+    SummonsAtEnd,
+    /// A context that has ended is not gone before the kernel says so.
+    KernelsWord,
+    /// An owner that is gone is looked up once more after the kernel said so.
+    SecondLook,
+    /// A wait that ends by itself is no part of a verdict.
+    TimedIsLive,
+    /// A context is used again under a new number only.
+    FreshNumber,
+}
+
+/// Whether a model took this ingredient out. Constantly `false` in production.
+#[cfg(not(all(test, loom)))]
+#[inline(always)]
+pub(crate) const fn is_removed(_: Ingredient) -> bool {
+    false
+}
+#[cfg(all(test, loom))]
+pub(crate) use platform::is_removed;
+
+/// Starts a thread that runs until the process ends.
 #[cfg(all(unix, feature = "signal"))]
-pub(crate) use platform::spawn;
+pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+}
 
 /// Atomics that no model explores: configuration, and what only a report reads.
 ///

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Instant;
 
 pub(crate) use parking_lot_core::{
     FilterOp, ParkResult, ParkToken, SpinWait, UnparkToken, park, unpark_filter, unpark_one,
@@ -63,8 +64,7 @@ pub(crate) fn os_thread_id() -> u32 {
     }
 }
 
-/// Starts a thread that runs until the process ends.
-#[cfg(all(unix, feature = "signal"))]
-pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+/// The time.
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }

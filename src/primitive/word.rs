@@ -8,6 +8,7 @@ use super::Ordering;
 /// models of something larger keep the standard one and spend no interleavings on it.
 pub(crate) trait Word {
     /// A word that holds null.
+    #[cfg(all(test, loom))]
     fn null() -> Self;
     /// Loads the word.
     fn load(&self, order: Ordering) -> *mut ();
@@ -18,6 +19,7 @@ pub(crate) trait Word {
 }
 
 impl Word for std::sync::atomic::AtomicPtr<()> {
+    #[cfg(all(test, loom))]
     fn null() -> Self {
         Self::new(std::ptr::null_mut())
     }

@@ -13,4 +13,6 @@ pub use rlock::RLock;
 pub use rlock_guard::{MappedRLockGuard, RLockGuard};
 
 #[cfg(all(test, loom))]
-pub(crate) use raw_lock::RawLock;
+pub(crate) use raw_lock::{RawGuard, RawLock};
+#[cfg(all(test, loom))]
+pub(crate) use raw_rlock::RawRLock;

@@ -4,13 +4,13 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
+use crate::deadlock::Deadlock;
 use crate::deadlock::context::{self, Context, ContextId};
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType, Site, TypeOf};
 use crate::deadlock::wait::{self, HANDED_OVER, Limit, Need, Outcome, Provider, RETRY, Terms, Waitable};
-use crate::deadlock::Deadlock;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
-use crate::primitive::{AtomicU64, FilterOp, unpark_filter, unpark_one};
+use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, unpark_filter, unpark_one};
 
 /// Somebody is parked or about to park. The rest of the word is the owner's number, which is even, or zero.
 const WAITERS: u64 = 1;
@@ -163,7 +163,8 @@ impl RawLock {
     pub(crate) unsafe fn unlock(&self, guard: RawGuard) {
         guard.context.holds.give(guard.hold);
         // ORDERING: Release pairs with the Acquire of the next owner.
-        let before = self.word.fetch_sub(guard.context.id().get(), Release);
+        let order = if is_removed(Ingredient::ReleaseOnUnlock) { Relaxed } else { Release };
+        let before = self.word.fetch_sub(guard.context.id().get(), order);
         if before & WAITERS != 0 {
             self.wake_one();
         }
@@ -227,6 +228,11 @@ impl RawLock {
                 },
             );
         }
+    }
+
+    #[cfg(all(test, loom))]
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.word.load(Relaxed) & WAITERS != 0
     }
 
     #[inline]
@@ -348,7 +354,7 @@ impl Waitable for LockWait<'_> {
 
     fn is_announced(&self) -> bool {
         let word = self.lock.word.load(Relaxed);
-        word & WAITERS != 0 && word & !WAITERS != 0
+        word & WAITERS != 0 && word & !WAITERS != 0 || is_removed(Ingredient::ValidatedAnnouncement)
     }
 
     fn left_queue(&self, last: bool) {

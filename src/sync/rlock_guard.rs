@@ -64,10 +64,7 @@ impl<'a, T: ?Sized> RLockGuard<'a, T> {
     ///
     /// The guard itself, if `f` returns `None`.
     #[inline]
-    pub fn try_map<U: ?Sized>(
-        guard: Self,
-        f: impl FnOnce(&T) -> Option<&U>,
-    ) -> Result<MappedRLockGuard<'a, U>, Self> {
+    pub fn try_map<U: ?Sized>(guard: Self, f: impl FnOnce(&T) -> Option<&U>) -> Result<MappedRLockGuard<'a, U>, Self> {
         match f(&guard).map(std::ptr::from_ref) {
             Some(part) => Ok(guard.narrow(part)),
             None => Err(guard),

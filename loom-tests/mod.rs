@@ -1,0 +1,121 @@
+//! Models of the lock word, the contexts, the wait-for graph and the door, as production runs them.
+//!
+//! Every model says whether it reached its case, and fails if no execution did: a bound that is too small would leave
+//! it green and empty. A model whose name begins with `without_` is a negative control: it takes one ingredient out,
+//! and has to fail. Names that begin with `full_` are left to `ci/loom-full.sh`.
+
+mod detector;
+mod detector_controls;
+mod hold_slot;
+mod lifecycle;
+mod raw_lock;
+mod rlock;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::deadlock::Deadlock;
+use crate::sync::RawLock;
+
+/// Runs `body` under every interleaving with at most so many preemptions (or `LOOM_MAX_PREEMPTIONS`, if that is more).
+/// `body` returns whether this execution reached what the model is about; at least one has to.
+fn explore(preemptions: usize, body: impl Fn() -> bool + Send + Sync + 'static) {
+    let (reached, executions) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.max(Some(preemptions));
+    builder.check({
+        let (reached, executions) = (Arc::clone(&reached), Arc::clone(&executions));
+        move || {
+            executions.fetch_add(1, Ordering::Relaxed);
+            reached.fetch_add(usize::from(body()), Ordering::Relaxed);
+        }
+    });
+    let (reached, executions) = (reached.load(Ordering::Relaxed), executions.load(Ordering::Relaxed));
+    println!("{executions} executions, {reached} reached the case");
+    assert!(reached > 0, "no execution reached the case that this model is about");
+}
+
+/// A lock for models, and a value that loom watches: a second access at the same time fails the model.
+struct Watched {
+    raw: RawLock,
+    value: loom::cell::UnsafeCell<u32>,
+}
+
+// SAFETY:
+// - the value is only reached by the lock's owner; loom checks that.
+unsafe impl Sync for Watched {}
+// SAFETY:
+// - as above.
+unsafe impl Send for Watched {}
+
+fn watched() -> crate::deadlock::resource::ResourceType {
+    crate::deadlock::resource::ResourceType::exclusive::<u32>("Lock")
+}
+
+impl Watched {
+    fn new() -> Arc<Self> {
+        let lock = Self { raw: RawLock::new(None), value: loom::cell::UnsafeCell::new(0) };
+        // loom's atomic is made on first use: here, before the lock is shared.
+        assert!(!lock.raw.is_locked());
+        Arc::new(lock)
+    }
+
+    /// Locks and waits for its turn; a deadlock is a value.
+    fn acquire(&self) -> Result<Guard<'_>, Deadlock> {
+        let guard = self.raw.acquire(watched)?;
+        Ok(self.guard(guard))
+    }
+
+    /// Locks; a deadlock would be a panic, and fails the model.
+    fn lock(&self) -> Guard<'_> {
+        self.guard(self.raw.lock(watched))
+    }
+
+    /// Locks within a time-out that passes when the model says so.
+    fn try_lock_for(&self) -> Option<Guard<'_>> {
+        let guard = self.raw.try_lock_until(watched, crate::primitive::soon());
+        guard.map(|guard| self.guard(guard))
+    }
+
+    fn guard(&self, raw: crate::sync::RawGuard) -> Guard<'_> {
+        // SAFETY:
+        // - the lock is held: if it were not exclusive, loom would fail here.
+        self.value.with_mut(|value| unsafe { *value += 1 });
+        Guard { lock: self, raw: Some(raw) }
+    }
+}
+
+struct Guard<'a> {
+    lock: &'a Watched,
+    raw: Option<crate::sync::RawGuard>,
+}
+
+impl Guard<'_> {
+    fn value(&self) -> u32 {
+        // SAFETY:
+        // - the lock is held.
+        self.lock.value.with(|value| unsafe { *value })
+    }
+
+    fn unlock_fair(mut self) {
+        let raw = self.raw.take().expect("a guard holds");
+        // SAFETY:
+        // - the guard is of this lock.
+        unsafe { self.lock.raw.unlock_fair(raw) };
+    }
+
+    fn forget(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        // A model that has failed already is not to be moved any further.
+        if let Some(raw) = self.raw.take().filter(|_| !std::thread::panicking()) {
+            // SAFETY:
+            // - the guard is of this lock.
+            unsafe { self.lock.raw.unlock(raw) };
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What threads, resources, types and durations are called.
+
+use std::collections::HashMap;
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use super::style::{NAME, Style};
+use crate::deadlock::report::{Resource, StuckThread};
+use crate::deadlock::resource::Site;
+use crate::deadlock::source::clip;
+
+/// Longer names of types are cut.
+const WIDEST_TYPE: usize = 80;
+
+/// Names for the threads and resources of one text, such that each means one of them.
+pub(in crate::deadlock) struct Names<'r> {
+    pub(super) style: Style,
+    /// How many threads have a name.
+    namesakes: HashMap<&'r str, usize>,
+    /// Who waits for a resource, by its key.
+    waiters: HashMap<usize, Vec<&'r StuckThread>>,
+    /// The keys of the resources that look alike.
+    lookalikes: HashMap<Look, Vec<usize>>,
+}
+
+/// What tells resources apart on sight.
+#[derive(PartialEq, Eq, Hash)]
+enum Look {
+    Named(&'static str),
+    MadeAt(Site),
+}
+
+impl Look {
+    fn of(resource: &Resource) -> Self {
+        resource.name.map_or(Self::MadeAt(resource.made_at), Self::Named)
+    }
+}
+
+impl<'r> Names<'r> {
+    pub(in crate::deadlock) fn new(threads: impl Iterator<Item = &'r StuckThread> + Clone, style: Style) -> Self {
+        let mut names = Self { style, namesakes: HashMap::new(), waiters: HashMap::new(), lookalikes: HashMap::new() };
+        for thread in threads.clone() {
+            if let Some(name) = thread.name() {
+                *names.namesakes.entry(name).or_default() += 1;
+            }
+            if let Some(wait) = &thread.waits_for {
+                names.waiters.entry(wait.resource.key).or_default().push(thread);
+                names.add(&wait.resource);
+            }
+        }
+        threads.flat_map(|thread| &thread.holds).for_each(|held| names.add(&held.resource));
+        names
+    }
+
+    fn add(&mut self, resource: &Resource) {
+        let alike = self.lookalikes.entry(Look::of(resource)).or_default();
+        if !alike.contains(&resource.key) {
+            alike.push(resource.key);
+        }
+    }
+
+    /// `thread 'left'`; with the number that debuggers show if there is no name, or if others have the same.
+    pub(in crate::deadlock) fn thread(&self, thread: &StuckThread) -> String {
+        let (label, is_clear) = match thread.name() {
+            Some(name) => (format!("thread '{}'", printable(name)), self.namesakes.get(name) == Some(&1)),
+            None => ("unnamed thread".to_owned(), false),
+        };
+        let label = self.style.paint(NAME, label);
+        if is_clear || thread.os_id == 0 { label } else { format!("{label} (os id {})", thread.os_id) }
+    }
+
+    /// `'accounts'`, or `Lock<Vec<u64>> made at src/main.rs:10:13`; with a number if others look the same.
+    pub(in crate::deadlock) fn resource(&self, resource: &Resource) -> String {
+        let mut label = match resource.name {
+            Some(name) => format!("'{}'", printable(name)),
+            None => full_type(resource),
+        };
+        if let Some(number) = self.number(resource) {
+            label += &format!(" #{number}");
+        }
+        let label = self.style.paint(NAME, label);
+        if resource.name.is_some() { label } else { format!("{label} made at {}", resource.made_at) }
+    }
+
+    /// `'accounts' (Lock<Vec<u64>>)`, or `Lock<Vec<u64>> made at src/main.rs:10:13`.
+    pub(in crate::deadlock) fn resource_and_type(&self, resource: &Resource) -> String {
+        let label = self.resource(resource);
+        if resource.name.is_some() { format!("{label} ({})", full_type(resource)) } else { label }
+    }
+
+    /// The number of a resource among those that look the same, `None` if it is the only one.
+    fn number(&self, resource: &Resource) -> Option<usize> {
+        let alike = self.lookalikes.get(&Look::of(resource)).filter(|alike| alike.len() > 1)?;
+        alike.iter().position(|&key| key == resource.key).map(|at| at + 1)
+    }
+
+    /// Whether somebody waits for a resource.
+    pub(super) fn is_wanted(&self, resource: &Resource) -> bool {
+        self.waiters.contains_key(&resource.key)
+    }
+
+    /// Whether others look the same as a resource.
+    pub(super) fn is_lookalike(&self, resource: &Resource) -> bool {
+        self.number(resource).is_some()
+    }
+
+    /// `thread 'left' waits for`, of the resource that `holder` holds.
+    pub(super) fn waiters(&self, holder: &StuckThread, resource: &Resource) -> Option<String> {
+        match self.waiters.get(&resource.key)?.as_slice() {
+            [] => None,
+            [only] if std::ptr::eq(*only, holder) => Some("it waits for itself".to_owned()),
+            [only] => Some(format!("{} waits for", self.thread(only))),
+            [first, rest @ ..] => Some(format!("{} and {} more wait for", self.thread(first), rest.len())),
+        }
+    }
+}
+
+/// A user's text, its control characters escaped.
+fn printable(text: &str) -> String {
+    let mut clean = String::new();
+    for c in text.chars() {
+        if c.is_control() { clean.extend(c.escape_default()) } else { clean.push(c) }
+    }
+    clean
+}
+
+/// A duration in one unit, rounded down.
+pub(in crate::deadlock) struct Humane(pub(in crate::deadlock) Duration);
+
+impl Display for Humane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MICROSECOND: (&str, u128) = ("µs", 1_000);
+        const LONGER: [(&str, u128); 4] =
+            [("h", 3_600_000_000_000), ("min", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000)];
+        let nanos = self.0.as_nanos();
+        let (unit, length) = LONGER.into_iter().find(|&(_, length)| nanos >= length).unwrap_or(MICROSECOND);
+        let tenths = nanos * 10 / length;
+        match (tenths / 10, tenths % 10) {
+            (whole, tenth) if tenth != 0 && whole < 10 => write!(f, "{whole}.{tenth} {unit}"),
+            (whole, _) => write!(f, "{whole} {unit}"),
+        }
+    }
+}
+
+/// The primitive with the short name of its data's type: `Lock<Vec<u64>>`.
+fn full_type(resource: &Resource) -> String {
+    clip(format!("{}<{}>", resource.primitive, short_type(resource.data_type)), WIDEST_TYPE)
+}
+
+/// A type's name without the modules: `alloc::vec::Vec<my::Account>` becomes `Vec<Account>`.
+fn short_type(full: &str) -> String {
+    let in_path = |c: char| c.is_alphanumeric() || "_:{}#".contains(c);
+    let mut short = String::new();
+    let mut rest = full;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|c| !in_path(c)).unwrap_or(rest.len()).max(first.len_utf8());
+        let (path, tail) = rest.split_at(end);
+        short += last_segment(path);
+        rest = tail;
+    }
+    short
+}
+
+/// The last name of a path, with the closures in it: `my::main::{{closure}}` becomes `main::{{closure}}`.
+fn last_segment(path: &str) -> &str {
+    if path.starts_with("::") {
+        return path; // goes on after a generic type: `<A as B>::C`
+    }
+    let starts = path.match_indices("::").map(|(at, colons)| at + colons.len());
+    let last = starts.filter(|&at| !path[at..].starts_with('{')).last();
+    &path[last.unwrap_or(0)..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_shown_without_their_modules() {
+        for (full, short) in [
+            ("u64", "u64"),
+            ("()", "()"),
+            ("alloc::vec::Vec<my::mod::T>", "Vec<T>"),
+            ("(a::B, &'static mut c::D<e::F>, [g::H; 3])", "(B, &'static mut D<F>, [H; 3])"),
+            ("alloc::boxed::Box<dyn a::Tr<Out = b::C> + core::marker::Send>", "Box<dyn Tr<Out = C> + Send>"),
+            ("my::main::{{closure}}", "main::{{closure}}"),
+            ("my::main::{{closure}}::{{closure}}", "main::{{closure}}::{{closure}}"),
+            ("my::run<my::T>::{{closure}}", "run<T>::{{closure}}"),
+            ("my::main::{{closure}}::Local", "Local"),
+            ("<my::A as my::B>::C", "<A as B>::C"),
+            ("fn(a::B) -> *const c::D", "fn(B) -> *const D"),
+            ("größe::Maß", "Maß"),
+            ("→::a", "→::a"),
+        ] {
+            assert_eq!(short_type(full), short);
+        }
+    }
+
+    #[test]
+    fn durations_are_rounded_down_to_one_unit() {
+        for (nanos, shown) in [
+            (0, "0 µs"),
+            (950, "0.9 µs"),
+            (999_999, "999 µs"),
+            (1_000_000, "1 ms"),
+            (1_299_999, "1.2 ms"),
+            (59_999_999_999, "59 s"),
+            (90_000_000_000, "1.5 min"),
+            (7_200_000_000_000, "2 h"),
+        ] {
+            assert_eq!(Humane(Duration::from_nanos(nanos)).to_string(), shown);
+        }
+        assert_eq!(Humane(Duration::MAX).to_string(), "5124095576030431 h");
+    }
+}

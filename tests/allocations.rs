@@ -1,0 +1,200 @@
+//! A lock allocates nothing: not when it is made, taken, waited for or dropped. A thread allocates once, at its first
+//! lock, and gives that back.
+//!
+//! Its own binary, for its own global allocator.
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bowline::{Lock, LockGuard, RLock, RLockGuard};
+use support::{
+    LIMIT, in_fresh_process, on_another_thread, spawn_named, stderr, until_parked, until_thread_where, within,
+};
+
+/// Counts what each thread allocates, and what is allocated by all.
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+static LIVE_BYTES: AtomicIsize = AtomicIsize::new(0);
+
+fn count(bytes: usize) {
+    COUNT.set(COUNT.get() + 1);
+    LIVE_BYTES.fetch_add(bytes.cast_signed(), SeqCst);
+}
+
+// SAFETY:
+// - everything is left to the system's allocator; counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY:
+        // - as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE_BYTES.fetch_sub(layout.size().cast_signed(), SeqCst);
+        // SAFETY:
+        // - as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often this thread allocates in `body`.
+fn allocations(body: impl FnOnce()) -> usize {
+    let before = COUNT.get();
+    body();
+    COUNT.get() - before
+}
+
+#[test]
+fn what_allocates_is_counted() {
+    assert_eq!(allocations(|| drop(Box::new(1))), 1);
+    assert_eq!(allocations(|| drop(vec![1, 2, 3])), 1);
+}
+
+#[test]
+fn making_and_dropping_locks_allocates_nothing_even_on_a_new_thread() {
+    let make_and_drop = || {
+        for i in 0..100 {
+            drop((Lock::new(i), Lock::named("named", i), Lock::from(i), Lock::<i32>::default()));
+            drop((RLock::new(i), RLock::named("named", i), RLock::from(i), RLock::<i32>::default()));
+            assert_eq!(Lock::new(i).into_inner() + *RLock::new(0).get_mut(), i);
+        }
+    };
+    assert_eq!(on_another_thread(|| allocations(make_and_drop)), 0);
+}
+
+#[test]
+fn locking_allocates_nothing_on_a_thread_that_has_locked_before() {
+    let (lock, again) = (Lock::new(1), RLock::new(1));
+    let arc = std::sync::Arc::new(Lock::new(1));
+    drop(lock.lock());
+    let every_way = || {
+        for _ in 0..100 {
+            drop(lock.lock());
+            drop(lock.acquire());
+            drop(lock.try_lock());
+            drop(lock.try_lock_for(Duration::MAX));
+            drop(lock.try_lock_until(Instant::now()));
+            drop((arc.lock_arc(), arc.try_lock_arc()));
+            LockGuard::unlock_fair(lock.lock());
+            drop(LockGuard::map(LockGuard::unlocked(lock.lock(), || {}), |value| value));
+            drop((again.lock(), again.acquire(), again.try_lock(), again.try_lock_for(Duration::ZERO)));
+            RLockGuard::unlock_fair(again.lock());
+            drop(RLockGuard::map(again.lock(), |value| value));
+            assert!(!lock.is_locked() && !again.is_owned() && again.depth() == 0);
+        }
+    };
+    assert_eq!(allocations(every_way), 0);
+}
+
+#[test]
+fn a_lock_that_is_made_and_taken_for_the_first_time_allocates_nothing() {
+    drop(Lock::new(()).lock());
+    let fresh = || {
+        for i in 0..100 {
+            let lock = Lock::new(i);
+            *lock.lock() += 1;
+        }
+    };
+    assert_eq!(allocations(fresh), 0);
+}
+
+#[test]
+fn a_threads_first_lock_allocates_little() {
+    let first = || allocations(|| drop(Lock::new(()).lock()));
+    // The thread's place in the graph, its name, and now and then a list that grows.
+    assert!(on_another_thread(first) <= 4);
+    thread::scope(|s| assert!(spawn_named(s, "a thread with a name", first).join().unwrap() <= 5));
+}
+
+#[test]
+fn only_the_seventeenth_lock_held_at_once_allocates_and_only_once() {
+    // In a process of its own: a thread may come by a place in the graph which another has left, with what was
+    // allocated for it.
+    let body = || {
+        let locks: [Lock<()>; 40] = std::array::from_fn(|_| Lock::new(()));
+        let mut guards = Vec::with_capacity(40);
+        drop(locks[0].lock());
+        assert_eq!(allocations(|| guards.extend(locks[..16].iter().map(Lock::lock))), 0);
+        assert_eq!(allocations(|| guards.push(locks[16].lock())), 1);
+        assert_eq!(allocations(|| guards.extend(locks[17..32].iter().map(Lock::lock))), 0);
+        assert_eq!(allocations(|| guards.clear()), 0);
+        assert_eq!(allocations(|| guards.extend(locks[..32].iter().map(Lock::lock))), 0);
+    };
+    let name = "only_the_seventeenth_lock_held_at_once_allocates_and_only_once";
+    let Some(output) = in_fresh_process(name, &[], body) else { return };
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn waiting_allocates_nothing_but_the_first_time() {
+    let ways: [(&str, fn(&Lock<()>)); 3] = [
+        ("waits to lock", |lock| drop(lock.lock())),
+        ("waits to acquire", |lock| drop(lock.acquire().unwrap())),
+        ("waits for a while", |lock| drop(lock.try_lock_for(LIMIT * 2).unwrap())),
+    ];
+    within(LIMIT, || {
+        for (name, wait) in ways {
+            let (first, second, held) = (Lock::new(()), Lock::named("second", ()), Lock::new(()));
+            thread::scope(|s| {
+                let (first_guard, second_guard, _held) = (first.lock(), second.lock(), held.lock());
+                let waiter = spawn_named(s, name, || {
+                    wait(&first);
+                    let in_vain = || assert!(held.try_lock_for(Duration::from_millis(2)).is_none());
+                    [allocations(|| wait(&second)), allocations(in_vain)]
+                });
+                // Both waits are long enough to enter the graph.
+                until_parked(name);
+                drop(first_guard);
+                until_thread_where(|thread| {
+                    let wait = thread.waits_for().filter(|_| thread.name() == Some(name));
+                    wait.is_some_and(|wait| wait.resource().name() == Some("second"))
+                });
+                until_parked(name);
+                drop(second_guard);
+                assert_eq!(waiter.join().unwrap(), [0, 0], "{name}");
+            });
+        }
+    });
+}
+
+#[test]
+fn threads_that_come_and_go_leave_nothing_allocated() {
+    fn live_bytes_after(threads: usize, run: &dyn Fn()) -> isize {
+        (0..threads).for_each(|_| run());
+        LIVE_BYTES.load(SeqCst)
+    }
+
+    let body = || {
+        static LOCK: Lock<u32> = Lock::new(0);
+        static AGAIN: RLock<u32> = RLock::new(0);
+        fn visit() {
+            let _guards = (LOCK.lock(), AGAIN.lock(), AGAIN.lock());
+        }
+
+        let named = || drop(thread::Builder::new().name("visitor".to_owned()).spawn(visit).unwrap().join());
+        let nameless = || drop(thread::spawn(visit).join());
+        let kinds: [&dyn Fn(); 3] = [&named, &nameless, &|| {
+            #[cfg(unix)]
+            support::foreign::run(visit);
+        }];
+        for run in kinds {
+            assert_eq!(live_bytes_after(10, run), live_bytes_after(200, run));
+        }
+    };
+    let name = "threads_that_come_and_go_leave_nothing_allocated";
+    let Some(output) = in_fresh_process(name, &[], body) else { return };
+    assert!(output.status.success(), "{}", stderr(&output));
+}

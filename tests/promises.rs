@@ -1,0 +1,102 @@
+//! What the compiler promises about the public types: what is `Send`, `Sync` and unwind safe, what is constant, and
+//! how large things are.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt::{Debug, Display};
+use std::mem::{align_of, needs_drop, size_of};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bowline::deadlock::{Deadlock, Hook, Report, StuckThread, WaitForGraph};
+use bowline::{ArcLockGuard, Lock, LockGuard, MappedLockGuard, MappedRLockGuard, RLock, RLockGuard};
+use static_assertions::{assert_impl_all, assert_not_impl_any};
+
+/// `Sync`, and not `Send`.
+type Pinned = std::sync::MutexGuard<'static, i32>;
+assert_impl_all!(Pinned: Sync);
+assert_not_impl_any!(Pinned: Send);
+
+// A lock sends its value between threads and shares it with none.
+assert_impl_all!(Lock<Cell<i32>>: Send, Sync);
+assert_impl_all!(RLock<Cell<i32>>: Send, Sync);
+assert_not_impl_any!(Lock<Pinned>: Send, Sync);
+assert_not_impl_any!(RLock<Pinned>: Send, Sync);
+assert_not_impl_any!(Lock<Rc<i32>>: Send, Sync);
+assert_not_impl_any!(RLock<Rc<i32>>: Send, Sync);
+assert_impl_all!(Lock<[Cell<i32>]>: Send, Sync);
+assert_impl_all!(RLock<dyn Send>: Send, Sync);
+
+// A guard stays on its thread, whatever it guards.
+assert_not_impl_any!(LockGuard<'static, i32>: Send);
+assert_not_impl_any!(MappedLockGuard<'static, i32>: Send);
+assert_not_impl_any!(ArcLockGuard<i32>: Send);
+assert_not_impl_any!(RLockGuard<'static, i32>: Send);
+assert_not_impl_any!(MappedRLockGuard<'static, i32>: Send);
+
+// It is shared as its value is.
+assert_impl_all!(LockGuard<'static, i32>: Sync);
+assert_impl_all!(MappedLockGuard<'static, i32>: Sync);
+assert_impl_all!(ArcLockGuard<i32>: Sync);
+assert_impl_all!(RLockGuard<'static, i32>: Sync);
+assert_impl_all!(MappedRLockGuard<'static, i32>: Sync);
+assert_not_impl_any!(LockGuard<'static, Cell<i32>>: Sync);
+assert_not_impl_any!(MappedLockGuard<'static, Cell<i32>>: Sync);
+assert_not_impl_any!(ArcLockGuard<Cell<i32>>: Sync);
+assert_not_impl_any!(RLockGuard<'static, Cell<i32>>: Sync);
+assert_not_impl_any!(MappedRLockGuard<'static, Cell<i32>>: Sync);
+
+// Guards are not copied: each of them releases once.
+assert_not_impl_any!(LockGuard<'static, i32>: Clone);
+assert_not_impl_any!(ArcLockGuard<i32>: Clone);
+assert_not_impl_any!(RLockGuard<'static, i32>: Clone);
+
+// A panic leaves a lock usable, whatever is in it.
+assert_impl_all!(Lock<RefCell<i32>>: UnwindSafe, RefUnwindSafe, Unpin);
+assert_impl_all!(RLock<RefCell<i32>>: UnwindSafe, RefUnwindSafe, Unpin);
+
+// What explains a deadlock goes wherever errors go.
+assert_impl_all!(Deadlock: Error, Clone, Debug, Display, Send, Sync, Unpin, UnwindSafe, RefUnwindSafe);
+assert_impl_all!(Report: Clone, Debug, Display, Send, Sync, serde::Serialize);
+assert_impl_all!(StuckThread: Clone, Debug, Send, Sync, serde::Serialize);
+assert_impl_all!(WaitForGraph: Clone, Debug, Display, Send, Sync, serde::Serialize);
+assert_impl_all!(Hook: Debug, Send, Sync);
+
+const _: () = {
+    let mut lock = Lock::named("made and opened by the compiler", 1);
+    *lock.get_mut() += 1;
+    assert!(*lock.get_mut() == 2);
+    let mut lock = RLock::new(1);
+    *lock.get_mut() += 1;
+    assert!(*lock.get_mut() == 2);
+    std::mem::forget(lock);
+};
+
+#[test]
+fn a_lock_is_four_words_beside_its_value() {
+    assert!(size_of::<Lock<()>>() <= 32);
+    assert!(size_of::<Lock<[u64; 10]>>() <= 32 + 80);
+    assert!(size_of::<RLock<()>>() <= 40);
+    assert!(align_of::<Lock<()>>() <= 8 && align_of::<RLock<()>>() <= 8);
+}
+
+#[test]
+fn a_guard_is_a_few_words() {
+    let word = size_of::<usize>();
+    assert!(size_of::<LockGuard<'_, i32>>() <= 3 * word);
+    assert!(size_of::<Option<LockGuard<'_, i32>>>() <= 3 * word);
+    assert!(size_of::<ArcLockGuard<i32>>() <= 3 * word);
+    assert!(size_of::<RLockGuard<'_, i32>>() <= 3 * word);
+    assert!(size_of::<MappedLockGuard<'_, i32>>() <= 4 * word);
+    assert!(size_of::<MappedRLockGuard<'_, i32>>() <= 4 * word);
+    // `Result<_, Deadlock>` is what `acquire` returns on its fast path.
+    assert!(size_of::<Result<LockGuard<'_, i32>, Deadlock>>() <= 3 * word);
+}
+
+#[test]
+fn a_lock_has_nothing_to_do_when_it_is_dropped() {
+    assert!(!needs_drop::<Lock<i32>>());
+    assert!(!needs_drop::<RLock<i32>>());
+    assert!(needs_drop::<Lock<Arc<i32>>>());
+}
