@@ -392,8 +392,7 @@ fn fair_unlocking_hands_over_to_a_waiter_that_is_not_in_the_graph_yet() {
             spawn_named(s, "within the grace", move || {
                 // The first use of a lock is behind it.
                 drop(Lock::new(()).lock());
-                let this = std::fs::read_link("/proc/thread-self").unwrap();
-                waiter.store(this.file_name().unwrap().to_str().unwrap().parse().unwrap(), SeqCst);
+                waiter.store(support::this_os_id(), SeqCst);
                 let guard = lock.lock();
                 gate.recv().unwrap();
                 drop(guard);

@@ -103,6 +103,14 @@ pub(crate) fn until_parked(name: &str) {
     until_asleep(until_waiting(name).os_id());
 }
 
+/// The operating system's number for this thread.
+#[cfg(target_os = "linux")]
+pub(crate) fn this_os_id() -> u32 {
+    let this = std::fs::read_link("/proc/thread-self").expect("a link to this thread");
+    let number = this.file_name().and_then(|number| number.to_str()).expect("a path that ends with the number");
+    number.parse().expect("a number")
+}
+
 /// Waits until the thread with this number sleeps. Only Linux tells; elsewhere this returns at once.
 #[track_caller]
 pub(crate) fn until_asleep(os_id: u32) {
