@@ -122,7 +122,7 @@ pub(super) fn with<R>(f: impl FnOnce(&mut Graph) -> R) -> R {
     struct Abort;
     impl Drop for Abort {
         fn drop(&mut self) {
-            eprintln!("bowline: panic inside the wait-for graph, aborting");
+            super::print_line(format_args!("bowline: panic inside the wait-for graph, aborting"));
             std::process::abort();
         }
     }

@@ -31,9 +31,25 @@ pub use report::{Deadlock, Held, Kind, LongWait, Report, Resource, StuckThread, 
 pub use signal::dump_on_signal;
 pub use snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};
 
-/// Prints one line to standard error in one write, whatever becomes of it.
-fn print_line(line: std::fmt::Arguments<'_>) {
+/// Prints text and a line break to standard error in one write, whatever becomes of it.
+///
+/// Not through std's lock of standard error: a thread that holds that one may be part of the deadlock.
+fn print_line(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
-    let line = format!("{line}\n");
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    let text = format!("{text}\n");
+    #[cfg(unix)]
+    {
+        use std::fs::File;
+        use std::mem::ManuallyDrop;
+        use std::os::fd::FromRawFd;
+        // SAFETY:
+        // - the descriptor is only written to, and not closed: the file is never dropped. If the process has closed
+        //   it, the write fails.
+        let mut stderr = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
+        let _ = stderr.write_all(text.as_bytes());
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
 }

@@ -103,8 +103,7 @@ pub(crate) fn until_parked(name: &str) {
     until_asleep(until_waiting(name).os_id());
 }
 
-/// The operating system's number for this thread.
-#[cfg(target_os = "linux")]
+/// Linux's number for this thread.
 pub(crate) fn this_os_id() -> u32 {
     let this = std::fs::read_link("/proc/thread-self").expect("a link to this thread");
     let number = this.file_name().and_then(|number| number.to_str()).expect("a path that ends with the number");

@@ -5,7 +5,7 @@ use super::names::Names;
 use crate::deadlock::report::{Kind, Report, StuckThread};
 
 /// A longer order of locks is shown by its ends.
-const LONGEST_ORDER: usize = 4;
+const LONGEST_ORDER: usize = 5;
 
 /// What would have avoided the deadlock.
 pub(super) fn help(report: &Report, names: &Names<'_>) -> String {
@@ -79,7 +79,7 @@ mod tests {
             thread.holds[0].resource.name = Some(names[(at + 5) % 6]);
         }
         let help = format!(
-            "take 'a' before 'b' before 'c' before … before 'f' everywhere: thread 't0' takes 'f' first, at {B};"
+            "take 'a' before 'b' before 'c' before 'd' before … before 'f' everywhere: thread 't0' takes 'f' first, at {B};"
         );
         let advice = advice(&report);
         assert!(advice.starts_with(&help), "{advice}");
