@@ -24,7 +24,7 @@ impl ContextId {
 
     /// The first number of the context at `index`, `None` if there are too many contexts.
     pub(super) fn first(index: usize) -> Option<Self> {
-        (index < 1 << Self::INDEX_BITS).then(|| Self(1 << (Self::INDEX_BITS + 1) | (index as u64) << 1))
+        (index < 1 << Self::INDEX_BITS).then_some(Self(1 << (Self::INDEX_BITS + 1) | (index as u64) << 1))
     }
 
     /// The next number of the same context, `None` when there is none left.
@@ -50,15 +50,17 @@ impl ContextId {
 }
 
 /// Who can own and wait. Lives for ever; given from an ended thread to a new one under a new number.
-#[repr(align(128))]
+///
+/// In this order because locking touches the number, then the bits and slots of the holds: two lines, side by side.
+#[repr(C, align(128))]
 pub(crate) struct Context {
     /// The current number, 0 while nobody has this context. Written under the graph's mutex.
     id: quiet::AtomicU64,
-    /// What it holds: written by its own thread.
-    pub(crate) holds: Holds,
     /// The graph has something to tell this context's registered wait. Written under the graph's mutex, read by the
     /// park's `validate`.
     summoned: AtomicBool,
+    /// What it holds: written by its own thread.
+    pub(crate) holds: Holds,
     /// Cut by the kernel when the thread is gone.
     pub(super) lifeline: Lifeline,
     /// The graph's notes on this context: see [`Graph::record`].

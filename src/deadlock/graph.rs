@@ -298,7 +298,8 @@ impl Graph {
     /// Whether the unregistered owner of what `me` waits for is gone.
     fn judge_owner(&self, me: &'static Context, owner: &'static Context) -> Judgement {
         let ended = self.record(owner).ended;
-        if !owner.lifeline.is_cut() && !(is_removed(Ingredient::KernelsWord) && ended) {
+        let is_gone = owner.lifeline.is_cut() || is_removed(Ingredient::KernelsWord) && ended;
+        if !is_gone {
             return if ended { Judgement::OwnerEnding } else { Judgement::NotDeadlocked };
         }
         // The owner may have released between the look at the resource and its end: now that it can do nothing more,

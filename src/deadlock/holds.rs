@@ -21,7 +21,7 @@
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use std::panic::Location;
 
-use super::resource::{Origin, ResourceFacts, Site, TypeOf};
+use super::resource::{Name, Origin, ResourceFacts, Site, TypeOf};
 use crate::primitive::{Word, quiet};
 
 /// Slots inside the context; further holds go to chunks of [`CHUNK`].
@@ -85,14 +85,16 @@ impl<W: Word, const N: usize> Slot<W, N> {
 }
 
 impl<const N: usize> Slot<QuietWord, N> {
-    /// What `new` gives, as a constant.
-    const EMPTY: Self = Self {
-        version: QuietWord::new(std::ptr::null_mut()),
-        words: [const { QuietWord::new(std::ptr::null_mut()) }; N],
-    };
+    const fn empty() -> Self {
+        Self {
+            version: QuietWord::new(std::ptr::null_mut()),
+            words: [const { QuietWord::new(std::ptr::null_mut()) }; N],
+        }
+    }
 }
 
 /// Slots and the bits that say which of them are in use.
+#[repr(C)]
 struct Chunk<const SLOTS: usize> {
     used: quiet::AtomicU32,
     next: quiet::AtomicPtr<Chunk<CHUNK>>,
@@ -104,7 +106,7 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
         Self {
             used: quiet::AtomicU32::new(0),
             next: quiet::AtomicPtr::new(std::ptr::null_mut()),
-            slots: [const { Slot::EMPTY }; SLOTS],
+            slots: [const { Slot::empty() }; SLOTS],
         }
     }
 
@@ -144,6 +146,7 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
 }
 
 /// What a context holds.
+#[repr(transparent)]
 pub(crate) struct Holds(Chunk<INLINE>);
 
 impl Holds {
@@ -154,15 +157,17 @@ impl Holds {
     /// Lists a hold. The context's own thread alone calls this; allocates once every 16 nested holds.
     #[inline]
     pub(crate) fn take(&self, key: usize, origin: &Origin, type_of: TypeOf, site: Site) -> HoldIndex {
-        let words = encode(key, origin, type_of, site);
-        match self.0.take(words) {
+        match self.0.take(encode(key, origin, type_of, site)) {
             Some(index) => index,
-            None => self.take_spilled(words),
+            None => self.take_spilled(key, origin, type_of, site),
         }
     }
 
+    // Takes what it stores apart once more: with the words as an argument they would be spilled on every call.
     #[cold]
-    fn take_spilled(&self, words: [*mut (); WORDS]) -> HoldIndex {
+    #[inline(never)]
+    fn take_spilled(&self, key: usize, origin: &Origin, type_of: TypeOf, site: Site) -> HoldIndex {
+        let words = encode(key, origin, type_of, site);
         let mut base = INLINE;
         let mut next = &self.0.next;
         loop {
@@ -233,33 +238,26 @@ impl Holds {
 
 #[inline]
 fn encode(key: usize, origin: &Origin, type_of: TypeOf, site: Site) -> [*mut (); WORDS] {
-    let name = origin.name.unwrap_or_default();
-    let has_name = origin.name.map_or(std::ptr::null(), str::as_ptr);
     [
         std::ptr::without_provenance_mut(key),
         std::ptr::from_ref(site).cast_mut().cast(),
         std::ptr::from_ref(origin.made_at).cast_mut().cast(),
         type_of as *mut (),
-        has_name.cast_mut().cast(),
-        std::ptr::without_provenance_mut(name.len()),
+        origin.name.start.cast_mut().cast(),
+        std::ptr::without_provenance_mut(origin.name.length),
     ]
 }
 
 fn decode(words: [*mut (); WORDS]) -> Hold {
     let [key, site, made_at, type_of, name, length] = words;
-    // SAFETY (all five):
+    // SAFETY:
     // - the words are those of one `encode` (they are never torn: see the module's protocol), and each is turned
-    //   back into what it was made from: a `&'static` reference, a function pointer, the parts of a `&'static str`.
+    //   back into what it was made from: a `&'static` reference, a function pointer.
     let site = unsafe { &*site.cast::<Location<'static>>() };
     // SAFETY: as above.
     let made_at = unsafe { &*made_at.cast::<Location<'static>>() };
     // SAFETY: as above.
     let type_of = unsafe { std::mem::transmute::<*mut (), TypeOf>(type_of) };
-    let name = (!name.is_null()).then(|| {
-        // SAFETY: as above.
-        let bytes = unsafe { std::slice::from_raw_parts(name.cast::<u8>(), length.addr()) };
-        // SAFETY: as above.
-        unsafe { std::str::from_utf8_unchecked(bytes) }
-    });
+    let name = Name { start: name.cast(), length: length.addr() };
     Hold { resource: ResourceFacts { key: key.addr(), origin: Origin { made_at, name }, type_of }, site }
 }

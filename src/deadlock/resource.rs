@@ -43,8 +43,56 @@ impl ResourceType {
 /// Where and as what a resource was made: the part of its description that lives in the resource.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
-    pub(crate) made_at: Site,
-    pub(crate) name: Option<&'static str>,
+    pub(super) made_at: Site,
+    pub(super) name: Name,
+}
+
+impl Origin {
+    /// An origin at the calling line.
+    #[track_caller]
+    pub(crate) const fn here(name: Option<&'static str>) -> Self {
+        Self { made_at: Location::caller(), name: Name::new(name) }
+    }
+
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        self.name.get()
+    }
+}
+
+/// An `Option<&'static str>` in two words that are copied without looking at them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name {
+    /// Null for none.
+    pub(super) start: *const u8,
+    pub(super) length: usize,
+}
+
+// SAFETY:
+// - it is a `&'static str`, taken apart.
+unsafe impl Send for Name {}
+// SAFETY:
+// - as above.
+unsafe impl Sync for Name {}
+
+impl Name {
+    const fn new(name: Option<&'static str>) -> Self {
+        match name {
+            Some(name) => Self { start: name.as_ptr(), length: name.len() },
+            None => Self { start: std::ptr::null(), length: 0 },
+        }
+    }
+
+    pub(super) fn get(self) -> Option<&'static str> {
+        (!self.start.is_null()).then(|| {
+            // SAFETY:
+            // - not null, so the two are the parts of a `&'static str` (`new`, and `holds::decode`, which puts
+            //   together what was taken apart).
+            let bytes = unsafe { std::slice::from_raw_parts(self.start, self.length) };
+            // SAFETY:
+            // - as above.
+            unsafe { std::str::from_utf8_unchecked(bytes) }
+        })
+    }
 }
 
 /// A resource, copied by value: it may be dropped and its memory reused while somebody still reads this.

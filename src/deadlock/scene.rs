@@ -222,7 +222,7 @@ impl From<ResourceFacts> for Resource {
         let described = (facts.type_of)();
         Self {
             key: facts.key,
-            name: facts.origin.name,
+            name: facts.origin.name(),
             primitive: described.primitive,
             data_type: described.data,
             made_at: facts.origin.made_at,

@@ -1,0 +1,130 @@
+//! What the tests of the detector share: reports collected by a hook, rings that close, and what makes a report a proof.
+//!
+//! Hooks are process-wide, so each test tells its own reports by how the names of its threads begin.
+
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
+use std::thread;
+
+use bowline::Lock;
+use bowline::deadlock::{self, Deadlock, Hook, Kind, Report, Resource, StuckThread};
+
+/// Collects the reports that name a thread whose name begins in one way.
+pub(crate) struct Reports {
+    list: Arc<Mutex<Vec<Report>>>,
+    _hook: Hook,
+}
+
+impl Reports {
+    /// Collects from now on.
+    pub(crate) fn about(prefix: &'static str) -> Self {
+        let list = Arc::new(Mutex::new(Vec::new()));
+        let theirs = Arc::clone(&list);
+        let hook = deadlock::on_deadlock(move |report| {
+            if names(report.threads()).iter().any(|name| name.starts_with(prefix)) {
+                theirs.lock().unwrap_or_else(PoisonError::into_inner).push(report.clone());
+            }
+        });
+        Self { list, _hook: hook }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Takes those that there are.
+    pub(crate) fn take(&self) -> Vec<Report> {
+        std::mem::take(&mut self.list.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The threads' names, sorted; an empty one for a thread that has none.
+pub(crate) fn names(threads: &[StuckThread]) -> Vec<&str> {
+    let mut names: Vec<_> = threads.iter().map(|thread| thread.name().unwrap_or_default()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The names of what a thread holds, sorted; an empty one for what has none.
+pub(crate) fn held_names(thread: &StuckThread) -> Vec<&'static str> {
+    let mut names: Vec<_> = thread.holds().iter().map(|held| held.resource().name().unwrap_or_default()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// What a thread waits for.
+#[track_caller]
+pub(crate) fn wanted(thread: &StuckThread) -> &Resource {
+    thread.waits_for().unwrap_or_else(|| panic!("{:?} waits for nothing", thread.name())).resource()
+}
+
+fn holds(thread: &StuckThread, resource: &Resource) -> bool {
+    thread.holds().iter().any(|held| held.resource().is_same(resource))
+}
+
+/// Panics unless the report proves, by its own data, that nobody in it can ever go on.
+#[track_caller]
+pub(crate) fn assert_is_a_proof(report: &Report) {
+    let (threads, bystanders) = (report.threads(), report.bystanders());
+    match report.kind() {
+        Kind::Relock => {
+            let [thread] = threads else { panic!("a relock of {} threads: {report}", threads.len()) };
+            assert!(holds(thread, wanted(thread)), "{report}");
+        }
+        Kind::Cycle => {
+            assert!(threads.len() > 1, "{report}");
+            for (at, thread) in threads.iter().enumerate() {
+                let next = &threads[(at + 1) % threads.len()];
+                assert!(holds(next, wanted(thread)), "{:?} holds it not: {report}", next.name());
+            }
+        }
+        Kind::Abandoned => {
+            let [waiter, gone] = threads else { panic!("{} threads: {report}", threads.len()) };
+            assert!(gone.is_gone() && gone.waits_for().is_none(), "{report}");
+            assert!(holds(gone, wanted(waiter)), "{report}");
+        }
+        kind => panic!("{kind:?} of locks alone: {report}"),
+    }
+    let everybody = || threads.iter().chain(bystanders);
+    for thread in everybody().filter(|thread| !thread.is_gone()) {
+        assert!(!thread.waits_for().expect("who is alive waits").is_timed(), "{report}");
+        assert_eq!(everybody().filter(|other| other.os_id() == thread.os_id()).count(), 1, "told twice: {report}");
+    }
+    for bystander in bystanders {
+        assert!(everybody().any(|other| holds(other, wanted(bystander))), "nobody in here is in the way: {report}");
+    }
+}
+
+/// The one report that there is, if it is a proof.
+#[track_caller]
+pub(crate) fn the_only(reports: &Reports) -> Report {
+    let mut taken = reports.take();
+    assert_eq!(taken.len(), 1, "{taken:#?}");
+    let report = taken.remove(0);
+    assert_is_a_proof(&report);
+    report
+}
+
+/// Closes a ring: thread `i` holds lock `i`, and wants the next by `acquire` once everybody holds one.
+///
+/// Threads are called `{prefix} 0`, `{prefix} 1`, … Returns what became of each wait, once all have ended. What a
+/// thread holds it keeps until its wait has ended.
+pub(crate) fn close_ring(prefix: &str, size: usize) -> Vec<Result<(), Deadlock>> {
+    let locks: Vec<_> = (0..size).map(|_| Lock::new(())).collect();
+    let everybody_holds_one = Barrier::new(size);
+    thread::scope(|s| {
+        let member = |at: usize| {
+            let (locks, everybody_holds_one) = (&locks, &everybody_holds_one);
+            let body = move || {
+                let _held = locks[at].lock();
+                everybody_holds_one.wait();
+                locks[(at + 1) % size].acquire().map(drop)
+            };
+            // A thousand threads with the usual stacks would ask for gigabytes of addresses.
+            let builder = thread::Builder::new().name(format!("{prefix} {at}")).stack_size(128 << 10);
+            builder.spawn_scoped(s, body).expect("a thread")
+        };
+        let members: Vec<_> = (0..size).map(member).collect();
+        members.into_iter().map(|member| member.join().expect("no panic")).collect()
+    })
+}
