@@ -14,6 +14,11 @@
 //! # drop(guard);
 //! ```
 
+/// The README's code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod primitive;
 
 pub mod deadlock;

@@ -208,10 +208,7 @@ fn a_long_wait_allocates_room_for_a_report_at_most() {
 
 #[test]
 fn threads_that_come_and_go_leave_nothing_allocated() {
-    fn live_bytes_after(threads: usize, run: &dyn Fn()) -> isize {
-        (0..threads).for_each(|_| run());
-        LIVE_BYTES.load(SeqCst)
-    }
+    const THREADS: usize = 1000;
 
     let body = || {
         static LOCK: Lock<u32> = Lock::new(0);
@@ -227,7 +224,12 @@ fn threads_that_come_and_go_leave_nothing_allocated() {
             support::foreign::run(visit);
         }];
         for run in kinds {
-            assert_eq!(live_bytes_after(10, run), live_bytes_after(200, run));
+            (0..10).for_each(|_| run());
+            let before = LIVE_BYTES.load(SeqCst);
+            (0..THREADS).for_each(|_| run());
+            let left = LIVE_BYTES.load(SeqCst) - before;
+            // Less than a byte for each of them: what else runs in the process allocates now and then.
+            assert!(left < THREADS.cast_signed(), "{left} bytes are left of {THREADS} threads");
         }
     };
     let name = "threads_that_come_and_go_leave_nothing_allocated";

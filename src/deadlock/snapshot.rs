@@ -8,7 +8,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::graph;
 use super::render::{self, Humane, Names, Style};
-use super::report::{Resource, StuckThread};
+use super::report::{Report, Resource, StuckThread};
 use super::resource::Site;
 use super::scene::Scene;
 
@@ -121,6 +121,25 @@ impl Node {
             Self::Thread(_) => NodeKind::Thread,
             Self::Resource(_) => NodeKind::Resource,
         }
+    }
+}
+
+impl Report {
+    /// The same as a graph: the threads of the deadlock and its bystanders, what they wait for, and what they hold.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = bowline::Lock::new(());
+    /// let guard = lock.lock();
+    /// let deadlock = lock.acquire().unwrap_err();
+    /// println!("{}", deadlock.report().graph().to_dot());
+    /// # assert_eq!(deadlock.report().graph().graph().edge_count(), 2);
+    /// # drop(guard);
+    /// ```
+    #[must_use]
+    pub fn graph(&self) -> WaitForGraph {
+        WaitForGraph::new(self.threads.iter().chain(&self.bystanders).cloned().collect())
     }
 }
 

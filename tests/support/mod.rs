@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "every test binary uses a part of this")]
 
+pub(crate) mod deadlocks;
 #[cfg(unix)]
 pub(crate) mod foreign;
 

@@ -1,0 +1,10 @@
+//! What bowline costs beside its peers: each workload is written once, over [`lock::BenchLock`].
+//!
+//! See `README.md` beside this package for the method and the numbers.
+
+pub mod contention;
+pub mod lines;
+pub mod lock;
+pub mod ring;
+pub mod rounds;
+pub mod solo;
