@@ -29,13 +29,13 @@ impl Word for Unfenced {
 fn a_reader_and_a_writer<W: Word + Send + Sync + 'static>() -> bool {
     let number = |n: usize| [std::ptr::without_provenance_mut(n); 2];
     let slot = Arc::new((Slot::<W, 2>::new(), AtomicBool::new(true)));
-    slot.0.write(number(1));
+    slot.0.write(slot.0.version(), number(1));
     let reader = thread::spawn({
         let slot = Arc::clone(&slot);
         move || slot.0.read(|| slot.1.load(Ordering::Acquire)).map(|words| words.map(|word| word.addr()))
     });
     slot.1.store(false, Ordering::Release);
-    slot.0.write(number(2));
+    slot.0.write(slot.0.version(), number(2));
     slot.1.store(true, Ordering::Release);
     match reader.join().unwrap() {
         Some([a, b]) => {

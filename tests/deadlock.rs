@@ -363,4 +363,3 @@ fn a_destructor_that_asks_for_a_value_while_unwinding_gets_the_verdict_as_one() 
         assert!(!lock.is_locked());
     });
 }
-

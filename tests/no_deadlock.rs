@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use bowline::{Lock, LockGuard, RLock, RLockGuard};
 use support::deadlocks::{Gate, Reports};
-use support::{
-    Dice, LIMIT, find_thread, spawn_named, until_parked, until_waiting, wait_until, within,
-};
+use support::{Dice, LIMIT, find_thread, spawn_named, until_parked, until_waiting, wait_until, within};
 
 #[test]
 fn trying_in_opposite_orders_is_no_deadlock() {

@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 use bowline::Lock;
 use bowline::deadlock::{self, Policy};
 use support::deadlocks::{By, Crossing, Ending, Gate, Reports, assert_is_a_proof, names};
-use support::{
-    LIMIT, find_thread, in_fresh_process, stderr, until_parked, until_waiting, wait_until, within,
-};
+use support::{LIMIT, find_thread, in_fresh_process, stderr, until_parked, until_waiting, wait_until, within};
 
 /// Runs `body`, under a watchdog and under `Report`, in a process that is to succeed. `None` in that process.
 #[track_caller]
@@ -153,8 +151,7 @@ fn processor_time() -> Duration {
 fn whoever_comes_to_wait_behind_a_standing_deadlock_parks_and_nothing_spins() {
     let body = || {
         let reports = Reports::about("");
-        let locks: &[Lock<()>; 4] =
-            Box::leak(Box::new(["a", "b", "c", "free"].map(|name| Lock::named(name, ()))));
+        let locks: &[Lock<()>; 4] = Box::leak(Box::new(["a", "b", "c", "free"].map(|name| Lock::named(name, ()))));
         let [a, b, c, free] = locks;
         let both_hold: &Barrier = Box::leak(Box::new(Barrier::new(2)));
         for (at, mine, next) in [(0, a, b), (1, b, a)] {

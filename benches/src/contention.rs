@@ -1,8 +1,8 @@
 //! What threads pay that want the same locks at the same time.
 
 use std::hint::black_box;
-use std::sync::{Barrier, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -43,6 +43,10 @@ pub(crate) struct Hold {
 
 type QuietWord = quiet::AtomicPtr<()>;
 
+/// How often a slot has been written.
+#[derive(Clone, Copy)]
+pub(crate) struct Version(*mut ());
+
 /// A few words under a version: see the module's protocol.
 #[repr(align(64))]
 pub(crate) struct Slot<W, const N: usize> {
@@ -56,18 +60,23 @@ impl<W: Word, const N: usize> Slot<W, N> {
         Self { version: W::null(), words: std::array::from_fn(|_| W::null()) }
     }
 
-    /// Writes the words. The owner alone calls this, while the slot's bit is clear.
+    /// Writes the words. The owner alone calls this, while the slot's bit is clear, with the slot's version.
     #[inline]
-    pub(crate) fn write(&self, words: [*mut (); N]) {
-        let version = self.version.load(Relaxed);
+    pub(crate) fn write(&self, version: Version, words: [*mut (); N]) {
         // ORDERING: Release pairs with the Acquire load in `read`: whoever sees this version sees the bit cleared by
         // the give before it.
-        self.version.store(version.wrapping_byte_add(1), Release);
+        self.version.store(version.0.wrapping_byte_add(1), Release);
         // ORDERING: pairs with the Acquire fence in `read`: whoever sees one of the words below sees this version.
         W::fence(Release);
         for (word, value) in self.words.iter().zip(words) {
             word.store(value, Relaxed);
         }
+    }
+
+    /// How often the slot has been written. Of use to its owner.
+    #[inline]
+    pub(crate) fn version(&self) -> Version {
+        Version(self.version.load(Relaxed))
     }
 
     /// Reads the words if the slot was in use, and by one take, all the time.
@@ -93,6 +102,15 @@ impl<const N: usize> Slot<QuietWord, N> {
     }
 }
 
+/// A free slot, and what taking it will write besides the words.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'s> {
+    slot: &'s Slot<QuietWord, WORDS>,
+    version: Version,
+    index: HoldIndex,
+    used: u32,
+}
+
 /// Slots and the bits that say which of them are in use.
 #[repr(C)]
 struct Chunk<const SLOTS: usize> {
@@ -110,16 +128,22 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
         }
     }
 
-    /// Takes a free slot, if there is one. The owner alone calls this.
+    /// A free slot, if there is one. Writes nothing. The owner alone calls this.
     #[inline]
-    fn take(&self, words: [*mut (); WORDS]) -> Option<HoldIndex> {
+    fn find(&self) -> Option<Place<'_>> {
         let used = self.used.load(Relaxed);
         let index = used.trailing_ones();
         let slot = self.slots.get(index as usize)?;
-        slot.write(words);
+        Some(Place { slot, version: slot.version(), index, used: used | 1 << index })
+    }
+
+    /// Takes a slot that was found. The owner alone calls this, and took and gave nothing since.
+    #[inline]
+    fn take(&self, place: Place<'_>, words: [*mut (); WORDS]) -> HoldIndex {
+        place.slot.write(place.version, words);
         // ORDERING: Release pairs with the Acquire load in `read`: whoever sees the bit sees the words.
-        self.used.store(used | 1 << index, Release);
-        Some(index)
+        self.used.store(place.used, Release);
+        place.index
     }
 
     /// Frees a slot. The owner alone calls this.
@@ -154,20 +178,28 @@ impl Holds {
         Self(Chunk::new())
     }
 
-    /// Lists a hold. The context's own thread alone calls this; allocates once every 16 nested holds.
+    /// Where the next hold goes, if it is inline: what [`take`](Self::take) has to read, read before the lock is
+    /// taken, since no load overtakes an atomic read-modify-write.
     #[inline]
-    pub(crate) fn take(&self, key: usize, origin: &Origin, type_of: TypeOf, site: Site) -> HoldIndex {
-        match self.0.take(encode(key, origin, type_of, site)) {
-            Some(index) => index,
-            None => self.take_spilled(key, origin, type_of, site),
+    pub(crate) fn find(&self) -> Option<Place<'_>> {
+        self.0.find()
+    }
+
+    /// Lists a hold, in the place that was just [found](Self::find). The context's own thread alone calls this;
+    /// allocates once every 16 nested holds.
+    #[inline]
+    pub(crate) fn take(&self, place: Option<Place<'_>>, facts: &ResourceFacts, site: Site) -> HoldIndex {
+        match place {
+            Some(place) => self.0.take(place, encode(facts, site)),
+            None => self.take_spilled(facts, site),
         }
     }
 
-    // Takes what it stores apart once more: with the words as an argument they would be spilled on every call.
+    // Takes the facts apart once more: with the words as an argument they would be spilled on every call.
     #[cold]
     #[inline(never)]
-    fn take_spilled(&self, key: usize, origin: &Origin, type_of: TypeOf, site: Site) -> HoldIndex {
-        let words = encode(key, origin, type_of, site);
+    fn take_spilled(&self, facts: &ResourceFacts, site: Site) -> HoldIndex {
+        let words = encode(facts, site);
         let mut base = INLINE;
         let mut next = &self.0.next;
         loop {
@@ -182,8 +214,9 @@ impl Holds {
                 // - the pointer is not null, came from `Box::leak`, and chunks are never freed.
                 chunk => unsafe { &*chunk },
             };
-            if let Some(index) = chunk.take(words) {
-                return HoldIndex::try_from(base).expect("fewer than 2^32 nested holds") + index;
+            if let Some(place) = chunk.find() {
+                let base = HoldIndex::try_from(base).expect("fewer than 2^32 nested holds");
+                return base + chunk.take(place, words);
             }
             base += CHUNK;
             next = &chunk.next;
@@ -214,6 +247,18 @@ impl Holds {
         }
     }
 
+    /// Where the hold of the resource with this key is listed. The context's own thread alone calls this.
+    #[cold]
+    pub(crate) fn index_of(&self, key: usize) -> Option<HoldIndex> {
+        let mut found = None;
+        self.for_each_indexed(|index, hold| {
+            if hold.resource.key == key {
+                found = Some(index);
+            }
+        });
+        found
+    }
+
     /// Whether nothing is listed.
     pub(crate) fn is_empty(&self) -> bool {
         let mut chunk = self.0.next();
@@ -227,24 +272,36 @@ impl Holds {
 
     /// Calls `visit` with each hold. A hold that is taken or given meanwhile may be left out, never torn.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(Hold)) {
-        (0..INLINE).filter_map(|i| self.0.read(i)).for_each(&mut visit);
+        self.for_each_indexed(|_, hold| visit(hold));
+    }
+
+    fn for_each_indexed(&self, mut visit: impl FnMut(HoldIndex, Hold)) {
+        let mut index = 0;
+        let mut see = |hold: Option<Hold>| {
+            if let Some(hold) = hold {
+                visit(index, hold);
+            }
+            index += 1;
+        };
+        (0..INLINE).for_each(|i| see(self.0.read(i)));
         let mut chunk = self.0.next();
         while let Some(this) = chunk {
-            (0..CHUNK).filter_map(|i| this.read(i)).for_each(&mut visit);
+            (0..CHUNK).for_each(|i| see(this.read(i)));
             chunk = this.next();
         }
     }
 }
 
 #[inline]
-fn encode(key: usize, origin: &Origin, type_of: TypeOf, site: Site) -> [*mut (); WORDS] {
+fn encode(facts: &ResourceFacts, site: Site) -> [*mut (); WORDS] {
+    let Origin { made_at, name } = facts.origin;
     [
-        std::ptr::without_provenance_mut(key),
+        std::ptr::without_provenance_mut(facts.key),
         std::ptr::from_ref(site).cast_mut().cast(),
-        std::ptr::from_ref(origin.made_at).cast_mut().cast(),
-        type_of as *mut (),
-        origin.name.start.cast_mut().cast(),
-        std::ptr::without_provenance_mut(origin.name.length),
+        std::ptr::from_ref(made_at).cast_mut().cast(),
+        facts.type_of as *mut (),
+        name.start.cast_mut().cast(),
+        std::ptr::without_provenance_mut(name.length),
     ]
 }
 

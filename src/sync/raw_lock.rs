@@ -48,6 +48,10 @@ impl RawGuard {
         Self { context, hold, not_send: std::marker::PhantomData }
     }
 
+    pub(super) fn context(&self) -> &'static Context {
+        self.context
+    }
+
     pub(super) fn hold(&self) -> HoldIndex {
         self.hold
     }
@@ -122,9 +126,11 @@ impl RawLock {
     #[inline]
     fn try_lock_fast(&self, request: Request) -> Option<RawGuard> {
         let context = context::current();
+        let place = context.holds.find();
         // ORDERING: Acquire pairs with the Release in `unlock` and `unlock_fair`: what was done under the lock is seen.
         self.word.compare_exchange(0, context.id().get(), Acquire, Relaxed).ok()?;
-        Some(self.list(context, request))
+        let hold = context.holds.take(place, &self.facts(request.type_of), request.site);
+        Some(RawGuard::new(context, hold))
     }
 
     /// Takes the lock if it is free, queue or no queue.
@@ -150,7 +156,7 @@ impl RawLock {
 
     #[inline]
     fn list(&self, context: &'static Context, request: Request) -> RawGuard {
-        let hold = context.holds.take(self.key(), &self.origin, request.type_of, request.site);
+        let hold = context.holds.take(context.holds.find(), &self.facts(request.type_of), request.site);
         RawGuard::new(context, hold)
     }
 
@@ -255,6 +261,17 @@ impl RawLock {
         std::ptr::from_ref(self).addr()
     }
 
+    #[inline]
+    fn facts(&self, type_of: TypeOf) -> ResourceFacts {
+        ResourceFacts { key: self.key(), origin: self.origin, type_of }
+    }
+
+    /// Where the calling thread's hold of this lock is listed.
+    #[cold]
+    pub(super) fn own_hold(&self) -> HoldIndex {
+        context::current().holds.index_of(self.key()).expect("whoever holds a lock has listed that")
+    }
+
     pub(super) fn name(&self) -> Option<&'static str> {
         self.origin.name()
     }
@@ -317,7 +334,7 @@ impl Waitable for LockWait<'_> {
     }
 
     fn facts(&self) -> ResourceFacts {
-        ResourceFacts { key: self.key(), origin: self.lock.origin, type_of: self.request.type_of }
+        self.lock.facts(self.request.type_of)
     }
 
     fn need(&self) -> Need {

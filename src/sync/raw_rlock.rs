@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::raw_lock::{RawGuard, RawLock};
 use crate::deadlock::Deadlock;
 use crate::deadlock::context;
+use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::resource::TypeOf;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet;
@@ -12,17 +13,19 @@ use crate::primitive::quiet;
 /// An exclusive lock that its owner may take again.
 pub(crate) struct RawRLock {
     lock: RawLock,
-    /// How often the owner holds the lock, 0 when it is free. Written by the owner only.
-    depth: quiet::AtomicU32,
-    /// Where the owner's first acquisition is listed. Written by the owner only.
-    hold: quiet::AtomicU32,
+    /// How often the owner has come in *again*: 0 when the lock is free or held once, so that the first acquisition
+    /// and the last release write nothing here. Written by the owner only.
+    again: quiet::AtomicU32,
 }
+
+/// The index in a guard of a second or later acquisition. The first is listed; whichever guard is dropped last looks up
+/// where, unless it is that first one.
+const NOT_LISTED: HoldIndex = HoldIndex::MAX;
 
 impl RawRLock {
     #[track_caller]
     pub(crate) const fn new(name: Option<&'static str>) -> Self {
-        let (depth, hold) = (quiet::AtomicU32::new(0), quiet::AtomicU32::new(0));
-        Self { lock: RawLock::new(name), depth, hold }
+        Self { lock: RawLock::new(name), again: quiet::AtomicU32::new(0) }
     }
 
     #[inline]
@@ -30,7 +33,7 @@ impl RawRLock {
     pub(crate) fn lock(&self, type_of: TypeOf) -> RawGuard {
         match self.try_again() {
             Some(guard) => guard,
-            None => self.enter(self.lock.lock(type_of)),
+            None => self.lock.lock(type_of),
         }
     }
 
@@ -39,7 +42,7 @@ impl RawRLock {
     pub(crate) fn acquire(&self, type_of: TypeOf) -> Result<RawGuard, Deadlock> {
         match self.try_again() {
             Some(guard) => Ok(guard),
-            None => Ok(self.enter(self.lock.acquire(type_of)?)),
+            None => self.lock.acquire(type_of),
         }
     }
 
@@ -48,7 +51,7 @@ impl RawRLock {
     pub(crate) fn try_lock(&self, type_of: TypeOf) -> Option<RawGuard> {
         match self.try_again() {
             Some(guard) => Some(guard),
-            None => Some(self.enter(self.lock.try_lock(type_of)?)),
+            None => self.lock.try_lock(type_of),
         }
     }
 
@@ -57,7 +60,7 @@ impl RawRLock {
     pub(crate) fn try_lock_for(&self, type_of: TypeOf, timeout: Duration) -> Option<RawGuard> {
         match self.try_again() {
             Some(guard) => Some(guard),
-            None => Some(self.enter(self.lock.try_lock_for(type_of, timeout)?)),
+            None => self.lock.try_lock_for(type_of, timeout),
         }
     }
 
@@ -66,7 +69,7 @@ impl RawRLock {
     pub(crate) fn try_lock_until(&self, type_of: TypeOf, deadline: Instant) -> Option<RawGuard> {
         match self.try_again() {
             Some(guard) => Some(guard),
-            None => Some(self.enter(self.lock.try_lock_until(type_of, deadline)?)),
+            None => self.lock.try_lock_until(type_of, deadline),
         }
     }
 
@@ -78,17 +81,13 @@ impl RawRLock {
         if self.lock.owner() != Some(me.id()) {
             return None;
         }
-        let Some(depth) = self.depth.load(Relaxed).checked_add(1) else { too_deep() };
-        self.depth.store(depth, Relaxed);
-        Some(RawGuard::new(me, self.hold.load(Relaxed)))
-    }
-
-    /// The first guard.
-    #[inline]
-    fn enter(&self, guard: RawGuard) -> RawGuard {
-        self.depth.store(1, Relaxed);
-        self.hold.store(guard.hold(), Relaxed);
-        guard
+        // One below the largest number, so that the depth has a number, too.
+        let again = self.again.load(Relaxed);
+        if again >= u32::MAX - 1 {
+            too_deep();
+        }
+        self.again.store(again + 1, Relaxed);
+        Some(RawGuard::new(me, NOT_LISTED))
     }
 
     /// Drops a guard, and unlocks if it was the last.
@@ -98,10 +97,10 @@ impl RawRLock {
     /// The guard is of this lock.
     #[inline]
     pub(crate) unsafe fn unlock(&self, guard: RawGuard) {
-        if self.leave() {
+        if let Some(last) = self.leave(guard) {
             // SAFETY:
             // - the guard is of this lock (caller), and the last one.
-            unsafe { self.lock.unlock(guard) };
+            unsafe { self.lock.unlock(last) };
         }
     }
 
@@ -112,19 +111,25 @@ impl RawRLock {
     /// The guard is of this lock.
     #[inline]
     pub(crate) unsafe fn unlock_fair(&self, guard: RawGuard) {
-        if self.leave() {
+        if let Some(last) = self.leave(guard) {
             // SAFETY:
             // - the guard is of this lock (caller), and the last one.
-            unsafe { self.lock.unlock_fair(guard) };
+            unsafe { self.lock.unlock_fair(last) };
         }
     }
 
-    /// Whether the guard that is being dropped is the last.
+    /// Drops a guard; `Some` if it was the last, and there is the lock to release.
     #[inline]
-    fn leave(&self) -> bool {
-        let depth = self.depth.load(Relaxed) - 1;
-        self.depth.store(depth, Relaxed);
-        depth == 0
+    fn leave(&self, guard: RawGuard) -> Option<RawGuard> {
+        let again = self.again.load(Relaxed);
+        if again != 0 {
+            self.again.store(again - 1, Relaxed);
+            return None;
+        }
+        if guard.hold() != NOT_LISTED {
+            return Some(guard);
+        }
+        Some(RawGuard::new(guard.context(), self.lock.own_hold()))
     }
 
     #[inline]
@@ -137,10 +142,10 @@ impl RawRLock {
         self.lock.owner() == Some(context::current().id())
     }
 
-    /// How often the owner holds the lock, whoever it is.
+    /// How often the owner holds the lock, whoever it is; 0 if it is free.
     #[inline]
     pub(crate) fn depth(&self) -> u32 {
-        self.depth.load(Relaxed)
+        if self.is_locked() { self.again.load(Relaxed) + 1 } else { 0 }
     }
 
     pub(crate) fn name(&self) -> Option<&'static str> {
@@ -164,7 +169,7 @@ mod tests {
     fn depth_does_not_wrap_around() {
         let lock = RawRLock::new(None);
         let _guard = lock.lock(|| ResourceType::exclusive::<()>("RLock"));
-        lock.depth.store(u32::MAX, Relaxed);
+        lock.again.store(u32::MAX - 1, Relaxed);
         let _again = lock.lock(|| ResourceType::exclusive::<()>("RLock"));
     }
 }
