@@ -152,7 +152,7 @@ pub(crate) fn wait<W: Waitable>(me: &'static Context, resource: &W, terms: Terms
         }
         let (start, grace_end) = *started.get_or_insert_with(|| {
             let now = now();
-            (now, now + grace)
+            (now, now + grace - TIMER_SLACK.min(grace / 8))
         });
         let until = terms.limit.instant().map_or(grace_end, |limit| limit.min(grace_end));
         match park_on(me, resource, Some(until), || true) {
@@ -167,6 +167,10 @@ pub(crate) fn wait<W: Waitable>(me: &'static Context, resource: &W, terms: Terms
         spin.reset();
     }
 }
+
+/// How much later than asked for a time-out fires, unless a thread set this otherwise (Linux: `PR_SET_TIMERSLACK`).
+/// The grace is cut by so much, so that it ends on time.
+const TIMER_SLACK: Duration = Duration::from_micros(if cfg!(target_os = "linux") { 50 } else { 0 });
 
 /// Parks in the resource's queue while its announcement stands and `still` holds.
 fn park_on<W: Waitable + ?Sized>(

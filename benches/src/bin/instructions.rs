@@ -21,12 +21,12 @@ const SLACK: f64 = 1.0;
 type Path = (&'static str, fn(u64), Option<u32>);
 
 const PATHS: [Path; 10] = [
-    ("Lock: lock, unlock", lock::<Lock<u64>>, Some(52)),
-    ("Lock: acquire, unlock", acquire, Some(52)),
-    ("Lock: try_lock, unlock", try_lock, Some(52)),
-    ("Lock: new, drop", new::<Lock<u64>>, Some(52)),
-    ("RLock: lock, unlock", lock::<RLock<Cell<u64>>>, Some(52)),
-    ("RLock: lock again, unlock", again::<RLock<Cell<u64>>>, Some(52)),
+    ("Lock: lock, unlock", lock::<Lock<u64>>, Some(51)),
+    ("Lock: acquire, unlock", acquire, Some(58)),
+    ("Lock: try_lock, unlock", try_lock, Some(61)),
+    ("Lock: new, drop", new::<Lock<u64>>, Some(5)),
+    ("RLock: lock, unlock", lock::<RLock<Cell<u64>>>, Some(85)),
+    ("RLock: lock again, unlock", again::<RLock<Cell<u64>>>, Some(44)),
     ("parking_lot Mutex: lock, unlock", lock::<Mutex<u64>>, None),
     ("parking_lot Mutex: try_lock, unlock", peer_try_lock, None),
     ("parking_lot ReentrantMutex: lock, unlock", lock::<ReentrantMutex<Cell<u64>>>, None),
