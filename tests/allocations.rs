@@ -7,6 +7,7 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicIsize, AtomicU32, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -68,8 +69,8 @@ fn what_allocates_is_counted() {
 fn making_and_dropping_locks_allocates_nothing_even_on_a_new_thread() {
     let make_and_drop = || {
         for i in 0..100 {
-            drop((Lock::new(i), Lock::named("named", i), Lock::from(i), Lock::<i32>::default()));
-            drop((RLock::new(i), RLock::named("named", i), RLock::from(i), RLock::<i32>::default()));
+            black_box((Lock::new(i), Lock::named("named", i), Lock::from(i), Lock::<i32>::default()));
+            black_box((RLock::new(i), RLock::named("named", i), RLock::from(i), RLock::<i32>::default()));
             assert_eq!(Lock::new(i).into_inner() + *RLock::new(0).get_mut(), i);
         }
     };
@@ -139,8 +140,10 @@ fn only_the_seventeenth_lock_held_at_once_allocates_and_only_once() {
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
+type Way = (&'static str, fn(&Lock<()>));
+
 /// Every way to wait for a lock, under the name of the thread that does.
-const WAYS: [(&str, fn(&Lock<()>)); 3] = [
+const WAYS: [Way; 3] = [
     ("waits to lock", |lock| drop(lock.lock())),
     ("waits to acquire", |lock| drop(lock.acquire().unwrap())),
     ("waits for a while", |lock| drop(lock.try_lock_for(LIMIT * 2).unwrap())),

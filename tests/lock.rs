@@ -19,10 +19,9 @@ use support::{
 
 #[test]
 fn every_constructor_makes_a_free_lock_around_the_value() {
-    const CONSTANT: Lock<i32> = Lock::new(1);
     static NAMED: Lock<i32> = Lock::named("named", 1);
 
-    for lock in [Lock::new(1), Lock::named("named", 1), Lock::from(1), CONSTANT] {
+    for lock in [Lock::new(1), Lock::named("named", 1), Lock::from(1), const { Lock::new(1) }] {
         assert!(!lock.is_locked());
         assert_eq!(*lock.lock(), 1);
         assert_eq!(lock.into_inner(), 1);

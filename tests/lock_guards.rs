@@ -239,16 +239,17 @@ fn an_arc_guard_turns_back_into_the_free_lock() {
 fn every_arc_acquisition_is_the_plain_one_with_another_guard() {
     within(LIMIT, || {
         let lock = Arc::new(Lock::new(0));
-        drop(
-            [
-                Some(lock.lock_arc()).map(drop),
-                Some(lock.acquire_arc().unwrap()).map(drop),
-                lock.try_lock_arc().map(drop),
-                lock.try_lock_arc_for(Duration::ZERO).map(drop),
-                lock.try_lock_arc_until(Instant::now()).map(drop),
-            ]
-            .map(|taken| taken.expect("a free lock")),
-        );
+        drop(lock.lock_arc());
+        drop(lock.acquire_arc().unwrap());
+        type TryLockArc = fn(&Arc<Lock<i32>>) -> Option<ArcLockGuard<i32>>;
+        let tries: [TryLockArc; 3] = [
+            |lock| lock.try_lock_arc(),
+            |lock| lock.try_lock_arc_for(Duration::ZERO),
+            |lock| lock.try_lock_arc_until(Instant::now()),
+        ];
+        for try_lock_arc in tries {
+            drop(try_lock_arc(&lock).expect("a free lock"));
+        }
         assert!(!lock.is_locked());
 
         let guard = lock.lock_arc();

@@ -70,7 +70,6 @@ const _: () = {
     let mut lock = RLock::new(1);
     *lock.get_mut() += 1;
     assert!(*lock.get_mut() == 2);
-    std::mem::forget(lock);
 };
 
 #[test]

@@ -30,10 +30,9 @@ fn held(depth: u32) -> [(u32, bool, bool); 2] {
 
 #[test]
 fn every_constructor_makes_a_free_lock_around_the_value() {
-    const CONSTANT: RLock<i32> = RLock::new(1);
     static NAMED: RLock<i32> = RLock::named("named", 1);
 
-    for lock in [RLock::new(1), RLock::named("named", 1), RLock::from(1), CONSTANT] {
+    for lock in [RLock::new(1), RLock::named("named", 1), RLock::from(1), const { RLock::new(1) }] {
         assert_eq!(seen_by_me_and_others(&lock), FREE);
         assert_eq!(*lock.lock(), 1);
         assert_eq!(lock.into_inner(), 1);
@@ -171,10 +170,10 @@ fn waiters_stay_out_until_the_last_guard_is_gone_and_then_all_pass() {
                     passed.fetch_add(1, SeqCst);
                 });
             }
-            names.map(until_waiting);
+            names.into_iter().for_each(|name| drop(until_waiting(name)));
             drop(outer);
             on_another_thread(|| assert!(lock.try_lock().is_none()));
-            names.map(until_waiting);
+            names.into_iter().for_each(|name| drop(until_waiting(name)));
             assert_eq!((inner.get(), passed.load(SeqCst)), (0, 0));
             drop(inner);
         });
@@ -287,7 +286,7 @@ fn a_lock_held_many_times_is_listed_once_until_the_last_guard_is_gone() {
                 assert_eq!(listed(), ["listed"]);
                 // The first guard is not the one that keeps the lock listed.
                 while guards.len() > 1 {
-                    guards.remove(0);
+                    drop(guards.remove(0));
                     assert_eq!(listed(), ["listed"]);
                 }
                 guards.clear();

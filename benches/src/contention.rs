@@ -60,6 +60,10 @@ const UNTIMED: u64 = 256;
 /// Lets the crowd run for at least `window`, and says how often a lock was taken in a second, by all of them together.
 ///
 /// The crowd itself starts and stops the clock: a thread of its own for that would wait for its turn on a processor.
+///
+/// # Panics
+///
+/// If the system has no thread left.
 pub fn throughput<L: BenchLock>(crowd: Crowd, window: Duration) -> f64 {
     let locks: Vec<Apart<L>> = (0..crowd.locks).map(|_| Apart(L::new())).collect();
     let stop = Apart(AtomicBool::new(false));

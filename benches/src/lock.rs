@@ -99,6 +99,10 @@ impl Reentrant for BowlineReentrant {}
 impl Reentrant for ParkingLotReentrant {}
 
 /// Starts the detectors that have to be started: those who use them pay for them.
+///
+/// # Panics
+///
+/// If a detector was started before.
 pub fn start_detectors(deloxide_found: impl Fn() + Send + Sync + 'static) {
     deloxide::Deloxide::new().callback(move |_| deloxide_found()).start().expect("deloxide starts once");
 }

@@ -17,6 +17,10 @@ const STACK: usize = 128 << 10;
 /// Closes a ring of bowline's locks: the time that `acquire` took to return the `Deadlock`.
 ///
 /// Panics if it returned anything else, or if anybody else was the victim.
+///
+/// # Panics
+///
+/// If the system has no thread left, or the deadlock is not found.
 pub fn close(threads: usize) -> Duration {
     let locks: Vec<Lock<usize>> = (0..threads).map(Lock::new).collect();
     let all_hold = Barrier::new(threads);
@@ -57,6 +61,10 @@ pub struct DeloxideRings {
 
 impl DeloxideRings {
     /// Rings, and what to call when deloxide has found a deadlock (pass it to its callback).
+    ///
+    /// # Panics
+    ///
+    /// Never: the channel it makes is its own.
     pub fn new() -> (Self, impl Fn() + Send + Sync + 'static) {
         let (found, closed): (Sender<Instant>, _) = channel();
         let found = std::sync::Mutex::new(found);
@@ -68,6 +76,10 @@ impl DeloxideRings {
     }
 
     /// The time from the call that closes a ring to the callback.
+    ///
+    /// # Panics
+    ///
+    /// If the system has no thread left, or the deadlock is not found.
     pub fn close(&self, threads: usize) -> Duration {
         while self.closed.try_recv().is_ok() {}
         let locks: Arc<Vec<_>> = Arc::new((0..threads).map(deloxide::Mutex::new).collect());

@@ -53,6 +53,10 @@ impl Gate {
         let _ = self.0.set(());
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// Waits until it is open.
     pub(crate) fn pass(&self) {
         self.0.wait();
