@@ -34,7 +34,7 @@ fn quit_self() {
 /// Sends SIGQUIT to this process, and returns what that wrote to standard error before `last` appeared.
 fn printed_on_quit(last: &str) -> String {
     let (reader, writer) = std::io::pipe().unwrap();
-    // SAFETY (both):
+    // SAFETY:
     // - system calls on descriptors that are open; the standard library does not cache this one.
     let before = unsafe { dup(STDERR) };
     // SAFETY: as above.
