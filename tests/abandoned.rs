@@ -229,28 +229,6 @@ fn a_thread_that_dies_without_running_any_destructor_abandons_its_locks() {
     });
 }
 
-#[test]
-#[ignore = "a wait that began before is not told yet: nothing of ours runs at such an end"]
-fn a_thread_that_dies_without_running_any_destructor_abandons_its_locks_for_whoever_waits_already() {
-    within(LIMIT, || {
-        static DIE: Gate = Gate::new();
-        let lock: &'static Lock<()> = Box::leak(Box::new(Lock::named("left at once", ())));
-        let body = || {
-            let _guard = lock.lock();
-            DIE.pass();
-            strike_dead();
-        };
-        thread::Builder::new().name("struck dead later".to_owned()).spawn(body).unwrap();
-        wait_until(|| lock.is_locked());
-        thread::scope(|s| {
-            let waiter = spawn_named(s, "left waiting", || lock.acquire().map(drop).unwrap_err());
-            until_parked("left waiting");
-            DIE.open();
-            assert_eq!(waiter.join().unwrap().report().kind(), Kind::Abandoned);
-        });
-    });
-}
-
 thread_local! {
     static KEPT: RefCell<Vec<ArcLockGuard<u32>>> = const { RefCell::new(Vec::new()) };
 }

@@ -174,7 +174,6 @@ fn a_guard_taken_and_forgotten_in_any_round_before_ours_is_abandoned_for_whoever
 }
 
 #[test]
-#[ignore = "the context that a thread gets after its last one was given back is not known to be ending"]
 fn a_guard_taken_after_all_of_ours_and_forgotten_is_abandoned_for_whoever_waits_already() {
     let name = "a_guard_taken_after_all_of_ours_and_forgotten_is_abandoned_for_whoever_waits_already";
     with_key(name, false, || guards_forgotten_in_rounds_are_abandoned(ROUNDS..=ROUNDS, true));
@@ -191,7 +190,6 @@ fn in_round(round: u32, run: impl FnOnce() + Send + 'static) {
 }
 
 #[test]
-#[ignore = "a thread that held something at its end is somebody else after it"]
 fn the_owner_is_itself_in_every_round() {
     let body = || {
         for round in 1..=ROUNDS {
@@ -230,7 +228,6 @@ fn a_lock_works_in_every_round() {
 }
 
 #[test]
-#[ignore = "asks for the thread's name, which std answers with a panic there"]
 fn a_threads_first_lock_may_be_in_the_destructor_of_a_key() {
     let body = || {
         let count = Arc::new(Lock::new(0));

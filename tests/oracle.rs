@@ -1,281 +1,581 @@
-//! Random lock scripts on real threads, against an oracle that looks at the whole graph by brute force.
+//! Random programs of locks on real threads, against a model that knows who holds and waits for what.
 //!
-//! One script steps its threads one operation at a time, so that the oracle knows the only possible outcome: granted,
-//! parked, or a deadlock with exactly these members and exactly these bystanders. The other lets threads run freely
-//! and asks each report for its proof.
+//! Stepped: one thread at a time does one thing, so that the model knows every state, and says by brute force who is
+//! deadlocked and who is stuck behind. Running free: all at once; a report has to prove itself. Each has a process of
+//! its own, for the grace and the hooks.
 
 mod support;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Barrier, atomic::AtomicUsize, atomic::Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bowline::deadlock::{self, Deadlock, Kind};
-use bowline::{Lock, LockGuard};
-use petgraph::algo::{has_path_connecting, is_cyclic_directed, tarjan_scc};
-use petgraph::graph::{DiGraph, NodeIndex};
-use proptest::prelude::{Strategy, prop, prop_oneof};
+use bowline::deadlock::{self, Deadlock, Kind, Report, StuckThread};
+use bowline::{Lock, LockGuard, RLock, RLockGuard};
+use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
-use support::deadlocks::{Reports, assert_is_a_proof};
-use support::{Dice, LIMIT, spawn_named, until_waiting, within};
+use support::deadlocks::{Reports, assert_is_a_proof, held_names, names, wanted};
+use support::{LIMIT, find_thread, in_fresh_process, message, spawn_named, stderr, within};
 
-const THREADS: usize = 5;
-const LOCKS: usize = 4;
-const NAMES: [&str; THREADS] = ["oracle 0", "oracle 1", "oracle 2", "oracle 3", "oracle 4"];
+const THREADS: [&str; 6] = ["random 0", "random 1", "random 2", "random 3", "random 4", "random 5"];
+const LOCKS: [&str; 7] = ["lock 0", "lock 1", "lock 2", "lock 3", "lock 4", "lock 5", "lock 6"];
 
+/// How long a wait with a time limit lasts.
+const PATIENCE: Duration = Duration::from_millis(15);
+
+/// How a lock is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Lock,
+    Acquire,
+    Try,
+    Timed,
+}
+
+/// What one thread does next. Numbers are taken modulo what there is.
 #[derive(Clone, Copy, Debug)]
-enum Op {
-    Acquire(usize),
-    Try(usize),
-    /// Releases one of the held locks: this one, counted round.
+enum Step {
+    Take(Way, usize),
+    /// Releases one of the guards.
     Release(usize),
+    ReleaseAll,
 }
 
-enum Reply {
-    Granted,
-    Deadlock(Deadlock),
-    Tried(bool),
-    Released,
+/// A program.
+#[derive(Clone, Debug)]
+struct Script {
+    threads: usize,
+    /// Which of the locks are re-entrant.
+    locks: Vec<bool>,
+    /// Who does what, in this order. Who waits does nothing.
+    steps: Vec<(usize, Step)>,
+    /// Whether a victim releases everything at once, or does what comes next.
+    backs_off: bool,
 }
 
-/// Carries out what it is told, one operation at a time.
-fn worker<'l>(me: usize, locks: &'l [Lock<()>], commands: &Receiver<Op>, replies: &Sender<(usize, Reply)>) {
-    let mut held: Vec<(usize, LockGuard<'l, ()>)> = Vec::new();
-    for command in commands {
-        let reply = match command {
-            Op::Acquire(lock) => match locks[lock].acquire() {
-                Ok(guard) => {
-                    held.push((lock, guard));
-                    Reply::Granted
-                }
-                Err(deadlock) => Reply::Deadlock(deadlock),
-            },
-            Op::Try(lock) => {
-                let guard = locks[lock].try_lock();
-                let taken = guard.is_some();
-                held.extend(guard.map(|guard| (lock, guard)));
-                Reply::Tried(taken)
-            }
-            Op::Release(lock) => {
-                let at = held.iter().position(|&(other, _)| other == lock).expect("the oracle knows what is held");
-                drop(held.swap_remove(at));
-                Reply::Released
-            }
-        };
-        replies.send((me, reply)).expect("the oracle listens");
-    }
+fn step() -> impl Strategy<Value = Step> {
+    let way = prop_oneof![3 => Just(Way::Lock), 6 => Just(Way::Acquire), 2 => Just(Way::Try), 1 => Just(Way::Timed)];
+    prop_oneof![
+        7 => (way, any::<usize>()).prop_map(|(way, lock)| Step::Take(way, lock)),
+        2 => any::<usize>().prop_map(Step::Release),
+        1 => Just(Step::ReleaseAll),
+    ]
 }
 
-/// What the threads hold and wait for.
-#[derive(Default)]
-struct Oracle {
-    owner: [Option<usize>; LOCKS],
-    waits: [Option<usize>; THREADS],
-}
-
-impl Oracle {
-    /// Who waits for whom, if `me` asks for `lock` now; and the members and bystanders of the deadlock that this makes.
-    fn deadlock(&self, me: usize, lock: usize) -> Option<(BTreeSet<usize>, BTreeSet<usize>)> {
-        let mut graph = DiGraph::<(), ()>::new();
-        let nodes: Vec<NodeIndex> = (0..THREADS).map(|_| graph.add_node(())).collect();
-        let mut waits = self.waits;
-        waits[me] = Some(lock);
-        for (thread, lock) in waits.iter().enumerate().filter_map(|(thread, wait)| Some((thread, (*wait)?))) {
-            if let Some(owner) = self.owner[lock] {
-                graph.add_edge(nodes[thread], nodes[owner], ());
-            }
-        }
-        if !is_cyclic_directed(&graph) {
-            return None;
-        }
-        let core = tarjan_scc(&graph).into_iter().find(|core| core.contains(&nodes[me])).expect("everybody is in one");
-        assert!(core.len() > 1 || graph.contains_edge(nodes[me], nodes[me]), "an older deadlock still stands");
-        let core: BTreeSet<_> = core.iter().map(|node| node.index()).collect();
-        let stuck = |thread: &usize| has_path_connecting(&graph, nodes[*thread], nodes[me], None);
-        let bystanders = (0..THREADS).filter(stuck).filter(|thread| !core.contains(thread)).collect();
-        Some((core, bystanders))
-    }
-
-    fn held_by(&self, me: usize) -> Vec<usize> {
-        (0..LOCKS).filter(|&lock| self.owner[lock] == Some(me)).collect()
-    }
-}
-
-/// A script on its way.
-struct Run<'r> {
-    oracle: Oracle,
-    commands: &'r [Sender<Op>],
-    replies: &'r Receiver<(usize, Reply)>,
-    deadlocks: usize,
-    parked: usize,
-}
-
-impl Run<'_> {
-    fn tell(&self, me: usize, op: Op) {
-        self.commands[me].send(op).expect("the worker is there");
-    }
-
-    fn reply_of(&self, me: usize) -> Reply {
-        let (who, reply) = self.replies.recv().expect("the worker is there");
-        assert_eq!(who, me, "somebody else moved");
-        reply
-    }
-
-    fn step(&mut self, me: usize, op: Op) {
-        if self.oracle.waits[me].is_some() {
-            return;
-        }
-        match op {
-            Op::Acquire(lock) => self.acquire(me, lock),
-            Op::Try(lock) => {
-                self.tell(me, op);
-                let free = self.oracle.owner[lock].is_none();
-                assert!(matches!(self.reply_of(me), Reply::Tried(taken) if taken == free));
-                if free {
-                    self.oracle.owner[lock] = Some(me);
-                }
-            }
-            Op::Release(at) => {
-                let held = self.oracle.held_by(me);
-                if !held.is_empty() {
-                    self.release(me, held[at % held.len()]);
-                }
-            }
-        }
-    }
-
-    fn acquire(&mut self, me: usize, lock: usize) {
-        self.tell(me, Op::Acquire(lock));
-        if self.oracle.owner[lock].is_none() {
-            assert!(matches!(self.reply_of(me), Reply::Granted), "it is free");
-            self.oracle.owner[lock] = Some(me);
-        } else if let Some((core, bystanders)) = self.oracle.deadlock(me, lock) {
-            let Reply::Deadlock(deadlock) = self.reply_of(me) else { panic!("a deadlock was missed") };
-            let report = deadlock.report();
-            let numbers = |threads: &[deadlock::StuckThread]| -> BTreeSet<usize> {
-                let number =
-                    |thread: &deadlock::StuckThread| NAMES.iter().position(|&name| thread.name() == Some(name));
-                threads.iter().map(|thread| number(thread).expect("a thread of this script")).collect()
-            };
-            assert_eq!(report.kind(), if core.len() == 1 { Kind::Relock } else { Kind::Cycle });
-            assert_eq!(numbers(report.threads()), core, "{report}");
-            assert_eq!(numbers(report.bystanders()), bystanders, "{report}");
-            assert_is_a_proof(report);
-            self.deadlocks += 1;
-        } else {
-            until_waiting(NAMES[me]);
-            self.oracle.waits[me] = Some(lock);
-            self.parked += 1;
-        }
-    }
-
-    fn release(&mut self, me: usize, lock: usize) {
-        self.tell(me, Op::Release(lock));
-        self.oracle.owner[lock] = None;
-        // The release itself, and one grant if anybody waits, in whatever order they are told.
-        let waiting = self.oracle.waits.contains(&Some(lock));
-        for _ in 0..1 + usize::from(waiting) {
-            match self.replies.recv().expect("the workers are there") {
-                (who, Reply::Released) => assert_eq!(who, me),
-                (who, Reply::Granted) => {
-                    assert_eq!(self.oracle.waits[who].take(), Some(lock), "it did not wait for this");
-                    self.oracle.owner[lock] = Some(who);
-                }
-                _ => panic!("a false alarm: whoever waits was judged before"),
-            }
-        }
-        assert_eq!(self.oracle.owner[lock].is_some(), waiting, "one of those who wait gets it");
-    }
-
-    /// Whoever can move releases what it holds, until nobody holds anything: with every deadlock broken that must end.
-    fn wind_up(&mut self) {
-        while let Some(lock) =
-            (0..LOCKS).find(|&lock| self.oracle.owner[lock].is_some_and(|owner| self.oracle.waits[owner].is_none()))
-        {
-            self.release(self.oracle.owner[lock].expect("it has an owner"), lock);
-        }
-        assert!(self.oracle.owner.iter().all(Option::is_none), "somebody is stuck, and was not told");
-        assert!(self.oracle.waits.iter().all(Option::is_none));
-    }
-}
-
-/// Runs one script; how many deadlocks and how many plain waits it met.
-fn run(script: &[(usize, Op)]) -> (usize, usize) {
-    let locks: [Lock<()>; LOCKS] = std::array::from_fn(|_| Lock::new(()));
-    let (reply, replies) = mpsc::channel();
-    thread::scope(|s| {
-        let (commands, mailboxes): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::channel()).unzip();
-        for (me, mailbox) in mailboxes.into_iter().enumerate() {
-            let (locks, reply) = (&locks, reply.clone());
-            spawn_named(s, NAMES[me], move || worker(me, locks, &mailbox, &reply));
-        }
-        let mut run =
-            Run { oracle: Oracle::default(), commands: &commands, replies: &replies, deadlocks: 0, parked: 0 };
-        for &(me, op) in script {
-            run.step(me, op);
-        }
-        run.wind_up();
-        (run.deadlocks, run.parked)
+fn script(longest: usize) -> impl Strategy<Value = Script> {
+    let steps = prop::collection::vec((any::<usize>(), step()), 4..longest);
+    let locks = prop::collection::vec(prop::bool::weighted(0.25), 2..=LOCKS.len());
+    (3..=THREADS.len(), locks, steps, any::<bool>()).prop_map(|(threads, locks, steps, backs_off)| Script {
+        threads,
+        locks,
+        steps,
+        backs_off,
     })
 }
 
-#[test]
-fn what_is_reported_is_what_the_oracle_finds_and_nothing_else() {
-    within(LIMIT * 3, || {
-        deadlock::set_grace(Duration::ZERO);
-        let op = prop_oneof![
-            6 => (0..LOCKS).prop_map(Op::Acquire),
-            1 => (0..LOCKS).prop_map(Op::Try),
-            2 => (0..LOCKS).prop_map(Op::Release),
-        ];
-        let script = prop::collection::vec((0..THREADS, op), 5..60);
-        let config = Config { cases: 120, failure_persistence: None, ..Config::default() };
-        let met = std::cell::Cell::new((0, 0));
-        let result = TestRunner::new(config).run(&script, |script| {
-            let (deadlocks, parked) = run(&script);
-            met.set((met.get().0 + deadlocks, met.get().1 + parked));
-            Ok(())
-        });
-        result.unwrap_or_else(|failure| panic!("{failure}"));
-        let (deadlocks, parked) = met.get();
-        assert!(deadlocks > 50 && parked > 50, "the scripts met only {deadlocks} deadlocks and {parked} waits");
+/// A lock of either kind.
+enum AnyLock {
+    Plain(Lock<()>),
+    Again(RLock<()>),
+}
+
+/// A guard of either kind.
+#[expect(dead_code, reason = "guards are kept to be dropped")]
+enum AnyGuard<'a> {
+    Plain(LockGuard<'a, ()>),
+    Again(RLockGuard<'a, ()>),
+}
+
+/// What became of asking for a lock.
+#[derive(Debug)]
+enum Answer {
+    Granted,
+    /// It is held, or was for too long.
+    Refused,
+    /// By `acquire`.
+    Value(Deadlock),
+    /// By `lock`: the message of the panic.
+    Panic(String),
+}
+
+impl AnyLock {
+    fn new(at: usize, is_reentrant: bool) -> Self {
+        match is_reentrant {
+            true => Self::Again(RLock::named(LOCKS[at], ())),
+            false => Self::Plain(Lock::named(LOCKS[at], ())),
+        }
+    }
+
+    fn take(&self, way: Way, patience: Duration) -> Result<AnyGuard<'_>, Answer> {
+        let caught = catch_unwind(AssertUnwindSafe(|| match self {
+            Self::Plain(lock) => match way {
+                Way::Lock => Ok(lock.lock()),
+                Way::Acquire => lock.acquire().map_err(Answer::Value),
+                Way::Try => lock.try_lock().ok_or(Answer::Refused),
+                Way::Timed => lock.try_lock_for(patience).ok_or(Answer::Refused),
+            }
+            .map(AnyGuard::Plain),
+            Self::Again(lock) => match way {
+                Way::Lock => Ok(lock.lock()),
+                Way::Acquire => lock.acquire().map_err(Answer::Value),
+                Way::Try => lock.try_lock().ok_or(Answer::Refused),
+                Way::Timed => lock.try_lock_for(patience).ok_or(Answer::Refused),
+            }
+            .map(AnyGuard::Again),
+        }));
+        caught.unwrap_or_else(|payload| Err(Answer::Panic(message(&*payload).to_owned())))
+    }
+}
+
+/// A thread that does what it is told, one step at a time, and says when it is done.
+fn obey(me: usize, locks: &[AnyLock], orders: &Receiver<Step>, done: &Sender<(usize, Answer)>) {
+    let mut guards = Vec::new();
+    while let Ok(step) = orders.recv() {
+        let answer = match step {
+            Step::Take(way, lock) => match locks[lock].take(way, PATIENCE) {
+                Ok(guard) => {
+                    guards.push(guard);
+                    Answer::Granted
+                }
+                Err(answer) => answer,
+            },
+            Step::Release(at) => {
+                drop(guards.remove(at));
+                Answer::Granted
+            }
+            Step::ReleaseAll => {
+                guards.clear();
+                Answer::Granted
+            }
+        };
+        if done.send((me, answer)).is_err() {
+            return;
+        }
+    }
+}
+
+/// How often the interesting things happened, over all scripts: a test that never meets them checks nothing.
+#[derive(Default)]
+struct Tally {
+    relocks: Cell<u32>,
+    cycles: Cell<u32>,
+    long_cycles: Cell<u32>,
+    bystanders: Cell<u32>,
+    timed_out: Cell<u32>,
+    timed_granted: Cell<u32>,
+}
+
+fn count(what: &Cell<u32>) {
+    what.set(what.get() + 1);
+}
+
+/// Who holds and waits for what, by the rules of locks alone.
+struct Model<'t> {
+    reentrant: Vec<bool>,
+    owner: Vec<Option<usize>>,
+    /// What each thread holds, one entry a guard, in the order of its guards.
+    held: Vec<Vec<usize>>,
+    /// What each thread waits for, and whether that wait has a limit.
+    waiting: Vec<Option<(usize, bool)>>,
+    tally: &'t Tally,
+}
+
+/// What the detector has to say of a deadlock.
+#[derive(Debug, PartialEq, Eq)]
+struct Verdict {
+    /// From the one that closed it, each waiting for the next.
+    members: Vec<usize>,
+    bystanders: BTreeSet<usize>,
+}
+
+impl Model<'_> {
+    fn is_free_for(&self, thread: usize, lock: usize) -> bool {
+        self.owner[lock].is_none_or(|owner| owner == thread && self.reentrant[lock])
+    }
+
+    fn grant(&mut self, thread: usize, lock: usize) {
+        assert!(self.is_free_for(thread, lock), "{} was granted while held", LOCKS[lock]);
+        self.owner[lock] = Some(thread);
+        self.held[thread].push(lock);
+        self.waiting[thread] = None;
+    }
+
+    /// Forgets one guard; returns its lock if that is free now.
+    fn release(&mut self, thread: usize, at: usize) -> Option<usize> {
+        let lock = self.held[thread].remove(at);
+        if self.held[thread].contains(&lock) {
+            return None;
+        }
+        self.owner[lock] = None;
+        Some(lock)
+    }
+
+    /// Whether a wait of `closer` for `lock` makes a deadlock, found by closing the whole relation.
+    fn verdict(&self, closer: usize, lock: usize) -> Option<Verdict> {
+        let threads = 0..self.held.len();
+        let next = |thread: usize| match self.waiting[thread] {
+            _ if thread == closer => self.owner[lock],
+            Some((lock, false)) => self.owner[lock],
+            Some((_, true)) | None => None,
+        };
+        let mut reaches: Vec<Vec<bool>> =
+            threads.clone().map(|from| threads.clone().map(|to| next(from) == Some(to)).collect()).collect();
+        for through in threads.clone() {
+            for from in threads.clone() {
+                for to in threads.clone() {
+                    reaches[from][to] |= reaches[from][through] && reaches[through][to];
+                }
+            }
+        }
+        if !reaches[closer][closer] {
+            return None;
+        }
+        let is_member = |thread: &usize| reaches[closer][*thread] && reaches[*thread][closer];
+        let mut members = vec![closer];
+        while let Some(member) = next(members[members.len() - 1]).filter(|&member| member != closer) {
+            members.push(member);
+        }
+        assert_eq!(members.iter().copied().collect::<BTreeSet<_>>(), threads.clone().filter(is_member).collect());
+        let bystanders = threads.filter(|thread| !is_member(thread) && reaches[*thread][closer]).collect();
+        Some(Verdict { members, bystanders })
+    }
+
+    /// Checks all that a report says of one thread.
+    fn check_thread(&self, told: &StuckThread, thread: usize, lock: usize) {
+        assert_eq!(told.name(), Some(THREADS[thread]));
+        assert_eq!(wanted(told).name(), Some(LOCKS[lock]));
+        let held: BTreeSet<_> = self.held[thread].iter().map(|&lock| LOCKS[lock]).collect();
+        assert_eq!(held_names(told), held.into_iter().collect::<Vec<_>>(), "of {}", THREADS[thread]);
+    }
+
+    fn check_report(&self, report: &Report, verdict: &Verdict, lock: usize) {
+        assert_is_a_proof(report);
+        let is_relock = verdict.members.len() == 1;
+        assert_eq!(report.kind(), if is_relock { Kind::Relock } else { Kind::Cycle });
+        let members: Vec<_> = verdict.members.iter().map(|&member| THREADS[member]).collect();
+        let told: Vec<_> = report.threads().iter().map(|thread| thread.name().unwrap()).collect();
+        assert_eq!(told, members);
+        let bystanders: Vec<_> = verdict.bystanders.iter().map(|&thread| THREADS[thread]).collect();
+        assert_eq!(names(report.bystanders()), bystanders);
+        let waits_for = |thread: usize| self.waiting[thread].map_or(lock, |(lock, _)| lock);
+        for (told, &member) in report.threads().iter().zip(&verdict.members) {
+            self.check_thread(told, member, waits_for(member));
+        }
+        for told in report.bystanders() {
+            let thread = THREADS.iter().position(|&name| Some(name) == told.name()).unwrap();
+            self.check_thread(told, thread, waits_for(thread));
+        }
+        match verdict.members.len() {
+            1 => count(&self.tally.relocks),
+            2 => count(&self.tally.cycles),
+            _ => count(&self.tally.long_cycles),
+        }
+        if !verdict.bystanders.is_empty() {
+            count(&self.tally.bystanders);
+        }
+    }
+}
+
+/// The threads of one script, and the model that walks beside them.
+struct Stepper<'s> {
+    model: Model<'s>,
+    orders: Vec<Sender<Step>>,
+    answers: Receiver<(usize, Answer)>,
+    reports: &'s Reports,
+    backs_off: bool,
+}
+
+impl Stepper<'_> {
+    fn next_answer(&self) -> (usize, Answer) {
+        self.answers.recv_timeout(LIMIT / 2).expect("somebody goes on")
+    }
+
+    /// Takes note of a wait that ended.
+    fn ended(&mut self, thread: usize, answer: &Answer) {
+        let Some((lock, timed)) = self.model.waiting[thread] else {
+            panic!("{} does not wait: {answer:?}", THREADS[thread])
+        };
+        match answer {
+            Answer::Granted => {
+                self.model.grant(thread, lock);
+                if timed {
+                    count(&self.model.tally.timed_granted);
+                }
+            }
+            Answer::Refused if timed => {
+                self.model.waiting[thread] = None;
+                count(&self.model.tally.timed_out);
+            }
+            answer => panic!("{} waited for {}: {answer:?}", THREADS[thread], LOCKS[lock]),
+        }
+    }
+
+    /// Gives an order that is carried out at once, and waits until it is.
+    fn order(&mut self, thread: usize, step: Step) -> Answer {
+        self.orders[thread].send(step).unwrap();
+        loop {
+            match self.next_answer() {
+                (other, answer) if other == thread => return answer,
+                // Somebody's time is over.
+                (other, answer) => self.ended(other, &answer),
+            }
+        }
+    }
+
+    /// Waits until a lock that was released is held by one of those who wait for it, if anybody does.
+    fn settle(&mut self, lock: usize) {
+        let waits = |wait: &Option<(usize, bool)>| wait.is_some_and(|(other, _)| other == lock);
+        while self.model.owner[lock].is_none() && self.model.waiting.iter().any(waits) {
+            let (thread, answer) = self.next_answer();
+            self.ended(thread, &answer);
+        }
+    }
+
+    fn release(&mut self, thread: usize, at: usize) {
+        // First what the model knows: somebody may be granted the lock before its release is confirmed.
+        self.orders[thread].send(Step::Release(at)).unwrap();
+        let freed = self.model.release(thread, at);
+        let mut is_confirmed = false;
+        while !is_confirmed {
+            match self.next_answer() {
+                (other, _) if other == thread => is_confirmed = true,
+                (other, answer) => self.ended(other, &answer),
+            }
+        }
+        if let Some(lock) = freed {
+            self.settle(lock);
+        }
+    }
+
+    fn release_all(&mut self, thread: usize) {
+        while let Some(last) = self.model.held[thread].len().checked_sub(1) {
+            self.release(thread, last);
+        }
+    }
+
+    fn take(&mut self, thread: usize, way: Way, lock: usize) {
+        let step = Step::Take(way, lock);
+        if way == Way::Try || self.model.is_free_for(thread, lock) {
+            let is_free = self.model.is_free_for(thread, lock);
+            match self.order(thread, step) {
+                Answer::Granted if is_free => self.model.grant(thread, lock),
+                Answer::Refused if !is_free && way == Way::Try => {}
+                answer => panic!("{way:?} {} (free: {is_free}): {answer:?}", LOCKS[lock]),
+            }
+            return;
+        }
+        let verdict = if way == Way::Timed { None } else { self.model.verdict(thread, lock) };
+        self.orders[thread].send(step).unwrap();
+        let Some(verdict) = verdict else {
+            self.model.waiting[thread] = Some((lock, way == Way::Timed));
+            self.until_registered(thread, lock);
+            assert_eq!(self.reports.count(), 0, "there is no deadlock");
+            return;
+        };
+        let answer = loop {
+            match self.next_answer() {
+                (other, answer) if other == thread => break answer,
+                (other, answer) => self.ended(other, &answer),
+            }
+        };
+        let reports = self.reports.take();
+        let [report] = &reports[..] else { panic!("{} reports of {verdict:?}", reports.len()) };
+        self.model.check_report(report, &verdict, lock);
+        match (way, answer) {
+            (Way::Acquire, Answer::Value(deadlock)) => self.model.check_report(deadlock.report(), &verdict, lock),
+            (Way::Lock, Answer::Panic(text)) => assert!(text.starts_with("deadlock: "), "{text}"),
+            (way, answer) => panic!("{way:?}: {answer:?}"),
+        }
+        if self.backs_off {
+            self.release_all(thread);
+        }
+    }
+
+    /// Waits until a wait that is no deadlock is in the graph, or was in it and is over.
+    fn until_registered(&mut self, thread: usize, lock: usize) {
+        let end = Instant::now() + LIMIT / 2;
+        loop {
+            while let Ok((other, answer)) = self.answers.try_recv() {
+                self.ended(other, &answer);
+            }
+            let Some((_, timed)) = self.model.waiting[thread] else { return };
+            let waits = find_thread(THREADS[thread]).and_then(|told| told.waits_for().cloned());
+            if let Some(wait) = waits {
+                assert_eq!((wait.resource().name(), wait.is_timed()), (Some(LOCKS[lock]), timed));
+                return;
+            }
+            assert!(Instant::now() < end, "{} is not in the graph", THREADS[thread]);
+            thread::yield_now();
+        }
+    }
+
+    /// Turns a number into a lock: mostly one that the thread does not hold, or there would be relocks above all.
+    fn choose(&self, thread: usize, number: usize) -> usize {
+        let count = self.model.owner.len();
+        let lock = number % count;
+        let mut others = (lock..lock + count).map(|lock| lock % count);
+        let other = others.find(|other| !self.model.held[thread].contains(other));
+        if (number / count).is_multiple_of(8) { lock } else { other.unwrap_or(lock) }
+    }
+
+    fn run(&mut self, script: &Script) {
+        for &(thread, step) in &script.steps {
+            while let Ok((other, answer)) = self.answers.try_recv() {
+                self.ended(other, &answer);
+            }
+            let thread = thread % script.threads;
+            if self.model.waiting[thread].is_some() {
+                continue;
+            }
+            match step {
+                Step::Take(way, lock) => self.take(thread, way, self.choose(thread, lock)),
+                Step::Release(_) if self.model.held[thread].is_empty() => {}
+                Step::Release(at) => self.release(thread, at % self.model.held[thread].len()),
+                Step::ReleaseAll => self.release_all(thread),
+            }
+        }
+        // Everybody lets go of everything, and so everybody goes on.
+        loop {
+            let waits = |thread: usize| self.model.waiting[thread].is_some();
+            let busy = (0..script.threads).find(|&thread| !waits(thread) && !self.model.held[thread].is_empty());
+            match busy {
+                Some(thread) => self.release_all(thread),
+                None if (0..script.threads).any(waits) => {
+                    let (thread, answer) = self.next_answer();
+                    self.ended(thread, &answer);
+                }
+                None => break,
+            }
+        }
+        assert_eq!(self.reports.count(), 0);
+    }
+}
+
+fn step_through(script: &Script, reports: &Reports, tally: &Tally) {
+    let locks: Vec<_> = script.locks.iter().enumerate().map(|(at, &again)| AnyLock::new(at, again)).collect();
+    thread::scope(|s| {
+        let (done, answers) = mpsc::channel();
+        let obeys = |me: usize| {
+            let (order, orders) = mpsc::channel();
+            let (locks, done) = (&locks, done.clone());
+            spawn_named(s, THREADS[me], move || obey(me, locks, &orders, &done));
+            order
+        };
+        let orders = (0..script.threads).map(obeys).collect();
+        let model = Model {
+            reentrant: script.locks.clone(),
+            owner: vec![None; locks.len()],
+            held: vec![Vec::new(); script.threads],
+            waiting: vec![None; script.threads],
+            tally,
+        };
+        Stepper { model, orders, answers, reports, backs_off: script.backs_off }.run(script);
     });
 }
 
+/// Runs `check` on random scripts.
+fn for_random_scripts(cases: u32, longest: usize, check: impl Fn(&Script)) {
+    let mut config = Config::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = if cfg!(miri) { 2 } else { cases };
+    }
+    config.failure_persistence = None;
+    config.max_shrink_iters = 500;
+    let outcome = TestRunner::new(config).run(&script(longest), |script| {
+        check(&script);
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+}
+
 #[test]
-fn whatever_order_threads_run_in_each_report_proves_itself_and_everybody_finishes() {
-    within(LIMIT * 3, || {
-        let reports = Reports::about("free ");
-        for seed in 0..20 {
-            let locks: [Lock<u64>; LOCKS] = std::array::from_fn(|_| Lock::new(0));
-            thread::scope(|s| {
-                for me in 0..THREADS {
-                    let locks = &locks;
-                    spawn_named(s, &format!("free {me}"), move || {
-                        let mut dice = Dice::new((seed * THREADS + me) as u64 + 1);
-                        for _ in 0..100 {
-                            let mut held: Vec<LockGuard<'_, u64>> = Vec::new();
-                            for _ in 0..1 + dice.below(3) {
-                                match locks[dice.below(LOCKS)].acquire() {
-                                    Ok(mut guard) => {
-                                        *guard += 1;
-                                        held.push(guard);
-                                    }
-                                    Err(_) => break, // a deadlock or a relock: back off
+fn deadlocks_are_found_exactly_when_and_where_a_model_says_so() {
+    let body = || {
+        within(LIMIT * 9 / 10, || {
+            deadlock::set_grace(Duration::ZERO);
+            let (reports, tally) = (Reports::about("random "), Tally::default());
+            for_random_scripts(500, 80, |script| step_through(script, &reports, &tally));
+            let Tally { relocks, cycles, long_cycles, bystanders, timed_out, timed_granted } = &tally;
+            for (what, count) in [
+                ("relocks", relocks),
+                ("cycles of two", cycles),
+                ("longer cycles", long_cycles),
+                ("reports with bystanders", bystanders),
+                ("waits that timed out", timed_out),
+                ("waits with a limit that were granted", timed_granted),
+            ] {
+                eprintln!("{}: {what}", count.get());
+                assert!(count.get() > 0, "no {what}");
+            }
+        });
+    };
+    let name = "deadlocks_are_found_exactly_when_and_where_a_model_says_so";
+    let Some(output) = in_fresh_process(name, &[], body) else { return };
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// All threads run their steps at once; a victim lets go of everything and goes on. Returns how many there were.
+fn run_free(script: &Script) -> usize {
+    let locks: Vec<_> = script.locks.iter().enumerate().map(|(at, &again)| AnyLock::new(at, again)).collect();
+    let (start, victims) = (Barrier::new(script.threads), AtomicUsize::new(0));
+    thread::scope(|s| {
+        for (me, name) in THREADS.iter().enumerate().take(script.threads) {
+            let (locks, start, victims) = (&locks, &start, &victims);
+            let steps = script.steps.iter().filter(move |(thread, _)| thread % script.threads == me);
+            spawn_named(s, name, move || {
+                let mut guards = Vec::new();
+                start.wait();
+                for (salt, step) in steps {
+                    match *step {
+                        Step::Take(way, lock) => {
+                            let patience = Duration::from_micros((salt % 2_000) as u64);
+                            match locks[lock % locks.len()].take(way, patience) {
+                                Ok(guard) => guards.push(guard),
+                                Err(Answer::Value(_) | Answer::Panic(_)) => {
+                                    victims.fetch_add(1, SeqCst);
+                                    guards.clear();
                                 }
-                                if dice.below(3) == 0 {
-                                    thread::yield_now();
-                                }
+                                Err(_) => {}
                             }
-                            dice.shuffle(&mut held);
                         }
-                    });
+                        Step::Release(_) if guards.is_empty() => thread::yield_now(),
+                        Step::Release(at) => drop(guards.remove(at % guards.len())),
+                        Step::ReleaseAll => guards.clear(),
+                    }
                 }
             });
         }
-        let reports = reports.take();
-        reports.iter().for_each(assert_is_a_proof);
-        assert!(reports.iter().any(|report| report.kind() == Kind::Cycle), "the threads never met");
     });
+    victims.into_inner()
+}
+
+#[test]
+fn programs_that_run_free_all_end_and_every_report_is_a_proof() {
+    let body = || {
+        within(LIMIT * 9 / 10, || {
+            let reports = Reports::about("random ");
+            let (round, deadlocks) = (Cell::new(0), Cell::new(0));
+            for_random_scripts(300, 150, |script| {
+                // From all waits in the graph to those alone that have lasted.
+                deadlock::set_grace(Duration::from_micros([0, 50, 500][round.get() % 3]));
+                round.set(round.get() + 1);
+                let victims = run_free(script);
+                let taken = reports.take();
+                taken.iter().for_each(assert_is_a_proof);
+                assert_eq!(taken.len(), victims, "a report each");
+                deadlocks.set(deadlocks.get() + victims);
+            });
+            eprintln!("{} deadlocks", deadlocks.get());
+            assert!(deadlocks.get() > 0);
+        });
+    };
+    let name = "programs_that_run_free_all_end_and_every_report_is_a_proof";
+    let Some(output) = in_fresh_process(name, &[], body) else { return };
+    assert!(output.status.success(), "{}", stderr(&output));
 }

@@ -198,7 +198,6 @@ fn whoever_comes_to_wait_behind_a_standing_deadlock_parks_and_nothing_spins() {
 }
 
 #[test]
-#[ignore = "a wait that is called long leaves the graph, and with it its mark that the deadlock was reported"]
 fn a_standing_deadlock_is_not_said_again_when_a_wait_in_it_is_called_long() {
     let body = || {
         let reports = Reports::about("long");

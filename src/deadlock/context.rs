@@ -167,8 +167,13 @@ fn leave(context: *const ()) {
     // SAFETY:
     // - only `enter` passes this pointer on: a context, which is never freed.
     let context: &'static Context = unsafe { &*context.cast() };
-    set_current_context(std::ptr::null());
-    graph::give_context(context);
+    if context.holds.is_empty() {
+        set_current_context(std::ptr::null());
+        graph::give_context(context);
+    } else {
+        // Destructors that are still to come may release it, and are this context as before.
+        graph::end_context(context);
+    }
 }
 
 /// The calling thread's last destructor runs, with the kernel's word still to come.
@@ -211,7 +216,10 @@ fn thread_name() -> Option<Arc<str>> {
     #[cfg(not(all(test, loom)))]
     {
         thread_local! { static PROBE: HandleIsThere = const { HandleIsThere } }
-        PROBE.try_with(|_| std::thread::current().name().map(Arc::from)).ok().flatten()
+        let name = || std::thread::current().name().map(Arc::from);
+        // The destructor of a thread-specific key may be the first to lock, and runs after the handle is gone and where
+        // the probe cannot tell: there std panics.
+        PROBE.try_with(|_| std::panic::catch_unwind(name).ok()).ok().flatten().flatten()
     }
     #[cfg(all(test, loom))]
     {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::context::{Context, ContextId};
 use super::resource::Site;
 use super::wait::{Need, Provider, Waitable};
-use crate::primitive::{FilterOp, Ingredient, Mutex, UnparkToken, global, is_removed, unpark_filter};
+use crate::primitive::{FilterOp, Ingredient, Mutex, UnparkToken, global, is_removed, thread_is_ending, unpark_filter};
 
 /// What wakes a registered waiter without a grant: look at your entry, under the graph's mutex.
 pub(crate) const KICK: UnparkToken = UnparkToken(2);
@@ -413,7 +413,8 @@ pub(super) fn take_context(name: Option<Arc<str>>, os_id: u32) -> &'static Conte
         let record = graph.record_mut(context);
         record.name = name;
         record.os_id = os_id;
-        record.ended = false;
+        // Taken by a destructor after all of ours: nothing will tell of this context's end.
+        record.ended = thread_is_ending();
         let id = record.last_id;
         context.set_id(graph, id);
     });
@@ -464,22 +465,22 @@ fn add_context() -> &'static Context {
     }
 }
 
-/// Gives a context back at the end of its thread; one that still holds something is kept for ever, and those who wait
-/// for it look again.
-pub(super) fn give_context(context: &'static Context) {
-    if !context.holds.is_empty() {
-        with(|graph| {
-            graph.record_mut(context).ended = true;
-            let mut next = graph.first;
-            while let Some(waiter) = next {
-                next = graph.record(waiter).next;
-                if graph.blocker(waiter) == Some(context) && !is_removed(Ingredient::SummonsAtEnd) {
-                    graph.summon(waiter, Summons::Recheck);
-                }
+/// Keeps a context that holds something at the end of its thread, and has those who wait for it look again.
+pub(super) fn end_context(context: &'static Context) {
+    with(|graph| {
+        graph.record_mut(context).ended = true;
+        let mut next = graph.first;
+        while let Some(waiter) = next {
+            next = graph.record(waiter).next;
+            if graph.blocker(waiter) == Some(context) && !is_removed(Ingredient::SummonsAtEnd) {
+                graph.summon(waiter, Summons::Recheck);
             }
-        });
-        return;
-    }
+        }
+    });
+}
+
+/// Gives a context back at the end of its thread: it holds nothing.
+pub(super) fn give_context(context: &'static Context) {
     let name = with(|graph| {
         context.set_id(graph, None);
         graph.record_mut(context).name.take()

@@ -326,7 +326,8 @@ impl Registered<'_> {
                 if !self.scene.copy_wait(graph, me) {
                     return Step::MakeRoom;
                 }
-                graph.withdraw(me);
+                // A deadlock that was reported and left standing is not reported again on the way back.
+                self.reported = graph.withdraw(me).map_or(0, |entry| entry.reported);
                 return Step::Warn;
             }
             until = Some(until.map_or(due, |until| until.min(due)));

@@ -27,7 +27,7 @@ pub(crate) use platform::{
     AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, SpinWait, UnparkToken, current_context,
     global, now, os_thread_id, park, set_current_context, unpark_filter, unpark_one,
 };
-pub(crate) use thread_end::{Lifeline, run_at_thread_end};
+pub(crate) use thread_end::{Lifeline, run_at_thread_end, thread_is_ending};
 pub(crate) use word::Word;
 
 #[cfg(all(test, loom))]

@@ -322,4 +322,8 @@ pub(crate) mod thread_end {
     }
 
     pub(crate) fn run_at_thread_end(_: fn(*const ()), _: *const ()) {}
+
+    pub(crate) fn thread_is_ending() -> bool {
+        false
+    }
 }

@@ -6,7 +6,7 @@
 //! which the thread holds for life: the kernel marks it when the thread is really dead, whatever ended it, and no
 //! thread number is ever compared (they are reused).
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Once, OnceLock};
@@ -131,14 +131,22 @@ fn key(end: fn(*const ())) -> Option<libc::pthread_key_t> {
 /// Rounds of destructors that every implementation runs (`PTHREAD_DESTRUCTOR_ITERATIONS` is at least 4).
 const ROUNDS: u32 = 4;
 
+thread_local! {
+    /// The round of destructors that is to come, or has begun; past the last one our part is over.
+    static ROUND: Cell<u32> = const { Cell::new(1) };
+}
+
+/// Whether this thread's last call of `end` has been made, so that no other will be.
+pub(crate) fn thread_is_ending() -> bool {
+    ROUND.get() > ROUNDS
+}
+
 extern "C" fn destroy(argument: *mut libc::c_void) {
-    use std::cell::Cell;
-    thread_local! { static ROUND: Cell<u32> = const { Cell::new(1) } }
     let Some(&end) = END.get() else { return };
-    if ROUND.get() < ROUNDS {
-        ROUND.set(ROUND.get() + 1);
-        run_at_thread_end(end, argument.cast());
-    } else {
+    ROUND.set(ROUND.get() + 1);
+    if thread_is_ending() {
         end(argument.cast());
+    } else {
+        run_at_thread_end(end, argument.cast());
     }
 }

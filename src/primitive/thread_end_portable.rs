@@ -48,3 +48,8 @@ pub(crate) fn run_at_thread_end(end: fn(*const ()), argument: *const ()) {
     // A thread whose locals are gone already keeps its context: a small leak, on a thread that is about to end.
     let _ = AT_END.try_with(|at_end| at_end.0.set(Some((end, argument))));
 }
+
+/// Never known here.
+pub(crate) fn thread_is_ending() -> bool {
+    false
+}
