@@ -271,7 +271,10 @@ fn a_timed_wait_for_ones_own_lock_is_no_deadlock() {
     within(LIMIT, || {
         let lock = Lock::new(());
         let guard = lock.lock();
-        assert!(lock.try_lock_for(Duration::from_millis(20)).is_none());
+        let start = Instant::now();
+        let timeout = Duration::from_millis(20);
+        assert!(lock.try_lock_for(timeout).is_none());
+        assert!(start.elapsed() >= timeout, "waited to the end, as it would for any other holder");
         drop(guard);
         assert!(lock.acquire().is_ok());
     });
