@@ -20,7 +20,8 @@ static INSTALLED: quiet::AtomicU64 = quiet::AtomicU64::new(0);
 ///
 /// The hook learns who holds what is waited for, and from which line. It may take locks and panic, as hooks of
 /// [`on_deadlock`](super::on_deadlock) may; while it runs its thread is not in the graph. Waits that have begun are
-/// counted from their beginning. Waits shorter than the grace are never seen.
+/// counted from their beginning. Waits shorter than the grace are never seen, nor is one that is over before its thread
+/// gets to run again.
 ///
 /// # Examples
 ///

@@ -295,6 +295,15 @@ impl Registered<'_> {
             graph.withdraw(me);
             return Step::Granted;
         }
+        // Before the limit: a wait that lasted is told, even if it wakes too late for anything else.
+        if graph.entry(me).is_some() && self.alarm.due(self.since).is_some_and(|due| now() >= due) {
+            if !self.scene.copy_wait(graph, me) {
+                return Step::MakeRoom;
+            }
+            // A deadlock that was reported and left standing is not reported again on the way back.
+            self.reported = graph.withdraw(me).map_or(0, |entry| entry.reported);
+            return Step::Warn;
+        }
         if self.terms.limit.is_over() {
             graph.withdraw(me);
             return Step::TimedOut;
@@ -322,14 +331,6 @@ impl Registered<'_> {
             }
         }
         if let Some(due) = self.alarm.due(self.since) {
-            if now() >= due {
-                if !self.scene.copy_wait(graph, me) {
-                    return Step::MakeRoom;
-                }
-                // A deadlock that was reported and left standing is not reported again on the way back.
-                self.reported = graph.withdraw(me).map_or(0, |entry| entry.reported);
-                return Step::Warn;
-            }
             until = Some(until.map_or(due, |until| until.min(due)));
         }
         Step::Park { until, announced: self.resource.announce() }
