@@ -40,7 +40,13 @@ impl<T: Clone> Hooks<T> {
 
     /// The hooks as they are now, to be run with no lock held.
     pub(super) fn all(&self) -> Vec<(u64, T)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).hooks.clone()
+        self.after(0)
+    }
+
+    /// The hooks that were added after this one.
+    pub(super) fn after(&self, number: u64) -> Vec<(u64, T)> {
+        let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.hooks.iter().filter(|&&(other, _)| other > number).cloned().collect()
     }
 }
 

@@ -71,12 +71,16 @@ impl Alarm {
             return;
         }
         self.installed = installed;
-        for (number, hook) in HOOKS.all() {
-            if number > self.known {
-                self.known = number;
-                self.ahead.push(hook);
-            }
+        // Only the new ones: a clone that is dropped here might be the last, and run the user's code.
+        for (number, hook) in HOOKS.after(self.known) {
+            self.known = number;
+            self.ahead.push(hook);
         }
+    }
+
+    /// Whether hooks were installed since the last [`refresh`](Self::refresh).
+    pub(super) fn is_stale(&self) -> bool {
+        INSTALLED.load(Relaxed) != self.installed
     }
 
     /// When the next hook is due.

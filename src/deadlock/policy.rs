@@ -65,9 +65,9 @@ pub fn policy() -> Policy {
 /// assert_eq!(deadlock::policy(), Policy::Report);
 /// ```
 pub fn set_policy(policy: Policy) {
-    let before = self::policy();
-    POLICY.store(position(policy), Relaxed);
-    if policy != before && policy != Policy::Off {
+    let _ = self::policy();
+    let before = POLICY.swap(position(policy), Relaxed);
+    if before != position(policy) && policy != Policy::Off {
         graph::with(|graph| {
             graph.forget_reports();
             graph.summon_all(Summons::Recheck);

@@ -229,6 +229,8 @@ fn wait_registered(me: &'static Context, resource: &dyn Waitable, terms: Terms, 
         pause: FIRST_PAUSE,
         alarm: long_wait::Alarm::new(),
     };
+    // The first answer asks the environment: not under the graph's mutex.
+    let _ = policy::policy();
     let mut handed_over = false;
     loop {
         wait.alarm.refresh();
@@ -312,6 +314,10 @@ impl Registered<'_> {
             let entry = self.entry();
             graph.register(me, entry);
         }
+        if self.alarm.is_stale() {
+            // A hook was installed since the last look at them: look again, without the mutex.
+            return Step::Park { until: None, announced: false };
+        }
         let summons = graph.answer_summons(me);
         let mut until = self.terms.limit.instant();
         if summons != Summons::None && !self.terms.limit.is_timed() {
@@ -387,7 +393,10 @@ impl Registered<'_> {
                 graph.withdraw(me);
                 Some(Step::Announce(found, number))
             }
-            (None, _) => Some(Step::Abort(found)),
+            (None, _) => {
+                graph.withdraw(me);
+                Some(Step::Abort(found))
+            }
         }
     }
 }
