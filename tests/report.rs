@@ -242,11 +242,11 @@ fn crossed() -> (Deadlock, [u32; 5]) {
             *right_waits = line!() + 1;
             a.acquire().map(drop).unwrap_err()
         });
+        until_waiting("left");
         spawn_named(s, "behind", || {
             *behind_waits = line!() + 1;
             drop(b.lock());
         });
-        until_waiting("left");
         until_waiting("behind");
         may_close.open();
         right.join().unwrap()
