@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use super::context::{Context, ContextId};
 use super::resource::Site;
-use super::wait::{Need, Provider, Waitable};
+use super::wait::Failure;
+use super::waitable::{Need, Provider, Waitable};
 use crate::primitive::{FilterOp, Ingredient, Mutex, UnparkToken, global, is_removed, thread_is_ending, unpark_filter};
 
 /// What wakes a registered waiter without a grant: look at your entry, under the graph's mutex.
@@ -32,10 +33,8 @@ pub(super) struct Entry {
     pub(super) since: Instant,
     /// Ends by itself: never part of a verdict.
     pub(super) timed: bool,
-    /// Can take a deadlock as a value.
-    pub(super) by_value: bool,
-    /// The thread is already unwinding: a panic would abort the process.
-    pub(super) unwinding: bool,
+    /// How it can end when it is part of a deadlock.
+    pub(super) failure: Failure,
     pub(super) summons: Summons,
     /// The report that this wait was part of and that left it standing; 0 for none.
     pub(super) reported: u64,
@@ -61,6 +60,8 @@ pub(super) struct Record {
     previous: Option<&'static Context>,
     next: Option<&'static Context>,
     next_free: Option<&'static Context>,
+    /// The next member of the same group.
+    pub(super) next_member: Option<&'static Context>,
     stamp: u64,
 }
 
@@ -75,6 +76,7 @@ impl Record {
             previous: None,
             next: None,
             next_free: None,
+            next_member: None,
             stamp: 0,
         }
     }
@@ -234,6 +236,11 @@ impl Graph {
         }
     }
 
+    /// Has the waits that count on a group judged again.
+    pub(super) fn recheck_group(&mut self) {
+        self.summon_all(Summons::Recheck);
+    }
+
     /// Forgets which deadlocks were reported.
     pub(super) fn forget_reports(&mut self) {
         let mut next = self.first;
@@ -263,10 +270,11 @@ impl Graph {
         if waitable.need() != Need::One {
             return None;
         }
-        let mut provider = Provider::External;
-        waitable.providers(&mut |found| provider = found);
-        let Provider::Context(id) = provider else { return None };
-        self.context(id)
+        let mut provider = None;
+        waitable.providers(self, &mut |found| {
+            provider = if let Provider::Context(id) = found { self.context(id) } else { None };
+        });
+        provider
     }
 
     /// Follows the waits from `me`. Visits each context at most once.

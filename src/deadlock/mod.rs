@@ -8,10 +8,12 @@
 //! The protocol, and why it is exact, is in the `README.md` beside this module's source.
 
 pub(crate) mod context;
-mod graph;
+pub(crate) mod graph;
+pub(crate) mod group;
 pub(crate) mod holds;
 mod hook;
 mod long_wait;
+pub(crate) mod nested;
 mod policy;
 mod render;
 mod report;
@@ -22,6 +24,7 @@ mod signal;
 mod snapshot;
 mod source;
 pub(crate) mod wait;
+pub(crate) mod waitable;
 
 pub use hook::{Hook, on_deadlock};
 pub use long_wait::warn_after;

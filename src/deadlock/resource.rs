@@ -28,6 +28,8 @@ pub(crate) enum HoldMode {
     Read,
     /// One of several permits.
     Permit,
+    /// As the one who runs it: a task.
+    Running,
 }
 
 /// A function that names a type: one thin pointer, so that a hold stores it in one word.

@@ -8,7 +8,7 @@ use super::graph::{Graph, Judgement};
 use super::holds::Hold;
 use super::report::{Deadlock, Held, Kind, Report, Resource, StuckThread, Wait};
 use super::resource::{ResourceFacts, Site};
-use super::wait::Provider;
+use super::waitable::Provider;
 use crate::primitive::now;
 
 /// One context, as it was.
@@ -128,7 +128,7 @@ impl Scene {
             return;
         }
         let wait = record.entry.as_ref().map(|entry| PersonWait {
-            resource: entry.waitable().facts(),
+            resource: entry.waitable().facts(0),
             owner: entry.owner(graph).map_or(0, Context::address),
             site: entry.site,
             waited: self.now.saturating_duration_since(entry.since),
@@ -198,7 +198,7 @@ impl super::graph::Entry {
     /// The context that owns what is waited for, if it is one and it is known.
     pub(super) fn owner(&self, graph: &Graph) -> Option<&'static Context> {
         let mut owner = None;
-        self.waitable().providers(&mut |provider| {
+        self.waitable().providers(graph, &mut |provider| {
             if let Provider::Context(id) = provider {
                 owner = graph.context(id);
             }

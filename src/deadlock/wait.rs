@@ -6,86 +6,35 @@ use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use super::Deadlock;
-use super::context::{Context, ContextId};
+use super::context::Context;
 use super::graph::{self, Entry, Graph, Judgement, Summons};
 use super::long_wait;
 use super::policy::{self, Policy};
-use super::resource::{ResourceFacts, Site};
+use super::resource::Site;
 use super::scene::Scene;
-use crate::primitive::{Ingredient, ParkResult, ParkToken, SpinWait, UnparkToken, is_removed, now, park};
-
-/// The unpark token of a plain wake-up: try again.
-pub(crate) const RETRY: UnparkToken = UnparkToken(0);
-/// The unpark token of a hand-over: the resource is yours already.
-pub(crate) const HANDED_OVER: UnparkToken = UnparkToken(1);
-
-/// How many of a wait's providers it takes to end it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "futures, queues and shared locks answer with the others")]
-pub(crate) enum Need {
-    /// The only one there is.
-    One,
-    /// Every one of them.
-    All,
-    /// Any one of them.
-    Any,
-    /// This many of them.
-    AtLeast(u32),
-}
-
-/// Who can end a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Provider {
-    /// The context with this number.
-    Context(ContextId),
-    /// Somebody the graph does not know, or nobody in particular.
-    External,
-}
-
-/// What can be waited for. Answers one question for the graph: who can end this wait?
-pub(crate) trait Waitable {
-    /// The address to park on.
-    fn key(&self) -> usize;
-
-    /// What is waited for, for reports.
-    fn facts(&self) -> ResourceFacts;
-
-    /// How many of the [providers](Self::providers) it takes.
-    fn need(&self) -> Need;
-
-    /// Calls `visit` with each of those who can end this wait. Called under the graph's mutex.
-    fn providers(&self, visit: &mut dyn FnMut(Provider));
-
-    /// Takes the resource for `me` and lists the hold, if it is to be had.
-    fn try_grant(&self, me: &'static Context) -> bool;
-
-    /// Lists the hold of a resource that was handed over to `me`.
-    fn accept(&self, me: &'static Context);
-
-    /// Whether others are queueing, so that spinning would be barging.
-    fn has_queue(&self) -> bool;
-
-    /// Announces a waiter that is about to park. `false`: the resource changed, try again.
-    fn announce(&self) -> bool;
-
-    /// Whether the announcement stands, so that whoever frees the resource will wake the queue. Called under the
-    /// queue's lock.
-    fn is_announced(&self) -> bool;
-
-    /// A parked waiter left the queue at its time-out; `last` if nobody else is queueing. Called under the queue's
-    /// lock.
-    fn left_queue(&self, last: bool);
-}
+use super::waitable::{HANDED_OVER, Waitable};
+use crate::primitive::{Ingredient, ParkResult, ParkToken, SpinWait, is_removed, now, park};
 
 /// How long a wait may last, and what may become of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) site: Site,
     pub(crate) limit: Limit,
-    /// A deadlock can be returned as a value.
-    pub(crate) by_value: bool,
+    /// How it can end when it is part of a deadlock.
+    pub(crate) failure: Failure,
     /// The resource is held by the waiter already: no grace, the judge decides at once.
     pub(crate) relock: bool,
+}
+
+/// How a wait can end that is part of a deadlock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The deadlock is returned.
+    Value,
+    /// The thread unwinds, if the policy is to panic and it is not unwinding already.
+    Unwind,
+    /// Not at all: somebody else has to be the victim.
+    Never,
 }
 
 /// When a wait ends by itself.
@@ -348,8 +297,10 @@ impl Registered<'_> {
             site: self.terms.site,
             since: self.since,
             timed: self.terms.limit.is_timed(),
-            by_value: self.terms.by_value,
-            unwinding: std::thread::panicking(),
+            failure: match self.terms.failure {
+                Failure::Unwind if std::thread::panicking() => Failure::Never,
+                failure => failure,
+            },
             // A new wait is judged once: it may close a deadlock.
             summons: Summons::Recheck,
             reported: self.reported,
@@ -404,7 +355,11 @@ impl Registered<'_> {
 impl Entry {
     /// Whether this wait can end with a deadlock: return it, or unwind from it.
     fn can_fail(&self, policy: Policy) -> bool {
-        self.by_value || policy == Policy::Panic && !self.unwinding
+        match self.failure {
+            Failure::Value => true,
+            Failure::Unwind => policy == Policy::Panic,
+            Failure::Never => false,
+        }
     }
 }
 

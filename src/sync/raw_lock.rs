@@ -8,7 +8,9 @@ use crate::deadlock::Deadlock;
 use crate::deadlock::context::{self, Context, ContextId};
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType, Site, TypeOf};
-use crate::deadlock::wait::{self, HANDED_OVER, Limit, Need, Outcome, Provider, RETRY, Terms, Waitable};
+use crate::deadlock::graph::Graph;
+use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
+use crate::deadlock::waitable::{HANDED_OVER, Need, Provider, RETRY, Waitable};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, unpark_filter, unpark_one};
 
@@ -280,7 +282,7 @@ impl RawLock {
     #[inline(never)]
     #[track_caller]
     fn lock_slow(&self, request: Request) -> RawGuard {
-        match self.wait(request, Limit::None, false) {
+        match self.wait(request, Limit::None, Failure::Unwind) {
             Ok(guard) => guard,
             Err(Ended::Deadlock(deadlock)) => deadlock.raise(),
             Err(Ended::TimedOut) => unreachable!("a wait without a limit does not time out"),
@@ -290,7 +292,7 @@ impl RawLock {
     #[cold]
     #[inline(never)]
     fn acquire_slow(&self, request: Request) -> Result<RawGuard, Deadlock> {
-        match self.wait(request, Limit::None, true) {
+        match self.wait(request, Limit::None, Failure::Value) {
             Ok(guard) => Ok(guard),
             Err(Ended::Deadlock(deadlock)) => Err(deadlock),
             Err(Ended::TimedOut) => unreachable!("a wait without a limit does not time out"),
@@ -300,14 +302,14 @@ impl RawLock {
     #[cold]
     #[inline(never)]
     fn try_lock_limited(&self, request: Request, limit: Limit) -> Option<RawGuard> {
-        self.wait(request, limit, false).ok()
+        self.wait(request, limit, Failure::Unwind).ok()
     }
 
-    fn wait(&self, request: Request, limit: Limit, by_value: bool) -> Result<RawGuard, Ended> {
+    fn wait(&self, request: Request, limit: Limit, failure: Failure) -> Result<RawGuard, Ended> {
         let me = context::current();
         let relock = self.owner() == Some(me.id());
         let waiter = LockWait { lock: self, request, hold: Cell::new(0) };
-        match wait::wait(me, &waiter, Terms { site: request.site, limit, by_value, relock }) {
+        match wait::wait(me, &waiter, Terms { site: request.site, limit, failure, relock }) {
             Outcome::Granted => Ok(RawGuard::new(me, waiter.hold.get())),
             Outcome::TimedOut => Err(Ended::TimedOut),
             Outcome::Deadlock(deadlock) => Err(Ended::Deadlock(deadlock)),
@@ -333,7 +335,7 @@ impl Waitable for LockWait<'_> {
         self.lock.key()
     }
 
-    fn facts(&self) -> ResourceFacts {
+    fn facts(&self, _: usize) -> ResourceFacts {
         self.lock.facts(self.request.type_of)
     }
 
@@ -341,7 +343,7 @@ impl Waitable for LockWait<'_> {
         Need::One
     }
 
-    fn providers(&self, visit: &mut dyn FnMut(Provider)) {
+    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
         visit(self.lock.owner().map_or(Provider::External, Provider::Context));
     }
 

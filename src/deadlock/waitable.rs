@@ -1,0 +1,71 @@
+//! What can be waited for: the one question that a primitive answers to join the graph.
+
+use super::context::{Context, ContextId};
+use super::graph::Graph;
+use super::group::Group;
+use super::resource::ResourceFacts;
+use crate::primitive::UnparkToken;
+
+/// The unpark token of a plain wake-up: try again.
+pub(crate) const RETRY: UnparkToken = UnparkToken(0);
+/// The unpark token of a hand-over: the resource is yours already.
+pub(crate) const HANDED_OVER: UnparkToken = UnparkToken(1);
+
+/// How many of a wait's providers it takes to end it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The only one there is.
+    One,
+    /// Every one of them.
+    All,
+    /// Any one of them.
+    Any,
+    /// This many of them.
+    AtLeast(u32),
+}
+
+/// Who can end a wait.
+#[derive(Clone, Copy)]
+pub(crate) enum Provider<'g> {
+    /// The context with this number.
+    Context(ContextId),
+    /// Any member of the group.
+    AnyOf(&'g Group),
+    /// Somebody the graph does not know, or nobody in particular.
+    External,
+}
+
+/// What can be waited for. Answers one question for the graph: who can end this wait?
+pub(crate) trait Waitable {
+    /// The address to park on.
+    fn key(&self) -> usize;
+
+    /// What is waited for, for reports: what the provider at this place in [`providers`](Self::providers) provides.
+    fn facts(&self, nth: usize) -> ResourceFacts;
+
+    /// How many of the [providers](Self::providers) it takes.
+    fn need(&self) -> Need;
+
+    /// Calls `visit` with each of those who can end this wait. Called under the graph's mutex.
+    fn providers(&self, graph: &Graph, visit: &mut dyn FnMut(Provider<'_>));
+
+    /// Takes the resource for `me` and lists the hold, if it is to be had.
+    fn try_grant(&self, me: &'static Context) -> bool;
+
+    /// Lists the hold of a resource that was handed over to `me`.
+    fn accept(&self, me: &'static Context);
+
+    /// Whether others are queueing, so that spinning would be barging.
+    fn has_queue(&self) -> bool;
+
+    /// Announces a waiter that is about to park. `false`: the resource changed, try again.
+    fn announce(&self) -> bool;
+
+    /// Whether the announcement stands, so that whoever frees the resource will wake the queue. Called under the
+    /// queue's lock.
+    fn is_announced(&self) -> bool;
+
+    /// A parked waiter left the queue at its time-out; `last` if nobody else is queueing. Called under the queue's
+    /// lock.
+    fn left_queue(&self, last: bool);
+}
