@@ -22,10 +22,16 @@ struct Readme;
 mod primitive;
 
 pub mod deadlock;
+mod executor;
 mod sync;
 
 #[cfg(all(test, loom))]
 #[path = "../loom-tests/mod.rs"]
 mod loom_tests;
 
+pub use executor::{
+    AnyFuture, AsCompleted, DoneAndNotDone, Future, Initialized, InvalidState, Map, PanicInfo, PanicLocation, Promise,
+    Rejected, ReturnWhen, Scope, SharedFuture, ShutdownOptions, ShutdownReport, Status, SubmitError, TaskError,
+    ThreadPoolBuilder, ThreadPoolExecutor, Unfinished, WhenFull, as_completed, promise, wait,
+};
 pub use sync::{ArcLockGuard, Lock, LockGuard, MappedLockGuard, MappedRLockGuard, RLock, RLockGuard};

@@ -410,6 +410,11 @@ impl Graph {
     }
 }
 
+/// Has a wait judged again, if it is registered: it has one alternative fewer, and no wait of its own says so.
+pub(crate) fn recheck(context: &'static Context) {
+    with(|graph| graph.summon(context, Summons::Recheck));
+}
+
 /// A context for the calling thread, which holds its lifeline from now on.
 pub(super) fn take_context(name: Option<Arc<str>>, os_id: u32) -> &'static Context {
     let context = reuse_context().unwrap_or_else(add_context);

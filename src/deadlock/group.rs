@@ -94,6 +94,11 @@ impl Group {
         });
     }
 
+    /// Nobody will ask for this group any more: whoever still does so now, under the graph's mutex, comes before.
+    pub(crate) fn close(&self) {
+        graph::with(|graph| debug_assert!(self.record(graph).first.is_none(), "members leave before their group goes"));
+    }
+
     /// Calls `visit` with each member.
     pub(crate) fn for_each_member(&self, graph: &Graph, mut visit: impl FnMut(ContextId)) {
         let mut at = self.record(graph).first;

@@ -37,7 +37,7 @@ pub use snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};
 /// Prints text and a line break to standard error in one write, whatever becomes of it.
 ///
 /// Not through std's lock of standard error: a thread that holds that one may be part of the deadlock.
-fn print_line(text: std::fmt::Arguments<'_>) {
+pub(crate) fn print_line(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
     let text = format!("{text}\n");
     #[cfg(unix)]

@@ -56,6 +56,15 @@ impl Origin {
         Self { made_at: Location::caller(), name: Name::new(name) }
     }
 
+    /// An origin at a line that is known already.
+    pub(crate) fn at(made_at: Site, name: Option<&'static str>) -> Self {
+        Self { made_at, name: Name::new(name) }
+    }
+
+    pub(crate) fn made_at(&self) -> Site {
+        self.made_at
+    }
+
     pub(crate) fn name(&self) -> Option<&'static str> {
         self.name.get()
     }

@@ -24,8 +24,9 @@ mod thread_end;
 use model::thread_end;
 
 pub(crate) use platform::{
-    AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, SpinWait, UnparkToken, current_context,
-    global, now, os_thread_id, park, set_current_context, unpark_filter, unpark_one,
+    AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, Queue, SpinWait, Thread, UnparkToken,
+    current_context, current_worker, global, now, os_thread_id, park, set_current_context, set_current_worker,
+    spawn_thread, unpark_filter, unpark_one,
 };
 pub(crate) use thread_end::{Lifeline, run_at_thread_end, thread_is_ending};
 pub(crate) use word::Word;
@@ -73,6 +74,7 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io:
 ///
 /// They are the standard library's in every build, so that they cost a model no interleavings.
 pub(crate) mod quiet {
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize};
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
     pub(crate) use std::sync::{Mutex, PoisonError};
 }

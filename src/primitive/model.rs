@@ -47,6 +47,18 @@ impl AtomicU64 {
         self.inner().fetch_sub(value, order)
     }
 
+    pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
+        self.inner().swap(value, order)
+    }
+
+    pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        self.inner().fetch_add(value, order)
+    }
+
+    pub(crate) fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
+        self.inner().fetch_or(value, order)
+    }
+
     pub(crate) fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
         self.inner().fetch_and(value, order)
     }
@@ -95,8 +107,57 @@ pub(crate) fn set_current_context(context: *const ()) {
     CURRENT.with(|current| current.set(context));
 }
 
+loom::thread_local! {
+    static WORKER: Cell<*const ()> = Cell::new(std::ptr::null());
+}
+
+pub(crate) fn current_worker() -> *const () {
+    WORKER.with(Cell::get)
+}
+
+pub(crate) fn set_current_worker(worker: *const ()) {
+    WORKER.with(|current| current.set(worker));
+}
+
 pub(crate) fn os_thread_id() -> u32 {
     0
+}
+
+/// Stands for crossbeam's unbounded channel.
+pub(crate) struct Queue<T> {
+    items: Mutex<VecDeque<T>>,
+    filled: Condvar,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new() -> Self {
+        Self { items: Mutex::new(VecDeque::new()), filled: Condvar::new() }
+    }
+
+    pub(crate) fn push(&self, item: T) {
+        self.items.lock().push_back(item);
+        self.filled.notify_one();
+    }
+
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.items.lock().pop_front()
+    }
+
+    pub(crate) fn wait_pop(&self) -> T {
+        let mut items = self.items.lock();
+        loop {
+            if let Some(item) = items.pop_front() {
+                return item;
+            }
+            items = self.filled.wait(items).expect("loom's mutex is not poisoned");
+        }
+    }
+}
+
+pub(crate) type Thread = loom::thread::JoinHandle<()>;
+
+pub(crate) fn spawn_thread(_: String, _: usize, run: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
+    Ok(loom::thread::spawn(run))
 }
 
 /// Never spins: every turn would be one more interleaving of the same thing.

@@ -49,6 +49,64 @@ pub(crate) fn set_current_context(context: *const ()) {
     CURRENT.set(context);
 }
 
+thread_local! {
+    static WORKER: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
+}
+
+/// What this thread works for: the pointer that it stored last, null if it is no worker.
+#[inline]
+pub(crate) fn current_worker() -> *const () {
+    WORKER.get()
+}
+
+/// Stores what this thread works for.
+pub(crate) fn set_current_worker(worker: *const ()) {
+    WORKER.set(worker);
+}
+
+/// A queue for any number of threads at either end: crossbeam's unbounded channel.
+pub(crate) struct Queue<T> {
+    sender: crossbeam_channel::Sender<T>,
+    receiver: crossbeam_channel::Receiver<T>,
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new() -> Self {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        Self { sender, receiver }
+    }
+
+    /// Adds an item, and wakes one of those who wait for one.
+    #[inline]
+    pub(crate) fn push(&self, item: T) {
+        let sent = self.sender.send(item);
+        debug_assert!(sent.is_ok(), "the receiver is in here, too");
+    }
+
+    /// The first item, if there is one.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// The first item; sleeps until there is one.
+    pub(crate) fn wait_pop(&self) -> T {
+        self.receiver.recv().expect("the sender is in here, too")
+    }
+}
+
+/// A worker's thread, to be joined.
+pub(crate) type Thread = std::thread::JoinHandle<()>;
+
+/// Starts a thread.
+pub(crate) fn spawn_thread(
+    name: String,
+    stack_size: usize,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<Thread> {
+    std::thread::Builder::new().name(name).stack_size(stack_size).spawn(run)
+}
+
 /// The operating system's number for this thread, 0 where it has none that a person could use.
 pub(crate) fn os_thread_id() -> u32 {
     #[cfg(target_os = "linux")]

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::deadlock::Deadlock;
 use crate::deadlock::context::{self, Context, ContextId};
+use crate::deadlock::graph::Graph;
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType, Site, TypeOf};
-use crate::deadlock::graph::Graph;
 use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
 use crate::deadlock::waitable::{HANDED_OVER, Need, Provider, RETRY, Waitable};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};

@@ -1,0 +1,75 @@
+//! The wait of one thread for one task.
+
+use super::cell::{Header, TaskRef};
+use super::thread_pool::run_in_place;
+use crate::deadlock::Deadlock;
+use crate::deadlock::context::{self, Context};
+use crate::deadlock::graph::Graph;
+use crate::deadlock::resource::{ResourceFacts, Site};
+use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
+use crate::deadlock::waitable::{Need, Provider, Waitable};
+
+/// Why a wait for tasks ended before they were done.
+pub(super) enum Ended {
+    TimedOut,
+    Deadlock(Deadlock),
+}
+
+/// Waits until a task is done. A worker that waits for a task in its own pool's queue, without a limit, runs it.
+pub(super) fn wait_done(task: &TaskRef, limit: Limit, site: Site) -> Result<(), Ended> {
+    if task.is_done() || matches!(limit, Limit::None) && run_in_place(task, site) {
+        return Ok(());
+    }
+    let me = context::current();
+    let relock = task.is_run_by(me.id());
+    wait(me, &TaskWait(task), Terms { site, limit, failure: Failure::Value, relock })
+}
+
+/// Waits at the door.
+pub(super) fn wait<W: Waitable>(me: &'static Context, what: &W, terms: Terms) -> Result<(), Ended> {
+    match wait::wait(me, what, terms) {
+        Outcome::Granted => Ok(()),
+        Outcome::TimedOut => Err(Ended::TimedOut),
+        Outcome::Deadlock(deadlock) => Err(Ended::Deadlock(deadlock)),
+    }
+}
+
+struct TaskWait<'t>(&'t Header);
+
+impl Waitable for TaskWait<'_> {
+    fn key(&self) -> usize {
+        self.0.key()
+    }
+
+    fn facts(&self, _: usize) -> ResourceFacts {
+        self.0.facts()
+    }
+
+    fn need(&self) -> Need {
+        Need::One
+    }
+
+    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
+        visit(self.0.provider());
+    }
+
+    fn try_grant(&self, _: &'static Context) -> bool {
+        self.0.is_done()
+    }
+
+    fn accept(&self, _: &'static Context) {}
+
+    fn has_queue(&self) -> bool {
+        false
+    }
+
+    fn announce(&self) -> bool {
+        self.0.announce()
+    }
+
+    fn is_announced(&self) -> bool {
+        self.0.is_announced()
+    }
+
+    fn left_queue(&self, _: bool) {}
+}

@@ -1,0 +1,620 @@
+//! The one heap cell of a task: its closure, then its result, and how far it has come.
+
+use std::any::type_name;
+use std::cell::UnsafeCell;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::error::TaskError;
+use super::future::Status;
+use super::panic;
+use super::state::{CONTINUATIONS, DETACHED, Phase, WAITERS, is_done};
+use super::stats::Stats;
+use super::thread_pool::Core;
+use super::wait_set::WaitSet;
+use crate::deadlock::context::{self, ContextId};
+use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site, TypeOf};
+use crate::deadlock::waitable::{Provider, RETRY};
+use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::primitive::{AtomicU64, FilterOp, Mutex, quiet, unpark_filter};
+
+/// What is run when a task is done.
+pub(super) enum Continuation {
+    /// Polls a future again: the owner's number, 0 for the only one.
+    Waker(u64, Waker),
+    /// The user's code.
+    Callback(Box<dyn FnOnce(Status) + Send>),
+    /// Tells a wait for several futures that the one with this number is done.
+    Notice(Arc<WaitSet>, usize),
+}
+
+/// What the queue, the futures and the waits see of a cell.
+pub(super) struct Header {
+    state: AtomicU64,
+    references: quiet::AtomicU64,
+    /// The number of the context that runs the task, 0 before.
+    runner: quiet::AtomicU64,
+    vtable: &'static VTable,
+    /// Whose queue the task was put into; null for a promise. Alive while the task is pending: see [`Self::provider`].
+    pool: *const Core,
+    /// The line that submitted the task, and its name.
+    origin: Origin,
+    continuations: Mutex<Vec<Continuation>>,
+}
+
+/// What depends on the types of the closure and of the result.
+struct VTable {
+    run: unsafe fn(NonNull<Header>, &Stats) -> Phase,
+    fail: unsafe fn(NonNull<Header>, TaskError),
+    put: unsafe fn(NonNull<Header>, *mut ()),
+    take: unsafe fn(NonNull<Header>, *mut ()),
+    peek: unsafe fn(NonNull<Header>) -> *const (),
+    error: unsafe fn(NonNull<Header>) -> Option<TaskError>,
+    empty: unsafe fn(NonNull<Header>),
+    free: unsafe fn(NonNull<Header>),
+    type_of: TypeOf,
+}
+
+enum Slot<F, T> {
+    Task(F),
+    Result(Result<T, TaskError>),
+    Empty,
+}
+
+#[repr(C)]
+struct Cell<F, T> {
+    header: Header,
+    slot: UnsafeCell<Slot<F, T>>,
+}
+
+/// A counted reference to a cell, whatever its types.
+pub(super) struct TaskRef(NonNull<Header>);
+
+// SAFETY:
+// - the header is made for sharing; the slot is reached by one thread at a time: whoever claimed the task until it is
+//   done, the owner of the future from then on. `F` and `T` are `Send` where cells are made.
+unsafe impl Send for TaskRef {}
+// SAFETY:
+// - as above.
+unsafe impl Sync for TaskRef {}
+
+impl Clone for TaskRef {
+    fn clone(&self) -> Self {
+        self.references.fetch_add(1, Relaxed);
+        Self(self.0)
+    }
+}
+
+impl Drop for TaskRef {
+    fn drop(&mut self) {
+        // ORDERING: Release pairs with the Acquire below: what was done through this reference is done before the cell
+        // is freed.
+        if self.references.fetch_sub(1, Release) == 1 {
+            std::sync::atomic::fence(Acquire);
+            // SAFETY:
+            // - this was the last reference.
+            unsafe { (self.vtable.free)(self.0) };
+        }
+    }
+}
+
+impl Deref for TaskRef {
+    type Target = Header;
+
+    #[inline]
+    fn deref(&self) -> &Header {
+        // SAFETY:
+        // - the cell lives as long as a reference to it.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<F: FnOnce() -> T, T> Cell<F, T> {
+    const VTABLE: VTable = VTable {
+        run: Self::run,
+        fail: Self::fail,
+        put: Self::put,
+        take: Self::take,
+        peek: Self::peek,
+        error: Self::error,
+        empty: Self::empty,
+        free: Self::free,
+        type_of: task_type::<F>,
+    };
+
+    /// # Safety
+    ///
+    /// The header is that of a cell of this type, and the caller alone may touch the slot while `'c` lasts.
+    unsafe fn slot<'c>(header: NonNull<Header>) -> &'c mut Slot<F, T> {
+        // SAFETY:
+        // - the header is the first field of such a cell (caller, `repr(C)`), and the pointer came from its box.
+        // - nobody else touches the slot (caller).
+        unsafe { &mut *header.cast::<Self>().as_ref().slot.get() }
+    }
+
+    /// Runs the closure and puts the result in its place: returns what the task is then.
+    ///
+    /// # Safety
+    ///
+    /// The header is that of a cell of this type; the caller claimed the task, and it has not ended.
+    unsafe fn run(pointer: NonNull<Header>, stats: &Stats) -> Phase {
+        // SAFETY:
+        // - whoever claimed the task has the slot to itself until the task is done (caller).
+        let (header, slot) = unsafe { (pointer.as_ref(), Self::slot(pointer)) };
+        let Slot::Task(task) = std::mem::replace(slot, Slot::Empty) else {
+            unreachable!("a claimed task has its closure");
+        };
+        let me = context::current();
+        header.runner.store(me.id().get(), Relaxed);
+        let hold = me.holds.take(me.holds.find(), &header.facts(), header.site());
+        let result = panic::catch(task);
+        me.holds.give(hold);
+        stats.count(result.is_err());
+        let phase = if result.is_ok() { Phase::Finished } else { Phase::Failed };
+        *slot = Slot::Result(result.map_err(TaskError::Panicked));
+        phase
+    }
+
+    /// Drops the closure and puts an error in its place.
+    ///
+    /// # Safety
+    ///
+    /// As in [`run`](Self::run).
+    unsafe fn fail(header: NonNull<Header>, error: TaskError) {
+        // SAFETY:
+        // - as in `run`.
+        let slot = unsafe { Self::slot(header) };
+        let closure = std::mem::replace(slot, Slot::Result(Err(error)));
+        panic::contain(|| drop(closure));
+    }
+
+    /// Moves a result into the slot, which is empty.
+    ///
+    /// # Safety
+    ///
+    /// As in [`run`](Self::run). `result` points to a `Result<T, TaskError>`, which is not used again.
+    unsafe fn put(header: NonNull<Header>, result: *mut ()) {
+        // SAFETY:
+        // - as in `run`; the result is moved out (caller).
+        unsafe { *Self::slot(header) = Slot::Result(result.cast::<Result<T, TaskError>>().read()) };
+    }
+
+    /// Moves the result to `result`, if it is still there.
+    ///
+    /// # Safety
+    ///
+    /// The header is that of a cell of this type; the task is done, and the caller owns the result. `result` points to
+    /// an `Option<Result<T, TaskError>>`.
+    unsafe fn take(header: NonNull<Header>, result: *mut ()) {
+        // SAFETY:
+        // - a done task's slot is the owner's of its result (caller).
+        // - `result` may be written to (caller).
+        unsafe {
+            if let Slot::Result(taken) = std::mem::replace(Self::slot(header), Slot::Empty) {
+                *result.cast::<Option<Result<T, TaskError>>>() = Some(taken);
+            }
+        }
+    }
+
+    /// The address of the result in the slot, null if there is none.
+    ///
+    /// # Safety
+    ///
+    /// The header is that of a cell of this type; the task is done, and nobody takes the result meanwhile.
+    unsafe fn peek(header: NonNull<Header>) -> *const () {
+        // SAFETY:
+        // - nobody writes to a done task's slot but the owner of its result (caller).
+        match unsafe { &*header.cast::<Self>().as_ref().slot.get() } {
+            Slot::Result(result) => std::ptr::from_ref(result).cast(),
+            Slot::Empty | Slot::Task(_) => std::ptr::null(),
+        }
+    }
+
+    /// The error in the slot, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// The header is that of a cell of this type; the task is done, and nobody takes the result meanwhile.
+    unsafe fn error(header: NonNull<Header>) -> Option<TaskError> {
+        // SAFETY:
+        // - nobody writes to a done task's slot but the owner of its result (caller).
+        match unsafe { &*header.cast::<Self>().as_ref().slot.get() } {
+            Slot::Result(result) => result.as_ref().err().cloned(),
+            Slot::Empty => Some(TaskError::Taken),
+            Slot::Task(_) => None,
+        }
+    }
+
+    /// Drops what is in the slot. A panic is contained.
+    ///
+    /// # Safety
+    ///
+    /// The header is that of a cell of this type, and the caller alone may touch the slot.
+    unsafe fn empty(header: NonNull<Header>) {
+        // SAFETY:
+        // - the caller's contract.
+        let slot = unsafe { std::mem::replace(Self::slot(header), Slot::Empty) };
+        panic::contain(|| drop(slot));
+    }
+
+    /// Frees the cell.
+    ///
+    /// # Safety
+    ///
+    /// The header is that of a cell of this type, and nobody uses it any more.
+    unsafe fn free(header: NonNull<Header>) {
+        // SAFETY:
+        // - the cell came from a box (`TaskRef::new`), and this is its end (caller).
+        unsafe {
+            Self::empty(header);
+            drop(Box::from_raw(header.cast::<Self>().as_ptr()));
+        }
+    }
+}
+
+fn task_type<F>() -> ResourceType {
+    ResourceType { primitive: "Future", data: type_name::<F>(), mode: HoldMode::Running }
+}
+
+impl TaskRef {
+    /// A cell with two references: one to be queued, one for the future.
+    ///
+    /// # Safety
+    ///
+    /// The closure and the result can be sent to another thread, and the task is done before either of them dangles.
+    pub(super) unsafe fn with_task<F: FnOnce() -> T, T>(task: F, pool: *const Core, origin: Origin) -> (Self, Self) {
+        let cell = Self::new(Slot::Task(task), 2, pool, origin);
+        (Self(cell.0), cell)
+    }
+
+    /// A cell without a closure, whose result is put by hand. Two references.
+    pub(super) fn without_task<T: Send>(origin: Origin) -> (Self, Self) {
+        let cell = Self::new::<fn() -> T, T>(Slot::Empty, 2, std::ptr::null(), origin);
+        (Self(cell.0), cell)
+    }
+
+    /// A cell that is done, with this error.
+    pub(super) fn failed<T: Send>(error: TaskError, origin: Origin) -> Self {
+        let phase = if matches!(error, TaskError::Cancelled) { Phase::Cancelled } else { Phase::Failed };
+        let cell = Self::new::<fn() -> T, T>(Slot::Result(Err(error)), 1, std::ptr::null(), origin);
+        cell.state.store(phase.put_in(0), Relaxed);
+        cell
+    }
+
+    fn new<F: FnOnce() -> T, T>(slot: Slot<F, T>, references: u64, pool: *const Core, origin: Origin) -> Self {
+        let header = Header {
+            state: AtomicU64::new(Phase::Pending as u64),
+            references: quiet::AtomicU64::new(references),
+            runner: quiet::AtomicU64::new(0),
+            vtable: &Cell::<F, T>::VTABLE,
+            pool,
+            origin,
+            continuations: Mutex::new(Vec::new()),
+        };
+        let cell = Box::new(Cell { header, slot: UnsafeCell::new(slot) });
+        let cell = NonNull::from(Box::leak(cell));
+        Self(cell.cast())
+    }
+
+    /// Runs the task that the caller [claimed](Header::claim).
+    pub(super) fn run(&self, stats: &Stats) {
+        debug_assert_eq!(self.phase(), Phase::Running, "claimed");
+        // SAFETY:
+        // - the vtable is that of this cell, and the caller claimed the task.
+        let phase = unsafe { (self.vtable.run)(self.0, stats) };
+        self.finish(phase);
+    }
+
+    /// Ends the task that the caller claimed with an error instead of running it. Its closure is dropped before it is
+    /// done.
+    pub(super) fn fail(&self, error: TaskError) {
+        let phase = if matches!(error, TaskError::Cancelled) { Phase::Cancelled } else { Phase::Failed };
+        // SAFETY:
+        // - the vtable is that of this cell, and the caller claimed the task.
+        unsafe { (self.vtable.fail)(self.0, error) };
+        self.finish(phase);
+    }
+
+    /// Ends the task that the caller claimed, and that has no closure, with this result.
+    ///
+    /// # Safety
+    ///
+    /// The cell's result is of the type `T`.
+    pub(super) unsafe fn put<T>(&self, result: Result<T, TaskError>) {
+        let phase = if result.is_ok() { Phase::Finished } else { Phase::Failed };
+        let mut result = ManuallyDrop::new(result);
+        // SAFETY:
+        // - the vtable is that of this cell, the caller claimed the task, and the result is of the cell's type
+        //   (caller) and not used again.
+        unsafe { (self.vtable.put)(self.0, (&raw mut result).cast()) };
+        self.finish(phase);
+    }
+
+    /// Takes the result out of a done task: `None` if it was taken before.
+    ///
+    /// # Safety
+    ///
+    /// The cell's result is of the type `T`, the task is done, and the caller owns the result.
+    pub(super) unsafe fn take<T>(&self) -> Option<Result<T, TaskError>> {
+        let mut result = None::<Result<T, TaskError>>;
+        // SAFETY:
+        // - the vtable is that of this cell, and the rest is the caller's contract.
+        unsafe { (self.vtable.take)(self.0, (&raw mut result).cast()) };
+        result
+    }
+
+    /// Why the done task has no value, `None` if it has one.
+    ///
+    /// # Safety
+    ///
+    /// The task is done, and nobody takes the result meanwhile.
+    pub(super) unsafe fn error(&self) -> Option<TaskError> {
+        // SAFETY:
+        // - the vtable is that of this cell, and the rest is the caller's contract.
+        unsafe { (self.vtable.error)(self.0) }
+    }
+
+    /// Looks at the value of a done task: `None` if there is none.
+    ///
+    /// # Safety
+    ///
+    /// The cell's result is of the type `T`, the task is done, and nobody takes the result while `'r` lasts.
+    pub(super) unsafe fn peek<'r, T>(&self) -> Option<&'r Result<T, TaskError>> {
+        // SAFETY:
+        // - the vtable is that of this cell, and the rest is the caller's contract.
+        unsafe { (self.vtable.peek)(self.0).cast::<Result<T, TaskError>>().as_ref() }
+    }
+
+    /// Gives up the result: it is dropped, here if the task is done, otherwise as soon as it is.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the result, and does not take it afterwards.
+    pub(super) unsafe fn detach(&self) {
+        // ORDERING: Acquire pairs with the Release in `finish`: the result is there to be dropped. Release pairs with the
+        // Acquire in `finish`: the owner's last look at the slot came before.
+        if is_done(self.state.fetch_or(DETACHED, AcqRel)) {
+            // SAFETY:
+            // - a done task's slot is the owner's of its result (caller).
+            unsafe { (self.vtable.empty)(self.0) };
+        }
+    }
+
+    /// Cancels the task if nobody has claimed it yet; its closure is dropped. Whether it was cancelled by this call.
+    pub(super) fn cancel(&self) -> bool {
+        if !self.claim_as(Phase::Cancelling) {
+            return false;
+        }
+        // SAFETY:
+        // - the task is claimed and still counted as queued.
+        if let Some(pool) = unsafe { Core::retain(self.pool) } {
+            pool.unqueue();
+        }
+        self.fail(TaskError::Cancelled);
+        true
+    }
+
+    /// Ends the task: whoever waits for it is woken, what is to be done then is done.
+    fn finish(&self, phase: Phase) {
+        let mut word = self.state.load(Relaxed);
+        loop {
+            if word & DETACHED != 0 {
+                // Before the task is done: what the result borrows may go away then.
+                // SAFETY:
+                // - whoever claimed the task has the slot to itself until it is done.
+                unsafe { (self.vtable.empty)(self.0) };
+            }
+            // ORDERING: Release publishes the result to whoever sees that the task is done; Acquire pairs with the
+            // Release in `detach`.
+            match self.state.compare_exchange(word, phase.put_in(word), AcqRel, Acquire) {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
+        }
+        if word & WAITERS != 0 {
+            self.wake_all();
+        }
+        if word & CONTINUATIONS != 0 {
+            let continuations = std::mem::take(&mut *self.continuations.lock());
+            let status = Status::from(phase);
+            continuations.into_iter().for_each(|continuation| continuation.run(status));
+        }
+    }
+}
+
+impl Continuation {
+    fn is_waker_of(&self, owner: u64) -> bool {
+        matches!(self, Self::Waker(other, _) if *other == owner)
+    }
+
+    /// Runs what is to be run when a task is done. A panic is contained.
+    fn run(self, status: Status) {
+        match self {
+            Self::Waker(_, waker) => drop(panic::contain(|| waker.wake())),
+            Self::Callback(callback) => drop(panic::contain(|| callback(status))),
+            Self::Notice(set, number) => set.notice(number, status),
+        }
+    }
+}
+
+impl Header {
+    pub(super) fn phase(&self) -> Phase {
+        Phase::of(self.state.load(Relaxed))
+    }
+
+    /// Whether the task is done. If so, whatever its runner did is seen.
+    #[inline]
+    pub(super) fn is_done(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `finish`.
+        is_done(self.state.load(Acquire))
+    }
+
+    pub(super) fn status(&self) -> Status {
+        // ORDERING: Acquire pairs with the Release in `finish`.
+        Status::from(Phase::of(self.state.load(Acquire)))
+    }
+
+    /// Whether the context with this number runs the task.
+    pub(super) fn is_run_by(&self, context: ContextId) -> bool {
+        self.phase() == Phase::Running && self.runner.load(Relaxed) == context.get()
+    }
+
+    /// Claims the task, to run it: `false` if somebody else did.
+    #[inline]
+    pub(super) fn claim(&self) -> bool {
+        self.claim_as(Phase::Running)
+    }
+
+    fn claim_as(&self, phase: Phase) -> bool {
+        let mut word = self.state.load(Relaxed);
+        while Phase::of(word) == Phase::Pending {
+            // ORDERING: Acquire: the queue, or the future, has published the closure already; this keeps what the
+            // claimer does with it after the claim.
+            match self.state.compare_exchange_weak(word, phase.put_in(word), Acquire, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Whose queue the task was put into; null for none.
+    pub(super) fn pool(&self) -> *const Core {
+        self.pool
+    }
+
+    /// The line that submitted the task.
+    pub(super) fn site(&self) -> Site {
+        self.origin.made_at()
+    }
+
+    pub(super) fn name(&self) -> Option<&'static str> {
+        self.origin.name()
+    }
+
+    /// The closure's type.
+    pub(super) fn type_name(&self) -> &'static str {
+        (self.vtable.type_of)().data
+    }
+
+    pub(super) fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    pub(super) fn facts(&self) -> ResourceFacts {
+        ResourceFacts { key: self.key(), origin: self.origin, type_of: self.vtable.type_of }
+    }
+
+    /// Who can end the task. Called under the graph's mutex.
+    pub(super) fn provider(&self) -> Provider<'_> {
+        // ORDERING: Acquire pairs with the Release in `finish`. If the runner is registered it claimed the task, and
+        // stored its number, before it took the graph's mutex: both are seen.
+        match Phase::of(self.state.load(Acquire)) {
+            Phase::Pending if !self.pool.is_null() => {
+                // SAFETY:
+                // - the pool is alive. Before it is freed it takes the graph's mutex once (`Core`'s destructor), and
+                //   by then every task that was queued had left the phase seen here, in what happened before. The
+                //   caller holds that mutex and sees the phase: the pool has not come so far, and does not until the
+                //   caller is done.
+                Provider::AnyOf(unsafe { (*self.pool).group() })
+            }
+            Phase::Running => {
+                ContextId::from_word(self.runner.load(Relaxed)).map_or(Provider::External, Provider::Context)
+            }
+            _ => Provider::External,
+        }
+    }
+
+    /// Announces a waiter that is about to park. `false`: the task is done.
+    pub(super) fn announce(&self) -> bool {
+        let mut word = self.state.load(Relaxed);
+        while !is_done(word) && word & WAITERS == 0 {
+            // ORDERING: Relaxed: it publishes nothing; the queue's lock orders it with the look of whoever wakes.
+            match self.state.compare_exchange_weak(word, word | WAITERS, Relaxed, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        !is_done(word)
+    }
+
+    /// Whether an announced waiter will be woken. Called under the parking queue's lock.
+    pub(super) fn is_announced(&self) -> bool {
+        !is_done(self.state.load(Relaxed))
+    }
+
+    #[cold]
+    fn wake_all(&self) {
+        // SAFETY:
+        // - the key is this cell's own address, and the caller has a reference to it.
+        // - the closures neither unwind nor park nor unpark.
+        unsafe { unpark_filter(self.key(), |_| FilterOp::Unpark, |_| RETRY) };
+    }
+
+    /// Has `continuation` run when the task is done; gives it back if that is so already.
+    pub(super) fn when_done(&self, continuation: Continuation) -> Result<(), Continuation> {
+        let mut list = self.continuations.lock();
+        // ORDERING: Acquire pairs with the Release in `finish`.
+        if is_done(self.state.fetch_or(CONTINUATIONS, Acquire)) {
+            return Err(continuation);
+        }
+        // Whoever ends the task sees the flag, and takes the list after this.
+        list.push(continuation);
+        Ok(())
+    }
+
+    /// Has `callback` run when the task is done: here and now, if it is done already.
+    pub(super) fn call_when_done(&self, callback: Box<dyn FnOnce(Status) + Send>) {
+        if let Err(continuation) = self.when_done(Continuation::Callback(callback)) {
+            continuation.run(Status::from(self.phase()));
+        }
+    }
+
+    /// Has an owner of the result polled again when the task is done: `false` if it is done already. Each has one waker.
+    pub(super) fn wake_when_done(&self, owner: u64, waker: &Waker) -> bool {
+        let waker = waker.clone();
+        let mut list = self.continuations.lock();
+        // ORDERING: Acquire pairs with the Release in `finish`.
+        if is_done(self.state.fetch_or(CONTINUATIONS, Acquire)) {
+            return false;
+        }
+        let before = list.iter_mut().find(|other| other.is_waker_of(owner));
+        let waker = Continuation::Waker(owner, waker);
+        let replaced = match before {
+            Some(place) => Some(std::mem::replace(place, waker)),
+            None => {
+                list.push(waker);
+                None
+            }
+        };
+        // The user's code, with no lock held.
+        drop(list);
+        drop(replaced);
+        true
+    }
+
+    /// Takes an owner's waker off the list.
+    pub(super) fn forget_waker(&self, owner: u64) {
+        self.forget(|other| other.is_waker_of(owner));
+    }
+
+    /// Takes a wait for several futures off the list.
+    pub(super) fn forget_notice(&self, set: &Arc<WaitSet>) {
+        self.forget(|other| matches!(other, Continuation::Notice(other, _) if Arc::ptr_eq(other, set)));
+    }
+
+    fn forget(&self, is_it: impl Fn(&Continuation) -> bool) {
+        let word = self.state.load(Relaxed);
+        if is_done(word) || word & CONTINUATIONS == 0 {
+            return;
+        }
+        let mut list = self.continuations.lock();
+        let forgotten = list.iter().position(is_it).map(|at| list.remove(at));
+        // The user's code, with no lock held.
+        drop(list);
+        drop(forgotten);
+    }
+}

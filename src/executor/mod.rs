@@ -1,0 +1,29 @@
+//! Futures, and the executors that complete them.
+
+mod all_wait;
+mod any_future;
+mod as_completed;
+mod blocking;
+mod cell;
+mod error;
+mod future;
+mod panic;
+mod promise;
+mod shared_future;
+mod state;
+mod stats;
+mod thread_pool;
+mod wait;
+mod wait_set;
+
+pub use any_future::AnyFuture;
+pub use as_completed::{AsCompleted, Unfinished, as_completed};
+pub use error::{Rejected, SubmitError, TaskError};
+pub use future::{Future, Status};
+pub use panic::{PanicInfo, PanicLocation};
+pub use promise::{InvalidState, Promise, promise};
+pub use shared_future::SharedFuture;
+pub use thread_pool::{
+    Initialized, Map, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder, ThreadPoolExecutor, WhenFull,
+};
+pub use wait::{DoneAndNotDone, ReturnWhen, wait};

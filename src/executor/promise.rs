@@ -1,0 +1,140 @@
+//! A future that is completed by hand.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+
+use super::cell::TaskRef;
+use super::error::TaskError;
+use super::future::{self, Future, Status};
+use crate::deadlock::resource::Origin;
+
+/// The other end of a [`Future`]: whoever has it gives the result, once. Made by [`promise`].
+///
+/// Dropped without a result, the future's is [`TaskError::BrokenPromise`].
+#[must_use = "dropping a promise breaks it"]
+pub struct Promise<T> {
+    task: TaskRef,
+    result: PhantomData<fn(T)>,
+}
+
+/// Makes a promise and the future of its result.
+///
+/// # Deadlocks
+///
+/// Nobody knows who will give the result: a wait for it is in the wait-for graph and part of no deadlock.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::promise;
+///
+/// let (promise, future) = promise();
+/// let other = std::thread::spawn(move || promise.set_result(42));
+/// assert_eq!(future.result().unwrap(), 42);
+/// # other.join().unwrap().unwrap();
+/// ```
+#[track_caller]
+pub fn promise<T: Send>() -> (Promise<T>, Future<T>) {
+    let (mine, task) = TaskRef::without_task::<T>(Origin::at(Location::caller(), None));
+    // SAFETY:
+    // - the cell was made with this type, and for this future.
+    (Promise { task: mine, result: PhantomData }, unsafe { Future::of(task) })
+}
+
+/// A result that came too late: the future was cancelled.
+pub struct InvalidState<T>(T);
+
+impl<T> InvalidState<T> {
+    /// The result that was not taken.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> fmt::Debug for InvalidState<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InvalidState").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for InvalidState<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the future was cancelled before its result came")
+    }
+}
+
+impl<T> std::error::Error for InvalidState<T> {}
+
+impl<T: Send> Promise<T> {
+    /// Announces that the result is being worked on: from now on the future is running and cannot be cancelled. `false`
+    /// if it was cancelled before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (promise, future) = bowline::promise::<()>();
+    /// assert!(promise.set_running());
+    /// assert!(!future.cancel() && future.running());
+    /// ```
+    pub fn set_running(&self) -> bool {
+        self.task.claim() || self.task.status() == Status::Running
+    }
+
+    /// Whether the future was cancelled.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.task.status() == Status::Cancelled
+    }
+
+    /// Gives the value.
+    ///
+    /// A promise is kept once: this consumes it.
+    ///
+    /// ```compile_fail,E0382
+    /// let (promise, future) = bowline::promise();
+    /// promise.set_result(1).unwrap();
+    /// promise.set_result(2).unwrap(); // moved
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future was cancelled; the value comes back.
+    pub fn set_result(self, value: T) -> Result<(), InvalidState<T>> {
+        if !self.set_running() {
+            return Err(InvalidState(value));
+        }
+        // SAFETY:
+        // - the cell was made with this type (`promise`).
+        unsafe { self.task.put::<T>(Ok(value)) };
+        Ok(())
+    }
+
+    /// Gives an error instead of a value.
+    ///
+    /// # Errors
+    ///
+    /// The future was cancelled; the error comes back.
+    pub fn set_exception(self, error: TaskError) -> Result<(), InvalidState<TaskError>> {
+        if !self.set_running() {
+            return Err(InvalidState(error));
+        }
+        self.task.fail(error);
+        Ok(())
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        if !self.task.is_done() && (self.task.claim() || self.task.status() == Status::Running) {
+            self.task.fail(TaskError::BrokenPromise);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Promise<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        future::debug(&self.task, "Promise", f)
+    }
+}

@@ -1,0 +1,30 @@
+//! What became of the tasks, counted by those who run them.
+
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicU64;
+
+/// One runner's counts, in a line of its own: written by that runner, read by anybody.
+#[repr(align(128))]
+#[derive(Default)]
+pub(super) struct Stats {
+    completed: AtomicU64,
+    panicked: AtomicU64,
+}
+
+impl Stats {
+    /// A task has run. Called before it is done, so that whoever has its result finds it counted.
+    pub(super) fn count(&self, panicked: bool) {
+        self.completed.fetch_add(1, Relaxed);
+        if panicked {
+            self.panicked.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn completed(&self) -> u64 {
+        self.completed.load(Relaxed)
+    }
+
+    pub(super) fn panicked(&self) -> u64 {
+        self.panicked.load(Relaxed)
+    }
+}

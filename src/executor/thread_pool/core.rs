@@ -1,0 +1,554 @@
+//! What a pool's handles, workers and tasks share: the queue, and one word that says how full it is.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, OnceLock};
+
+use super::worker::Worker;
+use crate::deadlock::group::Group;
+use crate::deadlock::resource::Site;
+use crate::executor::cell::TaskRef;
+use crate::executor::error::{Rejected, TaskError};
+use crate::executor::stats::Stats;
+use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use crate::primitive::quiet::{AtomicUsize, PoisonError};
+use crate::primitive::{
+    AtomicU64, FilterOp, Queue, Thread, UnparkToken, quiet, spawn_thread, unpark_filter, unpark_one,
+};
+
+/// One task that was admitted and that nobody claimed yet, queued or about to be.
+pub(super) const QUEUED: u64 = 1;
+/// One worker that looks into the queue, or sleeps there, or is being started.
+pub(super) const IDLE: u64 = 1 << 32;
+/// One worker, or one that is being started.
+pub(super) const WORKER: u64 = 1 << 46;
+/// Takes no more tasks.
+pub(super) const CLOSED: u64 = 1 << 60;
+/// Runs no more tasks: those in the queue fail.
+pub(super) const BROKEN: u64 = 1 << 61;
+/// A submitter is parked, or about to park, until there is room in the queue.
+pub(super) const SUBMITTERS: u64 = 1 << 62;
+/// Somebody is parked, or about to park, until there are no workers.
+pub(super) const JOINERS: u64 = 1 << 63;
+
+/// So many workers can be counted.
+pub(super) const MOST_WORKERS: usize = (1 << 14) - 1;
+
+#[inline]
+pub(super) fn queued(word: u64) -> u64 {
+    word & (IDLE - 1)
+}
+
+#[inline]
+fn idle(word: u64) -> u64 {
+    word / IDLE % (WORKER / IDLE)
+}
+
+#[inline]
+pub(super) fn workers(word: u64) -> u64 {
+    word / WORKER % (CLOSED / WORKER)
+}
+
+/// What a submitter does about a full queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// Waits for room.
+    #[default]
+    Block,
+    /// Is told so.
+    Reject,
+    /// Runs the task itself.
+    CallerRuns,
+}
+
+/// What was decided when the pool was made.
+pub(super) struct Settings {
+    pub(super) name: Arc<str>,
+    pub(super) made_at: Site,
+    pub(super) stack_size: usize,
+    pub(super) initializer: Option<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,
+    pub(super) capacity: Option<NonZeroU32>,
+    pub(super) when_full: WhenFull,
+}
+
+/// A message to a worker: a task that may have been claimed by somebody else, or nothing but a reason to look around.
+type Message = Option<TaskRef>;
+
+pub(crate) struct Core {
+    /// ```text
+    /// [ JOINERS | SUBMITTERS | BROKEN | CLOSED | workers : 14 | idle : 14 | queued : 32 ]
+    /// ```
+    ///
+    /// Whenever nothing but the submitters and workers of this moment is at work: **queued ≤ idle, or workers = max**.
+    /// So a task that is queued has a worker that will look for it, or there are as many as there may be; growth is decided
+    /// in the same step that admits a task, and a waiter never has to ask whether the pool can grow.
+    state: AtomicU64,
+    max_workers: AtomicUsize,
+    queue: Queue<Message>,
+    group: Group,
+    settings: Settings,
+    broken: OnceLock<Arc<str>>,
+    threads: quiet::Mutex<Threads>,
+    /// Of tasks that submitters ran.
+    submitters: Stats,
+}
+
+#[derive(Default)]
+struct Threads {
+    started: usize,
+    handles: Vec<Thread>,
+    stats: Vec<Arc<Stats>>,
+}
+
+impl Core {
+    pub(super) fn new(settings: Settings, max_workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: AtomicU64::new(0),
+            max_workers: AtomicUsize::new(max_workers),
+            queue: Queue::new(),
+            group: Group::new(Arc::clone(&settings.name), settings.made_at),
+            settings,
+            broken: OnceLock::new(),
+            threads: quiet::Mutex::new(Threads::default()),
+            submitters: Stats::default(),
+        })
+    }
+
+    /// A counted reference to the pool that a claimed task was queued in; `None` for null.
+    ///
+    /// # Safety
+    ///
+    /// The pointer is null, or the task that it comes from was claimed by the caller and is still counted as queued.
+    pub(in crate::executor) unsafe fn retain(pool: *const Self) -> Option<Arc<Self>> {
+        (!pool.is_null()).then(|| {
+            // SAFETY:
+            // - the pointer came from an `Arc` (`ThreadPoolExecutor`). While a task is counted as queued, a worker or the
+            //   submitter that is about to start one is there and has a reference (`try_exit`, `give_up_start`).
+            unsafe {
+                Arc::increment_strong_count(pool);
+                Arc::from_raw(pool)
+            }
+        })
+    }
+
+    pub(in crate::executor) fn group(&self) -> &Group {
+        &self.group
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn max_workers(&self) -> usize {
+        self.max_workers.load(SeqCst)
+    }
+
+    pub(super) fn submitters(&self) -> &Stats {
+        &self.submitters
+    }
+
+    /// The word, for a look at it. Whatever was done by those who made it so is seen.
+    pub(super) fn word(&self) -> u64 {
+        // ORDERING: Acquire pairs with the Release of every change.
+        self.state.load(Acquire)
+    }
+
+    /// Workers that are not idle.
+    pub(super) fn active(&self) -> usize {
+        let word = self.state.load(Relaxed);
+        workers(word).saturating_sub(idle(word)) as usize
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What became of all tasks: how many ran, and how many of them panicked.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let threads = self.threads();
+        let all = threads.stats.iter().map(|stats| &**stats).chain([&self.submitters]);
+        all.fold((0, 0), |(completed, panicked), stats| (completed + stats.completed(), panicked + stats.panicked()))
+    }
+
+    // ------------------------------------------------------------------------------------------------ submitting
+
+    fn is_short(&self, word: u64) -> bool {
+        queued(word) > idle(word) && workers(word) < self.max_workers() as u64
+    }
+
+    pub(super) fn is_full(&self, word: u64) -> bool {
+        self.settings.capacity.is_some_and(|capacity| queued(word) >= u64::from(capacity.get()))
+    }
+
+    /// Whether a submitter that waits for room has something to do: there is room, or there never will be.
+    pub(super) fn has_room(&self) -> bool {
+        let word = self.state.load(Relaxed);
+        word & CLOSED != 0 || !self.is_full(word)
+    }
+
+    pub(super) fn refusal(&self) -> Rejected {
+        match self.broken.get() {
+            Some(reason) => Rejected::Broken(Arc::clone(reason)),
+            None => Rejected::Shutdown,
+        }
+    }
+
+    /// Makes room for one task, and starts a worker if it needs one. After `Ok` the task has to be [pushed](Self::push).
+    pub(super) fn admit(self: &Arc<Self>) -> Result<(), Rejected> {
+        let mut expected = false;
+        let mut word = self.state.load(Relaxed);
+        let admitted = loop {
+            if word & CLOSED != 0 {
+                break Err(self.refusal());
+            }
+            if self.is_full(word) {
+                break Err(Rejected::QueueFull);
+            }
+            let starts = self.is_short(word + QUEUED);
+            if starts && !expected {
+                // Before anybody can count on that worker.
+                self.group.expect();
+                expected = true;
+            }
+            let next = word + QUEUED + if starts { WORKER + IDLE } else { 0 };
+            // ORDERING: Release and Acquire order the changes of the word, and what was done before them, for whoever acts
+            // on it; SeqCst for the look below.
+            match self.state.compare_exchange_weak(word, next, SeqCst, Relaxed) {
+                Ok(_) => break Ok(starts),
+                Err(now) => word = now,
+            }
+        };
+        if expected && !matches!(admitted, Ok(true)) {
+            self.group.is_not_coming();
+        }
+        if admitted? {
+            return self.start(1);
+        }
+        // More workers may be allowed since the look at that: whoever allowed them sees this task, or this sees them.
+        // ORDERING: SeqCst, here and in `set_max_workers`: of two who each write one and then read the other, one sees.
+        if self.is_short(self.state.load(SeqCst)) {
+            self.grow();
+        }
+        Ok(())
+    }
+
+    /// Queues a task that was admitted.
+    #[inline]
+    pub(super) fn push(&self, task: TaskRef) {
+        self.queue.push(Some(task));
+    }
+
+    /// Starts a worker that is counted already. `mine`: the tasks that the caller was admitted with, and gives up if there
+    /// is no other worker.
+    fn start(self: &Arc<Self>, mine: u64) -> Result<(), Rejected> {
+        let number = {
+            let mut threads = self.threads();
+            threads.handles.retain(|thread| !thread.is_finished());
+            threads.started += 1;
+            threads.started - 1
+        };
+        let stats = Arc::new(Stats::default());
+        let (core, stack_size) = (Arc::clone(self), self.settings.stack_size);
+        let run = {
+            let stats = Arc::clone(&stats);
+            move || Worker::run(core, &stats)
+        };
+        match spawn_thread(format!("{}_{number}", self.settings.name), stack_size, run) {
+            Ok(thread) => {
+                let mut threads = self.threads();
+                threads.handles.push(thread);
+                threads.stats.push(stats);
+                Ok(())
+            }
+            Err(error) => {
+                let rest = self.give_up_start(mine);
+                self.group.is_not_coming();
+                rest.then_some(()).ok_or_else(|| Rejected::NoThread(Arc::new(error)))
+            }
+        }
+    }
+
+    /// Uncounts a worker that could not be started. Whether there are others; if not, `mine` is given up, and tasks that
+    /// others put into the queue meanwhile fail.
+    #[cold]
+    fn give_up_start(&self, mut mine: u64) -> bool {
+        let mut word = self.state.load(Relaxed);
+        loop {
+            let is_last = workers(word) == 1;
+            let next = match queued(word) {
+                0 => word - WORKER - IDLE,
+                _ if !is_last => word - WORKER - IDLE,
+                all if mine > 0 => {
+                    debug_assert!(all >= mine);
+                    word - mine * QUEUED
+                }
+                // Somebody was admitted because this worker was counted, and will push.
+                _ => {
+                    if let Some(task) = self.queue.wait_pop().filter(|task| task.claim()) {
+                        self.unqueue();
+                        let refused = std::io::Error::from(std::io::ErrorKind::WouldBlock);
+                        task.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(refused))));
+                    }
+                    word = self.state.load(Relaxed);
+                    continue;
+                }
+            };
+            match self.state.compare_exchange(word, next, AcqRel, Relaxed) {
+                Ok(_) if workers(next) < workers(word) => {
+                    if workers(next) == 0 && word & JOINERS != 0 {
+                        self.wake_joiners();
+                    }
+                    return !is_last;
+                }
+                Ok(_) => {
+                    mine = 0;
+                    word = next;
+                }
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Sets how many workers there may be, and starts those that the queue needs, or lets those go that are too many.
+    pub(super) fn set_max_workers(self: &Arc<Self>, max_workers: usize) {
+        let before = self.max_workers.swap(max_workers, SeqCst);
+        for _ in max_workers..before {
+            self.queue.push(None);
+        }
+        self.grow();
+    }
+
+    /// Starts the workers that the queue needs and that there may be.
+    fn grow(self: &Arc<Self>) {
+        loop {
+            let word = self.state.load(SeqCst);
+            if !self.is_short(word) {
+                return;
+            }
+            self.group.expect();
+            if self.state.compare_exchange(word, word + WORKER + IDLE, AcqRel, Relaxed).is_err() {
+                self.group.is_not_coming();
+            } else if self.start(0).is_err() {
+                return;
+            }
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------ claiming
+
+    /// Uncounts a task that the caller claimed, wherever it was queued.
+    pub(in crate::executor) fn unqueue(&self) {
+        self.uncount(QUEUED);
+    }
+
+    /// Uncounts one claimed task, and with it the worker that was idle until now, if `what` says so.
+    fn uncount(&self, what: u64) {
+        // ORDERING: Release publishes the claim to whoever finds the queue empty.
+        let before = self.state.fetch_sub(what, AcqRel);
+        if before & (CLOSED | SUBMITTERS) == 0 {
+            return;
+        }
+        if before & CLOSED != 0 && queued(before) == 1 {
+            // The workers may go: the first to hear of it tells the next.
+            self.queue.push(None);
+        }
+        if before & SUBMITTERS != 0 {
+            self.wake_submitter();
+        }
+    }
+
+    /// Takes the next task out of the queue, for a worker, who waits for it. `None`: the worker ends, and is uncounted.
+    pub(super) fn next(&self, mut is_idle: bool) -> Option<TaskRef> {
+        if self.try_exit(is_idle, false) {
+            return None;
+        }
+        loop {
+            let message = match self.queue.pop() {
+                Some(message) => message,
+                None => {
+                    if !is_idle {
+                        self.state.fetch_add(IDLE, AcqRel);
+                        is_idle = true;
+                    }
+                    if self.try_exit(is_idle, true) {
+                        return None;
+                    }
+                    self.queue.wait_pop()
+                }
+            };
+            match message {
+                Some(task) if task.claim() => {
+                    self.uncount(if is_idle { QUEUED + IDLE } else { QUEUED });
+                    return Some(task);
+                }
+                // Claimed by somebody else.
+                Some(_) => {}
+                None if self.try_exit(is_idle, true) => return None,
+                None => {}
+            }
+        }
+    }
+
+    /// Uncounts the calling worker if it may end: there are too many, or (`when_closed`) no task will come any more.
+    fn try_exit(&self, is_idle: bool, when_closed: bool) -> bool {
+        let mut word = self.state.load(Relaxed);
+        loop {
+            let is_over = when_closed && word & CLOSED != 0 && queued(word) == 0;
+            if !is_over && workers(word) <= self.max_workers() as u64 {
+                return false;
+            }
+            let next = word - WORKER - if is_idle { IDLE } else { 0 };
+            // ORDERING: Acquire pairs with the Release of whoever took the last task out of the queue.
+            match self.state.compare_exchange_weak(word, next, AcqRel, Relaxed) {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
+        }
+        if word & CLOSED != 0 && workers(word) > 1 {
+            self.queue.push(None);
+        }
+        true
+    }
+
+    /// The last thing that a worker does here, after it was uncounted.
+    pub(super) fn exited(&self) {
+        let word = self.word();
+        if workers(word) == 0 && word & JOINERS != 0 {
+            self.wake_joiners();
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------ ending
+
+    /// Takes no more tasks from now on. Workers end when the queue is empty.
+    pub(super) fn close(&self) {
+        let before = self.state.fetch_or(CLOSED, AcqRel);
+        if before & CLOSED != 0 {
+            return;
+        }
+        if queued(before) == 0 {
+            self.queue.push(None);
+        }
+        if before & SUBMITTERS != 0 {
+            self.wake_submitters();
+        }
+    }
+
+    /// An initializer failed: what is queued fails for this reason, and nothing is taken any more.
+    #[cold]
+    pub(super) fn break_down(&self, reason: &str) {
+        if self.broken.set(reason.into()).is_ok() {
+            crate::deadlock::print_line(format_args!("bowline: {} is broken: {reason}", self.settings.name));
+        }
+        self.state.fetch_or(BROKEN, AcqRel);
+        self.close();
+    }
+
+    /// Why tasks are not to be run, if they are not.
+    pub(super) fn broken(&self) -> Option<TaskError> {
+        let is_broken = self.state.load(Acquire) & BROKEN != 0;
+        is_broken.then(|| TaskError::Rejected(self.refusal()))
+    }
+
+    /// Cancels the tasks that are queued. How many.
+    pub(super) fn cancel_queued(&self) -> usize {
+        let mut cancelled = 0;
+        let mut was_told = false;
+        while let Some(message) = self.queue.pop() {
+            match message {
+                Some(task) => cancelled += usize::from(task.cancel()),
+                None => was_told = true,
+            }
+        }
+        if was_told {
+            self.queue.push(None);
+        }
+        cancelled
+    }
+
+    /// The threads that were started, to be joined.
+    pub(super) fn take_threads(&self) -> Vec<Thread> {
+        std::mem::take(&mut self.threads().handles)
+    }
+
+    // ------------------------------------------------------------------------------------------------ parking
+
+    /// Where submitters park.
+    pub(super) fn room_key(&self) -> usize {
+        std::ptr::from_ref(&self.max_workers).addr()
+    }
+
+    /// Where those park who wait for the workers to end.
+    pub(super) fn join_key(&self) -> usize {
+        std::ptr::from_ref(&self.state).addr()
+    }
+
+    /// Announces a waiter that is about to park, if `still` holds of the word.
+    pub(super) fn announce(&self, flag: u64, still: impl Fn(u64) -> bool) -> bool {
+        let mut word = self.state.load(Relaxed);
+        while still(word) && word & flag == 0 {
+            match self.state.compare_exchange_weak(word, word | flag, Relaxed, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        still(word)
+    }
+
+    pub(super) fn clear(&self, flag: u64) {
+        self.state.fetch_and(!flag, Relaxed);
+    }
+
+    pub(super) fn is_announced(&self, flag: u64) -> bool {
+        self.state.load(Relaxed) & flag != 0
+    }
+
+    /// Wakes one submitter, if one is parked: there is room, or room that it did not use.
+    #[cold]
+    pub(super) fn wake_submitter(&self) {
+        // SAFETY:
+        // - the key is an address inside this pool.
+        // - the callback only touches the word.
+        unsafe {
+            unpark_one(self.room_key(), |result| {
+                if !result.have_more_threads {
+                    self.clear(SUBMITTERS);
+                }
+                WAKE
+            });
+        }
+    }
+
+    #[cold]
+    fn wake_submitters(&self) {
+        // SAFETY:
+        // - as above.
+        unsafe {
+            unpark_filter(
+                self.room_key(),
+                |_| FilterOp::Unpark,
+                |_| {
+                    self.clear(SUBMITTERS);
+                    WAKE
+                },
+            );
+        }
+    }
+
+    #[cold]
+    fn wake_joiners(&self) {
+        // SAFETY:
+        // - as above.
+        unsafe { unpark_filter(self.join_key(), |_| FilterOp::Unpark, |_| WAKE) };
+    }
+}
+
+const WAKE: UnparkToken = crate::deadlock::waitable::RETRY;
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Once after every change of a task that was queued here: whoever holds the graph's mutex and still sees a task
+        // as queued comes before, and the pool is still there (`Header::provider`).
+        self.group.close();
+    }
+}

@@ -1,0 +1,190 @@
+//! The end of a pool, and the wait for it.
+
+use std::ptr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::core::{CLOSED, Core, JOINERS, queued, workers};
+use super::room::facts;
+use super::worker::works_for;
+use crate::deadlock::Deadlock;
+use crate::deadlock::context::{self, Context};
+use crate::deadlock::graph::Graph;
+use crate::deadlock::resource::{ResourceFacts, Site};
+use crate::deadlock::wait::{Failure, Limit, Terms};
+use crate::deadlock::waitable::{Need, Provider, Waitable};
+use crate::executor::blocking::{self, Ended};
+
+/// How to [shut down](super::ThreadPoolExecutor::shutdown_with) a pool.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{ShutdownOptions, ThreadPoolExecutor};
+/// use std::time::Duration;
+///
+/// let pool = ThreadPoolExecutor::new(1);
+/// let done = pool.shutdown_with(ShutdownOptions::new().cancel_pending(true).timeout(Duration::from_secs(5)));
+/// assert!(done.is_complete());
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct ShutdownOptions {
+    wait: bool,
+    cancel_pending: bool,
+    timeout: Option<Duration>,
+}
+
+impl Default for ShutdownOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ShutdownOptions {
+    /// Waits for all tasks, the queued ones too.
+    pub const fn new() -> Self {
+        Self { wait: true, cancel_pending: false, timeout: None }
+    }
+
+    /// Whether to wait for the workers to end. Without that they run what is queued, and then end by themselves.
+    pub const fn wait(mut self, wait: bool) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Whether to cancel the tasks that nobody has begun.
+    pub const fn cancel_pending(mut self, cancel_pending: bool) -> Self {
+        self.cancel_pending = cancel_pending;
+        self
+    }
+
+    /// How long to wait for the workers to end.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// What a shutdown did, and what it left.
+#[derive(Clone, Debug)]
+#[must_use]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// The tasks that ran to their end during the shutdown.
+    pub completed: u64,
+    /// The tasks that were cancelled.
+    pub cancelled: usize,
+    /// The tasks that are still queued.
+    pub queued: usize,
+    /// The workers that have not ended.
+    pub workers: usize,
+    /// How long it took.
+    pub took: Duration,
+    /// Why the wait ended early, if it was part of a deadlock.
+    pub deadlock: Option<Deadlock>,
+}
+
+impl ShutdownReport {
+    /// Whether every worker has ended.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.workers == 0
+    }
+}
+
+/// Shuts the pool down.
+pub(super) fn shutdown(core: &Core, options: ShutdownOptions, failure: Failure, site: Site) -> ShutdownReport {
+    let start = Instant::now();
+    let (before, _) = core.counts();
+    core.close();
+    let cancelled = if options.cancel_pending { core.cancel_queued() } else { 0 };
+    let ended = if options.wait {
+        wait_for_workers(core, options.timeout.map_or(Limit::None, Limit::after), failure, site)
+    } else {
+        Ok(())
+    };
+    if ended.is_ok() && options.wait {
+        join_threads(core);
+    }
+    let word = core.word();
+    ShutdownReport {
+        completed: core.counts().0 - before,
+        cancelled,
+        queued: queued(word) as usize,
+        workers: workers(word) as usize,
+        took: start.elapsed(),
+        deadlock: if let Err(Ended::Deadlock(deadlock)) = ended { Some(deadlock) } else { None },
+    }
+}
+
+/// The end of the last handle: waits, unless a worker of the pool has it, which would wait for itself.
+pub(super) fn drop_pool(core: &Arc<Core>, site: Site) {
+    core.close();
+    if works_for(Arc::as_ptr(core)) {
+        return;
+    }
+    let _ = wait_for_workers(core, Limit::None, Failure::Never, site);
+    join_threads(core);
+}
+
+fn wait_for_workers(core: &Core, limit: Limit, failure: Failure, site: Site) -> Result<(), Ended> {
+    let wait = JoinWait(core);
+    if workers(core.word()) == 0 {
+        return Ok(());
+    }
+    // A worker that waits for its own end.
+    let relock = works_for(ptr::from_ref(core));
+    blocking::wait(context::current(), &wait, Terms { site, limit, failure, relock })
+}
+
+/// The workers have left: what is left of their threads is the destructors of their thread-locals.
+fn join_threads(core: &Core) {
+    for thread in core.take_threads() {
+        // A worker contains its tasks' panics; it would be strange, and is no reason to panic here.
+        let _ = thread.join();
+    }
+}
+
+struct JoinWait<'c>(&'c Core);
+
+impl Waitable for JoinWait<'_> {
+    fn key(&self) -> usize {
+        self.0.join_key()
+    }
+
+    fn facts(&self, _: usize) -> ResourceFacts {
+        facts(self.0, self.key())
+    }
+
+    fn need(&self) -> Need {
+        Need::All
+    }
+
+    fn providers(&self, graph: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
+        self.0.group().for_each_member(graph, |member| visit(Provider::Context(member)));
+        // Workers that have not joined yet, or have left already.
+        visit(Provider::External);
+    }
+
+    fn try_grant(&self, _: &'static Context) -> bool {
+        workers(self.0.word()) == 0
+    }
+
+    fn accept(&self, _: &'static Context) {}
+
+    fn has_queue(&self) -> bool {
+        false
+    }
+
+    fn announce(&self) -> bool {
+        debug_assert!(self.0.word() & CLOSED != 0, "nobody waits for the end of an open pool");
+        self.0.announce(JOINERS, |word| workers(word) > 0)
+    }
+
+    fn is_announced(&self) -> bool {
+        workers(self.0.word()) > 0
+    }
+
+    fn left_queue(&self, _: bool) {}
+}

@@ -1,0 +1,127 @@
+//! A closure on its way into the queue.
+
+use std::sync::Arc;
+
+use super::core::{Core, WhenFull};
+use super::room::wait_for_room;
+use crate::deadlock::nested::run_nested;
+use crate::deadlock::resource::{Origin, Site};
+use crate::deadlock::wait::Limit;
+use crate::executor::blocking::Ended;
+use crate::executor::cell::TaskRef;
+use crate::executor::error::{Rejected, SubmitError, TaskError};
+use crate::executor::future::Future;
+
+/// What is done about a full queue.
+#[derive(Clone, Copy)]
+pub(super) enum Room {
+    /// There has to be room.
+    Given,
+    /// Room is waited for.
+    Awaited(Limit),
+}
+
+/// A closure, its name, and the line that submits it.
+pub(super) struct Task<F> {
+    run: F,
+    name: Option<&'static str>,
+    site: Site,
+}
+
+impl<F> Task<F> {
+    pub(super) fn new(run: F, name: Option<&'static str>, site: Site) -> Self {
+        Self { run, name, site }
+    }
+
+    /// Queues the task, does what the pool is set to do when it is full, and gives its future, whatever becomes of it.
+    ///
+    /// # Safety
+    ///
+    /// The task is done before the closure or the result dangles.
+    pub(super) unsafe fn submit<T: Send>(self, core: &Arc<Core>) -> Future<T>
+    where
+        F: FnOnce() -> T + Send,
+    {
+        let (name, site) = (self.name, self.site);
+        let when_full = core.settings().when_full;
+        let room = if when_full == WhenFull::Block { Room::Awaited(Limit::None) } else { Room::Given };
+        // SAFETY:
+        // - the caller's contract.
+        let (reason, run) = match unsafe { self.enqueue(core, room) } {
+            Ok(future) => return future,
+            Err(error) => error.into_parts(),
+        };
+        if when_full == WhenFull::CallerRuns && matches!(reason, Rejected::QueueFull) {
+            // SAFETY:
+            // - the caller's contract.
+            return unsafe { Task { run, name, site }.run_here(core) };
+        }
+        drop(run);
+        Future::failed(TaskError::Rejected(reason), Origin::at(site, name))
+    }
+
+    /// Queues the task; gives it back if it is refused.
+    ///
+    /// # Safety
+    ///
+    /// The task is done before the closure or the result dangles.
+    pub(super) unsafe fn enqueue<T: Send>(self, core: &Arc<Core>, room: Room) -> Result<Future<T>, SubmitError<F>>
+    where
+        F: FnOnce() -> T + Send,
+    {
+        if let Err(reason) = admit(core, room, self.site) {
+            return Err(SubmitError::new(reason, self.run));
+        }
+        let origin = Origin::at(self.site, self.name);
+        // SAFETY:
+        // - both can be sent (bounds); the rest is the caller's contract.
+        let (queued, task) = unsafe { TaskRef::with_task(self.run, Arc::as_ptr(core), origin) };
+        core.push(queued);
+        // SAFETY:
+        // - the cell was made with this type, for this future.
+        Ok(unsafe { Future::of(task) })
+    }
+
+    /// Runs the task on the calling thread, in a context of its own.
+    ///
+    /// # Safety
+    ///
+    /// As above.
+    unsafe fn run_here<T: Send>(self, core: &Arc<Core>) -> Future<T>
+    where
+        F: FnOnce() -> T + Send,
+    {
+        // SAFETY:
+        // - both can be sent (bounds); the rest is the caller's contract.
+        let (task, mine) = unsafe { TaskRef::with_task(self.run, std::ptr::null(), Origin::at(self.site, self.name)) };
+        let claimed = task.claim();
+        debug_assert!(claimed, "nobody else knows the task");
+        run_nested(task.facts(), self.site, || task.run(core.submitters()));
+        // SAFETY:
+        // - the cell was made with this type, for this future.
+        unsafe { Future::of(mine) }
+    }
+}
+
+fn admit(core: &Arc<Core>, room: Room, site: Site) -> Result<(), Rejected> {
+    let mut has_waited = false;
+    loop {
+        match (core.admit(), room) {
+            (Err(Rejected::QueueFull), Room::Awaited(limit)) => {
+                has_waited = true;
+                match wait_for_room(core, limit, site) {
+                    Ok(()) => {}
+                    Err(Ended::TimedOut) => return Err(Rejected::Timeout),
+                    Err(Ended::Deadlock(deadlock)) => return Err(Rejected::Deadlock(deadlock)),
+                }
+            }
+            (admitted, _) => {
+                if admitted.is_err() && has_waited {
+                    // The room that this one was woken for is another's.
+                    core.wake_submitter();
+                }
+                return admitted;
+            }
+        }
+    }
+}

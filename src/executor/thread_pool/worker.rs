@@ -1,0 +1,76 @@
+//! A worker: takes tasks out of the queue and runs them, and those it waits for.
+
+use std::ptr;
+use std::sync::Arc;
+
+use super::core::Core;
+use super::stack::Stack;
+use crate::deadlock::nested::run_nested;
+use crate::deadlock::resource::Site;
+use crate::executor::cell::TaskRef;
+use crate::executor::panic;
+use crate::executor::stats::Stats;
+use crate::primitive::{current_worker, set_current_worker};
+
+/// What a worker's thread knows of itself.
+pub(super) struct Worker {
+    core: Arc<Core>,
+    stats: Arc<Stats>,
+    stack: Stack,
+}
+
+impl Worker {
+    /// The life of a worker that is counted, and expected by the pool's group.
+    pub(super) fn run(core: Arc<Core>, stats: &Arc<Stats>) {
+        let stack = Stack::here(core.settings().stack_size);
+        let worker = Self { core, stats: Arc::clone(stats), stack };
+        let core = &*worker.core;
+        set_current_worker(ptr::from_ref(&worker).cast());
+        core.group().join();
+        if let Err(reason) = worker.initialize() {
+            core.break_down(&reason);
+        }
+        let mut is_idle = true;
+        while let Some(task) = core.next(is_idle) {
+            is_idle = false;
+            match core.broken() {
+                Some(error) => task.fail(error),
+                None => task.run(stats),
+            }
+        }
+        core.group().leave();
+        set_current_worker(ptr::null());
+        core.exited();
+    }
+
+    fn initialize(&self) -> Result<(), String> {
+        let Some(initializer) = &self.core.settings().initializer else { return Ok(()) };
+        let ended = panic::catch(initializer).unwrap_or_else(|panic| Err(panic.to_string()));
+        ended.map_err(|reason| format!("the initializer failed: {reason}"))
+    }
+
+    /// The calling thread's, if it is a worker.
+    fn current<'w>() -> Option<&'w Self> {
+        // SAFETY:
+        // - null, or set by `run` on this thread to a value that lives until it sets null.
+        unsafe { current_worker().cast::<Self>().as_ref() }
+    }
+}
+
+/// Whether the calling thread works for this pool.
+pub(super) fn works_for(core: *const Core) -> bool {
+    Worker::current().is_some_and(|worker| ptr::eq(Arc::as_ptr(&worker.core), core))
+}
+
+/// Runs a task on this thread, in a context of its own, if it is queued in the pool that this thread works for.
+///
+/// That is progress which the caller has to wait for anyway. The caller waits for the task on the line `site`.
+pub(in crate::executor) fn run_in_place(task: &TaskRef, site: Site) -> bool {
+    let Some(worker) = Worker::current() else { return false };
+    if !ptr::eq(Arc::as_ptr(&worker.core), task.pool()) || !worker.stack.has_room() || !task.claim() {
+        return false;
+    }
+    worker.core.unqueue();
+    run_nested(task.facts(), site, || task.run(&worker.stats));
+    true
+}
