@@ -333,3 +333,59 @@ fn threads_that_come_and_go_leave_nothing_allocated() {
     let Some(output) = in_fresh_process(name, &[], body) else { return };
     assert!(output.status.success(), "{}", stderr(&output));
 }
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "only there the last destructors of a thread are those of keys")]
+fn threads_whose_only_lock_is_in_their_last_destructors_leave_nothing_allocated() {
+    #[cfg(target_os = "linux")]
+    {
+        use std::ffi::c_void;
+        use std::sync::OnceLock;
+
+        const THREADS: usize = 100;
+        static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+        static LOCK: Lock<usize> = Lock::new(0);
+
+        /// The rounds of destructors that are left, and a guard that one of them took.
+        struct Left(usize, Option<LockGuard<'static, usize>>);
+
+        /// Takes the lock in one round and drops it in the next, each time after what this crate does in that round.
+        extern "C" fn destroy(value: *mut c_void) {
+            // SAFETY:
+            // - the key's values come from `set`, and each is destroyed once.
+            let Left(rounds, guard) = *unsafe { Box::from_raw(value.cast::<Left>()) };
+            let taken = guard.is_none().then(|| LOCK.lock());
+            drop(guard);
+            if rounds > 1 {
+                set(Left(rounds - 1, taken));
+            }
+        }
+        fn set(left: Left) {
+            // SAFETY:
+            // - the key was created and is never deleted.
+            unsafe { libc::pthread_setspecific(*KEY.get().unwrap(), Box::into_raw(Box::new(left)).cast()) };
+        }
+
+        let body = || {
+            // Makes the key of this crate, which comes before the one of this test.
+            drop(LOCK.lock());
+            let mut key = 0;
+            // SAFETY:
+            // - `key` is a place to write to.
+            assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, Some(destroy)) }, 0);
+            KEY.set(key).unwrap();
+            for rounds in 1..=3 {
+                let run = || support::foreign::run(move || set(Left(rounds, None)));
+                (0..10).for_each(|_| run());
+                let before = LIVE_BYTES.load(SeqCst);
+                (0..THREADS).for_each(|_| run());
+                drop(LOCK.try_lock().expect("nobody holds it"));
+                let left = LIVE_BYTES.load(SeqCst) - before;
+                assert!(left < THREADS.cast_signed(), "{left} bytes are left of {THREADS} threads, {rounds} rounds");
+            }
+        };
+        let name = "threads_whose_only_lock_is_in_their_last_destructors_leave_nothing_allocated";
+        let Some(output) = in_fresh_process(name, &[], body) else { return };
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+}
