@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All loom models, the large ones (`full_*`) too, with one preemption more than ci/loom.sh. Takes hours; no part of .ci/run.
+# All loom models, the large ones (`full_*`) too, with one preemption more than ci/loom.sh. Takes minutes, so it is no part of .ci/run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,5 +1,5 @@
 //! A lock allocates nothing: not when it is made, taken, waited for (unless for long) or dropped. A thread allocates at
-//! its first lock, and leaves nothing behind.
+//! its first lock, and leaves nothing behind. Nobody allocates while the graph is locked.
 //!
 //! Its own binary, for its own global allocator.
 
@@ -8,7 +8,7 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicIsize, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use support::{
     wait_until, within,
 };
 
-/// Counts what each thread allocates, and what is allocated by all.
+/// Counts what each thread allocates, and what is allocated by all; holds up who allocates under a [`Probe`].
 struct Counting;
 
 thread_local! {
@@ -36,6 +36,10 @@ fn count(bytes: usize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
+        if PROBED.replace(false) {
+            PROBE.ask();
+            PROBED.set(true);
+        }
         // SAFETY:
         // - as the caller promises.
         unsafe { System.alloc(layout) }
@@ -46,6 +50,53 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY:
         // - as the caller promises.
         unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+thread_local! {
+    /// Whether each allocation of this thread waits until somebody else has seen the graph.
+    static PROBED: Cell<bool> = const { Cell::new(false) };
+}
+static PROBE: Probe = Probe {
+    asked: AtomicUsize::new(0),
+    answered: AtomicUsize::new(0),
+    late: AtomicUsize::new(0),
+    over: AtomicBool::new(false),
+};
+
+/// Tells whether the graph is locked: a thread of its own looks at it whenever it is asked to.
+struct Probe {
+    asked: AtomicUsize,
+    answered: AtomicUsize,
+    /// How often the answer did not come.
+    late: AtomicUsize,
+    over: AtomicBool,
+}
+
+impl Probe {
+    /// Waits for an answer: none comes if the caller has locked the graph.
+    fn ask(&self) {
+        let number = self.asked.fetch_add(1, SeqCst) + 1;
+        let end = Instant::now() + LIMIT / 6;
+        while self.answered.load(SeqCst) < number {
+            if Instant::now() >= end {
+                self.late.fetch_add(1, SeqCst);
+                return;
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// Answers until it is over.
+    fn answer(&self) {
+        while !self.over.load(SeqCst) {
+            let number = self.asked.load(SeqCst);
+            if self.answered.load(SeqCst) < number {
+                drop(bowline::deadlock::snapshot());
+                self.answered.store(number, SeqCst);
+            }
+            thread::yield_now();
+        }
     }
 }
 
@@ -210,6 +261,49 @@ fn a_long_wait_allocates_room_for_a_report_at_most() {
 }
 
 #[test]
+fn nothing_is_allocated_while_the_graph_is_locked() {
+    let body = || {
+        let locks: [Lock<()>; 33] = std::array::from_fn(|_| Lock::new(()));
+        let (first, second) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|s| {
+            s.spawn(|| PROBE.answer());
+            // Each of the two is granted by the door itself, and listed past what was allocated before.
+            let awaited = [&locks[16], &locks[32]];
+            let guards = awaited.map(Lock::lock);
+            let waiter = spawn_named(s, "holds many", || {
+                PROBED.set(true);
+                let mut held = Vec::with_capacity(locks.len());
+                for (at, lock) in locks.iter().enumerate() {
+                    let before = PROBE.asked.load(SeqCst);
+                    held.push(lock.lock());
+                    let count = PROBE.asked.load(SeqCst) - before;
+                    match at {
+                        16 => first.store(count, SeqCst),
+                        32 => second.store(count, SeqCst),
+                        _ => {}
+                    }
+                }
+                assert!(locks[0].acquire().is_err());
+                drop(bowline::deadlock::snapshot());
+                PROBED.set(false);
+            });
+            for guard in guards {
+                until_parked("holds many");
+                drop(guard);
+                wait_until(|| first.load(SeqCst) != 0);
+            }
+            waiter.join().unwrap();
+            PROBE.over.store(true, SeqCst);
+        });
+        assert!(first.load(SeqCst) > 0 && second.load(SeqCst) > 0);
+        assert_eq!(PROBE.late.load(SeqCst), 0, "of {} allocations", PROBE.asked.load(SeqCst));
+    };
+    let name = "nothing_is_allocated_while_the_graph_is_locked";
+    let Some(output) = in_fresh_process(name, &[], body) else { return };
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
 fn threads_that_come_and_go_leave_nothing_allocated() {
     const THREADS: usize = 1000;
 
@@ -238,4 +332,60 @@ fn threads_that_come_and_go_leave_nothing_allocated() {
     let name = "threads_that_come_and_go_leave_nothing_allocated";
     let Some(output) = in_fresh_process(name, &[], body) else { return };
     assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "only there the last destructors of a thread are those of keys")]
+fn threads_whose_only_lock_is_in_their_last_destructors_leave_nothing_allocated() {
+    #[cfg(target_os = "linux")]
+    {
+        use std::ffi::c_void;
+        use std::sync::OnceLock;
+
+        const THREADS: usize = 100;
+        static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+        static LOCK: Lock<usize> = Lock::new(0);
+
+        /// The rounds of destructors that are left, and a guard that one of them took.
+        struct Left(usize, Option<LockGuard<'static, usize>>);
+
+        /// Takes the lock in one round and drops it in the next, each time after what this crate does in that round.
+        extern "C" fn destroy(value: *mut c_void) {
+            // SAFETY:
+            // - the key's values come from `set`, and each is destroyed once.
+            let Left(rounds, guard) = *unsafe { Box::from_raw(value.cast::<Left>()) };
+            let taken = guard.is_none().then(|| LOCK.lock());
+            drop(guard);
+            if rounds > 1 {
+                set(Left(rounds - 1, taken));
+            }
+        }
+        fn set(left: Left) {
+            // SAFETY:
+            // - the key was created and is never deleted.
+            unsafe { libc::pthread_setspecific(*KEY.get().unwrap(), Box::into_raw(Box::new(left)).cast()) };
+        }
+
+        let body = || {
+            // Makes the key of this crate, which comes before the one of this test.
+            drop(LOCK.lock());
+            let mut key = 0;
+            // SAFETY:
+            // - `key` is a place to write to.
+            assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, Some(destroy)) }, 0);
+            KEY.set(key).unwrap();
+            for rounds in 1..=3 {
+                let run = || support::foreign::run(move || set(Left(rounds, None)));
+                (0..10).for_each(|_| run());
+                let before = LIVE_BYTES.load(SeqCst);
+                (0..THREADS).for_each(|_| run());
+                drop(LOCK.try_lock().expect("nobody holds it"));
+                let left = LIVE_BYTES.load(SeqCst) - before;
+                assert!(left < THREADS.cast_signed(), "{left} bytes are left of {THREADS} threads, {rounds} rounds");
+            }
+        };
+        let name = "threads_whose_only_lock_is_in_their_last_destructors_leave_nothing_allocated";
+        let Some(output) = in_fresh_process(name, &[], body) else { return };
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
 }

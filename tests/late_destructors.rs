@@ -102,16 +102,26 @@ fn guards_dropped_in_late_rounds_are_waited_for() {
     assert_eq!(reports.count(), 0);
 }
 
+/// Where a guard was taken that a key's destructor forgets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Before,
+    There,
+    /// And the thread has locked nothing before.
+    ThereAsTheFirst,
+}
+
 /// A thread ends with a guard that a key's destructor took, or found, and forgot.
-fn guards_forgotten_in_rounds_are_abandoned(rounds: RangeInclusive<u32>, takes_it_there: bool) {
+fn guards_forgotten_in_rounds_are_abandoned(rounds: RangeInclusive<u32>, is_taken: Taken) {
     for round in rounds {
         let lock = Arc::new(Lock::named("forgotten by a key", ()));
         let [set_up, end, taken, release] = [(); 4].map(|()| Arc::new(Gate::new()));
         thread::scope(|s| {
             spawn_named(s, "forgetful keeper", || {
-                // This is not the thread's first lock, wherever it takes the other.
-                drop(Lock::new(()).lock());
-                let guard = (!takes_it_there).then(|| lock.lock_arc());
+                if is_taken != Taken::ThereAsTheFirst {
+                    drop(Lock::new(()).lock());
+                }
+                let guard = (is_taken == Taken::Before).then(|| lock.lock_arc());
                 let (lock, taken, release) = (Arc::clone(&lock), Arc::clone(&taken), Arc::clone(&release));
                 let run = move || {
                     std::mem::forget(guard.unwrap_or_else(|| lock.lock_arc()));
@@ -164,19 +174,25 @@ fn a_guard_dropped_in_any_round_after_ours_is_waited_for() {
 #[test]
 fn a_guard_forgotten_in_any_round_is_abandoned_for_whoever_waits_already() {
     let name = "a_guard_forgotten_in_any_round_is_abandoned_for_whoever_waits_already";
-    with_key(name, false, || guards_forgotten_in_rounds_are_abandoned(1..=ROUNDS, false));
+    with_key(name, false, || guards_forgotten_in_rounds_are_abandoned(1..=ROUNDS, Taken::Before));
 }
 
 #[test]
 fn a_guard_taken_and_forgotten_in_any_round_before_ours_is_abandoned_for_whoever_waits_already() {
     let name = "a_guard_taken_and_forgotten_in_any_round_before_ours_is_abandoned_for_whoever_waits_already";
-    with_key(name, true, || guards_forgotten_in_rounds_are_abandoned(1..=ROUNDS, true));
+    with_key(name, true, || guards_forgotten_in_rounds_are_abandoned(1..=ROUNDS, Taken::There));
 }
 
 #[test]
-fn a_guard_taken_after_all_of_ours_and_forgotten_is_abandoned_for_whoever_waits_already() {
-    let name = "a_guard_taken_after_all_of_ours_and_forgotten_is_abandoned_for_whoever_waits_already";
-    with_key(name, false, || guards_forgotten_in_rounds_are_abandoned(ROUNDS..=ROUNDS, true));
+fn a_guard_taken_and_forgotten_in_any_round_after_ours_is_abandoned_for_whoever_waits_already() {
+    let name = "a_guard_taken_and_forgotten_in_any_round_after_ours_is_abandoned_for_whoever_waits_already";
+    with_key(name, false, || guards_forgotten_in_rounds_are_abandoned(1..=ROUNDS, Taken::There));
+}
+
+#[test]
+fn a_threads_first_guard_taken_before_the_last_round_and_forgotten_is_abandoned_for_whoever_waits_already() {
+    let name = "a_threads_first_guard_taken_before_the_last_round_and_forgotten_is_abandoned_for_whoever_waits_already";
+    with_key(name, false, || guards_forgotten_in_rounds_are_abandoned(1..=ROUNDS - 1, Taken::ThereAsTheFirst));
 }
 
 /// What a thread does in a round of its keys, as the last thing.

@@ -158,8 +158,10 @@ fn enter() -> &'static Context {
     context
 }
 
-/// The end of a thread, after its thread-locals were destroyed: gives its context back, or, when it still holds
-/// something, lets those who wait for it look again.
+/// The end of a thread, after its thread-locals were destroyed: gives its context back, or, while it still holds
+/// something, lets those who wait for it look again, in each round of destructors.
+///
+/// A destructor still to come that locks after the context was given back takes another.
 fn leave(context: *const ()) {
     if current_context() != context {
         return;
@@ -173,6 +175,7 @@ fn leave(context: *const ()) {
     } else {
         // Destructors that are still to come may release it, and are this context as before.
         graph::end_context(context);
+        run_at_thread_end(leave, std::ptr::from_ref(context).cast());
     }
 }
 

@@ -53,7 +53,7 @@ impl Entry {
 pub(super) struct Record {
     pub(super) name: Option<Arc<str>>,
     pub(super) os_id: u32,
-    /// The thread ran its last destructor and still holds something.
+    /// The thread runs its last destructors: it may be gone soon, without another word.
     pub(super) ended: bool,
     pub(super) entry: Option<Entry>,
     last_id: Option<ContextId>,
@@ -140,7 +140,7 @@ pub(super) fn with<R>(f: impl FnOnce(&mut Graph) -> R) -> R {
 pub(super) enum Judgement {
     /// Somebody on the way may still run, or the way leads into a deadlock that this waiter is no part of.
     NotDeadlocked,
-    /// The owner's thread has run its last destructor but is not quite gone: ask again soon.
+    /// The owner's thread runs its last destructors but is not quite gone: ask again soon.
     OwnerEnding,
     /// The waiter waits for itself.
     Relock,
@@ -426,7 +426,7 @@ pub(super) fn take_context(name: Option<Arc<str>>, os_id: u32) -> &'static Conte
         let record = graph.record_mut(context);
         record.name = name;
         record.os_id = os_id;
-        // Taken by a destructor after all of ours: nothing will tell of this context's end.
+        // Taken by a destructor after one of ours, which may have been the last: nothing may tell of this one's end.
         record.ended = thread_is_ending();
         let id = record.last_id;
         context.set_id(graph, id);
@@ -478,7 +478,7 @@ fn add_context() -> &'static Context {
     }
 }
 
-/// Keeps a context that holds something at the end of its thread, and has those who wait for it look again.
+/// Marks a context that holds something while its thread ends, and has those who wait for it look again.
 pub(super) fn end_context(context: &'static Context) {
     with(|graph| {
         graph.record_mut(context).ended = true;
@@ -501,7 +501,10 @@ pub(super) fn give_context(context: &'static Context) {
     drop(name);
     // SAFETY:
     // - the calling thread took this context, and holds its lifeline since.
-    unsafe { context.lifeline.release() };
+    if !unsafe { context.lifeline.release() } {
+        // Whoever took this context next would wait for the lifeline for ever: nobody does.
+        return;
+    }
     with(|graph| {
         let free = graph.free.replace(context);
         graph.record_mut(context).next_free = free;

@@ -161,7 +161,7 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
     }
 
     fn next(&self) -> Option<&Chunk<CHUNK>> {
-        // ORDERING: Acquire pairs with the Release store in `take_spilled`, which publishes the chunk.
+        // ORDERING: Acquire pairs with the Release store in `find_spilled`, which publishes the chunk.
         //
         // SAFETY:
         // - the pointer is null or came from `Box::leak`, and chunks are never freed.
@@ -199,7 +199,21 @@ impl Holds {
     #[cold]
     #[inline(never)]
     fn take_spilled(&self, facts: &ResourceFacts, site: Site) -> HoldIndex {
-        let words = encode(facts, site);
+        let (base, chunk, place) = self.find_spilled();
+        let base = HoldIndex::try_from(base).expect("fewer than 2^32 nested holds");
+        base + chunk.take(place, encode(facts, site))
+    }
+
+    /// Makes sure that the next [`take`](Self::take) allocates nothing. The context's own thread alone calls this, and
+    /// it alone takes holds: the room stays.
+    pub(crate) fn make_room(&self) {
+        if self.find().is_none() {
+            self.find_spilled();
+        }
+    }
+
+    /// A free slot past those inline, in a chunk that is made if need be, and how many slots are before that chunk.
+    fn find_spilled(&self) -> (usize, &Chunk<CHUNK>, Place<'_>) {
         let mut base = INLINE;
         let mut next = &self.0.next;
         loop {
@@ -215,8 +229,7 @@ impl Holds {
                 chunk => unsafe { &*chunk },
             };
             if let Some(place) = chunk.find() {
-                let base = HoldIndex::try_from(base).expect("fewer than 2^32 nested holds");
-                return base + chunk.take(place, words);
+                return (base, chunk, place);
             }
             base += CHUNK;
             next = &chunk.next;

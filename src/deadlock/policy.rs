@@ -10,6 +10,15 @@ use crate::primitive::{global, quiet};
 ///
 /// The process starts with the policy that the environment variable `BOWLINE_DEADLOCK` names (`panic`, `abort`,
 /// `report` or `off`), and with [`Panic`](Self::Panic) where it is not set.
+///
+/// # In a test suite
+///
+/// Under `Panic` a deadlock fails a test if the panic reaches it. Where something catches panics on the way (a thread
+/// pool, a framework that hosts the code, a thread that nobody joins), look for the reports: each has a line that
+/// begins with `deadlock:`, whether it is printed or the message of a panic, so `grep '^deadlock:'` finds them in
+/// what the suite writes to standard error (with `cargo test -- --nocapture`, which else hides the output of tests
+/// that pass). Or run the suite under [`Abort`](Self::Abort) (`BOWLINE_DEADLOCK=abort`), or count in a
+/// [hook](super::on_deadlock): it runs for every report, those that [`acquire`](crate::Lock::acquire) returns included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Policy {
@@ -22,6 +31,8 @@ pub enum Policy {
     Abort,
     /// The report is printed once, and the threads go on waiting, for ever. Members that wait by
     /// [`acquire`](crate::Lock::acquire) are chosen as the victim first, and get an error.
+    ///
+    /// Each thread that waits for an abandoned lock is a deadlock of its own: that many reports are printed.
     Report,
     /// Nothing is judged. Waits still register, so that [`snapshot`](super::snapshot) shows them.
     Off,

@@ -308,7 +308,8 @@ thread 'left' waits for 'b' (Lock<Vec<u64>>)
   and holds 'a' (Lock<Vec<u64>>), which thread 'right' waits for
     taken at {C}
 
-help: take 'a' before 'b' everywhere: thread 'right' takes 'b' first, at {A}; \
+help: take these locks in one order everywhere: thread 'left' takes 'a' before 'b', at {C}; \
+thread 'right' takes 'b' before 'a', at {A}; \
 or use `acquire` and back off when it returns `Deadlock`"
         );
         assert_eq!(text(&made(Kind::Cycle, [right, left], Vec::new())), expected);
@@ -332,8 +333,9 @@ unnamed thread waits for Lock<Vec<u64>> made at {MADE_TOO}
   and holds Lock<Vec<u64>> made at {MADE}, which unnamed thread (os id 4711) waits for
     taken at {C}
 
-help: take Lock<Vec<u64>> made at {MADE} before Lock<Vec<u64>> made at {MADE_TOO} everywhere: \
-unnamed thread (os id 4711) takes Lock<Vec<u64>> made at {MADE_TOO} first, at {A}; \
+help: take these locks in one order everywhere: \
+unnamed thread takes Lock<Vec<u64>> made at {MADE} before Lock<Vec<u64>> made at {MADE_TOO}, at {C}; \
+unnamed thread (os id 4711) takes Lock<Vec<u64>> made at {MADE_TOO} before Lock<Vec<u64>> made at {MADE}, at {A}; \
 or use `acquire` and back off when it returns `Deadlock`"
         );
         assert_eq!(text(&made(Kind::Cycle, [right, left], Vec::new())), expected);
@@ -372,7 +374,8 @@ thread 'z' waits for 'c' (Lock<Vec<u64>>)
 also stuck behind it: thread 'w1' waits for 'b' at {C}
 also stuck behind it: thread 'w2' waits for Lock<Vec<u64>> made at {MADE}, at {C}
 
-help: take 'a' before 'b' before 'c' everywhere: thread 'x' takes 'c' first, at {B}; \
+help: take these locks in one order everywhere: thread 'y' takes 'a' before 'b', at {B}; \
+thread 'z' takes 'b' before 'c', at {B}; thread 'x' takes 'c' before 'a', at {B}; \
 or use `acquire` and back off when it returns `Deadlock`"
         );
         assert_eq!(text(&made(Kind::Cycle, core, bystanders)), expected);

@@ -183,6 +183,9 @@ fn wait_registered(me: &'static Context, resource: &dyn Waitable, terms: Terms, 
     let mut handed_over = false;
     loop {
         wait.alarm.refresh();
+        // A grant is listed under the graph's mutex, where nothing may be allocated. Again each time: a hook that ran
+        // may have forgotten a guard.
+        me.holds.make_room();
         let step = graph::with(|graph| wait.step(graph, handed_over));
         match step {
             Step::Granted => return Outcome::Granted,

@@ -368,7 +368,9 @@ pub(crate) mod thread_end {
 
         pub(crate) unsafe fn hold(&'static self) {}
 
-        pub(crate) unsafe fn release(&self) {}
+        pub(crate) unsafe fn release(&self) -> bool {
+            true
+        }
 
         pub(crate) fn is_cut(&self) -> bool {
             self.0.load(Acquire)

@@ -1,20 +1,21 @@
 //! The end of a thread, as the kernel sees it.
 //!
-//! Two questions, two mechanisms. *When should this thread's context be given back?* A thread-specific key whose
-//! destructor re-arms itself until the last round: glibc and musl run such destructors after those of Rust's
+//! Two questions, two mechanisms. *When should this thread's context be given back?* A thread-specific key, armed again
+//! in each round of destructors as long as something is held: glibc and musl run them after those of Rust's
 //! thread-locals, so a guard kept in a thread-local drops first. *Is that thread gone for good?* A robust mutex
 //! which the thread holds for life: the kernel marks it when the thread is really dead, whatever ended it, and no
 //! thread number is ever compared (they are reused).
 
 use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Once, OnceLock};
 
 /// What a live thread holds and the kernel cuts when the thread is gone.
 pub(crate) struct Lifeline {
     mutex: UnsafeCell<MaybeUninit<libc::pthread_mutex_t>>,
-    made: Once,
+    /// Whether there is a mutex: `false` where the system refused one. Such a lifeline is never cut.
+    made: OnceLock<bool>,
     cut: AtomicBool,
 }
 
@@ -27,7 +28,7 @@ unsafe impl Send for Lifeline {}
 
 impl Lifeline {
     pub(crate) const fn new() -> Self {
-        Self { mutex: UnsafeCell::new(MaybeUninit::uninit()), made: Once::new(), cut: AtomicBool::new(false) }
+        Self { mutex: UnsafeCell::new(MaybeUninit::uninit()), made: OnceLock::new(), cut: AtomicBool::new(false) }
     }
 
     /// Ties the lifeline to the calling thread.
@@ -36,34 +37,42 @@ impl Lifeline {
     ///
     /// The lifeline stays at this address for the life of the process, and is not held.
     pub(crate) unsafe fn hold(&'static self) {
-        self.made.call_once(|| {
+        let made = *self.made.get_or_init(|| {
             let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
             // SAFETY:
             // - the attributes are initialised by the first call and destroyed by the last.
             // - the mutex is not yet in use: this runs once, before anyone locks it, and it never moves (caller).
-            let rc = unsafe {
+            unsafe {
                 libc::pthread_mutexattr_init(attributes.as_mut_ptr());
                 libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST);
                 let rc = libc::pthread_mutex_init((*self.mutex.get()).as_mut_ptr(), attributes.as_ptr());
                 libc::pthread_mutexattr_destroy(attributes.as_mut_ptr());
-                rc
-            };
-            assert_eq!(rc, 0, "pthread_mutex_init refused a robust mutex");
+                rc == 0
+            }
         });
-        // SAFETY:
-        // - the mutex is initialised (above) and unheld (caller), so this does not block.
-        unsafe { libc::pthread_mutex_lock((*self.mutex.get()).as_mut_ptr()) };
+        if made {
+            // SAFETY:
+            // - the mutex is initialised (above) and unheld (caller), so this does not block.
+            unsafe { libc::pthread_mutex_lock((*self.mutex.get()).as_mut_ptr()) };
+        }
     }
 
-    /// Unties the lifeline from the calling thread, so that another may hold it.
+    /// Unties the lifeline from the calling thread. `true`: another may hold it.
+    ///
+    /// `false` in a process that was forked by this thread: what the parent's thread held is not for the child's to
+    /// release, and stays held.
     ///
     /// # Safety
     ///
-    /// The calling thread holds the lifeline.
-    pub(crate) unsafe fn release(&self) {
+    /// The calling thread holds the lifeline, or did before a fork made it another.
+    pub(crate) unsafe fn release(&self) -> bool {
         // SAFETY:
-        // - the mutex is initialised and held by this thread (caller).
-        unsafe { libc::pthread_mutex_unlock((*self.mutex.get()).as_mut_ptr()) };
+        // - the mutex is initialised: `is_made`. If it is not this thread's, a robust one refuses and changes nothing.
+        !self.is_made() || unsafe { libc::pthread_mutex_unlock((*self.mutex.get()).as_mut_ptr()) } == 0
+    }
+
+    fn is_made(&self) -> bool {
+        self.made.get().is_some_and(|&made| made)
     }
 
     /// Whether the thread that held the lifeline is gone: not one instruction of it can run any more.
@@ -74,11 +83,11 @@ impl Lifeline {
         if self.cut.load(Ordering::Relaxed) {
             return true;
         }
-        if !self.made.is_completed() {
+        if !self.is_made() {
             return false;
         }
         // SAFETY:
-        // - the mutex is initialised: `made` is completed.
+        // - the mutex is initialised: `is_made`.
         match unsafe { libc::pthread_mutex_trylock((*self.mutex.get()).as_mut_ptr()) } {
             libc::EOWNERDEAD => {
                 self.cut.store(true, Ordering::Relaxed);
@@ -102,7 +111,8 @@ impl Lifeline {
     }
 }
 
-/// Arranges for `end(argument)` to run on this thread once its thread-locals have been destroyed.
+/// Arranges for `end(argument)` to run on this thread once its thread-locals have been destroyed. It may arrange for that
+/// again, as often as there are rounds of destructors (4 at least).
 ///
 /// Only the latest argument counts. Where the system has no key left, `end` never runs: the context is not reused,
 /// and nothing else is lost, since [`Lifeline::is_cut`] does not depend on it.
@@ -128,25 +138,19 @@ fn key(end: fn(*const ())) -> Option<libc::pthread_key_t> {
     })
 }
 
-/// Rounds of destructors that every implementation runs (`PTHREAD_DESTRUCTOR_ITERATIONS` is at least 4).
-const ROUNDS: u32 = 4;
-
 thread_local! {
-    /// The round of destructors that is to come, or has begun; past the last one our part is over.
-    static ROUND: Cell<u32> = const { Cell::new(1) };
+    /// Whether the destructors of this thread's keys have begun to run.
+    static ENDING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread's last call of `end` has been made, so that no other will be.
+/// Whether `end` has run on this thread, so that it may run no more: this may be the last round of destructors.
 pub(crate) fn thread_is_ending() -> bool {
-    ROUND.get() > ROUNDS
+    ENDING.get()
 }
 
 extern "C" fn destroy(argument: *mut libc::c_void) {
-    let Some(&end) = END.get() else { return };
-    ROUND.set(ROUND.get() + 1);
-    if thread_is_ending() {
+    ENDING.set(true);
+    if let Some(end) = END.get() {
         end(argument.cast());
-    } else {
-        run_at_thread_end(end, argument.cast());
     }
 }

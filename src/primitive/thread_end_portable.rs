@@ -19,12 +19,14 @@ impl Lifeline {
     /// None: the signature is that of the platforms which have a lifeline.
     pub(crate) unsafe fn hold(&'static self) {}
 
-    /// Does nothing.
+    /// Does nothing, and always can.
     ///
     /// # Safety
     ///
     /// None: the signature is that of the platforms which have a lifeline.
-    pub(crate) unsafe fn release(&self) {}
+    pub(crate) unsafe fn release(&self) -> bool {
+        true
+    }
 
     /// Always `false`.
     pub(crate) fn is_cut(&self) -> bool {

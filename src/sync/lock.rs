@@ -29,6 +29,12 @@ use crate::deadlock::resource::ResourceType;
 /// [`Cycle`](crate::deadlock::Kind::Cycle); a lock whose guard was leaked by a thread that has ended is
 /// [`Abandoned`](crate::deadlock::Kind::Abandoned). Waits with a time-out are never part of a verdict.
 ///
+/// # Helpers that lock
+///
+/// Reports name the line that called `lock`. A function of yours that locks on behalf of its callers, such as a method
+/// `fn lock(&self)` of a type that has a lock inside, should be `#[track_caller]`: then they name the callers' lines, which
+/// differ, and not the one line in that function.
+///
 /// # Beside parking_lot's `Mutex`
 ///
 /// Left out on purpose: `raw`, `force_unlock` and `data_ptr`, which release or bypass what the graph believes to be

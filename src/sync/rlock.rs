@@ -21,7 +21,8 @@ use crate::deadlock::resource::ResourceType;
 ///
 /// # Deadlocks
 ///
-/// As [`Lock`](crate::Lock), except that taking it again is no `Relock`.
+/// As [`Lock`](crate::Lock), except that taking it again is no `Relock`. A helper of yours that locks should be
+/// `#[track_caller]` here, too, so that reports name its callers' lines.
 ///
 /// # Beside parking_lot's `ReentrantMutex`
 ///

@@ -4,8 +4,8 @@ use super::find_hold;
 use super::names::Names;
 use crate::deadlock::report::{Kind, Report, StuckThread};
 
-/// A longer order of locks is shown by its ends.
-const LONGEST_ORDER: usize = 5;
+/// More of a ring's lines are shown by its ends.
+const MOST_PLACES: usize = 5;
 
 /// What would have avoided the deadlock.
 pub(super) fn help(report: &Report, names: &Names<'_>) -> String {
@@ -30,33 +30,37 @@ pub(super) fn help(report: &Report, names: &Names<'_>) -> String {
     }
 }
 
-/// An order of the locks of a cycle with which one thread alone does not comply.
+/// That the locks of a cycle want one order, and which lines disagree on it.
 ///
-/// Each thread holds what the one before it waits for. So all but the first, wherever the ring is cut, take the
-/// locks in the order in which the threads wait for them. It is cut where it does not matter who reports: two runs
-/// of one program should not be told opposite orders.
+/// Any order that all comply with will do: which of the lines are wrong is for the program to say. The ring is cut where
+/// it does not matter who reports, so that two runs of one program are told the same.
 fn order(threads: &[StuckThread], names: &Names<'_>) -> String {
     let mut ring: Vec<_> = threads.iter().filter_map(|thread| thread.waits_for.as_ref().zip(Some(thread))).collect();
     let cut = (0..ring.len()).min_by_key(|&at| (ring[at].0.resource.made_at, ring[at].0.resource.name));
     ring.rotate_left(cut.unwrap_or(0));
-    let locks: Vec<_> = ring.iter().map(|(wait, _)| &wait.resource).collect();
-    let (Some((_, thread)), Some(last)) = (ring.first(), locks.last()) else {
+    // Each thread holds what the one before it waits for.
+    let held: Vec<_> = ring.iter().map(|(wait, _)| &wait.resource).collect();
+    let mut takers = ring.clone();
+    takers.rotate_left(1.min(ring.len()));
+    let mut places: Vec<_> = held
+        .iter()
+        .zip(takers)
+        .map(|(held, (wait, thread))| {
+            let site = find_hold(thread, held).map_or(String::new(), |held| format!(", at {}", held.site));
+            let [first, then] = [held, &wait.resource].map(|lock| names.resource(lock));
+            format!("{} takes {first} before {then}{site}", names.thread(thread))
+        })
+        .collect();
+    if places.is_empty() {
         return "take locks in one order everywhere".to_owned();
-    };
-    let order = if locks.iter().any(|lock| names.is_lookalike(lock)) {
-        "take these locks in one order everywhere, for example by index".to_owned()
-    } else {
-        let mut shown: Vec<_> = locks.iter().map(|lock| names.resource(lock)).collect();
-        if shown.len() > LONGEST_ORDER {
-            shown.splice(LONGEST_ORDER - 1..locks.len() - 1, ["…".to_owned()]);
-        }
-        format!("take {} everywhere", shown.join(" before "))
-    };
-    let at = find_hold(thread, last).map_or(String::new(), |held| format!(", at {}", held.site));
+    }
+    if places.len() > MOST_PLACES {
+        places.splice(MOST_PLACES - 1..places.len() - 1, ["…".to_owned()]);
+    }
+    let by_index = if held.iter().any(|lock| names.is_lookalike(lock)) { ", for example by index" } else { "" };
     format!(
-        "{order}: {} takes {} first{at}; or use `acquire` and back off when it returns `Deadlock`",
-        names.thread(thread),
-        names.resource(last),
+        "take these locks in one order everywhere{by_index}: {}; or use `acquire` and back off when it returns `Deadlock`",
+        places.join("; "),
     )
 }
 
@@ -71,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_order_is_shown_by_its_ends() {
+    fn a_long_ring_is_shown_by_its_ends() {
         let mut report = ring(6, None);
         let names = ["a", "b", "c", "d", "e", "f"];
         for (at, thread) in report.threads.iter_mut().enumerate() {
@@ -79,7 +83,9 @@ mod tests {
             thread.holds[0].resource.name = Some(names[(at + 5) % 6]);
         }
         let help = format!(
-            "take 'a' before 'b' before 'c' before 'd' before … before 'f' everywhere: thread 't0' takes 'f' first, at {B};"
+            "take these locks in one order everywhere: thread 't1' takes 'a' before 'b', at {B}; \
+thread 't2' takes 'b' before 'c', at {B}; thread 't3' takes 'c' before 'd', at {B}; \
+thread 't4' takes 'd' before 'e', at {B}; …; thread 't0' takes 'f' before 'a', at {B}; or use `acquire`"
         );
         let advice = advice(&report);
         assert!(advice.starts_with(&help), "{advice}");
@@ -95,7 +101,9 @@ mod tests {
         }
         let first = advice(&report);
         assert!(
-            first.contains(&format!("made at {B} before Lock<Vec<u64>> made at {C} everywhere: thread 't1'")),
+            first.contains(&format!(
+                "everywhere: thread 't2' takes Lock<Vec<u64>> made at {A} before Lock<Vec<u64>> made at {B}"
+            )),
             "{first}"
         );
         for _ in 0..2 {
