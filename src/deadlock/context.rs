@@ -1,10 +1,11 @@
-//! Who can own and wait: a thread, later also a task that runs on its waiter's thread.
+//! Who can own and wait: a thread, or a task that runs on its waiter's thread.
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;
 
 use super::graph::{self, Graph, Record};
 use super::holds::Holds;
+use super::nested::{self, Nesting};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{
     AtomicBool, Lifeline, current_context, os_thread_id, quiet, run_at_thread_end, set_current_context,
@@ -63,13 +64,17 @@ pub(crate) struct Context {
     pub(crate) holds: Holds,
     /// Cut by the kernel when the thread is gone.
     pub(super) lifeline: Lifeline,
+    /// What runs inside of it, and what it runs inside of: for its own thread alone.
+    pub(super) nesting: Nesting,
     /// The graph's notes on this context: see [`Graph::record`].
     pub(super) record: UnsafeCell<Record>,
 }
 
 // SAFETY:
-// - every field but `record` is made for sharing; `record` is only reached through `Graph::record`, with the graph's
-//   mutex held.
+// - `record` is only reached through `Graph::record`, with the graph's mutex held.
+// - `nesting` is only reached by the thread that has this context; one thread gives it to the next by way of the
+//   graph's mutex.
+// - every other field is made for sharing.
 unsafe impl Sync for Context {}
 
 /// A context is itself and no other.
@@ -94,6 +99,7 @@ impl Context {
             holds: Holds::new(),
             summoned: AtomicBool::new(false),
             lifeline: Lifeline::new(),
+            nesting: Nesting::new(),
             record: UnsafeCell::new(Record::new()),
         }
     }
@@ -169,6 +175,7 @@ fn leave(context: *const ()) {
     // SAFETY:
     // - only `enter` passes this pointer on: a context, which is never freed.
     let context: &'static Context = unsafe { &*context.cast() };
+    nested::leave(context);
     if context.holds.is_empty() {
         set_current_context(std::ptr::null());
         graph::give_context(context);
@@ -203,9 +210,12 @@ impl ContextId {
 #[cfg(all(test, loom))]
 pub(crate) fn end_current() {
     let context = current();
+    let retired = nested::retired(context);
     leave(std::ptr::from_ref(context).cast());
-    if !context.holds.is_empty() {
-        context.lifeline.cut();
+    for context in retired.into_iter().chain([context]) {
+        if !context.holds.is_empty() {
+            context.lifeline.cut();
+        }
     }
 }
 

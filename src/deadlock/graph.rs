@@ -2,11 +2,15 @@
 //!
 //! See `README.md` beside this file for the protocol and its proof.
 
+use std::cell::Cell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::context::{Context, ContextId};
+use super::group::GroupRecord;
+use super::judge::Core;
+use super::reduction::Reduction;
 use super::resource::Site;
 use super::wait::Failure;
 use super::waitable::{Need, Provider, Waitable};
@@ -38,6 +42,10 @@ pub(super) struct Entry {
     pub(super) summons: Summons,
     /// The report that this wait was part of and that left it standing; 0 for none.
     pub(super) reported: u64,
+    /// Its own judge saw that it waits for itself: not handed over to it, but asked for again.
+    pub(super) own: bool,
+    /// Its own judge found it stuck, and it stayed.
+    pub(super) stands: bool,
 }
 
 impl Entry {
@@ -47,6 +55,13 @@ impl Entry {
         //   the graph's mutex held, which withdrawing takes.
         unsafe { self.waitable.as_ref() }
     }
+
+    /// Whether this holds of one of those who can end the wait.
+    fn any_provider(&self, graph: &Graph, mut matches: impl FnMut(Provider<'_>) -> bool) -> bool {
+        let mut found = false;
+        self.waitable().providers(graph, &mut |provider| found |= matches(provider));
+        found
+    }
 }
 
 /// The graph's notes on one context.
@@ -55,14 +70,37 @@ pub(super) struct Record {
     pub(super) os_id: u32,
     /// The thread runs its last destructors: it may be gone soon, without another word.
     pub(super) ended: bool,
+    /// The kernel said that the thread is gone.
+    pub(super) gone: Cell<bool>,
+    /// Runs a task on its waiter's thread.
+    pub(super) nested: bool,
     pub(super) entry: Option<Entry>,
+    /// The group that it is a member of.
+    pub(super) group: Option<NonNull<GroupRecord>>,
+    pub(super) mark: Mark,
     last_id: Option<ContextId>,
     previous: Option<&'static Context>,
     next: Option<&'static Context>,
     next_free: Option<&'static Context>,
     /// The next member of the same group.
     pub(super) next_member: Option<&'static Context>,
-    stamp: u64,
+}
+
+/// What a walk notes on what it visits. Reached with the graph's mutex held, like all of a record.
+#[derive(Default)]
+pub(super) struct Mark {
+    /// The last walk that came by.
+    pub(super) stamp: Cell<u64>,
+    /// Its node in that walk.
+    pub(super) node: Cell<u32>,
+    /// The last deadlock that it is a part of.
+    pub(super) core: Cell<u64>,
+}
+
+impl Mark {
+    pub(super) const fn new() -> Self {
+        Self { stamp: Cell::new(0), node: Cell::new(0), core: Cell::new(0) }
+    }
 }
 
 impl Record {
@@ -71,13 +109,16 @@ impl Record {
             name: None,
             os_id: 0,
             ended: false,
+            gone: Cell::new(false),
+            nested: false,
             entry: None,
+            group: None,
+            mark: Mark::new(),
             last_id: None,
             previous: None,
             next: None,
             next_free: None,
             next_member: None,
-            stamp: 0,
         }
     }
 }
@@ -90,33 +131,29 @@ pub(crate) struct Graph {
     /// The registered waits.
     first: Option<&'static Context>,
     stamp: u64,
-    reports: u64,
+    pub(super) reports: u64,
+    pub(super) reduction: Reduction,
+    pub(super) core: Core,
 }
 
 // SAFETY:
-// - the contexts' records, which are not `Sync`, are only reached through this value and with its mutex held.
+// - the contexts' and groups' records, which are not `Sync`, are only reached through this value and with its mutex held.
 unsafe impl Send for Graph {}
 
-/// Each execution of a model has contexts of its own.
-#[cfg(all(test, loom))]
+/// Each execution of a model has contexts of its own, and so has each graph that a test makes.
+#[cfg(test)]
 impl Drop for Graph {
     fn drop(&mut self) {
         for &context in &self.contexts {
             // SAFETY:
-            // - the context came from `Box::leak` in `add_context`, and the execution that used it is over.
+            // - the context came from `Box::leak` in `add_context`, and whatever used it is over.
             drop(unsafe { Box::from_raw(std::ptr::from_ref(context).cast_mut()) });
         }
     }
 }
 
 global! {
-    static GRAPH: Mutex<Graph> = Mutex::new(Graph {
-        contexts: Vec::new(),
-        free: None,
-        first: None,
-        stamp: 0,
-        reports: 0,
-    });
+    static GRAPH: Mutex<Graph> = Mutex::new(Graph::new());
 }
 
 /// Runs `f` with the graph's mutex held. Inside: no user code, no allocation, no tracked lock. A panic aborts.
@@ -135,22 +172,19 @@ pub(super) fn with<R>(f: impl FnOnce(&mut Graph) -> R) -> R {
     result
 }
 
-/// What a walk from one waiter found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judgement {
-    /// Somebody on the way may still run, or the way leads into a deadlock that this waiter is no part of.
-    NotDeadlocked,
-    /// The owner's thread runs its last destructors but is not quite gone: ask again soon.
-    OwnerEnding,
-    /// The waiter waits for itself.
-    Relock,
-    /// The waiter is on a cycle.
-    Cycle,
-    /// What the waiter waits for belongs to a context that is gone.
-    Abandoned(&'static Context),
-}
-
 impl Graph {
+    pub(super) const fn new() -> Self {
+        Self {
+            contexts: Vec::new(),
+            free: None,
+            first: None,
+            stamp: 0,
+            reports: 0,
+            reduction: Reduction::new(),
+            core: Core::new(),
+        }
+    }
+
     /// The notes on a context.
     pub(super) fn record<'g>(&'g self, context: &'static Context) -> &'g Record {
         // SAFETY:
@@ -180,8 +214,38 @@ impl Graph {
         self.contexts.iter().copied().filter(|context| context.id().get() != 0)
     }
 
-    /// Adds a wait.
+    /// The registered waits.
+    pub(super) fn registered(&self) -> impl Iterator<Item = &'static Context> + '_ {
+        std::iter::successors(self.first, |&context| self.record(context).next)
+    }
+
+    /// Adds a wait, and those of the contexts that `me` runs inside of, each for the next one. The thread of `me`
+    /// alone calls this.
     pub(super) fn register(&mut self, me: &'static Context, entry: Entry) {
+        let reported = entry.reported;
+        self.link(me, entry);
+        let mut inner = me;
+        while let Some(frame) = inner.frame() {
+            if !is_removed(Ingredient::OuterContexts) {
+                self.link(frame.outer, frame.entry(reported));
+            }
+            inner = frame.outer;
+        }
+    }
+
+    /// Takes out the wait of `me`, and those of the contexts that it runs inside of. The thread of `me` alone calls
+    /// this.
+    pub(super) fn withdraw(&mut self, me: &'static Context) -> Option<Entry> {
+        let entry = self.unlink(me);
+        let mut inner = me;
+        while let Some(frame) = inner.frame() {
+            self.unlink(frame.outer);
+            inner = frame.outer;
+        }
+        entry
+    }
+
+    pub(super) fn link(&mut self, me: &'static Context, entry: Entry) {
         let first = self.first.replace(me);
         if let Some(first) = first {
             self.record_mut(first).previous = Some(me);
@@ -194,8 +258,7 @@ impl Graph {
         me.set_summoned(self, false);
     }
 
-    /// Takes a wait out.
-    pub(super) fn withdraw(&mut self, me: &'static Context) -> Option<Entry> {
+    pub(super) fn unlink(&mut self, me: &'static Context) -> Option<Entry> {
         let record = self.record_mut(me);
         let entry = record.entry.take()?;
         let (previous, next) = (record.previous.take(), record.next.take());
@@ -236,9 +299,56 @@ impl Graph {
         }
     }
 
+    /// Has the registered waits judged again of which `concerns` holds.
+    fn recheck(&mut self, concerns: impl Fn(&Self, &'static Context, &Entry) -> bool) {
+        let mut next = self.first;
+        while let Some(context) = next {
+            next = self.record(context).next;
+            if self.entry(context).is_some_and(|entry| !entry.timed && concerns(self, context, entry)) {
+                self.summon(context, Summons::Recheck);
+            }
+        }
+    }
+
     /// Has the waits that count on a group judged again.
-    pub(super) fn recheck_group(&mut self) {
-        self.summon_all(Summons::Recheck);
+    pub(super) fn recheck_group(&mut self, group: NonNull<GroupRecord>) {
+        self.recheck(|graph, _, entry| {
+            entry.any_provider(graph, |provider| matches!(provider, Provider::AnyOf(other) if other.address() == group))
+        });
+    }
+
+    /// Has the waits judged again that a context could end, by itself or as a member of its group.
+    fn recheck_waits_for(&mut self, context: &'static Context) {
+        let group = self.record(context).group;
+        self.recheck(|graph, _, entry| {
+            entry.any_provider(graph, |provider| match provider {
+                Provider::Context(id) => graph.context(id) == Some(context),
+                Provider::AnyOf(other) => Some(other.address()) == group,
+                Provider::External => false,
+            })
+        });
+    }
+
+    /// A wait was found not to be stuck.
+    pub(super) fn moves(&mut self, me: &'static Context) {
+        if let Some(entry) = self.record_mut(me).entry.as_mut() {
+            entry.stands = false;
+        }
+    }
+
+    /// A wait was found to be stuck, and stays: whoever had an alternative that led here is judged again, for the
+    /// deadlock that this completes need not be one that this wait is part of.
+    pub(super) fn stands(&mut self, me: &'static Context) {
+        if let Some(entry) = self.record_mut(me).entry.as_mut()
+            && !std::mem::replace(&mut entry.stands, true)
+            && !is_removed(Ingredient::SecondCores)
+        {
+            self.recheck(|graph, context, entry| {
+                context != me
+                    && (matches!(entry.waitable().need(), Need::Any | Need::AtLeast(_))
+                        || entry.any_provider(graph, |provider| matches!(provider, Provider::AnyOf(_))))
+            });
+        }
     }
 
     /// Forgets which deadlocks were reported.
@@ -253,121 +363,9 @@ impl Graph {
         }
     }
 
-    fn new_stamp(&mut self) -> u64 {
+    pub(super) fn new_stamp(&mut self) -> u64 {
         self.stamp += 1;
         self.stamp
-    }
-
-    /// The one context that can end this registered wait, `None` when the wait is live: it may end without anybody
-    /// who is registered doing anything.
-    fn blocker(&self, context: &'static Context) -> Option<&'static Context> {
-        let entry = self.entry(context)?;
-        if entry.timed && !is_removed(Ingredient::TimedIsLive) || entry.summons == Summons::Victim {
-            return None;
-        }
-        let waitable = entry.waitable();
-        // Waits with several providers are not judged yet: whatever cannot be proved is silent.
-        if waitable.need() != Need::One {
-            return None;
-        }
-        let mut provider = None;
-        waitable.providers(self, &mut |found| {
-            provider = if let Provider::Context(id) = found { self.context(id) } else { None };
-        });
-        provider
-    }
-
-    /// Follows the waits from `me`. Visits each context at most once.
-    ///
-    /// A context on the way may wait for what names itself as the owner: handed over to it a moment ago, or asked for
-    /// again while it was held. Either way the walk comes back to that context and ends: the first is live, the second
-    /// is a deadlock of its own.
-    pub(super) fn judge(&mut self, me: &'static Context) -> Judgement {
-        let stamp = self.new_stamp();
-        let mut at = me;
-        loop {
-            self.record_mut(at).stamp = stamp;
-            let Some(blocker) = self.blocker(at) else {
-                return Judgement::NotDeadlocked;
-            };
-            if blocker == me {
-                return if at == me { Judgement::Relock } else { Judgement::Cycle };
-            }
-            if self.entry(blocker).is_none() {
-                return if at == me { self.judge_owner(me, blocker) } else { Judgement::NotDeadlocked };
-            }
-            if self.record(blocker).stamp == stamp {
-                return Judgement::NotDeadlocked;
-            }
-            at = blocker;
-        }
-    }
-
-    /// Whether the unregistered owner of what `me` waits for is gone.
-    fn judge_owner(&self, me: &'static Context, owner: &'static Context) -> Judgement {
-        let ended = self.record(owner).ended;
-        let is_gone = owner.lifeline.is_cut() || is_removed(Ingredient::KernelsWord) && ended;
-        if !is_gone {
-            return if ended { Judgement::OwnerEnding } else { Judgement::NotDeadlocked };
-        }
-        // The owner may have released between the look at the resource and its end: now that it can do nothing more,
-        // look again.
-        if self.blocker(me) == Some(owner) || is_removed(Ingredient::SecondLook) {
-            Judgement::Abandoned(owner)
-        } else {
-            Judgement::NotDeadlocked
-        }
-    }
-
-    /// The members of the cycle that `me` is on, `me` first, each waiting for the next.
-    pub(super) fn cycle(&self, me: &'static Context) -> impl Iterator<Item = &'static Context> + '_ {
-        std::iter::successors(Some(me), move |&at| self.registered_blocker(at).filter(|&next| next != me))
-    }
-
-    /// Calls `visit` with everybody who is stuck behind the deadlock that `me` is part of, and is not part of it.
-    ///
-    /// Each chain of waits is followed once: linear in the number of registered waits.
-    pub(super) fn for_each_bystander(&mut self, me: &'static Context, mut visit: impl FnMut(&Self, &'static Context)) {
-        let core = self.new_stamp();
-        let stuck = self.new_stamp();
-        let free = self.new_stamp();
-        let mut next = Some(me);
-        while let Some(member) = next.filter(|&member| self.record(member).stamp != core) {
-            self.record_mut(member).stamp = core;
-            next = self.registered_blocker(member);
-        }
-        let mut start = self.first;
-        while let Some(waiter) = start {
-            start = self.record(waiter).next;
-            // Walk until the answer is known …
-            let walked = self.new_stamp();
-            let mut at = waiter;
-            let answer = loop {
-                match self.record(at).stamp {
-                    stamp if stamp == core || stamp == stuck => break stuck,
-                    stamp if stamp == free => break free,
-                    stamp if stamp == walked => break free, // a deadlock, but another one
-                    _ => self.record_mut(at).stamp = walked,
-                }
-                match self.registered_blocker(at) {
-                    Some(blocker) => at = blocker,
-                    None => break free,
-                }
-            };
-            // … and write it along the way.
-            let mut back = Some(waiter);
-            while let Some(at) = back.filter(|&at| self.record(at).stamp == walked) {
-                self.record_mut(at).stamp = answer;
-                if answer == stuck {
-                    visit(self, at);
-                }
-                back = self.registered_blocker(at);
-            }
-        }
-    }
-
-    fn registered_blocker(&self, context: &'static Context) -> Option<&'static Context> {
-        self.blocker(context).filter(|&blocker| self.entry(blocker).is_some())
     }
 
     /// Takes what a registered wait was asked to do.
@@ -385,29 +383,6 @@ impl Graph {
             entry.summons = summons;
         }
     }
-
-    /// Marks the deadlock that `me` is part of as reported.
-    pub(super) fn mark_reported(&mut self, me: &'static Context) -> u64 {
-        self.reports += 1;
-        let number = self.reports;
-        let mut member = me;
-        loop {
-            if let Some(entry) = self.record_mut(member).entry.as_mut() {
-                entry.reported = number;
-            }
-            match self.registered_blocker(member) {
-                Some(next) if next != me => member = next,
-                _ => return number,
-            }
-        }
-    }
-
-    /// Whether the deadlock that `me` is part of was reported, all of it at once, and left standing.
-    pub(super) fn is_reported(&self, me: &'static Context) -> bool {
-        let mark = |member| self.entry(member).map_or(0, |entry| entry.reported);
-        let number = mark(me);
-        number != 0 && self.cycle(me).all(|member| mark(member) == number)
-    }
 }
 
 /// Has a wait judged again, if it is registered: it has one alternative fewer, and no wait of its own says so.
@@ -417,21 +392,59 @@ pub(crate) fn recheck(context: &'static Context) {
 
 /// A context for the calling thread, which holds its lifeline from now on.
 pub(super) fn take_context(name: Option<Arc<str>>, os_id: u32) -> &'static Context {
+    let context = hold_context();
+    with(|graph| {
+        let record = graph.record_mut(context);
+        record.name = name;
+        record.os_id = os_id;
+        record.nested = false;
+        graph.name_context(context);
+    });
+    context
+}
+
+/// A context that runs inside of `outer`, the calling thread's, which holds its lifeline, too.
+pub(super) fn take_inner_context(outer: &'static Context) -> &'static Context {
+    let context = hold_context();
+    with(|graph| {
+        let (name, os_id) = (graph.record(outer).name.clone(), graph.record(outer).os_id);
+        let record = graph.record_mut(context);
+        record.name = name;
+        record.os_id = os_id;
+        record.nested = true;
+        graph.name_context(context);
+    });
+    context
+}
+
+fn hold_context() -> &'static Context {
     let context = reuse_context().unwrap_or_else(add_context);
     // SAFETY:
     // - contexts are never freed or moved.
     // - this one is on no list, so that nobody holds its lifeline.
     unsafe { context.lifeline.hold() };
-    with(|graph| {
-        let record = graph.record_mut(context);
-        record.name = name;
-        record.os_id = os_id;
-        // Taken by a destructor after one of ours, which may have been the last: nothing may tell of this one's end.
-        record.ended = thread_is_ending();
-        let id = record.last_id;
-        context.set_id(graph, id);
-    });
     context
+}
+
+impl Graph {
+    /// Gives a context its number.
+    fn name_context(&mut self, context: &'static Context) {
+        // Taken by a destructor after all of ours: nothing will tell of this context's end.
+        self.record_mut(context).ended = thread_is_ending();
+        let id = self.record(context).last_id;
+        context.set_id(self, id);
+    }
+
+    /// A context of no thread, which waits for what a test says.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn add_for_test(&mut self) -> &'static Context {
+        let context: &'static Context = Box::leak(Box::new(Context::new()));
+        let id = ContextId::first(self.contexts.len());
+        self.record_mut(context).last_id = id;
+        context.set_id(self, id);
+        self.contexts.push(context);
+        context
+    }
 }
 
 /// A context whose thread has ended, under a new number.
@@ -482,12 +495,8 @@ fn add_context() -> &'static Context {
 pub(super) fn end_context(context: &'static Context) {
     with(|graph| {
         graph.record_mut(context).ended = true;
-        let mut next = graph.first;
-        while let Some(waiter) = next {
-            next = graph.record(waiter).next;
-            if graph.blocker(waiter) == Some(context) && !is_removed(Ingredient::SummonsAtEnd) {
-                graph.summon(waiter, Summons::Recheck);
-            }
+        if !is_removed(Ingredient::SummonsAtEnd) {
+            graph.recheck_waits_for(context);
         }
     });
 }

@@ -1,16 +1,224 @@
 //! A task that runs on its waiter's thread, as somebody else.
+//!
+//! Each context keeps the one that runs inside of it for the next time, under the same number: it holds nothing
+//! between two bodies, so that its number stands in no lock word. Then running a body takes no mutex and allocates
+//! nothing.
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::time::Instant;
 
 use super::context::{self, Context};
+use super::graph::{self, Entry, Graph, Summons};
 use super::resource::{ResourceFacts, Site};
+use super::wait::{Failure, erase};
+use super::waitable::{Need, Provider, Waitable};
+use crate::primitive::{now, set_current_context, thread_is_ending};
+
+/// What a context's own thread notes on the contexts around it.
+pub(super) struct Nesting {
+    /// What it runs inside of. Lives on the stack of [`run_nested`] until the body has ended.
+    frame: Cell<Option<NonNull<Frame>>>,
+    /// What runs inside of it, or did and holds nothing.
+    inner: Cell<Option<&'static Context>>,
+    /// Of a thread's first context: what ran inside of one of its contexts and still held something at the end.
+    retired: Cell<Option<&'static Context>>,
+    next_retired: Cell<Option<&'static Context>>,
+}
+
+impl Nesting {
+    pub(super) const fn new() -> Self {
+        Self { frame: Cell::new(None), inner: Cell::new(None), retired: Cell::new(None), next_retired: Cell::new(None) }
+    }
+}
+
+/// A context that waits for the body which runs inside of it.
+pub(super) struct Frame {
+    pub(super) outer: &'static Context,
+    inner: &'static Context,
+    facts: ResourceFacts,
+    site: Site,
+    since: Instant,
+}
+
+impl Frame {
+    /// The wait of the outer context.
+    pub(super) fn entry(&self, reported: u64) -> Entry {
+        Entry {
+            waitable: erase(self),
+            site: self.site,
+            since: self.since,
+            timed: false,
+            failure: Failure::Never,
+            // Judged by the walk of the innermost context: whatever leads through this one leads through that.
+            summons: Summons::None,
+            reported,
+            own: false,
+            stands: false,
+        }
+    }
+}
+
+impl Context {
+    /// What this context runs inside of, if it is that of a body. Its own thread alone calls this.
+    pub(super) fn frame(&self) -> Option<&Frame> {
+        // SAFETY:
+        // - `run_nested` stores a frame of its own stack for as long as it runs, and takes it out again however it
+        //   ends; the borrow ends with a wait of the body, or before.
+        self.nesting.frame.get().map(|frame| unsafe { frame.as_ref() })
+    }
+}
+
+/// The outer context's wait is for its own thread: nobody parks, and nothing is granted.
+impl Waitable for Frame {
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    fn facts(&self, _: usize) -> ResourceFacts {
+        self.facts
+    }
+
+    fn need(&self) -> Need {
+        Need::One
+    }
+
+    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
+        visit(Provider::Context(self.inner.id()));
+    }
+
+    fn try_grant(&self, _: &'static Context) -> bool {
+        false
+    }
+
+    fn accept(&self, _: &'static Context) {}
+
+    fn has_queue(&self) -> bool {
+        false
+    }
+
+    fn announce(&self) -> bool {
+        false
+    }
+
+    fn is_announced(&self) -> bool {
+        false
+    }
+
+    fn left_queue(&self, _: bool) {}
+}
 
 /// Runs `body` in a context of its own, on this thread, while the calling context waits for it to end.
 ///
 /// What `body` locks belongs to the inner context, so that it does not slip into an RLock which its waiter holds.
 /// While the inner context is registered the outer one is, too, and waits for it: as long as both are stuck, both are
-/// in the graph. `body` must not unwind.
+/// in the graph. `body` must not unwind; if it does, the outer context is current again all the same.
 ///
 /// `facts` is what the outer context waits for, `site` the line that waits.
 pub(crate) fn run_nested<R>(facts: ResourceFacts, site: Site, body: impl FnOnce() -> R) -> R {
-    let _ = (facts, site);
+    let outer = context::current();
+    let inner = inner_of(outer);
+    let frame = Frame { outer, inner, facts, site, since: now() };
+    let _nested = enter(&frame);
     body()
+}
+
+/// Makes the inner context current until this is dropped.
+fn enter(frame: &Frame) -> impl Drop + use<'_> {
+    struct Nested<'f>(&'f Frame);
+    impl Drop for Nested<'_> {
+        fn drop(&mut self) {
+            let Frame { outer, inner, .. } = *self.0;
+            inner.nesting.frame.set(None);
+            set_current_context(std::ptr::from_ref(outer).cast());
+            if !inner.holds.is_empty() {
+                retire(outer, inner);
+            }
+        }
+    }
+    frame.inner.nesting.frame.set(Some(NonNull::from_ref(frame)));
+    set_current_context(std::ptr::from_ref(frame.inner).cast());
+    Nested(frame)
+}
+
+/// The context that is to run inside of another one of the calling thread.
+fn inner_of(outer: &'static Context) -> &'static Context {
+    if let Some(inner) = outer.nesting.inner.get() {
+        return inner;
+    }
+    let inner = take_retired(first_of(outer)).unwrap_or_else(|| graph::take_inner_context(outer));
+    outer.nesting.inner.set(Some(inner));
+    inner
+}
+
+/// The first context of the calling thread.
+fn first_of(mut context: &'static Context) -> &'static Context {
+    while let Some(frame) = context.frame() {
+        context = frame.outer;
+    }
+    context
+}
+
+/// Keeps an inner context that still holds something when its body has ended: it is live until the thread is gone.
+#[cold]
+fn retire(outer: &'static Context, inner: &'static Context) {
+    outer.nesting.inner.set(None);
+    if thread_is_ending() {
+        // Nobody will tell of its end any more.
+        graph::end_context(inner);
+        return;
+    }
+    let first = first_of(outer);
+    inner.nesting.next_retired.set(first.nesting.retired.replace(Some(inner)));
+}
+
+/// A retired context that has released everything since, if there is one among the latest few.
+fn take_retired(first: &'static Context) -> Option<&'static Context> {
+    const LOOKED_AT: usize = 4;
+    let mut place = &first.nesting.retired;
+    for _ in 0..LOOKED_AT {
+        let retired = place.get()?;
+        if retired.holds.is_empty() {
+            place.set(retired.nesting.next_retired.take());
+            return Some(retired);
+        }
+        place = &retired.nesting.next_retired;
+    }
+    None
+}
+
+/// The end of a thread: gives back what ran inside of its first context, or, where it still holds something, has
+/// those who wait for it look again.
+pub(super) fn leave(first: &'static Context) {
+    let mut outer = first;
+    while let Some(inner) = outer.nesting.inner.take() {
+        // It may have one inside of it itself: given back after that is known.
+        if outer != first {
+            end(outer);
+        }
+        outer = inner;
+    }
+    if outer != first {
+        end(outer);
+    }
+    let mut next = first.nesting.retired.take();
+    while let Some(retired) = next {
+        next = retired.nesting.next_retired.take();
+        leave(retired);
+        end(retired);
+    }
+}
+
+fn end(context: &'static Context) {
+    if context.holds.is_empty() {
+        graph::give_context(context);
+    } else {
+        graph::end_context(context);
+    }
+}
+
+/// The contexts that ran inside of those of a model's thread and still hold something.
+#[cfg(all(test, loom))]
+pub(super) fn retired(first: &'static Context) -> Vec<&'static Context> {
+    std::iter::successors(first.nesting.retired.get(), |retired| retired.nesting.next_retired.get()).collect()
 }

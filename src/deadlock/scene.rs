@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::context::Context;
-use super::graph::{Graph, Judgement};
+use super::graph::Graph;
 use super::holds::Hold;
+use super::judge::Judgement;
 use super::report::{Deadlock, Held, Kind, Report, Resource, StuckThread, Wait};
 use super::resource::{ResourceFacts, Site};
 use super::waitable::Provider;
@@ -67,15 +68,14 @@ impl Scene {
     pub(super) fn copy(&mut self, graph: &mut Graph, me: &'static Context, found: Judgement) -> bool {
         self.begin();
         // A scene that cannot hold its bystanders is copied again anyway; nobody else marks contexts meanwhile.
-        for member in graph.cycle(me) {
+        for &member in graph.core() {
             self.copy_context(graph, member);
         }
         if let Judgement::Abandoned(gone) = found {
             self.copy_context(graph, gone);
         }
         self.core = self.needed_people;
-        graph.for_each_bystander(me, |graph, bystander| self.copy_context(graph, bystander));
-        self.is_complete()
+        graph.for_each_bystander(me, |graph, bystander| self.copy_context(graph, bystander)) && self.is_complete()
     }
 
     /// Copies one wait and whoever holds what it waits for.
@@ -212,7 +212,8 @@ impl Judgement {
         match self {
             Self::Relock => Kind::Relock,
             Self::Abandoned(_) => Kind::Abandoned,
-            Self::Cycle | Self::NotDeadlocked | Self::OwnerEnding => Kind::Cycle,
+            Self::Starvation => Kind::Starvation,
+            Self::Cycle | Self::NotDeadlocked | Self::Bystander | Self::OwnerEnding | Self::NoRoom => Kind::Cycle,
         }
     }
 }

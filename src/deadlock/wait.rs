@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::Deadlock;
 use super::context::Context;
-use super::graph::{self, Entry, Graph, Judgement, Summons};
+use super::graph::{self, Entry, Graph, Summons};
+use super::judge::{self, Judgement};
 use super::long_wait;
 use super::policy::{self, Policy};
 use super::resource::Site;
@@ -214,7 +215,10 @@ fn wait_registered(me: &'static Context, resource: &dyn Waitable, terms: Terms, 
                 std::process::abort();
             }
             Step::Warn => wait.alarm.ring(&mut wait.scene, since),
-            Step::MakeRoom => wait.scene.make_room(),
+            Step::MakeRoom => {
+                wait.scene.make_room();
+                judge::make_room();
+            }
         }
     }
 }
@@ -274,8 +278,14 @@ impl Registered<'_> {
         let mut until = self.terms.limit.instant();
         if summons != Summons::None && !self.terms.limit.is_timed() {
             match graph.judge(me) {
-                Judgement::NotDeadlocked => {}
+                Judgement::NotDeadlocked => graph.moves(me),
+                Judgement::Bystander => graph.stands(me),
+                Judgement::NoRoom => {
+                    graph.put_back(me, summons);
+                    return Step::MakeRoom;
+                }
                 Judgement::OwnerEnding => {
+                    graph.moves(me);
                     let again = now() + self.pause;
                     self.pause = LONGEST_PAUSE.min(self.pause * 2);
                     graph.put_back(me, Summons::Recheck);
@@ -307,6 +317,8 @@ impl Registered<'_> {
             // A new wait is judged once: it may close a deadlock.
             summons: Summons::Recheck,
             reported: self.reported,
+            own: false,
+            stands: false,
         }
     }
 
@@ -317,20 +329,17 @@ impl Registered<'_> {
         if policy == Policy::Off {
             return None;
         }
-        let victim = if graph.entry(me).is_some_and(|mine| mine.can_fail(policy)) {
-            Some(me)
-        } else if policy == Policy::Abort {
-            None
-        } else {
-            graph.cycle(me).find(|&member| graph.entry(member).is_some_and(|entry| entry.can_fail(policy)))
-        };
+        let victim = choose_victim(graph, found, policy);
         match victim {
             Some(victim) if victim != me => {
                 graph.summon(victim, Summons::Victim);
                 return None;
             }
             // Said before, and left standing.
-            None if policy == Policy::Report && graph.is_reported(me) => return None,
+            None if policy == Policy::Report && graph.is_reported() => {
+                graph.stands(me);
+                return None;
+            }
             _ => {}
         }
         if !self.scene.copy(graph, me, found) {
@@ -343,7 +352,7 @@ impl Registered<'_> {
                 Some(Step::Victim(found))
             }
             (None, Policy::Report) => {
-                let number = graph.mark_reported(me);
+                let number = graph.mark_reported();
                 graph.withdraw(me);
                 Some(Step::Announce(found, number))
             }
@@ -353,6 +362,19 @@ impl Registered<'_> {
             }
         }
     }
+}
+
+/// The member of the deadlock that was found which is to be its victim, if there is one that can.
+///
+/// Whoever found it comes first, except that a starvation is a value first of all: it is for those who wait for what
+/// is queued, not for a lock that one of the workers holds.
+fn choose_victim(graph: &Graph, found: Judgement, policy: Policy) -> Option<&'static Context> {
+    let candidates = if policy == Policy::Abort { &graph.core()[..1] } else { graph.core() };
+    let first = |accepts: &dyn Fn(&Entry) -> bool| {
+        candidates.iter().copied().find(|&member| graph.entry(member).is_some_and(accepts))
+    };
+    let by_value = (found == Judgement::Starvation).then(|| first(&|entry| entry.failure == Failure::Value)).flatten();
+    by_value.or_else(|| first(&|entry| entry.can_fail(policy)))
 }
 
 impl Entry {
@@ -367,7 +389,7 @@ impl Entry {
 }
 
 /// Forgets how long a resource is borrowed for: its waiter withdraws the entry before the borrow ends.
-fn erase(resource: &dyn Waitable) -> NonNull<dyn Waitable> {
+pub(super) fn erase(resource: &dyn Waitable) -> NonNull<dyn Waitable> {
     let pointer: *const (dyn Waitable + '_) = resource;
     // SAFETY:
     // - only the lifetime bound of the trait object changes; the graph uses the pointer no longer than the entry is

@@ -515,7 +515,7 @@ impl Header {
         match Phase::of(self.state.load(Acquire)) {
             Phase::Pending if !self.pool.is_null() => {
                 // SAFETY:
-                // - the pool is alive. Before it is freed it takes the graph's mutex once (`Core`'s destructor), and
+                // - the pool is alive. Before it is freed it takes the graph's mutex once (`Group`'s destructor), and
                 //   by then every task that was queued had left the phase seen here, in what happened before. The
                 //   caller holds that mutex and sees the phase: the pool has not come so far, and does not until the
                 //   caller is done.

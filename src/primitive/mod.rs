@@ -53,6 +53,10 @@ pub(crate) enum Ingredient {
     TimedIsLive,
     /// A context is used again under a new number only.
     FreshNumber,
+    /// The contexts that a registered one runs inside of are registered with it.
+    OuterContexts,
+    /// A wait that is found stuck, and stays, has those with alternatives judged again.
+    SecondCores,
 }
 
 /// Whether a model took this ingredient out. Constantly `false` in production.

@@ -268,10 +268,10 @@ impl RawLock {
         ResourceFacts { key: self.key(), origin: self.origin, type_of }
     }
 
-    /// Where the calling thread's hold of this lock is listed.
+    /// Where the owner's hold of this lock is listed. The owner's own thread alone calls this.
     #[cold]
-    pub(super) fn own_hold(&self) -> HoldIndex {
-        context::current().holds.index_of(self.key()).expect("whoever holds a lock has listed that")
+    pub(super) fn hold_of(&self, owner: &'static Context) -> HoldIndex {
+        owner.holds.index_of(self.key()).expect("whoever holds a lock has listed that")
     }
 
     pub(super) fn name(&self) -> Option<&'static str> {

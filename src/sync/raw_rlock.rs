@@ -129,7 +129,7 @@ impl RawRLock {
         if guard.hold() != NOT_LISTED {
             return Some(guard);
         }
-        Some(RawGuard::new(guard.context(), self.lock.own_hold()))
+        Some(RawGuard::new(guard.context(), self.lock.hold_of(guard.context())))
     }
 
     #[inline]

@@ -544,11 +544,3 @@ impl Core {
 }
 
 const WAKE: UnparkToken = crate::deadlock::waitable::RETRY;
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        // Once after every change of a task that was queued here: whoever holds the graph's mutex and still sees a task
-        // as queued comes before, and the pool is still there (`Header::provider`).
-        self.group.close();
-    }
-}

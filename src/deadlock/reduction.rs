@@ -1,0 +1,442 @@
+//! The judge where waits have alternatives or need several: a reduction of the AND-OR graph.
+//!
+//! From the waits that it starts with it goes along all providers. A wait that can end without anybody who is
+//! registered doing anything is live; liveness is handed back from provider to waiter, each waiter counting how many it
+//! still lacks (one of several, all, so many), until nothing changes. What is left is stuck: linear in waits and
+//! providers. This is the reduction of Holt (Some Deadlock Properties of Computer Systems, 1972) with general needs as
+//! in Brzezinski, Helary and Raynal (1995).
+
+use std::ptr::NonNull;
+
+use super::context::Context;
+use super::graph::{Graph, Mark};
+use super::group::GroupRecord;
+use super::judge::Judgement;
+use super::waitable::{Need, Provider};
+
+/// The scratch of one walk: grows outside the graph's mutex only.
+pub(super) struct Reduction {
+    nodes: Vec<Node>,
+    edges: Vec<Edge>,
+    /// Places of nodes: still to be looked at, or in the order of a walk.
+    order: Vec<u32>,
+    stamp: u64,
+    /// Something did not fit.
+    overflowed: bool,
+    /// A context was found to be gone after its resource had been looked at.
+    look_again: bool,
+    /// The walker waits for a context that is gone, and nobody else can help.
+    abandoned: Option<&'static Context>,
+    /// The walker waits for a context that has run its last destructor and is not gone yet.
+    is_ending: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Who {
+    Context(&'static Context),
+    Group(NonNull<GroupRecord>),
+}
+
+struct Node {
+    who: Who,
+    /// How many more live providers it takes. 0: it is live.
+    missing: u32,
+    /// Its providers are the edges from here …
+    first: u32,
+    /// … to here.
+    end: u32,
+    /// The first of the edges that lead to it, [`NONE`] for none.
+    waiters: u32,
+    reached: Reached,
+}
+
+impl Node {
+    fn is_stuck(&self) -> bool {
+        self.missing != 0
+    }
+}
+
+/// By which walks over what is stuck a node was reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    No,
+    /// It waits for where the walk began.
+    Backward,
+    /// And that waits for it.
+    Both,
+}
+
+struct Edge {
+    waiter: u32,
+    provider: u32,
+    /// The next edge that leads to the same provider.
+    next: u32,
+}
+
+const NONE: u32 = u32::MAX;
+/// Lacks more than it can ever get.
+const FOREVER: u32 = u32::MAX;
+
+/// What one provider of a wait comes to.
+enum Prospect {
+    Live,
+    Gone(&'static Context),
+    /// It waits itself.
+    Waits(u32),
+}
+
+impl Reduction {
+    pub(super) const fn new() -> Self {
+        Self {
+            nodes: Vec::new(),
+            edges: Vec::new(),
+            order: Vec::new(),
+            stamp: 0,
+            overflowed: false,
+            look_again: false,
+            abandoned: None,
+            is_ending: false,
+        }
+    }
+
+    /// Empty, with room for so many waits. Called without the graph's mutex.
+    pub(super) fn with_room(room: usize) -> Self {
+        Self {
+            nodes: Vec::with_capacity(room),
+            edges: Vec::with_capacity(room * 4),
+            order: Vec::with_capacity(room),
+            ..Self::new()
+        }
+    }
+
+    pub(super) fn room(&self) -> usize {
+        self.nodes.capacity()
+    }
+
+    /// Finds out who is live and who is stuck, from `starts` on. `false`: there is no room.
+    ///
+    /// `me` is the one whose judge this is: it waits for itself if it says so, and it alone may be abandoned.
+    fn run(&mut self, graph: &mut Graph, me: &'static Context, everybody: bool) -> bool {
+        loop {
+            self.begin(graph.new_stamp());
+            self.node(Who::Context(me), &graph.record(me).mark);
+            if everybody {
+                graph.registered().for_each(|context| {
+                    self.node(Who::Context(context), &graph.record(context).mark);
+                });
+            }
+            self.explore(graph, me);
+            if self.overflowed {
+                return false;
+            }
+            // Each time some context is known to be gone before its resource is looked at, which was not before.
+            if !self.look_again {
+                break;
+            }
+        }
+        self.settle();
+        true
+    }
+
+    fn begin(&mut self, stamp: u64) {
+        self.nodes.clear();
+        self.edges.clear();
+        self.order.clear();
+        self.stamp = stamp;
+        self.overflowed = false;
+        self.look_again = false;
+        self.abandoned = None;
+        self.is_ending = false;
+    }
+
+    /// The place of a node, which is made if it is new.
+    fn node(&mut self, who: Who, mark: &Mark) -> u32 {
+        if mark.stamp.get() == self.stamp {
+            return mark.node.get();
+        }
+        if self.nodes.len() == self.nodes.capacity() {
+            self.overflowed = true;
+            return 0;
+        }
+        let place = self.nodes.len() as u32;
+        mark.stamp.set(self.stamp);
+        mark.node.set(place);
+        self.nodes.push(Node { who, missing: 0, first: 0, end: 0, waiters: NONE, reached: Reached::No });
+        place
+    }
+
+    fn edge(&mut self, waiter: u32, provider: u32) {
+        if self.overflowed || self.edges.len() == self.edges.capacity() {
+            self.overflowed = true;
+            return;
+        }
+        let next = std::mem::replace(&mut self.nodes[provider as usize].waiters, self.edges.len() as u32);
+        self.edges.push(Edge { waiter, provider, next });
+    }
+
+    /// Goes along all providers, breadth first.
+    fn explore(&mut self, graph: &Graph, me: &'static Context) {
+        let mut at = 0;
+        while at < self.nodes.len() && !self.overflowed {
+            let first = self.edges.len() as u32;
+            let missing = match self.nodes[at].who {
+                Who::Context(context) => self.explore_context(graph, at as u32, context, context == me),
+                Who::Group(group) => self.explore_group(graph, at as u32, group),
+            };
+            let end = self.edges.len() as u32;
+            let node = &mut self.nodes[at];
+            (node.missing, node.first, node.end) = (missing, first, end);
+            at += 1;
+        }
+    }
+
+    /// How many of its providers a registered wait still lacks.
+    fn explore_context(&mut self, graph: &Graph, at: u32, context: &'static Context, is_me: bool) -> u32 {
+        let Some(entry) = graph.entry(context).filter(|entry| !entry.is_live()) else { return 0 };
+        let (mut all, mut live, mut gone) = (0, 0, 0);
+        let mut first_gone = None;
+        entry.waitable().providers(graph, &mut |provider| {
+            all += 1;
+            let other = match provider {
+                Provider::Context(id) => graph.context(id),
+                _ => None,
+            };
+            // Handed over, unless its own judge saw that it asked for what it has.
+            let is_handed_over = other == Some(context) && !is_me && !entry.own;
+            match self.prospect(graph, provider, is_me) {
+                Prospect::Live => live += 1,
+                Prospect::Waits(_) if is_handed_over => live += 1,
+                Prospect::Waits(place) => self.edge(at, place),
+                Prospect::Gone(other) => {
+                    gone += 1;
+                    first_gone = first_gone.or(Some(other));
+                }
+            }
+        });
+        let required = match entry.waitable().need() {
+            Need::One | Need::Any => 1,
+            Need::All => all,
+            Need::AtLeast(least) => least,
+        };
+        // Enough, or nobody to wait for, or more wanted than there are: nothing can be proved.
+        if required <= live || required > all {
+            return 0;
+        }
+        if all - gone >= required {
+            return required - live;
+        }
+        if is_me {
+            self.abandoned = first_gone;
+        }
+        // Somebody else says so itself, and may be the victim: until it has, it is live.
+        if is_me || entry.reported != 0 { FOREVER } else { 0 }
+    }
+
+    fn prospect(&mut self, graph: &Graph, provider: Provider<'_>, of_walker: bool) -> Prospect {
+        let other = match provider {
+            Provider::External => return Prospect::Live,
+            Provider::AnyOf(group) => {
+                let group = group.address();
+                return Prospect::Waits(self.node(Who::Group(group), &graph.group(group).mark));
+            }
+            // Whoever had this number has given it back: a look at what has changed since.
+            Provider::Context(id) => match graph.context(id) {
+                None => return Prospect::Live,
+                Some(other) => other,
+            },
+        };
+        let record = graph.record(other);
+        match &record.entry {
+            Some(entry) if entry.is_live() => Prospect::Live,
+            Some(_) => Prospect::Waits(self.node(Who::Context(other), &record.mark)),
+            None if self.is_gone(graph, other, of_walker) => Prospect::Gone(other),
+            None => {
+                self.is_ending |= of_walker && record.ended;
+                Prospect::Live
+            }
+        }
+    }
+
+    /// Whether an unregistered context is gone; the system is asked only where somebody has to know.
+    fn is_gone(&mut self, graph: &Graph, context: &'static Context, ask: bool) -> bool {
+        let record = graph.record(context);
+        let was_known = record.gone.get();
+        let is_gone = was_known || (ask || record.ended) && graph.is_gone(context);
+        self.look_again |= is_gone && !was_known;
+        is_gone
+    }
+
+    /// 1 if a group lacks a member that is live.
+    fn explore_group(&mut self, graph: &Graph, at: u32, group: NonNull<GroupRecord>) -> u32 {
+        let record = graph.group(group);
+        if record.expected > 0 || record.first.is_none() {
+            return 0;
+        }
+        let is_live = |member: &'static Context| match graph.entry(member) {
+            Some(entry) => entry.is_live(),
+            None => !self.is_gone(graph, member, false),
+        };
+        if graph.members(group).any(is_live) {
+            return 0;
+        }
+        for member in graph.members(group).filter(|&member| graph.entry(member).is_some()) {
+            let place = self.node(Who::Context(member), &graph.record(member).mark);
+            self.edge(at, place);
+        }
+        1
+    }
+
+    /// Hands liveness back from provider to waiter until nothing changes.
+    fn settle(&mut self) {
+        for (at, node) in self.nodes.iter().enumerate() {
+            if !node.is_stuck() {
+                self.order.push(at as u32);
+            }
+        }
+        while let Some(live) = self.order.pop() {
+            let mut edge = self.nodes[live as usize].waiters;
+            while let Some(&Edge { waiter, next, .. }) = self.edges.get(edge as usize) {
+                edge = next;
+                let missing = &mut self.nodes[waiter as usize].missing;
+                if *missing != 0 && *missing != FOREVER {
+                    *missing -= 1;
+                    if *missing == 0 {
+                        self.order.push(waiter);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Follows the waits for what `order` begins with backward, over what is stuck.
+    fn reach_backward(&mut self) {
+        let mut at = 0;
+        while let Some(&provider) = self.order.get(at) {
+            at += 1;
+            let mut edge = self.nodes[provider as usize].waiters;
+            while let Some(&Edge { waiter, next, .. }) = self.edges.get(edge as usize) {
+                edge = next;
+                self.reach(waiter, Reached::No, Reached::Backward);
+            }
+        }
+    }
+
+    /// Follows the waits of what `order` begins with forward, over what was reached backward.
+    fn reach_forward(&mut self) {
+        let mut at = 0;
+        while let Some(&waiter) = self.order.get(at) {
+            at += 1;
+            let Node { first, end, .. } = self.nodes[waiter as usize];
+            for edge in first..end {
+                self.reach(self.edges[edge as usize].provider, Reached::Backward, Reached::Both);
+            }
+        }
+    }
+
+    fn reach(&mut self, place: u32, from: Reached, to: Reached) {
+        let node = &mut self.nodes[place as usize];
+        if node.is_stuck() && node.reached == from {
+            node.reached = to;
+            self.order.push(place);
+        }
+    }
+
+    /// Whether the first node is on a cycle of what is stuck, once that was followed backward.
+    fn is_on_cycle(&self) -> bool {
+        let Node { first, end, .. } = self.nodes[0];
+        let mut providers = self.edges[first as usize..end as usize].iter();
+        providers.any(|edge| self.nodes[edge.provider as usize].reached != Reached::No)
+    }
+
+    fn waits_for_itself(&self) -> bool {
+        let Node { first, end, .. } = self.nodes[0];
+        self.edges[first as usize..end as usize].iter().any(|edge| edge.provider == 0)
+    }
+}
+
+impl Graph {
+    /// What a registered wait has come to, where waits have alternatives or need several.
+    pub(super) fn reduce(&mut self, me: &'static Context) -> Judgement {
+        let mut reduction = std::mem::replace(&mut self.reduction, Reduction::new());
+        let judgement = self.judge_with(&mut reduction, me);
+        self.reduction = reduction;
+        judgement
+    }
+
+    fn judge_with(&mut self, reduction: &mut Reduction, me: &'static Context) -> Judgement {
+        if !reduction.run(self, me, false) {
+            return self.want_room(reduction.room());
+        }
+        if reduction.waits_for_itself()
+            && let Some(entry) = self.record_mut(me).entry.as_mut()
+        {
+            entry.own = true;
+        }
+        let is_stuck = reduction.nodes[0].is_stuck();
+        if let Some(gone) = reduction.abandoned.filter(|_| is_stuck) {
+            reduction.order.push(0);
+            return self.note_core(reduction, Judgement::Abandoned(gone));
+        }
+        // Whether it will be stuck, or part of a deadlock, is known once that context is gone.
+        let ending = reduction.is_ending.then_some(Judgement::OwnerEnding);
+        if !is_stuck {
+            return ending.unwrap_or(Judgement::NotDeadlocked);
+        }
+        reduction.reach(0, Reached::No, Reached::Backward);
+        reduction.reach_backward();
+        if !reduction.is_on_cycle() {
+            return ending.unwrap_or(Judgement::Bystander);
+        }
+        reduction.order.clear();
+        reduction.reach(0, Reached::Backward, Reached::Both);
+        reduction.reach_forward();
+        let mut members = reduction.order.iter().map(|&place| reduction.nodes[place as usize].who);
+        let found = match reduction.order.len() {
+            _ if members.any(|who| matches!(who, Who::Group(_))) => Judgement::Starvation,
+            1 => Judgement::Relock,
+            _ => Judgement::Cycle,
+        };
+        self.note_core(reduction, found)
+    }
+
+    /// Notes what a walk reached as the deadlock that was found.
+    fn note_core(&mut self, reduction: &Reduction, found: Judgement) -> Judgement {
+        self.begin_core();
+        for &place in &reduction.order {
+            match reduction.nodes[place as usize].who {
+                Who::Context(context) if !self.add_to_core(context) => return self.want_room(reduction.room()),
+                Who::Context(_) => {}
+                Who::Group(group) => self.add_group_to_core(group),
+            }
+        }
+        found
+    }
+
+    /// Calls `visit` with everybody who is stuck behind the deadlock that was found, and is not part of it.
+    ///
+    /// `me` is the one who found it. Linear in the registered waits and their providers. `false`: there is no room.
+    pub(super) fn for_each_bystander(
+        &mut self,
+        me: &'static Context,
+        mut visit: impl FnMut(&Self, &'static Context),
+    ) -> bool {
+        let mut reduction = std::mem::replace(&mut self.reduction, Reduction::new());
+        let fits = reduction.run(self, me, true);
+        if fits {
+            for &member in self.core() {
+                reduction.reach(self.record(member).mark.node.get(), Reached::No, Reached::Backward);
+            }
+            reduction.reach_backward();
+            for &place in &reduction.order {
+                match reduction.nodes[place as usize].who {
+                    Who::Context(context) if !self.is_in_core(context) => visit(self, context),
+                    _ => {}
+                }
+            }
+        } else {
+            self.want_room(reduction.room());
+        }
+        self.reduction = reduction;
+        fits
+    }
+}
