@@ -14,6 +14,7 @@ use super::panic;
 use super::state::{CONTINUATIONS, DETACHED, Phase, WAITERS, is_done};
 use super::stats::Stats;
 use super::thread_pool::Core;
+use super::trace::{self, TaskSpan};
 use super::wait_set::WaitSet;
 use crate::deadlock::context::{self, ContextId};
 use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site, TypeOf};
@@ -42,6 +43,7 @@ pub(super) struct Header {
     pool: *const Core,
     /// The line that submitted the task, and its name.
     origin: Origin,
+    span: TaskSpan,
     continuations: Mutex<Vec<Continuation>>,
 }
 
@@ -150,8 +152,13 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         let me = context::current();
         header.runner.store(me.id().get(), Relaxed);
         let hold = me.holds.take(me.holds.find(), &header.facts(), header.site());
-        let result = panic::catch(task);
+        // SAFETY:
+        // - the caller claimed the task.
+        let result = panic::catch(|| unsafe { header.span.around(task) });
         me.holds.give(hold);
+        if let Err(panic) = &result {
+            trace::task_panicked(header.name().unwrap_or_else(|| header.type_name()), panic);
+        }
         stats.count(result.is_err());
         let phase = if result.is_ok() { Phase::Finished } else { Phase::Failed };
         *slot = Slot::Result(result.map_err(TaskError::Panicked));
@@ -292,6 +299,7 @@ impl TaskRef {
             vtable: &Cell::<F, T>::VTABLE,
             pool,
             origin,
+            span: TaskSpan::current(),
             continuations: Mutex::new(Vec::new()),
         };
         let cell = Box::new(Cell { header, slot: UnsafeCell::new(slot) });

@@ -13,6 +13,7 @@ mod shared_future;
 mod state;
 mod stats;
 mod thread_pool;
+mod trace;
 mod wait;
 mod wait_set;
 

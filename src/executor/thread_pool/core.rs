@@ -9,6 +9,7 @@ use crate::deadlock::resource::Site;
 use crate::executor::cell::TaskRef;
 use crate::executor::error::{Rejected, TaskError};
 use crate::executor::stats::Stats;
+use crate::executor::trace;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use crate::primitive::quiet::{AtomicUsize, PoisonError};
 use crate::primitive::{
@@ -439,6 +440,7 @@ impl Core {
     pub(super) fn break_down(&self, reason: &str) {
         if self.broken.set(reason.into()).is_ok() {
             crate::deadlock::print_line(format_args!("bowline: {} is broken: {reason}", self.settings.name));
+            trace::pool_broken(&self.settings.name, reason);
         }
         self.state.fetch_or(BROKEN, AcqRel);
         self.close();

@@ -1,0 +1,81 @@
+//! What a `tracing` subscriber sees of tasks: the span of their submitter around them, and an event for what went wrong.
+//!
+//! Without the feature there is nothing of it, not in the cell either.
+
+#[cfg(feature = "tracing")]
+mod on {
+    use std::cell::UnsafeCell;
+
+    use crate::executor::panic::{self, PanicInfo};
+
+    /// The span that was current where the task was submitted, until the task begins.
+    pub(in crate::executor) struct TaskSpan(UnsafeCell<Option<tracing::Span>>);
+
+    impl TaskSpan {
+        pub(in crate::executor) fn current() -> Self {
+            Self(UnsafeCell::new(Some(tracing::Span::current())))
+        }
+
+        /// Runs a task inside its span.
+        ///
+        /// # Safety
+        ///
+        /// The caller claimed the task.
+        pub(in crate::executor) unsafe fn around<R>(&self, task: impl FnOnce() -> R) -> R {
+            // SAFETY:
+            // - whoever claimed the task has its span to itself (caller).
+            match unsafe { &mut *self.0.get() }.take() {
+                Some(span) => span.in_scope(task),
+                None => task(),
+            }
+        }
+    }
+
+    /// A task panicked, on this thread.
+    pub(in crate::executor) fn task_panicked(task: &str, panic: &PanicInfo) {
+        let location = panic.location().map(tracing::field::display);
+        panic::contain(|| {
+            tracing::error!(target: "bowline", task, location, message = panic.message(), "task panicked");
+        });
+    }
+
+    /// A pool is broken.
+    pub(in crate::executor) fn pool_broken(pool: &str, reason: &str) {
+        panic::contain(|| tracing::error!(target: "bowline", pool, reason, "executor broken"));
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+mod off {
+    use crate::executor::panic::PanicInfo;
+
+    pub(in crate::executor) struct TaskSpan;
+
+    impl TaskSpan {
+        #[inline]
+        pub(in crate::executor) fn current() -> Self {
+            Self
+        }
+
+        /// Runs a task.
+        ///
+        /// # Safety
+        ///
+        /// None: the signature is that with the feature.
+        #[inline]
+        pub(in crate::executor) unsafe fn around<R>(&self, task: impl FnOnce() -> R) -> R {
+            task()
+        }
+    }
+
+    #[inline]
+    pub(in crate::executor) fn task_panicked(_: &str, _: &PanicInfo) {}
+
+    #[inline]
+    pub(in crate::executor) fn pool_broken(_: &str, _: &str) {}
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(super) use off::{TaskSpan, pool_broken, task_panicked};
+#[cfg(feature = "tracing")]
+pub(super) use on::{TaskSpan, pool_broken, task_panicked};
