@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 # (parking_lot's deadlock detection among them), and what is tested would not be what is shipped.
 timeout --kill-after=10 "${CI_SECONDS_LEFT:-1200}" cargo test
 
-for features in "" serde signal; do
+for features in "" serde signal tracing; do
     echo "-- cargo check --lib --no-default-features --features '$features'"
     cargo check -p bowline --lib --no-default-features --features "$features"
 done

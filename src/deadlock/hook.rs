@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::long_wait;
 use super::report::Report;
+use super::trace;
 use crate::primitive::quiet::{Mutex, PoisonError};
 
 type DeadlockHook = dyn Fn(&Report) + Send + Sync;
@@ -121,7 +122,10 @@ pub fn on_deadlock(hook: impl Fn(&Report) + Send + Sync + 'static) -> Hook {
 }
 
 pub(super) fn run_deadlock_hooks(report: &Report) {
-    run(DEADLOCK_HOOKS.all().iter().map(|(_, hook)| || hook(report)));
+    let event: &dyn Fn() = &|| trace::deadlock(report);
+    let hooks = DEADLOCK_HOOKS.all();
+    let hooks: Vec<_> = hooks.iter().map(|(_, hook)| || hook(report)).collect();
+    run(std::iter::once(event).chain(hooks.iter().map(|hook| hook as &dyn Fn())));
 }
 
 /// Runs hooks one after the other, unless this thread is inside a hook already. Contains their panics.

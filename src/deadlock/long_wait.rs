@@ -7,6 +7,7 @@ use super::graph::{self, Summons};
 use super::hook::{self, Hook, HookList, Hooks};
 use super::report::LongWait;
 use super::scene::Scene;
+use super::trace;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet;
 
@@ -98,6 +99,8 @@ impl Alarm {
         // Removed meanwhile: not run.
         let installed = HOOKS.all();
         let due = due.iter().filter(|(_, hook)| installed.iter().any(|(_, (_, other))| Arc::ptr_eq(hook, other)));
-        hook::run(due.map(|(_, hook)| || hook(&wait)));
+        let event: &dyn Fn() = &|| trace::long_wait(&wait);
+        let hooks: Vec<_> = due.map(|(_, hook)| || hook(&wait)).collect();
+        hook::run(std::iter::once(event).chain(hooks.iter().map(|hook| hook as &dyn Fn())));
     }
 }

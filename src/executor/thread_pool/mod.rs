@@ -1,6 +1,6 @@
 //! A pool of threads that run tasks.
 //!
-//! The protocol of the queue, and what the graph knows of it, is in the `README.md` beside this module's source.
+//! The protocol of the queue, and what the graph knows of it, is in the `README.md` of the module above.
 
 mod builder;
 mod core;
