@@ -8,6 +8,7 @@ mod detector;
 mod detector_controls;
 mod hold_slot;
 mod lifecycle;
+mod nested;
 mod raw_lock;
 mod rlock;
 

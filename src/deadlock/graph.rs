@@ -318,7 +318,7 @@ impl Graph {
     }
 
     /// Has the waits judged again that a context could end, by itself or as a member of its group.
-    fn recheck_waits_for(&mut self, context: &'static Context) {
+    pub(super) fn recheck_waits_for(&mut self, context: &'static Context) {
         let group = self.record(context).group;
         self.recheck(|graph, _, entry| {
             entry.any_provider(graph, |provider| match provider {

@@ -54,21 +54,22 @@ const FIRST_ROOM: usize = 64;
 /// Makes the room that a walk lacked. Called without the graph's mutex.
 pub(super) fn make_room() {
     let wanted = graph::with(|graph| std::mem::take(&mut graph.core.wanted));
-    if wanted == 0 {
-        return;
+    if wanted != 0 {
+        let mut room = Room::new(wanted);
+        graph::with(|graph| graph.take_room(&mut room));
     }
-    let mut reduction = Reduction::with_room(wanted);
-    let mut members = Vec::with_capacity(wanted);
-    graph::with(|graph| {
-        // Somebody else may have made more meanwhile.
-        if graph.reduction.room() < wanted {
-            std::mem::swap(&mut graph.reduction, &mut reduction);
-        }
-        if graph.core.members.capacity() < wanted {
-            graph.begin_core();
-            std::mem::swap(&mut graph.core.members, &mut members);
-        }
-    });
+}
+
+/// Buffers for the walks and what they find.
+struct Room {
+    reduction: Reduction,
+    members: Vec<&'static Context>,
+}
+
+impl Room {
+    fn new(wanted: usize) -> Self {
+        Self { reduction: Reduction::with_room(wanted), members: Vec::with_capacity(wanted) }
+    }
 }
 
 /// Where a chain of waits leads from one of them.
@@ -223,6 +224,22 @@ impl Graph {
     pub(super) fn want_room(&mut self, had: usize) -> Judgement {
         self.core.wanted = self.core.wanted.max(had * 2).max(FIRST_ROOM);
         Judgement::NoRoom
+    }
+
+    /// Takes the larger buffers of two, and leaves the others.
+    fn take_room(&mut self, room: &mut Room) {
+        if self.reduction.room() < room.reduction.room() {
+            std::mem::swap(&mut self.reduction, &mut room.reduction);
+        }
+        if self.core.members.capacity() < room.members.capacity() {
+            self.begin_core();
+            std::mem::swap(&mut self.core.members, &mut room.members);
+        }
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn make_room_for_test(&mut self) {
+        self.take_room(&mut Room::new(self.core.wanted));
     }
 
     /// Marks the deadlock that was found as reported.

@@ -14,6 +14,9 @@ use super::group::GroupRecord;
 use super::judge::Judgement;
 use super::waitable::{Need, Provider};
 
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 /// The scratch of one walk: grows outside the graph's mutex only.
 pub(super) struct Reduction {
     nodes: Vec<Node>,

@@ -12,11 +12,11 @@ use super::render;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Kind {
-    /// A thread asked for a lock which it holds itself and which is not re-entrant.
+    /// A thread asked for a lock which it holds itself and which is not re-entrant, or a task waits for its own result.
     Relock,
-    /// Threads wait for each other in a ring.
+    /// Threads or tasks wait for each other.
     Cycle,
-    /// A task waits for workers that all, in turn, wait.
+    /// Somebody waits for the workers of a pool, which all, in turn, wait for him.
     Starvation,
     /// A thread waits for what a thread that is gone still holds.
     Abandoned,
@@ -42,9 +42,9 @@ impl Report {
         self.kind
     }
 
-    /// The threads that make up the deadlock. In a [`Kind::Cycle`] each waits for what the next one holds, and the
-    /// last for what the first holds; the first is the one that reports. In a [`Kind::Abandoned`] the second is the
-    /// thread that is gone.
+    /// The threads and tasks that make up the deadlock; the first is the one that reports. In a [`Kind::Cycle`] of locks
+    /// each waits for what the next one holds, and the last for what the first holds. In a [`Kind::Abandoned`] the
+    /// second is the thread that is gone.
     #[must_use]
     pub fn threads(&self) -> &[StuckThread] {
         &self.threads
@@ -69,12 +69,18 @@ impl fmt::Display for Report {
 }
 
 /// A thread of a [`Report`] or a snapshot, and what it waits for and holds.
+///
+/// A task that runs in place, on the thread of one that waits for it, is told by itself: see
+/// [`is_in_place`](Self::is_in_place).
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct StuckThread {
     pub(super) name: Option<Arc<str>>,
     pub(super) os_id: u32,
     pub(super) is_gone: bool,
+    pub(super) is_in_place: bool,
+    pub(super) task: Option<Task>,
+    pub(super) pool: Option<Arc<str>>,
     pub(super) waits_for: Option<Wait>,
     pub(super) holds: Vec<Held>,
 }
@@ -96,6 +102,24 @@ impl StuckThread {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.is_gone
+    }
+
+    /// The task that it runs, if it runs one.
+    #[must_use]
+    pub fn task(&self) -> Option<&Task> {
+        self.task.as_ref()
+    }
+
+    /// Whether this is a task that runs in place: on the thread of somebody who waits for it, and who is told as well.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.is_in_place
+    }
+
+    /// The name of the pool whose worker it is, if it is one.
+    #[must_use]
+    pub fn pool(&self) -> Option<&str> {
+        self.pool.as_deref()
     }
 
     /// What the thread waits for, if it waits.
@@ -120,13 +144,27 @@ pub struct Wait {
     pub(super) site: &'static Location<'static>,
     pub(super) waited: Duration,
     pub(super) timed: bool,
+    pub(super) queued_in: Option<Arc<str>>,
+    pub(super) others: usize,
 }
 
 impl Wait {
-    /// What is waited for.
+    /// What is waited for: of several things one that is part of the deadlock.
     #[must_use]
     pub fn resource(&self) -> &Resource {
         &self.resource
+    }
+
+    /// How many more things are waited for at the same time, besides [`resource`](Self::resource).
+    #[must_use]
+    pub fn others(&self) -> usize {
+        self.others
+    }
+
+    /// The name of the pool whose workers are waited for: the task is still queued there, or there is no room for it.
+    #[must_use]
+    pub fn queued_in(&self) -> Option<&str> {
+        self.queued_in.as_deref()
     }
 
     /// The line that waits.
@@ -171,12 +209,42 @@ impl Held {
     }
 }
 
-/// A lock, or later a future or a queue, as reports show it: by value, so that it may be gone by now.
+/// A task, as reports show it: by value, so that it may be over by now.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Task {
+    #[cfg_attr(feature = "serde", serde(flatten))]
+    pub(super) resource: Resource,
+}
+
+impl Task {
+    /// The name given when it was submitted, if any.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        self.resource.name
+    }
+
+    /// The full path of its type.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        self.resource.data_type
+    }
+
+    /// The line that submitted it.
+    #[must_use]
+    pub fn submitted_at(&self) -> &'static Location<'static> {
+        self.resource.made_at
+    }
+}
+
+/// A lock, a future or a queue, as reports show it: by value, so that it may be gone by now.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Resource {
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(super) key: usize,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(super) is_task: bool,
     pub(super) name: Option<&'static str>,
     pub(super) primitive: &'static str,
     pub(super) data_type: &'static str,
@@ -191,13 +259,13 @@ impl Resource {
         self.name
     }
 
-    /// The primitive: `Lock`, `RLock`.
+    /// The primitive: `Lock`, `RLock`, `Future`.
     #[must_use]
     pub fn primitive(&self) -> &'static str {
         self.primitive
     }
 
-    /// The full path of the type that is protected.
+    /// The full path of the type that is protected, or awaited.
     #[must_use]
     pub fn data_type(&self) -> &'static str {
         self.data_type

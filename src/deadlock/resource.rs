@@ -14,7 +14,6 @@ pub(crate) struct ResourceType {
     /// The full path of the type inside, `alloc::vec::Vec<u64>`.
     pub(crate) data: &'static str,
     /// How a hold of this type counts.
-    #[expect(dead_code, reason = "the judge of several providers counts by it")]
     pub(crate) mode: HoldMode,
 }
 

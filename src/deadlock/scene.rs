@@ -1,14 +1,16 @@
 //! What is copied out of the graph, under its mutex and without allocating, to be told once it is unlocked.
 
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::graph::Graph;
+use super::group::GroupRecord;
 use super::holds::Hold;
 use super::judge::Judgement;
-use super::report::{Deadlock, Held, Kind, Report, Resource, StuckThread, Wait};
-use super::resource::{ResourceFacts, Site};
+use super::report::{Deadlock, Held, Kind, Report, Resource, StuckThread, Task, Wait};
+use super::resource::{HoldMode, ResourceFacts, Site};
 use super::waitable::Provider;
 use crate::primitive::now;
 
@@ -17,6 +19,8 @@ struct Person {
     name: Option<Arc<str>>,
     os_id: u32,
     is_gone: bool,
+    is_in_place: bool,
+    pool: Option<Arc<str>>,
     wait: Option<PersonWait>,
     /// How many of the scene's holds are this person's: they lie in the order of the people.
     holds: usize,
@@ -29,6 +33,8 @@ struct PersonWait {
     site: Site,
     waited: Duration,
     timed: bool,
+    queued_in: Option<Arc<str>>,
+    others: usize,
 }
 
 /// Buffers for the copy. They grow outside the mutex only.
@@ -79,10 +85,11 @@ impl Scene {
     }
 
     /// Copies one wait and whoever holds what it waits for.
-    pub(super) fn copy_wait(&mut self, graph: &Graph, me: &'static Context) -> bool {
+    pub(super) fn copy_wait(&mut self, graph: &mut Graph, me: &'static Context) -> bool {
         self.begin();
+        graph.begin_core();
         self.copy_context(graph, me);
-        if let Some(owner) = graph.entry(me).and_then(|entry| entry.owner(graph)) {
+        if let Some(owner) = graph.entry(me).and_then(|entry| entry.shown_provider(graph).context) {
             self.copy_context(graph, owner);
         }
         self.core = self.needed_people;
@@ -90,8 +97,9 @@ impl Scene {
     }
 
     /// Copies everybody who waits or holds something.
-    pub(super) fn copy_everything(&mut self, graph: &Graph) -> bool {
+    pub(super) fn copy_everything(&mut self, graph: &mut Graph) -> bool {
         self.begin();
+        graph.begin_core();
         for context in graph.contexts() {
             if graph.entry(context).is_some() || !context.holds.is_empty() {
                 self.copy_context(graph, context);
@@ -127,17 +135,24 @@ impl Scene {
         if self.people.len() == self.people.capacity() {
             return;
         }
-        let wait = record.entry.as_ref().map(|entry| PersonWait {
-            resource: entry.waitable().facts(0),
-            owner: entry.owner(graph).map_or(0, Context::address),
-            site: entry.site,
-            waited: self.now.saturating_duration_since(entry.since),
-            timed: entry.timed,
+        let wait = record.entry.as_ref().map(|entry| {
+            let shown = entry.shown_provider(graph);
+            PersonWait {
+                resource: entry.waitable().facts(shown.nth),
+                owner: shown.context.map_or(0, Context::address),
+                site: entry.site,
+                waited: self.now.saturating_duration_since(entry.since),
+                timed: entry.timed,
+                queued_in: shown.group.map(|group| Arc::clone(&graph.group(group).name)),
+                others: shown.others,
+            }
         });
         self.people.push(Person {
             name: record.name.clone(),
             os_id: record.os_id,
             is_gone: context.lifeline.is_cut(),
+            is_in_place: record.nested,
+            pool: record.group.map(|group| Arc::clone(&graph.group(group).name)),
             wait,
             holds,
         });
@@ -171,39 +186,78 @@ impl Scene {
             owners.get(at).is_some_and(|&(other, owner)| other == key && owner != holder)
         };
         let mut holds = self.holds.drain(..);
-        self.people
-            .drain(..)
-            .map(|person| StuckThread {
+        let told = self.people.drain(..).map(|person| {
+            let (mut task, mut held) = (None, Vec::new());
+            for (holder, hold) in holds.by_ref().take(person.holds) {
+                let resource = Resource::from(hold.resource);
+                if (hold.resource.type_of)().mode == HoldMode::Running {
+                    task = Some(Task { resource: Resource { made_at: hold.site, ..resource } });
+                } else if !is_stale(holder, hold.resource.key) {
+                    held.push(Held { resource, site: hold.site });
+                }
+            }
+            StuckThread {
                 name: person.name,
                 os_id: person.os_id,
                 is_gone: person.is_gone,
+                is_in_place: person.is_in_place,
+                task,
+                pool: person.pool,
                 waits_for: person.wait.map(|wait| Wait {
                     resource: Resource::from(wait.resource),
                     site: wait.site,
                     waited: wait.waited,
                     timed: wait.timed,
+                    queued_in: wait.queued_in,
+                    others: wait.others,
                 }),
-                holds: holds
-                    .by_ref()
-                    .take(person.holds)
-                    .filter(|&(holder, hold)| !is_stale(holder, hold.resource.key))
-                    .map(|(_, hold)| Held { resource: Resource::from(hold.resource), site: hold.site })
-                    .collect(),
-            })
-            .collect()
+                holds: held,
+            }
+        });
+        told.collect()
     }
 }
 
+/// The one of a wait's providers that is told.
+struct Shown {
+    nth: usize,
+    context: Option<&'static Context>,
+    group: Option<NonNull<GroupRecord>>,
+    /// How many other resources are waited for.
+    others: usize,
+}
+
 impl super::graph::Entry {
-    /// The context that owns what is waited for, if it is one and it is known.
-    pub(super) fn owner(&self, graph: &Graph) -> Option<&'static Context> {
-        let mut owner = None;
+    /// The first provider that is part of the deadlock which was found; if there is none, one that is gone, or waits.
+    fn shown_provider(&self, graph: &Graph) -> Shown {
+        let mut shown = Shown { nth: 0, context: None, group: None, others: 0 };
+        let (mut count, mut best) = (0, 0);
         self.waitable().providers(graph, &mut |provider| {
-            if let Provider::Context(id) = provider {
-                owner = graph.context(id);
+            let (context, group) = match provider {
+                Provider::Context(id) => (graph.context(id), None),
+                Provider::AnyOf(group) => (None, Some(group.address())),
+                Provider::External => (None, None),
+            };
+            let rank = match (context, group) {
+                (Some(context), _) if graph.is_in_core(context) => 4,
+                (_, Some(group)) if graph.is_group_in_core(group) => 4,
+                (Some(context), _) if graph.record(context).gone.get() => 3,
+                (Some(context), _) if graph.entry(context).is_some() => 2,
+                _ => 1,
+            };
+            if rank > best {
+                best = rank;
+                shown = Shown { nth: count, context, group, others: 0 };
             }
+            count += 1;
         });
-        owner
+        // Several may provide one thing: the readers of one lock.
+        if count > 1 {
+            let key = |nth| self.waitable().facts(nth).key;
+            let is_one_thing = key(shown.nth) == key(usize::from(shown.nth == 0));
+            shown.others = if is_one_thing { 0 } else { count - 1 };
+        }
+        shown
     }
 }
 
@@ -223,6 +277,7 @@ impl From<ResourceFacts> for Resource {
         let described = (facts.type_of)();
         Self {
             key: facts.key,
+            is_task: described.mode == HoldMode::Running || described.primitive == "Future",
             name: facts.origin.name(),
             primitive: described.primitive,
             data_type: described.data,

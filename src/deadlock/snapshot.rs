@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::graph;
 use super::render::{self, Humane, Names, Style};
-use super::report::{Report, Resource, StuckThread};
+use super::report::{Report, Resource, StuckThread, Task};
 use super::resource::Site;
 use super::scene::Scene;
 
@@ -70,8 +71,16 @@ pub struct WaitForGraph {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Node {
-    /// Somebody who waits or holds something.
+    /// Somebody who waits, holds something, or runs a task.
     Thread(StuckThread),
+    /// A task that is waited for or runs.
+    Task(Task),
+    /// A pool whose workers are waited for or are part of the graph.
+    #[non_exhaustive]
+    Pool {
+        /// Its name.
+        name: Arc<str>,
+    },
     /// Something that is waited for or held.
     Resource(Resource),
 }
@@ -83,17 +92,21 @@ pub enum Node {
 pub enum NodeKind {
     /// A thread.
     Thread,
+    /// A task.
+    Task,
+    /// A pool of workers.
+    Pool,
     /// A lock.
     Resource,
 }
 
-/// An edge of a [`WaitForGraph`]: from the waiter to the resource, from the resource to its holder. So a deadlock is a
-/// cycle.
+/// An edge of a [`WaitForGraph`]: from the waiter to the resource, from the resource to its holder; from a task to the
+/// thread that runs it, or to the pool that it is queued in, and from the pool to its workers. So a deadlock is a cycle.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "kind", rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Edge {
-    /// The thread waits for the resource.
+    /// The thread waits for the resource, for the task, or for room in the pool's queue.
     #[non_exhaustive]
     Waits {
         /// The line that waits.
@@ -111,6 +124,12 @@ pub enum Edge {
         #[cfg_attr(feature = "serde", serde(serialize_with = "super::report::serialize_site"))]
         site: Site,
     },
+    /// The task is run by the thread.
+    Runs,
+    /// The task is queued in the pool.
+    Queued,
+    /// The pool has this worker.
+    Worker,
 }
 
 impl Node {
@@ -119,6 +138,8 @@ impl Node {
     pub fn kind(&self) -> NodeKind {
         match self {
             Self::Thread(_) => NodeKind::Thread,
+            Self::Task(_) => NodeKind::Task,
+            Self::Pool { .. } => NodeKind::Pool,
             Self::Resource(_) => NodeKind::Resource,
         }
     }
@@ -143,28 +164,64 @@ impl Report {
     }
 }
 
+/// The nodes of a graph in the making: each thing has one.
+#[derive(Default)]
+struct Nodes {
+    graph: DiGraph<Node, Edge>,
+    /// A forgotten guard's hold names an address where another lock may live by now, which was made elsewhere.
+    resources: HashMap<(usize, Option<Site>), NodeIndex>,
+    /// By the address of the name, which the pool's threads share: another pool may have the same.
+    pools: HashMap<*const u8, NodeIndex>,
+}
+
+impl Nodes {
+    fn resource(&mut self, resource: &Resource) -> NodeIndex {
+        let made_at = Some(resource.made_at).filter(|_| !resource.is_task);
+        *self.resources.entry((resource.key, made_at)).or_insert_with(|| {
+            let resource = resource.clone();
+            self.graph.add_node(if resource.is_task { Node::Task(Task { resource }) } else { Node::Resource(resource) })
+        })
+    }
+
+    fn pool(&mut self, name: &Arc<str>) -> NodeIndex {
+        let place = self.pools.entry(Arc::as_ptr(name).cast());
+        *place.or_insert_with(|| self.graph.add_node(Node::Pool { name: Arc::clone(name) }))
+    }
+}
+
 impl WaitForGraph {
     fn new(threads: Vec<StuckThread>) -> Self {
-        let mut graph = DiGraph::new();
-        // A forgotten guard's hold names an address where another lock may live by now, which was made elsewhere.
-        let mut resources: HashMap<(usize, Site), NodeIndex> = HashMap::new();
-        let mut resource_node = |graph: &mut DiGraph<Node, Edge>, resource: &Resource| {
-            let place = resources.entry((resource.key, resource.made_at));
-            *place.or_insert_with(|| graph.add_node(Node::Resource(resource.clone())))
-        };
-        let is_part = |thread: &StuckThread| thread.waits_for.is_some() || !thread.holds.is_empty();
+        let mut nodes = Nodes::default();
+        let is_part =
+            |thread: &StuckThread| thread.waits_for.is_some() || !thread.holds.is_empty() || thread.task.is_some();
         for thread in threads.into_iter().filter(is_part) {
-            let me = graph.add_node(Node::Thread(thread.clone()));
-            if let Some(wait) = thread.waits_for {
-                let resource = resource_node(&mut graph, &wait.resource);
-                graph.add_edge(me, resource, Edge::Waits { site: wait.site, waited: wait.waited, timed: wait.timed });
+            let me = nodes.graph.add_node(Node::Thread(thread.clone()));
+            if let Some(task) = &thread.task {
+                let task = nodes.resource(&task.resource);
+                nodes.graph.add_edge(task, me, Edge::Runs);
             }
-            for held in thread.holds {
-                let resource = resource_node(&mut graph, &held.resource);
-                graph.add_edge(resource, me, Edge::Holds { site: held.site });
+            if let Some(pool) = &thread.pool {
+                let pool = nodes.pool(pool);
+                nodes.graph.add_edge(pool, me, Edge::Worker);
+            }
+            if let Some(wait) = &thread.waits_for {
+                let pool = wait.queued_in.as_ref().map(|pool| nodes.pool(pool));
+                let provided = match pool {
+                    Some(pool) if !wait.resource.is_task => pool,
+                    _ => nodes.resource(&wait.resource),
+                };
+                let waits = Edge::Waits { site: wait.site, waited: wait.waited, timed: wait.timed };
+                nodes.graph.add_edge(me, provided, waits);
+                if let Some(pool) = pool.filter(|&pool| pool != provided) {
+                    nodes.graph.update_edge(provided, pool, Edge::Queued);
+                }
+            }
+            for held in &thread.holds {
+                let resource = nodes.resource(&held.resource);
+                nodes.graph.add_edge(resource, me, Edge::Holds { site: held.site });
             }
         }
-        Self { graph }
+        Self { graph: nodes.graph }
     }
 
     /// The graph itself, for the algorithms of [`petgraph`].
@@ -173,7 +230,8 @@ impl WaitForGraph {
         &self.graph
     }
 
-    /// The graph in Graphviz's DOT language: threads as boxes, resources as ellipses, waits in red.
+    /// The graph in Graphviz's DOT language: threads as boxes, tasks as hexagons, pools as
+    /// folders, resources as ellipses, waits in red.
     ///
     /// # Examples
     ///
@@ -192,6 +250,8 @@ impl WaitForGraph {
         for (index, node) in self.graph.raw_nodes().iter().enumerate() {
             let (label, shape) = match &node.weight {
                 Node::Thread(thread) => (names.thread(thread), "box"),
+                Node::Task(task) => (names.resource(&task.resource), "hexagon"),
+                Node::Pool { name } => (names.pool(name), "folder"),
                 Node::Resource(resource) => (names.resource_and_type(resource), "ellipse"),
             };
             writeln!(dot, "    n{index} [shape={shape}, label={}];", Quoted(&label))?;
@@ -200,6 +260,9 @@ impl WaitForGraph {
             let (label, colour) = match &edge.weight {
                 Edge::Waits { site, waited, .. } => (format!("waits {}\n{site}", Humane(*waited)), ", color=red"),
                 Edge::Holds { site } => (format!("held by\n{site}"), ""),
+                Edge::Runs => ("run by".to_owned(), ""),
+                Edge::Queued => ("queued in".to_owned(), ""),
+                Edge::Worker => ("worked for by".to_owned(), ""),
             };
             let (from, to) = (edge.source().index(), edge.target().index());
             writeln!(dot, "    n{from} -> n{to} [label={}{colour}];", Quoted(&label))?;
@@ -210,7 +273,7 @@ impl WaitForGraph {
     fn threads(&self) -> impl Iterator<Item = &StuckThread> + Clone {
         self.graph.raw_nodes().iter().filter_map(|node| match &node.weight {
             Node::Thread(thread) => Some(thread),
-            Node::Resource(_) => None,
+            _ => None,
         })
     }
 }
@@ -247,7 +310,13 @@ impl fmt::Display for WaitForGraph {
 mod serialize {
     use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-    use super::{Edge, Node, NodeKind, Resource, WaitForGraph};
+    use super::{Edge, Node, NodeKind, Resource, Task, WaitForGraph};
+
+    #[derive(Serialize)]
+    struct PoolNode<'g> {
+        kind: NodeKind,
+        name: &'g str,
+    }
 
     /// What tells a thread from others; what it waits for and holds are the edges.
     #[derive(Serialize)]
@@ -281,7 +350,10 @@ mod serialize {
                     let (os_id, is_gone) = (thread.os_id, thread.is_gone);
                     ThreadNode { kind, name: thread.name(), os_id, is_gone }.serialize(serializer)
                 }
-                Self::Resource(resource) => ResourceNode { kind, resource }.serialize(serializer),
+                Self::Task(Task { resource }) | Self::Resource(resource) => {
+                    ResourceNode { kind, resource }.serialize(serializer)
+                }
+                Self::Pool { name } => PoolNode { kind, name }.serialize(serializer),
             }
         }
     }
@@ -308,7 +380,7 @@ mod tests {
     use petgraph::algo::is_cyclic_directed;
 
     use super::*;
-    use crate::deadlock::render::tests::{A, B, lock, thread};
+    use crate::deadlock::render::tests::{A, B, lock, task, thread};
 
     fn crossed() -> WaitForGraph {
         let (a, b) = (lock(1, Some("a"), A), lock(2, Some("b"), A));
@@ -327,6 +399,48 @@ mod tests {
         let edges = chain.graph().raw_edges().iter();
         let ends: Vec<_> = edges.map(|edge| (edge.source().index(), edge.target().index())).collect();
         assert_eq!(ends, [(1, 0), (2, 1)], "from the resource to its holder, from the waiter to the resource");
+    }
+
+    /// Each of two workers of a pool waits for a task that is queued there; a third task runs in place.
+    fn starved() -> WaitForGraph {
+        let pool: Arc<str> = "pool".into();
+        let [first, second, queued] = [1, 2, 3].map(|key| task(key, None, A));
+        WaitForGraph::new(vec![
+            thread("pool_0", 1).working_for(&pool).running(&first).waits(&queued, B).in_queue_of(&pool),
+            thread("pool_1", 2).working_for(&pool).waits(&second, B),
+            StuckThread { is_in_place: true, ..thread("pool_1", 2) }
+                .running(&second)
+                .waits(&queued, B)
+                .in_queue_of(&pool),
+        ])
+    }
+
+    #[test]
+    fn a_starvation_is_a_cycle_through_the_pool_and_each_of_its_workers() {
+        let graph = starved();
+        let components = petgraph::algo::tarjan_scc(graph.graph());
+        let largest = components.iter().max_by_key(|nodes| nodes.len()).unwrap();
+        let mut kinds: Vec<_> = largest.iter().map(|&node| graph.graph()[node].kind()).collect();
+        kinds.sort_by_key(|&kind| kind as u8);
+        use NodeKind::{Pool, Task, Thread};
+        assert_eq!(kinds, [Thread, Thread, Thread, Task, Task, Pool], "all but the task that nobody waits for");
+        let count = |matches: fn(&Edge) -> bool| graph.graph().edge_weights().filter(|edge| matches(edge)).count();
+        assert_eq!(count(|edge| matches!(edge, Edge::Runs)), 2);
+        assert_eq!(count(|edge| matches!(edge, Edge::Queued)), 1);
+        assert_eq!(count(|edge| matches!(edge, Edge::Worker)), 2);
+        assert_eq!(count(|edge| matches!(edge, Edge::Waits { .. })), 3);
+        let dot = graph.to_dot();
+        assert!(dot.contains("[shape=folder, label=\"pool 'pool'\"];"), "{dot}");
+        assert!(dot.contains("[label=\"queued in\"];"), "{dot}");
+    }
+
+    #[test]
+    fn whoever_waits_for_room_waits_for_the_pool() {
+        let pool: Arc<str> = "pool".into();
+        let room = Resource { primitive: "ThreadPoolExecutor", ..lock(1, None, A) };
+        let graph = WaitForGraph::new(vec![thread("x", 1).working_for(&pool).waits(&room, B).in_queue_of(&pool)]);
+        assert_eq!((graph.graph().node_count(), graph.graph().edge_count()), (2, 2));
+        assert!(is_cyclic_directed(graph.graph()));
     }
 
     #[test]
@@ -375,6 +489,20 @@ thread 'right' waits for 'a' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
 "#
         );
         assert_eq!(graph.to_dot(), expected);
+    }
+
+    #[test]
+    #[cfg(feature = "serde")]
+    fn json_tells_tasks_and_pools() {
+        let json = serde_json::to_value(starved()).unwrap();
+        let kinds = |of: &str| {
+            let list = json[of].as_array().unwrap().iter();
+            list.map(|each| each["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds("nodes"), ["thread", "task", "pool", "task", "thread", "task", "thread"]);
+        assert_eq!(kinds("edges")[..4], ["runs", "worker", "waits", "queued"]);
+        assert_eq!(json["nodes"][2]["name"], "pool");
+        assert_eq!(json["nodes"][1]["data_type"], "my::main::{{closure}}");
     }
 
     #[test]

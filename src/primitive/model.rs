@@ -104,6 +104,10 @@ pub(crate) fn current_context() -> *const () {
 }
 
 pub(crate) fn set_current_context(context: *const ()) {
+    // A model that has failed already has no thread-locals any more.
+    if std::thread::panicking() {
+        return;
+    }
     CURRENT.with(|current| current.set(context));
 }
 

@@ -2,7 +2,7 @@
 
 use super::find_hold;
 use super::names::Names;
-use crate::deadlock::report::{Kind, Report, StuckThread};
+use crate::deadlock::report::{Held, Kind, Report, StuckThread, Wait};
 
 /// More of a ring's lines are shown by its ends.
 const MOST_PLACES: usize = 5;
@@ -16,16 +16,72 @@ pub(super) fn help(report: &Report, names: &Names<'_>) -> String {
         held.map_or(String::new(), |held| format!(" at {}", held.site))
     };
     match report.kind {
+        Kind::Relock if resource.is_some_and(|resource| resource.is_task) => {
+            "a task that waits for its own result never has one: hand the result on, do not wait for it".to_owned()
+        }
         Kind::Relock => {
             format!("release the guard taken{} before locking again, or use an `RLock`", taken(first))
         }
-        Kind::Cycle => order(&report.threads, names),
-        Kind::Starvation => "let the pool have more workers, or let no task wait for others in its pool".to_owned(),
+        Kind::Cycle => circle(&report.threads, names),
+        Kind::Starvation => workers(&report.threads, names),
+        Kind::Abandoned if resource.is_some_and(|resource| resource.is_task) => {
+            "a task ends with its thread: let no thread of a pool be ended from within".to_owned()
+        }
         Kind::Abandoned => {
             let gone = report.threads.get(1);
             let name = gone.map_or("a thread".to_owned(), |gone| names.thread(gone));
             let leaked = "a guard was leaked (`mem::forget`, `leak`) by";
             format!("{leaked} {name}{}: let it drop before the thread ends", taken(gone))
+        }
+    }
+}
+
+/// How the circle could be broken: of locks, of results, or of both.
+fn circle(threads: &[StuckThread], names: &Names<'_>) -> String {
+    let is_for_task = |thread: &&StuckThread| thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_task);
+    if !threads.iter().any(|thread| is_for_task(&thread)) {
+        return order(threads, names);
+    }
+    // Whoever waits for a task with a lock that another member wants.
+    let holder = threads.iter().filter(is_for_task).find_map(|thread| {
+        let is_wanted = |held: &&Held| {
+            let wants = |wait: &Wait| wait.resource.is_same(&held.resource);
+            threads.iter().any(|other| other.waits_for.as_ref().is_some_and(wants))
+        };
+        Some((thread.waits_for.as_ref()?, thread.holds.iter().find(is_wanted)?))
+    });
+    if let Some((wait, held)) = holder {
+        return format!(
+            "release {}, taken at {}, before waiting for {}",
+            names.resource(&held.resource),
+            held.site,
+            names.resource(&wait.resource)
+        );
+    }
+    match threads.iter().find(is_for_task).and_then(|thread| thread.waits_for.as_ref()) {
+        Some(wait) => format!(
+            "each needs the result of the next: break the circle, for example let nobody in it wait for {} at {}",
+            names.resource(&wait.resource),
+            wait.site
+        ),
+        None => "break the circle of results".to_owned(),
+    }
+}
+
+/// How there would have been a worker.
+fn workers(threads: &[StuckThread], names: &Names<'_>) -> String {
+    let mut pools: Vec<_> = threads.iter().filter_map(|thread| thread.waits_for.as_ref()?.queued_in()).collect();
+    pools.sort_unstable();
+    pools.dedup();
+    match pools[..] {
+        [pool] => {
+            let pool = names.pool(pool);
+            format!("give {pool} more workers, wait for its tasks only outside of it, or split it into two pools")
+        }
+        [] => "let the pool have more workers, or let no task wait for others in its pool".to_owned(),
+        _ => {
+            let pools: Vec<_> = pools.into_iter().map(|pool| names.pool(pool)).collect();
+            format!("let tasks wait in one direction only between {}, or give them more workers", pools.join(" and "))
         }
     }
 }

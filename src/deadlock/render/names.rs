@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::style::{NAME, Style};
-use crate::deadlock::report::{Resource, StuckThread};
+use crate::deadlock::report::{Resource, StuckThread, Wait};
 use crate::deadlock::resource::Site;
 use crate::deadlock::source::clip;
 
@@ -15,8 +15,8 @@ const WIDEST_TYPE: usize = 80;
 /// Names for the threads and resources of one text, such that each means one of them.
 pub(in crate::deadlock) struct Names<'r> {
     pub(super) style: Style,
-    /// How many threads have a name.
-    namesakes: HashMap<&'r str, usize>,
+    /// The threads that have a name, each once, by the number that debuggers show.
+    namesakes: HashMap<&'r str, Vec<u32>>,
     /// Who waits for a resource, by its key.
     waiters: HashMap<usize, Vec<&'r StuckThread>>,
     /// The keys of the resources that look alike.
@@ -41,7 +41,14 @@ impl<'r> Names<'r> {
         let mut names = Self { style, namesakes: HashMap::new(), waiters: HashMap::new(), lookalikes: HashMap::new() };
         for thread in threads.clone() {
             if let Some(name) = thread.name() {
-                *names.namesakes.entry(name).or_default() += 1;
+                // A task that runs in place is on the same thread as its waiter.
+                let namesakes = names.namesakes.entry(name).or_default();
+                if thread.os_id == 0 || !namesakes.contains(&thread.os_id) {
+                    namesakes.push(thread.os_id);
+                }
+            }
+            if let Some(task) = &thread.task {
+                names.add(&task.resource);
             }
             if let Some(wait) = &thread.waits_for {
                 names.waiters.entry(wait.resource.key).or_default().push(thread);
@@ -60,32 +67,69 @@ impl<'r> Names<'r> {
     }
 
     /// `thread 'left'`; with the number that debuggers show if there is no name, or if others have the same.
+    ///
+    /// Who runs a task is told as `task 'sum' on thread 'pool_0'`.
     pub(in crate::deadlock) fn thread(&self, thread: &StuckThread) -> String {
         let (label, is_clear) = match thread.name() {
-            Some(name) => (format!("thread '{}'", printable(name)), self.namesakes.get(name) == Some(&1)),
+            Some(name) => (
+                format!("thread '{}'", printable(name)),
+                self.namesakes.get(name).is_some_and(|namesakes| namesakes.len() == 1),
+            ),
             None => ("unnamed thread".to_owned(), false),
         };
-        let label = self.style.paint(NAME, label);
-        if is_clear || thread.os_id == 0 { label } else { format!("{label} (os id {})", thread.os_id) }
+        let mut label = self.style.paint(NAME, label);
+        if !is_clear && thread.os_id != 0 {
+            label += &format!(" (os id {})", thread.os_id);
+        }
+        let in_place = if thread.is_in_place { " (run in place)" } else { "" };
+        match &thread.task {
+            Some(task) => format!("{}{in_place} on {label}", self.resource(&task.resource)),
+            None => label + in_place,
+        }
     }
 
-    /// `'accounts'`, or `Lock<Vec<u64>> made at src/main.rs:10:13`; with a number if others look the same.
+    /// `'accounts'`, or `Lock<Vec<u64>> made at src/main.rs:10:13`; with a number if others look the same. A task is
+    /// `task 'sum'`, or `task main::{{closure}} submitted at src/main.rs:10:13`.
     pub(in crate::deadlock) fn resource(&self, resource: &Resource) -> String {
-        let mut label = match resource.name {
-            Some(name) => format!("'{}'", printable(name)),
-            None => full_type(resource),
+        let mut label = match (resource.name, resource.is_task) {
+            (Some(name), false) => format!("'{}'", printable(name)),
+            (Some(name), true) => format!("task '{}'", printable(name)),
+            (None, false) => full_type(resource),
+            (None, true) => clip(format!("task {}", short_type(resource.data_type)), WIDEST_TYPE),
         };
         if let Some(number) = self.number(resource) {
             label += &format!(" #{number}");
         }
         let label = self.style.paint(NAME, label);
-        if resource.name.is_some() { label } else { format!("{label} made at {}", resource.made_at) }
+        let made = if resource.is_task { "submitted" } else { "made" };
+        if resource.name.is_some() { label } else { format!("{label} {made} at {}", resource.made_at) }
+    }
+
+    /// What is waited for, and for what else: `task 'sum' (queued in pool 'io') and 2 more`.
+    pub(in crate::deadlock) fn wait(&self, wait: &Wait, label: impl Fn(&Self, &Resource) -> String) -> String {
+        let mut text = match &wait.queued_in {
+            Some(pool) if wait.resource.is_task => {
+                format!("{} (queued in {})", label(self, &wait.resource), self.pool(pool))
+            }
+            Some(pool) => format!("room in the queue of {}", self.pool(pool)),
+            None => label(self, &wait.resource),
+        };
+        if wait.others > 0 {
+            text += &format!(" and {} more", wait.others);
+        }
+        text
+    }
+
+    /// `pool 'io'`.
+    pub(in crate::deadlock) fn pool(&self, name: &str) -> String {
+        self.style.paint(NAME, format_args!("pool '{}'", printable(name)))
     }
 
     /// `'accounts' (Lock<Vec<u64>>)`, or `Lock<Vec<u64>> made at src/main.rs:10:13`.
     pub(in crate::deadlock) fn resource_and_type(&self, resource: &Resource) -> String {
         let label = self.resource(resource);
-        if resource.name.is_some() { format!("{label} ({})", full_type(resource)) } else { label }
+        let is_told = resource.name.is_none() || resource.is_task;
+        if is_told { label } else { format!("{label} ({})", full_type(resource)) }
     }
 
     /// The number of a resource among those that look the same, `None` if it is the only one.

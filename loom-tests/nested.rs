@@ -1,0 +1,160 @@
+//! Bodies that run inside of a context that waits for them.
+
+use std::panic::Location;
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::detector::nest;
+use super::{Watched, explore, watched};
+use crate::deadlock::Kind;
+use crate::deadlock::context::{current, end_current};
+use crate::deadlock::nested::run_nested;
+use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType};
+use crate::primitive::{Ingredient, events, remove};
+use crate::sync::RawRLock;
+
+fn in_place<R>(body: impl FnOnce() -> R) -> R {
+    let facts = ResourceFacts { key: 1, origin: Origin::here(None), type_of: watched };
+    run_nested(facts, Location::caller(), body)
+}
+
+#[test]
+fn a_body_that_waits_for_what_its_waiter_holds_is_on_a_cycle() {
+    explore(2, || {
+        let lock = Watched::new();
+        let held = lock.lock();
+        let outer = current().id();
+        in_place(|| {
+            assert_ne!(current().id(), outer);
+            let deadlock = lock.acquire().err().expect("the waiter holds it");
+            assert_eq!((deadlock.report().kind(), deadlock.report().threads().len()), (Kind::Cycle, 2));
+        });
+        assert_eq!(current().id(), outer);
+        drop(held);
+        in_place(|| drop(lock.lock()));
+        true
+    });
+}
+
+#[test]
+fn a_body_does_not_slip_into_a_re_entrant_lock_of_its_waiter() {
+    fn nothing() -> ResourceType {
+        ResourceType::exclusive::<()>("RLock")
+    }
+    explore(2, || {
+        let lock = RawRLock::new(None);
+        assert!(!lock.is_locked());
+        let held = lock.lock(nothing);
+        in_place(|| {
+            assert!(!lock.is_owned());
+            let deadlock = lock.acquire(nothing).err().expect("the waiter holds it");
+            assert_eq!(deadlock.report().kind(), Kind::Cycle);
+        });
+        // SAFETY:
+        // - the guard is of this lock.
+        unsafe { lock.unlock(held) };
+        true
+    });
+}
+
+#[test]
+fn a_ring_through_a_body_and_its_waiter_is_reported_once_or_does_not_close() {
+    explore(3, || ring_through_a_body(None));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_outer_contexts_a_ring_through_a_body_is_not_seen() {
+    explore(3, || ring_through_a_body(Some(Ingredient::OuterContexts)));
+}
+
+/// A thread holds one lock while a body on it waits for another, whose owner waits for the first. Whether there was a
+/// victim.
+fn ring_through_a_body(removed: Option<Ingredient>) -> bool {
+    removed.into_iter().for_each(remove);
+    let (a, b) = (Watched::new(), Watched::new());
+    let other = thread::spawn({
+        let (a, b) = (Arc::clone(&a), Arc::clone(&b));
+        move || nest_anyhow(&b, &a)
+    });
+    let held = a.lock();
+    let inner = in_place(|| match b.acquire() {
+        Ok(_b) => false,
+        Err(deadlock) => {
+            assert_eq!((deadlock.report().kind(), deadlock.report().threads().len()), (Kind::Cycle, 3));
+            true
+        }
+    });
+    drop(held);
+    let other = other.join().unwrap();
+    assert!(!(inner && other), "one victim");
+    drop(a.lock());
+    drop(b.lock());
+    inner || other
+}
+
+/// Holds `first` and asks for `second`; whether that was a deadlock, of whatever size.
+fn nest_anyhow(first: &Watched, second: &Watched) -> bool {
+    let _first = first.acquire().expect("holding nothing, it is on no cycle");
+    second.acquire().is_err()
+}
+
+#[test]
+fn one_body_after_another_is_on_no_cycle_under_one_number() {
+    explore(3, || {
+        let (a, b) = (Watched::new(), Watched::new());
+        let other = thread::spawn({
+            let (a, b) = (Arc::clone(&a), Arc::clone(&b));
+            move || assert!(!nest(&b, &a))
+        });
+        let first = in_place(|| {
+            drop(a.lock());
+            current().id()
+        });
+        let second = in_place(|| {
+            drop(b.lock());
+            current().id()
+        });
+        other.join().unwrap();
+        assert_eq!(first, second, "it held nothing in between");
+        events().unparks > 0
+    });
+}
+
+#[test]
+fn whoever_waits_for_what_a_body_forgot_is_told_so_when_the_thread_ends() {
+    explore(3, || forgotten_in_a_body(None));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_a_summons_at_the_end_nobody_is_told_what_a_body_forgot() {
+    explore(3, || forgotten_in_a_body(Some(Ingredient::SummonsAtEnd)));
+}
+
+/// A body forgets a guard and its thread goes on to end. Whether somebody had parked before.
+fn forgotten_in_a_body(removed: Option<Ingredient>) -> bool {
+    removed.into_iter().for_each(remove);
+    let lock = Watched::new();
+    let ending = thread::spawn({
+        let lock = Arc::clone(&lock);
+        move || {
+            let first = in_place(|| {
+                lock.lock().forget();
+                current().id()
+            });
+            in_place(|| assert_ne!(current().id(), first, "that number still stands in the lock"));
+            end_current();
+        }
+    });
+    let told = match lock.acquire() {
+        Ok(_came_first) => false,
+        Err(deadlock) => {
+            assert_eq!(deadlock.report().kind(), Kind::Abandoned);
+            true
+        }
+    };
+    ending.join().unwrap();
+    told && events().unparks > 0
+}

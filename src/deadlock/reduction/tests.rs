@@ -1,0 +1,624 @@
+//! Graphs made by hand and at random, judged from every waiter, against an oracle that is slow and obvious.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use petgraph::algo::{has_path_connecting, tarjan_scc};
+use petgraph::graph::{DiGraph, NodeIndex};
+use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
+use proptest::test_runner::{Config, TestRunner};
+
+use super::*;
+use crate::deadlock::context::ContextId;
+use crate::deadlock::graph::{Entry, Summons};
+use crate::deadlock::group::Group;
+use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType};
+use crate::deadlock::wait::{Failure, erase};
+use crate::deadlock::waitable::Waitable;
+use crate::primitive::now;
+
+/// What one context of a picture does.
+#[derive(Clone, Debug)]
+enum Does {
+    Run,
+    /// Has run its last destructor, and may still run others' code.
+    End,
+    /// Can do nothing any more.
+    Gone,
+    Wait(Want),
+}
+
+#[derive(Clone, Debug)]
+struct Want {
+    need: Need,
+    from: Vec<From>,
+    timed: bool,
+    /// It was said, and left standing.
+    reported: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum From {
+    Context(usize),
+    Group(usize),
+    External,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Team {
+    members: Vec<usize>,
+    expected: bool,
+}
+
+/// Who waits for whom.
+#[derive(Clone, Debug, Default)]
+struct Picture {
+    contexts: Vec<Does>,
+    groups: Vec<Team>,
+}
+
+use Does::{End, Gone, Run};
+
+/// Whether it is a group, and which.
+type Node = (bool, usize);
+
+impl From {
+    fn node(&self) -> Option<Node> {
+        match *self {
+            Self::Context(at) => Some((false, at)),
+            Self::Group(at) => Some((true, at)),
+            Self::External => None,
+        }
+    }
+}
+
+fn wait(need: Need, from: impl Into<Vec<From>>) -> Does {
+    Does::Wait(Want { need, from: from.into(), timed: false, reported: false })
+}
+
+fn on(context: usize) -> From {
+    From::Context(context)
+}
+
+impl Does {
+    fn timed(self) -> Self {
+        let Self::Wait(want) = self else { return self };
+        Self::Wait(Want { timed: true, ..want })
+    }
+
+    fn reported(self) -> Self {
+        let Self::Wait(want) = self else { return self };
+        Self::Wait(Want { reported: true, ..want })
+    }
+}
+
+/// A picture's wait, as the graph sees it.
+struct PictureWait {
+    need: Need,
+    from: Vec<Source>,
+}
+
+enum Source {
+    Context(ContextId),
+    Group(*const Group),
+    External,
+}
+
+impl Waitable for PictureWait {
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    fn facts(&self, _: usize) -> ResourceFacts {
+        ResourceFacts { key: self.key(), origin: Origin::here(None), type_of: || ResourceType::exclusive::<()>("Lock") }
+    }
+
+    fn need(&self) -> Need {
+        self.need
+    }
+
+    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
+        for source in &self.from {
+            visit(match *source {
+                Source::Context(id) => Provider::Context(id),
+                // SAFETY:
+                // - the groups are boxed, and live as long as the waits (`Made`).
+                Source::Group(group) => Provider::AnyOf(unsafe { &*group }),
+                Source::External => Provider::External,
+            });
+        }
+    }
+
+    fn try_grant(&self, _: &'static Context) -> bool {
+        false
+    }
+
+    fn accept(&self, _: &'static Context) {}
+
+    fn has_queue(&self) -> bool {
+        false
+    }
+
+    fn announce(&self) -> bool {
+        false
+    }
+
+    fn is_announced(&self) -> bool {
+        false
+    }
+
+    fn left_queue(&self, _: bool) {}
+}
+
+/// A picture as a graph of its own, whose contexts have no threads. Dropped in this order.
+struct Made {
+    groups: Vec<Box<Group>>,
+    contexts: Vec<&'static Context>,
+    graph: Graph,
+    _waits: Vec<Box<PictureWait>>,
+}
+
+impl Made {
+    fn new(picture: &Picture) -> Self {
+        let mut graph = Graph::new();
+        let contexts: Vec<_> = picture.contexts.iter().map(|_| graph.add_for_test()).collect();
+        let mut groups = Vec::new();
+        for team in &picture.groups {
+            let group = Box::new(Group::new("pool".into(), std::panic::Location::caller()));
+            graph.group_mut(group.address()).expected = usize::from(team.expected);
+            team.members.iter().for_each(|&member| graph.add_member(group.address(), contexts[member]));
+            groups.push(group);
+        }
+        let mut waits = Vec::new();
+        for (context, does) in contexts.iter().copied().zip(&picture.contexts) {
+            match does {
+                Does::Run => {}
+                Does::End => graph.record_mut(context).ended = true,
+                Does::Gone => graph.record(context).gone.set(true),
+                Does::Wait(want) => {
+                    let from = want.from.iter().map(|from| match *from {
+                        From::Context(at) => Source::Context(contexts[at].id()),
+                        From::Group(at) => Source::Group(&raw const *groups[at]),
+                        From::External => Source::External,
+                    });
+                    let wait = Box::new(PictureWait { need: want.need, from: from.collect() });
+                    let entry = Entry {
+                        waitable: erase(&*wait),
+                        site: std::panic::Location::caller(),
+                        since: now(),
+                        timed: want.timed,
+                        failure: Failure::Value,
+                        summons: Summons::None,
+                        reported: u64::from(want.reported),
+                        own: false,
+                        stands: false,
+                    };
+                    graph.link(context, entry);
+                    waits.push(wait);
+                }
+            }
+        }
+        Self { groups, contexts, graph, _waits: waits }
+    }
+
+    fn judge(&mut self, at: usize) -> Found {
+        let me = self.contexts[at];
+        let judgement = loop {
+            match self.graph.judge(me) {
+                Judgement::NoRoom => self.graph.make_room_for_test(),
+                judgement => break judgement,
+            }
+        };
+        let place = |context: &'static Context| self.contexts.iter().position(|&other| other == context).unwrap();
+        let kind = match judgement {
+            Judgement::Abandoned(gone) => Verdict::Abandoned(place(gone)),
+            Judgement::NotDeadlocked => Verdict::Live,
+            Judgement::Bystander => Verdict::Bystander,
+            Judgement::OwnerEnding => Verdict::AskAgain,
+            Judgement::Relock => Verdict::Relock,
+            Judgement::Cycle => Verdict::Cycle,
+            Judgement::Starvation => Verdict::Starvation,
+            Judgement::NoRoom => unreachable!("asked again"),
+        };
+        if !kind.is_deadlock() {
+            return Found { kind, core: BTreeSet::new(), bystanders: BTreeSet::new() };
+        }
+        assert_eq!(place(self.graph.core()[0]), at, "whoever is judged comes first");
+        let core: BTreeSet<_> = self.graph.core().iter().copied().map(place).collect();
+        assert_eq!(core.len(), self.graph.core().len(), "each member once");
+        loop {
+            let mut bystanders = Vec::new();
+            if self.graph.for_each_bystander(me, |_, bystander| bystanders.push(place(bystander))) {
+                let set: BTreeSet<_> = bystanders.iter().copied().collect();
+                assert_eq!(set.len(), bystanders.len(), "each bystander once");
+                return Found { kind, core, bystanders: set };
+            }
+            self.graph.make_room_for_test();
+            assert!(!matches!(self.graph.judge(me), Judgement::NoRoom));
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Live,
+    Bystander,
+    AskAgain,
+    Relock,
+    Cycle,
+    Starvation,
+    Abandoned(usize),
+}
+
+impl Verdict {
+    fn is_deadlock(self) -> bool {
+        !matches!(self, Self::Live | Self::Bystander | Self::AskAgain)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    kind: Verdict,
+    core: BTreeSet<usize>,
+    bystanders: BTreeSet<usize>,
+}
+
+/// Judges `at` in a picture: the verdict and the core.
+fn judge(contexts: impl Into<Vec<Does>>, groups: impl Into<Vec<Team>>, at: usize) -> (Verdict, Vec<usize>) {
+    let picture = Picture { contexts: contexts.into(), groups: groups.into() };
+    let found = Made::new(&picture).judge(at);
+    assert_eq!(found, by_definition(&picture, at));
+    (found.kind, found.core.into_iter().collect())
+}
+
+fn team(members: impl Into<Vec<usize>>) -> Team {
+    Team { members: members.into(), expected: false }
+}
+
+/// The oracle: everybody is stuck who cannot be shown to be live, round after round; deadlocks are strong components.
+fn by_definition(picture: &Picture, me: usize) -> Found {
+    let want = |at: usize| match &picture.contexts[at] {
+        Does::Wait(want) if !want.timed => Some(want),
+        _ => None,
+    };
+    let is_gone = |from: &From| matches!(*from, From::Context(at) if matches!(picture.contexts[at], Does::Gone));
+    let required = |want: &Want| match want.need {
+        Need::One | Need::Any => 1,
+        Need::All => want.from.len(),
+        Need::AtLeast(least) => least as usize,
+    };
+    let is_abandoned = |want: &Want| {
+        let left = want.from.iter().filter(|from| !is_gone(from)).count();
+        required(want) <= want.from.len() && left < required(want)
+    };
+    let mut stuck: BTreeSet<Node> =
+        (0..picture.contexts.len()).filter(|&at| want(at).is_some()).map(|at| (false, at)).collect();
+    stuck.extend((0..picture.groups.len()).map(|at| (true, at)));
+    loop {
+        let node_is_live = |node: Node| match node {
+            (false, at) => !stuck.contains(&node) && !matches!(picture.contexts[at], Does::Gone),
+            (true, _) => !stuck.contains(&node),
+        };
+        let is_live = |waiter: usize, from: &From| match *from {
+            From::External => true,
+            From::Context(at) if at == waiter && at != me => true,
+            From::Context(at) => node_is_live((false, at)),
+            From::Group(at) => node_is_live((true, at)),
+        };
+        let escapes = |&(is_group, at): &Node| {
+            if is_group {
+                let team = &picture.groups[at];
+                return team.expected
+                    || team.members.is_empty()
+                    || team.members.iter().any(|&member| node_is_live((false, member)));
+            }
+            let want = want(at).unwrap();
+            required(want) > want.from.len()
+                || want.from.iter().filter(|from| is_live(at, from)).count() >= required(want)
+                || at != me && !want.reported && is_abandoned(want)
+        };
+        let left: BTreeSet<_> = stuck.iter().copied().filter(|node| !escapes(node)).collect();
+        if left == stuck {
+            break;
+        }
+        stuck = left;
+    }
+    let mut residue = DiGraph::<Node, ()>::new();
+    let places: BTreeMap<Node, NodeIndex> = stuck.iter().map(|&node| (node, residue.add_node(node))).collect();
+    for (&node, &place) in &places {
+        let providers: Vec<Node> = match node {
+            (true, at) => picture.groups[at].members.iter().map(|&member| (false, member)).collect(),
+            (false, at) => want(at).unwrap().from.iter().filter_map(From::node).collect(),
+        };
+        providers.iter().filter_map(|provider| places.get(provider)).for_each(|&provider| {
+            residue.add_edge(place, provider, ());
+        });
+    }
+    let nothing = |kind| Found { kind, core: BTreeSet::new(), bystanders: BTreeSet::new() };
+    let mine = want(me).expect("whoever is judged waits");
+    let is_ending =
+        mine.from.iter().any(|from| matches!(*from, From::Context(at) if matches!(picture.contexts[at], Does::End)));
+    let myself = (false, me);
+    if !stuck.contains(&myself) {
+        return nothing(if is_ending { Verdict::AskAgain } else { Verdict::Live });
+    }
+    let here = places[&myself];
+    let component = tarjan_scc(&residue).into_iter().find(|nodes| nodes.contains(&here)).unwrap();
+    let component: BTreeSet<Node> = component.into_iter().map(|place| residue[place]).collect();
+    let is_alone = component.len() == 1;
+    let (kind, core) = if is_abandoned(mine) {
+        let gone = mine.from.iter().find(|from| is_gone(from)).unwrap();
+        let From::Context(gone) = *gone else { unreachable!("a group is not gone") };
+        (Verdict::Abandoned(gone), BTreeSet::from([myself]))
+    } else if is_alone && !residue.contains_edge(here, here) {
+        return nothing(if is_ending { Verdict::AskAgain } else { Verdict::Bystander });
+    } else if component.iter().any(|&(is_group, _)| is_group) {
+        (Verdict::Starvation, component)
+    } else if is_alone {
+        (Verdict::Relock, component)
+    } else {
+        (Verdict::Cycle, component)
+    };
+    let is_behind = |node: &Node| !core.contains(node) && has_path_connecting(&residue, places[node], here, None);
+    let bystanders = stuck.iter().filter(|node| !node.0 && is_behind(node)).map(|&(_, at)| at).collect();
+    let core = core.into_iter().filter(|&(is_group, _)| !is_group).map(|(_, at)| at).collect();
+    Found { kind, core, bystanders }
+}
+
+#[test]
+fn an_alternative_that_runs_keeps_a_wait_alive() {
+    let ring = |other: Does| [wait(Need::Any, [on(1), on(2)]), wait(Need::One, [on(0)]), other];
+    assert_eq!(judge(ring(Run), [], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge(ring(Run), [], 1), (Verdict::Live, vec![]));
+    assert_eq!(judge(ring(wait(Need::One, [From::External])), [], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge(ring(wait(Need::One, [on(1)]).timed()), [], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge(ring(wait(Need::One, [on(1)])), [], 0), (Verdict::Cycle, vec![0, 1, 2]));
+}
+
+#[test]
+fn one_stuck_provider_is_enough_to_stick_a_wait_for_all() {
+    let contexts = [wait(Need::All, [on(1), on(2), From::External]), wait(Need::One, [on(0)]), Run];
+    assert_eq!(judge(contexts.clone(), [], 0), (Verdict::Cycle, vec![0, 1]));
+    assert_eq!(judge(contexts, [], 1), (Verdict::Cycle, vec![0, 1]));
+    assert_eq!(judge([wait(Need::All, [])], [], 0), (Verdict::Live, vec![]));
+}
+
+#[test]
+fn so_many_of_several_are_counted() {
+    let contexts = |least| [wait(Need::AtLeast(least), [on(1), on(2), on(2)]), wait(Need::One, [on(0)]), Run];
+    assert_eq!(judge(contexts(2), [], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge(contexts(3), [], 0), (Verdict::Cycle, vec![0, 1]));
+    assert_eq!(judge(contexts(4), [], 0), (Verdict::Live, vec![]), "more than there are: nobody knows");
+}
+
+#[test]
+fn workers_that_all_wait_for_what_is_queued_starve() {
+    let queued = || wait(Need::One, [From::Group(0)]);
+    assert_eq!(judge([queued()], [team([0])], 0), (Verdict::Starvation, vec![0]));
+    assert_eq!(judge([queued(), queued()], [team([0, 1])], 0), (Verdict::Starvation, vec![0, 1]));
+    assert_eq!(judge([queued(), Run], [team([0, 1])], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge([queued(), queued().timed()], [team([0, 1])], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge([queued()], [Team { members: vec![0], expected: true }], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge([queued()], [team([])], 0), (Verdict::Live, vec![]), "nobody knows who will come");
+    // Somebody outside who counts on them is stuck behind them.
+    assert_eq!(judge([queued(), queued()], [team([0])], 1), (Verdict::Bystander, vec![]));
+}
+
+#[test]
+fn two_pools_that_wait_for_each_other_starve() {
+    let on_group = |group| wait(Need::One, [From::Group(group)]);
+    let contexts = [on_group(1), on_group(1), on_group(0), on_group(0)];
+    assert_eq!(judge(contexts, [team([0, 1]), team([2, 3])], 3), (Verdict::Starvation, vec![0, 1, 2, 3]));
+}
+
+#[test]
+fn a_wait_that_leads_into_a_deadlock_is_no_part_of_it() {
+    let contexts = [
+        wait(Need::One, [on(1)]),
+        wait(Need::One, [on(0)]),
+        wait(Need::Any, [on(0), on(1)]),
+        wait(Need::All, [on(3), on(1)]),
+    ];
+    assert_eq!(judge(contexts.clone(), [], 2), (Verdict::Bystander, vec![]));
+    assert_eq!(judge(contexts.clone(), [], 3), (Verdict::Relock, vec![3]), "a deadlock of its own");
+    let picture = Picture { contexts: contexts.to_vec(), groups: Vec::new() };
+    assert_eq!(Made::new(&picture).judge(0).bystanders, BTreeSet::from([2, 3]));
+}
+
+#[test]
+fn who_is_gone_helps_nobody() {
+    assert_eq!(judge([wait(Need::All, [on(1), on(2)]), Gone, Run], [], 0), (Verdict::Abandoned(1), vec![0]));
+    assert_eq!(judge([wait(Need::Any, [on(1), on(2)]), Gone, Run], [], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge([wait(Need::Any, [on(1), on(2)]), Gone, Gone], [], 0), (Verdict::Abandoned(1), vec![0]));
+    let ring = [wait(Need::Any, [on(1), on(2)]), Gone, wait(Need::One, [on(0)])];
+    assert_eq!(judge(ring, [], 0), (Verdict::Cycle, vec![0, 2]));
+    assert_eq!(judge([wait(Need::All, [on(1), on(2)]), End, Run], [], 0), (Verdict::AskAgain, vec![]));
+}
+
+#[test]
+fn who_has_yet_to_say_that_its_owner_is_gone_is_live() {
+    let contexts = |other| [wait(Need::Any, [on(1), on(2)]), wait(Need::One, [on(0)]), other, Gone];
+    assert_eq!(judge(contexts(wait(Need::One, [on(3)])), [], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge(contexts(wait(Need::One, [on(3)]).reported()), [], 0), (Verdict::Cycle, vec![0, 1]));
+}
+
+#[test]
+fn what_was_handed_over_is_live_and_what_was_asked_for_again_is_not() {
+    let picture = Picture {
+        contexts: vec![wait(Need::Any, [on(1), on(2)]), wait(Need::One, [on(0)]), wait(Need::One, [on(2)])],
+        groups: Vec::new(),
+    };
+    let mut made = Made::new(&picture);
+    assert_eq!(made.judge(0).kind, Verdict::Live);
+    assert_eq!(made.judge(2).kind, Verdict::Relock);
+    assert_eq!(made.judge(0).kind, Verdict::Cycle);
+}
+
+#[test]
+fn a_walk_that_lacks_room_is_walked_again_with_more() {
+    const SIZE: usize = 1000;
+    let everybody: Vec<_> = (0..SIZE).map(on).collect();
+    let mut contexts = vec![wait(Need::All, everybody)];
+    contexts.extend((1..SIZE).map(|_| wait(Need::Any, [on(0), From::Group(0)])));
+    let found = judge(contexts, [team((0..SIZE).collect::<Vec<_>>())], 0);
+    assert_eq!(found, (Verdict::Starvation, (0..SIZE).collect()));
+}
+
+/// Who has been asked to judge again.
+fn summoned(made: &Made) -> Vec<usize> {
+    let is_summoned = |context: &'static Context| {
+        made.graph.entry(context).is_some_and(|entry| entry.summons == Summons::Recheck) && context.is_summoned()
+    };
+    (0..made.contexts.len()).filter(|&at| is_summoned(made.contexts[at])).collect()
+}
+
+#[test]
+fn a_wait_that_stays_stuck_has_those_with_alternatives_judged_again_once() {
+    // 0 and 1 were left standing, 5 and 6 have one way out, by 2, until that waits for 0.
+    let contexts = [
+        wait(Need::One, [on(1)]),
+        wait(Need::One, [on(0)]),
+        wait(Need::One, [on(0)]),
+        wait(Need::One, [From::Group(0)]),
+        wait(Need::All, [on(3)]),
+        wait(Need::Any, [on(2), on(6)]),
+        wait(Need::One, [on(5)]),
+    ];
+    let mut made = Made::new(&Picture { contexts: contexts.to_vec(), groups: vec![team([4])] });
+    let [newcomer, other] = [2, 5].map(|at| made.contexts[at]);
+    assert_eq!(made.judge(2).kind, Verdict::Bystander);
+    made.graph.stands(newcomer);
+    assert_eq!(summoned(&made), [3, 5]);
+    assert_eq!(made.judge(5).kind, Verdict::Cycle);
+    assert_eq!(made.judge(3).kind, Verdict::Starvation);
+    for at in [3, 5] {
+        made.graph.answer_summons(made.contexts[at]);
+    }
+    made.graph.stands(newcomer);
+    assert!(summoned(&made).is_empty(), "said before");
+    made.graph.stands(other);
+    assert_eq!(summoned(&made), [3], "everybody but itself");
+}
+
+#[test]
+fn what_becomes_of_a_group_concerns_those_who_count_on_it() {
+    let contexts = [
+        wait(Need::Any, [on(3), From::Group(0)]),
+        wait(Need::One, [From::Group(1)]),
+        wait(Need::One, [From::Group(0)]).timed(),
+        Run,
+        wait(Need::All, [on(0), on(3)]),
+    ];
+    let picture = Picture { contexts: contexts.to_vec(), groups: vec![team([3]), team([])] };
+    let mut made = Made::new(&picture);
+    let group = made.groups[0].address();
+    made.graph.recheck_group(group);
+    assert_eq!(summoned(&made), [0]);
+    let mut made = Made::new(&picture);
+    let member = made.contexts[3];
+    made.graph.recheck_waits_for(member);
+    assert_eq!(summoned(&made), [0, 4]);
+}
+
+#[test]
+fn a_verdict_that_is_on_its_way_makes_a_wait_live() {
+    let contexts = [wait(Need::All, [on(1), on(2)]), wait(Need::Any, [on(0), on(2)]), wait(Need::One, [on(1)])];
+    let mut made = Made::new(&Picture { contexts: contexts.to_vec(), groups: Vec::new() });
+    assert_eq!(made.judge(0).kind, Verdict::Cycle);
+    let victim = made.contexts[2];
+    made.graph.summon(victim, Summons::Victim);
+    assert_eq!(made.judge(0).kind, Verdict::Live);
+    made.graph.answer_summons(victim);
+    assert_eq!(made.judge(2).core, BTreeSet::from([0, 1, 2]), "the victim finds it from its own place");
+}
+
+#[test]
+fn a_deadlock_is_reported_when_all_of_it_was() {
+    let contexts = [wait(Need::All, [on(1), on(2)]), wait(Need::One, [on(0)]), wait(Need::One, [on(0)])];
+    let mut made = Made::new(&Picture { contexts: contexts.to_vec(), groups: Vec::new() });
+    assert_eq!(made.judge(1).core, BTreeSet::from([0, 1, 2]));
+    assert!(!made.graph.is_reported());
+    made.graph.mark_reported();
+    assert_eq!(made.judge(2).kind, Verdict::Cycle);
+    assert!(made.graph.is_reported());
+    let member = made.contexts[1];
+    let mut entry = made.graph.unlink(member).unwrap();
+    entry.reported = 0;
+    made.graph.link(member, entry);
+    assert_eq!(made.judge(2).kind, Verdict::Cycle);
+    assert!(!made.graph.is_reported());
+}
+
+fn does() -> impl Strategy<Value = Does> {
+    let from = prop_oneof![
+        12 => any::<usize>().prop_map(From::Context),
+        3 => any::<usize>().prop_map(From::Group),
+        1 => Just(From::External),
+    ];
+    let need = prop_oneof![
+        3 => Just(Need::One),
+        3 => Just(Need::All),
+        4 => Just(Need::Any),
+        2 => (0..5_u32).prop_map(Need::AtLeast),
+    ];
+    let wait = (need, prop::collection::vec(from, 0..5), prop::bool::weighted(0.05), prop::bool::weighted(0.2));
+    let wait = wait.prop_map(|(need, mut from, timed, reported)| {
+        if need == Need::One {
+            from.truncate(1);
+        }
+        Does::Wait(Want { need, from, timed, reported })
+    });
+    prop_oneof![1 => Just(Run), 1 => Just(End), 1 => Just(Gone), 15 => wait]
+}
+
+fn picture() -> impl Strategy<Value = Picture> {
+    let groups = prop::collection::vec(prop::bool::weighted(0.1), 0..4);
+    let contexts = prop::collection::vec((does(), any::<usize>()), 1..9);
+    (contexts, groups).prop_map(|(contexts, groups)| {
+        let mut groups: Vec<_> = groups.into_iter().map(|expected| Team { members: Vec::new(), expected }).collect();
+        let count = contexts.len();
+        for (at, &(_, group)) in contexts.iter().enumerate() {
+            // One place more than there are groups: some are members of none.
+            if let Some(team) = groups.get_mut(group % (count.min(3) + 1)) {
+                team.members.push(at);
+            }
+        }
+        let mut contexts: Vec<_> = contexts.into_iter().map(|(does, _)| does).collect();
+        for does in &mut contexts {
+            let Does::Wait(want) = does else { continue };
+            for from in &mut want.from {
+                *from = match *from {
+                    From::Context(at) => From::Context(at % count),
+                    From::Group(at) if !groups.is_empty() => From::Group(at % groups.len()),
+                    _ => From::External,
+                };
+            }
+        }
+        Picture { contexts, groups }
+    })
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes long")]
+fn random_graphs_are_judged_as_defined() {
+    let mut seen = HashMap::<_, u32>::new();
+    let tally = std::cell::RefCell::new(&mut seen);
+    let mut runner = TestRunner::new(Config { cases: 4_000, failure_persistence: None, ..Config::default() });
+    let result = runner.run(&picture(), |picture| {
+        for (at, does) in picture.contexts.iter().enumerate() {
+            if !matches!(does, Does::Wait(want) if !want.timed) {
+                continue;
+            }
+            let found = Made::new(&picture).judge(at);
+            proptest::prop_assert_eq!(&found, &by_definition(&picture, at), "judged {}", at);
+            *tally.borrow_mut().entry(std::mem::discriminant(&found.kind)).or_default() += 1;
+            if !found.bystanders.is_empty() {
+                *tally.borrow_mut().entry(std::mem::discriminant(&Verdict::Bystander)).or_default() += 1;
+            }
+        }
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    assert!(seen.len() == 7 && seen.values().all(|&count| count > 20), "every verdict is reached: {seen:?}");
+}
