@@ -1,8 +1,8 @@
-//! Locks that explain their deadlocks.
+//! Locks, futures and thread pools that explain their deadlocks.
 //!
-//! Python's threading model in Rust: a non-reentrant [`Lock`] and a re-entrant [`RLock`], over one wait-for graph that
-//! finds deadlocks at run time, exactly, as they close, and turns them into an error or a panic that explains itself.
-//! Detection is always on and free when nothing blocks.
+//! Python's threading model in Rust: a non-reentrant [`Lock`], a re-entrant [`RLock`], and a [`ThreadPoolExecutor`] whose
+//! tasks give [`Future`]s, over one wait-for graph that finds deadlocks at run time, exactly, as they close, and turns them
+//! into an error or a panic that explains itself. Detection is always on and free when nothing blocks: see [`deadlock`].
 //!
 //! ```
 //! use bowline::Lock;
@@ -12,6 +12,19 @@
 //! let deadlock = accounts.acquire().unwrap_err(); // instead of a hang
 //! println!("{deadlock}");
 //! # drop(guard);
+//! ```
+//!
+//! ```
+//! use bowline::{ThreadPoolExecutor, as_completed};
+//!
+//! let pool = ThreadPoolExecutor::new(4);
+//! let squares: Vec<_> = (0..10_u64).map(|n| pool.submit(move || n * n)).collect();
+//! let mut sum = 0;
+//! for square in as_completed(squares) {
+//!     sum += square?.result()?;
+//! }
+//! assert_eq!(sum, 285);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 /// The README's code is compiled.
