@@ -46,6 +46,8 @@ pub(super) struct Entry {
     pub(super) own: bool,
     /// Its own judge found it stuck, and it stayed.
     pub(super) stands: bool,
+    /// Who found the deadlock that this wait is to be the victim of.
+    pub(super) finder: Option<&'static Context>,
 }
 
 impl Entry {
@@ -270,7 +272,24 @@ impl Graph {
             self.record_mut(next).previous = previous;
         }
         me.set_summoned(self, false);
+        self.recheck_finder(entry.finder);
         Some(entry)
+    }
+
+    /// Has the one judged again who made another wait the victim of a deadlock, now that this is settled. A wait for
+    /// several can be part of several deadlocks, and its judge tells of one at a time.
+    fn recheck_finder(&mut self, finder: Option<&'static Context>) {
+        if let Some(finder) = finder.filter(|_| !is_removed(Ingredient::FindersLook)) {
+            self.summon(finder, Summons::Recheck);
+        }
+    }
+
+    /// Makes another wait the victim of the deadlock that `me` found.
+    pub(super) fn make_victim(&mut self, victim: &'static Context, me: &'static Context) {
+        if let Some(entry) = self.record_mut(victim).entry.as_mut() {
+            entry.finder = Some(me);
+        }
+        self.summon(victim, Summons::Victim);
     }
 
     /// Leaves a summons in a registered wait and wakes it.
@@ -371,10 +390,11 @@ impl Graph {
     /// Takes what a registered wait was asked to do.
     pub(super) fn answer_summons(&mut self, me: &'static Context) -> Summons {
         me.set_summoned(self, false);
-        match self.record_mut(me).entry.as_mut() {
-            Some(entry) => std::mem::replace(&mut entry.summons, Summons::None),
-            None => Summons::None,
-        }
+        let Some(entry) = self.record_mut(me).entry.as_mut() else { return Summons::None };
+        let summons = std::mem::replace(&mut entry.summons, Summons::None);
+        let finder = entry.finder.filter(|_| summons == Summons::Victim);
+        self.recheck_finder(finder);
+        summons
     }
 
     /// Asks again what could not be answered yet.

@@ -55,6 +55,7 @@ impl Frame {
             reported,
             own: false,
             stands: false,
+            finder: None,
         }
     }
 }

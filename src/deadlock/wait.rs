@@ -319,6 +319,7 @@ impl Registered<'_> {
             reported: self.reported,
             own: false,
             stands: false,
+            finder: None,
         }
     }
 
@@ -332,7 +333,7 @@ impl Registered<'_> {
         let victim = choose_victim(graph, found, policy);
         match victim {
             Some(victim) if victim != me => {
-                graph.summon(victim, Summons::Victim);
+                graph.make_victim(victim, me);
                 return None;
             }
             // Said before, and left standing.

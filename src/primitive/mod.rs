@@ -51,6 +51,8 @@ pub(crate) enum Ingredient {
     SecondLook,
     /// A wait that ends by itself is no part of a verdict.
     TimedIsLive,
+    /// Whoever made another wait the victim judges again once that is settled.
+    FindersLook,
     /// A context is used again under a new number only.
     FreshNumber,
     /// The contexts that a registered one runs inside of are registered with it.

@@ -191,6 +191,7 @@ impl Made {
                         reported: u64::from(want.reported),
                         own: false,
                         stands: false,
+                        finder: None,
                     };
                     graph.link(context, entry);
                     waits.push(wait);
