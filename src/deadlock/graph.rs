@@ -312,6 +312,9 @@ impl Graph {
 
     /// Has the waits that count on a group judged again.
     pub(super) fn recheck_group(&mut self, group: NonNull<GroupRecord>) {
+        if is_removed(Ingredient::GroupEvents) {
+            return;
+        }
         self.recheck(|graph, _, entry| {
             entry.any_provider(graph, |provider| matches!(provider, Provider::AnyOf(other) if other.address() == group))
         });

@@ -1,6 +1,7 @@
 //! Graphs made by hand and at random, judged from every waiter, against an oracle that is slow and obvious.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use petgraph::algo::{has_path_connecting, tarjan_scc};
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -121,7 +122,7 @@ impl Waitable for PictureWait {
             visit(match *source {
                 Source::Context(id) => Provider::Context(id),
                 // SAFETY:
-                // - the groups are boxed, and live as long as the waits (`Made`).
+                // - the groups stay where they are, and live as long as the waits (`Made`).
                 Source::Group(group) => Provider::AnyOf(unsafe { &*group }),
                 Source::External => Provider::External,
             });
@@ -151,10 +152,10 @@ impl Waitable for PictureWait {
 
 /// A picture as a graph of its own, whose contexts have no threads. Dropped in this order.
 struct Made {
-    groups: Vec<Box<Group>>,
+    groups: Vec<Rc<Group>>,
     contexts: Vec<&'static Context>,
     graph: Graph,
-    _waits: Vec<Box<PictureWait>>,
+    _waits: Vec<Rc<PictureWait>>,
 }
 
 impl Made {
@@ -163,7 +164,7 @@ impl Made {
         let contexts: Vec<_> = picture.contexts.iter().map(|_| graph.add_for_test()).collect();
         let mut groups = Vec::new();
         for team in &picture.groups {
-            let group = Box::new(Group::new("pool".into(), std::panic::Location::caller()));
+            let group = Rc::new(Group::new("pool".into(), std::panic::Location::caller()));
             graph.group_mut(group.address()).expected = usize::from(team.expected);
             team.members.iter().for_each(|&member| graph.add_member(group.address(), contexts[member]));
             groups.push(group);
@@ -180,7 +181,7 @@ impl Made {
                         From::Group(at) => Source::Group(&raw const *groups[at]),
                         From::External => Source::External,
                     });
-                    let wait = Box::new(PictureWait { need: want.need, from: from.collect() });
+                    let wait = Rc::new(PictureWait { need: want.need, from: from.collect() });
                     let entry = Entry {
                         waitable: erase(&*wait),
                         site: std::panic::Location::caller(),
