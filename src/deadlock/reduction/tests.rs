@@ -205,7 +205,7 @@ impl Made {
         let me = self.contexts[at];
         let judgement = loop {
             match self.graph.judge(me) {
-                Judgement::NoRoom => self.graph.make_room_for_test(),
+                Judgement::NoRoom => self.graph.make_room_for_test(0),
                 judgement => break judgement,
             }
         };
@@ -233,7 +233,7 @@ impl Made {
                 assert_eq!(set.len(), bystanders.len(), "each bystander once");
                 return Found { kind, core, bystanders: set };
             }
-            self.graph.make_room_for_test();
+            self.graph.make_room_for_test(0);
             assert!(!matches!(self.graph.judge(me), Judgement::NoRoom));
         }
     }
