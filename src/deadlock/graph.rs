@@ -128,8 +128,9 @@ pub(crate) struct Graph {
     /// All contexts ever made, by index.
     contexts: Vec<&'static Context>,
     free: Option<&'static Context>,
-    /// The registered waits.
+    /// The registered waits, and how many there are.
     first: Option<&'static Context>,
+    pub(super) waits: usize,
     stamp: u64,
     pub(super) reports: u64,
     pub(super) reduction: Reduction,
@@ -178,6 +179,7 @@ impl Graph {
             contexts: Vec::new(),
             free: None,
             first: None,
+            waits: 0,
             stamp: 0,
             reports: 0,
             reduction: Reduction::new(),
@@ -268,6 +270,7 @@ impl Graph {
         record.entry = Some(entry);
         record.previous = None;
         record.next = first;
+        self.waits += 1;
         me.set_summoned(self, false);
     }
 
@@ -282,6 +285,7 @@ impl Graph {
         if let Some(next) = next {
             self.record_mut(next).previous = previous;
         }
+        self.waits -= 1;
         me.set_summoned(self, false);
         Some(entry)
     }
