@@ -59,7 +59,8 @@ impl Group {
         });
     }
 
-    /// The calling thread's context, which was expected, is a member from now on.
+    /// The calling thread's context, which was expected, is a member from now on, until it [leaves](Self::leave): at
+    /// the latest when its thread ends.
     pub(crate) fn join(&self) {
         let me = context::current();
         graph::with(|graph| {

@@ -237,9 +237,9 @@ impl Graph {
         }
     }
 
-    #[cfg(all(test, not(loom)))]
-    pub(super) fn make_room_for_test(&mut self) {
-        self.take_room(&mut Room::new(self.core.wanted));
+    #[cfg(test)]
+    pub(super) fn make_room_for_test(&mut self, least: usize) {
+        self.take_room(&mut Room::new(self.core.wanted.max(least)));
     }
 
     /// Marks the deadlock that was found as reported.

@@ -423,6 +423,9 @@ impl Graph {
         me: &'static Context,
         mut visit: impl FnMut(&Self, &'static Context),
     ) -> bool {
+        if self.waits == self.core().len() {
+            return true;
+        }
         let mut reduction = std::mem::replace(&mut self.reduction, Reduction::new());
         let fits = reduction.run(self, me, true);
         if fits {

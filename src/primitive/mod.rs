@@ -57,6 +57,8 @@ pub(crate) enum Ingredient {
     FreshNumber,
     /// The contexts that a registered one runs inside of are registered with it.
     OuterContexts,
+    /// A group that loses a member has those who count on it judged again.
+    GroupEvents,
     /// A wait that is found stuck, and stays, has those with alternatives judged again.
     SecondCores,
 }

@@ -161,15 +161,71 @@ fn too_deep() -> ! {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::panic::Location;
+
     use super::*;
-    use crate::deadlock::resource::ResourceType;
+    use crate::deadlock::Kind;
+    use crate::deadlock::nested::run_nested;
+    use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType};
+
+    fn nothing() -> ResourceType {
+        ResourceType::exclusive::<()>("RLock")
+    }
+
+    fn in_place<R>(body: impl FnOnce() -> R) -> R {
+        let facts = ResourceFacts { key: 1, origin: Origin::here(Some("body")), type_of: nothing };
+        run_nested(facts, Location::caller(), body)
+    }
+
+    #[test]
+    fn a_body_is_told_from_its_waiter_on_the_same_thread() {
+        let lock = RawRLock::new(None);
+        let held = lock.lock(nothing);
+        let deadlock = in_place(|| lock.acquire(nothing)).err().expect("the waiter holds it");
+        let report = deadlock.report();
+        let [inner, outer] = report.threads() else { panic!("{report}") };
+        assert_eq!(report.kind(), Kind::Cycle);
+        assert_eq!((inner.os_id(), inner.name()), (outer.os_id(), outer.name()));
+        assert!(inner.is_in_place() && !outer.is_in_place(), "{report}");
+        assert_eq!(outer.waits_for().and_then(|wait| wait.resource().name()), Some("body"));
+        assert_eq!((inner.holds().len(), outer.holds().len()), (0, 1));
+        // SAFETY:
+        // - the guard is of this lock.
+        unsafe { lock.unlock(held) };
+    }
+
+    #[test]
+    fn guards_that_a_body_leaves_behind_are_released_by_its_waiter() {
+        let lock = RawRLock::new(None);
+        let (first, again, number) = in_place(|| (lock.lock(nothing), lock.lock(nothing), context::current().id()));
+        assert!(lock.is_locked() && !lock.is_owned());
+        in_place(|| assert_ne!(context::current().id(), number, "it still stands in the lock"));
+        // The one that is not listed is the last.
+        // SAFETY:
+        // - both guards are of this lock.
+        unsafe { lock.unlock(first) };
+        // SAFETY:
+        // - as above.
+        unsafe { lock.unlock(again) };
+        assert!(!lock.is_locked());
+        // What holds nothing any more is used again, one level further down as well.
+        in_place(|| in_place(|| assert_eq!(context::current().id(), number)));
+    }
+
+    #[test]
+    fn a_body_that_unwinds_leaves_its_waiter_as_it_was() {
+        let before = context::current().id();
+        let ended = std::panic::catch_unwind(|| in_place(|| panic!("as a body must not")));
+        assert!(ended.is_err());
+        assert_eq!(context::current().id(), before);
+    }
 
     #[test]
     #[should_panic(expected = "held 2^32 - 1 times")]
     fn depth_does_not_wrap_around() {
         let lock = RawRLock::new(None);
-        let _guard = lock.lock(|| ResourceType::exclusive::<()>("RLock"));
+        let _guard = lock.lock(nothing);
         lock.again.store(u32::MAX - 1, Relaxed);
-        let _again = lock.lock(|| ResourceType::exclusive::<()>("RLock"));
+        let _again = lock.lock(nothing);
     }
 }

@@ -1,9 +1,10 @@
 //! Graphs made by hand and at random, judged from every waiter, against an oracle that is slow and obvious.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod oracle;
 
-use petgraph::algo::{has_path_connecting, tarjan_scc};
-use petgraph::graph::{DiGraph, NodeIndex};
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
@@ -15,6 +16,7 @@ use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType};
 use crate::deadlock::wait::{Failure, erase};
 use crate::deadlock::waitable::Waitable;
 use crate::primitive::now;
+use oracle::by_definition;
 
 /// What one context of a picture does.
 #[derive(Clone, Debug)]
@@ -57,19 +59,6 @@ struct Picture {
 }
 
 use Does::{End, Gone, Run};
-
-/// Whether it is a group, and which.
-type Node = (bool, usize);
-
-impl From {
-    fn node(&self) -> Option<Node> {
-        match *self {
-            Self::Context(at) => Some((false, at)),
-            Self::Group(at) => Some((true, at)),
-            Self::External => None,
-        }
-    }
-}
 
 fn wait(need: Need, from: impl Into<Vec<From>>) -> Does {
     Does::Wait(Want { need, from: from.into(), timed: false, reported: false })
@@ -121,7 +110,7 @@ impl Waitable for PictureWait {
             visit(match *source {
                 Source::Context(id) => Provider::Context(id),
                 // SAFETY:
-                // - the groups are boxed, and live as long as the waits (`Made`).
+                // - the groups stay where they are, and live as long as the waits (`Made`).
                 Source::Group(group) => Provider::AnyOf(unsafe { &*group }),
                 Source::External => Provider::External,
             });
@@ -151,10 +140,10 @@ impl Waitable for PictureWait {
 
 /// A picture as a graph of its own, whose contexts have no threads. Dropped in this order.
 struct Made {
-    groups: Vec<Box<Group>>,
+    groups: Vec<Rc<Group>>,
     contexts: Vec<&'static Context>,
     graph: Graph,
-    _waits: Vec<Box<PictureWait>>,
+    _waits: Vec<Rc<PictureWait>>,
 }
 
 impl Made {
@@ -163,7 +152,7 @@ impl Made {
         let contexts: Vec<_> = picture.contexts.iter().map(|_| graph.add_for_test()).collect();
         let mut groups = Vec::new();
         for team in &picture.groups {
-            let group = Box::new(Group::new("pool".into(), std::panic::Location::caller()));
+            let group = Rc::new(Group::new("pool".into(), std::panic::Location::caller()));
             graph.group_mut(group.address()).expected = usize::from(team.expected);
             team.members.iter().for_each(|&member| graph.add_member(group.address(), contexts[member]));
             groups.push(group);
@@ -180,7 +169,7 @@ impl Made {
                         From::Group(at) => Source::Group(&raw const *groups[at]),
                         From::External => Source::External,
                     });
-                    let wait = Box::new(PictureWait { need: want.need, from: from.collect() });
+                    let wait = Rc::new(PictureWait { need: want.need, from: from.collect() });
                     let entry = Entry {
                         waitable: erase(&*wait),
                         site: std::panic::Location::caller(),
@@ -205,7 +194,7 @@ impl Made {
         let me = self.contexts[at];
         let judgement = loop {
             match self.graph.judge(me) {
-                Judgement::NoRoom => self.graph.make_room_for_test(),
+                Judgement::NoRoom => self.graph.make_room_for_test(0),
                 judgement => break judgement,
             }
         };
@@ -233,7 +222,7 @@ impl Made {
                 assert_eq!(set.len(), bystanders.len(), "each bystander once");
                 return Found { kind, core, bystanders: set };
             }
-            self.graph.make_room_for_test();
+            self.graph.make_room_for_test(0);
             assert!(!matches!(self.graph.judge(me), Judgement::NoRoom));
         }
     }
@@ -273,96 +262,6 @@ fn judge(contexts: impl Into<Vec<Does>>, groups: impl Into<Vec<Team>>, at: usize
 
 fn team(members: impl Into<Vec<usize>>) -> Team {
     Team { members: members.into(), expected: false }
-}
-
-/// The oracle: everybody is stuck who cannot be shown to be live, round after round; deadlocks are strong components.
-fn by_definition(picture: &Picture, me: usize) -> Found {
-    let want = |at: usize| match &picture.contexts[at] {
-        Does::Wait(want) if !want.timed => Some(want),
-        _ => None,
-    };
-    let is_gone = |from: &From| matches!(*from, From::Context(at) if matches!(picture.contexts[at], Does::Gone));
-    let required = |want: &Want| match want.need {
-        Need::One | Need::Any => 1,
-        Need::All => want.from.len(),
-        Need::AtLeast(least) => least as usize,
-    };
-    let is_abandoned = |want: &Want| {
-        let left = want.from.iter().filter(|from| !is_gone(from)).count();
-        required(want) <= want.from.len() && left < required(want)
-    };
-    let mut stuck: BTreeSet<Node> =
-        (0..picture.contexts.len()).filter(|&at| want(at).is_some()).map(|at| (false, at)).collect();
-    stuck.extend((0..picture.groups.len()).map(|at| (true, at)));
-    loop {
-        let node_is_live = |node: Node| match node {
-            (false, at) => !stuck.contains(&node) && !matches!(picture.contexts[at], Does::Gone),
-            (true, _) => !stuck.contains(&node),
-        };
-        let is_live = |waiter: usize, from: &From| match *from {
-            From::External => true,
-            From::Context(at) if at == waiter && at != me => true,
-            From::Context(at) => node_is_live((false, at)),
-            From::Group(at) => node_is_live((true, at)),
-        };
-        let escapes = |&(is_group, at): &Node| {
-            if is_group {
-                let team = &picture.groups[at];
-                return team.expected
-                    || team.members.is_empty()
-                    || team.members.iter().any(|&member| node_is_live((false, member)));
-            }
-            let want = want(at).unwrap();
-            required(want) > want.from.len()
-                || want.from.iter().filter(|from| is_live(at, from)).count() >= required(want)
-                || at != me && !want.reported && is_abandoned(want)
-        };
-        let left: BTreeSet<_> = stuck.iter().copied().filter(|node| !escapes(node)).collect();
-        if left == stuck {
-            break;
-        }
-        stuck = left;
-    }
-    let mut residue = DiGraph::<Node, ()>::new();
-    let places: BTreeMap<Node, NodeIndex> = stuck.iter().map(|&node| (node, residue.add_node(node))).collect();
-    for (&node, &place) in &places {
-        let providers: Vec<Node> = match node {
-            (true, at) => picture.groups[at].members.iter().map(|&member| (false, member)).collect(),
-            (false, at) => want(at).unwrap().from.iter().filter_map(From::node).collect(),
-        };
-        providers.iter().filter_map(|provider| places.get(provider)).for_each(|&provider| {
-            residue.add_edge(place, provider, ());
-        });
-    }
-    let nothing = |kind| Found { kind, core: BTreeSet::new(), bystanders: BTreeSet::new() };
-    let mine = want(me).expect("whoever is judged waits");
-    let is_ending =
-        mine.from.iter().any(|from| matches!(*from, From::Context(at) if matches!(picture.contexts[at], Does::End)));
-    let myself = (false, me);
-    if !stuck.contains(&myself) {
-        return nothing(if is_ending { Verdict::AskAgain } else { Verdict::Live });
-    }
-    let here = places[&myself];
-    let component = tarjan_scc(&residue).into_iter().find(|nodes| nodes.contains(&here)).unwrap();
-    let component: BTreeSet<Node> = component.into_iter().map(|place| residue[place]).collect();
-    let is_alone = component.len() == 1;
-    let (kind, core) = if is_abandoned(mine) {
-        let gone = mine.from.iter().find(|from| is_gone(from)).unwrap();
-        let From::Context(gone) = *gone else { unreachable!("a group is not gone") };
-        (Verdict::Abandoned(gone), BTreeSet::from([myself]))
-    } else if is_alone && !residue.contains_edge(here, here) {
-        return nothing(if is_ending { Verdict::AskAgain } else { Verdict::Bystander });
-    } else if component.iter().any(|&(is_group, _)| is_group) {
-        (Verdict::Starvation, component)
-    } else if is_alone {
-        (Verdict::Relock, component)
-    } else {
-        (Verdict::Cycle, component)
-    };
-    let is_behind = |node: &Node| !core.contains(node) && has_path_connecting(&residue, places[node], here, None);
-    let bystanders = stuck.iter().filter(|node| !node.0 && is_behind(node)).map(|&(_, at)| at).collect();
-    let core = core.into_iter().filter(|&(is_group, _)| !is_group).map(|(_, at)| at).collect();
-    Found { kind, core, bystanders }
 }
 
 #[test]
