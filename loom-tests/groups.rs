@@ -17,7 +17,7 @@ use crate::deadlock::{Kind, Report};
 use crate::primitive::{FilterOp, Ingredient, UnparkToken, events, remove, unpark_filter};
 
 /// Something that is done once, by somebody.
-struct Flag {
+pub(super) struct Flag {
     done: AtomicBool,
     group: Option<Arc<Group>>,
     /// The number of the context that is going to do it, 0 for none.
@@ -29,15 +29,15 @@ impl Flag {
         Arc::new(Self { done: AtomicBool::new(false), group: Some(Arc::clone(group)), runner: AtomicU64::new(0) })
     }
 
-    fn awaited() -> Arc<Self> {
+    pub(super) fn awaited() -> Arc<Self> {
         Arc::new(Self { done: AtomicBool::new(false), group: None, runner: AtomicU64::new(0) })
     }
 
-    fn run(&self) {
+    pub(super) fn run(&self) {
         self.runner.store(current().id().get(), Ordering::Relaxed);
     }
 
-    fn set(&self) {
+    pub(super) fn set(&self) {
         self.done.store(true, Ordering::Release);
         // SAFETY:
         // - the key is the flag's own address, and the closures do nothing.

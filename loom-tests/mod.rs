@@ -6,6 +6,7 @@
 
 mod detector;
 mod detector_controls;
+mod finder;
 mod groups;
 mod hold_slot;
 mod lifecycle;
