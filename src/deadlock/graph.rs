@@ -380,7 +380,6 @@ impl Graph {
     pub(super) fn stands(&mut self, me: &'static Context) {
         if let Some(entry) = self.record_mut(me).entry.as_mut()
             && !std::mem::replace(&mut entry.stands, true)
-            && !is_removed(Ingredient::SecondCores)
         {
             self.recheck(|graph, context, entry| {
                 context != me

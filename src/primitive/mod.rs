@@ -59,8 +59,6 @@ pub(crate) enum Ingredient {
     OuterContexts,
     /// A group that loses a member has those who count on it judged again.
     GroupEvents,
-    /// A wait that is found stuck, and stays, has those with alternatives judged again.
-    SecondCores,
 }
 
 /// Whether a model took this ingredient out. Constantly `false` in production.
