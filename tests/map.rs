@@ -288,7 +288,7 @@ fn a_map_keeps_no_result_that_it_has_yielded() {
         let pool = ThreadPoolExecutor::new(1);
         for chunk in [1, 3] {
             let mut map = pool.map(Arc::new, 0..9).chunk_size(chunk).start();
-            while let Some(result) = map.next() {
+            for result in map.by_ref() {
                 let result = result.unwrap();
                 assert_eq!(Arc::strong_count(&result), 1);
                 assert!(Arc::into_inner(result).is_some());
