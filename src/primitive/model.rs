@@ -164,6 +164,10 @@ pub(crate) fn spawn_thread(_: String, _: usize, run: impl FnOnce() + Send + 'sta
     Ok(loom::thread::spawn(run))
 }
 
+pub(crate) fn join_thread(thread: Thread) {
+    let _ = thread.join();
+}
+
 /// Never spins: every turn would be one more interleaving of the same thing.
 pub(crate) struct SpinWait;
 

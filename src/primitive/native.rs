@@ -107,6 +107,14 @@ pub(crate) fn spawn_thread(
     std::thread::Builder::new().name(name).stack_size(stack_size).spawn(run)
 }
 
+/// Waits until a thread has ended, unless it is the calling one.
+pub(crate) fn join_thread(thread: Thread) {
+    if thread.thread().id() != std::thread::current().id() {
+        // A worker contains its tasks' panics; it would be strange, and is no reason to panic here.
+        let _ = thread.join();
+    }
+}
+
 /// The operating system's number for this thread, 0 where it has none that a person could use.
 pub(crate) fn os_thread_id() -> u32 {
     #[cfg(target_os = "linux")]

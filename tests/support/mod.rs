@@ -8,6 +8,7 @@
 pub(crate) mod deadlocks;
 #[cfg(unix)]
 pub(crate) mod foreign;
+pub(crate) mod gate;
 
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};

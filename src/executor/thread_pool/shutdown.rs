@@ -14,6 +14,7 @@ use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Need, Provider, Waitable};
 use crate::executor::blocking::{self, Ended};
+use crate::primitive::join_thread;
 
 /// How to [shut down](super::ThreadPoolExecutor::shutdown_with) a pool.
 ///
@@ -138,12 +139,10 @@ fn wait_for_workers(core: &Core, limit: Limit, failure: Failure, site: Site) -> 
     blocking::wait(context::current(), &wait, Terms { site, limit, failure, relock })
 }
 
-/// The workers have left: what is left of their threads is the destructors of their thread-locals.
+/// The workers have left: what is left of their threads is the destructors of their thread-locals. One of these may be
+/// what drops the last handle.
 fn join_threads(core: &Core) {
-    for thread in core.take_threads() {
-        // A worker contains its tasks' panics; it would be strange, and is no reason to panic here.
-        let _ = thread.join();
-    }
+    core.take_threads().into_iter().for_each(join_thread);
 }
 
 struct JoinWait<'c>(&'c Core);
