@@ -54,13 +54,16 @@ impl WaitSet {
 
     /// The task with this number is done.
     pub(super) fn notice(&self, number: usize, status: Status) {
-        self.told.lock().push(number);
         if status != Status::Finished {
             self.word.fetch_or(FAILED, Relaxed);
         }
+        let mut told = self.told.lock();
+        told.push(number);
         // ORDERING: Release publishes the flag above, and Acquire pairs with another's: whoever brings the last notice
         // sees all flags.
         let word = self.word.fetch_add(NOTICE, AcqRel) + NOTICE;
+        // Counted before anybody can take it: the count is never less than what was taken.
+        drop(told);
         if word & WAITERS == 0 {
             return;
         }
@@ -95,6 +98,7 @@ impl WaitSet {
     /// The numbers of those who have told since the last call, in that order.
     pub(super) fn take_told(&self) -> Vec<usize> {
         let told = std::mem::take(&mut *self.told.lock());
+        // Each of them was counted before the lock was given back.
         self.word.fetch_sub(NOTICE * told.len() as u64, Relaxed);
         told
     }
@@ -140,6 +144,10 @@ impl Waitable for SetWait<'_> {
     }
 
     fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
+        // A task that is seen as running here, and ends before the waiter parks, has to have the wait judged again.
+        // ORDERING: Acquire pairs with the Release in `notice`: who told before this is seen as done, who tells after it
+        // sees the flag.
+        self.set.word.fetch_or(WAITERS, Acquire);
         let mut candidates = self.candidates().peekable();
         if candidates.peek().is_none() {
             visit(Provider::External);
