@@ -54,13 +54,16 @@ impl WaitSet {
 
     /// The task with this number is done.
     pub(super) fn notice(&self, number: usize, status: Status) {
-        self.told.lock().push(number);
+        let mut told = self.told.lock();
+        told.push(number);
         if status != Status::Finished {
             self.word.fetch_or(FAILED, Relaxed);
         }
+        // Counted before somebody can take it from the list, and uncount it.
         // ORDERING: Release publishes the flag above, and Acquire pairs with another's: whoever brings the last notice
         // sees all flags.
         let word = self.word.fetch_add(NOTICE, AcqRel) + NOTICE;
+        drop(told);
         if word & WAITERS == 0 {
             return;
         }
@@ -94,9 +97,9 @@ impl WaitSet {
 
     /// The numbers of those who have told since the last call, in that order.
     pub(super) fn take_told(&self) -> Vec<usize> {
-        let told = std::mem::take(&mut *self.told.lock());
+        let mut told = self.told.lock();
         self.word.fetch_sub(NOTICE * told.len() as u64, Relaxed);
-        told
+        std::mem::take(&mut *told)
     }
 
     /// Waits until the set has been told enough. `tasks` are those that are still to tell.
