@@ -12,7 +12,7 @@ use crate::executor::stats::Stats;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use crate::primitive::quiet::{AtomicUsize, PoisonError};
 use crate::primitive::{
-    AtomicU64, FilterOp, Queue, Thread, UnparkToken, quiet, spawn_thread, unpark_filter, unpark_one,
+    AtomicU64, FilterOp, Queue, Thread, UnparkToken, new_atomic, quiet, spawn_thread, unpark_filter, unpark_one,
 };
 
 /// One task that was admitted and that nobody claimed yet, queued or about to be.
@@ -103,7 +103,7 @@ struct Threads {
 impl Core {
     pub(super) fn new(settings: Settings, max_workers: usize) -> Arc<Self> {
         Arc::new(Self {
-            state: AtomicU64::new(0),
+            state: new_atomic(0),
             max_workers: AtomicUsize::new(max_workers),
             queue: Queue::new(),
             group: Group::new(Arc::clone(&settings.name), settings.made_at),
