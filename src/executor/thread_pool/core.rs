@@ -39,7 +39,7 @@ pub(super) fn queued(word: u64) -> u64 {
 }
 
 #[inline]
-fn idle(word: u64) -> u64 {
+pub(super) fn idle(word: u64) -> u64 {
     word / IDLE % (WORKER / IDLE)
 }
 
@@ -301,6 +301,10 @@ impl Core {
                     return !is_last;
                 }
                 Ok(_) => {
+                    if word & SUBMITTERS != 0 {
+                        // The room that was not used.
+                        self.wake_submitter();
+                    }
                     mine = 0;
                     word = next;
                 }
