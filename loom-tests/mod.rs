@@ -1,4 +1,5 @@
-//! Models of the lock word, the contexts, the wait-for graph and the door, as production runs them.
+//! Models of the lock word, the contexts, the wait-for graph, the door, the futures and the pools, as production runs
+//! them.
 //!
 //! Every model says whether it reached its case, and fails if no execution did: a bound that is too small would leave
 //! it green and empty. A model whose name begins with `without_` is a negative control: it takes one ingredient out,
@@ -6,19 +7,26 @@
 
 mod detector;
 mod detector_controls;
+mod executor_controls;
+mod executor_deadlock;
 mod finder;
+mod future;
 mod groups;
 mod hold_slot;
 mod lifecycle;
 mod nested;
 mod raw_lock;
 mod rlock;
+mod thread_pool;
 
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::deadlock::Deadlock;
 use crate::sync::RawLock;
+use crate::{ShutdownReport, ThreadPoolExecutor};
 
 /// Runs `body` under every interleaving with at most so many preemptions (or `LOOM_MAX_PREEMPTIONS`, if that is more).
 /// `body` returns whether this execution reached what the model is about; at least one has to.
@@ -119,6 +127,121 @@ impl Drop for Guard<'_> {
             // SAFETY:
             // - the guard is of this lock.
             unsafe { self.lock.raw.unlock(raw) };
+        }
+    }
+}
+
+/// A value that travels between threads, with a part that loom watches: whoever makes, looks at or drops it without
+/// knowing of the one before fails the model.
+struct Parcel {
+    content: loom::cell::UnsafeCell<u32>,
+    count: Arc<Count>,
+}
+
+/// What became of the parcels of one execution.
+#[derive(Default)]
+struct Count {
+    dropped: AtomicUsize,
+    /// By the thread of the model's body.
+    dropped_by_body: AtomicUsize,
+}
+
+loom::thread_local! {
+    static IS_BODY: std::cell::Cell<bool> = std::cell::Cell::new(false);
+}
+
+impl Count {
+    /// For the thread of the model's body to call.
+    fn new() -> Arc<Self> {
+        IS_BODY.with(|is_body| is_body.set(true));
+        Arc::default()
+    }
+
+    fn dropped(&self) -> usize {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn dropped_by_body(&self) -> usize {
+        self.dropped_by_body.load(Ordering::Relaxed)
+    }
+}
+
+// SAFETY:
+// - loom checks the accesses.
+unsafe impl Sync for Parcel {}
+
+impl Parcel {
+    fn new(content: u32, count: &Arc<Count>) -> Self {
+        let parcel = Self { content: loom::cell::UnsafeCell::new(0), count: Arc::clone(count) };
+        // SAFETY:
+        // - nobody else knows it yet.
+        parcel.content.with_mut(|inside| unsafe { *inside = content });
+        parcel
+    }
+
+    fn content(&self) -> u32 {
+        // SAFETY:
+        // - whoever has a parcel may look at it; loom checks that.
+        self.content.with(|content| unsafe { *content })
+    }
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        // SAFETY:
+        // - it is dropped once, by its last owner; loom checks that.
+        self.content.with_mut(|content| unsafe { *content = u32::MAX });
+        self.count.dropped.fetch_add(1, Ordering::Relaxed);
+        if IS_BODY.with(std::cell::Cell::get) {
+            self.count.dropped_by_body.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A pool that a failing model leaves alone: its drop would wait for workers that loom runs no more.
+struct Pool(ManuallyDrop<ThreadPoolExecutor>);
+
+impl Pool {
+    fn new(max_workers: usize) -> Self {
+        Self::of(ThreadPoolExecutor::new(max_workers))
+    }
+
+    fn of(pool: ThreadPoolExecutor) -> Self {
+        Self(ManuallyDrop::new(pool))
+    }
+
+    fn handle(&self) -> ThreadPoolExecutor {
+        ThreadPoolExecutor::clone(self)
+    }
+
+    /// Ends the pool: no worker, no task is left.
+    fn end(&self) {
+        assert_ended(&self.shutdown());
+    }
+}
+
+fn assert_ended(report: &ShutdownReport) {
+    assert!(report.deadlock.is_none(), "a false alarm");
+    assert_eq!((report.workers, report.queued), (0, 0));
+}
+
+impl Deref for Pool {
+    type Target = ThreadPoolExecutor;
+
+    fn deref(&self) -> &ThreadPoolExecutor {
+        &self.0
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY:
+            // - this is its end.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
         }
     }
 }

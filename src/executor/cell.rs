@@ -20,7 +20,7 @@ use crate::deadlock::context::{self, ContextId};
 use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site, TypeOf};
 use crate::deadlock::waitable::{Provider, RETRY};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use crate::primitive::{AtomicU64, FilterOp, Mutex, quiet, unpark_filter};
+use crate::primitive::{AtomicU64, FilterOp, Mutex, new_atomic, quiet, unpark_filter};
 
 /// What is run when a task is done.
 pub(super) enum Continuation {
@@ -293,7 +293,7 @@ impl TaskRef {
 
     fn new<F: FnOnce() -> T, T>(slot: Slot<F, T>, references: u64, pool: *const Core, origin: Origin) -> Self {
         let header = Header {
-            state: AtomicU64::new(Phase::Pending as u64),
+            state: new_atomic(Phase::Pending as u64),
             references: quiet::AtomicU64::new(references),
             runner: quiet::AtomicU64::new(0),
             vtable: &Cell::<F, T>::VTABLE,

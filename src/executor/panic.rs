@@ -4,9 +4,10 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::panic::PanicHookInfo;
 use std::sync::{Arc, Once};
 
+use crate::primitive::catch_unwind;
 use crate::primitive::quiet::{Mutex, PoisonError};
 
 /// The panic of a task.
@@ -126,7 +127,7 @@ thread_local! {
 /// Runs a task. A panic comes back with all that is known of it.
 pub(super) fn catch<R>(task: impl FnOnce() -> R) -> Result<R, PanicInfo> {
     CATCHING.set(CATCHING.get() + 1);
-    let result = catch_unwind(AssertUnwindSafe(task));
+    let result = catch_unwind(task);
     CATCHING.set(CATCHING.get() - 1);
     result.map_err(|payload| PanicInfo::new(payload, LAST.take()))
 }
@@ -135,7 +136,7 @@ pub(super) fn catch<R>(task: impl FnOnce() -> R) -> Result<R, PanicInfo> {
 ///
 /// The panic hook has told of the panic already.
 pub(super) fn contain(run: impl FnOnce()) -> bool {
-    let result = catch_unwind(AssertUnwindSafe(run));
+    let result = catch_unwind(run);
     // A payload whose destructor panics must not take the thread down.
     result.map_err(std::mem::forget).is_ok()
 }

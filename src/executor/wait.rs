@@ -90,11 +90,9 @@ fn wait_for<F: AnyFuture + ?Sized>(
         ReturnWhen::FirstException => status != Status::Finished,
         ReturnWhen::AllCompleted => false,
     };
-    if tasks().any(|task| task.is_done() && ends(task.status())) {
-        return Ok(());
-    }
+    // First who is pending, then whether one of the others is enough: one that ends meanwhile is in at least one of the two.
     let pending: Vec<TaskRef> = tasks().filter(|task| !task.is_done()).cloned().collect();
-    if pending.is_empty() {
+    if pending.is_empty() || tasks().any(|task| task.is_done() && ends(task.status())) {
         return Ok(());
     }
     let until = match return_when {

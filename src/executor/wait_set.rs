@@ -11,7 +11,7 @@ use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Need, Provider, RETRY, Waitable};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
-use crate::primitive::{AtomicU64, FilterOp, Mutex, unpark_filter};
+use crate::primitive::{AtomicU64, FilterOp, Mutex, new_atomic, unpark_filter};
 
 /// The waiter is parked, or about to park.
 const WAITERS: u64 = 1;
@@ -43,7 +43,7 @@ impl WaitSet {
     /// A set for the calling thread, told by each of these tasks with its position.
     pub(super) fn of<'t>(tasks: impl Iterator<Item = &'t TaskRef>, until: Until) -> Arc<Self> {
         let waiter = context::current();
-        let set = Arc::new(Self { word: AtomicU64::new(0), until, told: Mutex::new(Vec::new()), waiter });
+        let set = Arc::new(Self { word: new_atomic(0), until, told: Mutex::new(Vec::new()), waiter });
         for (number, task) in tasks.enumerate() {
             if task.when_done(Continuation::Notice(Arc::clone(&set), number)).is_err() {
                 set.notice(number, task.status());
@@ -97,10 +97,9 @@ impl WaitSet {
 
     /// The numbers of those who have told since the last call, in that order.
     pub(super) fn take_told(&self) -> Vec<usize> {
-        let told = std::mem::take(&mut *self.told.lock());
-        // Each of them was counted before the lock was given back.
+        let mut told = self.told.lock();
         self.word.fetch_sub(NOTICE * told.len() as u64, Relaxed);
-        told
+        std::mem::take(&mut *told)
     }
 
     /// Waits until the set has been told enough. `tasks` are those that are still to tell.

@@ -25,14 +25,14 @@ use model::thread_end;
 
 pub(crate) use platform::{
     AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, Queue, SpinWait, Thread, UnparkToken,
-    current_context, current_worker, global, join_thread, now, os_thread_id, park, set_current_context,
-    set_current_worker, spawn_thread, unpark_filter, unpark_one,
+    catch_unwind, current_context, current_worker, global, join_thread, new_atomic, now, os_thread_id, park,
+    set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one,
 };
 pub(crate) use thread_end::{Lifeline, run_at_thread_end, thread_is_ending};
 pub(crate) use word::Word;
 
 #[cfg(all(test, loom))]
-pub(crate) use platform::{events, let_time_pass, remove, soon};
+pub(crate) use platform::{events, let_no_thread_start, let_time_pass, queue_sleeps, remove, soon};
 
 /// Parts of the protocols that a model can take out, to show that it fails without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

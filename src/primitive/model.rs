@@ -31,45 +31,59 @@ impl AtomicU64 {
         Self { first: value, inner: OnceCell::new() }
     }
 
+    /// One that is there at once. loom takes whoever makes an atomic for the only one who knows it so far: what several
+    /// threads may be the first to use has to be made before they share it.
+    pub(crate) fn made(value: u64) -> Self {
+        let atomic = Self::new(value);
+        atomic.inner();
+        atomic
+    }
+
     fn inner(&self) -> &loom::sync::atomic::AtomicU64 {
         self.inner.get_or_init(|| loom::sync::atomic::AtomicU64::new(self.first))
     }
 
+    /// The atomic, as long as the model goes on. One that has failed is not to be moved any further by destructors.
+    fn live(&self) -> Option<&loom::sync::atomic::AtomicU64> {
+        (!std::thread::panicking()).then(|| self.inner())
+    }
+
     pub(crate) fn load(&self, order: Ordering) -> u64 {
-        self.inner().load(order)
+        self.live().map_or(self.first, |live| live.load(order))
     }
 
     pub(crate) fn store(&self, value: u64, order: Ordering) {
-        self.inner().store(value, order);
+        self.live().into_iter().for_each(|live| live.store(value, order));
     }
 
     pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
-        self.inner().fetch_sub(value, order)
-    }
-
-    pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
-        self.inner().swap(value, order)
+        self.live().map_or(self.first, |live| live.fetch_sub(value, order))
     }
 
     pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-        self.inner().fetch_add(value, order)
+        self.live().map_or(self.first, |live| live.fetch_add(value, order))
     }
 
     pub(crate) fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
-        self.inner().fetch_or(value, order)
+        self.live().map_or(self.first, |live| live.fetch_or(value, order))
     }
 
     pub(crate) fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
-        self.inner().fetch_and(value, order)
+        self.live().map_or(self.first, |live| live.fetch_and(value, order))
     }
 
     pub(crate) fn compare_exchange(&self, old: u64, new: u64, ok: Ordering, err: Ordering) -> Result<u64, u64> {
-        self.inner().compare_exchange(old, new, ok, err)
+        self.live().map_or(Ok(old), |live| live.compare_exchange(old, new, ok, err))
     }
 
     pub(crate) fn compare_exchange_weak(&self, old: u64, new: u64, ok: Ordering, err: Ordering) -> Result<u64, u64> {
-        self.inner().compare_exchange_weak(old, new, ok, err)
+        self.live().map_or(Ok(old), |live| live.compare_exchange_weak(old, new, ok, err))
     }
+}
+
+/// A 64-bit atomic on the heap.
+pub(crate) fn new_atomic(value: u64) -> AtomicU64 {
+    AtomicU64::made(value)
 }
 
 /// loom's mutex, which is never poisoned: a panic ends the execution.
@@ -153,15 +167,60 @@ impl<T> Queue<T> {
             if let Some(item) = items.pop_front() {
                 return item;
             }
+            SYSTEM.sleeps.set(SYSTEM.sleeps.get() + 1);
             items = self.filled.wait(items).expect("loom's mutex is not poisoned");
         }
     }
 }
 
-pub(crate) type Thread = loom::thread::JoinHandle<()>;
+pub(crate) struct Thread(loom::thread::JoinHandle<()>);
 
+impl Thread {
+    /// Not for sure: a model's threads are few, and are all joined.
+    pub(crate) fn is_finished(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn join(self) -> std::thread::Result<()> {
+        self.0.join()
+    }
+}
+
+/// Starts a thread, unless the model's system [has none left](let_no_thread_start).
 pub(crate) fn spawn_thread(_: String, _: usize, run: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
-    Ok(loom::thread::spawn(run))
+    if SYSTEM.starts_no_thread.get() {
+        return Err(std::io::ErrorKind::WouldBlock.into());
+    }
+    Ok(Thread(loom::thread::spawn(run)))
+}
+
+/// What a model's system is set to do, and what it has seen.
+struct System {
+    starts_no_thread: Cell<bool>,
+    sleeps: Cell<usize>,
+}
+
+// SAFETY:
+// - loom runs one thread at a time.
+unsafe impl Sync for System {}
+
+loom::lazy_static! {
+    static ref SYSTEM: System = System { starts_no_thread: Cell::new(false), sleeps: Cell::new(0) };
+}
+
+/// From now on the system starts no thread for a pool.
+pub(crate) fn let_no_thread_start() {
+    SYSTEM.starts_no_thread.set(true);
+}
+
+/// How often somebody has gone to sleep at an empty [`Queue`] in this execution.
+pub(crate) fn queue_sleeps() -> usize {
+    SYSTEM.sleeps.get()
+}
+
+/// Catches nothing: a panic in a model is its end, and loom's own panics must not be taken for a task's.
+pub(crate) fn catch_unwind<R>(run: impl FnOnce() -> R) -> std::thread::Result<R> {
+    Ok(run())
 }
 
 pub(crate) fn join_thread(thread: Thread) {
@@ -191,8 +250,9 @@ struct Waiter {
     wake: Arc<Condvar>,
 }
 
+/// Who is parked.
 #[derive(Default)]
-struct Queue {
+struct Parked {
     waiters: VecDeque<Waiter>,
     /// Who was unparked and has not seen it yet.
     unparked: Vec<(u64, UnparkToken)>,
@@ -202,14 +262,14 @@ struct Queue {
     events: Events,
 }
 
-impl Queue {
+impl Parked {
     fn has(&self, key: usize) -> bool {
         self.waiters.iter().any(|waiter| waiter.key == key)
     }
 }
 
 loom::lazy_static! {
-    static ref QUEUE: Mutex<Queue> = Mutex::new(Queue::default());
+    static ref PARKED: Mutex<Parked> = Mutex::new(Parked::default());
 }
 
 pub(crate) unsafe fn park(
@@ -220,30 +280,30 @@ pub(crate) unsafe fn park(
     token: ParkToken,
     timeout: Option<Instant>,
 ) -> ParkResult {
-    let mut queue = QUEUE.lock();
+    let mut parked = PARKED.lock();
     if !validate() {
-        queue.events.invalid += 1;
+        parked.events.invalid += 1;
         return ParkResult::Invalid;
     }
-    queue.last += 1;
-    let number = queue.last;
+    parked.last += 1;
+    let number = parked.last;
     let wake = Arc::new(Condvar::new());
-    queue.waiters.push_back(Waiter { number, key, token, timed: timeout.is_some(), wake: Arc::clone(&wake) });
+    parked.waiters.push_back(Waiter { number, key, token, timed: timeout.is_some(), wake: Arc::clone(&wake) });
     before_sleep();
     loop {
-        if let Some(at) = queue.unparked.iter().position(|&(other, _)| other == number) {
-            let token = queue.unparked.remove(at).1;
-            queue.events.unparks += 1;
-            queue.events.hand_overs += usize::from(token == UnparkToken(1));
+        if let Some(at) = parked.unparked.iter().position(|&(other, _)| other == number) {
+            let token = parked.unparked.remove(at).1;
+            parked.events.unparks += 1;
+            parked.events.hand_overs += usize::from(token == UnparkToken(1));
             return ParkResult::Unparked(token);
         }
-        if timeout.is_some() && queue.time_passes {
-            queue.waiters.retain(|waiter| waiter.number != number);
-            queue.events.timeouts += 1;
-            timed_out(key, !queue.has(key));
+        if timeout.is_some() && parked.time_passes {
+            parked.waiters.retain(|waiter| waiter.number != number);
+            parked.events.timeouts += 1;
+            timed_out(key, !parked.has(key));
             return ParkResult::TimedOut;
         }
-        queue = wake.wait(queue).expect("loom's mutex is not poisoned");
+        parked = wake.wait(parked).expect("loom's mutex is not poisoned");
     }
 }
 
@@ -260,27 +320,27 @@ pub(crate) unsafe fn unpark_filter(
     mut filter: impl FnMut(ParkToken) -> FilterOp,
     callback: impl FnOnce(UnparkResult) -> UnparkToken,
 ) {
-    let mut queue = QUEUE.lock();
+    let mut parked = PARKED.lock();
     let mut woken = Vec::new();
     let mut at = 0;
     let mut stopped = false;
-    while at < queue.waiters.len() && !stopped {
-        if queue.waiters[at].key != key {
+    while at < parked.waiters.len() && !stopped {
+        if parked.waiters[at].key != key {
             at += 1;
             continue;
         }
-        match filter(queue.waiters[at].token) {
-            FilterOp::Unpark => woken.extend(queue.waiters.remove(at)),
+        match filter(parked.waiters[at].token) {
+            FilterOp::Unpark => woken.extend(parked.waiters.remove(at)),
             FilterOp::Skip => at += 1,
             FilterOp::Stop => stopped = true,
         }
     }
     let mut result = UnparkResult::default();
     result.unparked_threads = woken.len();
-    result.have_more_threads = queue.has(key);
+    result.have_more_threads = parked.has(key);
     let token = callback(result);
     for waiter in woken {
-        queue.unparked.push((waiter.number, token));
+        parked.unparked.push((waiter.number, token));
         waiter.wake.notify_one();
     }
 }
@@ -292,10 +352,10 @@ pub(crate) fn let_time_pass() {
 
 fn fire_timeouts(set_clock: impl FnOnce()) {
     // Taking the mutex is where loom may switch: what comes before in the model may or may not have happened.
-    let mut queue = QUEUE.lock();
+    let mut parked = PARKED.lock();
     set_clock();
-    queue.time_passes = true;
-    for waiter in queue.waiters.iter().filter(|waiter| waiter.timed) {
+    parked.time_passes = true;
+    for waiter in parked.waiters.iter().filter(|waiter| waiter.timed) {
         waiter.wake.notify_one();
     }
 }
@@ -315,7 +375,7 @@ pub(crate) struct Events {
 
 /// What happened so far in this execution.
 pub(crate) fn events() -> Events {
-    QUEUE.lock().events
+    PARKED.lock().events
 }
 
 /// The ingredient that this execution does without.

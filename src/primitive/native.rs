@@ -9,6 +9,12 @@ pub(crate) use parking_lot_core::{
 };
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// A 64-bit atomic on the heap. (A model has to know more of it than of one in a `static`.)
+#[inline]
+pub(crate) fn new_atomic(value: u64) -> AtomicU64 {
+    AtomicU64::new(value)
+}
+
 /// std's mutex without poisoning: what runs under ours never panics, or aborts.
 pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
 
@@ -113,6 +119,12 @@ pub(crate) fn join_thread(thread: Thread) {
         // A worker contains its tasks' panics; it would be strange, and is no reason to panic here.
         let _ = thread.join();
     }
+}
+
+/// Runs `run`; a panic comes back as its payload.
+#[inline]
+pub(crate) fn catch_unwind<R>(run: impl FnOnce() -> R) -> std::thread::Result<R> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
 }
 
 /// The operating system's number for this thread, 0 where it has none that a person could use.

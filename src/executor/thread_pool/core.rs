@@ -13,7 +13,7 @@ use crate::executor::trace;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use crate::primitive::quiet::{AtomicUsize, PoisonError};
 use crate::primitive::{
-    AtomicU64, FilterOp, Queue, Thread, UnparkToken, quiet, spawn_thread, unpark_filter, unpark_one,
+    AtomicU64, FilterOp, Queue, Thread, UnparkToken, new_atomic, quiet, spawn_thread, unpark_filter, unpark_one,
 };
 
 /// One task that was admitted and that nobody claimed yet, queued or about to be.
@@ -40,7 +40,7 @@ pub(super) fn queued(word: u64) -> u64 {
 }
 
 #[inline]
-fn idle(word: u64) -> u64 {
+pub(super) fn idle(word: u64) -> u64 {
     word / IDLE % (WORKER / IDLE)
 }
 
@@ -104,7 +104,7 @@ struct Threads {
 impl Core {
     pub(super) fn new(settings: Settings, max_workers: usize) -> Arc<Self> {
         Arc::new(Self {
-            state: AtomicU64::new(0),
+            state: new_atomic(0),
             max_workers: AtomicUsize::new(max_workers),
             queue: Queue::new(),
             group: Group::new(Arc::clone(&settings.name), settings.made_at),
@@ -302,6 +302,10 @@ impl Core {
                     return !is_last;
                 }
                 Ok(_) => {
+                    if word & SUBMITTERS != 0 {
+                        // The room that was not used.
+                        self.wake_submitter();
+                    }
                     mine = 0;
                     word = next;
                 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 
 use super::core::Core;
@@ -12,7 +12,7 @@ use crate::deadlock::wait::{Failure, Limit};
 use crate::executor::all_wait::wait_all;
 use crate::executor::cell::TaskRef;
 use crate::executor::future::Future;
-use crate::primitive::Mutex;
+use crate::primitive::{Mutex, catch_unwind};
 
 /// Submits tasks that borrow: see [`ThreadPoolExecutor::scope`](super::ThreadPoolExecutor::scope).
 pub struct Scope<'scope, 'env: 'scope> {
@@ -76,7 +76,7 @@ pub(super) fn run<'env, R>(
     site: Site,
 ) -> R {
     let scope = Scope { core, tasks: Mutex::new(Vec::new()), scope: PhantomData, env: PhantomData };
-    let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    let result = catch_unwind(|| f(&scope));
     loop {
         let tasks = std::mem::take(&mut *scope.tasks.lock());
         if tasks.is_empty() {
