@@ -1,6 +1,7 @@
 //! What a pool's handles, workers and tasks share: the queue, and one word that says how full it is.
 
 use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use super::worker::Worker;
@@ -83,7 +84,7 @@ pub(crate) struct Core {
     /// Whenever nothing but the submitters and workers of this moment is at work: **queued ≤ idle, or workers = max**.
     /// So a task that is queued has a worker that will look for it, or there are as many as there may be; growth is decided
     /// in the same step that admits a task, and a waiter never has to ask whether the pool can grow.
-    state: AtomicU64,
+    state: Apart<AtomicU64>,
     max_workers: AtomicUsize,
     queue: Queue<Message>,
     group: Group,
@@ -92,6 +93,20 @@ pub(crate) struct Core {
     threads: quiet::Mutex<Threads>,
     /// Of tasks that submitters ran.
     submitters: Stats,
+}
+
+/// A value in a line of its own, and in the pair of lines that is fetched at once: the others are read for every task, and
+/// nearly never written.
+#[repr(align(128))]
+struct Apart<T>(T);
+
+impl<T> Deref for Apart<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
 }
 
 #[derive(Default)]
@@ -104,7 +119,7 @@ struct Threads {
 impl Core {
     pub(super) fn new(settings: Settings, max_workers: usize) -> Arc<Self> {
         Arc::new(Self {
-            state: new_atomic(0),
+            state: Apart(new_atomic(0)),
             max_workers: AtomicUsize::new(max_workers),
             queue: Queue::new(),
             group: Group::new(Arc::clone(&settings.name), settings.made_at),
@@ -173,8 +188,8 @@ impl Core {
 
     // ------------------------------------------------------------------------------------------------ submitting
 
-    fn is_short(&self, word: u64) -> bool {
-        queued(word) > idle(word) && workers(word) < self.max_workers() as u64
+    fn is_short(word: u64, max_workers: usize) -> bool {
+        queued(word) > idle(word) && workers(word) < max_workers as u64
     }
 
     pub(super) fn is_full(&self, word: u64) -> bool {
@@ -198,6 +213,7 @@ impl Core {
     pub(super) fn admit(self: &Arc<Self>) -> Result<(), Rejected> {
         let mut expected = false;
         let mut word = self.state.load(Relaxed);
+        let max_workers = self.max_workers();
         let admitted = loop {
             if word & CLOSED != 0 {
                 break Err(self.refusal());
@@ -205,7 +221,7 @@ impl Core {
             if self.is_full(word) {
                 break Err(Rejected::QueueFull);
             }
-            let starts = self.is_short(word + QUEUED);
+            let starts = Self::is_short(word + QUEUED, max_workers);
             if starts && !expected {
                 // Before anybody can count on that worker.
                 self.group.expect();
@@ -225,9 +241,10 @@ impl Core {
         if admitted? {
             return self.start(1);
         }
-        // More workers may be allowed since the look at that: whoever allowed them sees this task, or this sees them.
+        // More workers may be allowed since the look at that: whoever allowed them sees this task, or this sees them. (Their
+        // number and not the word once more, which is another core's by now.)
         // ORDERING: SeqCst, here and in `set_max_workers`: of two who each write one and then read the other, one sees.
-        if self.is_short(self.state.load(SeqCst)) {
+        if self.max_workers() != max_workers {
             self.grow();
         }
         Ok(())
@@ -327,7 +344,7 @@ impl Core {
     fn grow(self: &Arc<Self>) {
         loop {
             let word = self.state.load(SeqCst);
-            if !self.is_short(word) {
+            if !Self::is_short(word, self.max_workers()) {
                 return;
             }
             self.group.expect();
@@ -346,12 +363,13 @@ impl Core {
         self.uncount(QUEUED);
     }
 
-    /// Uncounts one claimed task, and with it the worker that was idle until now, if `what` says so.
-    fn uncount(&self, what: u64) {
+    /// Uncounts one claimed task, and with it the worker that was idle until now, if `what` says so. The word after that.
+    fn uncount(&self, what: u64) -> u64 {
         // ORDERING: Release publishes the claim to whoever finds the queue empty.
         let before = self.state.fetch_sub(what, AcqRel);
+        let after = before - what;
         if before & (CLOSED | SUBMITTERS) == 0 {
-            return;
+            return after;
         }
         if before & CLOSED != 0 && queued(before) == 1 {
             // The workers may go: the first to hear of it tells the next.
@@ -360,11 +378,16 @@ impl Core {
         if before & SUBMITTERS != 0 {
             self.wake_submitter();
         }
+        after
     }
 
     /// Takes the next task out of the queue, for a worker, who waits for it. `None`: the worker ends, and is uncounted.
-    pub(super) fn next(&self, mut is_idle: bool) -> Option<TaskRef> {
-        if self.try_exit(is_idle, false) {
+    ///
+    /// `last`: the word as this worker left it when it took the task before; `None` for one that has just begun, and is idle.
+    pub(super) fn next(&self, last: Option<u64>) -> Option<(TaskRef, u64)> {
+        let mut is_idle = last.is_none();
+        // An old word will do, and costs nothing: whoever lowers the number sends messages, too.
+        if last.is_none_or(|word| workers(word) > self.max_workers() as u64) && self.try_exit(is_idle, false) {
             return None;
         }
         loop {
@@ -383,8 +406,8 @@ impl Core {
             };
             match message {
                 Some(task) if task.claim() => {
-                    self.uncount(if is_idle { QUEUED + IDLE } else { QUEUED });
-                    return Some(task);
+                    let word = self.uncount(if is_idle { QUEUED + IDLE } else { QUEUED });
+                    return Some((task, word));
                 }
                 // Claimed by somebody else.
                 Some(_) => {}
@@ -450,10 +473,9 @@ impl Core {
         self.close();
     }
 
-    /// Why tasks are not to be run, if they are not.
-    pub(super) fn broken(&self) -> Option<TaskError> {
-        let is_broken = self.state.load(Acquire) & BROKEN != 0;
-        is_broken.then(|| TaskError::Rejected(self.refusal()))
+    /// Why tasks are not to be run, if the word says that they are not.
+    pub(super) fn broken(&self, word: u64) -> Option<TaskError> {
+        (word & BROKEN != 0).then(|| TaskError::Rejected(self.refusal()))
     }
 
     /// Cancels the tasks that are queued. How many.
@@ -486,7 +508,7 @@ impl Core {
 
     /// Where those park who wait for the workers to end.
     pub(super) fn join_key(&self) -> usize {
-        std::ptr::from_ref(&self.state).addr()
+        std::ptr::from_ref(&*self.state).addr()
     }
 
     /// Announces a waiter that is about to park, if `still` holds of the word.

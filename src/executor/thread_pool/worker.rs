@@ -30,10 +30,10 @@ impl Worker {
         if let Err(reason) = worker.initialize() {
             core.break_down(&reason);
         }
-        let mut is_idle = true;
-        while let Some(task) = core.next(is_idle) {
-            is_idle = false;
-            match core.broken() {
+        let mut last = None;
+        while let Some((task, word)) = core.next(last) {
+            last = Some(word);
+            match core.broken(word) {
                 Some(error) => task.fail(error),
                 None => task.run(stats),
             }
