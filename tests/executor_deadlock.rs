@@ -528,7 +528,7 @@ fn who_waits_for_room_with_what_the_workers_wait_for_is_refused() {
                         panic!("there will never be room")
                     };
                     assert_eq!(deadlock.report().kind(), Kind::Starvation);
-                    tasks.map(|task| task.result().unwrap());
+                    tasks.into_iter().for_each(|task| task.result().unwrap());
                     pool.submit(|| ()).result().unwrap();
                 });
                 submitter.join().unwrap();
@@ -577,7 +577,7 @@ fn a_task_that_the_submitter_runs_is_somebody_else_than_the_submitter() {
         });
         assert_eq!(told.result().unwrap(), (true, true));
         gate.open();
-        tasks.map(|task| task.result().unwrap());
+        tasks.into_iter().for_each(|task| task.result().unwrap());
         let unwound = catch_unwind(AssertUnwindSafe(|| drop(lock.lock())));
         assert!(unwound.is_err(), "what the caller holds is still its own");
     });
