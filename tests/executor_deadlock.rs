@@ -13,7 +13,7 @@ use std::time::Duration;
 use bowline::ReturnWhen::{AllCompleted, FirstCompleted, FirstException};
 use bowline::deadlock::{Deadlock, Kind, Report, StuckThread};
 use bowline::{Future, Lock, RLock, Rejected, TaskError, ThreadPoolExecutor, WhenFull, as_completed, promise, wait};
-use support::deadlocks::{Gate, Reports, held_names, names, the_only, wanted};
+use support::deadlocks::{Gate, Reports, names, task_name, the_only, wanted};
 use support::{LIMIT, spawn_named, until_asleep, until_parked, until_thread_where, until_waiting, within};
 
 fn pool(name: &str, workers: usize) -> ThreadPoolExecutor {
@@ -33,7 +33,7 @@ fn waits_for_another(pool: &ThreadPoolExecutor, name: &'static str) -> (mpsc::Se
 /// Waits until whoever runs the task with this name waits, too.
 #[track_caller]
 fn until_task_waits(name: &str) {
-    let thread = until_thread_where(|thread| thread.waits_for().is_some() && held_names(thread).contains(&name));
+    let thread = until_thread_where(|thread| thread.waits_for().is_some() && task_name(thread) == name);
     until_asleep(thread.os_id());
 }
 
@@ -85,8 +85,8 @@ fn tasks_that_wait_for_each_other_are_a_cycle_that_names_both_and_their_lines() 
         assert_eq!(report.kind(), Kind::Cycle);
         assert_eq!(deadlock.report().to_string(), report.to_string());
         let [first, second] = report.threads() else { panic!("{report}") };
-        assert_eq!((wanted(first).name(), held_names(first)), (Some("b"), vec!["a"]));
-        assert_eq!((wanted(second).name(), held_names(second)), (Some("a"), vec!["b"]));
+        assert_eq!((wanted(first).name(), task_name(first)), (Some("b"), "a"));
+        assert_eq!((wanted(second).name(), task_name(second)), (Some("a"), "b"));
         let sites = [first, second].map(|thread| thread.waits_for().unwrap().site());
         assert!(sites.iter().all(|site| site.file() == file!()));
         assert_eq!(sites.map(|site| site.line()), lines, "{report}");
@@ -528,7 +528,7 @@ fn who_waits_for_room_with_what_the_workers_wait_for_is_refused() {
                         panic!("there will never be room")
                     };
                     assert_eq!(deadlock.report().kind(), Kind::Starvation);
-                    tasks.map(|task| task.result().unwrap());
+                    tasks.into_iter().for_each(|task| task.result().unwrap());
                     pool.submit(|| ()).result().unwrap();
                 });
                 submitter.join().unwrap();
@@ -577,7 +577,7 @@ fn a_task_that_the_submitter_runs_is_somebody_else_than_the_submitter() {
         });
         assert_eq!(told.result().unwrap(), (true, true));
         gate.open();
-        tasks.map(|task| task.result().unwrap());
+        tasks.into_iter().for_each(|task| task.result().unwrap());
         let unwound = catch_unwind(AssertUnwindSafe(|| drop(lock.lock())));
         assert!(unwound.is_err(), "what the caller holds is still its own");
     });

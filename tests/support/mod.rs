@@ -9,6 +9,8 @@ pub(crate) mod deadlocks;
 #[cfg(unix)]
 pub(crate) mod foreign;
 pub(crate) mod gate;
+pub(crate) mod task_scripts;
+pub(crate) mod tasks;
 
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
