@@ -93,6 +93,13 @@ pub(crate) struct Core {
     submitters: Stats,
 }
 
+/// The system does not start a thread.
+struct Refusal {
+    error: std::io::Error,
+    /// There is no other worker.
+    is_last: bool,
+}
+
 #[derive(Default)]
 struct Threads {
     started: usize,
@@ -222,7 +229,10 @@ impl Core {
             self.group.is_not_coming();
         }
         if admitted? {
-            return self.start(1);
+            return match self.start(1) {
+                Err(Refusal { error, is_last: true }) => Err(Rejected::NoThread(Arc::new(error))),
+                Ok(()) | Err(_) => Ok(()),
+            };
         }
         // More workers may be allowed since the look at that: whoever allowed them sees this task, or this sees them.
         // ORDERING: SeqCst, here and in `set_max_workers`: of two who each write one and then read the other, one sees.
@@ -240,7 +250,7 @@ impl Core {
 
     /// Starts a worker that is counted already. `mine`: the tasks that the caller was admitted with, and gives up if there
     /// is no other worker.
-    fn start(self: &Arc<Self>, mine: u64) -> Result<(), Rejected> {
+    fn start(self: &Arc<Self>, mine: u64) -> Result<(), Refusal> {
         let number = {
             let mut threads = self.threads();
             threads.handles.retain(|thread| !thread.is_finished());
@@ -261,46 +271,52 @@ impl Core {
                 Ok(())
             }
             Err(error) => {
-                let rest = self.give_up_start(mine);
+                let is_last = self.give_up_start(mine);
                 self.group.is_not_coming();
-                rest.then_some(()).ok_or_else(|| Rejected::NoThread(Arc::new(error)))
+                Err(Refusal { error, is_last })
             }
         }
     }
 
-    /// Uncounts a worker that could not be started. Whether there are others; if not, `mine` is given up, and tasks that
-    /// others put into the queue meanwhile fail.
+    /// Uncounts a worker that could not be started. Whether it was the last; then `mine` is given up, and tasks that others
+    /// put into the queue meanwhile fail.
     #[cold]
     fn give_up_start(&self, mut mine: u64) -> bool {
         let mut word = self.state.load(Relaxed);
         loop {
             let is_last = workers(word) == 1;
             let next = match queued(word) {
-                0 => word - WORKER - IDLE,
                 _ if !is_last => word - WORKER - IDLE,
-                all if mine > 0 => {
-                    debug_assert!(all >= mine);
-                    word - mine * QUEUED
-                }
-                // Somebody was admitted because this worker was counted, and will push.
+                // In one step, so that nobody counts on it meanwhile.
+                all if all == mine => word - mine * QUEUED - WORKER - IDLE,
+                _ if mine > 0 => word - mine * QUEUED,
+                // Somebody was admitted because this worker was counted, and will push. Not waited for asleep: a worker
+                // that is started by the next one may take it.
                 _ => {
-                    if let Some(task) = self.queue.wait_pop().filter(|task| task.claim()) {
-                        self.unqueue();
-                        let refused = std::io::Error::from(std::io::ErrorKind::WouldBlock);
-                        task.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(refused))));
+                    match self.queue.pop() {
+                        Some(Some(task)) if task.claim() => {
+                            self.unqueue();
+                            let refused = std::io::Error::from(std::io::ErrorKind::WouldBlock);
+                            task.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(refused))));
+                        }
+                        Some(_) => {}
+                        None => std::thread::yield_now(),
                     }
                     word = self.state.load(Relaxed);
                     continue;
                 }
             };
             match self.state.compare_exchange(word, next, AcqRel, Relaxed) {
-                Ok(_) if workers(next) < workers(word) => {
+                Ok(_) => {
+                    if queued(next) < queued(word) && word & SUBMITTERS != 0 {
+                        self.wake_submitter();
+                    }
                     if workers(next) == 0 && word & JOINERS != 0 {
                         self.wake_joiners();
                     }
-                    return !is_last;
-                }
-                Ok(_) => {
+                    if workers(next) < workers(word) {
+                        return is_last;
+                    }
                     mine = 0;
                     word = next;
                 }
