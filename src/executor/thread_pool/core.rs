@@ -374,7 +374,7 @@ impl Core {
     }
 
     /// Takes the next task out of the queue, for a worker, who waits for it. `None`: the worker ends, and is uncounted.
-    pub(super) fn next(&self, mut is_idle: bool) -> Option<TaskRef> {
+    pub(super) fn next(self: &Arc<Self>, mut is_idle: bool) -> Option<TaskRef> {
         if self.try_exit(is_idle, false) {
             return None;
         }
@@ -406,7 +406,7 @@ impl Core {
     }
 
     /// Uncounts the calling worker if it may end: there are too many, or (`when_closed`) no task will come any more.
-    fn try_exit(&self, is_idle: bool, when_closed: bool) -> bool {
+    fn try_exit(self: &Arc<Self>, is_idle: bool, when_closed: bool) -> bool {
         let mut word = self.state.load(Relaxed);
         loop {
             let is_over = when_closed && word & CLOSED != 0 && queued(word) == 0;
@@ -414,14 +414,19 @@ impl Core {
                 return false;
             }
             let next = word - WORKER - if is_idle { IDLE } else { 0 };
-            // ORDERING: Acquire pairs with the Release of whoever took the last task out of the queue.
-            match self.state.compare_exchange_weak(word, next, AcqRel, Relaxed) {
+            // ORDERING: Acquire pairs with the Release of whoever took the last task out of the queue; SeqCst for the look
+            // below.
+            match self.state.compare_exchange_weak(word, next, SeqCst, Relaxed) {
                 Ok(_) => break,
                 Err(now) => word = now,
             }
         }
         if word & CLOSED != 0 && workers(word) > 1 {
             self.queue.push(None);
+        }
+        // More workers may be allowed since the look at that, by somebody who counted this one: as in `admit`.
+        if self.is_short(self.state.load(SeqCst)) {
+            self.grow();
         }
         true
     }
