@@ -109,6 +109,13 @@ impl<T> Deref for Apart<T> {
     }
 }
 
+/// The system does not start a thread.
+struct Refusal {
+    error: std::io::Error,
+    /// There is no other worker.
+    is_last: bool,
+}
+
 #[derive(Default)]
 struct Threads {
     started: usize,
@@ -239,7 +246,10 @@ impl Core {
             self.group.is_not_coming();
         }
         if admitted? {
-            return self.start(1);
+            return match self.start(1) {
+                Err(Refusal { error, is_last: true }) => Err(Rejected::NoThread(Arc::new(error))),
+                Ok(()) | Err(_) => Ok(()),
+            };
         }
         // More workers may be allowed since the look at that: whoever allowed them sees this task, or this sees them. (Their
         // number and not the word once more, which is another core's by now.)
@@ -258,7 +268,7 @@ impl Core {
 
     /// Starts a worker that is counted already. `mine`: the tasks that the caller was admitted with, and gives up if there
     /// is no other worker.
-    fn start(self: &Arc<Self>, mine: u64) -> Result<(), Rejected> {
+    fn start(self: &Arc<Self>, mine: u64) -> Result<(), Refusal> {
         let number = {
             let mut threads = self.threads();
             threads.handles.retain(|thread| !thread.is_finished());
@@ -279,49 +289,51 @@ impl Core {
                 Ok(())
             }
             Err(error) => {
-                let rest = self.give_up_start(mine);
+                let is_last = self.give_up_start(mine);
                 self.group.is_not_coming();
-                rest.then_some(()).ok_or_else(|| Rejected::NoThread(Arc::new(error)))
+                Err(Refusal { error, is_last })
             }
         }
     }
 
-    /// Uncounts a worker that could not be started. Whether there are others; if not, `mine` is given up, and tasks that
-    /// others put into the queue meanwhile fail.
+    /// Uncounts a worker that could not be started. Whether it was the last; then `mine` is given up, and tasks that others
+    /// put into the queue meanwhile fail.
     #[cold]
     fn give_up_start(&self, mut mine: u64) -> bool {
         let mut word = self.state.load(Relaxed);
         loop {
             let is_last = workers(word) == 1;
             let next = match queued(word) {
-                0 => word - WORKER - IDLE,
                 _ if !is_last => word - WORKER - IDLE,
-                all if mine > 0 => {
-                    debug_assert!(all >= mine);
-                    word - mine * QUEUED
-                }
-                // Somebody was admitted because this worker was counted, and will push.
+                // In one step, so that nobody counts on it meanwhile.
+                all if all == mine => word - mine * QUEUED - WORKER - IDLE,
+                _ if mine > 0 => word - mine * QUEUED,
+                // Somebody was admitted because this worker was counted, and will push. Not waited for asleep: a worker
+                // that is started by the next one may take it.
                 _ => {
-                    if let Some(task) = self.queue.wait_pop().filter(|task| task.claim()) {
-                        self.unqueue();
-                        let refused = std::io::Error::from(std::io::ErrorKind::WouldBlock);
-                        task.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(refused))));
+                    match self.queue.pop() {
+                        Some(Some(task)) if task.claim() => {
+                            self.unqueue();
+                            let refused = std::io::Error::from(std::io::ErrorKind::WouldBlock);
+                            task.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(refused))));
+                        }
+                        Some(_) => {}
+                        None => std::thread::yield_now(),
                     }
                     word = self.state.load(Relaxed);
                     continue;
                 }
             };
             match self.state.compare_exchange(word, next, AcqRel, Relaxed) {
-                Ok(_) if workers(next) < workers(word) => {
+                Ok(_) => {
+                    if queued(next) < queued(word) && word & SUBMITTERS != 0 {
+                        self.wake_submitter();
+                    }
                     if workers(next) == 0 && word & JOINERS != 0 {
                         self.wake_joiners();
                     }
-                    return !is_last;
-                }
-                Ok(_) => {
-                    if word & SUBMITTERS != 0 {
-                        // The room that was not used.
-                        self.wake_submitter();
+                    if workers(next) < workers(word) {
+                        return is_last;
                     }
                     mine = 0;
                     word = next;
@@ -384,7 +396,7 @@ impl Core {
     /// Takes the next task out of the queue, for a worker, who waits for it. `None`: the worker ends, and is uncounted.
     ///
     /// `last`: the word as this worker left it when it took the task before; `None` for one that has just begun, and is idle.
-    pub(super) fn next(&self, last: Option<u64>) -> Option<(TaskRef, u64)> {
+    pub(super) fn next(self: &Arc<Self>, last: Option<u64>) -> Option<(TaskRef, u64)> {
         let mut is_idle = last.is_none();
         // An old word will do, and costs nothing: whoever lowers the number sends messages, too.
         if last.is_none_or(|word| workers(word) > self.max_workers() as u64) && self.try_exit(is_idle, false) {
@@ -418,7 +430,7 @@ impl Core {
     }
 
     /// Uncounts the calling worker if it may end: there are too many, or (`when_closed`) no task will come any more.
-    fn try_exit(&self, is_idle: bool, when_closed: bool) -> bool {
+    fn try_exit(self: &Arc<Self>, is_idle: bool, when_closed: bool) -> bool {
         let mut word = self.state.load(Relaxed);
         loop {
             let is_over = when_closed && word & CLOSED != 0 && queued(word) == 0;
@@ -426,14 +438,19 @@ impl Core {
                 return false;
             }
             let next = word - WORKER - if is_idle { IDLE } else { 0 };
-            // ORDERING: Acquire pairs with the Release of whoever took the last task out of the queue.
-            match self.state.compare_exchange_weak(word, next, AcqRel, Relaxed) {
+            // ORDERING: Acquire pairs with the Release of whoever took the last task out of the queue; SeqCst for the look
+            // below.
+            match self.state.compare_exchange_weak(word, next, SeqCst, Relaxed) {
                 Ok(_) => break,
                 Err(now) => word = now,
             }
         }
         if word & CLOSED != 0 && workers(word) > 1 {
             self.queue.push(None);
+        }
+        // More workers may be allowed since the look at that, by somebody who counted this one: as in `admit`.
+        if Self::is_short(self.state.load(SeqCst), self.max_workers()) {
+            self.grow();
         }
         true
     }
