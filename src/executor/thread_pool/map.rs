@@ -118,7 +118,7 @@ where
             }
             self.under_way += size;
             let (f, stop) = (Arc::clone(&self.f), Arc::clone(&self.stop));
-            let run = move || items.into_iter().map(|item| call(&*f, &stop, item)).collect();
+            let run = move || call_all(&*f, &stop, items);
             // SAFETY:
             // - the closure and the results borrow nothing.
             let future = unsafe { Task::new(run, None, self.site).submit(&self.core) };
@@ -145,12 +145,17 @@ where
     }
 }
 
-/// One call; a panic stays with its item.
-fn call<I, R>(f: &impl Fn(I) -> R, stop: &AtomicBool, item: I) -> Result<R, TaskError> {
-    if stop.load(Relaxed) {
-        return Err(TaskError::Cancelled);
+/// The calls of one chunk. A panic stays with its item: the calls after it are begun anew, so that those which do not
+/// panic cost no more than a call.
+fn call_all<I, R>(f: &impl Fn(I) -> R, stop: &AtomicBool, items: Vec<I>) -> Results<R> {
+    let mut results = Vec::with_capacity(items.len());
+    let mut items = items.into_iter();
+    while items.len() > 0 {
+        let call = |item| if stop.load(Relaxed) { Err(TaskError::Cancelled) } else { Ok(f(item)) };
+        let ended = panic::catch(|| results.extend(items.by_ref().map(call)));
+        results.extend(ended.map_err(TaskError::Panicked).err().map(Err));
     }
-    panic::catch(|| f(item)).map_err(TaskError::Panicked)
+    results
 }
 
 impl<I: Iterator, F, R> Map<I, F, R> {
