@@ -127,7 +127,12 @@ where
     }
 
     /// The results of the next chunk; whether there is one.
+    #[inline(never)]
     fn next_chunk(&mut self, site: Site) -> bool {
+        if self.stop.load(Relaxed) {
+            return false;
+        }
+        self.submit();
         let Some((mut future, size)) = self.chunks.pop_front() else { return false };
         let done = wait_done(future.task(), self.limit, site).map_err(TaskError::from);
         let results = match done.map(|()| future.try_result().unwrap_or(Err(TaskError::Taken))) {
@@ -178,6 +183,7 @@ where
 {
     type Item = Result<R, TaskError>;
 
+    #[inline]
     #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
         let site = std::panic::Location::caller();
@@ -186,10 +192,6 @@ where
                 self.under_way = self.under_way.saturating_sub(1);
                 return Some(result);
             }
-            if self.stop.load(Relaxed) {
-                return None;
-            }
-            self.submit();
             if !self.next_chunk(site) {
                 return None;
             }
