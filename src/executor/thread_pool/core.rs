@@ -209,6 +209,7 @@ impl Core {
         word & CLOSED != 0 || !self.is_full(word)
     }
 
+    #[cold]
     pub(super) fn refusal(&self) -> Rejected {
         match self.broken.get() {
             Some(reason) => Rejected::Broken(Arc::clone(reason)),
@@ -217,6 +218,7 @@ impl Core {
     }
 
     /// Makes room for one task, and starts a worker if it needs one. After `Ok` the task has to be [pushed](Self::push).
+    #[inline]
     pub(super) fn admit(self: &Arc<Self>) -> Result<(), Rejected> {
         let mut expected = false;
         let mut word = self.state.load(Relaxed);
@@ -268,6 +270,7 @@ impl Core {
 
     /// Starts a worker that is counted already. `mine`: the tasks that the caller was admitted with, and gives up if there
     /// is no other worker.
+    #[cold]
     fn start(self: &Arc<Self>, mine: u64) -> Result<(), Refusal> {
         let number = {
             let mut threads = self.threads();
@@ -353,6 +356,7 @@ impl Core {
     }
 
     /// Starts the workers that the queue needs and that there may be.
+    #[cold]
     fn grow(self: &Arc<Self>) {
         loop {
             let word = self.state.load(SeqCst);
