@@ -149,6 +149,13 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
     fn thread(&mut self, thread: &StuckThread, layout: Layout) -> fmt::Result {
         self.out.write_str(&self.names.thread(thread))?;
         self.state(thread, layout)?;
+        if let Some(task) = thread.task.as_ref().filter(|task| task.resource.name.is_some())
+            && layout == Layout::Paragraph
+        {
+            // A task without a name is called by this line.
+            write!(self.out, "\n  submitted at {}", task.resource.made_at)?;
+            self.text(layout, task.resource.made_at)?;
+        }
         let mut left_out = 0;
         for held in &thread.holds {
             if layout == Layout::Terse && !self.names.is_wanted(&held.resource) {

@@ -421,7 +421,7 @@ impl TaskRef {
             let status = Status::from(phase);
             continuations
                 .into_iter()
-                .flat_map(Continuations::into_iter)
+                .flat_map(|list| list.into_iter())
                 .for_each(|continuation| continuation.run(status));
         }
     }

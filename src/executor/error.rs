@@ -33,7 +33,7 @@ impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cancelled => f.write_str("the task was cancelled"),
-            Self::Panicked(panic) => fmt::Display::fmt(panic, f),
+            Self::Panicked(panic) => write!(f, "the task {panic}"),
             Self::Timeout => f.write_str("the task was not done in time"),
             Self::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),
             Self::Rejected(rejected) => write!(f, "the task was rejected: {rejected}"),

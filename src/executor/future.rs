@@ -245,7 +245,6 @@ impl<T> Future<T> {
     }
 
     /// Lets several owners have the result, each a clone of it.
-    #[must_use]
     pub fn shared(self) -> SharedFuture<T>
     where
         T: Clone + Send + Sync,

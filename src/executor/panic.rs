@@ -107,7 +107,7 @@ impl fmt::Debug for PanicInfo {
 
 impl fmt::Display for PanicInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the task panicked")?;
+        f.write_str("panicked")?;
         if let Some(location) = &self.0.location {
             write!(f, " at {location}")?;
         }

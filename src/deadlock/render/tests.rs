@@ -143,6 +143,7 @@ fn two_tasks_that_wait_for_each_other() {
 
 task 'a' on thread 'pool_0' waits for task main::{{{{closure}}}} submitted at {B}
     at {C}, for at least 1.2 ms
+  submitted at {A}
 
 task main::{{{{closure}}}} submitted at {B} on thread 'pool_1' waits for task 'a' and 2 more
     at {D}, for at least 1.2 ms
@@ -165,9 +166,11 @@ fn a_task_in_place_that_wants_what_its_waiter_holds() {
 
 task 'b' (run in place) on thread 'pool_0' waits for 'ledger' (Lock<Vec<u64>>)
     at {C}, for at least 1.2 ms
+  submitted at {B}
 
 task 'a' on thread 'pool_0' waits for task 'b'
     at {D}, for at least 1.2 ms
+  submitted at {A}
   and holds 'ledger' (Lock<Vec<u64>>), which task 'b' (run in place) on thread 'pool_0' waits for
     taken at {A}
 
@@ -189,9 +192,11 @@ fn workers_that_all_wait_for_their_pool() {
 
 task 'a' on thread 'pool_0' waits for task 'c' (queued in pool 'pool')
     at {B}, for at least 1.2 ms
+  submitted at {A}
 
 task 'b' on thread 'pool_1' waits for room in the queue of pool 'pool'
     at {C}, for at least 1.2 ms
+  submitted at {A}
 
 help: give pool 'pool' more workers, wait for its tasks only outside of it, or split it into two pools"
     );

@@ -121,6 +121,8 @@ struct Threads {
     started: usize,
     handles: Vec<Thread>,
     stats: Vec<Arc<Stats>>,
+    /// Of tasks that workers ran who have ended.
+    past: (u64, u64),
 }
 
 impl Core {
@@ -190,7 +192,9 @@ impl Core {
     pub(super) fn counts(&self) -> (u64, u64) {
         let threads = self.threads();
         let all = threads.stats.iter().map(|stats| &**stats).chain([&self.submitters]);
-        all.fold((0, 0), |(completed, panicked), stats| (completed + stats.completed(), panicked + stats.panicked()))
+        all.fold(threads.past, |(completed, panicked), stats| {
+            (completed + stats.completed(), panicked + stats.panicked())
+        })
     }
 
     // ------------------------------------------------------------------------------------------------ submitting
@@ -272,13 +276,14 @@ impl Core {
     /// is no other worker.
     #[cold]
     fn start(self: &Arc<Self>, mine: u64) -> Result<(), Refusal> {
+        let stats = Arc::new(Stats::default());
         let number = {
             let mut threads = self.threads();
             threads.handles.retain(|thread| !thread.is_finished());
+            threads.stats.push(Arc::clone(&stats));
             threads.started += 1;
             threads.started - 1
         };
-        let stats = Arc::new(Stats::default());
         let (core, stack_size) = (Arc::clone(self), self.settings.stack_size);
         let run = {
             let stats = Arc::clone(&stats);
@@ -286,12 +291,11 @@ impl Core {
         };
         match spawn_thread(format!("{}_{number}", self.settings.name), stack_size, run) {
             Ok(thread) => {
-                let mut threads = self.threads();
-                threads.handles.push(thread);
-                threads.stats.push(stats);
+                self.threads().handles.push(thread);
                 Ok(())
             }
             Err(error) => {
+                self.forget(&stats);
                 let is_last = self.give_up_start(mine);
                 self.group.is_not_coming();
                 Err(Refusal { error, is_last })
@@ -459,6 +463,14 @@ impl Core {
         true
     }
 
+    /// Adds up what a worker did that ends.
+    pub(super) fn forget(&self, stats: &Arc<Stats>) {
+        let mut threads = self.threads();
+        threads.stats.retain(|other| !Arc::ptr_eq(other, stats));
+        threads.past.0 += stats.completed();
+        threads.past.1 += stats.panicked();
+    }
+
     /// The last thing that a worker does here, after it was uncounted.
     pub(super) fn exited(&self) {
         let word = self.word();
@@ -494,8 +506,13 @@ impl Core {
         self.close();
     }
 
+    /// Why tasks are not to be run, if they are not.
+    pub(super) fn broken(&self) -> Option<TaskError> {
+        self.broken_by(self.word())
+    }
+
     /// Why tasks are not to be run, if the word says that they are not.
-    pub(super) fn broken(&self, word: u64) -> Option<TaskError> {
+    pub(super) fn broken_by(&self, word: u64) -> Option<TaskError> {
         (word & BROKEN != 0).then(|| TaskError::Rejected(self.refusal()))
     }
 

@@ -230,7 +230,8 @@ impl ThreadPoolExecutor {
 
     /// Takes no more tasks, runs those that are queued, and waits until every worker has ended.
     ///
-    /// Another handle may do so, too, at the same time or again: each waits.
+    /// Another handle may do so, too, at the same time or again: each waits until no worker is left that could run a task.
+    /// The first of them also waits for the threads to be gone, which the destructors of thread-locals can take longer for.
     ///
     /// # Deadlocks
     ///

@@ -33,13 +33,14 @@ impl Worker {
         let mut last = None;
         while let Some((task, word)) = core.next(last) {
             last = Some(word);
-            match core.broken(word) {
+            match core.broken_by(word) {
                 Some(error) => task.fail(error),
                 None => task.run(stats),
             }
         }
         core.group().leave();
         set_current_worker(ptr::null());
+        core.forget(stats);
         core.exited();
     }
 
@@ -71,6 +72,9 @@ pub(in crate::executor) fn run_in_place(task: &TaskRef, site: Site) -> bool {
         return false;
     }
     worker.core.unqueue();
-    run_nested(task.facts(), site, || task.run(&worker.stats));
+    match worker.core.broken() {
+        Some(error) => task.fail(error),
+        None => run_nested(task.facts(), site, || task.run(&worker.stats)),
+    }
     true
 }
