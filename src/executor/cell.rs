@@ -413,7 +413,7 @@ impl TaskRef {
             let status = Status::from(phase);
             continuations
                 .into_iter()
-                .flat_map(Continuations::into_iter)
+                .flat_map(|list| list.in_order())
                 .for_each(|continuation| continuation.run(status));
         }
     }
