@@ -9,6 +9,10 @@ use rayon::prelude::*;
 use crate::pool::{BenchPool, Bowline, Nests, Rayon};
 
 /// Submits so many tiny tasks, then takes all results: the time for all of them.
+///
+/// # Panics
+///
+/// If the pool loses a task.
 pub fn flood<P: BenchPool>(pool: &P, tasks: u64) -> Duration {
     let started = Instant::now();
     let mut handles = Vec::with_capacity(usize::try_from(tasks).expect("fits into memory"));
@@ -21,6 +25,10 @@ pub fn flood<P: BenchPool>(pool: &P, tasks: u64) -> Duration {
 }
 
 /// Submits a task and takes its result before the next: the time for so many of them.
+///
+/// # Panics
+///
+/// If the pool loses a task.
 pub fn round_trip<P: BenchPool>(pool: &P, tasks: u64) -> Duration {
     let started = Instant::now();
     for number in 0..tasks {
@@ -39,6 +47,10 @@ pub fn fan<P: BenchPool>(pool: &P, batches: u64) -> Duration {
 }
 
 /// Runs trees of tasks that wait for their children: the time for so many trees.
+///
+/// # Panics
+///
+/// If the pool loses a task.
 pub fn trees<P: Nests>(pool: &P, depth: u32, trees: u64) -> Duration {
     let started = Instant::now();
     for _ in 0..trees {
@@ -62,6 +74,10 @@ fn checked(results: &[u64], items: u64, started: Instant) -> Duration {
 }
 
 /// Maps so many small items in chunks, a task each, whose results are put in a row.
+///
+/// # Panics
+///
+/// If the pool loses a task.
 pub fn map_by_hand<P: BenchPool>(pool: &P, items: u64) -> Duration {
     let started = Instant::now();
     let chunk = |from: u64| move || (from..(from + CHUNK).min(items)).map(small).collect::<Vec<_>>();
@@ -84,6 +100,10 @@ pub fn map_by_bowline(pool: &Bowline, items: u64) -> Duration {
 }
 
 /// The same by a parallel iterator, which writes the results where they belong.
+///
+/// # Panics
+///
+/// If the pool loses a task.
 pub fn map_by_rayon(pool: &Rayon, items: u64) -> Duration {
     // Only a range of `usize` says how long it is.
     let range = 0..usize::try_from(items).expect("fits into memory");
@@ -94,6 +114,10 @@ pub fn map_by_rayon(pool: &Rayon, items: u64) -> Duration {
 }
 
 /// One task every millisecond, for so long: what this process used of the processors, for all of them.
+///
+/// # Panics
+///
+/// If the pool loses a task.
 pub fn trickle<P: BenchPool>(pool: &P, tasks: u64) -> Duration {
     trickle_of(tasks, |number| assert_eq!(pool.result(pool.submit(move || black_box(number))), number))
 }

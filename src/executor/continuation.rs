@@ -45,7 +45,7 @@ impl Continuations {
         self.0.iter_mut()
     }
 
-    pub(super) fn into_iter(self) -> impl Iterator<Item = Continuation> {
+    pub(super) fn in_order(self) -> impl Iterator<Item = Continuation> {
         self.0.into_iter()
     }
 

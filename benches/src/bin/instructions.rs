@@ -29,9 +29,9 @@ const PATHS: [Path; 13] = [
     ("Lock: new, drop", new::<Lock<u64>>, Some(5)),
     ("RLock: lock, unlock", lock::<RLock<Cell<u64>>>, Some(85)),
     ("RLock: lock again, unlock", again::<RLock<Cell<u64>>>, Some(44)),
-    ("ThreadPoolExecutor: submit", submit, Some(0)),
-    ("ThreadPoolExecutor: submit, run", submit_and_run, Some(0)),
-    ("ThreadPoolExecutor: submit, run, result", submit_run_and_take, Some(0)),
+    ("ThreadPoolExecutor: submit", submit, Some(427)),
+    ("ThreadPoolExecutor: submit, run", submit_and_run, Some(774)),
+    ("ThreadPoolExecutor: submit, run, result", submit_run_and_take, Some(1043)),
     ("parking_lot Mutex: lock, unlock", lock::<Mutex<u64>>, None),
     ("parking_lot Mutex: try_lock, unlock", peer_try_lock, None),
     ("parking_lot ReentrantMutex: lock, unlock", lock::<ReentrantMutex<Cell<u64>>>, None),
@@ -90,6 +90,10 @@ fn new<L: BenchLock>(times: u64) {
         drop(black_box(L::new()));
     }
 }
+
+// ------------------------------------------------------------------------------------------------ tasks
+//
+// Each path contains the one before it. About a third of them is the system's allocator.
 
 /// So many tasks in the queue of one worker, which is busy until the returned sender is dropped.
 fn queued_tasks(times: u64) -> (Vec<Future<u64>>, ThreadPoolExecutor, Sender<()>) {
