@@ -423,6 +423,18 @@ fn the_result_of_a_detached_task_is_dropped_as_soon_as_there_is_one() {
         gate.open();
         assert_eq!(told.recv_timeout(LIMIT).unwrap(), worker);
 
+        // Before anybody is told that the task is done.
+        let busy = Busy::keep(&pool, 1);
+        let (tells, (order, orders)) = (Tells(tell.clone()), mpsc::channel());
+        let detached = pool.submit(move || tells);
+        let told = Arc::new(Mutex::new(told));
+        let tells_first = Arc::clone(&told);
+        detached.add_done_callback(move |_| order.send(tells_first.lock().unwrap().try_recv()).unwrap());
+        drop(detached);
+        busy.release();
+        assert_eq!(orders.recv_timeout(LIMIT).unwrap(), Ok(worker));
+
+        let told = told.lock().unwrap();
         let done = pool.submit(|| Tells(tell));
         done.wait().unwrap();
         assert!(told.try_recv().is_err(), "its owner may still take it");

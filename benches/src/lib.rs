@@ -1,10 +1,12 @@
-//! What bowline costs beside its peers: each workload is written once, over [`lock::BenchLock`].
+//! What bowline costs beside its peers: each workload is written once, over [`lock::BenchLock`] or [`pool::BenchPool`].
 //!
 //! See `README.md` beside this package for the method and the numbers.
 
 pub mod contention;
 pub mod lines;
 pub mod lock;
+pub mod pool;
 pub mod ring;
 pub mod rounds;
 pub mod solo;
+pub mod tasks;

@@ -83,13 +83,29 @@ impl Table {
     pub fn row(&mut self, workload: &str, series: &[Series]) {
         let base = &series[0];
         write!(self.text, "\n| {workload} | {:.2} |", base.median() / self.scale).unwrap();
+        self.ratios(base, series);
+        eprintln!("  {workload}: done");
+    }
+
+    /// Adds the row of a workload: the first series is ours, and the base is the best of the others, which is named.
+    ///
+    /// # Panics
+    ///
+    /// If there are no others.
+    pub fn row_to_best(&mut self, workload: &str, series: &[Series]) {
+        let best = series[1..].iter().min_by(|a, b| a.median().total_cmp(&b.median())).expect("there are peers");
+        write!(self.text, "\n| {workload} | {:.2} ({}) |", best.median() / self.scale, best.name).unwrap();
+        self.ratios(best, series);
+        eprintln!("  {workload}: done");
+    }
+
+    fn ratios(&mut self, base: &Series, series: &[Series]) {
         for column in &self.columns {
             match series.iter().find(|series| series.name == *column) {
                 Some(series) => write!(self.text, " {:.2} |", series.ratio_to(base)).unwrap(),
                 None => self.text.push_str(" – |"),
             }
         }
-        eprintln!("  {workload}: done");
     }
 
     /// The table.

@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::continuation::{Continuation, Continuations};
 use super::error::TaskError;
 use super::future::Status;
 use super::panic;
@@ -22,16 +23,6 @@ use crate::deadlock::waitable::{Provider, RETRY};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::primitive::{AtomicU64, FilterOp, Mutex, new_atomic, quiet, unpark_filter};
 
-/// What is run when a task is done.
-pub(super) enum Continuation {
-    /// Polls a future again: the owner's number, 0 for the only one.
-    Waker(u64, Waker),
-    /// The user's code.
-    Callback(Box<dyn FnOnce(Status) + Send>),
-    /// Tells a wait for several futures that the one with this number is done.
-    Notice(Arc<WaitSet>, usize),
-}
-
 /// What the queue, the futures and the waits see of a cell.
 pub(super) struct Header {
     state: AtomicU64,
@@ -44,7 +35,7 @@ pub(super) struct Header {
     /// The line that submitted the task, and its name.
     origin: Origin,
     span: TaskSpan,
-    continuations: Mutex<Vec<Continuation>>,
+    continuations: Mutex<Option<Box<Continuations>>>,
 }
 
 /// What depends on the types of the closure and of the result.
@@ -300,7 +291,7 @@ impl TaskRef {
             pool,
             origin,
             span: TaskSpan::current(),
-            continuations: Mutex::new(Vec::new()),
+            continuations: Mutex::new(None),
         };
         let cell = Box::new(Cell { header, slot: UnsafeCell::new(slot) });
         let cell = NonNull::from(Box::leak(cell));
@@ -426,24 +417,12 @@ impl TaskRef {
             self.wake_all();
         }
         if word & CONTINUATIONS != 0 {
-            let continuations = std::mem::take(&mut *self.continuations.lock());
+            let continuations = self.continuations.lock().take();
             let status = Status::from(phase);
-            continuations.into_iter().for_each(|continuation| continuation.run(status));
-        }
-    }
-}
-
-impl Continuation {
-    fn is_waker_of(&self, owner: u64) -> bool {
-        matches!(self, Self::Waker(other, _) if *other == owner)
-    }
-
-    /// Runs what is to be run when a task is done. A panic is contained.
-    fn run(self, status: Status) {
-        match self {
-            Self::Waker(_, waker) => drop(panic::contain(|| waker.wake())),
-            Self::Callback(callback) => drop(panic::contain(|| callback(status))),
-            Self::Notice(set, number) => set.notice(number, status),
+            continuations
+                .into_iter()
+                .flat_map(Continuations::into_iter)
+                .for_each(|continuation| continuation.run(status));
         }
     }
 }
@@ -570,7 +549,7 @@ impl Header {
             return Err(continuation);
         }
         // Whoever ends the task sees the flag, and takes the list after this.
-        list.push(continuation);
+        list.get_or_insert_default().push(continuation);
         Ok(())
     }
 
@@ -589,12 +568,13 @@ impl Header {
         if is_done(self.state.fetch_or(CONTINUATIONS, Acquire)) {
             return false;
         }
-        let before = list.iter_mut().find(|other| other.is_waker_of(owner));
+        let all = list.get_or_insert_default();
+        let before = all.iter_mut().find(|other| other.is_waker_of(owner));
         let waker = Continuation::Waker(owner, waker);
         let replaced = match before {
             Some(place) => Some(std::mem::replace(place, waker)),
             None => {
-                list.push(waker);
+                all.push(waker);
                 None
             }
         };
@@ -620,9 +600,19 @@ impl Header {
             return;
         }
         let mut list = self.continuations.lock();
-        let forgotten = list.iter().position(is_it).map(|at| list.remove(at));
+        let forgotten = list.as_mut().and_then(|all| all.remove(is_it));
         // The user's code, with no lock held.
         drop(list);
         drop(forgotten);
+    }
+}
+
+#[cfg(all(test, not(loom), target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_small() {
+        assert_eq!((size_of::<Header>(), size_of::<Cell<fn() -> u64, u64>>()), (80, 104));
     }
 }

@@ -230,7 +230,7 @@ impl<T> Future<T> {
     /// Several callbacks run in the order in which they were added. A panic is contained: the panic hook prints it, and
     /// the next callback runs.
     ///
-    /// Costs an allocation, and one more for the first callback of a future.
+    /// Costs an allocation, and two more for the first callback of a future.
     pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) {
         self.task.call_when_done(Box::new(callback));
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::blocking::{self, Ended};
-use super::cell::{Continuation, TaskRef};
+use super::cell::TaskRef;
+use super::continuation::Continuation;
 use super::future::Status;
 use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::{self, Graph};

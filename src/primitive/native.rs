@@ -96,7 +96,11 @@ impl<T> Queue<T> {
     }
 
     /// The first item; sleeps until there is one.
+    ///
+    /// Before that it spins for microseconds. Whoever would push the next item may need this very processor: it gets it
+    /// first. (A waker puts who it wakes on its own processor, so that a pool and its only client often share one.)
     pub(crate) fn wait_pop(&self) -> T {
+        std::thread::yield_now();
         self.receiver.recv().expect("the sender is in here, too")
     }
 }

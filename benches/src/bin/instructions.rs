@@ -6,9 +6,11 @@
 
 use std::cell::Cell;
 use std::hint::black_box;
+use std::mem::ManuallyDrop;
 use std::process::{Command, ExitCode};
+use std::sync::mpsc::{Sender, channel};
 
-use bowline::{Lock, RLock};
+use bowline::{Future, Lock, RLock, ThreadPoolExecutor};
 use bowline_benches::lock::BenchLock;
 use parking_lot::{Mutex, ReentrantMutex};
 
@@ -20,13 +22,16 @@ const SLACK: f64 = 1.0;
 /// One path: its name, how to take it so many times, and what it may cost; peers are shown for comparison.
 type Path = (&'static str, fn(u64), Option<u32>);
 
-const PATHS: [Path; 10] = [
+const PATHS: [Path; 13] = [
     ("Lock: lock, unlock", lock::<Lock<u64>>, Some(51)),
     ("Lock: acquire, unlock", acquire, Some(58)),
     ("Lock: try_lock, unlock", try_lock, Some(61)),
     ("Lock: new, drop", new::<Lock<u64>>, Some(5)),
     ("RLock: lock, unlock", lock::<RLock<Cell<u64>>>, Some(85)),
     ("RLock: lock again, unlock", again::<RLock<Cell<u64>>>, Some(44)),
+    ("ThreadPoolExecutor: submit", submit, Some(0)),
+    ("ThreadPoolExecutor: submit, run", submit_and_run, Some(0)),
+    ("ThreadPoolExecutor: submit, run, result", submit_run_and_take, Some(0)),
     ("parking_lot Mutex: lock, unlock", lock::<Mutex<u64>>, None),
     ("parking_lot Mutex: try_lock, unlock", peer_try_lock, None),
     ("parking_lot ReentrantMutex: lock, unlock", lock::<ReentrantMutex<Cell<u64>>>, None),
@@ -83,6 +88,41 @@ fn peer_try_lock(times: u64) {
 fn new<L: BenchLock>(times: u64) {
     for _ in 0..times {
         drop(black_box(L::new()));
+    }
+}
+
+/// So many tasks in the queue of one worker, which is busy until the returned sender is dropped.
+fn queued_tasks(times: u64) -> (Vec<Future<u64>>, ThreadPoolExecutor, Sender<()>) {
+    let pool = ThreadPoolExecutor::new(1);
+    let (gate, opened) = channel();
+    drop(pool.submit(move || opened.recv()));
+    let mut futures = Vec::with_capacity(usize::try_from(times).expect("fits into memory"));
+    futures.extend((0..times).map(|number| pool.submit(move || number)));
+    (futures, pool, gate)
+}
+
+fn submit(times: u64) {
+    let _queued = ManuallyDrop::new(black_box(queued_tasks(times)));
+}
+
+/// The main thread sleeps until the worker has run them all: one of the two is counted at a time.
+fn run_tasks(times: u64) -> Vec<Future<u64>> {
+    let (futures, pool, gate) = queued_tasks(times);
+    let (last, ended) = channel();
+    drop(pool.submit(move || last.send(())));
+    drop(gate);
+    let _pool = ManuallyDrop::new(pool);
+    ended.recv().expect("the last task runs");
+    futures
+}
+
+fn submit_and_run(times: u64) {
+    let _done = ManuallyDrop::new(black_box(run_tasks(times)));
+}
+
+fn submit_run_and_take(times: u64) {
+    for future in run_tasks(times) {
+        black_box(future.result().expect("the task does not panic"));
     }
 }
 

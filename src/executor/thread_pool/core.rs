@@ -1,6 +1,7 @@
 //! What a pool's handles, workers and tasks share: the queue, and one word that says how full it is.
 
 use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use super::worker::Worker;
@@ -83,7 +84,7 @@ pub(crate) struct Core {
     /// Whenever nothing but the submitters and workers of this moment is at work: **queued ≤ idle, or workers = max**.
     /// So a task that is queued has a worker that will look for it, or there are as many as there may be; growth is decided
     /// in the same step that admits a task, and a waiter never has to ask whether the pool can grow.
-    state: AtomicU64,
+    state: Apart<AtomicU64>,
     max_workers: AtomicUsize,
     queue: Queue<Message>,
     group: Group,
@@ -92,6 +93,27 @@ pub(crate) struct Core {
     threads: quiet::Mutex<Threads>,
     /// Of tasks that submitters ran.
     submitters: Stats,
+}
+
+/// A value in a line of its own, and in the pair of lines that is fetched at once: the others are read for every task, and
+/// nearly never written.
+#[repr(align(128))]
+struct Apart<T>(T);
+
+impl<T> Deref for Apart<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// The system does not start a thread.
+struct Refusal {
+    error: std::io::Error,
+    /// There is no other worker.
+    is_last: bool,
 }
 
 #[derive(Default)]
@@ -104,7 +126,7 @@ struct Threads {
 impl Core {
     pub(super) fn new(settings: Settings, max_workers: usize) -> Arc<Self> {
         Arc::new(Self {
-            state: new_atomic(0),
+            state: Apart(new_atomic(0)),
             max_workers: AtomicUsize::new(max_workers),
             queue: Queue::new(),
             group: Group::new(Arc::clone(&settings.name), settings.made_at),
@@ -173,8 +195,8 @@ impl Core {
 
     // ------------------------------------------------------------------------------------------------ submitting
 
-    fn is_short(&self, word: u64) -> bool {
-        queued(word) > idle(word) && workers(word) < self.max_workers() as u64
+    fn is_short(word: u64, max_workers: usize) -> bool {
+        queued(word) > idle(word) && workers(word) < max_workers as u64
     }
 
     pub(super) fn is_full(&self, word: u64) -> bool {
@@ -187,6 +209,7 @@ impl Core {
         word & CLOSED != 0 || !self.is_full(word)
     }
 
+    #[cold]
     pub(super) fn refusal(&self) -> Rejected {
         match self.broken.get() {
             Some(reason) => Rejected::Broken(Arc::clone(reason)),
@@ -195,9 +218,11 @@ impl Core {
     }
 
     /// Makes room for one task, and starts a worker if it needs one. After `Ok` the task has to be [pushed](Self::push).
+    #[inline]
     pub(super) fn admit(self: &Arc<Self>) -> Result<(), Rejected> {
         let mut expected = false;
         let mut word = self.state.load(Relaxed);
+        let max_workers = self.max_workers();
         let admitted = loop {
             if word & CLOSED != 0 {
                 break Err(self.refusal());
@@ -205,7 +230,7 @@ impl Core {
             if self.is_full(word) {
                 break Err(Rejected::QueueFull);
             }
-            let starts = self.is_short(word + QUEUED);
+            let starts = Self::is_short(word + QUEUED, max_workers);
             if starts && !expected {
                 // Before anybody can count on that worker.
                 self.group.expect();
@@ -223,11 +248,15 @@ impl Core {
             self.group.is_not_coming();
         }
         if admitted? {
-            return self.start(1);
+            return match self.start(1) {
+                Err(Refusal { error, is_last: true }) => Err(Rejected::NoThread(Arc::new(error))),
+                Ok(()) | Err(_) => Ok(()),
+            };
         }
-        // More workers may be allowed since the look at that: whoever allowed them sees this task, or this sees them.
+        // More workers may be allowed since the look at that: whoever allowed them sees this task, or this sees them. (Their
+        // number and not the word once more, which is another core's by now.)
         // ORDERING: SeqCst, here and in `set_max_workers`: of two who each write one and then read the other, one sees.
-        if self.is_short(self.state.load(SeqCst)) {
+        if self.max_workers() != max_workers {
             self.grow();
         }
         Ok(())
@@ -241,7 +270,8 @@ impl Core {
 
     /// Starts a worker that is counted already. `mine`: the tasks that the caller was admitted with, and gives up if there
     /// is no other worker.
-    fn start(self: &Arc<Self>, mine: u64) -> Result<(), Rejected> {
+    #[cold]
+    fn start(self: &Arc<Self>, mine: u64) -> Result<(), Refusal> {
         let number = {
             let mut threads = self.threads();
             threads.handles.retain(|thread| !thread.is_finished());
@@ -262,49 +292,51 @@ impl Core {
                 Ok(())
             }
             Err(error) => {
-                let rest = self.give_up_start(mine);
+                let is_last = self.give_up_start(mine);
                 self.group.is_not_coming();
-                rest.then_some(()).ok_or_else(|| Rejected::NoThread(Arc::new(error)))
+                Err(Refusal { error, is_last })
             }
         }
     }
 
-    /// Uncounts a worker that could not be started. Whether there are others; if not, `mine` is given up, and tasks that
-    /// others put into the queue meanwhile fail.
+    /// Uncounts a worker that could not be started. Whether it was the last; then `mine` is given up, and tasks that others
+    /// put into the queue meanwhile fail.
     #[cold]
     fn give_up_start(&self, mut mine: u64) -> bool {
         let mut word = self.state.load(Relaxed);
         loop {
             let is_last = workers(word) == 1;
             let next = match queued(word) {
-                0 => word - WORKER - IDLE,
                 _ if !is_last => word - WORKER - IDLE,
-                all if mine > 0 => {
-                    debug_assert!(all >= mine);
-                    word - mine * QUEUED
-                }
-                // Somebody was admitted because this worker was counted, and will push.
+                // In one step, so that nobody counts on it meanwhile.
+                all if all == mine => word - mine * QUEUED - WORKER - IDLE,
+                _ if mine > 0 => word - mine * QUEUED,
+                // Somebody was admitted because this worker was counted, and will push. Not waited for asleep: a worker
+                // that is started by the next one may take it.
                 _ => {
-                    if let Some(task) = self.queue.wait_pop().filter(|task| task.claim()) {
-                        self.unqueue();
-                        let refused = std::io::Error::from(std::io::ErrorKind::WouldBlock);
-                        task.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(refused))));
+                    match self.queue.pop() {
+                        Some(Some(task)) if task.claim() => {
+                            self.unqueue();
+                            let refused = std::io::Error::from(std::io::ErrorKind::WouldBlock);
+                            task.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(refused))));
+                        }
+                        Some(_) => {}
+                        None => std::thread::yield_now(),
                     }
                     word = self.state.load(Relaxed);
                     continue;
                 }
             };
             match self.state.compare_exchange(word, next, AcqRel, Relaxed) {
-                Ok(_) if workers(next) < workers(word) => {
+                Ok(_) => {
+                    if queued(next) < queued(word) && word & SUBMITTERS != 0 {
+                        self.wake_submitter();
+                    }
                     if workers(next) == 0 && word & JOINERS != 0 {
                         self.wake_joiners();
                     }
-                    return !is_last;
-                }
-                Ok(_) => {
-                    if word & SUBMITTERS != 0 {
-                        // The room that was not used.
-                        self.wake_submitter();
+                    if workers(next) < workers(word) {
+                        return is_last;
                     }
                     mine = 0;
                     word = next;
@@ -324,10 +356,11 @@ impl Core {
     }
 
     /// Starts the workers that the queue needs and that there may be.
+    #[cold]
     fn grow(self: &Arc<Self>) {
         loop {
             let word = self.state.load(SeqCst);
-            if !self.is_short(word) {
+            if !Self::is_short(word, self.max_workers()) {
                 return;
             }
             self.group.expect();
@@ -346,12 +379,13 @@ impl Core {
         self.uncount(QUEUED);
     }
 
-    /// Uncounts one claimed task, and with it the worker that was idle until now, if `what` says so.
-    fn uncount(&self, what: u64) {
+    /// Uncounts one claimed task, and with it the worker that was idle until now, if `what` says so. The word after that.
+    fn uncount(&self, what: u64) -> u64 {
         // ORDERING: Release publishes the claim to whoever finds the queue empty.
         let before = self.state.fetch_sub(what, AcqRel);
+        let after = before - what;
         if before & (CLOSED | SUBMITTERS) == 0 {
-            return;
+            return after;
         }
         if before & CLOSED != 0 && queued(before) == 1 {
             // The workers may go: the first to hear of it tells the next.
@@ -360,11 +394,16 @@ impl Core {
         if before & SUBMITTERS != 0 {
             self.wake_submitter();
         }
+        after
     }
 
     /// Takes the next task out of the queue, for a worker, who waits for it. `None`: the worker ends, and is uncounted.
-    pub(super) fn next(&self, mut is_idle: bool) -> Option<TaskRef> {
-        if self.try_exit(is_idle, false) {
+    ///
+    /// `last`: the word as this worker left it when it took the task before; `None` for one that has just begun, and is idle.
+    pub(super) fn next(self: &Arc<Self>, last: Option<u64>) -> Option<(TaskRef, u64)> {
+        let mut is_idle = last.is_none();
+        // An old word will do, and costs nothing: whoever lowers the number sends messages, too.
+        if last.is_none_or(|word| workers(word) > self.max_workers() as u64) && self.try_exit(is_idle, false) {
             return None;
         }
         loop {
@@ -383,8 +422,8 @@ impl Core {
             };
             match message {
                 Some(task) if task.claim() => {
-                    self.uncount(if is_idle { QUEUED + IDLE } else { QUEUED });
-                    return Some(task);
+                    let word = self.uncount(if is_idle { QUEUED + IDLE } else { QUEUED });
+                    return Some((task, word));
                 }
                 // Claimed by somebody else.
                 Some(_) => {}
@@ -395,7 +434,7 @@ impl Core {
     }
 
     /// Uncounts the calling worker if it may end: there are too many, or (`when_closed`) no task will come any more.
-    fn try_exit(&self, is_idle: bool, when_closed: bool) -> bool {
+    fn try_exit(self: &Arc<Self>, is_idle: bool, when_closed: bool) -> bool {
         let mut word = self.state.load(Relaxed);
         loop {
             let is_over = when_closed && word & CLOSED != 0 && queued(word) == 0;
@@ -403,14 +442,19 @@ impl Core {
                 return false;
             }
             let next = word - WORKER - if is_idle { IDLE } else { 0 };
-            // ORDERING: Acquire pairs with the Release of whoever took the last task out of the queue.
-            match self.state.compare_exchange_weak(word, next, AcqRel, Relaxed) {
+            // ORDERING: Acquire pairs with the Release of whoever took the last task out of the queue; SeqCst for the look
+            // below.
+            match self.state.compare_exchange_weak(word, next, SeqCst, Relaxed) {
                 Ok(_) => break,
                 Err(now) => word = now,
             }
         }
         if word & CLOSED != 0 && workers(word) > 1 {
             self.queue.push(None);
+        }
+        // More workers may be allowed since the look at that, by somebody who counted this one: as in `admit`.
+        if Self::is_short(self.state.load(SeqCst), self.max_workers()) {
+            self.grow();
         }
         true
     }
@@ -450,10 +494,9 @@ impl Core {
         self.close();
     }
 
-    /// Why tasks are not to be run, if they are not.
-    pub(super) fn broken(&self) -> Option<TaskError> {
-        let is_broken = self.state.load(Acquire) & BROKEN != 0;
-        is_broken.then(|| TaskError::Rejected(self.refusal()))
+    /// Why tasks are not to be run, if the word says that they are not.
+    pub(super) fn broken(&self, word: u64) -> Option<TaskError> {
+        (word & BROKEN != 0).then(|| TaskError::Rejected(self.refusal()))
     }
 
     /// Cancels the tasks that are queued. How many.
@@ -486,7 +529,7 @@ impl Core {
 
     /// Where those park who wait for the workers to end.
     pub(super) fn join_key(&self) -> usize {
-        std::ptr::from_ref(&self.state).addr()
+        std::ptr::from_ref(&*self.state).addr()
     }
 
     /// Announces a waiter that is about to park, if `still` holds of the word.

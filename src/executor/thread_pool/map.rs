@@ -118,7 +118,7 @@ where
             }
             self.under_way += size;
             let (f, stop) = (Arc::clone(&self.f), Arc::clone(&self.stop));
-            let run = move || items.into_iter().map(|item| call(&*f, &stop, item)).collect();
+            let run = move || call_all(&*f, &stop, items);
             // SAFETY:
             // - the closure and the results borrow nothing.
             let future = unsafe { Task::new(run, None, self.site).submit(&self.core) };
@@ -127,7 +127,12 @@ where
     }
 
     /// The results of the next chunk; whether there is one.
+    #[inline(never)]
     fn next_chunk(&mut self, site: Site) -> bool {
+        if self.stop.load(Relaxed) {
+            return false;
+        }
+        self.submit();
         let Some((mut future, size)) = self.chunks.pop_front() else { return false };
         let done = wait_done(future.task(), self.limit, site).map_err(TaskError::from);
         let results = match done.map(|()| future.try_result().unwrap_or(Err(TaskError::Taken))) {
@@ -145,12 +150,17 @@ where
     }
 }
 
-/// One call; a panic stays with its item.
-fn call<I, R>(f: &impl Fn(I) -> R, stop: &AtomicBool, item: I) -> Result<R, TaskError> {
-    if stop.load(Relaxed) {
-        return Err(TaskError::Cancelled);
+/// The calls of one chunk. A panic stays with its item: the calls after it are begun anew, so that those which do not
+/// panic cost no more than a call.
+fn call_all<I, R>(f: &impl Fn(I) -> R, stop: &AtomicBool, items: Vec<I>) -> Results<R> {
+    let mut results = Vec::with_capacity(items.len());
+    let mut items = items.into_iter();
+    while items.len() > 0 {
+        let call = |item| if stop.load(Relaxed) { Err(TaskError::Cancelled) } else { Ok(f(item)) };
+        let ended = panic::catch(|| results.extend(items.by_ref().map(call)));
+        results.extend(ended.map_err(TaskError::Panicked).err().map(Err));
     }
-    panic::catch(|| f(item)).map_err(TaskError::Panicked)
+    results
 }
 
 impl<I: Iterator, F, R> Map<I, F, R> {
@@ -173,6 +183,7 @@ where
 {
     type Item = Result<R, TaskError>;
 
+    #[inline]
     #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
         let site = std::panic::Location::caller();
@@ -181,10 +192,6 @@ where
                 self.under_way = self.under_way.saturating_sub(1);
                 return Some(result);
             }
-            if self.stop.load(Relaxed) {
-                return None;
-            }
-            self.submit();
             if !self.next_chunk(site) {
                 return None;
             }

@@ -103,25 +103,31 @@ impl<F> Task<F> {
     }
 }
 
+#[inline]
 fn admit(core: &Arc<Core>, room: Room, site: Site) -> Result<(), Rejected> {
+    core.admit().or_else(|refusal| admit_later(core, refusal, room, site))
+}
+
+/// What is done about a refusal.
+#[cold]
+fn admit_later(core: &Arc<Core>, mut refusal: Rejected, room: Room, site: Site) -> Result<(), Rejected> {
+    let Room::Awaited(limit) = room else { return Err(refusal) };
     let mut has_waited = false;
-    loop {
-        match (core.admit(), room) {
-            (Err(Rejected::QueueFull), Room::Awaited(limit)) => {
-                has_waited = true;
-                match wait_for_room(core, limit, site) {
-                    Ok(()) => {}
-                    Err(Ended::TimedOut) => return Err(Rejected::Timeout),
-                    Err(Ended::Deadlock(deadlock)) => return Err(Rejected::Deadlock(deadlock)),
-                }
-            }
-            (admitted, _) => {
-                if admitted.is_err() && has_waited {
-                    // The room that this one was woken for is another's.
-                    core.wake_submitter();
-                }
-                return admitted;
-            }
+    while matches!(refusal, Rejected::QueueFull) {
+        has_waited = true;
+        match wait_for_room(core, limit, site) {
+            Ok(()) => {}
+            Err(Ended::TimedOut) => return Err(Rejected::Timeout),
+            Err(Ended::Deadlock(deadlock)) => return Err(Rejected::Deadlock(deadlock)),
+        }
+        match core.admit() {
+            Ok(()) => return Ok(()),
+            Err(now) => refusal = now,
         }
     }
+    if has_waited {
+        // The room that this one was woken for is another's.
+        core.wake_submitter();
+    }
+    Err(refusal)
 }

@@ -24,16 +24,16 @@ impl Worker {
     pub(super) fn run(core: Arc<Core>, stats: &Arc<Stats>) {
         let stack = Stack::here(core.settings().stack_size);
         let worker = Self { core, stats: Arc::clone(stats), stack };
-        let core = &*worker.core;
+        let core = &worker.core;
         set_current_worker(ptr::from_ref(&worker).cast());
         core.group().join();
         if let Err(reason) = worker.initialize() {
             core.break_down(&reason);
         }
-        let mut is_idle = true;
-        while let Some(task) = core.next(is_idle) {
-            is_idle = false;
-            match core.broken() {
+        let mut last = None;
+        while let Some((task, word)) = core.next(last) {
+            last = Some(word);
+            match core.broken(word) {
                 Some(error) => task.fail(error),
                 None => task.run(stats),
             }

@@ -1,0 +1,171 @@
+//! What tasks cost: each workload once, over [`BenchPool`].
+
+use std::hint::black_box;
+use std::mem::MaybeUninit;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+use crate::pool::{BenchPool, Bowline, Nests, Rayon};
+
+/// Submits so many tiny tasks, then takes all results: the time for all of them.
+pub fn flood<P: BenchPool>(pool: &P, tasks: u64) -> Duration {
+    let started = Instant::now();
+    let mut handles = Vec::with_capacity(usize::try_from(tasks).expect("fits into memory"));
+    handles.extend((0..tasks).map(|number| pool.submit(move || black_box(number))));
+    let mut sum = 0;
+    pool.collect(handles, |number| sum += number);
+    let elapsed = started.elapsed();
+    assert_eq!(sum, tasks * (tasks - 1) / 2);
+    elapsed
+}
+
+/// Submits a task and takes its result before the next: the time for so many of them.
+pub fn round_trip<P: BenchPool>(pool: &P, tasks: u64) -> Duration {
+    let started = Instant::now();
+    for number in 0..tasks {
+        let handle = pool.submit(move || black_box(number));
+        assert_eq!(pool.result(handle), number);
+    }
+    started.elapsed()
+}
+
+/// The tasks of one batch in [`fan`].
+pub const BATCH: u64 = 64;
+
+/// Submits a batch, takes its results, submits the next: the time for so many batches.
+pub fn fan<P: BenchPool>(pool: &P, batches: u64) -> Duration {
+    (0..batches).map(|_| flood(pool, BATCH)).sum()
+}
+
+/// Runs trees of tasks that wait for their children: the time for so many trees.
+pub fn trees<P: Nests>(pool: &P, depth: u32, trees: u64) -> Duration {
+    let started = Instant::now();
+    for _ in 0..trees {
+        assert_eq!(pool.tree(depth), (2 << depth) - 1);
+    }
+    started.elapsed()
+}
+
+/// The items of one task in the maps.
+pub const CHUNK: u64 = 1000;
+
+fn small(item: u64) -> u64 {
+    black_box(item).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn checked(results: &[u64], items: u64, started: Instant) -> Duration {
+    let elapsed = started.elapsed();
+    assert_eq!(results.len() as u64, items);
+    assert_eq!(results.last(), Some(&small(items - 1)));
+    elapsed
+}
+
+/// Maps so many small items in chunks, a task each, whose results are put in a row.
+pub fn map_by_hand<P: BenchPool>(pool: &P, items: u64) -> Duration {
+    let started = Instant::now();
+    let chunk = |from: u64| move || (from..(from + CHUNK).min(items)).map(small).collect::<Vec<_>>();
+    let handles = (0..items).step_by(1000).map(|from| pool.submit(chunk(from))).collect();
+    let mut results = Vec::with_capacity(usize::try_from(items).expect("fits into memory"));
+    pool.collect(handles, |chunk: Vec<u64>| results.extend(chunk));
+    checked(&results, items, started)
+}
+
+/// The same by `ThreadPoolExecutor::map`, which catches the panic of each item.
+///
+/// # Panics
+///
+/// Never: the calls do not panic.
+pub fn map_by_bowline(pool: &Bowline, items: u64) -> Duration {
+    let started = Instant::now();
+    let map = pool.executor().map(small, 0..items).chunk_size(1000);
+    let results: Vec<_> = map.map(|result| result.expect("the call does not panic")).collect();
+    checked(&results, items, started)
+}
+
+/// The same by a parallel iterator, which writes the results where they belong.
+pub fn map_by_rayon(pool: &Rayon, items: u64) -> Duration {
+    // Only a range of `usize` says how long it is.
+    let range = 0..usize::try_from(items).expect("fits into memory");
+    let started = Instant::now();
+    let mapped = || range.into_par_iter().with_min_len(1000).map(|item| small(item as u64)).collect();
+    let results: Vec<_> = pool.pool().install(mapped);
+    checked(&results, items, started)
+}
+
+/// One task every millisecond, for so long: what this process used of the processors, for all of them.
+pub fn trickle<P: BenchPool>(pool: &P, tasks: u64) -> Duration {
+    trickle_of(tasks, |number| assert_eq!(pool.result(pool.submit(move || black_box(number))), number))
+}
+
+/// The same without any task: what the sleep costs.
+pub fn trickle_of_nothing(tasks: u64) -> Duration {
+    trickle_of(tasks, |number| {
+        black_box(number);
+    })
+}
+
+fn trickle_of(tasks: u64, each: impl Fn(u64)) -> Duration {
+    let (started, used) = (Instant::now(), processor_time());
+    for number in 0..tasks {
+        each(number);
+        std::thread::sleep((started + Duration::from_millis(number + 1)).saturating_duration_since(Instant::now()));
+    }
+    processor_time() - used
+}
+
+/// What this process has used of the processors, in user and in kernel mode.
+fn processor_time() -> Duration {
+    let mut usage = MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY:
+    // - `usage` is a place to write to.
+    let answer = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    assert_eq!(answer, 0, "a process may ask for its own usage");
+    // SAFETY:
+    // - the call succeeded: it has written all.
+    let usage = unsafe { usage.assume_init() };
+    let time = |time: libc::timeval| {
+        let (seconds, microseconds) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec));
+        Duration::from_secs(seconds.unwrap_or(0)) + Duration::from_micros(microseconds.unwrap_or(0))
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+/// Runs `body`, and whatever threads it starts, on one processor. `None`: this system has no way to say so.
+#[cfg(target_os = "linux")]
+pub fn on_one_core<R>(body: impl FnOnce() -> R) -> Option<R> {
+    let size = size_of::<libc::cpu_set_t>();
+    // SAFETY:
+    // - a set of processors is plain numbers, and all zero is the empty one.
+    let mut all = unsafe { std::mem::zeroed::<libc::cpu_set_t>() };
+    // SAFETY:
+    // - `all` is a place to write so many bytes to.
+    if unsafe { libc::sched_getaffinity(0, size, &raw mut all) } != 0 {
+        return None;
+    }
+    // SAFETY:
+    // - the set is initialised.
+    let last = (0..libc::CPU_SETSIZE as usize).rfind(|&core| unsafe { libc::CPU_ISSET(core, &all) })?;
+    // SAFETY:
+    // - as above.
+    let mut one = unsafe { std::mem::zeroed::<libc::cpu_set_t>() };
+    // SAFETY:
+    // - the number is one that fits the set.
+    unsafe { libc::CPU_SET(last, &mut one) };
+    // SAFETY:
+    // - `one` is a set of so many bytes.
+    if unsafe { libc::sched_setaffinity(0, size, &raw const one) } != 0 {
+        return None;
+    }
+    let result = body();
+    // SAFETY:
+    // - `all` is a set of so many bytes.
+    unsafe { libc::sched_setaffinity(0, size, &raw const all) };
+    Some(result)
+}
+
+/// Runs `body`, and whatever threads it starts, on one processor. `None`: this system has no way to say so.
+#[cfg(not(target_os = "linux"))]
+pub fn on_one_core<R>(_: impl FnOnce() -> R) -> Option<R> {
+    None
+}

@@ -1,0 +1,140 @@
+//! What a task costs a pool that has little to do, and one that is busy: wake-ups and time.
+//!
+//! Every test has a process of its own, whose system calls or time are counted.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::process::{Command, ExitStatus};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bowline::{Future, ThreadPoolExecutor};
+use support::gate::Busy;
+use support::{LIMIT, in_fresh_process, stderr, this_os_id, until_asleep, wait_until, within};
+
+/// Names the file into which the system calls of this process are written.
+const TRACE: &str = "BOWLINE_TEST_TRACE";
+
+/// Runs the test `name` in a process whose calls are written down, and returns those; `None` in that process, which has
+/// run `body` then, or when there is nothing that could write them down.
+fn traced(name: &str, body: impl FnOnce()) -> Option<String> {
+    if std::env::var_os(TRACE).is_some() {
+        within(LIMIT / 2, body);
+        return None;
+    }
+    let file = std::env::temp_dir().join(format!("bowline-{name}-{}", std::process::id()));
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=futex,write", "-o"]).arg(&file);
+    command.arg(std::env::current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(TRACE, &file);
+    let status = command.output().map(|output| output.status);
+    let calls = std::fs::read_to_string(&file);
+    let _ = std::fs::remove_file(&file);
+    match (status, calls) {
+        // It ran.
+        (status, Ok(calls)) if calls.contains("running 1 test") => {
+            assert!(status.as_ref().is_ok_and(ExitStatus::success), "{status:?}: {calls}");
+            Some(calls)
+        }
+        other => {
+            eprintln!("skipped: strace does not work here: {other:?}");
+            None
+        }
+    }
+}
+
+const BEGIN: &str = "counted from here";
+const END: &str = "counted to here";
+
+/// How often the thread that said [`BEGIN`] and [`END`] woke others in between.
+fn wakes(calls: &str) -> usize {
+    let begin = calls.lines().position(|call| call.contains(BEGIN)).unwrap();
+    let thread = calls.lines().nth(begin).unwrap().split_whitespace().next().unwrap();
+    let own = calls.lines().skip(begin + 1).filter(|call| call.split_whitespace().next() == Some(thread));
+    own.take_while(|call| !call.contains(END)).filter(|call| call.contains("FUTEX_WAKE")).count()
+}
+
+const TASKS: usize = 50;
+
+#[test]
+fn a_task_wakes_one_worker_of_those_that_sleep() {
+    let body = || {
+        let pool = ThreadPoolExecutor::new(3);
+        let barrier = Arc::new(Barrier::new(3));
+        let meet = |_| {
+            let barrier = Arc::clone(&barrier);
+            pool.submit(move || {
+                barrier.wait();
+                this_os_id()
+            })
+        };
+        let tasks: Vec<_> = (0..3).map(meet).collect();
+        let workers: Vec<_> = tasks.into_iter().map(|task| task.result().unwrap()).collect();
+        let all_asleep = || workers.iter().copied().for_each(until_asleep);
+        all_asleep();
+        eprintln!("{BEGIN}");
+        for _ in 0..TASKS {
+            let task = pool.submit(|| ());
+            wait_until(|| task.done());
+            all_asleep();
+        }
+        eprintln!("{END}");
+    };
+    let Some(calls) = traced("a_task_wakes_one_worker_of_those_that_sleep", body) else { return };
+    assert_eq!(wakes(&calls), TASKS, "{calls}");
+}
+
+#[test]
+fn a_task_wakes_nobody_while_all_workers_are_busy() {
+    let body = || {
+        let pool = ThreadPoolExecutor::new(3);
+        let busy = Busy::keep(&pool, 3);
+        eprintln!("{BEGIN}");
+        let tasks: Vec<_> = (0..TASKS).map(|_| pool.submit(|| ())).collect();
+        eprintln!("{END}");
+        busy.release();
+        assert!(tasks.into_iter().all(|task| task.result().is_ok()));
+    };
+    let Some(calls) = traced("a_task_wakes_nobody_while_all_workers_are_busy", body) else { return };
+    assert_eq!(wakes(&calls), 0, "{calls}");
+}
+
+/// The time that this process has used of any core.
+fn time_used() -> Duration {
+    // SAFETY:
+    // - all bytes zero are a value of this type.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY:
+    // - `usage` is a place to write to.
+    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) }, 0);
+    let time = |time: libc::timeval| {
+        let micros = time.tv_sec * 1_000_000 + time.tv_usec;
+        Duration::from_micros(micros.try_into().unwrap())
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+#[test]
+fn a_trickle_of_small_tasks_takes_little_time_of_any_core() {
+    let body = || {
+        let pool = ThreadPoolExecutor::new(4);
+        Busy::keep(&pool, 4).release();
+        let (start, before) = (Instant::now(), time_used());
+        let tasks: Vec<Future<()>> = (0..1000)
+            .map(|_| {
+                thread::sleep(Duration::from_millis(1));
+                pool.submit(|| ())
+            })
+            .collect();
+        let (lasted, used) = (start.elapsed(), time_used() - before);
+        assert!(tasks.into_iter().all(|task| task.result().is_ok()));
+        eprintln!("{used:?} of {lasted:?}");
+        assert!(used < lasted / 2, "{used:?} of {lasted:?}");
+    };
+    let name = "a_trickle_of_small_tasks_takes_little_time_of_any_core";
+    let Some(output) = in_fresh_process(name, &[], body) else { return };
+    assert!(output.status.success(), "{}", stderr(&output));
+}
