@@ -17,7 +17,7 @@ use bowline::deadlock::{self, Deadlock, Kind};
 use bowline::{LockGuard, ThreadPoolExecutor};
 use support::deadlocks::{Reports, task_name};
 use support::task_scripts::{LOCKS, Order, PATIENCE, Script, Step, TASKS, World, for_random_scripts, make_pools};
-use support::tasks::{Phase, State, Waits, said, tasks_of};
+use support::tasks::{Phase, State, Verdict, Waits, said, tasks_of};
 use support::{LIMIT, find_thread_where, in_fresh_process, stderr, within};
 
 /// What a task tells.
@@ -80,6 +80,8 @@ struct Stepper<'s> {
     /// Who has come to wait, or has to look again.
     judged_now: BTreeSet<usize>,
     has_begun: BTreeSet<usize>,
+    /// Who was told of a deadlock since the last order, and what it waited for.
+    told_now: Vec<(usize, Option<Waits>)>,
     submitted: usize,
     world: Arc<World>,
     /// Dropped before the pools, which wait for their tasks.
@@ -127,7 +129,8 @@ impl Stepper<'_> {
         for task in std::mem::take(&mut self.judged_now) {
             self.until_registered(task);
         }
-        assert_eq!(self.reports.count(), 0, "there is no deadlock");
+        assert_eq!(self.reports.take().len(), self.told_now.len(), "each deadlock is reported once");
+        self.told_now.clear();
     }
 
     fn started(&mut self, task: usize, thread: String) {
@@ -170,16 +173,28 @@ impl Stepper<'_> {
         self.judged_now.remove(&task);
     }
 
+    /// What a task may be told: of those who look again at the same moment, some may have been told before it.
+    fn verdicts(&self, task: usize) -> Vec<Verdict> {
+        let again = self.judged_now.iter().filter(|&&other| other != task);
+        let again = again.map(|&other| (other, self.state.waits[other].clone()));
+        let others: Vec<_> = again.chain(self.told_now.iter().cloned()).collect();
+        let mut state = self.state.clone();
+        let verdicts = (0..1_usize << others.len()).filter_map(|told| {
+            for (at, (other, waits)) in others.iter().enumerate() {
+                state.waits[*other] = if told >> at & 1 == 0 { waits.clone() } else { None };
+            }
+            state.verdict(task)
+        });
+        verdicts.collect()
+    }
+
     fn was_told(&mut self, task: usize, deadlock: &Deadlock) {
-        let verdict =
-            self.state.verdict(task).unwrap_or_else(|| panic!("{} is in no deadlock: {deadlock}", TASKS[task]));
+        let verdict = said(deadlock.report(), &TASKS);
+        assert!(self.verdicts(task).contains(&verdict), "{:?} for {task}: {deadlock}", self.verdicts(task));
         assert!(self.judged_now.remove(&task), "{} has waited for long: {deadlock}", TASKS[task]);
-        assert_eq!(said(deadlock.report(), &TASKS), verdict, "{deadlock}");
         let first = tasks_of(&deadlock.report().threads()[..1], &TASKS);
         assert!(first.contains(&task), "who is told comes first: {deadlock}");
-        let reports = self.reports.take();
-        assert_eq!(reports.len(), 1, "once");
-        assert_eq!(said(&reports[0], &TASKS), verdict);
+        self.told_now.push((task, self.state.waits[task].take()));
         match verdict.kind {
             Kind::Relock => count(&self.tally.relocks),
             Kind::Cycle => count(&self.tally.cycles),
@@ -191,7 +206,6 @@ impl Stepper<'_> {
         if self.has_begun.contains(&task) {
             count(&self.tally.by_ending);
         }
-        self.state.waits[task] = None;
     }
 
     /// Waits until a wait that goes on is in the graph.
@@ -336,6 +350,7 @@ fn step_through(script: &Script, reports: &Reports, tally: &Tally) {
         threads: vec![None; TASKS.len()],
         judged_now: BTreeSet::new(),
         has_begun: BTreeSet::new(),
+        told_now: Vec::new(),
         submitted: 0,
         world: World::new(),
         pools: make_pools(script),
