@@ -71,9 +71,9 @@ fn a_panic_comes_with_its_message_its_line_and_its_thread() {
         assert_eq!((panic.message(), panic.thread()), ("meant to", Some("panics_0")));
         let location = panic.location().unwrap();
         assert_eq!((location.file(), location.line()), (file!(), line));
-        let text = format!("the task panicked at {}:{line}:{}: meant to", file!(), location.column());
+        let text = format!("panicked at {}:{line}:{}: meant to", file!(), location.column());
         assert_eq!(panic.to_string(), text);
-        assert_eq!(TaskError::Panicked(panic).to_string(), text);
+        assert_eq!(TaskError::Panicked(panic).to_string(), format!("the task {text}"));
     });
 }
 

@@ -277,6 +277,11 @@ impl Resource {
         self.made_at
     }
 
+    /// Whether it is a pool, which protects no data.
+    pub(super) fn is_pool(&self) -> bool {
+        self.data_type.is_empty()
+    }
+
     /// Whether two values of one report or snapshot mean the same resource.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {

@@ -38,11 +38,13 @@ pub(super) fn help(report: &Report, names: &Names<'_>) -> String {
 
 /// How the circle could be broken: of locks, of results, or of both.
 fn circle(threads: &[StuckThread], names: &Names<'_>) -> String {
-    let is_for_task = |thread: &&StuckThread| thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_task);
+    let is_for_task = |thread: &&StuckThread| {
+        thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_task || wait.resource.is_pool())
+    };
     if !threads.iter().any(|thread| is_for_task(&thread)) {
         return order(threads, names);
     }
-    // Whoever waits for a task with a lock that another member wants.
+    // Whoever waits for a task, or for the end of a pool, with a lock that another member wants.
     let holder = threads.iter().filter(is_for_task).find_map(|thread| {
         let is_wanted = |held: &&Held| {
             let wants = |wait: &Wait| wait.resource.is_same(&held.resource);
@@ -51,12 +53,8 @@ fn circle(threads: &[StuckThread], names: &Names<'_>) -> String {
         Some((thread.waits_for.as_ref()?, thread.holds.iter().find(is_wanted)?))
     });
     if let Some((wait, held)) = holder {
-        return format!(
-            "release {}, taken at {}, before waiting for {}",
-            names.resource(&held.resource),
-            held.site,
-            names.resource(&wait.resource)
-        );
+        let (held, site) = (names.resource(&held.resource), held.site);
+        return format!("release {held}, taken at {site}, before waiting for {}", names.wait(wait, Names::resource));
     }
     match threads.iter().find(is_for_task).and_then(|thread| thread.waits_for.as_ref()) {
         Some(wait) => format!(

@@ -112,6 +112,7 @@ impl<'r> Names<'r> {
                 format!("{} (queued in {})", label(self, &wait.resource), self.pool(pool))
             }
             Some(pool) => format!("room in the queue of {}", self.pool(pool)),
+            None if wait.resource.is_pool() => format!("the end of {}", label(self, &wait.resource)),
             None => label(self, &wait.resource),
         };
         if wait.others > 0 {
@@ -188,6 +189,9 @@ impl Display for Humane {
 
 /// The primitive with the short name of its data's type: `Lock<Vec<u64>>`.
 fn full_type(resource: &Resource) -> String {
+    if resource.is_pool() {
+        return resource.primitive.to_owned();
+    }
     clip(format!("{}<{}>", resource.primitive, short_type(resource.data_type)), WIDEST_TYPE)
 }
 
