@@ -86,7 +86,7 @@ impl Drop for TaskRef {
         // ORDERING: Release pairs with the Acquire below: what was done through this reference is done before the cell
         // is freed.
         if self.references.fetch_sub(1, Release) == 1 {
-            std::sync::atomic::fence(Acquire);
+            quiet::fence(Acquire);
             // SAFETY:
             // - this was the last reference.
             unsafe { (self.vtable.free)(self.0) };

@@ -5,10 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::panic::PanicHookInfo;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use crate::primitive::catch_unwind;
-use crate::primitive::quiet::{Mutex, PoisonError};
+use crate::primitive::quiet::{Mutex, Once, PoisonError};
 
 /// The panic of a task.
 ///

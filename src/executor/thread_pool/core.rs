@@ -184,7 +184,7 @@ impl Core {
         workers(word).saturating_sub(idle(word)) as usize
     }
 
-    fn threads(&self) -> std::sync::MutexGuard<'_, Threads> {
+    fn threads(&self) -> quiet::MutexGuard<'_, Threads> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

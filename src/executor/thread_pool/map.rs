@@ -5,7 +5,6 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::core::Core;
@@ -16,6 +15,7 @@ use crate::executor::blocking::wait_done;
 use crate::executor::error::TaskError;
 use crate::executor::future::Future;
 use crate::executor::panic;
+use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicBool;
 
 /// So many chunks for each worker are under way unless [`Map::buffer_size`] says otherwise.
