@@ -9,7 +9,7 @@ use crate::deadlock::resource::Site;
 use crate::executor::cell::TaskRef;
 use crate::executor::error::{Rejected, TaskError};
 use crate::executor::stats::Stats;
-use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::quiet::{AtomicUsize, PoisonError};
 use crate::primitive::{
     AtomicU64, FilterOp, Queue, Thread, UnparkToken, new_atomic, quiet, spawn_thread, unpark_filter, unpark_one,
@@ -140,7 +140,7 @@ impl Core {
     }
 
     pub(super) fn max_workers(&self) -> usize {
-        self.max_workers.load(SeqCst)
+        self.max_workers.load(Relaxed)
     }
 
     pub(super) fn submitters(&self) -> &Stats {
@@ -212,8 +212,8 @@ impl Core {
             }
             let next = word + QUEUED + if starts { WORKER + IDLE } else { 0 };
             // ORDERING: Release and Acquire order the changes of the word, and what was done before them, for whoever acts
-            // on it; SeqCst for the look below.
-            match self.state.compare_exchange_weak(word, next, SeqCst, Relaxed) {
+            // on it.
+            match self.state.compare_exchange_weak(word, next, AcqRel, Relaxed) {
                 Ok(_) => break Ok(starts),
                 Err(now) => word = now,
             }
@@ -224,9 +224,8 @@ impl Core {
         if admitted? {
             return self.start(1);
         }
-        // More workers may be allowed since the look at that: whoever allowed them sees this task, or this sees them.
-        // ORDERING: SeqCst, here and in `set_max_workers`: of two who each write one and then read the other, one sees.
-        if self.is_short(self.state.load(SeqCst)) {
+        // More workers may be allowed since the look at that: see `grow`.
+        if self.is_short(self.state.load(Relaxed)) {
             self.grow();
         }
         Ok(())
@@ -315,7 +314,7 @@ impl Core {
 
     /// Sets how many workers there may be, and starts those that the queue needs, or lets those go that are too many.
     pub(super) fn set_max_workers(self: &Arc<Self>, max_workers: usize) {
-        let before = self.max_workers.swap(max_workers, SeqCst);
+        let before = self.max_workers.swap(max_workers, Relaxed);
         for _ in max_workers..before {
             self.queue.push(None);
         }
@@ -323,9 +322,14 @@ impl Core {
     }
 
     /// Starts the workers that the queue needs and that there may be.
+    ///
+    /// Whoever allows more of them looks at the word here. Whoever changes the word, so that one more is needed, looks after
+    /// that how many there may be. Both change the word, one after the other, and the second sees what the first did before.
     fn grow(self: &Arc<Self>) {
         loop {
-            let word = self.state.load(SeqCst);
+            // ORDERING: a change that changes nothing: the look misses no earlier one, and (Release) whoever changes the word
+            // later (Acquire: `admit`, `try_exit`) sees how many there may be.
+            let word = self.state.fetch_or(0, AcqRel);
             if !self.is_short(word) {
                 return;
             }
@@ -362,7 +366,7 @@ impl Core {
     }
 
     /// Takes the next task out of the queue, for a worker, who waits for it. `None`: the worker ends, and is uncounted.
-    pub(super) fn next(&self, mut is_idle: bool) -> Option<TaskRef> {
+    pub(super) fn next(self: &Arc<Self>, mut is_idle: bool) -> Option<TaskRef> {
         if self.try_exit(is_idle, false) {
             return None;
         }
@@ -394,19 +398,23 @@ impl Core {
     }
 
     /// Uncounts the calling worker if it may end: there are too many, or (`when_closed`) no task will come any more.
-    fn try_exit(&self, is_idle: bool, when_closed: bool) -> bool {
+    fn try_exit(self: &Arc<Self>, is_idle: bool, when_closed: bool) -> bool {
         let mut word = self.state.load(Relaxed);
-        loop {
+        let is_over = loop {
             let is_over = when_closed && word & CLOSED != 0 && queued(word) == 0;
             if !is_over && workers(word) <= self.max_workers() as u64 {
                 return false;
             }
             let next = word - WORKER - if is_idle { IDLE } else { 0 };
-            // ORDERING: Acquire pairs with the Release of whoever took the last task out of the queue.
+            // ORDERING: Acquire pairs with the Release of whoever took the last task out of the queue, and with that in `grow`.
             match self.state.compare_exchange_weak(word, next, AcqRel, Relaxed) {
-                Ok(_) => break,
+                Ok(_) => break is_over,
                 Err(now) => word = now,
             }
+        };
+        // More workers may be allowed since the look at that: see `grow`.
+        if !is_over && self.is_short(self.state.load(Relaxed)) {
+            self.grow();
         }
         if word & CLOSED != 0 && workers(word) > 1 {
             self.queue.push(None);

@@ -24,7 +24,7 @@ impl Worker {
     pub(super) fn run(core: Arc<Core>, stats: &Arc<Stats>) {
         let stack = Stack::here(core.settings().stack_size);
         let worker = Self { core, stats: Arc::clone(stats), stack };
-        let core = &*worker.core;
+        let core = &worker.core;
         set_current_worker(ptr::from_ref(&worker).cast());
         core.group().join();
         if let Err(reason) = worker.initialize() {
