@@ -13,7 +13,7 @@ use crate::deadlock::waitable::{Need, Provider, RETRY, Waitable};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::{AtomicU64, FilterOp, Mutex, new_atomic, unpark_filter};
 
-/// The waiter is parked, or about to park.
+/// The waiter is parked, or has looked in vain and is about to be judged and to park.
 const WAITERS: u64 = 1;
 /// A task without a value has told.
 const FAILED: u64 = 1 << 1;
@@ -151,10 +151,11 @@ impl Waitable for SetWait<'_> {
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {
-        // ORDERING: Acquire pairs with the Release in `notice`.
-        let word = self.set.word.load(Acquire);
+        // Announced here, before the judge looks: whoever tells afterwards has it look again.
+        // ORDERING: Acquire pairs with the Release in `notice`: a task that has told is seen to be done.
+        let word = self.set.word.fetch_or(WAITERS, Acquire);
         let over = self.set.is_over(word);
-        if over && word & WAITERS != 0 {
+        if over {
             self.set.word.fetch_and(!WAITERS, Relaxed);
         }
         over
@@ -167,8 +168,8 @@ impl Waitable for SetWait<'_> {
     }
 
     fn announce(&self) -> bool {
-        let word = self.set.word.fetch_or(WAITERS, Relaxed);
-        !self.set.is_over(word)
+        // By the last look.
+        !self.set.is_over(self.set.word.load(Relaxed))
     }
 
     fn is_announced(&self) -> bool {
