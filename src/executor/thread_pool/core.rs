@@ -10,7 +10,7 @@ use crate::executor::cell::TaskRef;
 use crate::executor::error::{Rejected, TaskError};
 use crate::executor::stats::Stats;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
-use crate::primitive::quiet::{AtomicUsize, PoisonError};
+use crate::primitive::quiet::{AtomicBool, AtomicUsize, PoisonError};
 use crate::primitive::{
     AtomicU64, FilterOp, Queue, Thread, UnparkToken, new_atomic, quiet, spawn_thread, unpark_filter, unpark_one,
 };
@@ -87,6 +87,8 @@ pub(crate) struct Core {
     queue: Queue<Message>,
     group: Group,
     settings: Settings,
+    /// A wait for room was judged when there was some, and nobody has been told since that it is gone.
+    room_counted_on: AtomicBool,
     broken: OnceLock<Arc<str>>,
     threads: quiet::Mutex<Threads>,
     /// Of tasks that submitters ran.
@@ -108,6 +110,7 @@ impl Core {
             queue: Queue::new(),
             group: Group::new(Arc::clone(&settings.name), settings.made_at),
             settings,
+            room_counted_on: AtomicBool::new(false),
             broken: OnceLock::new(),
             threads: quiet::Mutex::new(Threads::default()),
             submitters: Stats::default(),
@@ -182,7 +185,10 @@ impl Core {
 
     /// Whether a submitter that waits for room has something to do: there is room, or there never will be.
     pub(super) fn has_room(&self) -> bool {
-        let word = self.state.load(Relaxed);
+        self.has_room_in(self.state.load(Relaxed))
+    }
+
+    fn has_room_in(&self, word: u64) -> bool {
         word & CLOSED != 0 || !self.is_full(word)
     }
 
@@ -214,7 +220,12 @@ impl Core {
             // ORDERING: Release and Acquire order the changes of the word, and what was done before them, for whoever acts
             // on it.
             match self.state.compare_exchange_weak(word, next, AcqRel, Relaxed) {
-                Ok(_) => break Ok(starts),
+                Ok(_) => {
+                    if self.is_full(next) {
+                        self.last_room_taken();
+                    }
+                    break Ok(starts);
+                }
                 Err(now) => word = now,
             }
         };
@@ -229,6 +240,31 @@ impl Core {
             self.grow();
         }
         Ok(())
+    }
+
+    /// Somebody who waits for room may have been judged when there was some. That was a way out of a deadlock, and may have
+    /// been the last: it is gone without anybody having begun to wait.
+    fn last_room_taken(&self) {
+        // The flag's line is written only where it has to be.
+        let was_counted_on = self.room_counted_on.load(Relaxed) && self.room_counted_on.swap(false, Relaxed);
+        if was_counted_on {
+            // Nobody new comes, and those who count on the group are judged again.
+            self.group.expect();
+            self.group.is_not_coming();
+        }
+    }
+
+    /// As [`has_room`](Self::has_room), for the judge, under the graph's mutex: it is told if the room goes.
+    pub(super) fn has_room_for_judge(&self) -> bool {
+        let before = self.room_counted_on.swap(true, Relaxed);
+        // ORDERING: a change that changes nothing: it comes before the one that takes the last room, whose Acquire pairs with
+        // this Release and sees the flag, or after it, and sees that.
+        let word = self.state.fetch_or(0, AcqRel);
+        let has_room = self.has_room_in(word);
+        if !has_room && !before {
+            self.room_counted_on.store(false, Relaxed);
+        }
+        has_room
     }
 
     /// Queues a task that was admitted.
