@@ -11,7 +11,7 @@ use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Need, Provider, RETRY, Waitable};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
-use crate::primitive::{AtomicU64, FilterOp, Mutex, new_atomic, unpark_filter};
+use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, new_atomic, unpark_filter};
 
 /// The waiter is parked, or has looked in vain and is about to be judged and to park.
 const WAITERS: u64 = 1;
@@ -69,7 +69,7 @@ impl WaitSet {
         }
         if self.is_over(word) {
             self.wake();
-        } else {
+        } else if !is_removed(Ingredient::RecheckOfAlternatives) {
             // One alternative fewer: what is left may be a deadlock.
             graph::recheck(self.waiter);
         }

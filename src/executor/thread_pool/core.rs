@@ -12,7 +12,8 @@ use crate::executor::stats::Stats;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::quiet::{AtomicBool, AtomicUsize, PoisonError};
 use crate::primitive::{
-    AtomicU64, FilterOp, Queue, Thread, UnparkToken, new_atomic, quiet, spawn_thread, unpark_filter, unpark_one,
+    AtomicU64, FilterOp, Ingredient, Queue, Thread, UnparkToken, is_removed, new_atomic, quiet, spawn_thread,
+    unpark_filter, unpark_one,
 };
 
 /// One task that was admitted and that nobody claimed yet, queued or about to be.
@@ -211,7 +212,7 @@ impl Core {
                 break Err(Rejected::QueueFull);
             }
             let starts = self.is_short(word + QUEUED);
-            if starts && !expected {
+            if starts && !expected && !is_removed(Ingredient::ExpectedFirst) {
                 // Before anybody can count on that worker.
                 self.group.expect();
                 expected = true;
@@ -233,10 +234,13 @@ impl Core {
             self.group.is_not_coming();
         }
         if admitted? {
+            if is_removed(Ingredient::ExpectedFirst) {
+                self.group.expect();
+            }
             return self.start(1);
         }
         // More workers may be allowed since the look at that: see `grow`.
-        if self.is_short(self.state.load(Relaxed)) {
+        if self.is_short(self.state.load(Relaxed)) && !is_removed(Ingredient::SecondLookAtLimit) {
             self.grow();
         }
         Ok(())
@@ -247,7 +251,7 @@ impl Core {
     fn last_room_taken(&self) {
         // The flag's line is written only where it has to be.
         let was_counted_on = self.room_counted_on.load(Relaxed) && self.room_counted_on.swap(false, Relaxed);
-        if was_counted_on {
+        if was_counted_on && !is_removed(Ingredient::RecheckOfRoom) {
             // Nobody new comes, and those who count on the group are judged again.
             self.group.expect();
             self.group.is_not_coming();
@@ -452,7 +456,7 @@ impl Core {
         if !is_over && self.is_short(self.state.load(Relaxed)) {
             self.grow();
         }
-        if word & CLOSED != 0 && workers(word) > 1 {
+        if word & CLOSED != 0 && workers(word) > 1 && !is_removed(Ingredient::SentinelPassedOn) {
             self.queue.push(None);
         }
         true
