@@ -3,7 +3,7 @@
 //!
 //! Every model says whether it reached its case, and fails if no execution did: a bound that is too small would leave
 //! it green and empty. A model whose name begins with `without_` is a negative control: it takes one ingredient out,
-//! and has to fail. Names that begin with `full_` are left to `ci/loom-full.sh`.
+//! and has to fail. Names that begin with `full_` (or `full_without_`) are left to `ci/loom-full.sh`.
 
 mod detector;
 mod detector_controls;

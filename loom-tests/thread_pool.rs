@@ -1,1 +1,425 @@
+//! A pool's word and queue: no task is missed, none is run twice, the workers are enough, and all of them end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use loom::thread;
+
+use super::{Count, Parcel, Pool, assert_ended, explore};
+use crate::primitive::{Ingredient, events, join_threads, let_no_thread_start, queue_sleeps, remove};
+use crate::{Rejected, ShutdownOptions, TaskError, ThreadPoolExecutor, promise};
+
+/// Where tasks and threads note that they were here: no interleaving of its own.
+#[derive(Default)]
+struct Tally(AtomicUsize);
+
+impl Tally {
+    fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// **queued ≤ idle, or workers = max**: asserted at a moment at which nobody but the workers is at work.
+fn assert_enough_workers(pool: &ThreadPoolExecutor) {
+    let (queued, idle, workers) = pool.occupancy_for_models();
+    let most = pool.max_workers();
+    assert!(queued <= idle || workers == most, "{queued} queued, {idle} idle, {workers} of {most} workers");
+}
+
+#[test]
+fn a_worker_that_falls_asleep_misses_no_task() {
+    explore(2, || {
+        let pool = Pool::new(1);
+        assert_eq!(pool.submit(|| 1).result().unwrap(), 1);
+        // The worker looks around, or sleeps already.
+        assert_eq!(pool.submit(|| 2).result().unwrap(), 2);
+        let slept = queue_sleeps();
+        pool.end();
+        slept > 1
+    });
+}
+
+#[test]
+fn a_result_is_seen_by_whoever_takes_it() {
+    explore(3, || {
+        let count = Count::new();
+        let pool = Pool::new(1);
+        let (sent, made) = (Parcel::new(3, &count), Arc::clone(&count));
+        let future = pool.submit(move || Parcel::new(sent.content() + 1, &made));
+        assert_eq!(future.result().unwrap().content(), 4);
+        assert_eq!(count.dropped(), 2);
+        pool.end();
+        assert_eq!(pool.completed(), 1);
+        events().unparks > 0
+    });
+}
+
+#[test]
+fn a_task_is_cancelled_or_run_and_the_canceller_may_win() {
+    explore(3, || cancelled_while_claimed() == 0);
+}
+
+#[test]
+fn a_task_is_cancelled_or_run_and_a_worker_may_win() {
+    explore(3, || cancelled_while_claimed() == 1);
+}
+
+/// A task is cancelled while a worker takes it. How often it ran.
+fn cancelled_while_claimed() -> usize {
+    let (count, ran) = (Count::new(), Tally::new());
+    let pool = Pool::new(1);
+    let future = pool.submit({
+        let (parcel, ran) = (Parcel::new(7, &count), Arc::clone(&ran));
+        move || {
+            ran.add();
+            parcel.content()
+        }
+    });
+    let cancelled = future.cancel();
+    match future.result() {
+        Ok(content) => assert!(!cancelled && content == 7 && ran.get() == 1),
+        Err(error) => assert!(cancelled && matches!(error, TaskError::Cancelled) && ran.get() == 0),
+    }
+    assert_eq!(count.dropped(), 1, "the closure is dropped before the task is done");
+    pool.end();
+    assert_eq!(count.dropped(), 1);
+    ran.get()
+}
+
+#[test]
+fn a_result_that_nobody_takes_is_gone_when_the_scope_ends() {
+    explore(3, || detached_in_a_scope(None));
+}
+
+/// The future of a scope's task is dropped while the task ends. Whether the worker dropped the result.
+pub(super) fn detached_in_a_scope(removed: Option<Ingredient>) -> bool {
+    removed.into_iter().for_each(remove);
+    let count = Count::new();
+    let pool = Pool::new(1);
+    pool.scope(|scope| drop(scope.submit(|| Parcel::new(7, &count))));
+    assert_eq!(count.dropped(), 1, "what the result borrows may go away now");
+    pool.end();
+    count.dropped_by_body() == 0
+}
+
+#[test]
+fn a_shutdown_that_races_a_cancellation_ends() {
+    explore(2, || {
+        let pool = Pool::new(1);
+        let future = pool.submit(|| 1);
+        let canceller = thread::spawn(move || {
+            let cancelled = future.cancel();
+            assert_eq!(future.result().is_err(), cancelled);
+            cancelled
+        });
+        pool.end();
+        canceller.join().unwrap()
+    });
+}
+
+#[test]
+fn a_shutdown_that_cancels_races_another_canceller_and_the_worker() {
+    explore(2, || {
+        let pool = Pool::new(1);
+        let (first, second) = (pool.submit(|| 1), pool.submit(|| 2));
+        let canceller = thread::spawn(move || {
+            let cancelled = second.cancel();
+            assert_eq!(second.result().is_err(), cancelled);
+            cancelled
+        });
+        let report = pool.shutdown_with(ShutdownOptions::new().cancel_pending(true));
+        assert_ended(&report);
+        let ran = first.result().is_ok();
+        let cancelled = canceller.join().unwrap();
+        report.cancelled > 0 && (ran || cancelled)
+    });
+}
+
+#[test]
+fn a_submission_that_races_a_shutdown_resolves_refused() {
+    explore(3, || submitted_while_closed() == 0);
+}
+
+#[test]
+fn a_submission_that_races_a_shutdown_resolves_run() {
+    explore(3, || submitted_while_closed() == 1);
+}
+
+/// Submits a task while the pool is shut down: how many were run.
+fn submitted_while_closed() -> usize {
+    let pool = Pool::new(1);
+    let ran = Tally::new();
+    let submitter = thread::spawn({
+        let (pool, ran) = (pool.handle(), Arc::clone(&ran));
+        move || {
+            let future = pool.submit(move || ran.add());
+            drop(pool);
+            match future.result() {
+                Ok(()) => 1,
+                Err(TaskError::Rejected(Rejected::Shutdown)) => 0,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    let report = pool.shutdown();
+    let taken = submitter.join().unwrap();
+    assert_eq!(ran.get(), taken, "it is run or refused");
+    // What was taken before is waited for.
+    assert_ended(&report);
+    taken
+}
+
+#[test]
+fn the_workers_of_a_closed_pool_tell_each_other() {
+    explore(2, || close_with_two_workers(None));
+}
+
+/// Two workers, and one word that the pool is closed. Whether there were two.
+pub(super) fn close_with_two_workers(removed: Option<Ingredient>) -> bool {
+    removed.into_iter().for_each(remove);
+    let pool = Pool::new(2);
+    let futures = [pool.submit(|| 1), pool.submit(|| 2)];
+    let (_, _, workers) = pool.occupancy_for_models();
+    pool.end();
+    for (future, number) in futures.into_iter().zip(1..) {
+        assert_eq!(future.result().unwrap(), number);
+    }
+    workers == 2 && queue_sleeps() > 1
+}
+
+#[test]
+fn full_of_two_who_submit_at_once_each_counts_on_a_worker() {
+    explore(2, || {
+        let pool = Pool::new(2);
+        let other = thread::spawn({
+            let pool = pool.handle();
+            move || pool.submit(|| 1)
+        });
+        let mine = pool.submit(|| 2);
+        let other = other.join().unwrap();
+        assert_enough_workers(&pool);
+        let (_, _, workers) = pool.occupancy_for_models();
+        pool.end();
+        assert_eq!((mine.result().unwrap(), other.result().unwrap()), (2, 1));
+        workers == 2
+    });
+}
+
+#[test]
+fn full_more_workers_and_one_more_task_at_once_are_enough() {
+    explore(2, || grown_while_submitted(None));
+}
+
+/// A pool may grow while a task is admitted that could use it. Whether it grew.
+pub(super) fn grown_while_submitted(removed: Option<Ingredient>) -> bool {
+    removed.into_iter().for_each(remove);
+    let pool = Pool::new(1);
+    let first = pool.submit(|| 1);
+    let other = thread::spawn({
+        let pool = pool.handle();
+        move || pool.submit(|| 2)
+    });
+    pool.set_max_workers(2);
+    let second = other.join().unwrap();
+    assert_enough_workers(&pool);
+    let (_, _, workers) = pool.occupancy_for_models();
+    pool.end();
+    assert_eq!((first.result().unwrap(), second.result().unwrap()), (1, 2));
+    workers == 2
+}
+
+#[test]
+fn a_worker_too_many_that_is_allowed_again_before_it_ends_is_not_missed() {
+    explore(2, || {
+        let pool = Pool::new(2);
+        let (promise, kept) = promise::<u32>();
+        // The first can only end if the second runs beside it.
+        let first = pool.submit(move || kept.result().unwrap());
+        let second = pool.submit(move || promise.set_result(7).is_ok());
+        pool.set_max_workers(1);
+        pool.set_max_workers(2);
+        let (_, _, workers) = pool.occupancy_for_models();
+        pool.end();
+        assert!(first.result().unwrap() == 7 && second.result().unwrap());
+        workers == 1
+    });
+}
+
+#[test]
+fn a_pool_that_shrinks_and_closes_ends() {
+    explore(2, || {
+        let pool = Pool::new(2);
+        let futures = [pool.submit(|| 1), pool.submit(|| 2)];
+        let (_, _, workers) = pool.occupancy_for_models();
+        pool.set_max_workers(1);
+        pool.end();
+        assert!(futures.into_iter().all(|future| future.result().is_ok()));
+        workers == 2
+    });
+}
+
+#[test]
+fn a_task_that_its_waiter_claims_is_run_once() {
+    explore(2, || nested_while_claimed(true));
+}
+
+#[test]
+fn a_task_that_another_worker_claims_before_its_waiter_is_run_once() {
+    explore(2, || nested_while_claimed(false));
+}
+
+/// A task waits for another in its own pool, where a second worker may take that. Whether it ran in place (or not).
+fn nested_while_claimed(in_place: bool) -> bool {
+    let pool = Pool::new(2);
+    let ran = Tally::new();
+    let outer = pool.submit({
+        let (pool, ran) = (pool.handle(), Arc::clone(&ran));
+        move || {
+            let inner = pool.submit(move || {
+                ran.add();
+                thread::current().id()
+            });
+            drop(pool);
+            inner.result().unwrap() == thread::current().id()
+        }
+    });
+    let was_in_place = outer.result().unwrap();
+    assert_eq!(ran.get(), 1);
+    pool.end();
+    was_in_place == in_place
+}
+
+fn with_room_for_one() -> Pool {
+    Pool::of(ThreadPoolExecutor::builder().max_workers(1).queue_capacity(1).build())
+}
+
+#[test]
+fn whoever_waits_for_room_is_woken_when_there_is_some() {
+    explore(2, || {
+        let pool = with_room_for_one();
+        let first = pool.submit(|| 1);
+        let second = pool.submit(|| 2);
+        let waited = events().unparks > 0;
+        assert_eq!((first.result().unwrap(), second.result().unwrap()), (1, 2));
+        pool.end();
+        waited
+    });
+}
+
+#[test]
+fn full_of_two_who_wait_for_room_none_is_forgotten() {
+    explore(2, || {
+        let pool = with_room_for_one();
+        let first = pool.submit(|| 1);
+        let other = thread::spawn({
+            let pool = pool.handle();
+            move || pool.submit(|| 2)
+        });
+        let third = pool.submit(|| 3);
+        let second = other.join().unwrap();
+        let waited = events().unparks > 1;
+        pool.end();
+        assert_eq!([first, second, third].map(|future| future.result().unwrap()), [1, 2, 3]);
+        waited
+    });
+}
+
+#[test]
+fn full_room_that_a_cancellation_makes_wakes_a_submitter() {
+    explore(2, || {
+        let pool = with_room_for_one();
+        let (promise, kept) = promise::<u32>();
+        // The worker is busy, or about to be.
+        let busy = pool.submit(move || kept.result().unwrap());
+        let queued = pool.submit(|| 2);
+        let other = thread::spawn({
+            let pool = pool.handle();
+            move || pool.submit(|| 3)
+        });
+        assert!(queued.cancel(), "the only worker is busy");
+        let third = other.join().unwrap();
+        let waited = events().unparks > 1;
+        assert!(promise.set_result(1).is_ok());
+        assert_eq!([busy, third].map(|future| future.result().unwrap()), [1, 3]);
+        pool.end();
+        waited
+    });
+}
+
+#[test]
+fn a_close_wakes_whoever_waits_for_room() {
+    explore(2, || {
+        let pool = with_room_for_one();
+        let first = pool.submit(|| 1);
+        let other = thread::spawn({
+            let pool = pool.handle();
+            move || {
+                let refused = pool.submit(|| 2).result().is_err();
+                (refused, events().unparks > 0)
+            }
+        });
+        pool.end();
+        assert_eq!(first.result().unwrap(), 1);
+        let (refused, waited) = other.join().unwrap();
+        refused && waited
+    });
+}
+
+#[test]
+fn room_that_is_given_up_for_want_of_a_thread_wakes_a_submitter() {
+    explore(3, || {
+        let_no_thread_start();
+        let pool = with_room_for_one();
+        let submit = |pool: &ThreadPoolExecutor| match pool.submit(|| ()).result() {
+            Err(TaskError::Rejected(Rejected::NoThread(_))) => {}
+            other => panic!("without a thread nothing runs: {other:?}"),
+        };
+        let other = thread::spawn({
+            let pool = pool.handle();
+            move || submit(&pool)
+        });
+        submit(&pool);
+        other.join().unwrap();
+        assert_eq!(pool.occupancy_for_models(), (0, 0, 0));
+        events().unparks > 0
+    });
+}
+
+#[test]
+fn without_a_thread_all_who_submit_are_told_so() {
+    explore(3, || {
+        let_no_thread_start();
+        let pool = Pool::new(1);
+        let submitters: [_; 2] = std::array::from_fn(|_| {
+            let pool = pool.handle();
+            thread::spawn(move || pool.submit(|| ()).result().is_err())
+        });
+        assert!(submitters.into_iter().all(|submitter| submitter.join().unwrap()));
+        assert_eq!(pool.occupancy_for_models(), (0, 0, 0));
+        pool.end();
+        true
+    });
+}
+
+#[test]
+fn the_last_handle_may_end_inside_a_task() {
+    explore(3, || {
+        let pool = Pool::new(1);
+        let future = pool.submit({
+            let pool = pool.handle();
+            move || drop(pool)
+        });
+        drop(pool);
+        future.result().unwrap();
+        join_threads();
+        true
+    });
+}

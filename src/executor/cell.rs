@@ -21,7 +21,7 @@ use crate::deadlock::context::{self, ContextId};
 use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site, TypeOf};
 use crate::deadlock::waitable::{Provider, RETRY};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use crate::primitive::{AtomicU64, FilterOp, Mutex, new_atomic, quiet, unpark_filter};
+use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, new_atomic, quiet, unpark_filter};
 
 /// What the queue, the futures and the waits see of a cell.
 pub(super) struct Header {
@@ -400,7 +400,7 @@ impl TaskRef {
     fn finish(&self, phase: Phase) {
         let mut word = self.state.load(Relaxed);
         loop {
-            if word & DETACHED != 0 {
+            if word & DETACHED != 0 && !is_removed(Ingredient::SeenDetachment) {
                 // Before the task is done: what the result borrows may go away then.
                 // SAFETY:
                 // - whoever claimed the task has the slot to itself until it is done.
@@ -530,7 +530,7 @@ impl Header {
 
     /// Whether an announced waiter will be woken. Called under the parking queue's lock.
     pub(super) fn is_announced(&self) -> bool {
-        !is_done(self.state.load(Relaxed))
+        !is_done(self.state.load(Relaxed)) || is_removed(Ingredient::ValidatedAnnouncement)
     }
 
     #[cold]

@@ -12,9 +12,9 @@ use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Need, Provider, RETRY, Waitable};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
-use crate::primitive::{AtomicU64, FilterOp, Mutex, new_atomic, unpark_filter};
+use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, new_atomic, unpark_filter};
 
-/// The waiter is parked, or about to park.
+/// The waiter is parked, or has looked in vain and is about to be judged and to park.
 const WAITERS: u64 = 1;
 /// A task without a value has told.
 const FAILED: u64 = 1 << 1;
@@ -70,7 +70,7 @@ impl WaitSet {
         }
         if self.is_over(word) {
             self.wake();
-        } else {
+        } else if !is_removed(Ingredient::RecheckOfAlternatives) {
             // One alternative fewer: what is left may be a deadlock.
             graph::recheck(self.waiter);
         }
@@ -156,10 +156,11 @@ impl Waitable for SetWait<'_> {
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {
-        // ORDERING: Acquire pairs with the Release in `notice`.
-        let word = self.set.word.load(Acquire);
+        // Announced here, before the judge looks: whoever tells afterwards has it look again.
+        // ORDERING: Acquire pairs with the Release in `notice`: a task that has told is seen to be done.
+        let word = self.set.word.fetch_or(WAITERS, Acquire);
         let over = self.set.is_over(word);
-        if over && word & WAITERS != 0 {
+        if over {
             self.set.word.fetch_and(!WAITERS, Relaxed);
         }
         over
@@ -172,8 +173,8 @@ impl Waitable for SetWait<'_> {
     }
 
     fn announce(&self) -> bool {
-        let word = self.set.word.fetch_or(WAITERS, Relaxed);
-        !self.set.is_over(word)
+        // By the last look.
+        !self.set.is_over(self.set.word.load(Relaxed))
     }
 
     fn is_announced(&self) -> bool {

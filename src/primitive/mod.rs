@@ -32,7 +32,7 @@ pub(crate) use thread_end::{Lifeline, run_at_thread_end, thread_is_ending};
 pub(crate) use word::Word;
 
 #[cfg(all(test, loom))]
-pub(crate) use platform::{events, let_no_thread_start, let_time_pass, queue_sleeps, remove, soon};
+pub(crate) use platform::{events, join_threads, let_no_thread_start, let_time_pass, queue_sleeps, remove, soon};
 
 /// Parts of the protocols that a model can take out, to show that it fails without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,18 @@ pub(crate) enum Ingredient {
     OuterContexts,
     /// A group that loses a member has those who count on it judged again.
     GroupEvents,
+    /// Whoever ends a task looks whether somebody will take the result.
+    SeenDetachment,
+    /// A worker that ends tells the next that the pool is closed.
+    SentinelPassedOn,
+    /// A worker is expected by its pool's group before it is counted.
+    ExpectedFirst,
+    /// Whoever was admitted without a new worker looks once more whether there may be one.
+    SecondLookAtLimit,
+    /// An alternative that is no more has the waiter judged again.
+    RecheckOfAlternatives,
+    /// The last room that is taken has those judged again who wait for some.
+    RecheckOfRoom,
 }
 
 /// Whether a model took this ingredient out. Constantly `false` in production.

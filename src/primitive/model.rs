@@ -4,7 +4,7 @@
 //! only when a model says so ([`let_time_pass`]); a thread's end is two steps, as in life: its last destructor
 //! ([`end_current`](crate::deadlock::context::end_current)) and the kernel's word that it is gone ([`thread_is_gone`]).
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -173,7 +173,12 @@ impl<T> Queue<T> {
     }
 }
 
-pub(crate) struct Thread(loom::thread::JoinHandle<()>);
+/// A pool's thread, joined by whoever comes first.
+pub(crate) struct Thread(Arc<Cell<Option<loom::thread::JoinHandle<()>>>>);
+
+// SAFETY:
+// - loom runs one thread at a time, and never switches inside `Cell::take`.
+unsafe impl Send for Thread {}
 
 impl Thread {
     /// Not for sure: a model's threads are few, and are all joined.
@@ -182,7 +187,7 @@ impl Thread {
     }
 
     pub(crate) fn join(self) -> std::thread::Result<()> {
-        self.0.join()
+        self.0.take().map_or(Ok(()), loom::thread::JoinHandle::join)
     }
 }
 
@@ -191,13 +196,23 @@ pub(crate) fn spawn_thread(_: String, _: usize, run: impl FnOnce() + Send + 'sta
     if SYSTEM.starts_no_thread.get() {
         return Err(std::io::ErrorKind::WouldBlock.into());
     }
-    Ok(Thread(loom::thread::spawn(run)))
+    let handle = Arc::new(Cell::new(Some(loom::thread::spawn(run))));
+    SYSTEM.threads.borrow_mut().push(Thread(Arc::clone(&handle)));
+    Ok(Thread(handle))
+}
+
+/// Joins what threads of pools nobody has joined: loom's statics end with the thread of the model's body.
+pub(crate) fn join_threads() {
+    for thread in SYSTEM.threads.take() {
+        thread.join().expect("a panic ends the model");
+    }
 }
 
 /// What a model's system is set to do, and what it has seen.
 struct System {
     starts_no_thread: Cell<bool>,
     sleeps: Cell<usize>,
+    threads: RefCell<Vec<Thread>>,
 }
 
 // SAFETY:
@@ -205,7 +220,7 @@ struct System {
 unsafe impl Sync for System {}
 
 loom::lazy_static! {
-    static ref SYSTEM: System = System { starts_no_thread: Cell::new(false), sleeps: Cell::new(0) };
+    static ref SYSTEM: System = System { starts_no_thread: Cell::new(false), sleeps: Cell::new(0), threads: RefCell::default() };
 }
 
 /// From now on the system starts no thread for a pool.

@@ -11,10 +11,11 @@ use crate::executor::cell::TaskRef;
 use crate::executor::error::{Rejected, TaskError};
 use crate::executor::stats::Stats;
 use crate::executor::trace;
-use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use crate::primitive::quiet::{AtomicUsize, PoisonError};
+use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
+use crate::primitive::quiet::{AtomicBool, AtomicUsize, PoisonError};
 use crate::primitive::{
-    AtomicU64, FilterOp, Queue, Thread, UnparkToken, new_atomic, quiet, spawn_thread, unpark_filter, unpark_one,
+    AtomicU64, FilterOp, Ingredient, Queue, Thread, UnparkToken, is_removed, new_atomic, quiet, spawn_thread,
+    unpark_filter, unpark_one,
 };
 
 /// One task that was admitted and that nobody claimed yet, queued or about to be.
@@ -89,6 +90,8 @@ pub(crate) struct Core {
     queue: Queue<Message>,
     group: Group,
     settings: Settings,
+    /// A wait for room was judged when there was some, and nobody has been told since that it is gone.
+    room_counted_on: AtomicBool,
     broken: OnceLock<Arc<str>>,
     threads: quiet::Mutex<Threads>,
     /// Of tasks that submitters ran.
@@ -133,6 +136,7 @@ impl Core {
             queue: Queue::new(),
             group: Group::new(Arc::clone(&settings.name), settings.made_at),
             settings,
+            room_counted_on: AtomicBool::new(false),
             broken: OnceLock::new(),
             threads: quiet::Mutex::new(Threads::default()),
             submitters: Stats::default(),
@@ -165,7 +169,7 @@ impl Core {
     }
 
     pub(super) fn max_workers(&self) -> usize {
-        self.max_workers.load(SeqCst)
+        self.max_workers.load(Relaxed)
     }
 
     pub(super) fn submitters(&self) -> &Stats {
@@ -209,7 +213,10 @@ impl Core {
 
     /// Whether a submitter that waits for room has something to do: there is room, or there never will be.
     pub(super) fn has_room(&self) -> bool {
-        let word = self.state.load(Relaxed);
+        self.has_room_in(self.state.load(Relaxed))
+    }
+
+    fn has_room_in(&self, word: u64) -> bool {
         word & CLOSED != 0 || !self.is_full(word)
     }
 
@@ -235,16 +242,21 @@ impl Core {
                 break Err(Rejected::QueueFull);
             }
             let starts = Self::is_short(word + QUEUED, max_workers);
-            if starts && !expected {
+            if starts && !expected && !is_removed(Ingredient::ExpectedFirst) {
                 // Before anybody can count on that worker.
                 self.group.expect();
                 expected = true;
             }
             let next = word + QUEUED + if starts { WORKER + IDLE } else { 0 };
             // ORDERING: Release and Acquire order the changes of the word, and what was done before them, for whoever acts
-            // on it; SeqCst for the look below.
-            match self.state.compare_exchange_weak(word, next, SeqCst, Relaxed) {
-                Ok(_) => break Ok(starts),
+            // on it.
+            match self.state.compare_exchange_weak(word, next, AcqRel, Relaxed) {
+                Ok(_) => {
+                    if self.is_full(next) {
+                        self.last_room_taken();
+                    }
+                    break Ok(starts);
+                }
                 Err(now) => word = now,
             }
         };
@@ -252,18 +264,45 @@ impl Core {
             self.group.is_not_coming();
         }
         if admitted? {
+            if is_removed(Ingredient::ExpectedFirst) {
+                self.group.expect();
+            }
             return match self.start(1) {
                 Err(Refusal { error, is_last: true }) => Err(Rejected::NoThread(Arc::new(error))),
                 Ok(()) | Err(_) => Ok(()),
             };
         }
-        // More workers may be allowed since the look at that: whoever allowed them sees this task, or this sees them. (Their
-        // number and not the word once more, which is another core's by now.)
-        // ORDERING: SeqCst, here and in `set_max_workers`: of two who each write one and then read the other, one sees.
-        if self.max_workers() != max_workers {
+        // More workers may be allowed since the look at that: see `grow`. (Their number, and not the word once more, which is
+        // another core's by now.)
+        if self.max_workers() != max_workers && !is_removed(Ingredient::SecondLookAtLimit) {
             self.grow();
         }
         Ok(())
+    }
+
+    /// Somebody who waits for room may have been judged when there was some. That was a way out of a deadlock, and may have
+    /// been the last: it is gone without anybody having begun to wait.
+    fn last_room_taken(&self) {
+        // The flag's line is written only where it has to be.
+        let was_counted_on = self.room_counted_on.load(Relaxed) && self.room_counted_on.swap(false, Relaxed);
+        if was_counted_on && !is_removed(Ingredient::RecheckOfRoom) {
+            // Nobody new comes, and those who count on the group are judged again.
+            self.group.expect();
+            self.group.is_not_coming();
+        }
+    }
+
+    /// As [`has_room`](Self::has_room), for the judge, under the graph's mutex: it is told if the room goes.
+    pub(super) fn has_room_for_judge(&self) -> bool {
+        let before = self.room_counted_on.swap(true, Relaxed);
+        // ORDERING: a change that changes nothing: it comes before the one that takes the last room, whose Acquire pairs with
+        // this Release and sees the flag, or after it, and sees that.
+        let word = self.state.fetch_or(0, AcqRel);
+        let has_room = self.has_room_in(word);
+        if !has_room && !before {
+            self.room_counted_on.store(false, Relaxed);
+        }
+        has_room
     }
 
     /// Queues a task that was admitted.
@@ -352,7 +391,7 @@ impl Core {
 
     /// Sets how many workers there may be, and starts those that the queue needs, or lets those go that are too many.
     pub(super) fn set_max_workers(self: &Arc<Self>, max_workers: usize) {
-        let before = self.max_workers.swap(max_workers, SeqCst);
+        let before = self.max_workers.swap(max_workers, Relaxed);
         for _ in max_workers..before {
             self.queue.push(None);
         }
@@ -360,10 +399,15 @@ impl Core {
     }
 
     /// Starts the workers that the queue needs and that there may be.
+    ///
+    /// Whoever allows more of them looks at the word here. Whoever changes the word, so that one more is needed, looks after
+    /// that how many there may be. Both change the word, one after the other, and the second sees what the first did before.
     #[cold]
     fn grow(self: &Arc<Self>) {
         loop {
-            let word = self.state.load(SeqCst);
+            // ORDERING: a change that changes nothing: the look misses no earlier one, and (Release) whoever changes the word
+            // later (Acquire: `admit`, `try_exit`) sees how many there may be.
+            let word = self.state.fetch_or(0, AcqRel);
             if !Self::is_short(word, self.max_workers()) {
                 return;
             }
@@ -440,25 +484,24 @@ impl Core {
     /// Uncounts the calling worker if it may end: there are too many, or (`when_closed`) no task will come any more.
     fn try_exit(self: &Arc<Self>, is_idle: bool, when_closed: bool) -> bool {
         let mut word = self.state.load(Relaxed);
-        loop {
+        let is_over = loop {
             let is_over = when_closed && word & CLOSED != 0 && queued(word) == 0;
             if !is_over && workers(word) <= self.max_workers() as u64 {
                 return false;
             }
             let next = word - WORKER - if is_idle { IDLE } else { 0 };
-            // ORDERING: Acquire pairs with the Release of whoever took the last task out of the queue; SeqCst for the look
-            // below.
-            match self.state.compare_exchange_weak(word, next, SeqCst, Relaxed) {
-                Ok(_) => break,
+            // ORDERING: Acquire pairs with the Release of whoever took the last task out of the queue, and with that in `grow`.
+            match self.state.compare_exchange_weak(word, next, AcqRel, Relaxed) {
+                Ok(_) => break is_over,
                 Err(now) => word = now,
             }
-        }
-        if word & CLOSED != 0 && workers(word) > 1 {
-            self.queue.push(None);
-        }
-        // More workers may be allowed since the look at that, by somebody who counted this one: as in `admit`.
-        if Self::is_short(self.state.load(SeqCst), self.max_workers()) {
+        };
+        // More workers may be allowed since the look at that: see `grow`.
+        if !is_over && Self::is_short(self.state.load(Relaxed), self.max_workers()) {
             self.grow();
+        }
+        if word & CLOSED != 0 && workers(word) > 1 && !is_removed(Ingredient::SentinelPassedOn) {
+            self.queue.push(None);
         }
         true
     }

@@ -303,6 +303,15 @@ impl ThreadPoolExecutor {
     }
 }
 
+#[cfg(all(test, loom))]
+impl ThreadPoolExecutor {
+    /// The tasks that are queued, the workers that are idle, and all workers, at one moment.
+    pub(crate) fn occupancy_for_models(&self) -> (usize, usize, usize) {
+        let word = self.core().word();
+        (queued(word) as usize, core::idle(word) as usize, workers(word) as usize)
+    }
+}
+
 /// As many workers as this machine runs at the same time.
 impl Default for ThreadPoolExecutor {
     #[track_caller]

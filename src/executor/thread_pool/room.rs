@@ -45,7 +45,7 @@ impl Waitable for RoomWait<'_> {
     }
 
     fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
-        visit(if self.0.has_room() { Provider::External } else { Provider::AnyOf(self.0.group()) });
+        visit(if self.0.has_room_for_judge() { Provider::External } else { Provider::AnyOf(self.0.group()) });
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {
