@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use super::blocking::{self, Ended};
-use super::cell::{Header, TaskRef};
+use super::cell::TaskRef;
+use super::header::Header;
 use super::thread_pool::run_in_place;
 use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;

@@ -1,6 +1,7 @@
 //! The wait of one thread for one task.
 
-use super::cell::{Header, TaskRef};
+use super::cell::TaskRef;
+use super::header::Header;
 use super::thread_pool::run_in_place;
 use crate::deadlock::Deadlock;
 use crate::deadlock::context::{self, Context};

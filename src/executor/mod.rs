@@ -8,6 +8,7 @@ mod cell;
 mod continuation;
 mod error;
 mod future;
+mod header;
 mod panic;
 mod promise;
 mod shared_future;

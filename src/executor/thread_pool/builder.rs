@@ -6,7 +6,8 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::ThreadPoolExecutor;
-use super::core::{MOST_WORKERS, Settings, WhenFull};
+use super::core::{Settings, WhenFull};
+use super::word::MOST_WORKERS;
 use crate::executor::panic::note_locations;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU64;

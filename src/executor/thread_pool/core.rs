@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use super::worker::Worker;
+use super::growth::Refusal;
+use super::word::{BROKEN, CLOSED, IDLE, JOINERS, QUEUED, SUBMITTERS, WORKER, idle, queued, workers};
 use crate::deadlock::group::Group;
 use crate::deadlock::resource::Site;
 use crate::executor::cell::TaskRef;
@@ -13,43 +14,7 @@ use crate::executor::stats::Stats;
 use crate::executor::trace;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::quiet::{AtomicBool, AtomicUsize, PoisonError};
-use crate::primitive::{
-    AtomicU64, FilterOp, Ingredient, Queue, Thread, UnparkToken, is_removed, new_atomic, quiet, spawn_thread,
-    unpark_filter, unpark_one,
-};
-
-/// One task that was admitted and that nobody claimed yet, queued or about to be.
-pub(super) const QUEUED: u64 = 1;
-/// One worker that looks into the queue, or sleeps there, or is being started.
-pub(super) const IDLE: u64 = 1 << 32;
-/// One worker, or one that is being started.
-pub(super) const WORKER: u64 = 1 << 46;
-/// Takes no more tasks.
-pub(super) const CLOSED: u64 = 1 << 60;
-/// Runs no more tasks: those in the queue fail.
-pub(super) const BROKEN: u64 = 1 << 61;
-/// A submitter is parked, or about to park, until there is room in the queue.
-pub(super) const SUBMITTERS: u64 = 1 << 62;
-/// Somebody is parked, or about to park, until there are no workers.
-pub(super) const JOINERS: u64 = 1 << 63;
-
-/// So many workers can be counted.
-pub(super) const MOST_WORKERS: usize = (1 << 14) - 1;
-
-#[inline]
-pub(super) fn queued(word: u64) -> u64 {
-    word & (IDLE - 1)
-}
-
-#[inline]
-pub(super) fn idle(word: u64) -> u64 {
-    word / IDLE % (WORKER / IDLE)
-}
-
-#[inline]
-pub(super) fn workers(word: u64) -> u64 {
-    word / WORKER % (CLOSED / WORKER)
-}
+use crate::primitive::{AtomicU64, Ingredient, Queue, Thread, is_removed, new_atomic, quiet};
 
 /// What a submitter does about a full queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -85,11 +50,11 @@ pub(crate) struct Core {
     /// Whenever nothing but the submitters and workers of this moment is at work: **queued ≤ idle, or workers = max**.
     /// So a task that is queued has a worker that will look for it, or there are as many as there may be; growth is decided
     /// in the same step that admits a task, and a waiter never has to ask whether the pool can grow.
-    state: Apart<AtomicU64>,
-    max_workers: AtomicUsize,
-    queue: Queue<Message>,
-    group: Group,
-    settings: Settings,
+    pub(super) state: Apart<AtomicU64>,
+    pub(super) max_workers: AtomicUsize,
+    pub(super) queue: Queue<Message>,
+    pub(super) group: Group,
+    pub(super) settings: Settings,
     /// A wait for room was judged when there was some, and nobody has been told since that it is gone.
     room_counted_on: AtomicBool,
     broken: OnceLock<Arc<str>>,
@@ -101,7 +66,7 @@ pub(crate) struct Core {
 /// A value in a line of its own, and in the pair of lines that is fetched at once: the others are read for every task, and
 /// nearly never written.
 #[repr(align(128))]
-struct Apart<T>(T);
+pub(super) struct Apart<T>(T);
 
 impl<T> Deref for Apart<T> {
     type Target = T;
@@ -112,18 +77,11 @@ impl<T> Deref for Apart<T> {
     }
 }
 
-/// The system does not start a thread.
-struct Refusal {
-    error: std::io::Error,
-    /// There is no other worker.
-    is_last: bool,
-}
-
 #[derive(Default)]
-struct Threads {
-    started: usize,
-    handles: Vec<Thread>,
-    stats: Vec<Arc<Stats>>,
+pub(super) struct Threads {
+    pub(super) started: usize,
+    pub(super) handles: Vec<Thread>,
+    pub(super) stats: Vec<Arc<Stats>>,
     /// Of tasks that workers ran who have ended.
     past: (u64, u64),
 }
@@ -188,7 +146,7 @@ impl Core {
         workers(word).saturating_sub(idle(word)) as usize
     }
 
-    fn threads(&self) -> quiet::MutexGuard<'_, Threads> {
+    pub(super) fn threads(&self) -> quiet::MutexGuard<'_, Threads> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -201,9 +159,7 @@ impl Core {
         })
     }
 
-    // ------------------------------------------------------------------------------------------------ submitting
-
-    fn is_short(word: u64, max_workers: usize) -> bool {
+    pub(super) fn is_short(word: u64, max_workers: usize) -> bool {
         queued(word) > idle(word) && workers(word) < max_workers as u64
     }
 
@@ -311,117 +267,6 @@ impl Core {
         self.queue.push(Some(task));
     }
 
-    /// Starts a worker that is counted already. `mine`: the tasks that the caller was admitted with, and gives up if there
-    /// is no other worker.
-    #[cold]
-    fn start(self: &Arc<Self>, mine: u64) -> Result<(), Refusal> {
-        let stats = Arc::new(Stats::default());
-        let number = {
-            let mut threads = self.threads();
-            threads.handles.retain(|thread| !thread.is_finished());
-            threads.stats.push(Arc::clone(&stats));
-            threads.started += 1;
-            threads.started - 1
-        };
-        let (core, stack_size) = (Arc::clone(self), self.settings.stack_size);
-        let run = {
-            let stats = Arc::clone(&stats);
-            move || Worker::run(core, &stats)
-        };
-        match spawn_thread(format!("{}_{number}", self.settings.name), stack_size, run) {
-            Ok(thread) => {
-                self.threads().handles.push(thread);
-                Ok(())
-            }
-            Err(error) => {
-                self.forget(&stats);
-                let is_last = self.give_up_start(mine);
-                self.group.is_not_coming();
-                Err(Refusal { error, is_last })
-            }
-        }
-    }
-
-    /// Uncounts a worker that could not be started. Whether it was the last; then `mine` is given up, and tasks that others
-    /// put into the queue meanwhile fail.
-    #[cold]
-    fn give_up_start(&self, mut mine: u64) -> bool {
-        let mut word = self.state.load(Relaxed);
-        loop {
-            let is_last = workers(word) == 1;
-            let next = match queued(word) {
-                _ if !is_last => word - WORKER - IDLE,
-                // In one step, so that nobody counts on it meanwhile.
-                all if all == mine => word - mine * QUEUED - WORKER - IDLE,
-                _ if mine > 0 => word - mine * QUEUED,
-                // Somebody was admitted because this worker was counted, and will push. Not waited for asleep: a worker
-                // that is started by the next one may take it.
-                _ => {
-                    match self.queue.pop() {
-                        Some(Some(task)) if task.claim() => {
-                            self.unqueue();
-                            let refused = std::io::Error::from(std::io::ErrorKind::WouldBlock);
-                            task.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(refused))));
-                        }
-                        Some(_) => {}
-                        None => std::thread::yield_now(),
-                    }
-                    word = self.state.load(Relaxed);
-                    continue;
-                }
-            };
-            match self.state.compare_exchange(word, next, AcqRel, Relaxed) {
-                Ok(_) => {
-                    if queued(next) < queued(word) && word & SUBMITTERS != 0 {
-                        self.wake_submitter();
-                    }
-                    if workers(next) == 0 && word & JOINERS != 0 {
-                        self.wake_joiners();
-                    }
-                    if workers(next) < workers(word) {
-                        return is_last;
-                    }
-                    mine = 0;
-                    word = next;
-                }
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// Sets how many workers there may be, and starts those that the queue needs, or lets those go that are too many.
-    pub(super) fn set_max_workers(self: &Arc<Self>, max_workers: usize) {
-        let before = self.max_workers.swap(max_workers, Relaxed);
-        for _ in max_workers..before {
-            self.queue.push(None);
-        }
-        self.grow();
-    }
-
-    /// Starts the workers that the queue needs and that there may be.
-    ///
-    /// Whoever allows more of them looks at the word here. Whoever changes the word, so that one more is needed, looks after
-    /// that how many there may be. Both change the word, one after the other, and the second sees what the first did before.
-    #[cold]
-    fn grow(self: &Arc<Self>) {
-        loop {
-            // ORDERING: a change that changes nothing: the look misses no earlier one, and (Release) whoever changes the word
-            // later (Acquire: `admit`, `try_exit`) sees how many there may be.
-            let word = self.state.fetch_or(0, AcqRel);
-            if !Self::is_short(word, self.max_workers()) {
-                return;
-            }
-            self.group.expect();
-            if self.state.compare_exchange(word, word + WORKER + IDLE, AcqRel, Relaxed).is_err() {
-                self.group.is_not_coming();
-            } else if self.start(0).is_err() {
-                return;
-            }
-        }
-    }
-
-    // ------------------------------------------------------------------------------------------------ claiming
-
     /// Uncounts a task that the caller claimed, wherever it was queued.
     pub(in crate::executor) fn unqueue(&self) {
         self.uncount(QUEUED);
@@ -522,8 +367,6 @@ impl Core {
         }
     }
 
-    // ------------------------------------------------------------------------------------------------ ending
-
     /// Takes no more tasks from now on. Workers end when the queue is empty.
     pub(super) fn close(&self) {
         let before = self.state.fetch_or(CLOSED, AcqRel);
@@ -579,77 +422,4 @@ impl Core {
     pub(super) fn take_threads(&self) -> Vec<Thread> {
         std::mem::take(&mut self.threads().handles)
     }
-
-    // ------------------------------------------------------------------------------------------------ parking
-
-    /// Where submitters park.
-    pub(super) fn room_key(&self) -> usize {
-        std::ptr::from_ref(&self.max_workers).addr()
-    }
-
-    /// Where those park who wait for the workers to end.
-    pub(super) fn join_key(&self) -> usize {
-        std::ptr::from_ref(&*self.state).addr()
-    }
-
-    /// Announces a waiter that is about to park, if `still` holds of the word.
-    pub(super) fn announce(&self, flag: u64, still: impl Fn(u64) -> bool) -> bool {
-        let mut word = self.state.load(Relaxed);
-        while still(word) && word & flag == 0 {
-            match self.state.compare_exchange_weak(word, word | flag, Relaxed, Relaxed) {
-                Ok(_) => return true,
-                Err(now) => word = now,
-            }
-        }
-        still(word)
-    }
-
-    pub(super) fn clear(&self, flag: u64) {
-        self.state.fetch_and(!flag, Relaxed);
-    }
-
-    pub(super) fn is_announced(&self, flag: u64) -> bool {
-        self.state.load(Relaxed) & flag != 0
-    }
-
-    /// Wakes one submitter, if one is parked: there is room, or room that it did not use.
-    #[cold]
-    pub(super) fn wake_submitter(&self) {
-        // SAFETY:
-        // - the key is an address inside this pool.
-        // - the callback only touches the word.
-        unsafe {
-            unpark_one(self.room_key(), |result| {
-                if !result.have_more_threads {
-                    self.clear(SUBMITTERS);
-                }
-                WAKE
-            });
-        }
-    }
-
-    #[cold]
-    fn wake_submitters(&self) {
-        // SAFETY:
-        // - as above.
-        unsafe {
-            unpark_filter(
-                self.room_key(),
-                |_| FilterOp::Unpark,
-                |_| {
-                    self.clear(SUBMITTERS);
-                    WAKE
-                },
-            );
-        }
-    }
-
-    #[cold]
-    fn wake_joiners(&self) {
-        // SAFETY:
-        // - as above.
-        unsafe { unpark_filter(self.join_key(), |_| FilterOp::Unpark, |_| WAKE) };
-    }
 }
-
-const WAKE: UnparkToken = crate::deadlock::waitable::RETRY;

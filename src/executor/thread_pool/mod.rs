@@ -4,12 +4,15 @@
 
 mod builder;
 mod core;
+mod growth;
 mod map;
+mod parking;
 mod room;
 mod scope;
 mod shutdown;
 mod stack;
 mod submit;
+mod word;
 mod worker;
 
 use std::fmt;
@@ -19,12 +22,13 @@ use std::time::Duration;
 
 pub use builder::{Initialized, ThreadPoolBuilder};
 pub(crate) use core::Core;
+use core::Settings;
 pub use core::WhenFull;
-use core::{CLOSED, Settings, queued, workers};
 pub use map::Map;
 pub use scope::Scope;
 pub use shutdown::{ShutdownOptions, ShutdownReport};
 use submit::{Room, Task};
+use word::{CLOSED, queued, workers};
 pub(in crate::executor) use worker::run_in_place;
 
 use super::error::SubmitError;
@@ -308,7 +312,7 @@ impl ThreadPoolExecutor {
     /// The tasks that are queued, the workers that are idle, and all workers, at one moment.
     pub(crate) fn occupancy_for_models(&self) -> (usize, usize, usize) {
         let word = self.core().word();
-        (queued(word) as usize, core::idle(word) as usize, workers(word) as usize)
+        (queued(word) as usize, word::idle(word) as usize, workers(word) as usize)
     }
 }
 

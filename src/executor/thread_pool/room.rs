@@ -2,7 +2,8 @@
 
 use std::panic::Location;
 
-use super::core::{CLOSED, Core, SUBMITTERS};
+use super::core::Core;
+use super::word::{CLOSED, SUBMITTERS};
 use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site};

@@ -4,8 +4,9 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::core::{CLOSED, Core, JOINERS, queued, workers};
+use super::core::Core;
 use super::room::facts;
+use super::word::{CLOSED, JOINERS, queued, workers};
 use super::worker::works_for;
 use crate::deadlock::Deadlock;
 use crate::deadlock::context::{self, Context};
