@@ -10,10 +10,10 @@ use crate::executor::cell::TaskRef;
 use crate::executor::error::{Rejected, TaskError};
 use crate::executor::stats::Stats;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
-use crate::primitive::quiet::{AtomicBool, AtomicUsize, PoisonError};
+use crate::primitive::quiet::PoisonError;
 use crate::primitive::{
-    AtomicU64, FilterOp, Ingredient, Queue, Thread, UnparkToken, is_removed, new_atomic, quiet, spawn_thread,
-    unpark_filter, unpark_one,
+    AtomicBool, AtomicU64, FilterOp, Ingredient, Queue, Thread, UnparkToken, is_removed, new_atomic, quiet,
+    spawn_thread, unpark_filter, unpark_one,
 };
 
 /// One task that was admitted and that nobody claimed yet, queued or about to be.
@@ -84,7 +84,7 @@ pub(crate) struct Core {
     /// So a task that is queued has a worker that will look for it, or there are as many as there may be; growth is decided
     /// in the same step that admits a task, and a waiter never has to ask whether the pool can grow.
     state: AtomicU64,
-    max_workers: AtomicUsize,
+    max_workers: AtomicU64,
     queue: Queue<Message>,
     group: Group,
     settings: Settings,
@@ -107,7 +107,7 @@ impl Core {
     pub(super) fn new(settings: Settings, max_workers: usize) -> Arc<Self> {
         Arc::new(Self {
             state: new_atomic(0),
-            max_workers: AtomicUsize::new(max_workers),
+            max_workers: new_atomic(max_workers as u64),
             queue: Queue::new(),
             group: Group::new(Arc::clone(&settings.name), settings.made_at),
             settings,
@@ -144,7 +144,7 @@ impl Core {
     }
 
     pub(super) fn max_workers(&self) -> usize {
-        self.max_workers.load(Relaxed)
+        self.max_workers.load(Relaxed) as usize
     }
 
     pub(super) fn submitters(&self) -> &Stats {
@@ -354,7 +354,7 @@ impl Core {
 
     /// Sets how many workers there may be, and starts those that the queue needs, or lets those go that are too many.
     pub(super) fn set_max_workers(self: &Arc<Self>, max_workers: usize) {
-        let before = self.max_workers.swap(max_workers, Relaxed);
+        let before = self.max_workers.swap(max_workers as u64, Relaxed) as usize;
         for _ in max_workers..before {
             self.queue.push(None);
         }
