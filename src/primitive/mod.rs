@@ -26,7 +26,7 @@ use model::thread_end;
 pub(crate) use platform::{
     AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, Queue, SpinWait, Thread, UnparkToken,
     catch_unwind, current_context, current_worker, global, join_thread, new_atomic, now, os_thread_id, park,
-    set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one,
+    set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
 };
 pub(crate) use thread_end::{Lifeline, run_at_thread_end, thread_is_ending};
 pub(crate) use word::Word;

@@ -14,6 +14,7 @@ use loom::sync::{Condvar, MutexGuard};
 use super::Ingredient;
 
 pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
+pub(crate) use loom::thread::yield_now;
 pub(crate) use parking_lot_core::{FilterOp, ParkResult, ParkToken, UnparkResult, UnparkToken};
 
 /// loom's atomic, made on first use: `new` is `const`, as in production.
@@ -58,6 +59,10 @@ impl AtomicU64 {
 
     pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
         self.live().map_or(self.first, |live| live.fetch_sub(value, order))
+    }
+
+    pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
+        self.live().map_or(self.first, |live| live.swap(value, order))
     }
 
     pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {

@@ -105,6 +105,8 @@ impl<T> Queue<T> {
     }
 }
 
+pub(crate) use std::thread::yield_now;
+
 /// A worker's thread, to be joined.
 pub(crate) type Thread = std::thread::JoinHandle<()>;
 

@@ -13,8 +13,8 @@ use crate::executor::error::{Rejected, TaskError};
 use crate::executor::stats::Stats;
 use crate::executor::trace;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
-use crate::primitive::quiet::{AtomicBool, AtomicUsize, PoisonError};
-use crate::primitive::{AtomicU64, Ingredient, Queue, Thread, is_removed, new_atomic, quiet};
+use crate::primitive::quiet::PoisonError;
+use crate::primitive::{AtomicBool, AtomicU64, Ingredient, Queue, Thread, is_removed, new_atomic, quiet};
 
 /// What a submitter does about a full queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -51,7 +51,7 @@ pub(crate) struct Core {
     /// So a task that is queued has a worker that will look for it, or there are as many as there may be; growth is decided
     /// in the same step that admits a task, and a waiter never has to ask whether the pool can grow.
     pub(super) state: Apart<AtomicU64>,
-    pub(super) max_workers: AtomicUsize,
+    pub(super) max_workers: AtomicU64,
     pub(super) queue: Queue<Message>,
     pub(super) group: Group,
     pub(super) settings: Settings,
@@ -90,7 +90,7 @@ impl Core {
     pub(super) fn new(settings: Settings, max_workers: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Apart(new_atomic(0)),
-            max_workers: AtomicUsize::new(max_workers),
+            max_workers: new_atomic(max_workers as u64),
             queue: Queue::new(),
             group: Group::new(Arc::clone(&settings.name), settings.made_at),
             settings,
@@ -127,7 +127,7 @@ impl Core {
     }
 
     pub(super) fn max_workers(&self) -> usize {
-        self.max_workers.load(Relaxed)
+        self.max_workers.load(Relaxed) as usize
     }
 
     pub(super) fn submitters(&self) -> &Stats {

@@ -8,7 +8,7 @@ use super::worker::Worker;
 use crate::executor::error::{Rejected, TaskError};
 use crate::executor::stats::Stats;
 use crate::primitive::Ordering::{AcqRel, Relaxed};
-use crate::primitive::spawn_thread;
+use crate::primitive::{spawn_thread, yield_now};
 
 /// The system does not start a thread.
 pub(super) struct Refusal {
@@ -70,8 +70,13 @@ impl Core {
                             let refused = std::io::Error::from(std::io::ErrorKind::WouldBlock);
                             task.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(refused))));
                         }
-                        Some(_) => {}
-                        None => std::thread::yield_now(),
+                        Some(Some(_)) => {}
+                        // For a worker that another one has started meanwhile.
+                        Some(None) => {
+                            self.queue.push(None);
+                            yield_now();
+                        }
+                        None => yield_now(),
                     }
                     word = self.state.load(Relaxed);
                     continue;
@@ -98,7 +103,7 @@ impl Core {
 
     /// Sets how many workers there may be, and starts those that the queue needs, or lets those go that are too many.
     pub(super) fn set_max_workers(self: &Arc<Self>, max_workers: usize) {
-        let before = self.max_workers.swap(max_workers, Relaxed);
+        let before = self.max_workers.swap(max_workers as u64, Relaxed) as usize;
         for _ in max_workers..before {
             self.queue.push(None);
         }
