@@ -220,7 +220,7 @@ pub(crate) fn end_current() {
 }
 
 /// The thread's name, if it has one and it can still be asked for.
-fn thread_name() -> Option<Arc<str>> {
+pub(crate) fn thread_name() -> Option<Arc<str>> {
     /// Destroyed before std's own handle of the thread: while this is there, the handle may be asked for.
     struct HandleIsThere;
     impl Drop for HandleIsThere {

@@ -124,8 +124,17 @@ pub fn on_deadlock(hook: impl Fn(&Report) + Send + Sync + 'static) -> Hook {
 pub(super) fn run_deadlock_hooks(report: &Report) {
     let event: &dyn Fn() = &|| trace::deadlock(report);
     let hooks = DEADLOCK_HOOKS.all();
-    let hooks: Vec<_> = hooks.iter().map(|(_, hook)| || hook(report)).collect();
-    run(std::iter::once(event).chain(hooks.iter().map(|hook| hook as &dyn Fn())));
+    let calls: Vec<_> = hooks.iter().map(|(_, hook)| || hook(report)).collect();
+    run(std::iter::once(event).chain(calls.iter().map(|call| call as &dyn Fn())));
+    drop_contained(hooks);
+}
+
+/// Drops hooks, of which this may be the last: they have destructors of the user's, and a wait that is over, or goes on, is no
+/// place to unwind from.
+pub(super) fn drop_contained<T>(hooks: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(hooks))) {
+        std::mem::forget(payload);
+    }
 }
 
 /// Runs hooks one after the other, unless this thread is inside a hook already. Contains their panics.

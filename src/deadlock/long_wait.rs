@@ -98,9 +98,19 @@ impl Alarm {
         let due: Vec<_> = self.ahead.extract_if(.., |&mut (limit, _)| limit <= waited).collect();
         // Removed meanwhile: not run.
         let installed = HOOKS.all();
-        let due = due.iter().filter(|(_, hook)| installed.iter().any(|(_, (_, other))| Arc::ptr_eq(hook, other)));
+        let still = due.iter().filter(|(_, hook)| installed.iter().any(|(_, (_, other))| Arc::ptr_eq(hook, other)));
         let event: &dyn Fn() = &|| trace::long_wait(&wait);
-        let hooks: Vec<_> = due.map(|(_, hook)| || hook(&wait)).collect();
-        hook::run(std::iter::once(event).chain(hooks.iter().map(|hook| hook as &dyn Fn())));
+        let calls: Vec<_> = still.map(|(_, hook)| || hook(&wait)).collect();
+        hook::run(std::iter::once(event).chain(calls.iter().map(|call| call as &dyn Fn())));
+        drop(calls);
+        hook::drop_contained((due, installed));
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if !self.ahead.is_empty() {
+            hook::drop_contained(std::mem::take(&mut self.ahead));
+        }
     }
 }

@@ -11,25 +11,17 @@ use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Need, Provider, Waitable};
-use crate::primitive::Mutex;
 
 /// Waits until all of `tasks` are done. A worker that waits without a limit runs those that are queued in its own pool.
 ///
-/// Allocates nothing, whatever their number. `also` are tasks that have to be done, too, without being waited for here:
-/// the graph is told of them.
-pub(super) fn wait_all(
-    tasks: &[TaskRef],
-    also: Option<&Mutex<Vec<TaskRef>>>,
-    limit: Limit,
-    failure: Failure,
-    site: Site,
-) -> Result<(), Ended> {
+/// Allocates nothing, whatever their number.
+pub(super) fn wait_all(tasks: &[TaskRef], limit: Limit, failure: Failure, site: Site) -> Result<(), Ended> {
     if matches!(limit, Limit::None) {
         for task in tasks {
             run_in_place(task, site);
         }
     }
-    let wait = AllWait { tasks, also, at: Cell::new(0) };
+    let wait = AllWait { tasks, at: Cell::new(0) };
     if wait.advance() {
         return Ok(());
     }
@@ -40,7 +32,6 @@ pub(super) fn wait_all(
 
 struct AllWait<'t> {
     tasks: &'t [TaskRef],
-    also: Option<&'t Mutex<Vec<TaskRef>>>,
     /// All before this one are done. Moved on by the waiter itself, and under the graph's mutex while it is registered.
     at: Cell<usize>,
 }
@@ -79,9 +70,6 @@ impl Waitable for AllWait<'_> {
 
     fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
         self.pending().for_each(|task| visit(task.provider()));
-        if let Some(also) = self.also {
-            also.lock().iter().filter(|task| !task.is_done()).for_each(|task| visit(task.provider()));
-        }
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {

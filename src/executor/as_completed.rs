@@ -20,6 +20,9 @@ use crate::deadlock::wait::Limit;
 ///
 /// # Deadlocks
 ///
+/// A worker that iterates over tasks in its own pool's queue leaves them to other workers: if there is none, that is a deadlock.
+/// ([`Future::result`](crate::Future::result) and a [`wait`](crate::wait) for all run them.)
+///
 /// Between two futures the iterator waits for any of the rest, in the wait-for graph (unless there is a
 /// [`timeout`](AsCompleted::timeout)). If that is part of a deadlock the last item says so, and brings back the futures that
 /// are not done.

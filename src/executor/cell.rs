@@ -145,9 +145,11 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
     unsafe fn fail(header: NonNull<Header>, error: TaskError) {
         // SAFETY:
         // - as in `run`.
-        let slot = unsafe { Self::slot(header) };
-        let closure = std::mem::replace(slot, Slot::Result(Err(error)));
-        panic::contain(|| drop(closure));
+        unsafe {
+            let closure = std::mem::replace(Self::slot(header), Slot::Result(Err(error)));
+            panic::contain(|| drop(closure));
+            header.as_ref().span.forget();
+        }
     }
 
     /// Moves a result into the slot, which is empty.
@@ -229,6 +231,7 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         // - the cell came from a box (`TaskRef::new`), and this is its end (caller).
         unsafe {
             Self::empty(header);
+            header.as_ref().span.forget();
             drop(Box::from_raw(header.cast::<Self>().as_ptr()));
         }
     }
@@ -244,26 +247,37 @@ impl TaskRef {
     /// # Safety
     ///
     /// The closure and the result can be sent to another thread, and the task is done before either of them dangles.
-    pub(super) unsafe fn with_task<F: FnOnce() -> T, T>(task: F, pool: *const Core, origin: Origin) -> (Self, Self) {
-        let cell = Self::new(Slot::Task(task), 2, pool, origin);
+    pub(super) unsafe fn with_task<F: FnOnce() -> T, T>(
+        task: F,
+        pool: *const Core,
+        origin: Origin,
+        span: TaskSpan,
+    ) -> (Self, Self) {
+        let cell = Self::new(Slot::Task(task), 2, pool, origin, span);
         (Self(cell.0), cell)
     }
 
     /// A cell without a closure, whose result is put by hand. Two references.
     pub(super) fn without_task<T: Send>(origin: Origin) -> (Self, Self) {
-        let cell = Self::new::<fn() -> T, T>(Slot::Empty, 2, std::ptr::null(), origin);
+        let cell = Self::new::<fn() -> T, T>(Slot::Empty, 2, std::ptr::null(), origin, TaskSpan::none());
         (Self(cell.0), cell)
     }
 
     /// A cell that is done, with this error.
     pub(super) fn failed<T: Send>(error: TaskError, origin: Origin) -> Self {
         let phase = if matches!(error, TaskError::Cancelled) { Phase::Cancelled } else { Phase::Failed };
-        let cell = Self::new::<fn() -> T, T>(Slot::Result(Err(error)), 1, std::ptr::null(), origin);
+        let cell = Self::new::<fn() -> T, T>(Slot::Result(Err(error)), 1, std::ptr::null(), origin, TaskSpan::none());
         cell.state.store(phase.put_in(0), Relaxed);
         cell
     }
 
-    fn new<F: FnOnce() -> T, T>(slot: Slot<F, T>, references: u64, pool: *const Core, origin: Origin) -> Self {
+    fn new<F: FnOnce() -> T, T>(
+        slot: Slot<F, T>,
+        references: u64,
+        pool: *const Core,
+        origin: Origin,
+        span: TaskSpan,
+    ) -> Self {
         let header = Header {
             state: new_atomic(Phase::Pending as u64),
             references: quiet::AtomicU64::new(references),
@@ -271,7 +285,7 @@ impl TaskRef {
             vtable: &Cell::<F, T>::VTABLE,
             pool,
             origin,
-            span: TaskSpan::current(),
+            span,
             continuations: Mutex::new(None),
         };
         let cell = Box::new(Cell { header, slot: UnsafeCell::new(slot) });
@@ -292,6 +306,8 @@ impl TaskRef {
     /// done.
     pub(super) fn fail(&self, error: TaskError) {
         let phase = if matches!(error, TaskError::Cancelled) { Phase::Cancelled } else { Phase::Failed };
+        // The closure's destructor is the user's: what it waits for is waited for by all who wait for the task.
+        self.runner.store(context::current().id().get(), Relaxed);
         // SAFETY:
         // - the vtable is that of this cell, and the caller claimed the task.
         unsafe { (self.vtable.fail)(self.0, error) };
@@ -370,10 +386,13 @@ impl TaskRef {
         }
         // SAFETY:
         // - the task is claimed and still counted as queued.
-        if let Some(pool) = unsafe { Core::retain(self.pool) } {
+        let pool = unsafe { Core::retain(self.pool) };
+        if let Some(pool) = &pool {
             pool.unqueue();
         }
         self.fail(TaskError::Cancelled);
+        // It may be the last reference, and then runs the destructor of the user's initializer.
+        panic::contain(|| drop(pool));
         true
     }
 

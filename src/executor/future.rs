@@ -169,6 +169,7 @@ impl<T> Future<T> {
 
     /// Waits for the task for at most `timeout`, and says whether it is done.
     #[track_caller]
+    #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         wait_done(&self.task, Limit::after(timeout), Location::caller()).is_ok()
     }
@@ -206,7 +207,7 @@ impl<T> Future<T> {
         self.task.status()
     }
 
-    /// Whether the task was cancelled.
+    /// Whether the task was cancelled. It is [`done`](Self::done) a moment later, when its closure has been dropped.
     #[must_use]
     pub fn cancelled(&self) -> bool {
         self.status() == Status::Cancelled
@@ -302,7 +303,7 @@ impl<T> fmt::Debug for Future<T> {
     }
 }
 
-/// `Future { task: "name", status: Finished }`, with the error if there is one.
+/// `Future { task: "name", status: Finished }`.
 pub(super) fn debug(task: &TaskRef, what: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut fields = f.debug_struct(what);
     fields.field("task", &task.name().unwrap_or_else(|| task.type_name()));

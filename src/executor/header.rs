@@ -20,7 +20,7 @@ use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, quiet
 pub(super) struct Header {
     pub(super) state: AtomicU64,
     pub(super) references: quiet::AtomicU64,
-    /// The number of the context that runs the task, 0 before.
+    /// The number of the context that runs the task, or drops its closure; 0 before.
     pub(super) runner: quiet::AtomicU64,
     pub(super) vtable: &'static VTable,
     /// Whose queue the task was put into; null for a promise. Alive while the task is pending: see [`Self::provider`].
@@ -112,7 +112,7 @@ impl Header {
                 //   caller is done.
                 Provider::AnyOf(unsafe { (*self.pool).group() })
             }
-            Phase::Running => {
+            Phase::Running | Phase::Cancelling => {
                 ContextId::from_word(self.runner.load(Relaxed)).map_or(Provider::External, Provider::Context)
             }
             _ => Provider::External,

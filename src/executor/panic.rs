@@ -7,6 +7,8 @@ use std::fmt;
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 
+use crate::deadlock::context::thread_name;
+use crate::deadlock::print_line;
 use crate::primitive::catch_unwind;
 use crate::primitive::quiet::{Mutex, Once, PoisonError};
 
@@ -127,9 +129,11 @@ thread_local! {
 /// Runs a task. A panic comes back with all that is known of it.
 pub(super) fn catch<R>(task: impl FnOnce() -> R) -> Result<R, PanicInfo> {
     CATCHING.set(CATCHING.get() + 1);
+    // What another task has caught itself is not this one's.
+    let _ = LAST.try_with(RefCell::take);
     let result = catch_unwind(task);
     CATCHING.set(CATCHING.get() - 1);
-    result.map_err(|payload| PanicInfo::new(payload, LAST.take()))
+    result.map_err(|payload| PanicInfo::new(payload, LAST.try_with(RefCell::take).ok().flatten()))
 }
 
 /// Runs a piece of the user's code whose value and panic nobody wants: a callback, a destructor. Whether it returned.
@@ -141,13 +145,29 @@ pub(super) fn contain(run: impl FnOnce()) -> bool {
     result.map_err(std::mem::forget).is_ok()
 }
 
+/// Runs what must not unwind, for others count on its end: if it does so all the same the process aborts.
+pub(super) fn never_unwinds<R>(run: impl FnOnce() -> R) -> R {
+    struct Abort;
+    impl Drop for Abort {
+        fn drop(&mut self) {
+            print_line(format_args!("bowline: panic in the middle of an executor, aborting"));
+            std::process::abort();
+        }
+    }
+    // A model fails by a panic of its own, wherever it is.
+    let abort = (!cfg!(all(test, loom))).then(|| Abort);
+    let result = run();
+    std::mem::forget(abort);
+    result
+}
+
 impl PanicInfo {
     #[cold]
     fn new(payload: Box<dyn Any + Send>, location: Option<PanicLocation>) -> Self {
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let message = text.unwrap_or("Box<dyn Any>").into();
-        let thread = std::thread::current().name().map(Into::into);
+        let thread = thread_name().map(|name| name.as_ref().into());
         Self(Arc::new(Caught { message, location, thread, payload: Mutex::new(Some(payload)) }))
     }
 }
@@ -163,11 +183,11 @@ impl Drop for Caught {
 /// Has the panic hook note where a task panics, before it does what it did before. Once for the process.
 pub(super) fn note_locations() {
     static ONCE: Once = Once::new();
+    // Setting a hook is not allowed while panicking: the next pool will do.
+    if std::thread::panicking() {
+        return;
+    }
     ONCE.call_once(|| {
-        // Setting a hook is not allowed while panicking.
-        if std::thread::panicking() {
-            return;
-        }
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             note(info);

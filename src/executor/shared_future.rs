@@ -135,6 +135,13 @@ impl<T> SharedFuture<T> {
         self.shared.future.exception()
     }
 
+    /// As [`Future::exception_timeout`].
+    #[track_caller]
+    #[must_use]
+    pub fn exception_timeout(&self, timeout: Duration) -> Option<TaskError> {
+        self.shared.future.exception_timeout(timeout)
+    }
+
     /// As [`Future::cancel`]: for all owners.
     pub fn cancel(&self) -> bool {
         self.shared.future.cancel()

@@ -12,8 +12,26 @@ mod on {
     pub(in crate::executor) struct TaskSpan(UnsafeCell<Option<tracing::Span>>);
 
     impl TaskSpan {
+        /// Runs a subscriber's code: before anybody counts on the task.
         pub(in crate::executor) fn current() -> Self {
             Self(UnsafeCell::new(Some(tracing::Span::current())))
+        }
+
+        /// No span, and nothing of the subscriber's is run.
+        pub(in crate::executor) fn none() -> Self {
+            Self(UnsafeCell::new(None))
+        }
+
+        /// Gives up the span of a task that will not run. A panic of the subscriber's is contained.
+        ///
+        /// # Safety
+        ///
+        /// The caller claimed the task, or nobody uses it any more.
+        pub(in crate::executor) unsafe fn forget(&self) {
+            // SAFETY:
+            // - the caller's contract.
+            let span = unsafe { &mut *self.0.get() }.take();
+            panic::contain(|| drop(span));
         }
 
         /// Runs a task inside its span.
@@ -56,6 +74,19 @@ mod off {
         pub(in crate::executor) fn current() -> Self {
             Self
         }
+
+        #[inline]
+        pub(in crate::executor) fn none() -> Self {
+            Self
+        }
+
+        /// Does nothing.
+        ///
+        /// # Safety
+        ///
+        /// None: the signature is that with the feature.
+        #[inline]
+        pub(in crate::executor) unsafe fn forget(&self) {}
 
         /// Runs a task.
         ///

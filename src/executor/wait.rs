@@ -96,7 +96,7 @@ fn wait_for<F: AnyFuture + ?Sized>(
         return Ok(());
     }
     let until = match return_when {
-        ReturnWhen::AllCompleted => return wait_all(&pending, None, limit, Failure::Value, site),
+        ReturnWhen::AllCompleted => return wait_all(&pending, limit, Failure::Value, site),
         ReturnWhen::FirstCompleted => Until::First,
         ReturnWhen::FirstException => Until::FirstFailure(pending.len()),
     };

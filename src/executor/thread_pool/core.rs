@@ -10,6 +10,7 @@ use crate::deadlock::group::Group;
 use crate::deadlock::resource::Site;
 use crate::executor::cell::TaskRef;
 use crate::executor::error::{Rejected, TaskError};
+use crate::executor::state::Phase;
 use crate::executor::stats::Stats;
 use crate::executor::trace;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
@@ -28,6 +29,9 @@ pub enum WhenFull {
     /// Runs the task itself.
     CallerRuns,
 }
+
+/// So many tombstones may lie in a queue beside as many tasks.
+const MOST_TOMBSTONES: i64 = 64;
 
 /// What was decided when the pool was made.
 pub(super) struct Settings {
@@ -58,6 +62,9 @@ pub(crate) struct Core {
     /// A wait for room was judged when there was some, and nobody has been told since that it is gone.
     room_counted_on: AtomicBool,
     broken: OnceLock<Arc<str>>,
+    /// How many tasks are in the queue that somebody has claimed. For a moment it can be less than that, and below zero.
+    tombstones: quiet::AtomicU64,
+    clearing: quiet::Mutex<()>,
     threads: quiet::Mutex<Threads>,
     /// Of tasks that submitters ran.
     submitters: Stats,
@@ -96,6 +103,8 @@ impl Core {
             settings,
             room_counted_on: AtomicBool::new(false),
             broken: OnceLock::new(),
+            tombstones: quiet::AtomicU64::new(0),
+            clearing: quiet::Mutex::new(()),
             threads: quiet::Mutex::new(Threads::default()),
             submitters: Stats::default(),
         })
@@ -267,13 +276,38 @@ impl Core {
         self.queue.push(Some(task));
     }
 
-    /// Uncounts a task that the caller claimed, wherever it was queued.
+    /// Uncounts a task that the caller claimed, and whose place in the queue is a tombstone now.
     pub(in crate::executor) fn unqueue(&self) {
-        self.uncount(QUEUED);
+        let word = self.uncount(QUEUED);
+        let tombstones = self.tombstones.fetch_add(1, Relaxed).wrapping_add(1).cast_signed();
+        if tombstones > (queued(word) as i64).saturating_add(MOST_TOMBSTONES) {
+            self.clear_tombstones();
+        }
+    }
+
+    /// Takes the tombstones out of the queue: workers that are busy for long do not come by.
+    #[cold]
+    fn clear_tombstones(&self) {
+        // One at a time, and once through the queue: what others add meanwhile is not looked at.
+        let Ok(_clearing) = self.clearing.try_lock() else { return };
+        let mut live = Vec::new();
+        let mut rest = self.tombstones.load(Relaxed).cast_signed().saturating_add(queued(self.word()) as i64);
+        while rest > 0 {
+            rest -= 1;
+            match self.queue.pop() {
+                None => break,
+                Some(Some(task)) if task.phase() != Phase::Pending => {
+                    self.tombstones.fetch_sub(1, Relaxed);
+                }
+                Some(message) => live.push(message),
+            }
+        }
+        // Behind those that came meanwhile, in the order in which they were.
+        live.into_iter().for_each(|message| self.queue.push(message));
     }
 
     /// Uncounts one claimed task, and with it the worker that was idle until now, if `what` says so. The word after that.
-    fn uncount(&self, what: u64) -> u64 {
+    pub(super) fn uncount(&self, what: u64) -> u64 {
         // ORDERING: Release publishes the claim to whoever finds the queue empty.
         let before = self.state.fetch_sub(what, AcqRel);
         let after = before - what;
@@ -319,7 +353,9 @@ impl Core {
                     return Some((task, word));
                 }
                 // Claimed by somebody else.
-                Some(_) => {}
+                Some(_) => {
+                    self.tombstones.fetch_sub(1, Relaxed);
+                }
                 None if self.try_exit(is_idle, true) => return None,
                 None => {}
             }
@@ -408,7 +444,10 @@ impl Core {
         let mut was_told = false;
         while let Some(message) = self.queue.pop() {
             match message {
-                Some(task) => cancelled += usize::from(task.cancel()),
+                Some(task) => {
+                    cancelled += usize::from(task.cancel());
+                    self.tombstones.fetch_sub(1, Relaxed);
+                }
                 None => was_told = true,
             }
         }

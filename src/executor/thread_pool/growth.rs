@@ -66,7 +66,7 @@ impl Core {
                 _ => {
                     match self.queue.pop() {
                         Some(Some(task)) if task.claim() => {
-                            self.unqueue();
+                            self.uncount(QUEUED);
                             let refused = std::io::Error::from(std::io::ErrorKind::WouldBlock);
                             task.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(refused))));
                         }

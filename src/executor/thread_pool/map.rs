@@ -12,7 +12,7 @@ use super::submit::Task;
 use crate::deadlock::resource::Site;
 use crate::deadlock::wait::Limit;
 use crate::executor::blocking::wait_done;
-use crate::executor::error::TaskError;
+use crate::executor::error::{Rejected, TaskError};
 use crate::executor::future::Future;
 use crate::executor::panic;
 use crate::primitive::Ordering::Relaxed;
@@ -22,6 +22,9 @@ use crate::primitive::quiet::AtomicBool;
 const CHUNKS_PER_WORKER: usize = 16;
 
 /// The ordered results of [`ThreadPoolExecutor::map`](super::ThreadPoolExecutor::map).
+///
+/// A panic of a call is not among the pool's [`panic_count`](super::ThreadPoolExecutor::panic_count): it is an item's result. A
+/// bounded queue that is full delays what would be submitted ahead.
 ///
 /// An item whose call panicked, or could not be run, is an `Err` in its place; the iteration goes on after it. Dropping the
 /// iterator cancels what nobody has begun.
@@ -110,7 +113,8 @@ where
         let ahead = self.buffer_size.unwrap_or_else(|| {
             self.core.max_workers().saturating_mul(CHUNKS_PER_WORKER).saturating_mul(self.chunk_size)
         });
-        while self.under_way == 0 || self.under_way.saturating_add(self.chunk_size) <= ahead {
+        // What is submitted ahead is not waited for: a full queue has to give the first result first.
+        while self.under_way == 0 || self.under_way.saturating_add(self.chunk_size) <= ahead && self.core.has_room() {
             let items: Vec<_> = self.items.by_ref().take(self.chunk_size).collect();
             let size = items.len();
             if size == 0 {
@@ -121,7 +125,7 @@ where
             let run = move || call_all(&*f, &stop, items);
             // SAFETY:
             // - the closure and the results borrow nothing.
-            let future = unsafe { Task::new(run, None, self.site).submit(&self.core) };
+            let future = unsafe { Task::new(run, None, self.site).submit(&self.core, self.limit) };
             self.chunks.push_back((future, size));
         }
     }
@@ -137,6 +141,10 @@ where
         let done = wait_done(future.task(), self.limit, site).map_err(TaskError::from);
         let results = match done.map(|()| future.try_result().unwrap_or(Err(TaskError::Taken))) {
             Ok(Ok(results)) => results,
+            Ok(Err(TaskError::Rejected(Rejected::Timeout))) => {
+                self.give_up();
+                vec![Err(TaskError::Timeout)]
+            }
             // All items of the chunk.
             Ok(Err(error)) => vec![error; size].into_iter().map(Err).collect(),
             Err(error) => {
@@ -202,10 +210,9 @@ where
         if self.stop.load(Relaxed) {
             return (0, Some(self.first.len()));
         }
-        let (least, most) = self.items.size_hint();
-        // With a time-out it may end early.
-        let least = if matches!(self.limit, Limit::None) { least.saturating_add(self.under_way) } else { 0 };
-        (least, most.and_then(|most| most.checked_add(self.under_way)))
+        // A time-out, or a deadlock, ends it early.
+        let (_, most) = self.items.size_hint();
+        (0, most.and_then(|most| most.checked_add(self.under_way)))
     }
 }
 

@@ -129,7 +129,7 @@ impl ThreadPoolExecutor {
     {
         // SAFETY:
         // - the task and its result borrow nothing.
-        unsafe { Task::new(task, None, Location::caller()).submit(self.core()) }
+        unsafe { Task::new(task, None, Location::caller()).submit(self.core(), Limit::None) }
     }
 
     /// [Submits](Self::submit) a task under a name, which reports and `Debug` show. Without one they show its type.
@@ -141,7 +141,7 @@ impl ThreadPoolExecutor {
     {
         // SAFETY:
         // - the task and its result borrow nothing.
-        unsafe { Task::new(task, Some(name), Location::caller()).submit(self.core()) }
+        unsafe { Task::new(task, Some(name), Location::caller()).submit(self.core(), Limit::None) }
     }
 
     /// Queues a task unless that would have to wait.

@@ -12,6 +12,7 @@ use crate::deadlock::wait::{Failure, Limit};
 use crate::executor::all_wait::wait_all;
 use crate::executor::cell::TaskRef;
 use crate::executor::future::Future;
+use crate::executor::panic;
 use crate::primitive::{Mutex, catch_unwind};
 
 /// Submits tasks that borrow: see [`ThreadPoolExecutor::scope`](super::ThreadPoolExecutor::scope).
@@ -53,12 +54,14 @@ impl<'scope> Scope<'scope, '_> {
         // SAFETY:
         // - `run` returns only when every task on the list is done, and `'scope` lasts longer than `run` waits. Nothing
         //   between this and the list unwinds.
-        let future = unsafe { task.submit(self.core) };
+        let future = unsafe { task.submit(self.core, Limit::None) };
         let mut tasks = self.tasks.lock();
-        if tasks.len() == tasks.capacity() {
-            tasks.retain(|task| !task.is_done());
-        }
+        let is_full = tasks.len() == tasks.capacity();
+        let done: Vec<_> = if is_full { tasks.extract_if(.., |task| task.is_done()).collect() } else { Vec::new() };
         tasks.push(future.task().clone());
+        // Some may be the last references to their cells: freed with no lock held.
+        drop(tasks);
+        drop(done);
         future
     }
 }
@@ -77,13 +80,17 @@ pub(super) fn run<'env, R>(
 ) -> R {
     let scope = Scope { core, tasks: Mutex::new(Vec::new()), scope: PhantomData, env: PhantomData };
     let result = catch_unwind(|| f(&scope));
-    loop {
-        let tasks = std::mem::take(&mut *scope.tasks.lock());
-        if tasks.is_empty() {
-            break;
+    // What the tasks borrow may be gone once this returns, in whatever way.
+    panic::never_unwinds(|| {
+        loop {
+            let tasks = std::mem::take(&mut *scope.tasks.lock());
+            if tasks.is_empty() {
+                break;
+            }
+            // Without a limit, and with no way to fail: ends when they are done. Tasks that they submit meanwhile come next:
+            // as long as one of these runs it is live, and the graph need not know of those.
+            while wait_all(&tasks, Limit::None, Failure::Never, site).is_err() {}
         }
-        // Without a limit, and with no way to fail: ends when they are done.
-        while wait_all(&tasks, Some(&scope.tasks), Limit::None, Failure::Never, site).is_err() {}
-    }
+    });
     result.unwrap_or_else(|panic| resume_unwind(panic))
 }

@@ -61,7 +61,7 @@ impl ShutdownOptions {
         self
     }
 
-    /// How long to wait for the workers to end.
+    /// How long to wait for the workers to end. (Not for the destructors of their thread-locals, as without a limit.)
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -106,7 +106,8 @@ pub(super) fn shutdown(core: &Core, options: ShutdownOptions, failure: Failure, 
     } else {
         Ok(())
     };
-    if ended.is_ok() && options.wait {
+    // The destructors of a worker's thread-locals end when they like: with a limit, they are not waited for.
+    if ended.is_ok() && options.wait && options.timeout.is_none() {
         join_threads(core);
     }
     let word = core.word();

@@ -11,6 +11,7 @@ use crate::executor::blocking::Ended;
 use crate::executor::cell::TaskRef;
 use crate::executor::error::{Rejected, SubmitError, TaskError};
 use crate::executor::future::Future;
+use crate::executor::trace::TaskSpan;
 
 /// What is done about a full queue.
 #[derive(Clone, Copy)]
@@ -26,25 +27,27 @@ pub(super) struct Task<F> {
     run: F,
     name: Option<&'static str>,
     site: Site,
+    span: TaskSpan,
 }
 
 impl<F> Task<F> {
     pub(super) fn new(run: F, name: Option<&'static str>, site: Site) -> Self {
-        Self { run, name, site }
+        Self { run, name, site, span: TaskSpan::current() }
     }
 
-    /// Queues the task, does what the pool is set to do when it is full, and gives its future, whatever becomes of it.
+    /// Queues the task, does what the pool is set to do when it is full (to wait, for so long), and gives its future,
+    /// whatever becomes of it.
     ///
     /// # Safety
     ///
     /// The task is done before the closure or the result dangles.
-    pub(super) unsafe fn submit<T: Send>(self, core: &Arc<Core>) -> Future<T>
+    pub(super) unsafe fn submit<T: Send>(self, core: &Arc<Core>, limit: Limit) -> Future<T>
     where
         F: FnOnce() -> T + Send,
     {
         let (name, site) = (self.name, self.site);
         let when_full = core.settings().when_full;
-        let room = if when_full == WhenFull::Block { Room::Awaited(Limit::None) } else { Room::Given };
+        let room = if when_full == WhenFull::Block { Room::Awaited(limit) } else { Room::Given };
         // SAFETY:
         // - the caller's contract.
         let (reason, run) = match unsafe { self.enqueue(core, room) } {
@@ -54,7 +57,7 @@ impl<F> Task<F> {
         if when_full == WhenFull::CallerRuns && matches!(reason, Rejected::QueueFull) {
             // SAFETY:
             // - the caller's contract.
-            return unsafe { Task { run, name, site }.run_here(core) };
+            return unsafe { Task::new(run, name, site).run_here(core) };
         }
         drop(run);
         Future::failed(TaskError::Rejected(reason), Origin::at(site, name))
@@ -75,7 +78,7 @@ impl<F> Task<F> {
         let origin = Origin::at(self.site, self.name);
         // SAFETY:
         // - both can be sent (bounds); the rest is the caller's contract.
-        let (queued, task) = unsafe { TaskRef::with_task(self.run, Arc::as_ptr(core), origin) };
+        let (queued, task) = unsafe { TaskRef::with_task(self.run, Arc::as_ptr(core), origin, self.span) };
         core.push(queued);
         // SAFETY:
         // - the cell was made with this type, for this future.
@@ -93,7 +96,8 @@ impl<F> Task<F> {
     {
         // SAFETY:
         // - both can be sent (bounds); the rest is the caller's contract.
-        let (task, mine) = unsafe { TaskRef::with_task(self.run, std::ptr::null(), Origin::at(self.site, self.name)) };
+        let (task, mine) =
+            unsafe { TaskRef::with_task(self.run, std::ptr::null(), Origin::at(self.site, self.name), self.span) };
         let claimed = task.claim();
         debug_assert!(claimed, "nobody else knows the task");
         run_nested(task.facts(), self.site, || task.run(core.submitters()));

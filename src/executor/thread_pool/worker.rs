@@ -25,23 +25,28 @@ impl Worker {
         let stack = Stack::here(core.settings().stack_size);
         let worker = Self { core, stats: Arc::clone(stats), stack };
         let core = &worker.core;
-        set_current_worker(ptr::from_ref(&worker).cast());
-        core.group().join();
-        if let Err(reason) = worker.initialize() {
-            core.break_down(&reason);
-        }
-        let mut last = None;
-        while let Some((task, word)) = core.next(last) {
-            last = Some(word);
-            match core.broken_by(word) {
-                Some(error) => task.fail(error),
-                None => task.run(stats),
+        // All of the user's code is contained. Whoever is counted and goes without a word would leave tasks behind.
+        panic::never_unwinds(|| {
+            set_current_worker(ptr::from_ref(&worker).cast());
+            core.group().join();
+            if let Err(reason) = worker.initialize() {
+                core.break_down(&reason);
             }
-        }
-        core.group().leave();
-        set_current_worker(ptr::null());
-        core.forget(stats);
-        core.exited();
+            let mut last = None;
+            while let Some((task, word)) = core.next(last) {
+                last = Some(word);
+                match core.broken_by(word) {
+                    Some(error) => task.fail(error),
+                    None => task.run(stats),
+                }
+            }
+            core.group().leave();
+            set_current_worker(ptr::null());
+            core.forget(stats);
+            core.exited();
+        });
+        // It may have the last reference to the pool, and with that to the user's initializer.
+        panic::contain(|| drop(worker));
     }
 
     fn initialize(&self) -> Result<(), String> {
