@@ -335,17 +335,17 @@ fn a_task_may_map_over_its_own_pool_of_one() {
 }
 
 #[test]
-fn the_size_of_a_map_is_known_as_far_as_that_of_its_input() {
+fn a_map_yields_at_most_as_many_as_its_input_is_known_to_have() {
     within(LIMIT, || {
         let pool = ThreadPoolExecutor::new(1);
         let mut map = pool.map(|n| n, 0..5).buffer_size(2);
-        assert_eq!(map.size_hint(), (5, Some(5)));
+        // A time-out, or a deadlock, may cut it short.
+        assert_eq!(map.size_hint(), (0, Some(5)));
         for left in (0..5).rev() {
             map.next().unwrap().unwrap();
-            assert_eq!(map.size_hint(), (left, Some(left)));
+            assert_eq!(map.size_hint(), (0, Some(left)));
         }
         assert_eq!(pool.map(|n: u32| n, 0..).size_hint().1, None);
-        assert_eq!(pool.map(|n| n, 0..5).timeout(LIMIT).size_hint(), (0, Some(5)), "a time-out may cut it short");
     });
 }
 
