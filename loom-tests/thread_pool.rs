@@ -333,7 +333,7 @@ fn full_of_two_who_wait_for_room_none_is_forgotten() {
 }
 
 #[test]
-fn full_room_that_a_cancellation_makes_wakes_a_submitter() {
+fn room_that_a_cancellation_makes_wakes_a_submitter() {
     explore(2, || {
         let pool = with_room_for_one();
         let (promise, kept) = promise::<u32>();
