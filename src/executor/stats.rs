@@ -14,9 +14,10 @@ pub(super) struct Stats {
 impl Stats {
     /// A task has run. Called before it is done, so that whoever has its result finds it counted.
     pub(super) fn count(&self, panicked: bool) {
-        self.completed.fetch_add(1, Relaxed);
+        // One writer: no read-modify-write.
+        self.completed.store(self.completed() + 1, Relaxed);
         if panicked {
-            self.panicked.fetch_add(1, Relaxed);
+            self.panicked.store(self.panicked() + 1, Relaxed);
         }
     }
 

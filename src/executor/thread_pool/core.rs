@@ -66,8 +66,6 @@ pub(crate) struct Core {
     tombstones: quiet::AtomicU64,
     clearing: quiet::Mutex<()>,
     threads: quiet::Mutex<Threads>,
-    /// Of tasks that submitters ran.
-    submitters: Stats,
 }
 
 /// A value in a line of its own, and in the pair of lines that is fetched at once: the others are read for every task, and
@@ -106,7 +104,6 @@ impl Core {
             tombstones: quiet::AtomicU64::new(0),
             clearing: quiet::Mutex::new(()),
             threads: quiet::Mutex::new(Threads::default()),
-            submitters: Stats::default(),
         })
     }
 
@@ -139,10 +136,6 @@ impl Core {
         self.max_workers.load(Relaxed) as usize
     }
 
-    pub(super) fn submitters(&self) -> &Stats {
-        &self.submitters
-    }
-
     /// The word, for a look at it. Whatever was done by those who made it so is seen.
     pub(super) fn word(&self) -> u64 {
         // ORDERING: Acquire pairs with the Release of every change.
@@ -162,8 +155,7 @@ impl Core {
     /// What became of all tasks: how many ran, and how many of them panicked.
     pub(super) fn counts(&self) -> (u64, u64) {
         let threads = self.threads();
-        let all = threads.stats.iter().map(|stats| &**stats).chain([&self.submitters]);
-        all.fold(threads.past, |(completed, panicked), stats| {
+        threads.stats.iter().fold(threads.past, |(completed, panicked), stats| {
             (completed + stats.completed(), panicked + stats.panicked())
         })
     }
@@ -387,10 +379,10 @@ impl Core {
         true
     }
 
-    /// Adds up what a worker did that ends.
-    pub(super) fn forget(&self, stats: &Arc<Stats>) {
+    /// Adds up what a worker did that ends, or a submitter that was none.
+    pub(super) fn add_up(&self, stats: &Stats) {
         let mut threads = self.threads();
-        threads.stats.retain(|other| !Arc::ptr_eq(other, stats));
+        threads.stats.retain(|other| !std::ptr::eq(&**other, stats));
         threads.past.0 += stats.completed();
         threads.past.1 += stats.panicked();
     }

@@ -41,7 +41,7 @@ impl Core {
                 Ok(())
             }
             Err(error) => {
-                self.forget(&stats);
+                self.add_up(&stats);
                 let is_last = self.give_up_start(mine);
                 self.group.is_not_coming();
                 Err(Refusal { error, is_last })

@@ -11,6 +11,7 @@ use crate::executor::blocking::Ended;
 use crate::executor::cell::TaskRef;
 use crate::executor::error::{Rejected, SubmitError, TaskError};
 use crate::executor::future::Future;
+use crate::executor::stats::Stats;
 use crate::executor::trace::TaskSpan;
 
 /// What is done about a full queue.
@@ -100,7 +101,9 @@ impl<F> Task<F> {
             unsafe { TaskRef::with_task(self.run, std::ptr::null(), Origin::at(self.site, self.name), self.span) };
         let claimed = task.claim();
         debug_assert!(claimed, "nobody else knows the task");
-        run_nested(task.facts(), self.site, || task.run(core.submitters()));
+        let stats = Stats::default();
+        run_nested(task.facts(), self.site, || task.run(&stats));
+        core.add_up(&stats);
         // SAFETY:
         // - the cell was made with this type, for this future.
         unsafe { Future::of(mine) }

@@ -42,7 +42,7 @@ impl Worker {
             }
             core.group().leave();
             set_current_worker(ptr::null());
-            core.forget(stats);
+            core.add_up(stats);
             core.exited();
         });
         // It may have the last reference to the pool, and with that to the user's initializer.
