@@ -239,12 +239,12 @@ impl Graph {
     /// Adds a wait, and those of the contexts that `me` runs inside of, each for the next one. The thread of `me`
     /// alone calls this.
     pub(super) fn register(&mut self, me: &'static Context, entry: Entry) {
-        let reported = entry.reported;
+        let (reported, since) = (entry.reported, entry.since);
         self.link(me, entry);
         let mut inner = me;
         while let Some(frame) = inner.frame() {
             if !is_removed(Ingredient::OuterContexts) {
-                self.link(frame.outer, frame.entry(reported));
+                self.link(frame.outer, frame.entry(reported, since));
             }
             inner = frame.outer;
         }

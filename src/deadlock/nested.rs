@@ -13,7 +13,7 @@ use super::graph::{self, Entry, Graph, Summons};
 use super::resource::{ResourceFacts, Site};
 use super::wait::{Failure, erase};
 use super::waitable::{Need, Provider, Waitable};
-use crate::primitive::{now, set_current_context, thread_is_ending};
+use crate::primitive::{set_current_context, thread_is_ending};
 
 /// What a context's own thread notes on the contexts around it.
 pub(super) struct Nesting {
@@ -38,16 +38,16 @@ pub(super) struct Frame {
     inner: &'static Context,
     facts: ResourceFacts,
     site: Site,
-    since: Instant,
 }
 
 impl Frame {
-    /// The wait of the outer context.
-    pub(super) fn entry(&self, reported: u64) -> Entry {
+    /// The wait of the outer context, which has lasted longer than that of the inner one, `since`: how much longer nobody
+    /// notes, for a look at the clock would be a good part of what a short body costs.
+    pub(super) fn entry(&self, reported: u64, since: Instant) -> Entry {
         Entry {
             waitable: erase(self),
             site: self.site,
-            since: self.since,
+            since,
             timed: false,
             failure: Failure::Never,
             // Judged by the walk of the innermost context: whatever leads through this one leads through that.
@@ -119,7 +119,7 @@ impl Waitable for Frame {
 pub(crate) fn run_nested<R>(facts: ResourceFacts, site: Site, body: impl FnOnce() -> R) -> R {
     let outer = context::current();
     let inner = inner_of(outer);
-    let frame = Frame { outer, inner, facts, site, since: now() };
+    let frame = Frame { outer, inner, facts, site };
     let _nested = enter(&frame);
     body()
 }
