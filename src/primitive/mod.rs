@@ -90,7 +90,6 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io:
 ///
 /// They are the standard library's in every build, so that they cost a model no interleavings.
 pub(crate) mod quiet {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize};
-    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
     pub(crate) use std::sync::{Mutex, PoisonError};
 }
