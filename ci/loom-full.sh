@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# All loom models, the large ones (`full_*`) too, with one preemption more than ci/loom.sh. Takes minutes, so it is no part of .ci/run.
+# All loom models, the large ones (`full_*`) too, those of locks and the wait-for graph with one
+# preemption more than ci/loom.sh. Takes a quarter of an hour or more, so it is no part of .ci/run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,5 +15,13 @@ if ((count == 0)); then
     echo "no model was found: ci/loom-full.sh would pass without having checked anything"
     exit 1
 fi
-echo "-- $count models, at most $LOOM_MAX_PREEMPTIONS preemptions"
-cargo test --release --lib loom_tests -- --test-threads=2
+# The executor's models have more threads and steps: the large ones run for minutes as they are.
+executor='loom_tests::(future|thread_pool|executor_deadlock|executor_controls)::'
+mapfile -t others < <(cargo test --release --lib loom_tests -- --list | sed -n 's/: test$//p' | grep -vE "$executor")
+echo "-- ${#others[@]} models of locks and the wait-for graph, at most $LOOM_MAX_PREEMPTIONS preemptions"
+cargo test --release --lib -- --exact --test-threads=2 "${others[@]}"
+
+mapfile -t large < <(cargo test --release --lib loom_tests -- --list | sed -n 's/: test$//p' | grep -E "$executor")
+export LOOM_MAX_PREEMPTIONS=2
+echo "-- ${#large[@]} models of the executor, at most $LOOM_MAX_PREEMPTIONS preemptions, or as many as each says"
+cargo test --release --lib -- --exact --test-threads=2 "${large[@]}"

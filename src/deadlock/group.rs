@@ -59,6 +59,11 @@ impl Group {
         });
     }
 
+    /// Those who count on the group are judged again: something else that could have helped them is gone.
+    pub(crate) fn recheck(&self) {
+        graph::with(|graph| graph.recheck_group(self.record));
+    }
+
     /// The calling thread's context, which was expected, is a member from now on, until it [leaves](Self::leave): at
     /// the latest when its thread ends.
     pub(crate) fn join(&self) {

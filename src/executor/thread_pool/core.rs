@@ -243,9 +243,7 @@ impl Core {
         // The flag's line is written only where it has to be.
         let was_counted_on = self.room_counted_on.load(Relaxed) && self.room_counted_on.swap(false, Relaxed);
         if was_counted_on && !is_removed(Ingredient::RecheckOfRoom) {
-            // Nobody new comes, and those who count on the group are judged again.
-            self.group.expect();
-            self.group.is_not_coming();
+            self.group.recheck();
         }
     }
 
