@@ -394,7 +394,7 @@ fn room_that_is_given_up_for_want_of_a_thread_wakes_a_submitter() {
 }
 
 #[test]
-fn without_a_thread_all_who_submit_are_told_so() {
+fn all_who_submit_are_told_so_when_no_thread_can_be_had() {
     explore(3, || {
         let_no_thread_start();
         let pool = Pool::new(1);
