@@ -6,11 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use bowline::deadlock::Kind;
 use bowline::{Future, Lock, TaskError, ThreadPoolExecutor};
 use support::gate::{Busy, Gate};
-use support::{LIMIT, message, spawn_named, until_parked, wait_until, within};
+use support::{LIMIT, in_fresh_process, message, spawn_named, stderr, until_parked, until_waiting, wait_until, within};
 
 #[test]
 fn a_task_borrows_what_outlives_the_scope() {
@@ -268,4 +269,46 @@ fn an_empty_scope_returns_the_value_of_its_body() {
         assert_eq!(pool.worker_count(), 0);
         wait_until(|| pool.active_count() == 0);
     });
+}
+
+/// The worker that ends a scope runs the tasks that came last, though another worker waits for what the first one holds.
+#[test]
+fn the_end_of_a_scope_on_a_worker_is_no_deadlock_while_tasks_are_queued_that_it_will_run() {
+    let round = || {
+        let pool = ThreadPoolExecutor::builder().max_workers(2).thread_name_prefix("ends it").build();
+        let lock = Lock::named("held by the scope's owner", ());
+        let (begun, rival_queued) = (Gate::default(), Gate::default());
+        let owner = || {
+            let _guard = lock.lock();
+            let me = thread::current().name().unwrap().to_owned();
+            let ran_last = AtomicBool::new(false);
+            pool.scope(|s| {
+                let ran_last = &ran_last;
+                drop(s.submit(|| {
+                    begun.open();
+                    rival_queued.pass();
+                    until_waiting(&me);
+                    drop(s.submit(|| ran_last.store(true, SeqCst)));
+                }));
+                begun.pass();
+            });
+            ran_last.into_inner()
+        };
+        pool.scope(|s| {
+            let owner = s.submit(owner);
+            begun.pass();
+            let rival = s.submit(|| lock.acquire().map(drop));
+            rival_queued.open();
+            wait_until(|| owner.done() && rival.done());
+            assert!(owner.result().unwrap());
+            rival.result().unwrap().unwrap();
+        });
+    };
+    let name = "the_end_of_a_scope_on_a_worker_is_no_deadlock_while_tasks_are_queued_that_it_will_run";
+    let body = || {
+        bowline::deadlock::set_grace(Duration::ZERO);
+        within(LIMIT, || (0..if cfg!(miri) { 3 } else { 300 }).for_each(|_| round()));
+    };
+    let Some(output) = in_fresh_process(name, &[], body) else { return };
+    assert!(output.status.success(), "{}", stderr(&output));
 }
