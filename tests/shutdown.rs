@@ -289,6 +289,30 @@ fn a_timed_shutdown_says_what_is_left_and_another_may_follow() {
 }
 
 #[test]
+fn a_timed_shutdown_waits_for_no_destructor_of_a_thread_local() {
+    struct EndsLate(Gate, Arc<AtomicUsize>);
+    impl Drop for EndsLate {
+        fn drop(&mut self) {
+            self.0.pass();
+            self.1.fetch_add(1, SeqCst);
+        }
+    }
+    thread_local! {
+        static LATE: RefCell<Option<EndsLate>> = const { RefCell::new(None) };
+    }
+    within(LIMIT, || {
+        let (pool, gate, ended) = (ThreadPoolExecutor::new(1), Gate::default(), Arc::new(AtomicUsize::new(0)));
+        let late = EndsLate(gate.clone(), Arc::clone(&ended));
+        pool.submit(move || LATE.set(Some(late))).result().unwrap();
+        let report = pool.shutdown_with(ShutdownOptions::new().timeout(LIMIT));
+        assert_eq!((report.is_complete(), report.workers, ended.load(SeqCst)), (true, 0, 0));
+        gate.open();
+        assert!(pool.shutdown().is_complete());
+        assert_eq!(ended.load(SeqCst), 1, "one without a limit waits for it");
+    });
+}
+
+#[test]
 fn a_task_of_another_pool_may_shut_a_pool_down() {
     within(LIMIT, || {
         let (one, other) = (ThreadPoolExecutor::new(2), ThreadPoolExecutor::new(2));
