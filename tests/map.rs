@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use bowline::{TaskError, ThreadPoolExecutor};
+use bowline::{TaskError, ThreadPoolExecutor, WhenFull};
 use support::gate::{Busy, Gate};
 use support::{LIMIT, wait_until, within};
 
@@ -130,6 +130,44 @@ fn a_map_that_times_out_before_any_call_begins_runs_none() {
         busy.release();
         drop(pool);
         assert_eq!(ran.load(SeqCst), 0);
+    });
+}
+
+#[test]
+fn a_map_times_out_though_the_queue_has_no_room() {
+    within(LIMIT, || {
+        for queued_by_others in [false, true] {
+            let pool = ThreadPoolExecutor::builder().max_workers(1).queue_capacity(1).build();
+            let busy = Busy::keep(&pool, 1);
+            let other = queued_by_others.then(|| pool.submit(|| ()));
+            let ran = Arc::new(AtomicUsize::new(0));
+            let calls = Arc::clone(&ran);
+            let mut map = pool.map(move |_| calls.fetch_add(1, SeqCst), 0..10).timeout(Duration::from_millis(20));
+            assert!(matches!(map.next(), Some(Err(TaskError::Timeout))));
+            assert!(map.next().is_none());
+            assert_eq!(pool.queued(), usize::from(queued_by_others));
+            busy.release();
+            other.into_iter().for_each(|other| other.result().unwrap());
+            drop(pool);
+            assert_eq!(ran.load(SeqCst), 0);
+        }
+    });
+}
+
+#[test]
+fn a_map_fits_into_any_queue_that_it_has_for_itself() {
+    within(LIMIT, || {
+        for when_full in [WhenFull::Block, WhenFull::Reject, WhenFull::CallerRuns] {
+            for (workers, capacity, chunk) in [(1, 1, 1), (1, 2, 1), (2, 1, 1), (1, 2, 7), (3, 2, 3)] {
+                let pool = ThreadPoolExecutor::builder().max_workers(workers).queue_capacity(capacity);
+                let pool = pool.when_full(when_full).build();
+                let map = pool.map(|n| n, 0..200).chunk_size(chunk);
+                let results: Vec<u32> = map.map(|result| result.expect("there is room")).collect();
+                assert!(results.into_iter().eq(0..200));
+                let started = pool.map(|n| n, 0..200).chunk_size(chunk).start();
+                assert!(started.map(|result| result.expect("there is room")).eq(0..200));
+            }
+        }
     });
 }
 
