@@ -113,6 +113,35 @@ fn an_initializer_that_fails_breaks_the_pool_for_what_is_queued_and_what_comes()
 }
 
 #[test]
+fn a_broken_pool_runs_nothing_in_place() {
+    within(LIMIT, || {
+        let gate = Gate::default();
+        let waits = gate.clone();
+        let fail = move || {
+            waits.pass();
+            Err("no licence".to_owned())
+        };
+        let pool = ThreadPoolExecutor::builder().max_workers(1).initializer(fail).build();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let count = || {
+            let ran = Arc::clone(&ran);
+            pool.submit(move || ran.fetch_add(1, SeqCst)).shared()
+        };
+        let [first, second] = [(); 2].map(|()| count());
+        let (tell, told) = std::sync::mpsc::channel();
+        let awaited = second.clone();
+        // On the worker, which waits for a task that is behind the one that has just failed.
+        first.add_done_callback(move |_| tell.send(awaited.result()).unwrap());
+        gate.open();
+        for result in [told.recv_timeout(LIMIT).unwrap(), first.result(), second.result()] {
+            assert!(matches!(result, Err(TaskError::Rejected(Rejected::Broken(_)))), "{result:?}");
+        }
+        drop(pool);
+        assert_eq!(ran.load(SeqCst), 0);
+    });
+}
+
+#[test]
 fn an_initializer_that_panics_breaks_the_pool_with_its_message() {
     within(LIMIT, || {
         let line = line!() + 1;
