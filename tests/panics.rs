@@ -3,13 +3,14 @@
 mod support;
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread::{self, ThreadId};
 
-use bowline::{Future, Lock, PanicInfo, Rejected, Status, TaskError, ThreadPoolExecutor};
+use bowline::{Future, Lock, PanicInfo, Rejected, Status, TaskError, ThreadPoolExecutor, WhenFull};
 use support::gate::{Busy, Gate};
 use support::{LIMIT, message, wait_until, within};
 
@@ -112,6 +113,72 @@ fn a_panic_after_one_that_was_caught_in_the_task_is_told_with_its_own_line() {
             panic!("meant to, and not caught")
         }));
         assert_eq!((panic.message(), panic.location().unwrap().line()), ("meant to, and not caught", line));
+    });
+}
+
+#[test]
+fn a_panic_without_a_line_is_not_told_with_that_of_another_task() {
+    within(LIMIT, || {
+        let pool = ThreadPoolExecutor::new(1);
+        let quietly = || -> () { resume_unwind(Box::new("quietly")) };
+        let caught = pool.submit(|| catch_unwind(|| panic!("meant to, and caught")).is_err());
+        assert!(caught.result().unwrap());
+        assert_eq!(panic_of(pool.submit(quietly)).location(), None);
+        panic_of::<()>(pool.submit(|| panic!("meant to, and not caught")));
+        assert_eq!(panic_of(pool.submit(quietly)).location(), None);
+        // Nor with that of a destructor, which was contained.
+        let explosive = Explosive(Arc::default());
+        drop(pool.submit(move || explosive));
+        assert_eq!(panic_of(pool.submit(quietly)).location(), None);
+        // Nor with that of one that is run in place meanwhile.
+        let own = pool.clone();
+        let outer = pool.submit(move || {
+            panic_of::<()>(own.submit(|| panic!("meant to, inside")));
+            quietly()
+        });
+        assert_eq!(panic_of(outer).location(), None);
+    });
+}
+
+#[test]
+fn a_panic_of_a_task_that_its_submitter_runs_at_its_threads_end_stays_with_it() {
+    thread_local! {
+        static LAST_WISH: RefCell<Option<LastWish>> = const { RefCell::new(None) };
+    }
+    /// Submits a task that panics.
+    struct LastWish(ThreadPoolExecutor, mpsc::Sender<(String, ThreadId)>);
+    impl Drop for LastWish {
+        fn drop(&mut self) {
+            let here = thread::current().id();
+            let panic = panic_of::<()>(self.0.submit(|| panic!("meant to, at the end")));
+            self.1.send((panic.message().to_owned(), here)).unwrap();
+        }
+    }
+    within(LIMIT, || {
+        // The thread's memory of panics is older than the wish, and still there then, or younger, and gone.
+        for panics_first in [true, false] {
+            let pool = ThreadPoolExecutor::builder().max_workers(1).queue_capacity(1);
+            let pool = pool.when_full(WhenFull::CallerRuns).build();
+            let busy = Busy::keep(&pool, 1);
+            let queued = pool.submit(|| ());
+            let (tell, told) = mpsc::channel();
+            thread::scope(|s| {
+                s.spawn(|| {
+                    let panic = || drop(panic_of::<()>(pool.submit(|| panic!("meant to, earlier"))));
+                    if panics_first {
+                        panic();
+                    }
+                    LAST_WISH.set(Some(LastWish(pool.clone(), tell)));
+                    if !panics_first {
+                        panic();
+                    }
+                });
+            });
+            assert_eq!(told.recv_timeout(LIMIT).unwrap().0, "meant to, at the end");
+            busy.release();
+            queued.result().unwrap();
+            assert_eq!(pool.panic_count(), 2);
+        }
     });
 }
 
