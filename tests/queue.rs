@@ -84,6 +84,25 @@ fn a_cancelled_task_takes_no_room_however_many_there_are() {
 }
 
 #[test]
+fn tasks_run_in_their_order_however_many_between_them_are_cancelled() {
+    within(LIMIT, || {
+        let pool = ThreadPoolExecutor::new(1);
+        let busy = Busy::keep(&pool, 1);
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        for n in 0..300 {
+            let order = Arc::clone(&order);
+            drop(pool.submit(move || order.lock().unwrap().push(n)));
+            let cancelled: Vec<_> = (0..n % 7).map(|_| pool.submit(|| unreachable!("cancelled"))).collect();
+            assert!(cancelled.iter().all(Future::cancel));
+        }
+        assert_eq!(pool.queued(), 300);
+        busy.release();
+        drop(pool);
+        assert!(order.lock().unwrap().iter().copied().eq(0..300));
+    });
+}
+
+#[test]
 fn a_full_queue_that_rejects_says_so_and_drops_the_closure() {
     within(LIMIT, || {
         let (pool, busy, queued) = full(WhenFull::Reject, 2);
