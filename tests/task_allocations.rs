@@ -1,32 +1,35 @@
-//! A task allocates its cell, and now and then a block of the queue; its result costs nothing more.
+//! A task allocates its cell, and now and then a block of the queue; its result costs nothing more. All of it is freed.
 //!
 //! Its own binary, for its own global allocator, and a process for each test, which counts what all threads allocate.
 
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bowline::{Future, ThreadPoolExecutor};
-use support::{in_fresh_process, stderr, wait_until};
+use support::{LIMIT, in_fresh_process, stderr, wait_until, within};
 
-/// Counts what is allocated by all threads.
+/// Counts what is allocated by all threads, and what of it is not freed.
 struct Counting;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
+static LIVE_BYTES: AtomicIsize = AtomicIsize::new(0);
 
 // SAFETY:
 // - everything is left to the system's allocator; counting neither allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, SeqCst);
+        LIVE_BYTES.fetch_add(layout.size().cast_signed(), SeqCst);
         // SAFETY:
         // - as the caller promises.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE_BYTES.fetch_sub(layout.size().cast_signed(), SeqCst);
         // SAFETY:
         // - as the caller promises.
         unsafe { System.dealloc(pointer, layout) }
@@ -91,6 +94,61 @@ fn a_result_that_is_waited_for_within_the_grace_allocates_nothing_either() {
         assert!(allocated * 100 <= TASKS * 105, "{allocated} allocations of {TASKS} tasks");
     };
     let name = "a_result_that_is_waited_for_within_the_grace_allocates_nothing_either";
+    let Some(output) = in_fresh_process(name, &[], body) else { return };
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+const NESTED: usize = 50_000;
+
+/// How many more bytes are in use while a task goes on that does `nested` with its own pool again and again.
+fn growth_while_one_task_goes_on(capacity: Option<usize>, others: usize, nested: fn(&ThreadPoolExecutor)) -> isize {
+    let mut pool = ThreadPoolExecutor::builder().max_workers(1);
+    if let Some(capacity) = capacity {
+        pool = pool.queue_capacity(capacity);
+    }
+    let pool = pool.build();
+    let own = pool.clone();
+    let begin = support::gate::Gate::default();
+    let waits = begin.clone();
+    let task = pool.submit(move || {
+        waits.pass();
+        let repeat = |times| (0..times).for_each(|_| nested(&own));
+        // Contexts, the queue's first blocks, and as many dead entries as are left there.
+        repeat(2_000);
+        let before = LIVE_BYTES.load(SeqCst);
+        repeat(NESTED);
+        LIVE_BYTES.load(SeqCst) - before
+    });
+    let others: Vec<_> = (0..others).map(|number| pool.submit(move || number)).collect();
+    begin.open();
+    let growth = task.result().unwrap();
+    others.into_iter().enumerate().for_each(|(number, other)| assert_eq!(other.result().unwrap(), number));
+    growth
+}
+
+#[test]
+fn a_task_that_goes_on_for_long_leaves_nothing_of_the_many_that_it_runs_or_cancels() {
+    let body = || {
+        within(4 * LIMIT, || {
+            let run = |pool: &ThreadPoolExecutor| {
+                let owned = [7_u8; 1024];
+                assert_eq!(pool.submit(move || owned[7]).result().unwrap(), 7);
+            };
+            let cancel = |pool: &ThreadPoolExecutor| {
+                let owned = [7_u8; 1024];
+                assert!(pool.submit(move || owned[7]).cancel());
+            };
+            for (what, nested) in [("run", run as fn(&ThreadPoolExecutor)), ("cancelled", cancel)] {
+                for (capacity, others) in [(None, 0), (Some(4), 0), (None, 100)] {
+                    let growth = growth_while_one_task_goes_on(capacity, others, nested);
+                    // Of each kilobyte of fifty thousand, what a few hundred would leave.
+                    let most = 512 * 1024;
+                    assert!(growth < most, "{growth} bytes: {NESTED} tasks {what}, {capacity:?}, {others} others");
+                }
+            }
+        });
+    };
+    let name = "a_task_that_goes_on_for_long_leaves_nothing_of_the_many_that_it_runs_or_cancels";
     let Some(output) = in_fresh_process(name, &[], body) else { return };
     assert!(output.status.success(), "{}", stderr(&output));
 }
