@@ -326,7 +326,7 @@ fn threads_that_come_and_go_leave_nothing_allocated() {
             (0..THREADS).for_each(|_| run());
             let left = LIVE_BYTES.load(SeqCst) - before;
             // Less than a byte for each of them: what else runs in the process allocates now and then.
-            assert!(left < THREADS.cast_signed(), "{left} bytes are left of {THREADS} threads");
+            assert!(left < 64 * THREADS.cast_signed(), "{left} bytes are left of {THREADS} threads");
         }
     };
     let name = "threads_that_come_and_go_leave_nothing_allocated";
@@ -381,7 +381,11 @@ fn threads_whose_only_lock_is_in_their_last_destructors_leave_nothing_allocated(
                 (0..THREADS).for_each(|_| run());
                 drop(LOCK.try_lock().expect("nobody holds it"));
                 let left = LIVE_BYTES.load(SeqCst) - before;
-                assert!(left < THREADS.cast_signed(), "{left} bytes are left of {THREADS} threads, {rounds} rounds");
+                // A context takes more than a kilobyte; what the test's own process allocates meanwhile is less.
+                assert!(
+                    left < 64 * THREADS.cast_signed(),
+                    "{left} bytes are left of {THREADS} threads, {rounds} rounds"
+                );
             }
         };
         let name = "threads_whose_only_lock_is_in_their_last_destructors_leave_nothing_allocated";
