@@ -7,7 +7,7 @@ use std::thread;
 
 use bowline::deadlock::{Deadlock, Kind};
 use bowline::{Lock, SharedFuture, TaskError, ThreadPoolExecutor};
-use support::deadlocks::{Reports, names, wanted};
+use support::deadlocks::{Reports, assert_is_a_proof, names, wanted};
 use support::gate::{Busy, Gate};
 use support::{LIMIT, spawn_named, until_parked, until_waiting, wait_until, within};
 
@@ -68,6 +68,7 @@ fn who_waits_for_a_task_whose_canceller_wants_its_lock_is_told() {
         });
         assert!(told.recv().unwrap().is_none(), "the lock was released then");
         let [report] = &reports.take()[..] else { panic!("one report") };
+        assert_is_a_proof(report);
         assert_eq!((report.kind(), names(report.threads())), (Kind::Cycle, vec!["cancels first", "holds first"]));
         assert_eq!(report.threads()[0].name(), Some("holds first"), "who closes it comes first");
         assert_eq!(wanted(&report.threads()[0]).name(), Some("is cancelled"));
@@ -96,6 +97,7 @@ fn a_canceller_that_wants_the_lock_of_who_waits_for_the_task_is_told() {
         });
         assert!(told.recv().unwrap().is_some());
         let [report] = &reports.take()[..] else { panic!("one report") };
+        assert_is_a_proof(report);
         assert_eq!((report.kind(), names(report.threads())), (Kind::Cycle, vec!["cancels later", "holds before"]));
         busy.release();
         assert_eq!((*lock.lock(), pool.completed()), (0, 1));
@@ -179,6 +181,7 @@ fn a_canceller_that_waits_for_the_same_task_is_told() {
         let result = told.recv().unwrap();
         assert!(matches!(result, Err(TaskError::Deadlock(_))), "{result:?}");
         let [report] = &reports.take()[..] else { panic!("one report") };
+        assert_is_a_proof(report);
         assert_eq!((report.kind(), names(report.threads())), (Kind::Relock, vec!["waits for itself"]));
         assert!(matches!(task.result(), Err(TaskError::Cancelled)));
         busy.release();

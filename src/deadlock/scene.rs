@@ -190,7 +190,9 @@ impl Scene {
             let (mut task, mut held) = (None, Vec::new());
             for (holder, hold) in holds.by_ref().take(person.holds) {
                 let resource = Resource::from(hold.resource);
-                if (hold.resource.type_of)().mode == HoldMode::Running {
+                let is_run = (hold.resource.type_of)().mode == HoldMode::Running;
+                // One that it is cancelling meanwhile is among what it holds.
+                if is_run && task.is_none() {
                     task = Some(Task { resource: Resource { made_at: hold.site, ..resource } });
                 } else if !is_stale(holder, hold.resource.key) {
                     held.push(Held { resource, site: hold.site });

@@ -307,10 +307,13 @@ impl TaskRef {
     pub(super) fn fail(&self, error: TaskError) {
         let phase = if matches!(error, TaskError::Cancelled) { Phase::Cancelled } else { Phase::Failed };
         // The closure's destructor is the user's: what it waits for is waited for by all who wait for the task.
-        self.runner.store(context::current().id().get(), Relaxed);
+        let me = context::current();
+        self.runner.store(me.id().get(), Relaxed);
+        let hold = me.holds.take(me.holds.find(), &self.facts(), self.site());
         // SAFETY:
         // - the vtable is that of this cell, and the caller claimed the task.
         unsafe { (self.vtable.fail)(self.0, error) };
+        me.holds.give(hold);
         self.finish(phase);
     }
 

@@ -144,10 +144,6 @@ impl Waitable for SetWait<'_> {
     }
 
     fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
-        // A task that is seen as running here, and ends before the waiter parks, has to have the wait judged again.
-        // ORDERING: Acquire pairs with the Release in `notice`: who told before this is seen as done, who tells after it
-        // sees the flag.
-        self.set.word.fetch_or(WAITERS, Acquire);
         let mut candidates = self.candidates().peekable();
         if candidates.peek().is_none() {
             visit(Provider::External);

@@ -286,14 +286,17 @@ impl Core {
             rest -= 1;
             match self.queue.pop() {
                 None => break,
-                Some(Some(task)) if task.phase() != Phase::Pending => {
-                    self.tombstones.fetch_sub(1, Relaxed);
-                }
+                Some(Some(task)) if task.phase() != Phase::Pending => self.tombstone_is_out(),
                 Some(message) => live.push(message),
             }
         }
         // Behind those that came meanwhile, in the order in which they were.
         live.into_iter().for_each(|message| self.queue.push(message));
+    }
+
+    /// A task that was popped had been claimed.
+    pub(super) fn tombstone_is_out(&self) {
+        self.tombstones.fetch_sub(1, Relaxed);
     }
 
     /// Uncounts one claimed task, and with it the worker that was idle until now, if `what` says so. The word after that.
@@ -328,6 +331,7 @@ impl Core {
                 Some(message) => message,
                 None => {
                     if !is_idle {
+                        // ORDERING: as in `admit`.
                         self.state.fetch_add(IDLE, AcqRel);
                         is_idle = true;
                     }
@@ -343,9 +347,7 @@ impl Core {
                     return Some((task, word));
                 }
                 // Claimed by somebody else.
-                Some(_) => {
-                    self.tombstones.fetch_sub(1, Relaxed);
-                }
+                Some(_) => self.tombstone_is_out(),
                 None if self.try_exit(is_idle, true) => return None,
                 None => {}
             }
@@ -395,6 +397,7 @@ impl Core {
 
     /// Takes no more tasks from now on. Workers end when the queue is empty.
     pub(super) fn close(&self) {
+        // ORDERING: as in `admit`.
         let before = self.state.fetch_or(CLOSED, AcqRel);
         if before & CLOSED != 0 {
             return;
@@ -414,6 +417,7 @@ impl Core {
             crate::deadlock::print_line(format_args!("bowline: {} is broken: {reason}", self.settings.name));
             trace::pool_broken(&self.settings.name, reason);
         }
+        // ORDERING: Release publishes the reason to whoever sees the flag (`uncount`, `word`).
         self.state.fetch_or(BROKEN, AcqRel);
         self.close();
     }
@@ -430,13 +434,18 @@ impl Core {
 
     /// Cancels the tasks that are queued. How many.
     pub(super) fn cancel_queued(&self) -> usize {
-        let mut cancelled = 0;
-        let mut was_told = false;
-        while let Some(message) = self.queue.pop() {
+        let pop = || {
+            // Not while somebody has a part of the queue in hand, to put it back. Not for longer either: what is cancelled has
+            // destructors of the user's, which may wait for what is still queued.
+            let _clearing = self.clearing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.queue.pop()
+        };
+        let (mut cancelled, mut was_told) = (0, false);
+        while let Some(message) = pop() {
             match message {
                 Some(task) => {
                     cancelled += usize::from(task.cancel());
-                    self.tombstones.fetch_sub(1, Relaxed);
+                    self.tombstone_is_out();
                 }
                 None => was_told = true,
             }

@@ -70,7 +70,7 @@ impl Core {
                             let refused = std::io::Error::from(std::io::ErrorKind::WouldBlock);
                             task.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(refused))));
                         }
-                        Some(Some(_)) => {}
+                        Some(Some(_)) => self.tombstone_is_out(),
                         // For a worker that another one has started meanwhile.
                         Some(None) => {
                             self.queue.push(None);
@@ -82,6 +82,7 @@ impl Core {
                     continue;
                 }
             };
+            // ORDERING: as in `admit`.
             match self.state.compare_exchange(word, next, AcqRel, Relaxed) {
                 Ok(_) => {
                     if queued(next) < queued(word) && word & SUBMITTERS != 0 {
@@ -124,6 +125,7 @@ impl Core {
                 return;
             }
             self.group.expect();
+            // ORDERING: as in `admit`.
             if self.state.compare_exchange(word, word + WORKER + IDLE, AcqRel, Relaxed).is_err() {
                 self.group.is_not_coming();
             } else if self.start(0).is_err() {

@@ -120,12 +120,13 @@ where
             if size == 0 {
                 return;
             }
-            self.under_way += size;
             let (f, stop) = (Arc::clone(&self.f), Arc::clone(&self.stop));
             let run = move || call_all(&*f, &stop, items);
             // SAFETY:
             // - the closure and the results borrow nothing.
             let future = unsafe { Task::new(run, None, self.site).submit(&self.core, self.limit) };
+            // After what may unwind: a subscriber's code.
+            self.under_way += size;
             self.chunks.push_back((future, size));
         }
     }
