@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
 use bowline::deadlock::{Deadlock, Kind};
-use bowline::{Lock, SharedFuture, TaskError, ThreadPoolExecutor};
+use bowline::{Future, Lock, SharedFuture, ShutdownOptions, TaskError, ThreadPoolExecutor};
 use support::deadlocks::{Reports, assert_is_a_proof, names, wanted};
 use support::gate::{Busy, Gate};
 use support::{LIMIT, spawn_named, until_parked, until_waiting, wait_until, within};
@@ -185,5 +185,25 @@ fn a_canceller_that_waits_for_the_same_task_is_told() {
         assert_eq!((report.kind(), names(report.threads())), (Kind::Relock, vec!["waits for itself"]));
         assert!(matches!(task.result(), Err(TaskError::Cancelled)));
         busy.release();
+    });
+}
+
+#[test]
+fn a_shutdown_that_cancels_misses_no_task_while_others_are_cancelled() {
+    within(LIMIT, || {
+        for _ in 0..200 {
+            let pool = ThreadPoolExecutor::new(1);
+            let busy = Busy::keep(&pool, 1);
+            let wanted: Vec<_> = (0..100).map(|_| pool.submit(|| ())).collect();
+            let others: Vec<_> = (0..200).map(|_| pool.submit(|| ())).collect();
+            thread::scope(|s| {
+                // Each that leaves its place in the queue may have the queue cleared.
+                s.spawn(|| others.iter().filter(|other| other.cancel()).count());
+                wait_until(|| others[20].cancelled());
+                let _ = pool.shutdown_with(ShutdownOptions::new().wait(false).cancel_pending(true));
+                assert!(wanted.iter().all(Future::cancelled), "one is queued still, and would run");
+            });
+            busy.release();
+        }
     });
 }
