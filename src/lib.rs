@@ -26,6 +26,22 @@
 //! assert_eq!(sum, 285);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! With the feature `process` tasks can run in other processes as well, for what may crash: see
+#![cfg_attr(feature = "process", doc = "[`ProcessPoolExecutor`].")]
+#![cfg_attr(not(feature = "process"), doc = "`ProcessPoolExecutor`.")]
+//!
+#![cfg_attr(feature = "process", doc = "```")]
+#![cfg_attr(not(feature = "process"), doc = "```ignore")]
+//! use bowline::ProcessPoolExecutor;
+//!
+//! let pool = ProcessPoolExecutor::new(2)?;
+//! let crash = pool.submit(|| -> u32 { std::process::abort() }, ());
+//! let power = pool.submit(u64::pow, (7, 2));
+//! assert!(crash.exception().unwrap().to_string().contains("SIGABRT"));
+//! assert_eq!(power.result()?, 49);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 /// The README's code is compiled.
 #[cfg(doctest)]
@@ -46,5 +62,10 @@ pub use executor::{
     AnyFuture, AsCompleted, DoneAndNotDone, Future, Initialized, InvalidState, Map, PanicInfo, PanicLocation, Promise,
     Rejected, ReturnWhen, Scope, SharedFuture, ShutdownOptions, ShutdownReport, Status, SubmitError, TaskError,
     ThreadPoolBuilder, ThreadPoolExecutor, Unfinished, WhenFull, as_completed, promise, wait,
+};
+#[cfg(feature = "process")]
+pub use executor::{
+    Callable, CodecError, Json, ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor, StartError, StartFailure,
+    WorkerExit, WorkerLost,
 };
 pub use sync::{ArcLockGuard, Lock, LockGuard, MappedLockGuard, MappedRLockGuard, RLock, RLockGuard};

@@ -11,17 +11,17 @@ use crate::primitive::{
     AtomicBool, Lifeline, current_context, os_thread_id, quiet, run_at_thread_end, set_current_context,
 };
 
-/// The number of a context: never given twice in the life of the process, never zero, and even, so that a lock word
-/// has a bit to spare.
+/// The number of a context: never given twice in the life of the process, never zero, even, so that a lock word has a
+/// bit to spare, and below 2^63, so that a task's word can name somebody else.
 ///
-/// `[ generation : 39 | index : 24 | 0 ]`. The index finds the context; the generation tells its lives apart. A
+/// `[ 0 | generation : 38 | index : 24 | 0 ]`. The index finds the context; the generation tells its lives apart. A
 /// context whose generations are used up is not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ContextId(u64);
 
 impl ContextId {
     const INDEX_BITS: u32 = 24;
-    const LAST_GENERATION: u64 = (1 << (63 - Self::INDEX_BITS)) - 1;
+    const LAST_GENERATION: u64 = (1 << (62 - Self::INDEX_BITS)) - 1;
 
     /// The first number of the context at `index`, `None` if there are too many contexts.
     pub(super) fn first(index: usize) -> Option<Self> {
@@ -238,5 +238,23 @@ pub(crate) fn thread_name() -> Option<Arc<str>> {
     {
         let _ = HandleIsThere;
         None
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_number_of_a_context_leaves_the_highest_and_the_lowest_bit_free() {
+        let last_index = (1 << ContextId::INDEX_BITS) - 1;
+        assert_eq!(ContextId::first(last_index + 1), None);
+        let first = ContextId::first(last_index).unwrap();
+        let before = ContextId::LAST_GENERATION - 1;
+        let last =
+            ContextId(before << (ContextId::INDEX_BITS + 1) | first.0 & ((1 << (ContextId::INDEX_BITS + 1)) - 1));
+        let last = last.next().unwrap();
+        assert_eq!((last.next(), last.index()), (None, last_index));
+        assert_eq!(last.get(), !(1 << 63 | 1));
     }
 }

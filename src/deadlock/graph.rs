@@ -363,7 +363,7 @@ impl Graph {
             entry.any_provider(graph, |provider| match provider {
                 Provider::Context(id) => graph.context(id) == Some(context),
                 Provider::AnyOf(other) => Some(other.address()) == group,
-                Provider::External => false,
+                Provider::External | Provider::Process(_) => false,
             })
         });
     }

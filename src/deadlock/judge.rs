@@ -95,7 +95,7 @@ impl Graph {
             way = match provider {
                 Provider::Context(id) => self.context(id).map_or(Way::Open, Way::To),
                 Provider::AnyOf(_) => Way::Forks,
-                Provider::External => Way::Open,
+                Provider::External | Provider::Process(_) => Way::Open,
             }
         });
         way

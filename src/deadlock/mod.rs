@@ -17,7 +17,7 @@ mod long_wait;
 pub(crate) mod nested;
 mod policy;
 mod reduction;
-mod render;
+pub(crate) mod render;
 mod report;
 pub(crate) mod resource;
 mod scene;

@@ -237,7 +237,7 @@ impl Reduction {
 
     fn prospect(&mut self, graph: &Graph, provider: Provider<'_>, of_walker: bool) -> Prospect {
         let other = match provider {
-            Provider::External => return Prospect::Live,
+            Provider::External | Provider::Process(_) => return Prospect::Live,
             Provider::AnyOf(group) => {
                 let group = group.address();
                 return Prospect::Waits(self.node(Who::Group(group), &graph.group(group).mark));

@@ -10,7 +10,10 @@ mod style;
 use std::fmt;
 
 use help::help;
-pub(super) use names::{Humane, Names};
+pub(crate) use names::Humane;
+pub(super) use names::Names;
+#[cfg(feature = "process")]
+pub(crate) use names::printable;
 pub(super) use style::Style;
 use style::{HEADLINE, HELP, SOURCE};
 
@@ -111,7 +114,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         for thread in threads.iter().take(MOST_BYSTANDERS) {
             write!(self.out, "\nalso stuck behind it: {}", self.names.thread(thread))?;
             if let Some(wait) = &thread.waits_for {
-                let comma = if wait.resource.name.is_some() { "" } else { "," };
+                let comma = if wait.resource.name.is_some() && wait.process.is_none() { "" } else { "," };
                 write!(self.out, " waits for {}{comma} at {}", self.names.wait(wait, Names::resource), wait.site)?;
             }
         }
@@ -131,7 +134,8 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         self.site(Layout::Paragraph, "at", wait.site)?;
         self.text(Layout::Paragraph, wait.site)?;
         let Some(owner) = &long.owner else {
-            return self.out.write_str("\nwho holds it is not known");
+            let is_told = wait.process.is_some();
+            return self.out.write_str(if is_told { "" } else { "\nwho holds it is not known" });
         };
         let does = if wait.resource.is_task { "runs" } else { "holds" };
         write!(self.out, "\n{} {does} it", self.names.thread(owner))?;

@@ -145,6 +145,7 @@ pub struct Wait {
     pub(super) waited: Duration,
     pub(super) timed: bool,
     pub(super) queued_in: Option<Arc<str>>,
+    pub(super) process: Option<u32>,
     pub(super) others: usize,
 }
 
@@ -165,6 +166,13 @@ impl Wait {
     #[must_use]
     pub fn queued_in(&self) -> Option<&str> {
         self.queued_in.as_deref()
+    }
+
+    /// The id of the process that runs the task which is waited for, if it is another than this. What that process waits
+    /// for is not known here: the wait is part of no deadlock by itself.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.process
     }
 
     /// The line that waits.

@@ -34,6 +34,7 @@ struct PersonWait {
     waited: Duration,
     timed: bool,
     queued_in: Option<Arc<str>>,
+    process: Option<u32>,
     others: usize,
 }
 
@@ -144,6 +145,7 @@ impl Scene {
                 waited: self.now.saturating_duration_since(entry.since),
                 timed: entry.timed,
                 queued_in: shown.group.map(|group| Arc::clone(&graph.group(group).name)),
+                process: shown.process,
                 others: shown.others,
             }
         });
@@ -211,6 +213,7 @@ impl Scene {
                     waited: wait.waited,
                     timed: wait.timed,
                     queued_in: wait.queued_in,
+                    process: wait.process,
                     others: wait.others,
                 }),
                 holds: held,
@@ -225,6 +228,7 @@ struct Shown {
     nth: usize,
     context: Option<&'static Context>,
     group: Option<NonNull<GroupRecord>>,
+    process: Option<u32>,
     /// How many other resources are waited for.
     others: usize,
 }
@@ -232,13 +236,14 @@ struct Shown {
 impl super::graph::Entry {
     /// The first provider that is part of the deadlock which was found; if there is none, one that is gone, or waits.
     fn shown_provider(&self, graph: &Graph) -> Shown {
-        let mut shown = Shown { nth: 0, context: None, group: None, others: 0 };
+        let mut shown = Shown { nth: 0, context: None, group: None, process: None, others: 0 };
         let (mut count, mut best) = (0, 0);
         self.waitable().providers(graph, &mut |provider| {
-            let (context, group) = match provider {
-                Provider::Context(id) => (graph.context(id), None),
-                Provider::AnyOf(group) => (None, Some(group.address())),
-                Provider::External => (None, None),
+            let (context, group, process) = match provider {
+                Provider::Context(id) => (graph.context(id), None, None),
+                Provider::AnyOf(group) => (None, Some(group.address()), None),
+                Provider::Process(process) => (None, None, Some(process)),
+                Provider::External => (None, None, None),
             };
             let rank = match (context, group) {
                 (Some(context), _) if graph.is_in_core(context) => 4,
@@ -249,7 +254,7 @@ impl super::graph::Entry {
             };
             if rank > best {
                 best = rank;
-                shown = Shown { nth: count, context, group, others: 0 };
+                shown = Shown { nth: count, context, group, process, others: 0 };
             }
             count += 1;
         });

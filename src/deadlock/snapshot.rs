@@ -62,6 +62,9 @@ pub fn dump() {
 /// [`Display`](fmt::Display) shows a line for each wait and each hold, under their thread. With the feature `serde` it
 /// serializes as `{"nodes": [...], "edges": [...]}`: each node with its `kind` and what tells it from others, each edge
 /// as `{"from", "to", "kind", "site", ...}`, where `from` and `to` are positions among the nodes.
+///
+/// A task that another process runs has no edge to anybody: what that process waits for is not known here. The edge of
+/// whoever waits for it names the process.
 #[derive(Clone, Debug)]
 pub struct WaitForGraph {
     graph: DiGraph<Node, Edge>,
@@ -116,6 +119,8 @@ pub enum Edge {
         waited: Duration,
         /// Whether the wait has a time-out, and so is no part of any deadlock.
         timed: bool,
+        /// The id of the process that runs the task, if it is another than this.
+        process: Option<u32>,
     },
     /// The resource is held by the thread.
     #[non_exhaustive]
@@ -210,7 +215,8 @@ impl WaitForGraph {
                     Some(pool) if !wait.resource.is_task => pool,
                     _ => nodes.resource(&wait.resource),
                 };
-                let waits = Edge::Waits { site: wait.site, waited: wait.waited, timed: wait.timed };
+                let (site, waited, timed, process) = (wait.site, wait.waited, wait.timed, wait.process);
+                let waits = Edge::Waits { site, waited, timed, process };
                 nodes.graph.add_edge(me, provided, waits);
                 if let Some(pool) = pool.filter(|&pool| pool != provided) {
                     nodes.graph.update_edge(provided, pool, Edge::Queued);
@@ -258,7 +264,10 @@ impl WaitForGraph {
         }
         for edge in self.graph.raw_edges() {
             let (label, colour) = match &edge.weight {
-                Edge::Waits { site, waited, .. } => (format!("waits {}\n{site}", Humane(*waited)), ", color=red"),
+                Edge::Waits { site, waited, process, .. } => {
+                    let runs = process.map_or(String::new(), |process| format!("\nfor process {process}"));
+                    (format!("waits {}{runs}\n{site}", Humane(*waited)), ", color=red")
+                }
                 Edge::Holds { site } => (format!("held by\n{site}"), ""),
                 Edge::Runs => ("run by".to_owned(), ""),
                 Edge::Queued => ("queued in".to_owned(), ""),
@@ -492,6 +501,26 @@ thread 'right' waits for 'a' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
     }
 
     #[test]
+    fn a_wait_for_another_process_names_it_in_text_and_dot() {
+        let waiter = thread("x", 1).waits(&task(1, Some("thumbnail"), A), B).for_process(4711);
+        let graph = WaitForGraph::new(vec![waiter]);
+        let waits = "waits for task 'thumbnail', which process 4711 runs";
+        assert_eq!(graph.to_string(), format!("thread 'x' {waits}, at {B}, for at least 1.2 ms"));
+        assert!(graph.to_dot().contains(&format!("[label=\"waits 1.2 ms\\nfor process 4711\\n{B}\", color=red];")));
+        assert!(!is_cyclic_directed(graph.graph()), "what the process waits for is not known");
+    }
+
+    #[test]
+    #[cfg(feature = "serde")]
+    fn json_tells_the_process_that_is_waited_for() {
+        let waiter = thread("x", 1).waits(&task(1, Some("thumbnail"), A), B).for_process(4711);
+        let thread = serde_json::to_value(&waiter).unwrap();
+        assert_eq!(thread["waits_for"]["process"], 4711);
+        let graph = serde_json::to_value(WaitForGraph::new(vec![waiter])).unwrap();
+        assert_eq!(graph["edges"][0]["process"], 4711);
+    }
+
+    #[test]
     #[cfg(feature = "serde")]
     fn json_tells_tasks_and_pools() {
         let json = serde_json::to_value(starved()).unwrap();
@@ -520,7 +549,7 @@ thread 'right' waits for 'a' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
                 {"kind": "thread", "name": null, "os_id": 2, "is_gone": false},
             ],
             "edges": [
-                {"from": 0, "to": 1, "kind": "waits", "site": place(B), "timed": false,
+                {"from": 0, "to": 1, "kind": "waits", "site": place(B), "timed": false, "process": null,
                     "waited": {"secs": 0, "nanos": 1_250_000}},
                 {"from": 1, "to": 2, "kind": "holds", "site": place(A)},
             ],

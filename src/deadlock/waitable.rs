@@ -34,6 +34,8 @@ pub(crate) enum Provider<'g> {
     AnyOf(&'g Group),
     /// Somebody the graph does not know, or nobody in particular.
     External,
+    /// Another process, by its id: as unknown to the graph as any other outsider, but it can be named in reports.
+    Process(u32),
 }
 
 /// What can be waited for. Answers one question for the graph: who can end this wait?

@@ -21,6 +21,12 @@ pub(super) fn wait_done(task: &TaskRef, limit: Limit, site: Site) -> Result<(), 
     if task.is_done() || matches!(limit, Limit::None) && run_in_place(task, site) {
         return Ok(());
     }
+    #[cfg(feature = "process")]
+    {
+        if task.pool().is_null() && matches!(limit, Limit::None) && task.spin_while_soon() {
+            return Ok(());
+        }
+    }
     let me = context::current();
     let relock = task.is_run_by(me.id());
     wait(me, &TaskWait(task), Terms { site, limit, failure: Failure::Value, relock })

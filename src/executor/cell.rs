@@ -1,11 +1,15 @@
 //! The one heap cell of a task: its closure, then its result, and how far it has come.
 
+#[cfg(feature = "process")]
+mod remote;
+
 use std::any::type_name;
 use std::cell::UnsafeCell;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
+use super::continuation::Then;
 use super::error::TaskError;
 use super::future::Status;
 use super::header::Header;
@@ -17,7 +21,9 @@ use super::trace::{self, TaskSpan};
 use crate::deadlock::context::{self};
 use crate::deadlock::resource::{HoldMode, Origin, ResourceType, TypeOf};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use crate::primitive::{Ingredient, Mutex, is_removed, new_atomic, quiet};
+use crate::primitive::{Ingredient, is_removed, quiet};
+#[cfg(feature = "process")]
+pub(super) use remote::Owner;
 
 /// What depends on the types of the closure and of the result.
 pub(super) struct VTable {
@@ -29,6 +35,9 @@ pub(super) struct VTable {
     error: unsafe fn(NonNull<Header>) -> Option<TaskError>,
     empty: unsafe fn(NonNull<Header>),
     free: unsafe fn(NonNull<Header>),
+    /// Where the task is another process's: who sends it there.
+    #[cfg(feature = "process")]
+    owner: Option<unsafe fn(NonNull<Header>) -> *const dyn Owner>,
     pub(super) type_of: TypeOf,
 }
 
@@ -96,6 +105,8 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         error: Self::error,
         empty: Self::empty,
         free: Self::free,
+        #[cfg(feature = "process")]
+        owner: None,
         type_of: task_type::<F>,
     };
 
@@ -278,16 +289,7 @@ impl TaskRef {
         origin: Origin,
         span: TaskSpan,
     ) -> Self {
-        let header = Header {
-            state: new_atomic(Phase::Pending as u64),
-            references: quiet::AtomicU64::new(references),
-            runner: quiet::AtomicU64::new(0),
-            vtable: &Cell::<F, T>::VTABLE,
-            pool,
-            origin,
-            span,
-            continuations: Mutex::new(None),
-        };
+        let header = Header::new(&Cell::<F, T>::VTABLE, references, pool, origin, span);
         let cell = Box::new(Cell { header, slot: UnsafeCell::new(slot) });
         let cell = NonNull::from(Box::leak(cell));
         Self(cell.cast())
@@ -323,13 +325,30 @@ impl TaskRef {
     ///
     /// The cell's result is of the type `T`.
     pub(super) unsafe fn put<T>(&self, result: Result<T, TaskError>) {
-        let phase = if result.is_ok() { Phase::Finished } else { Phase::Failed };
+        // SAFETY:
+        // - the caller's contract.
+        if let Some(then) = unsafe { self.put_quietly(result) } {
+            then.run();
+        }
+    }
+
+    /// As [`put`](Self::put); what is to be run then is left to the caller.
+    ///
+    /// # Safety
+    ///
+    /// As above.
+    pub(super) unsafe fn put_quietly<T>(&self, result: Result<T, TaskError>) -> Option<Then> {
+        let phase = match &result {
+            Ok(_) => Phase::Finished,
+            Err(TaskError::Cancelled) => Phase::Cancelled,
+            Err(_) => Phase::Failed,
+        };
         let mut result = ManuallyDrop::new(result);
         // SAFETY:
         // - the vtable is that of this cell, the caller claimed the task, and the result is of the cell's type
         //   (caller) and not used again.
         unsafe { (self.vtable.put)(self.0, (&raw mut result).cast()) };
-        self.finish(phase);
+        self.end(phase)
     }
 
     /// Takes the result out of a done task: `None` if it was taken before.
@@ -373,8 +392,8 @@ impl TaskRef {
     ///
     /// The caller owns the result, and does not take it afterwards.
     pub(super) unsafe fn detach(&self) {
-        // ORDERING: Acquire pairs with the Release in `finish`: the result is there to be dropped. Release pairs with the
-        // Acquire in `finish`: the owner's last look at the slot came before.
+        // ORDERING: Acquire pairs with the Release in `end`: the result is there to be dropped. Release pairs with the
+        // Acquire in `end`: the owner's last look at the slot came before.
         if is_done(self.state.fetch_or(DETACHED, AcqRel)) {
             // SAFETY:
             // - a done task's slot is the owner's of its result (caller).
@@ -382,9 +401,14 @@ impl TaskRef {
         }
     }
 
+    #[cfg(not(feature = "process"))]
+    fn claim_to_cancel(&self) -> bool {
+        self.claim_as(Phase::Cancelling)
+    }
+
     /// Cancels the task if nobody has claimed it yet; its closure is dropped. Whether it was cancelled by this call.
     pub(super) fn cancel(&self) -> bool {
-        if !self.claim_as(Phase::Cancelling) {
+        if !self.claim_to_cancel() {
             return false;
         }
         // SAFETY:
@@ -401,6 +425,14 @@ impl TaskRef {
 
     /// Ends the task: whoever waits for it is woken, what is to be done then is done.
     fn finish(&self, phase: Phase) {
+        if let Some(then) = self.end(phase) {
+            then.run();
+        }
+    }
+
+    /// Ends the task, and wakes whoever waits for it: returns what is to be done then.
+    #[inline(always)]
+    fn end(&self, phase: Phase) -> Option<Then> {
         let mut word = self.state.load(Relaxed);
         loop {
             if word & DETACHED != 0 && !is_removed(Ingredient::SeenDetachment) {
@@ -419,14 +451,16 @@ impl TaskRef {
         if word & WAITERS != 0 {
             self.wake_all();
         }
-        if word & CONTINUATIONS != 0 {
-            let continuations = self.continuations.lock().take();
-            let status = Status::from(phase);
-            continuations
-                .into_iter()
-                .flat_map(|list| list.in_order())
-                .for_each(|continuation| continuation.run(status));
+        if word & CONTINUATIONS == 0 {
+            return None;
         }
+        self.take_continuations(phase)
+    }
+
+    #[cold]
+    fn take_continuations(&self, phase: Phase) -> Option<Then> {
+        let continuations = self.continuations.lock().take();
+        continuations.map(|continuations| Then { continuations, status: Status::from(phase) })
     }
 }
 

@@ -32,6 +32,25 @@ impl Continuation {
     }
 }
 
+/// What is to be run of a task that is done.
+pub(super) struct Then {
+    pub(super) continuations: Box<Continuations>,
+    pub(super) status: Status,
+}
+
+impl Then {
+    /// Whether the user's code is among it that may take as long as it likes.
+    #[cfg(feature = "process")]
+    pub(super) fn has_callbacks(&self) -> bool {
+        self.continuations.0.iter().any(|continuation| matches!(continuation, Continuation::Callback(_)))
+    }
+
+    /// Runs all of it here, in order.
+    pub(super) fn run(self) {
+        self.continuations.in_order().for_each(|continuation| continuation.run(self.status));
+    }
+}
+
 /// All of them, in the order in which they were added. Boxed by each cell: most have none, and keep room for a pointer.
 #[derive(Default)]
 pub(super) struct Continuations(Vec<Continuation>);

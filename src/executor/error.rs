@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::panic::PanicInfo;
+#[cfg(feature = "process")]
+use super::process_pool::{CodecError, StartError, WorkerLost};
 use crate::deadlock::Deadlock;
 
 /// Why a [`Future`](crate::Future) has no value.
@@ -27,6 +29,15 @@ pub enum TaskError {
     Taken,
     /// The [`Promise`](crate::Promise) was dropped without a result.
     BrokenPromise,
+    /// The worker process that ran the task is gone. Other tasks are not concerned: another worker takes its place.
+    #[cfg(feature = "process")]
+    WorkerLost(WorkerLost),
+    /// The arguments, or the result, could not be encoded for the other process, or were longer than the pool allows.
+    #[cfg(feature = "process")]
+    Encode(CodecError),
+    /// The arguments, or the result, could not be decoded where they arrived.
+    #[cfg(feature = "process")]
+    Decode(CodecError),
 }
 
 impl fmt::Display for TaskError {
@@ -39,6 +50,12 @@ impl fmt::Display for TaskError {
             Self::Rejected(rejected) => write!(f, "the task was rejected: {rejected}"),
             Self::Taken => f.write_str("the result was taken before"),
             Self::BrokenPromise => f.write_str("the promise was dropped without a result"),
+            #[cfg(feature = "process")]
+            Self::WorkerLost(lost) => fmt::Display::fmt(lost, f),
+            #[cfg(feature = "process")]
+            Self::Encode(error) => write!(f, "the task's arguments or result could not be encoded: {error}"),
+            #[cfg(feature = "process")]
+            Self::Decode(error) => write!(f, "the task's arguments or result could not be decoded: {error}"),
         }
     }
 }
@@ -49,6 +66,10 @@ impl Error for TaskError {
             Self::Panicked(panic) => Some(panic),
             Self::Deadlock(deadlock) => Some(deadlock),
             Self::Rejected(rejected) => Some(rejected),
+            #[cfg(feature = "process")]
+            Self::WorkerLost(lost) => Some(lost),
+            #[cfg(feature = "process")]
+            Self::Encode(error) | Self::Decode(error) => Some(error),
             Self::Cancelled | Self::Timeout | Self::Taken | Self::BrokenPromise => None,
         }
     }
@@ -70,6 +91,15 @@ pub enum Rejected {
     NoThread(Arc<std::io::Error>),
     /// Waiting for room in the queue was part of a deadlock.
     Deadlock(Deadlock),
+    /// The executor was made by a process that this one was forked off: its workers are the other's.
+    #[cfg(feature = "process")]
+    Forked,
+    /// The executor was killed before the task was begun.
+    #[cfg(feature = "process")]
+    Killed,
+    /// No worker process gets up, and there is no other worker.
+    #[cfg(feature = "process")]
+    NoWorker(StartError),
 }
 
 impl fmt::Display for Rejected {
@@ -81,6 +111,12 @@ impl fmt::Display for Rejected {
             Self::Broken(reason) => write!(f, "the executor is broken: {reason}"),
             Self::NoThread(error) => write!(f, "the executor has no thread: {error}"),
             Self::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),
+            #[cfg(feature = "process")]
+            Self::Forked => f.write_str("the executor belongs to the process that this one was forked off"),
+            #[cfg(feature = "process")]
+            Self::Killed => f.write_str("the executor was forcefully shut down"),
+            #[cfg(feature = "process")]
+            Self::NoWorker(error) => write!(f, "the executor has no worker process: {error}"),
         }
     }
 }
@@ -90,6 +126,10 @@ impl Error for Rejected {
         match self {
             Self::NoThread(error) => Some(&**error),
             Self::Deadlock(deadlock) => Some(deadlock),
+            #[cfg(feature = "process")]
+            Self::NoWorker(error) => Some(error),
+            #[cfg(feature = "process")]
+            Self::Killed | Self::Forked => None,
             Self::Shutdown | Self::QueueFull | Self::Timeout | Self::Broken(_) => None,
         }
     }
@@ -138,5 +178,49 @@ impl<F> fmt::Display for SubmitError<F> {
 impl<F> Error for SubmitError<F> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.reason.source()
+    }
+}
+
+#[cfg(all(test, not(loom), feature = "process"))]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::executor::process_pool::{StartFailure, WorkerExit};
+
+    #[test]
+    fn a_lost_worker_is_told_as_it_is_and_kept_as_the_source() {
+        let lost = WorkerLost::new(4711, WorkerExit::Code(99), "sum", Duration::from_secs(2), Vec::new());
+        let error = TaskError::WorkerLost(lost.clone());
+        assert_eq!(error.to_string(), lost.to_string());
+        assert_eq!(error.source().unwrap().to_string(), lost.to_string());
+        assert!(error.source().unwrap().is::<WorkerLost>());
+    }
+
+    #[test]
+    fn an_executor_without_workers_says_what_the_system_says() {
+        let refused = StartFailure::Spawn(io::Error::from(io::ErrorKind::PermissionDenied));
+        let rejected = Rejected::NoWorker(StartError::new(PathBuf::from("/bin/no"), 3, refused, Vec::new()));
+        assert!(rejected.to_string().starts_with("the executor has no worker process: "), "{rejected}");
+        let error = TaskError::Rejected(rejected);
+        let chain: Vec<_> = std::iter::successors(error.source(), |error| (*error).source()).collect();
+        let last = chain.last().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!((chain.len(), last.kind()), (3, io::ErrorKind::PermissionDenied));
+        let killed = TaskError::Rejected(Rejected::Killed);
+        assert_eq!(killed.to_string(), "the task was rejected: the executor was forcefully shut down");
+    }
+
+    #[test]
+    fn what_cannot_be_coded_keeps_its_reason() {
+        let reason = CodecError::new("a key is no text");
+        let encode = TaskError::Encode(reason.clone());
+        assert_eq!(encode.to_string(), "the task's arguments or result could not be encoded: a key is no text");
+        let decode = TaskError::Decode(reason);
+        assert_eq!(decode.to_string(), "the task's arguments or result could not be decoded: a key is no text");
+        for error in [encode, decode] {
+            assert!(error.source().unwrap().is::<CodecError>());
+        }
     }
 }

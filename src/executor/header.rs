@@ -14,13 +14,17 @@ use crate::deadlock::context::ContextId;
 use crate::deadlock::resource::{Origin, ResourceFacts, Site};
 use crate::deadlock::waitable::{Provider, RETRY};
 use crate::primitive::Ordering::{Acquire, Relaxed};
-use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, quiet, unpark_filter};
+use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, new_atomic, quiet, unpark_filter};
+
+/// Marks the id of a process in [`Header::runner`]: no context's number has this bit.
+pub(super) const PROCESS: u64 = 1 << 63;
 
 /// What the queue, the futures and the waits see of a cell.
 pub(super) struct Header {
     pub(super) state: AtomicU64,
     pub(super) references: quiet::AtomicU64,
-    /// The number of the context that runs the task, or drops its closure; 0 before.
+    /// The number of the context that runs the task, or drops its closure; or the process that runs it, with
+    /// [`PROCESS`]; 0 before.
     pub(super) runner: quiet::AtomicU64,
     pub(super) vtable: &'static VTable,
     /// Whose queue the task was put into; null for a promise. Alive while the task is pending: see [`Self::provider`].
@@ -32,6 +36,26 @@ pub(super) struct Header {
 }
 
 impl Header {
+    /// The header of a task that is pending.
+    pub(super) fn new(
+        vtable: &'static VTable,
+        references: u64,
+        pool: *const Core,
+        origin: Origin,
+        span: TaskSpan,
+    ) -> Self {
+        Self {
+            state: new_atomic(Phase::Pending as u64),
+            references: quiet::AtomicU64::new(references),
+            runner: quiet::AtomicU64::new(0),
+            vtable,
+            pool,
+            origin,
+            span,
+            continuations: Mutex::new(None),
+        }
+    }
+
     pub(super) fn phase(&self) -> Phase {
         Phase::of(self.state.load(Relaxed))
     }
@@ -39,18 +63,25 @@ impl Header {
     /// Whether the task is done. If so, whatever its runner did is seen.
     #[inline]
     pub(super) fn is_done(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `finish`.
+        // ORDERING: Acquire pairs with the Release in `end`.
         is_done(self.state.load(Acquire))
     }
 
     pub(super) fn status(&self) -> Status {
-        // ORDERING: Acquire pairs with the Release in `finish`.
+        // ORDERING: Acquire pairs with the Release in `end`.
         Status::from(Phase::of(self.state.load(Acquire)))
     }
 
     /// Whether the context with this number runs the task.
     pub(super) fn is_run_by(&self, context: ContextId) -> bool {
         self.phase() == Phase::Running && self.runner.load(Relaxed) == context.get()
+    }
+
+    /// Says that another process runs the task: whoever waits for it waits for that one. Called again if the task moves
+    /// on to another process; undone by whoever ends the task in this one.
+    #[cfg(feature = "process")]
+    pub(super) fn set_process(&self, pid: u32) {
+        self.runner.store(PROCESS | u64::from(pid), Relaxed);
     }
 
     /// Claims the task, to run it: `false` if somebody else did.
@@ -99,9 +130,16 @@ impl Header {
         ResourceFacts { key: self.key(), origin: self.origin, type_of: self.vtable.type_of }
     }
 
+    /// The process that runs the task, or ran it; `None` if that was a thread, or nobody yet.
+    #[cfg(feature = "process")]
+    pub(super) fn process(&self) -> Option<u32> {
+        let runner = self.runner.load(Relaxed);
+        (runner & PROCESS != 0).then_some((runner & u64::from(u32::MAX)) as u32)
+    }
+
     /// Who can end the task. Called under the graph's mutex.
     pub(super) fn provider(&self) -> Provider<'_> {
-        // ORDERING: Acquire pairs with the Release in `finish`. If the runner is registered it claimed the task, and
+        // ORDERING: Acquire pairs with the Release in `end`. If the runner is registered it claimed the task, and
         // stored its number, before it took the graph's mutex: both are seen.
         match Phase::of(self.state.load(Acquire)) {
             Phase::Pending if !self.pool.is_null() => {
@@ -112,9 +150,12 @@ impl Header {
                 //   caller is done.
                 Provider::AnyOf(unsafe { (*self.pool).group() })
             }
-            Phase::Running | Phase::Cancelling => {
-                ContextId::from_word(self.runner.load(Relaxed)).map_or(Provider::External, Provider::Context)
-            }
+            phase @ (Phase::Running | Phase::Cancelling) => match self.runner.load(Relaxed) {
+                // Its canceller, in this process, is about to store its own number.
+                word if word & PROCESS != 0 && phase == Phase::Cancelling => Provider::External,
+                word if word & PROCESS != 0 => Provider::Process((word & u64::from(u32::MAX)) as u32),
+                word => ContextId::from_word(word).map_or(Provider::External, Provider::Context),
+            },
             _ => Provider::External,
         }
     }
@@ -148,7 +189,7 @@ impl Header {
     /// Has `continuation` run when the task is done; gives it back if that is so already.
     pub(super) fn when_done(&self, continuation: Continuation) -> Result<(), Continuation> {
         let mut list = self.continuations.lock();
-        // ORDERING: Acquire pairs with the Release in `finish`.
+        // ORDERING: Acquire pairs with the Release in `end`.
         if is_done(self.state.fetch_or(CONTINUATIONS, Acquire)) {
             return Err(continuation);
         }
@@ -168,7 +209,7 @@ impl Header {
     pub(super) fn wake_when_done(&self, owner: u64, waker: &Waker) -> bool {
         let waker = waker.clone();
         let mut list = self.continuations.lock();
-        // ORDERING: Acquire pairs with the Release in `finish`.
+        // ORDERING: Acquire pairs with the Release in `end`.
         if is_done(self.state.fetch_or(CONTINUATIONS, Acquire)) {
             return false;
         }
@@ -208,5 +249,94 @@ impl Header {
         // The user's code, with no lock held.
         drop(list);
         drop(forgotten);
+    }
+}
+
+#[cfg(all(test, not(loom), feature = "process"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::deadlock::{Edge, WaitForGraph, context, snapshot};
+    use crate::executor::cell::TaskRef;
+    use crate::executor::error::TaskError;
+    use crate::executor::future::Future;
+    use crate::primitive::spawn_thread;
+
+    const PID: u32 = u32::MAX - 1;
+
+    fn task() -> (TaskRef, Future<u8>) {
+        let (mine, its) = TaskRef::without_task::<u8>(Origin::here(Some("thumbnail")));
+        // SAFETY:
+        // - the cell was made with this type, and for this future.
+        (mine, unsafe { Future::of(its) })
+    }
+
+    #[test]
+    fn a_process_ends_a_wait_while_the_task_runs_there() {
+        let (task, future) = task();
+        task.set_process(PID);
+        assert!(matches!(task.provider(), Provider::External), "nobody runs it");
+        assert!(task.claim());
+        assert!(matches!(task.provider(), Provider::Process(PID)));
+        task.set_process(1);
+        assert!(matches!(task.provider(), Provider::Process(1)), "it has moved on");
+        task.runner.store(context::current().id().get(), Relaxed);
+        assert!(matches!(task.provider(), Provider::Context(id) if id == context::current().id()));
+        task.set_process(PID);
+        // SAFETY:
+        // - the cell was made with this type.
+        unsafe { task.put::<u8>(Ok(7)) };
+        assert!(matches!(task.provider(), Provider::External), "it is done");
+        assert_eq!(future.result().unwrap(), 7);
+    }
+
+    #[test]
+    fn a_canceller_is_not_the_process_that_would_have_run_the_task() {
+        let (task, _future) = task();
+        task.set_process(PID);
+        assert!(task.claim_as(Phase::Cancelling));
+        assert!(matches!(task.provider(), Provider::External));
+        task.fail(TaskError::Cancelled);
+    }
+
+    #[test]
+    fn no_thread_is_the_process_that_runs_a_task() {
+        let (task, _future) = task();
+        assert!(task.claim());
+        let me = context::current().id();
+        task.runner.store(PROCESS | me.get(), Relaxed);
+        assert!(!task.is_run_by(me));
+        task.runner.store(me.get(), Relaxed);
+        assert!(task.is_run_by(me));
+        task.fail(TaskError::BrokenPromise);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "waits for a wait to be registered")]
+    fn a_snapshot_shows_which_process_is_waited_for() {
+        let (task, mut future) = task();
+        assert!(task.claim());
+        task.set_process(PID);
+        let waits = |graph: &WaitForGraph| {
+            let mut edges = graph.graph().edge_weights();
+            edges.any(|edge| matches!(edge, Edge::Waits { process: Some(PID), .. }))
+        };
+        // With a limit, so that the test fails and does not hang.
+        let wait = move || assert_eq!(future.result_timeout(Duration::from_secs(60)).unwrap(), 7);
+        let waiter = spawn_thread("waiter".to_owned(), 1 << 20, wait).unwrap();
+        let mut graph = snapshot();
+        // It is in the graph after the grace, and does not end before it is.
+        while !waits(&graph) && !waiter.is_finished() {
+            std::thread::sleep(Duration::from_millis(1));
+            graph = snapshot();
+        }
+        let text = graph.to_string();
+        assert!(text.contains(&format!("waits for task 'thumbnail', which process {PID} runs, at ")), "{text}");
+        // SAFETY:
+        // - the cell was made with this type.
+        unsafe { task.put::<u8>(Ok(7)) };
+        waiter.join().unwrap();
+        assert!(!waits(&snapshot()));
     }
 }

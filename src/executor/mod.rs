@@ -9,7 +9,10 @@ mod continuation;
 mod error;
 mod future;
 mod header;
+mod map;
 mod panic;
+#[cfg(feature = "process")]
+mod process_pool;
 mod promise;
 mod shared_future;
 mod state;
@@ -23,10 +26,18 @@ pub use any_future::AnyFuture;
 pub use as_completed::{AsCompleted, Unfinished, as_completed};
 pub use error::{Rejected, SubmitError, TaskError};
 pub use future::{Future, Status};
+pub use map::Map;
 pub use panic::{PanicInfo, PanicLocation};
+#[cfg(feature = "process")]
+pub use process_pool::{
+    Callable, CodecError, Json, ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor, StartError, StartFailure,
+    WorkerExit, WorkerLost,
+};
+#[cfg(all(test, loom, feature = "process"))]
+pub(crate) use process_pool::{ModelPool, Moment, Worker};
 pub use promise::{InvalidState, Promise, promise};
 pub use shared_future::SharedFuture;
 pub use thread_pool::{
-    Initialized, Map, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder, ThreadPoolExecutor, WhenFull,
+    Initialized, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder, ThreadPoolExecutor, WhenFull,
 };
 pub use wait::{DoneAndNotDone, ReturnWhen, wait};

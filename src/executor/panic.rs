@@ -1,7 +1,8 @@
 //! A task's panic: caught, with its message and its place, and carried to whoever asks for the result.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::backtrace::Backtrace;
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::panic::PanicHookInfo;
@@ -9,8 +10,9 @@ use std::sync::Arc;
 
 use crate::deadlock::context::thread_name;
 use crate::deadlock::print_line;
+use crate::primitive::Ordering::Relaxed;
 use crate::primitive::catch_unwind;
-use crate::primitive::quiet::{Mutex, Once, PoisonError};
+use crate::primitive::quiet::{AtomicBool, Mutex, Once, PoisonError};
 
 /// The panic of a task.
 ///
@@ -22,6 +24,9 @@ struct Caught {
     message: Box<str>,
     location: Option<PanicLocation>,
     thread: Option<Box<str>>,
+    /// Of a panic in another process.
+    backtrace: Option<Box<str>>,
+    process: Option<u32>,
     payload: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -34,6 +39,10 @@ pub struct PanicLocation {
 }
 
 impl PanicLocation {
+    pub(super) fn new(file: Box<str>, line: u32, column: u32) -> Self {
+        Self { file, line, column }
+    }
+
     /// The file, as the compiler was told its path.
     #[must_use]
     pub fn file(&self) -> &str {
@@ -79,7 +88,22 @@ impl PanicInfo {
         self.0.thread.as_deref()
     }
 
+    /// The id of the worker process that ran the task. `None` for a task of this process, on a thread.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.0.process
+    }
+
+    /// The backtrace, as text, of a panic in a worker process, unless `RUST_BACKTRACE=0` is in its environment. `None` for a
+    /// task of this process: there the panic hook has seen the stack.
+    #[must_use]
+    pub fn backtrace(&self) -> Option<&str> {
+        self.0.backtrace.as_deref()
+    }
+
     /// Takes the payload, once: `None` if it was taken before, through this value or a clone.
+    ///
+    /// Of a panic in another process that is the [message](Self::message), as a `String`.
     #[must_use]
     pub fn take_payload(&self) -> Option<Box<dyn Any + Send>> {
         self.0.payload.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -99,11 +123,12 @@ impl PanicInfo {
 
 impl fmt::Debug for PanicInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PanicInfo")
-            .field("message", &self.0.message)
-            .field("location", &self.0.location)
-            .field("thread", &self.0.thread)
-            .finish_non_exhaustive()
+        let mut fields = f.debug_struct("PanicInfo");
+        fields.field("message", &self.0.message).field("location", &self.0.location).field("thread", &self.0.thread);
+        if let Some(process) = self.0.process {
+            fields.field("process", &process);
+        }
+        fields.finish_non_exhaustive()
     }
 }
 
@@ -123,17 +148,24 @@ thread_local! {
     /// How many [`catch`]es this thread is inside of.
     static CATCHING: Cell<u32> = const { Cell::new(0) };
     /// Where this thread's last panic was, if it was inside a [`catch`].
-    static LAST: RefCell<Option<PanicLocation>> = const { RefCell::new(None) };
+    static LAST: Cell<Option<Box<Noted>>> = const { Cell::new(None) };
+}
+
+/// What the panic hook saw.
+#[derive(Default)]
+struct Noted {
+    location: Option<PanicLocation>,
+    backtrace: Option<Box<str>>,
 }
 
 /// Runs a task. A panic comes back with all that is known of it.
 pub(super) fn catch<R>(task: impl FnOnce() -> R) -> Result<R, PanicInfo> {
     CATCHING.set(CATCHING.get() + 1);
     // What another task has caught itself is not this one's.
-    let _ = LAST.try_with(RefCell::take);
+    let _ = LAST.try_with(Cell::take);
     let result = catch_unwind(task);
     CATCHING.set(CATCHING.get() - 1);
-    result.map_err(|payload| PanicInfo::new(payload, LAST.try_with(RefCell::take).ok().flatten()))
+    result.map_err(|payload| PanicInfo::new(payload, LAST.try_with(Cell::take).ok().flatten()))
 }
 
 /// Runs a piece of the user's code whose value and panic nobody wants: a callback, a destructor. Whether it returned.
@@ -163,12 +195,29 @@ pub(super) fn never_unwinds<R>(run: impl FnOnce() -> R) -> R {
 
 impl PanicInfo {
     #[cold]
-    fn new(payload: Box<dyn Any + Send>, location: Option<PanicLocation>) -> Self {
+    fn new(payload: Box<dyn Any + Send>, noted: Option<Box<Noted>>) -> Self {
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let message = text.unwrap_or("Box<dyn Any>").into();
         let thread = thread_name().map(|name| name.as_ref().into());
-        Self(Arc::new(Caught { message, location, thread, payload: Mutex::new(Some(payload)) }))
+        let payload = Mutex::new(Some(payload));
+        let Noted { location, backtrace } = noted.map_or_else(Noted::default, |noted| *noted);
+        Self(Arc::new(Caught { message, location, thread, backtrace, process: None, payload }))
+    }
+
+    /// A panic in a worker process, of which text is all that came here.
+    #[cfg(feature = "process")]
+    #[cold]
+    pub(super) fn remote(
+        message: Box<str>,
+        location: Option<PanicLocation>,
+        thread: Option<Box<str>>,
+        backtrace: Option<Box<str>>,
+        process: u32,
+    ) -> Self {
+        let payload: Box<dyn Any + Send> = Box::new(String::from(&*message));
+        let payload = Mutex::new(Some(payload));
+        Self(Arc::new(Caught { message, location, thread, backtrace, process: Some(process), payload }))
     }
 }
 
@@ -200,10 +249,54 @@ fn note(info: &PanicHookInfo<'_>) {
     if CATCHING.try_with(Cell::get).unwrap_or(0) == 0 {
         return;
     }
-    let location = info.location().map(|location| PanicLocation {
-        file: location.file().into(),
-        line: location.line(),
-        column: location.column(),
-    });
-    let _ = LAST.try_with(|last| last.replace(location));
+    let location =
+        info.location().map(|location| PanicLocation::new(location.file().into(), location.line(), location.column()));
+    let backtrace = BACKTRACES.load(Relaxed).then(|| Backtrace::force_capture().to_string().into());
+    let _ = LAST.try_with(|last| last.replace(Some(Box::new(Noted { location, backtrace }))));
+}
+
+/// Whether a panic's backtrace is noted, too: it is lost otherwise, as in a worker process.
+static BACKTRACES: AtomicBool = AtomicBool::new(false);
+
+/// Has backtraces noted from now on, or not.
+#[cfg(feature = "process")]
+pub(super) fn note_backtraces(noted: bool) {
+    BACKTRACES.store(noted, Relaxed);
+}
+
+#[cfg(all(test, not(loom), feature = "process"))]
+mod tests {
+    use super::*;
+
+    fn remote() -> PanicInfo {
+        let location = Some(PanicLocation::new("src/far.rs".into(), 7, 9));
+        PanicInfo::remote("meant to".into(), location, Some("main".into()), Some("0: far".into()), 4711)
+    }
+
+    #[test]
+    fn a_panic_of_another_process_says_where_and_looks_like_one_of_this() {
+        let panic = remote();
+        assert_eq!((panic.message(), panic.thread()), ("meant to", Some("main")));
+        assert_eq!((panic.backtrace(), panic.process()), (Some("0: far"), Some(4711)));
+        assert_eq!(panic.to_string(), "panicked at src/far.rs:7:9: meant to");
+        assert!(format!("{panic:?}").contains("process: 4711"), "{panic:?}");
+    }
+
+    #[test]
+    fn a_panic_of_another_process_goes_on_here_with_its_message() {
+        let panic = remote();
+        let again = panic.clone();
+        for panic in [panic, again] {
+            let payload = catch_unwind(|| panic.resume()).unwrap_err();
+            assert_eq!(payload.downcast_ref::<String>().map(String::as_str), Some("meant to"));
+        }
+        assert!(remote().take_payload().is_some_and(|payload| payload.is::<String>()));
+    }
+
+    #[test]
+    fn a_panic_of_this_process_names_none() {
+        let panic = catch(|| -> () { std::panic::resume_unwind(Box::new("meant to")) }).unwrap_err();
+        assert_eq!((panic.process(), panic.backtrace()), (None, None));
+        assert!(!format!("{panic:?}").contains("process: "), "{panic:?}");
+    }
 }

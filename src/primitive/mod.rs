@@ -71,6 +71,15 @@ pub(crate) enum Ingredient {
     RecheckOfAlternatives,
     /// The last room that is taken has those judged again who wait for some.
     RecheckOfRoom,
+    /// A worker claims a task before it begins, so that it is taken back or begun, and not both.
+    #[cfg(feature = "process")]
+    ClaimBeforeBegin,
+    /// What a lost worker had not begun is taken back from it.
+    #[cfg(feature = "process")]
+    RecallOfTheLost,
+    /// A worker that has nothing to do takes what lies behind another's task.
+    #[cfg(feature = "process")]
+    TakenFromBehind,
 }
 
 /// Whether a model took this ingredient out. Constantly `false` in production.
@@ -93,6 +102,8 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io:
 /// They are the standard library's in every build, so that they cost a model no interleavings.
 pub(crate) mod quiet {
     pub(crate) use std::sync::atomic::AtomicBool;
+    #[cfg(feature = "process")]
+    pub(crate) use std::sync::atomic::AtomicI32;
     pub(crate) use std::sync::atomic::fence;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
     pub(crate) use std::sync::{Mutex, MutexGuard, Once, PoisonError};

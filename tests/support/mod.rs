@@ -9,8 +9,18 @@ pub(crate) mod deadlocks;
 #[cfg(unix)]
 pub(crate) mod foreign;
 pub(crate) mod gate;
+#[cfg(target_os = "linux")]
+pub(crate) mod held;
+#[cfg(target_os = "linux")]
+pub(crate) mod processes;
+#[cfg(target_os = "linux")]
+pub(crate) mod programs;
+#[cfg(target_os = "linux")]
+pub(crate) mod rogue;
 pub(crate) mod task_scripts;
 pub(crate) mod tasks;
+#[cfg(target_os = "linux")]
+pub(crate) mod workers;
 
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};

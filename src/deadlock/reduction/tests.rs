@@ -43,6 +43,7 @@ enum From {
     Context(usize),
     Group(usize),
     External,
+    Process,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -90,6 +91,7 @@ enum Source {
     Context(ContextId),
     Group(*const Group),
     External,
+    Process,
 }
 
 impl Waitable for PictureWait {
@@ -113,6 +115,7 @@ impl Waitable for PictureWait {
                 // - the groups stay where they are, and live as long as the waits (`Made`).
                 Source::Group(group) => Provider::AnyOf(unsafe { &*group }),
                 Source::External => Provider::External,
+                Source::Process => Provider::Process(4711),
             });
         }
     }
@@ -168,6 +171,7 @@ impl Made {
                         From::Context(at) => Source::Context(contexts[at].id()),
                         From::Group(at) => Source::Group(&raw const *groups[at]),
                         From::External => Source::External,
+                        From::Process => Source::Process,
                     });
                     let wait = Rc::new(PictureWait { need: want.need, from: from.collect() });
                     let entry = Entry {
@@ -270,6 +274,7 @@ fn an_alternative_that_runs_keeps_a_wait_alive() {
     assert_eq!(judge(ring(Run), [], 0), (Verdict::Live, vec![]));
     assert_eq!(judge(ring(Run), [], 1), (Verdict::Live, vec![]));
     assert_eq!(judge(ring(wait(Need::One, [From::External])), [], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge(ring(wait(Need::One, [From::Process])), [], 0), (Verdict::Live, vec![]));
     assert_eq!(judge(ring(wait(Need::One, [on(1)]).timed()), [], 0), (Verdict::Live, vec![]));
     assert_eq!(judge(ring(wait(Need::One, [on(1)])), [], 0), (Verdict::Cycle, vec![0, 1, 2]));
 }
@@ -280,6 +285,17 @@ fn one_stuck_provider_is_enough_to_stick_a_wait_for_all() {
     assert_eq!(judge(contexts.clone(), [], 0), (Verdict::Cycle, vec![0, 1]));
     assert_eq!(judge(contexts, [], 1), (Verdict::Cycle, vec![0, 1]));
     assert_eq!(judge([wait(Need::All, [])], [], 0), (Verdict::Live, vec![]));
+}
+
+#[test]
+fn another_process_may_end_what_waits_for_it_and_nothing_else() {
+    let chain = [wait(Need::One, [on(1)]), wait(Need::One, [From::Process])];
+    assert_eq!(judge(chain, [], 0), (Verdict::Live, vec![]));
+    let either = [wait(Need::Any, [on(1), From::Process]), wait(Need::One, [on(0)])];
+    assert_eq!(judge(either.clone(), [], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge(either, [], 1), (Verdict::Live, vec![]));
+    let both = [wait(Need::All, [on(1), From::Process]), wait(Need::One, [on(0)])];
+    assert_eq!(judge(both, [], 0), (Verdict::Cycle, vec![0, 1]));
 }
 
 #[test]
@@ -452,7 +468,7 @@ fn does() -> impl Strategy<Value = Does> {
     let from = prop_oneof![
         12 => any::<usize>().prop_map(From::Context),
         3 => any::<usize>().prop_map(From::Group),
-        1 => Just(From::External),
+        1 => prop_oneof![Just(From::External), Just(From::Process)],
     ];
     let need = prop_oneof![
         3 => Just(Need::One),
@@ -489,6 +505,7 @@ fn picture() -> impl Strategy<Value = Picture> {
                 *from = match *from {
                     From::Context(at) => From::Context(at % count),
                     From::Group(at) if !groups.is_empty() => From::Group(at % groups.len()),
+                    From::Process => From::Process,
                     _ => From::External,
                 };
             }

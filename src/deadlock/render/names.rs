@@ -105,7 +105,8 @@ impl<'r> Names<'r> {
         if resource.name.is_some() { label } else { format!("{label} {made} at {}", resource.made_at) }
     }
 
-    /// What is waited for, and for what else: `task 'sum' (queued in pool 'io') and 2 more`.
+    /// What is waited for, and for what else: `task 'sum' (queued in pool 'io') and 2 more`, or `task 'sum', which process
+    /// 4711 runs`.
     pub(in crate::deadlock) fn wait(&self, wait: &Wait, label: impl Fn(&Self, &Resource) -> String) -> String {
         let mut text = match &wait.queued_in {
             Some(pool) if wait.resource.is_task => {
@@ -115,8 +116,12 @@ impl<'r> Names<'r> {
             None if wait.resource.is_pool() => format!("the end of {}", label(self, &wait.resource)),
             None => label(self, &wait.resource),
         };
+        if let Some(process) = wait.process {
+            text += &format!(", which {} runs", self.process(process));
+        }
         if wait.others > 0 {
-            text += &format!(" and {} more", wait.others);
+            let comma = if wait.process.is_some() { "," } else { "" };
+            text += &format!("{comma} and {} more", wait.others);
         }
         text
     }
@@ -124,6 +129,11 @@ impl<'r> Names<'r> {
     /// `pool 'io'`.
     pub(in crate::deadlock) fn pool(&self, name: &str) -> String {
         self.style.paint(NAME, format_args!("pool '{}'", printable(name)))
+    }
+
+    /// `process 4711`.
+    fn process(&self, id: u32) -> String {
+        self.style.paint(NAME, format_args!("process {id}"))
     }
 
     /// `'accounts' (Lock<Vec<u64>>)`, or `Lock<Vec<u64>> made at src/main.rs:10:13`.
@@ -161,7 +171,7 @@ impl<'r> Names<'r> {
 }
 
 /// A user's text, its control characters escaped.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut clean = String::new();
     for c in text.chars() {
         if c.is_control() { clean.extend(c.escape_default()) } else { clean.push(c) }
@@ -170,7 +180,7 @@ fn printable(text: &str) -> String {
 }
 
 /// A duration in one unit, rounded down.
-pub(in crate::deadlock) struct Humane(pub(in crate::deadlock) Duration);
+pub(crate) struct Humane(pub(crate) Duration);
 
 impl Display for Humane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -40,12 +40,17 @@ impl StuckThread {
     pub(in crate::deadlock) fn waits(mut self, resource: &Resource, site: Site) -> Self {
         let waited = Duration::from_micros(1250);
         let resource = resource.clone();
-        self.waits_for = Some(Wait { resource, site, waited, timed: false, queued_in: None, others: 0 });
+        self.waits_for = Some(Wait { resource, site, waited, timed: false, queued_in: None, process: None, others: 0 });
         self
     }
 
     pub(in crate::deadlock) fn in_queue_of(mut self, pool: &Arc<str>) -> Self {
         self.waits_for.as_mut().expect("it waits").queued_in = Some(Arc::clone(pool));
+        self
+    }
+
+    pub(in crate::deadlock) fn for_process(mut self, process: u32) -> Self {
+        self.waits_for.as_mut().expect("it waits").process = Some(process);
         self
     }
 
@@ -177,6 +182,29 @@ task 'a' on thread 'pool_0' waits for task 'b'
 help: release 'ledger', taken at {A}, before waiting for task 'b'"
     );
     assert_eq!(text(&made(Kind::Cycle, [inner, outer], Vec::new())), expected);
+}
+
+#[test]
+fn whoever_waits_for_another_process_says_which() {
+    let [a, ..] = named();
+    let (first, second) = (task(1, Some("thumbnail"), A), task(2, None, B));
+    let waiters = vec![
+        thread("v", 1).waits(&first, C).for_process(4711),
+        thread("w", 2).waits(&second, D).for_process(4712).and_others(2),
+    ];
+    let report = text(&made(Kind::Relock, [thread("main", 3).waits(&a, B).holding(&a, A)], waiters.clone()));
+    let unnamed = format!("task main::{{{{closure}}}} submitted at {B}");
+    let expected = format!(
+        "
+also stuck behind it: thread 'v' waits for task 'thumbnail', which process 4711 runs, at {C}
+also stuck behind it: thread 'w' waits for {unnamed}, which process 4712 runs, and 2 more, at {D}
+"
+    );
+    assert!(report.contains(&expected), "{report}");
+    let long = LongWait { waiter: waiters[0].clone(), owner: None };
+    let expected =
+        format!("long wait: thread 'v' has waited 1.2 ms for task 'thumbnail', which process 4711 runs\n    at {C}");
+    assert_eq!(text_of_wait(&long), expected);
 }
 
 #[test]

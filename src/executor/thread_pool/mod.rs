@@ -24,7 +24,7 @@ pub use builder::{Initialized, ThreadPoolBuilder};
 pub(crate) use core::Core;
 use core::Settings;
 pub use core::WhenFull;
-pub use map::Map;
+use map::ThreadCalls;
 pub use scope::Scope;
 pub use shutdown::{ShutdownOptions, ShutdownReport};
 use submit::{Room, Task};
@@ -33,6 +33,7 @@ pub(in crate::executor) use worker::run_in_place;
 
 use super::error::SubmitError;
 use super::future::Future;
+use super::map::Map;
 use crate::deadlock::wait::{Failure, Limit};
 
 /// A pool of threads that run tasks, each of which gives a [`Future`].
@@ -198,7 +199,7 @@ impl ThreadPoolExecutor {
         F: Fn(I::Item) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        Map::new(Arc::clone(self.core()), f, items.into_iter(), Location::caller())
+        Map::new(ThreadCalls::new(Arc::clone(self.core()), f), items.into_iter(), Location::caller())
     }
 
     /// Runs `f` with a [`Scope`], whose tasks may borrow from the caller, and waits for all of them.

@@ -66,6 +66,21 @@ impl ShutdownOptions {
         self.timeout = Some(timeout);
         self
     }
+
+    #[cfg(feature = "process")]
+    pub(in crate::executor) fn cancels_pending(&self) -> bool {
+        self.cancel_pending
+    }
+
+    #[cfg(feature = "process")]
+    pub(in crate::executor) fn waits(&self) -> bool {
+        self.wait
+    }
+
+    /// Counted from this call.
+    pub(in crate::executor) fn limit(&self) -> Limit {
+        self.timeout.map_or(Limit::None, Limit::after)
+    }
 }
 
 /// What a shutdown did, and what it left.
@@ -101,11 +116,7 @@ pub(super) fn shutdown(core: &Core, options: ShutdownOptions, failure: Failure, 
     let (before, _) = core.counts();
     core.close();
     let cancelled = if options.cancel_pending { core.cancel_queued() } else { 0 };
-    let ended = if options.wait {
-        wait_for_workers(core, options.timeout.map_or(Limit::None, Limit::after), failure, site)
-    } else {
-        Ok(())
-    };
+    let ended = if options.wait { wait_for_workers(core, options.limit(), failure, site) } else { Ok(()) };
     // The destructors of a worker's thread-locals end when they like: with a limit, they are not waited for.
     if ended.is_ok() && options.wait && options.timeout.is_none() {
         join_threads(core);

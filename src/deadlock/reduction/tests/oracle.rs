@@ -15,7 +15,7 @@ impl From {
         match *self {
             Self::Context(at) => Some((false, at)),
             Self::Group(at) => Some((true, at)),
-            Self::External => None,
+            Self::External | Self::Process => None,
         }
     }
 }
@@ -45,7 +45,7 @@ pub(super) fn by_definition(picture: &Picture, me: usize) -> Found {
             (true, _) => !stuck.contains(&node),
         };
         let is_live = |waiter: usize, from: &From| match *from {
-            From::External => true,
+            From::External | From::Process => true,
             From::Context(at) if at == waiter && at != me => true,
             From::Context(at) => node_is_live((false, at)),
             From::Group(at) => node_is_live((true, at)),

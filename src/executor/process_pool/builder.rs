@@ -1,0 +1,257 @@
+//! How a process pool is made.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::panic::Location;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::ProcessPoolExecutor;
+use super::call::{Call, Callable};
+use super::codec::CodecError;
+use super::core::Settings;
+use super::entry;
+use super::error::{MOST_WORKERS, ProcessPoolError};
+use super::identity::Identity;
+use super::process::{OWN, Program};
+use crate::executor::error::TaskError;
+use crate::executor::panic::note_locations;
+use crate::executor::thread_pool::Initialized;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicU64;
+
+/// So long a worker may take to be ready, unless the builder says otherwise.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// So long a message may be, unless the builder says otherwise.
+const MOST: usize = 1 << 30;
+/// Lengths travel in 32 bits.
+const MOST_OF_ALL: usize = u32::MAX as usize;
+/// Workers that are inside of each other.
+const MOST_DEPTH: u32 = 3;
+
+/// Makes a [`ProcessPoolExecutor`] that is not the usual one: see [`ProcessPoolExecutor::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use bowline::ProcessPoolExecutor;
+/// use std::time::Duration;
+///
+/// fn load_model(path: String) -> Result<(), std::io::Error> {
+/// #   let _ = path;
+///     Ok(()) // once in each worker, before its first task
+/// }
+///
+/// let pool = ProcessPoolExecutor::builder()
+///     .max_workers(2)
+///     .name("model")
+///     .initializer(load_model, ("weights.bin".to_owned(),))
+///     .retries(1)
+///     .capture_stderr(true)
+///     .build()?;
+/// assert_eq!(pool.submit(|n: u32| n + 1, (1,)).result()?, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a builder makes a pool when `build` is called"]
+pub struct ProcessPoolBuilder {
+    max_workers: Option<usize>,
+    name: Option<String>,
+    worker_exe: Option<PathBuf>,
+    worker_args: Vec<OsString>,
+    start_timeout: Duration,
+    capture_stderr: bool,
+    most: usize,
+    retries: u32,
+    initializer: Option<Box<EncodeInitializer>>,
+}
+
+/// Encodes the call of an initializer, which may have so many bytes.
+type EncodeInitializer = dyn FnOnce(usize) -> Result<Call, TaskError>;
+
+impl ProcessPoolBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            max_workers: None,
+            name: None,
+            worker_exe: None,
+            worker_args: Vec::new(),
+            start_timeout: START_TIMEOUT,
+            capture_stderr: false,
+            most: MOST,
+            retries: 0,
+            initializer: None,
+        }
+    }
+
+    /// How many workers there may be. They are started as they are needed. The default is the number of tasks that this
+    /// machine runs at the same time, as the standard library tells it.
+    pub fn max_workers(mut self, max_workers: usize) -> Self {
+        self.max_workers = Some(max_workers);
+        self
+    }
+
+    /// The pool's name, which its processes show in `ps` (its first 15 bytes) and its threads with a number. The default is
+    /// `ProcessPoolExecutor-` and the number of the pool.
+    ///
+    /// # Panics
+    ///
+    /// The name contains a NUL character.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        assert!(!name.contains('\0'), "a pool's name has no NUL character: {name:?}");
+        self.name = Some(name);
+        self
+    }
+
+    /// Calls `f` with `args` in every worker before its first task, in those that replace others too. The arguments are encoded
+    /// once, by [`build`](Self::build).
+    ///
+    /// If it returns an error or panics, or the worker ends in it, the pool is broken: what is queued fails with
+    /// [`Rejected::Broken`](crate::Rejected::Broken) and the reason, and so does whatever is submitted later. It may take as long
+    /// as it takes.
+    pub fn initializer<F, A>(mut self, f: F, args: A) -> Self
+    where
+        F: Callable<A>,
+        F::Output: Initialized,
+        A: Serialize + DeserializeOwned + 'static,
+    {
+        self.initializer = Some(Box::new(move |most| Call::of_initializer(f, args, most)));
+        self
+    }
+
+    /// The program that is started as a worker. The default is the executable of this process, on Linux whatever has become of
+    /// its file meanwhile. A path without a slash is looked up in `PATH`.
+    ///
+    /// Whatever it is, it has to contain this very library, from the same build, as the executable or the shared library that
+    /// this code is in. For a shared library in the program of somebody else that is a program that loads it, and then calls a
+    /// function of it that calls [`ProcessPoolExecutor::init`]; in Python, with [`worker_args`](Self::worker_args),
+    /// `python3 -c "import my_library; my_library.serve()"`.
+    pub fn worker_exe(mut self, path: impl Into<PathBuf>) -> Self {
+        self.worker_exe = Some(path.into());
+        self
+    }
+
+    /// The arguments that a worker's program is started with. The default is none.
+    pub fn worker_args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.worker_args = args.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// How long a worker may take from its start to the moment at which it is ready for the initializer. The default is 30
+    /// seconds. Then it is killed. If there is no other worker that is tried three times altogether, and then what is queued
+    /// fails with [`Rejected::NoWorker`](crate::Rejected::NoWorker).
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// Whether to keep the last lines that a worker writes to standard error, for the error of the task that it dies in: 20 of
+    /// them, of up to 1024 bytes. They still get to standard error of the program. The default is not to: it costs a thread, a
+    /// descriptor and a copy for each worker.
+    pub fn capture_stderr(mut self, capture: bool) -> Self {
+        self.capture_stderr = capture;
+        self
+    }
+
+    /// How long the arguments or the result of a task may be, encoded, in bytes. The default is 2³⁰. A longer one is an error
+    /// of its task, [`TaskError::Encode`](crate::TaskError::Encode). Of a [`map`](ProcessPoolExecutor::map) this is about the
+    /// items, or the results, of a chunk, panics with their backtraces included.
+    ///
+    /// Memory is taken for what has arrived, not for what is announced. Both processes have a value encoded and as itself for a
+    /// moment.
+    ///
+    /// # Panics
+    ///
+    /// `bytes` is less than 1024, or more than 2³² - 1.
+    #[track_caller]
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        assert!(
+            (1024..=MOST_OF_ALL).contains(&bytes),
+            "max_message_size must be from 1024 to {MOST_OF_ALL} bytes, and is {bytes}"
+        );
+        self.most = bytes;
+        self
+    }
+
+    /// How often a task is run again, in another worker, after the one that ran it has ended. The default is 0: a task that is
+    /// run twice may have done its work twice.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// Makes the pool. Starts no process yet.
+    ///
+    /// # Errors
+    ///
+    /// `max_workers` is 0, or more than 16383. This process is a worker of a worker of a worker, or is to be one and has not
+    /// begun. This library is not part of the program's executable, and no [`worker_exe`](Self::worker_exe) was given. The
+    /// initializer's arguments can't be encoded, or are longer than [`max_message_size`](Self::max_message_size).
+    #[track_caller]
+    pub fn build(self) -> Result<ProcessPoolExecutor, ProcessPoolError> {
+        static POOLS: AtomicU64 = AtomicU64::new(0);
+        let made_at = Location::caller();
+        let default = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
+        let max_workers = self.max_workers.unwrap_or_else(default);
+        if !(1..=MOST_WORKERS).contains(&max_workers) {
+            return Err(ProcessPoolError::MaxWorkers(max_workers));
+        }
+        if entry::is_privileged() {
+            return Err(ProcessPoolError::Privileged);
+        }
+        if entry::is_worker_to_be() {
+            return Err(ProcessPoolError::InWorkerStartup);
+        }
+        let depth = entry::depth();
+        if depth >= MOST_DEPTH {
+            return Err(ProcessPoolError::TooDeep { depth: depth + 1, most: MOST_DEPTH });
+        }
+        let identity = Identity::of_this();
+        if self.worker_exe.is_none() && !identity.is_main_program() {
+            let program = std::env::current_exe().unwrap_or_default();
+            return Err(ProcessPoolError::NotTheProgram { library: identity.name().into(), program });
+        }
+        let initializer = self.initializer.map(|encode| encode(self.most)).transpose();
+        let initializer = initializer.map_err(|error| match error {
+            TaskError::Encode(error) => ProcessPoolError::Initializer(error),
+            error => ProcessPoolError::Initializer(CodecError::new(error.to_string())),
+        })?;
+        note_locations();
+        let number = POOLS.fetch_add(1, Relaxed);
+        Ok(ProcessPoolExecutor::with(Settings {
+            name: self.name.map_or_else(|| format!("ProcessPoolExecutor-{number}").into(), Arc::from),
+            made_at,
+            max_workers,
+            program: Program {
+                path: self.worker_exe.map_or_else(own_executable, Ok).unwrap_or_default(),
+                args: self.worker_args,
+                capture_stderr: self.capture_stderr,
+            },
+            start_timeout: self.start_timeout,
+            most: self.most,
+            retries: self.retries,
+            initializer,
+        }))
+    }
+}
+
+fn own_executable() -> std::io::Result<PathBuf> {
+    if OWN.is_empty() { std::env::current_exe() } else { Ok(OWN.into()) }
+}
+
+impl fmt::Debug for ProcessPoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessPoolBuilder")
+            .field("max_workers", &self.max_workers)
+            .field("name", &self.name)
+            .field("worker_exe", &self.worker_exe)
+            .field("start_timeout", &self.start_timeout)
+            .field("max_message_size", &self.most)
+            .field("retries", &self.retries)
+            .finish_non_exhaustive()
+    }
+}

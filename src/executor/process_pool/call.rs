@@ -1,0 +1,396 @@
+//! A call of a function in another process: what can be called, and how it gets there and back.
+
+use std::any::type_name;
+use std::mem::size_of;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::codec::{self, CodecError};
+use super::frame;
+use super::identity::{Identity, NotHere};
+use crate::executor::cell::TaskRef;
+use crate::executor::continuation::Then;
+use crate::executor::error::TaskError;
+use crate::executor::panic::{self, PanicInfo, PanicLocation};
+use crate::executor::thread_pool::Initialized;
+
+/// A function that can be called in another process, with its arguments as a tuple.
+///
+/// Implemented for function items and for closures that capture nothing, of up to eight parameters. There is no other way to
+/// be one: what is called is found in the other process by its place in the executable, and a captured value has none.
+///
+/// A captured value without a size (a token) does pass, and stands for nothing in the worker, which never made one.
+///
+/// Generic parameters have to be settled, and parameters are owned: what they borrow from would be in the other process. That a
+/// closure captures nothing is checked when the call is compiled, and not by this trait.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::ProcessPoolExecutor;
+///
+/// fn largest<T: Ord>(mut of: Vec<T>) -> Option<T> {
+///     of.sort();
+///     of.pop()
+/// }
+///
+/// let pool = ProcessPoolExecutor::new(1)?;
+/// assert_eq!(pool.submit(largest::<u8>, (vec![3, 7, 5],)).result()?, Some(7));
+/// assert_eq!(pool.submit(|text: String| text.len(), ("knot".to_owned(),)).result()?, 4); // not `str::len`
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be called in a worker process with the arguments `{Args}`",
+    note = "a function item, or a closure that captures nothing and says the types of its parameters, with its arguments \
+            as a tuple: `submit(add, (1, 2))`, `submit(|n: u64| n + 1, (1,))`"
+)]
+pub trait Callable<Args>: sealed::Sealed<Args> + Copy + Send + 'static {
+    /// What the function returns.
+    type Output;
+
+    /// Calls the function.
+    #[doc(hidden)]
+    fn call(self, args: Args) -> Self::Output;
+}
+
+mod sealed {
+    pub trait Sealed<Args> {}
+}
+
+macro_rules! callable {
+    ($($arg:ident)*) => {
+        impl<F, R, $($arg),*> sealed::Sealed<($($arg,)*)> for F where F: Fn($($arg),*) -> R + Copy + Send + 'static {}
+
+        impl<F, R, $($arg),*> Callable<($($arg,)*)> for F
+        where
+            F: Fn($($arg),*) -> R + Copy + Send + 'static,
+        {
+            type Output = R;
+
+            #[allow(non_snake_case, reason = "each value is named as its type")]
+            fn call(self, ($($arg,)*): ($($arg,)*)) -> R {
+                self($($arg),*)
+            }
+        }
+    };
+}
+
+callable!();
+callable!(A);
+callable!(A B);
+callable!(A B C);
+callable!(A B C D);
+callable!(A B C D E);
+callable!(A B C D E G);
+callable!(A B C D E G H);
+callable!(A B C D E G H I);
+
+/// What a worker runs: reads the arguments, and writes the result behind what is in the buffer.
+pub(super) type Thunk = unsafe fn(&[u8], &mut Vec<u8>) -> Result<(), Failure>;
+
+/// Why a call has no result, as the worker tells it.
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) enum Failure {
+    Panicked(RemotePanic),
+    Decode(CodecError),
+    Encode(CodecError),
+    /// The function is not one of this executable's.
+    NoFunction,
+}
+
+/// So long the encoded error of a task may be, whatever is allowed for its value.
+pub(super) const MOST_FAILURE: usize = 64 << 10;
+/// Of an initializer's error not more than this is sent.
+const MOST_TEXT: usize = 24 << 10;
+
+/// A text, or its beginning.
+fn shortened(text: &str) -> Box<str> {
+    if text.len() <= MOST_TEXT {
+        return text.into();
+    }
+    let kept = &text[..text.floor_char_boundary(MOST_TEXT)];
+    format!("{kept}… ({} bytes in all)", text.len()).into()
+}
+
+/// A panic on its way between processes.
+#[derive(Serialize, Deserialize, Debug)]
+pub(super) struct RemotePanic {
+    message: Box<str>,
+    location: Option<(Box<str>, u32, u32)>,
+    thread: Option<Box<str>>,
+    backtrace: Option<Box<str>>,
+}
+
+impl From<PanicInfo> for RemotePanic {
+    fn from(panic: PanicInfo) -> Self {
+        Self {
+            message: panic.message().into(),
+            location: panic.location().map(|place| (place.file().into(), place.line(), place.column())),
+            thread: panic.thread().map(Box::from),
+            backtrace: panic.backtrace().map(Box::from),
+        }
+    }
+}
+
+impl RemotePanic {
+    /// The panic, as what it is to who waits for the task.
+    pub(super) fn into_info(self, process: u32) -> PanicInfo {
+        let location = self.location.map(|(file, line, column)| PanicLocation::new(file, line, column));
+        PanicInfo::remote(self.message, location, self.thread, self.backtrace, process)
+    }
+}
+
+impl Failure {
+    pub(super) fn into_error(self, process: u32) -> TaskError {
+        match self {
+            Self::Panicked(panic) => TaskError::Panicked(panic.into_info(process)),
+            Self::Decode(error) => TaskError::Decode(error),
+            Self::Encode(error) => TaskError::Encode(error),
+            Self::NoFunction => TaskError::Decode(CodecError::new("the worker has no such function")),
+        }
+    }
+
+    /// The same in less than `most` bytes: without the backtrace, and with texts that are cut.
+    #[cold]
+    pub(super) fn shortened(self, most: usize) -> Self {
+        // At most three texts, and a few numbers.
+        let cut = |text: &str| Box::from(&text[..text.floor_char_boundary(most / 4)]);
+        match self {
+            Self::Panicked(RemotePanic { message, location, thread, backtrace: _ }) => Self::Panicked(RemotePanic {
+                message: cut(&message),
+                location: location.map(|(file, line, column)| (cut(&file), line, column)),
+                thread: thread.map(|thread| cut(&thread)),
+                backtrace: None,
+            }),
+            Self::Decode(error) => Self::Decode(CodecError::new(cut(&error.to_string()))),
+            Self::Encode(error) => Self::Encode(CodecError::new(cut(&error.to_string()))),
+            Self::NoFunction => Self::NoFunction,
+        }
+    }
+}
+
+/// A value of a type that has no size.
+///
+/// # Safety
+///
+/// Somebody had a value of this type.
+unsafe fn conjure<F: Copy>() -> F {
+    const {
+        assert!(
+            size_of::<F>() == 0,
+            "a function that is called in a worker process captures nothing, and is no function pointer: \
+             pass the data as arguments, `submit(|data: Data| .., (data,))`"
+        );
+    }
+    // SAFETY:
+    // - nothing is read: the type has no size (above), and the pointer is aligned.
+    // - it is inhabited: somebody had one (caller), and it may be copied.
+    unsafe { NonNull::<F>::dangling().read() }
+}
+
+/// Runs one call of `F`.
+///
+/// # Safety
+///
+/// Whoever wrote the arguments had a value of the type `F`.
+unsafe fn run<F: Callable<A>, A: DeserializeOwned>(args: &[u8], result: &mut Vec<u8>) -> Result<(), Failure>
+where
+    F::Output: Serialize,
+{
+    // SAFETY:
+    // - the caller's contract.
+    let f = unsafe { conjure::<F>() };
+    let args = caught(|| codec::decode::<A>(args))?.map_err(Failure::Decode)?;
+    let value = caught(|| f.call(args))?;
+    encode_result(value, result)
+}
+
+/// Runs the calls of one chunk. Those that panic leave the others alone.
+///
+/// # Safety
+///
+/// As [`run`].
+unsafe fn run_chunk<F: Callable<(I,)>, I: DeserializeOwned>(args: &[u8], result: &mut Vec<u8>) -> Result<(), Failure>
+where
+    F::Output: Serialize,
+{
+    // SAFETY:
+    // - the caller's contract.
+    let f = unsafe { conjure::<F>() };
+    let items = caught(|| codec::decode::<Vec<I>>(args))?.map_err(Failure::Decode)?;
+    let call = |item| panic::catch(|| f.call((item,))).map_err(RemotePanic::from);
+    encode_result(items.into_iter().map(call).collect::<Vec<_>>(), result)
+}
+
+/// Runs an initializer, whose error is the result.
+///
+/// # Safety
+///
+/// As [`run`].
+unsafe fn run_initializer<F: Callable<A>, A: DeserializeOwned>(args: &[u8], result: &mut Vec<u8>) -> Result<(), Failure>
+where
+    F::Output: Initialized,
+{
+    // SAFETY:
+    // - the caller's contract.
+    let f = unsafe { conjure::<F>() };
+    let args = caught(|| codec::decode::<A>(args))?.map_err(Failure::Decode)?;
+    let ended = caught(|| f.call(args).into_result())?;
+    // As long as any other error may be, whatever is allowed for values.
+    encode_result(ended.err().map(|reason| shortened(&reason)), result)
+}
+
+fn caught<R>(run: impl FnOnce() -> R) -> Result<R, Failure> {
+    panic::catch(run).map_err(|panic| Failure::Panicked(panic.into()))
+}
+
+/// The value's destructor is the user's, too.
+fn encode_result<R: Serialize>(value: R, result: &mut Vec<u8>) -> Result<(), Failure> {
+    let encoded = caught(|| {
+        let encoded = codec::encode(&value, result);
+        drop(value);
+        encoded
+    });
+    encoded?.map_err(Failure::Encode)
+}
+
+/// A call that was encoded: where its function is, and the arguments.
+#[derive(Clone)]
+pub(super) struct Call {
+    payload: Arc<Vec<u8>>,
+    checksum: u32,
+}
+
+/// The function's place comes first.
+const OFFSET: usize = size_of::<u64>();
+
+impl Call {
+    /// A call of `F`.
+    pub(super) fn of<F, A>(_: F, args: A, most: usize) -> Result<Self, TaskError>
+    where
+        F: Callable<A>,
+        F::Output: Serialize,
+        A: Serialize + DeserializeOwned,
+    {
+        Self::encode(run::<F, A>, args, most)
+    }
+
+    /// A call of `F` for each item.
+    pub(super) fn of_chunk<F, I>(_: F, items: Vec<I>, most: usize) -> Result<Self, TaskError>
+    where
+        F: Callable<(I,)>,
+        F::Output: Serialize,
+        I: Serialize + DeserializeOwned,
+    {
+        Self::encode(run_chunk::<F, I>, items, most)
+    }
+
+    /// A call of an initializer.
+    pub(super) fn of_initializer<F, A>(_: F, args: A, most: usize) -> Result<Self, TaskError>
+    where
+        F: Callable<A>,
+        F::Output: Initialized,
+        A: Serialize + DeserializeOwned,
+    {
+        Self::encode(run_initializer::<F, A>, args, most)
+    }
+
+    fn encode<A: Serialize>(thunk: Thunk, args: A, most: usize) -> Result<Self, TaskError> {
+        let place = Identity::of_this().offset_of(thunk as usize);
+        let place = place.map_err(|error: NotHere| TaskError::Encode(CodecError::new(error.to_string())))?;
+        let encoded = panic::catch(|| {
+            let mut payload = Vec::with_capacity(OFFSET + size_of::<A>());
+            payload.extend(place.to_le_bytes());
+            let encoded = codec::encode(&args, &mut payload);
+            // The destructors of the arguments are the user's.
+            drop(args);
+            encoded.map(|()| payload)
+        });
+        let payload = encoded.map_err(TaskError::Panicked)?.map_err(TaskError::Encode)?;
+        if payload.len() > most {
+            return Err(TaskError::Encode(too_long("the arguments take", payload.len(), most, type_name::<A>())));
+        }
+        let checksum = frame::checksum(&payload);
+        Ok(Self { payload: Arc::new(payload), checksum })
+    }
+
+    pub(super) fn payload(&self) -> &Arc<Vec<u8>> {
+        &self.payload
+    }
+
+    pub(super) fn checksum(&self) -> u32 {
+        self.checksum
+    }
+
+    /// In the worker: the function and its arguments. `None` if there is no such function here.
+    pub(super) fn read(payload: &[u8]) -> Option<(Thunk, &[u8])> {
+        let (place, args) = payload.split_first_chunk::<OFFSET>()?;
+        let address = Identity::of_this().address_of(u64::from_le_bytes(*place))?;
+        // SAFETY:
+        // - the parent runs the same build (the handshake), where this place is that of a thunk: it comes from a `Call`,
+        //   behind a checksum.
+        Some((unsafe { std::mem::transmute::<usize, Thunk>(address) }, args))
+    }
+}
+
+/// What is said of a message that is longer than the pool allows.
+pub(super) fn too_long(what: &str, bytes: usize, most: usize, data: &str) -> CodecError {
+    CodecError::new(format!("{what} {bytes} bytes, and `max_message_size` is {most} ({data})"))
+}
+
+/// How a task's result is put into its cell.
+pub(super) type Complete = unsafe fn(&TaskRef, Outcome<'_>) -> Option<Then>;
+
+/// How a call ended.
+pub(super) enum Outcome<'b> {
+    /// With this value, encoded.
+    Value(&'b [u8]),
+    /// With this error.
+    Error(TaskError),
+}
+
+/// Puts the result of a call into the cell of its task, which the caller claimed.
+///
+/// # Safety
+///
+/// The cell's result is of the type `T`.
+pub(super) unsafe fn complete<T: DeserializeOwned>(task: &TaskRef, outcome: Outcome<'_>) -> Option<Then> {
+    let result = match outcome {
+        Outcome::Value(bytes) => match panic::catch(|| codec::decode::<T>(bytes)) {
+            Ok(decoded) => decoded.map_err(TaskError::Decode),
+            Err(panic) => Err(TaskError::Panicked(panic)),
+        },
+        Outcome::Error(error) => Err(error),
+    };
+    // SAFETY:
+    // - the caller's contract.
+    unsafe { task.put_quietly::<T>(result) }
+}
+
+/// As [`complete`], for a chunk.
+///
+/// # Safety
+///
+/// The cell's result is a `Vec<Result<T, TaskError>>`.
+pub(super) unsafe fn complete_chunk<T: DeserializeOwned>(task: &TaskRef, outcome: Outcome<'_>) -> Option<Then> {
+    type Results<T> = Vec<Result<T, RemotePanic>>;
+    let pid = task.process().unwrap_or_default();
+    let result = match outcome {
+        Outcome::Value(bytes) => match panic::catch(|| codec::decode::<Results<T>>(bytes)) {
+            Ok(Ok(results)) => {
+                let result =
+                    |result: Result<T, RemotePanic>| result.map_err(|panic| TaskError::Panicked(panic.into_info(pid)));
+                Ok(results.into_iter().map(result).collect::<Vec<_>>())
+            }
+            Ok(Err(error)) => Err(TaskError::Decode(error)),
+            Err(panic) => Err(TaskError::Panicked(panic)),
+        },
+        Outcome::Error(error) => Err(error),
+    };
+    // SAFETY:
+    // - the caller's contract.
+    unsafe { task.put_quietly::<Vec<Result<T, TaskError>>>(result) }
+}

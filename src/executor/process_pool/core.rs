@@ -1,0 +1,223 @@
+//! What a process pool's handles and supervisors share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::call::Call;
+use super::dispatcher::{Dispatcher, Todo};
+use super::fork::Generation;
+use super::job::Job;
+use super::link::SocketLink;
+use super::process::{Process, Program};
+use super::supervisor;
+use crate::deadlock::resource::{Origin, Site};
+use crate::executor::cell::{Owner, TaskRef};
+use crate::executor::continuation::Then;
+use crate::executor::error::{Rejected, TaskError};
+use crate::executor::header::Header;
+use crate::executor::thread_pool::ThreadPoolExecutor;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::{AtomicBool, AtomicU64, Mutex, MutexGuard, PoisonError};
+use crate::primitive::{Thread, spawn_thread};
+
+/// Of a supervisor: as much as a worker's main thread usually has. The one decodes what the other encoded.
+pub(super) const STACK_SIZE: usize = 8 << 20;
+
+/// What was decided when the pool was made.
+pub(super) struct Settings {
+    pub(super) name: Arc<str>,
+    pub(super) made_at: Site,
+    pub(super) max_workers: usize,
+    pub(super) program: Program,
+    pub(super) start_timeout: Duration,
+    pub(super) most: usize,
+    pub(super) retries: u32,
+    pub(super) initializer: Option<Call>,
+}
+
+pub(super) struct Core {
+    /// The process that made the pool: in one that was forked off it there are no supervisors, and the streams are the other's.
+    made_in: Generation,
+    pub(super) settings: Settings,
+    pub(super) dispatcher: Dispatcher<SocketLink>,
+    processes: Mutex<Vec<Arc<Process>>>,
+    threads: Mutex<Vec<Thread>>,
+    started: AtomicU64,
+    /// Done when the last worker is gone and nothing will follow.
+    ended: TaskRef,
+    /// Done when the workers are to be killed.
+    killed: TaskRef,
+    /// No worker is started before, but for tasks that have none.
+    no_start_before: Mutex<Option<Instant>>,
+    has_failed_to_start: AtomicBool,
+    callbacks: Mutex<Option<ThreadPoolExecutor>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Owner for Core {
+    fn claim_to_cancel(&self, task: &Header) -> bool {
+        // What is taken back in a fork would be taken from the other process.
+        !self.is_forked() && self.dispatcher.claim_to_cancel(task)
+    }
+
+    fn has_short_tasks(&self) -> bool {
+        self.dispatcher.has_short_tasks()
+    }
+}
+
+/// Something that happens once, and that can be waited for like a task.
+fn event(origin: Origin) -> TaskRef {
+    TaskRef::without_task::<()>(origin).0
+}
+
+fn happened(event: &TaskRef) {
+    if event.claim() {
+        // SAFETY:
+        // - the cell was made with this type (`event`).
+        unsafe { event.put::<()>(Ok(())) };
+    }
+}
+
+impl Core {
+    pub(super) fn new(settings: Settings) -> Arc<Self> {
+        let site = settings.made_at;
+        Arc::new(Self {
+            made_in: Generation::now(),
+            dispatcher: Dispatcher::new(settings.max_workers),
+            settings,
+            processes: Mutex::default(),
+            threads: Mutex::default(),
+            started: AtomicU64::new(0),
+            ended: event(Origin::at(site, Some("end of the workers"))),
+            killed: event(Origin::at(site, Some("order to end at once"))),
+            no_start_before: Mutex::new(None),
+            has_failed_to_start: AtomicBool::new(false),
+            callbacks: Mutex::new(None),
+        })
+    }
+
+    /// Whether this is another process than the one that made the pool.
+    pub(super) fn is_forked(&self) -> bool {
+        self.made_in.is_past()
+    }
+
+    /// Takes a task.
+    pub(super) fn submit(self: &Arc<Self>, job: Job) {
+        if self.is_forked() {
+            return drop(job.fail(TaskError::Rejected(Rejected::Forked)));
+        }
+        let todo = self.dispatcher.submit(job, self.may_start());
+        self.carry_out(todo);
+    }
+
+    fn may_start(&self) -> bool {
+        !self.has_failed_to_start.load(Relaxed)
+            || lock(&self.no_start_before).is_none_or(|instant| Instant::now() >= instant)
+    }
+
+    /// Starts no worker for so long, while there are others.
+    pub(super) fn start_none_for(&self, pause: Duration) {
+        *lock(&self.no_start_before) = Some(Instant::now() + pause);
+        self.has_failed_to_start.store(true, Relaxed);
+    }
+
+    pub(super) fn has_started(&self) {
+        self.has_failed_to_start.store(false, Relaxed);
+    }
+
+    /// Does what the dispatcher left to be done.
+    pub(super) fn carry_out(self: &Arc<Self>, mut todo: Todo<SocketLink>) {
+        loop {
+            todo.flush();
+            for (job, error) in todo.failed.drain(..) {
+                self.run_later(job.fail(error));
+            }
+            if todo.is_over {
+                happened(&self.ended);
+            }
+            let Some(number) = todo.start else { return };
+            let Err(error) = self.start(number) else { return };
+            let reason = Rejected::NoThread(Arc::new(error));
+            todo = self.dispatcher.start_failed(number, &reason, true).1;
+        }
+    }
+
+    fn start(self: &Arc<Self>, number: usize) -> std::io::Result<()> {
+        let core = Arc::clone(self);
+        let name = format!("{}_{}", self.settings.name, self.started.fetch_add(1, Relaxed));
+        let thread = spawn_thread(name, STACK_SIZE, move || supervisor::run(core, number))?;
+        let mut threads = lock(&self.threads);
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        Ok(())
+    }
+
+    /// Runs what is to be run of a task that is done. The user's callbacks may wait for anything, other tasks of this pool
+    /// included: they have a thread of their own.
+    pub(super) fn run_later(&self, then: Option<Then>) {
+        let Some(then) = then else { return };
+        if !then.has_callbacks() {
+            return then.run();
+        }
+        let callbacks = lock(&self.callbacks)
+            .get_or_insert_with(|| {
+                let name = format!("{}-callbacks", self.settings.name);
+                ThreadPoolExecutor::builder().max_workers(1).thread_name_prefix(name).build()
+            })
+            .clone();
+        if let Err(refused) = callbacks.try_submit(move || then.run()) {
+            refused.into_task()();
+        }
+    }
+
+    /// The threads that run callbacks, once the workers have ended.
+    pub(super) fn take_callbacks(&self) -> Option<ThreadPoolExecutor> {
+        lock(&self.callbacks).take()
+    }
+
+    /// A process was started. One that comes too late is killed at once.
+    pub(super) fn add_process(&self, process: &Arc<Process>) {
+        lock(&self.processes).push(Arc::clone(process));
+        if self.killed.is_done() {
+            process.signal(Signal::KILL);
+        }
+    }
+
+    /// A process was reaped.
+    pub(super) fn remove_process(&self, process: &Arc<Process>) {
+        lock(&self.processes).retain(|other| !Arc::ptr_eq(other, process));
+    }
+
+    /// Has every process sent this signal, those that are being started killed, and starts no more.
+    pub(super) fn end_now(self: &Arc<Self>, signal: Signal, reason: Rejected) -> usize {
+        let todo = self.dispatcher.close_now(reason);
+        let failed = todo.failed.len();
+        happened(&self.killed);
+        for process in &*lock(&self.processes) {
+            process.signal(signal);
+        }
+        if signal == Signal::KILL {
+            // Somebody else may have the other end: what was forked off the worker, or off this process as it started.
+            self.dispatcher.links().iter().for_each(|link| link.cut());
+        }
+        self.carry_out(todo);
+        failed
+    }
+
+    pub(super) fn ended(&self) -> &TaskRef {
+        &self.ended
+    }
+
+    pub(super) fn killed(&self) -> &TaskRef {
+        &self.killed
+    }
+
+    pub(super) fn take_threads(&self) -> Vec<Thread> {
+        std::mem::take(&mut lock(&self.threads))
+    }
+}

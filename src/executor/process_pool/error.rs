@@ -1,0 +1,112 @@
+//! Why a pool of processes can't be made.
+
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::codec::CodecError;
+
+/// How many workers a pool may have.
+pub(super) const MOST_WORKERS: usize = 16383;
+
+/// Why a pool of processes was not made. No process was started.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ProcessPoolError {
+    /// This number of workers is 0, or more than 16383.
+    MaxWorkers(usize),
+    /// Pools in workers of pools in workers: one more would make too many processes to look after.
+    TooDeep {
+        /// How deep the new pool's workers would be: 1 for those of a pool outside of any worker.
+        depth: u32,
+        /// How deep workers may be.
+        most: u32,
+    },
+    /// This crate is part of a shared library, and the program that has loaded it does not know how to be a worker: name
+    /// one that does, with `worker_exe`.
+    NotTheProgram {
+        /// The library.
+        library: PathBuf,
+        /// The program.
+        program: PathBuf,
+    },
+    /// A static initialiser of a worker process makes a pool, before the process has begun to be a worker: each worker
+    /// would have workers, without end. Or `BOWLINE_WORKER` is set, which is not for people.
+    InWorkerStartup,
+    /// The initializer's arguments can't be encoded.
+    Initializer(CodecError),
+    /// This program has rights that whoever started it has not (set-user-id, capabilities): a worker is told what to run by
+    /// its environment and its standard input, which are theirs.
+    Privileged,
+}
+
+impl fmt::Display for ProcessPoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MaxWorkers(0) => f.write_str("max_workers must be greater than 0"),
+            Self::MaxWorkers(many) => write!(f, "max_workers must be at most {MOST_WORKERS}, and is {many}"),
+            Self::TooDeep { depth, most } => write!(
+                f,
+                "a pool in a worker of a pool in a worker goes too deep: its workers would be at level {depth}, and {most} \
+is the last"
+            ),
+            Self::NotTheProgram { library, program } => write!(
+                f,
+                "the library '{}' has process pools, and the program '{}' that loaded it has not: name a program that can \
+be a worker, with `worker_exe`",
+                library.display(),
+                program.display()
+            ),
+            Self::InWorkerStartup => f.write_str(
+                "a worker process made a pool before it had begun: make it where it is needed, not in a static \
+initialiser",
+            ),
+            Self::Privileged => f.write_str(
+                "a program that has more rights than whoever started it (set-user-id, capabilities) has no process pools",
+            ),
+            Self::Initializer(error) => write!(f, "the initializer's arguments could not be encoded: {error}"),
+        }
+    }
+}
+
+impl Error for ProcessPoolError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Initializer(error) => Some(error),
+            Self::MaxWorkers(_)
+            | Self::TooDeep { .. }
+            | Self::NotTheProgram { .. }
+            | Self::InWorkerStartup
+            | Self::Privileged => None,
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_says_what_to_do_or_what_the_limit_is() {
+        let library = ProcessPoolError::NotTheProgram { library: "/lib/plug.so".into(), program: "/bin/host".into() };
+        for (error, parts) in [
+            (ProcessPoolError::MaxWorkers(0), ["max_workers must be greater than 0", ""]),
+            (ProcessPoolError::MaxWorkers(16384), ["must be at most 16383", "is 16384"]),
+            (ProcessPoolError::TooDeep { depth: 4, most: 3 }, ["would be at level 4", "3 is the last"]),
+            (library, ["library '/lib/plug.so' has process pools, and the program '/bin/host'", "`worker_exe`"]),
+            (ProcessPoolError::InWorkerStartup, ["before it had begun", "not in a static initialiser"]),
+            (ProcessPoolError::Initializer(CodecError::new("no text")), ["the initializer's arguments", ": no text"]),
+        ] {
+            let text = error.to_string();
+            assert!(parts.iter().all(|part| text.contains(part)) && !text.contains('\n'), "{text}");
+        }
+        assert_eq!(ProcessPoolError::MaxWorkers(0).to_string(), "max_workers must be greater than 0");
+    }
+
+    #[test]
+    fn the_reason_of_the_codec_is_the_source() {
+        let error = ProcessPoolError::Initializer(CodecError::new("no text"));
+        assert!(error.source().unwrap().is::<CodecError>());
+        assert!(ProcessPoolError::InWorkerStartup.source().is_none());
+    }
+}

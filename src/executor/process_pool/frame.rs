@@ -1,0 +1,302 @@
+//! What goes over the socket between a pool and a worker: a header, checked by itself, and a payload.
+//!
+//! ```text
+//! kind  0  0  0 | length | id             | payload's CRC | header's CRC | payload
+//! 1     1  1  1   4        8                4               4              length      (bytes, little endian)
+//! ```
+//!
+//! A reader believes a header, its length above all, only when the header's own checksum is right: a stray line of text
+//! in the stream is an error at once, and not a wait for two gigabytes.
+//!
+//! Stands alone, nothing else of the crate is named here: the fuzz target in `fuzz/` includes this file.
+
+use std::error::Error;
+use std::fmt;
+use std::ops::Range;
+
+/// How long a header is.
+pub(super) const HEADER: usize = 24;
+
+/// The checksum of the header is behind these bytes of it.
+const CHECKED: usize = HEADER - 4;
+
+/// How long the reader's buffer is while frames are small.
+const ROOM: usize = 64 * 1024;
+
+/// Less space than this behind what is buffered is not worth a read, unless it is all that the frame lacks.
+const SCANT: usize = 4 * 1024;
+
+/// What a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Hello = 1,
+    Setup = 2,
+    Init = 3,
+    Ready = 4,
+    Task = 5,
+    Done = 6,
+    Failed = 7,
+    Skipped = 8,
+    More = 9,
+    Stop = 10,
+}
+
+impl TryFrom<u8> for Kind {
+    type Error = FrameError;
+
+    fn try_from(byte: u8) -> Result<Self, FrameError> {
+        Ok(match byte {
+            1 => Self::Hello,
+            2 => Self::Setup,
+            3 => Self::Init,
+            4 => Self::Ready,
+            5 => Self::Task,
+            6 => Self::Done,
+            7 => Self::Failed,
+            8 => Self::Skipped,
+            9 => Self::More,
+            10 => Self::Stop,
+            unknown => return Err(FrameError::Kind(unknown)),
+        })
+    }
+}
+
+/// Makes the header of a frame whose payload has this length and this [`checksum`].
+pub(super) fn header(kind: Kind, id: u64, payload_length: u32, payload_crc: u32) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[0] = kind as u8;
+    bytes[4..8].copy_from_slice(&payload_length.to_le_bytes());
+    bytes[8..16].copy_from_slice(&id.to_le_bytes());
+    bytes[16..20].copy_from_slice(&payload_crc.to_le_bytes());
+    let own = checksum(&bytes[..CHECKED]);
+    bytes[CHECKED..].copy_from_slice(&own.to_le_bytes());
+    bytes
+}
+
+/// The checksum of a payload: CRC-32, which finds any damage within four bytes in a row.
+pub(super) fn checksum(payload: &[u8]) -> u32 {
+    crc32fast::hash(payload)
+}
+
+/// Appends a whole frame.
+///
+/// # Panics
+///
+/// If the payload has 4 GiB or more.
+pub(super) fn append(buffer: &mut Vec<u8>, kind: Kind, id: u64, payload: &[u8]) {
+    let length = u32::try_from(payload.len()).expect("a payload has less than 4 GiB");
+    buffer.reserve(HEADER + payload.len());
+    buffer.extend_from_slice(&header(kind, id, length, checksum(payload)));
+    buffer.extend_from_slice(payload);
+}
+
+/// A frame that has arrived, as it lies in the reader's buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Frame<'b> {
+    pub(super) kind: Kind,
+    pub(super) id: u64,
+    pub(super) payload: &'b [u8],
+}
+
+/// A header that can be believed.
+struct Head {
+    kind: Kind,
+    id: u64,
+    length: usize,
+    payload_crc: u32,
+}
+
+impl Head {
+    fn parse(bytes: &[u8; HEADER], most: usize) -> Result<Self, FrameError> {
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        if word(CHECKED) != checksum(&bytes[..CHECKED]) || bytes[1..4] != [0; 3] {
+            return Err(FrameError::Header);
+        }
+        let kind = Kind::try_from(bytes[0])?;
+        let length = word(4);
+        match usize::try_from(length) {
+            Ok(payload) if payload <= most => Ok(Self {
+                kind,
+                id: u64::from(word(8)) | u64::from(word(12)) << 32,
+                length: payload,
+                payload_crc: word(16),
+            }),
+            _ => Err(FrameError::TooLong { length, most }),
+        }
+    }
+}
+
+/// Takes a stream apart into frames, however its bytes arrive.
+///
+/// Its memory follows what has arrived, and not what was announced. A byte is moved less than three times on average, the
+/// growing for a large frame included, and bytes of frames that come and go whole are never moved.
+pub(super) struct FrameReader {
+    /// What has arrived and was not handed out is `start..end`. What is behind is zeroes or old.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    most: usize,
+    broken: Option<FrameError>,
+    /// How many bytes were moved within the buffer, or with it.
+    #[cfg(test)]
+    moved: usize,
+}
+
+impl FrameReader {
+    /// Makes a reader of frames with at most so many bytes of payload. Allocates with the first [`space`](Self::space).
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            // A whole frame can be counted.
+            most: most.min(usize::MAX - HEADER),
+            broken: None,
+            #[cfg(test)]
+            moved: 0,
+        }
+    }
+
+    /// From now on payloads may be so long.
+    pub(super) fn set_most(&mut self, most: usize) {
+        self.most = most.min(usize::MAX - HEADER);
+    }
+
+    /// Where to read to: never empty, and at least 64 KiB if nothing is buffered.
+    ///
+    /// The buffer grows to twice of what is in it at most, when that fills it, and shrinks again when a large frame was
+    /// taken out.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        if self.broken.is_some() {
+            // Nobody will see it.
+            self.start = self.end;
+        }
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        let (length, arrived, tail) = (self.buffer.len(), self.end - self.start, self.buffer.len() - self.end);
+        let wasteful = length > ROOM && arrived <= length / 4;
+        let full = tail < SCANT && self.lacking().is_none_or(|lacking| tail < lacking);
+        if wasteful || full {
+            // As many bytes as are moved here were taken out before, or will come before the buffer is full again. Or else
+            // there is place for all that the frame lacks, and it is not moved again.
+            let whole = self.lacking().map_or(usize::MAX, |lacking| arrived + lacking);
+            self.resize((2 * arrived).min(whole).max(ROOM));
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    /// So many bytes were read into the [`space`](Self::space).
+    ///
+    /// # Panics
+    ///
+    /// If there was less space.
+    pub(super) fn filled(&mut self, bytes: usize) {
+        assert!(bytes <= self.buffer.len() - self.end, "more bytes were read than there was space for");
+        self.end += bytes;
+    }
+
+    /// Takes out the next frame. `None` if it has not arrived as a whole.
+    ///
+    /// # Errors
+    ///
+    /// If this is no stream of frames, or has ceased to be one: from then on always, and always the same.
+    pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        let found = match self.broken {
+            Some(error) => Err(error),
+            None => self.find(),
+        };
+        match found {
+            Ok(Some((head, payload))) => {
+                self.start = payload.end;
+                Ok(Some(Frame { kind: head.kind, id: head.id, payload: &self.buffer[payload] }))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.broken = Some(error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the stream, if it ends here, ends in the middle of a frame. To be asked when [`next`](Self::next) has no
+    /// more.
+    pub(super) fn is_inside_frame(&self) -> bool {
+        self.start < self.end
+    }
+
+    /// The next frame's header and the place of its payload, if all of it is here.
+    fn find(&self) -> Result<Option<(Head, Range<usize>)>, FrameError> {
+        let Some(head) = self.head()? else { return Ok(None) };
+        let first = self.start + HEADER;
+        if self.end - first < head.length {
+            return Ok(None);
+        }
+        let payload = first..first + head.length;
+        if checksum(&self.buffer[payload.clone()]) != head.payload_crc {
+            return Err(FrameError::Payload);
+        }
+        Ok(Some((head, payload)))
+    }
+
+    fn head(&self) -> Result<Option<Head>, FrameError> {
+        let bytes = self.buffer[self.start..self.end].first_chunk();
+        bytes.map(|bytes| Head::parse(bytes, self.most)).transpose()
+    }
+
+    /// How many bytes the next frame lacks, if that is known and not nothing.
+    fn lacking(&self) -> Option<usize> {
+        let whole = HEADER + self.head().ok()??.length;
+        whole.checked_sub(self.end - self.start).filter(|&lacking| lacking > 0)
+    }
+
+    /// Moves what has arrived to the front of the buffer, which is that long then.
+    #[cold]
+    fn resize(&mut self, length: usize) {
+        #[cfg(test)]
+        {
+            self.moved += self.end - self.start;
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        self.buffer.truncate(length);
+        self.buffer.shrink_to(length);
+        self.buffer.reserve_exact(length - self.buffer.len());
+        self.buffer.resize(length, 0);
+    }
+
+    #[cfg(all(test, not(loom)))]
+    fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+}
+
+/// Why bytes are no frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FrameError {
+    /// The header does not have its checksum, or sets what is reserved.
+    Header,
+    /// The payload does not have its checksum.
+    Payload,
+    /// No frame is of this kind.
+    Kind(u8),
+    /// More is announced than this reader takes.
+    TooLong { length: u32, most: usize },
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header => f.write_str("what arrived is not the header of a message"),
+            Self::Payload => f.write_str("a message was damaged on its way"),
+            Self::Kind(kind) => write!(f, "a message is of an unknown kind ({kind})"),
+            Self::TooLong { length, most } => write!(f, "a message has {length} bytes, and at most {most} are allowed"),
+        }
+    }
+}
+
+impl Error for FrameError {}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

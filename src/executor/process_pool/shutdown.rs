@@ -1,0 +1,94 @@
+//! The end of a process pool, and the wait for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::core::Core;
+use super::supervisor::supervises;
+use crate::deadlock::resource::Site;
+use crate::deadlock::wait::Limit;
+use crate::executor::blocking::{Ended, wait_done};
+use crate::executor::error::Rejected;
+use crate::executor::thread_pool::{ShutdownOptions, ShutdownReport};
+use crate::primitive::join_thread;
+
+/// Shuts the pool down.
+pub(super) fn shutdown(core: &Arc<Core>, options: ShutdownOptions, site: Site) -> ShutdownReport {
+    if core.is_forked() {
+        return nothing();
+    }
+    let start = Start::now(core);
+    core.carry_out(core.dispatcher.close());
+    let mut cancelled = 0;
+    if options.cancels_pending() {
+        let todo = core.dispatcher.cancel_queued();
+        cancelled = todo.failed.len();
+        core.carry_out(todo);
+    }
+    let ended = options.waits().then(|| wait(core, options.limit(), site));
+    start.report(core, cancelled, ended)
+}
+
+/// Ends the pool now.
+pub(super) fn end_now(core: &Arc<Core>, signal: Signal, waits: bool, site: Site) -> ShutdownReport {
+    if core.is_forked() {
+        return nothing();
+    }
+    let start = Start::now(core);
+    let failed = core.end_now(signal, Rejected::Killed);
+    start.report(core, failed, waits.then(|| wait(core, Limit::None, site)))
+}
+
+/// What is done to the workers of another process. Its locks are as they were at that moment, perhaps held.
+fn nothing() -> ShutdownReport {
+    ShutdownReport { completed: 0, cancelled: 0, queued: 0, workers: 0, took: Duration::ZERO, deadlock: None }
+}
+
+/// The end of the last handle.
+pub(super) fn drop_pool(core: &Arc<Core>) {
+    if core.is_forked() {
+        return;
+    }
+    core.carry_out(core.dispatcher.close());
+    let _ = wait(core, Limit::None, core.settings.made_at);
+}
+
+/// Waits until the last worker is gone, its supervisor's thread with it, and the callbacks have run.
+fn wait(core: &Core, limit: Limit, site: Site) -> Result<(), Ended> {
+    if supervises(core) {
+        // It would wait for itself.
+        return Ok(());
+    }
+    wait_done(core.ended(), limit, site)?;
+    if matches!(limit, Limit::None) {
+        core.take_threads().into_iter().for_each(join_thread);
+        // Waits for them, unless this is one.
+        drop(core.take_callbacks());
+    }
+    Ok(())
+}
+
+struct Start {
+    at: Instant,
+    completed: u64,
+}
+
+impl Start {
+    fn now(core: &Core) -> Self {
+        Self { at: Instant::now(), completed: core.dispatcher.counts().completed }
+    }
+
+    fn report(self, core: &Core, cancelled: usize, ended: Option<Result<(), Ended>>) -> ShutdownReport {
+        let counts = core.dispatcher.counts();
+        ShutdownReport {
+            completed: counts.completed - self.completed,
+            cancelled,
+            queued: counts.queued,
+            workers: counts.workers,
+            took: self.at.elapsed(),
+            deadlock: if let Some(Err(Ended::Deadlock(deadlock))) = ended { Some(deadlock) } else { None },
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What signals are called.
+
+use rustix::process::Signal;
+
+/// All of them but the real-time ones.
+const NAMES: &[(Signal, &str)] = &[
+    (Signal::HUP, "SIGHUP"),
+    (Signal::INT, "SIGINT"),
+    (Signal::QUIT, "SIGQUIT"),
+    (Signal::ILL, "SIGILL"),
+    (Signal::TRAP, "SIGTRAP"),
+    (Signal::ABORT, "SIGABRT"),
+    (Signal::BUS, "SIGBUS"),
+    (Signal::FPE, "SIGFPE"),
+    (Signal::KILL, "SIGKILL"),
+    (Signal::USR1, "SIGUSR1"),
+    (Signal::SEGV, "SIGSEGV"),
+    (Signal::USR2, "SIGUSR2"),
+    (Signal::PIPE, "SIGPIPE"),
+    (Signal::ALARM, "SIGALRM"),
+    (Signal::TERM, "SIGTERM"),
+    (Signal::CHILD, "SIGCHLD"),
+    (Signal::CONT, "SIGCONT"),
+    (Signal::STOP, "SIGSTOP"),
+    (Signal::TSTP, "SIGTSTP"),
+    (Signal::TTIN, "SIGTTIN"),
+    (Signal::TTOU, "SIGTTOU"),
+    (Signal::URG, "SIGURG"),
+    (Signal::XCPU, "SIGXCPU"),
+    (Signal::XFSZ, "SIGXFSZ"),
+    (Signal::VTALARM, "SIGVTALRM"),
+    (Signal::PROF, "SIGPROF"),
+    (Signal::WINCH, "SIGWINCH"),
+    (Signal::IO, "SIGIO"),
+    (Signal::SYS, "SIGSYS"),
+    #[cfg(target_os = "linux")]
+    (Signal::POWER, "SIGPWR"),
+    #[cfg(all(
+        target_os = "linux",
+        not(any(
+            target_arch = "mips",
+            target_arch = "mips32r6",
+            target_arch = "mips64",
+            target_arch = "mips64r6",
+            target_arch = "sparc",
+            target_arch = "sparc64"
+        ))
+    ))]
+    (Signal::STKFLT, "SIGSTKFLT"),
+];
+
+/// The name of the signal with this number, as the system's manual has it.
+pub(super) fn name(number: i32) -> Option<&'static str> {
+    let named = NAMES.iter().find(|(signal, _)| signal.as_raw() == number);
+    named.map_or_else(|| real_time(number), |&(_, name)| Some(name))
+}
+
+/// Numbered from the first that the C library leaves to programs.
+#[cfg(target_os = "linux")]
+fn real_time(number: i32) -> Option<&'static str> {
+    macro_rules! names {
+        ($($n:literal)*) => { ["SIGRTMIN", $(concat!("SIGRTMIN+", $n)),*] };
+    }
+    const NAMES: [&str; 31] = names!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30);
+    let at = number.checked_sub(libc::SIGRTMIN()).filter(|_| number <= libc::SIGRTMAX())?;
+    NAMES.get(usize::try_from(at).ok()?).copied()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn real_time(_: i32) -> Option<&'static str> {
+    None
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn every_signal_of_linux_has_a_name_of_its_own() {
+        let first = libc::SIGRTMIN();
+        let named: Vec<_> = (1..32).chain(first..=libc::SIGRTMAX()).map(|number| name(number).unwrap()).collect();
+        assert_eq!(named.iter().collect::<HashSet<_>>().len(), named.len());
+        for number in [i32::MIN, -1, 0, 32, first - 1, libc::SIGRTMAX() + 1, i32::MAX] {
+            assert_eq!(name(number), None, "{number}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn names_are_those_of_the_system() {
+        use libc::{SIGABRT, SIGALRM, SIGCHLD, SIGKILL, SIGPWR, SIGRTMAX, SIGRTMIN, SIGSEGV, SIGSTKFLT, SIGVTALRM};
+        for (number, expected) in [
+            (SIGABRT, "SIGABRT"),
+            (SIGALRM, "SIGALRM"),
+            (SIGCHLD, "SIGCHLD"),
+            (SIGKILL, "SIGKILL"),
+            (SIGPWR, "SIGPWR"),
+            (SIGSEGV, "SIGSEGV"),
+            (SIGSTKFLT, "SIGSTKFLT"),
+            (SIGVTALRM, "SIGVTALRM"),
+            (SIGRTMIN(), "SIGRTMIN"),
+            (SIGRTMIN() + 3, "SIGRTMIN+3"),
+        ] {
+            assert_eq!(name(number), Some(expected));
+        }
+        let last = format!("SIGRTMIN+{}", SIGRTMAX() - SIGRTMIN());
+        assert_eq!(name(SIGRTMAX()), Some(&*last));
+    }
+}

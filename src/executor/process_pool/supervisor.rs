@@ -1,0 +1,210 @@
+//! The thread that has a worker process: starts it, reads its replies, and sees its end.
+
+use std::cell::Cell;
+use std::ptr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::call::{Failure, Outcome};
+use super::codec;
+use super::core::{Core, STACK_SIZE};
+use super::dispatcher::{Link, Unexpected};
+use super::frame::{FrameReader, Kind};
+use super::link::{Exchange, SocketLink};
+use super::lost::{WorkerExit, WorkerLost};
+use super::start_error::StartError;
+use super::startup::{NotStarted, Started, start};
+use crate::deadlock::print_line;
+use crate::deadlock::wait::Limit;
+use crate::executor::blocking::wait_done;
+use crate::executor::error::{Rejected, TaskError};
+use crate::executor::panic;
+use crate::executor::trace;
+
+/// So often a worker is started in vain before the tasks that need it fail.
+const MOST_STARTS: u32 = 3;
+/// The pause before the next start. It doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A worker that lived for longer was none of those that die at once.
+const LONG_LIFE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Whose supervisor this thread is.
+    static SUPERVISES: Cell<*const Core> = const { Cell::new(ptr::null()) };
+}
+
+/// Whether the calling thread is a supervisor of this pool.
+pub(super) fn supervises(core: &Core) -> bool {
+    SUPERVISES.try_with(Cell::get).is_ok_and(|supervised| ptr::eq(supervised, core))
+}
+
+/// The life of a supervisor: as long as there is something to do for the worker with this number.
+pub(super) fn run(core: Arc<Core>, number: usize) {
+    SUPERVISES.set(Arc::as_ptr(&core));
+    // However deep what a worker sends: that is an error of its task, and no end of this process.
+    codec::keep_within_stack(STACK_SIZE);
+    // Whoever waits for a task of this worker counts on this thread. The user's code is contained.
+    panic::never_unwinds(|| supervise(&core, number));
+    SUPERVISES.set(ptr::null());
+    drop(core);
+}
+
+fn supervise(core: &Arc<Core>, number: usize) {
+    let (mut pause, mut failures) = (Duration::ZERO, 0);
+    loop {
+        if !pause.is_zero() {
+            // Until then, or until the pool is killed.
+            let _ = wait_done(core.killed(), Limit::after(pause), core.settings.made_at);
+        }
+        let started = match start(core) {
+            Ok(started) => started,
+            Err(NotStarted::Broken(reason)) => {
+                break_down(core, &reason);
+                let todo = core.dispatcher.start_failed(number, &Rejected::Broken(reason.into()), true).1;
+                return core.carry_out(todo);
+            }
+            Err(NotStarted::Failed { failure, stderr }) => {
+                failures += 1;
+                let program = core.settings.program.path.clone();
+                let reason = Rejected::NoWorker(StartError::new(program, failures, failure, stderr));
+                let is_last = failures == MOST_STARTS || core.killed().is_done();
+                pause = longer(pause);
+                core.start_none_for(pause);
+                let (again, todo) = core.dispatcher.start_failed(number, &reason, is_last);
+                core.carry_out(todo);
+                if again {
+                    continue;
+                }
+                return;
+            }
+        };
+        failures = 0;
+        core.has_started();
+        let began = Instant::now();
+        let life = live(core, number, started);
+        if !life.goes_on {
+            return;
+        }
+        // A task that kills its worker costs no pause: each does so once.
+        pause = if life.began_a_task || began.elapsed() > LONG_LIFE { Duration::ZERO } else { longer(pause) };
+    }
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE)
+}
+
+/// An initializer failed: what no worker has begun fails for this reason, and nothing is taken any more.
+fn break_down(core: &Arc<Core>, reason: &str) {
+    if !core.dispatcher.is_closed() {
+        print_line(format_args!("bowline: {} is broken: {reason}", core.settings.name));
+        trace::pool_broken(&core.settings.name, reason);
+    }
+    let todo = core.dispatcher.close_now(Rejected::Broken(reason.into()));
+    core.carry_out(todo);
+}
+
+/// What came of a worker.
+struct Life {
+    /// It ended in the middle of a task, or had ended some.
+    began_a_task: bool,
+    /// Another one is to follow.
+    goes_on: bool,
+}
+
+/// A worker's life.
+fn live(core: &Arc<Core>, number: usize, mut started: Started) -> Life {
+    core.carry_out(core.dispatcher.up(number, Arc::clone(&started.link)));
+    let mut began_before = false;
+    let nonsense = serve(core, number, &started.link, &mut started.reader, &mut began_before).err();
+    let exit = started.end(core);
+    let exit = nonsense.map_or(exit, |reason| WorkerExit::Protocol(reason.into()));
+    let (killed, again, mut todo) = core.dispatcher.lost(number);
+    todo.flush();
+    let began_a_task = !killed.is_empty() || began_before;
+    for sent in killed {
+        let Some(job) = sent.job else { continue };
+        let lines = started.process.last_lines();
+        let lost = WorkerLost::new(started.process.pid(), exit.clone(), job.name(), sent.since.elapsed(), lines);
+        core.run_later(job.fail(TaskError::WorkerLost(lost)));
+    }
+    core.carry_out(todo);
+    Life { began_a_task, goes_on: again }
+}
+
+/// Reads replies until the worker is gone. The error: it sent nonsense.
+///
+/// Notes whether it has ended a task.
+fn serve(
+    core: &Arc<Core>,
+    number: usize,
+    link: &SocketLink,
+    reader: &mut FrameReader,
+    has_ended_a_task: &mut bool,
+) -> Result<(), String> {
+    // The worker has asked for what it waits for: until that is sent this waits for room, too.
+    let (mut sends, mut sends_later) = (false, false);
+    loop {
+        while let Some(frame) = reader.next().map_err(|error| error.to_string())? {
+            let (kind, id) = (frame.kind, frame.id);
+            if kind == Kind::More {
+                sends = true;
+                continue;
+            }
+            if !matches!(kind, Kind::Done | Kind::Failed | Kind::Skipped) {
+                return Err(format!("a frame of the kind {kind:?}"));
+            }
+            let replied = core.dispatcher.replied(number, id);
+            let (job, mut todo) = replied.map_err(|Unexpected| format!("a reply to task {id}, which it has not"))?;
+            *has_ended_a_task |= job.is_some();
+            // The worker first; unless it has enough to do: then what it gets for several replies is sent at once.
+            if todo.can_wait {
+                todo.flush_no_more();
+                sends_later = true;
+            } else {
+                todo.flush();
+            }
+            let then = match (job, kind) {
+                (None, Kind::Skipped) => None,
+                (Some(job), Kind::Done) => job.complete(Outcome::Value(frame.payload)),
+                (Some(job), Kind::Failed) => {
+                    let error = match codec::decode::<Failure>(frame.payload) {
+                        Ok(failure) => failure.into_error(link.pid()),
+                        Err(error) => TaskError::Decode(error),
+                    };
+                    if let TaskError::Panicked(panic) = &error {
+                        trace::task_panicked(job.name(), panic);
+                    }
+                    job.complete(Outcome::Error(error))
+                }
+                (None, _) => return Err(format!("a reply to task {id}, which was taken back")),
+                (Some(job), _) => {
+                    let reason = format!("it skipped task {id}, which it was to run");
+                    let lost = WorkerExit::Protocol(reason.as_str().into());
+                    let lost = WorkerLost::new(link.pid(), lost, job.name(), Duration::ZERO, Vec::new());
+                    core.run_later(job.fail(TaskError::WorkerLost(lost)));
+                    core.carry_out(todo);
+                    return Err(reason);
+                }
+            };
+            core.run_later(then);
+            core.carry_out(todo);
+        }
+        if sends {
+            match link.exchange(reader).map_err(|error| error.to_string())? {
+                Exchange::Sent => sends = false,
+                Exchange::Again => {}
+                Exchange::Gone => return Ok(()),
+            }
+            continue;
+        }
+        // That, and what found the stream full before.
+        if std::mem::take(&mut sends_later) || link.has_rest() {
+            link.flush();
+        }
+        if link.receive(reader).map_err(|error| error.to_string())? == 0 {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Who runs which task when: the first come first, no task waits behind a long one while a worker is idle, and there are
+//! no more workers than it takes.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread;
+
+use bowline::{Future, ProcessPoolExecutor};
+use support::held::{Board, Held, note, note_and_die, note_and_pass, pass};
+use support::{LIMIT, wait_until, within};
+
+fn pool(workers: usize) -> ProcessPoolExecutor {
+    ProcessPoolExecutor::new(workers).expect("a pool")
+}
+
+fn same(n: u64) -> u64 {
+    n
+}
+
+fn my_id() -> u32 {
+    std::process::id()
+}
+
+fn open() -> String {
+    "open".to_owned()
+}
+
+#[test]
+fn tasks_begin_in_the_order_of_their_submission() {
+    within(LIMIT, || {
+        let pool = pool(1);
+        let board = Board::new();
+        let held = Held::keep(&pool, 1);
+        let queued: Vec<_> = (0..30).map(|n| pool.submit(note, (board.path(), n))).collect();
+        held.release();
+        // Some come while others run.
+        let later: Vec<_> = (30..200).map(|n| pool.submit(note, (board.path(), n))).collect();
+        queued.into_iter().chain(later).for_each(|task| assert!(task.result().is_ok()));
+        assert_eq!(board.notes(), (0..200).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn the_order_holds_across_cancellations_and_crashes() {
+    within(LIMIT, || {
+        let pool = pool(1);
+        let board = Board::new();
+        let held = Held::keep(&pool, 1);
+        let submit = |n: u64| match n {
+            7 | 8 => pool.submit(note_and_die, (board.path(), n, open())),
+            _ => pool.submit(note, (board.path(), n)),
+        };
+        board.open("open");
+        let tasks: Vec<_> = (0..20).map(submit).collect();
+        assert!(tasks[0].cancel() && tasks[5].cancel() && tasks[9].cancel() && tasks[19].cancel());
+        held.release();
+        assert_eq!(tasks.into_iter().map(Future::result).filter(Result::is_ok).count(), 14);
+        let expected: Vec<u64> = (0..20).filter(|n| ![0, 5, 9, 19].contains(n)).collect();
+        assert_eq!(board.notes(), expected);
+    });
+}
+
+#[test]
+fn of_many_submitters_each_has_its_own_order_kept() {
+    within(LIMIT, || {
+        let pool = pool(1);
+        let board = Board::new();
+        thread::scope(|s| {
+            for submitter in 0_u64..4 {
+                let (pool, board) = (&pool, &board);
+                s.spawn(move || {
+                    let submit = |n| pool.submit(note, (board.path(), submitter * 1000 + n));
+                    let tasks: Vec<_> = (0..100).map(submit).collect();
+                    tasks.into_iter().for_each(|task| assert!(task.result().is_ok()));
+                });
+            }
+        });
+        let notes = board.notes();
+        assert_eq!(notes.len(), 400);
+        for submitter in 0_u64..4 {
+            let its = notes.iter().filter(|&&n| n / 1000 == submitter).map(|n| n % 1000);
+            assert!(its.eq(0..100));
+        }
+    });
+}
+
+#[test]
+fn no_short_task_waits_behind_a_long_one_wherever_that_is() {
+    within(LIMIT, || {
+        for is_warm in [false, true] {
+            for place in 0..8 {
+                let pool = pool(2);
+                let board = Board::new();
+                if is_warm {
+                    Held::keep(&pool, 2).release();
+                }
+                let submit = |n| match n {
+                    n if n == place => pool.submit(note_and_pass, (board.path(), n, open())),
+                    n => pool.submit(same, (n,)),
+                };
+                let mut tasks: Vec<_> = (0..8).map(submit).collect();
+                let long = tasks.remove(place as usize);
+                for task in tasks {
+                    task.result().unwrap();
+                }
+                assert!(!long.done());
+                board.open("open");
+                assert_eq!(long.result().unwrap(), place);
+            }
+        }
+    });
+}
+
+/// Opens a gate.
+fn unlock(board: String, gate: String) {
+    std::fs::File::create(std::path::Path::new(&board).join(gate)).expect("a file");
+}
+
+#[test]
+fn a_task_may_wait_for_one_that_was_submitted_later_or_earlier() {
+    within(LIMIT, || {
+        let pool = pool(2);
+        for others in [0, 1, 2, 3, 9] {
+            for waits_first in [true, false] {
+                let board = Board::new();
+                let wait = || pool.submit(pass, (board.path(), open()));
+                let waits = waits_first.then(wait);
+                let between: Vec<_> = (0..others).map(|n| pool.submit(same, (n,))).collect();
+                let opens = pool.submit(unlock, (board.path(), open()));
+                waits.unwrap_or_else(wait).result().unwrap();
+                opens.result().unwrap();
+                between.into_iter().for_each(|task| assert!(task.result().is_ok()));
+            }
+        }
+    });
+}
+
+/// Submits a task, and another one whenever one is done, until the number is reached.
+fn go_on(pool: ProcessPoolExecutor, came: Arc<AtomicU64>, most: u64) {
+    if came.fetch_add(1, SeqCst) < most {
+        let again = pool.clone();
+        pool.submit(same, (1,)).add_done_callback(move |_| go_on(again, came, most));
+    }
+}
+
+#[test]
+fn a_task_that_lies_behind_a_long_one_is_begun_though_new_ones_never_cease_to_come() {
+    const MOST: u64 = 30_000;
+    within(LIMIT, || {
+        let pool = pool(2);
+        let board = Board::new();
+        let [long, other] = [0, 1].map(|n| pool.submit(note_and_pass, (board.path(), n, format!("open {n}"))));
+        board.until_noted(0);
+        board.until_noted(1);
+        // Each of the two gets one ahead.
+        let ahead: Vec<_> = (2..4).map(|n| pool.submit(note, (board.path(), n))).collect();
+        let came = Arc::new(AtomicU64::new(0));
+        (0..500).for_each(|_| go_on(pool.clone(), Arc::clone(&came), MOST));
+        board.open("open 1");
+        wait_until(|| ahead.iter().all(Future::done));
+        let overtook = came.load(SeqCst);
+        // So that they cease.
+        came.store(MOST, SeqCst);
+        assert!(overtook < MOST, "all that came later were done first");
+        assert!(!long.done());
+        board.open("open 0");
+        assert_eq!((long.result().unwrap(), other.result().unwrap()), (0, 1));
+    });
+}
+
+#[test]
+fn a_pool_starts_no_worker_before_it_has_a_task_and_one_for_one_task() {
+    within(LIMIT, || {
+        let pool = pool(4);
+        assert_eq!((pool.worker_count(), pool.worker_pids(), pool.active_count()), (0, vec![], 0));
+        assert_eq!((pool.queued(), pool.completed(), pool.max_workers()), (0, 0, 4));
+        assert_eq!(pool.submit(same, (1,)).result().unwrap(), 1);
+        assert_eq!((pool.worker_count(), pool.worker_pids().len(), pool.completed()), (1, 1, 1));
+    });
+}
+
+#[test]
+fn an_idle_worker_is_used_before_another_one_is_started() {
+    within(LIMIT, || {
+        let pool = pool(4);
+        let ids: HashSet<u32> = (0..30).map(|_| pool.submit(my_id, ()).result().unwrap()).collect();
+        assert_eq!(ids, pool.worker_pids().into_iter().collect());
+        assert_eq!((ids.len(), pool.worker_count()), (1, 1));
+        // Two at a time are two workers, three are three.
+        for at_once in [2, 3] {
+            let held = Held::keep(&pool, at_once - 1);
+            for _ in 0..5 {
+                pool.submit(my_id, ()).result().unwrap();
+            }
+            held.release();
+            assert_eq!(pool.worker_count() as u64, at_once);
+        }
+        Held::keep(&pool, 3).release();
+        assert_eq!(pool.worker_count(), 3);
+    });
+}
+
+#[test]
+fn the_worker_that_was_busy_last_is_used_first() {
+    within(LIMIT, || {
+        let pool = pool(3);
+        Held::keep(&pool, 3).release();
+        let id = pool.submit(my_id, ()).result().unwrap();
+        assert!((0..20).all(|_| pool.submit(my_id, ()).result().unwrap() == id));
+    });
+}
+
+#[test]
+fn counts_add_up_while_tasks_are_queued_run_and_end() {
+    within(LIMIT, || {
+        let pool = pool(3);
+        let held = Held::keep(&pool, 2);
+        assert_eq!((pool.active_count(), pool.queued(), pool.completed(), pool.worker_count()), (2, 0, 0, 2));
+        let third = Held::keep(&pool, 1);
+        let tasks: Vec<_> = (0..45).map(|n| pool.submit(same, (n,))).collect();
+        assert_eq!((pool.active_count(), pool.queued(), pool.completed(), pool.worker_count()), (3, 45, 0, 3));
+        assert_eq!(pool.worker_pids().into_iter().collect::<HashSet<_>>().len(), 3, "and no more");
+        third.release();
+        tasks.into_iter().for_each(|task| assert!(task.result().is_ok()));
+        assert_eq!((pool.active_count(), pool.queued(), pool.completed(), pool.worker_count()), (2, 0, 46, 3));
+        held.release();
+        assert_eq!((pool.active_count(), pool.queued(), pool.completed(), pool.worker_count()), (0, 0, 48, 3));
+    });
+}
+
+fn panic_at(n: u64) -> u64 {
+    assert!(n != 1, "one");
+    n
+}
+
+#[test]
+fn a_panic_counts_as_completed_and_a_lost_worker_does_not() {
+    within(LIMIT, || {
+        let pool = pool(1);
+        let board = Board::new();
+        board.open("open");
+        assert!(pool.submit(panic_at, (1,)).result().is_err());
+        assert_eq!((pool.completed(), pool.worker_count()), (1, 1));
+        let pid = pool.worker_pids()[0];
+        assert!(pool.submit(note_and_die, (board.path(), 0, open())).result().is_err());
+        assert_eq!(pool.completed(), 1);
+        assert_eq!(pool.submit(panic_at, (2,)).result().unwrap(), 2);
+        assert_eq!((pool.completed(), pool.worker_count()), (2, 1));
+        assert_ne!(pool.worker_pids(), [pid], "another one");
+    });
+}
+
+#[test]
+fn results_can_be_taken_in_any_order() {
+    within(LIMIT, || {
+        let pool = pool(2);
+        for _ in 0..5 {
+            let tasks: Vec<_> = (0..20).map(|n| pool.submit(same, (n,))).collect();
+            let values = tasks.into_iter().rev().map(|task| task.result().unwrap());
+            assert!(values.eq((0..20).rev()));
+        }
+        wait_until(|| pool.active_count() == 0);
+    });
+}

@@ -1,0 +1,236 @@
+//! Workers that are none: processes that say to a pool whatever a test has them say.
+//!
+//! The pool starts a shell, which becomes a rogue (this test binary, in its test `rogue`) or a worker like any other. What a
+//! message looks like is written here once more, from its description alone.
+
+use std::fs::File;
+use std::io::{IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio, exit};
+
+use bowline::{ProcessPoolBuilder, ProcessPoolExecutor};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::Signal;
+
+use super::processes::{Scratch, note, wait_for};
+
+pub(crate) const HELLO: u8 = 1;
+pub(crate) const SETUP: u8 = 2;
+pub(crate) const READY: u8 = 4;
+pub(crate) const TASK: u8 = 5;
+pub(crate) const DONE: u8 = 6;
+pub(crate) const FAILED: u8 = 7;
+pub(crate) const SKIPPED: u8 = 8;
+pub(crate) const MORE: u8 = 9;
+pub(crate) const STOP: u8 = 10;
+
+const HEADER: usize = 24;
+
+/// Notes each start, and becomes a rogue the first so many times. (`$0` is this binary.)
+const SCRIPT: &str = r#"
+    echo $$ >>"$2/starts"
+    if [ "$(wc -l <"$2/starts")" -gt "$3" ]; then exec "$0"; fi
+    exec env -u BOWLINE_WORKER ROGUE="$1" ROGUE_FOLDER="$2" "$0" --exact rogue --nocapture >/dev/null
+"#;
+
+/// A shell that runs this in place of a worker. `$0` is this binary, `$2` the folder.
+pub(crate) fn shell(script: &str, folder: &Scratch) -> ProcessPoolBuilder {
+    script_with(script, "", folder, 0)
+}
+
+/// A pool's builder the first `rogues` workers of which are rogues, and do this.
+pub(crate) fn rogues(rogues: usize, step: &str, folder: &Scratch) -> ProcessPoolBuilder {
+    script_with(SCRIPT, step, folder, rogues)
+}
+
+fn script_with(script: &str, step: &str, folder: &Scratch, rogues: usize) -> ProcessPoolBuilder {
+    let this = std::env::current_exe().expect("this binary").to_str().expect("a path that is text").to_owned();
+    let args = ["-c".to_owned(), script.to_owned(), this, step.to_owned(), folder.path(), rogues.to_string()];
+    ProcessPoolExecutor::builder().max_workers(1).worker_exe("/bin/sh").worker_args(args)
+}
+
+/// How often a worker was started, rogue or not.
+pub(crate) fn starts(folder: &Scratch) -> usize {
+    folder.lines("starts").len()
+}
+
+/// CRC-32, bit by bit.
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
+    let bit = |sum: u32, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 };
+    !bytes.iter().fold(!0, |sum, &byte| (0..8).fold(sum ^ u32::from(byte), bit))
+}
+
+/// A header with this length and checksum of a payload, whatever they are.
+pub(crate) fn header(kind: u8, id: u64, length: u32, payload_checksum: u32) -> Vec<u8> {
+    let mut bytes = vec![kind, 0, 0, 0];
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(id.to_le_bytes());
+    bytes.extend(payload_checksum.to_le_bytes());
+    sign(bytes)
+}
+
+/// Puts the header's checksum behind it.
+pub(crate) fn sign(mut header: Vec<u8>) -> Vec<u8> {
+    header.truncate(HEADER - 4);
+    header.extend(checksum(&header).to_le_bytes());
+    header
+}
+
+/// A whole message.
+pub(crate) fn frame(kind: u8, id: u64, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = header(kind, id, payload.len() as u32, checksum(payload));
+    bytes.extend(payload);
+    bytes
+}
+
+/// A number as it travels.
+pub(crate) fn number(mut n: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while n >= 0x80 {
+        bytes.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    bytes.push(n as u8);
+    bytes
+}
+
+/// What a worker of this binary says of itself: asks one.
+pub(crate) fn identity() -> Vec<u8> {
+    let (mut ours, theirs) = UnixStream::pair().expect("a socket");
+    let mut worker = Command::new(std::env::current_exe().expect("this binary"));
+    worker.env("BOWLINE_WORKER", "1").env_remove("ROGUE").process_group(0);
+    worker.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs))).stderr(Stdio::null());
+    let mut child = worker.spawn().expect("a worker");
+    drop(worker);
+    let (kind, _, hello) = read_frame(&mut ours);
+    assert_eq!(kind, HELLO);
+    drop(ours);
+    child.wait().expect("the worker's end");
+    hello
+}
+
+fn read_frame(stream: &mut UnixStream) -> (u8, u64, Vec<u8>) {
+    let mut header = [0; HEADER];
+    stream.read_exact(&mut header).expect("a header");
+    read_payload(stream, header)
+}
+
+fn read_payload(stream: &mut UnixStream, header: [u8; HEADER]) -> (u8, u64, Vec<u8>) {
+    let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    assert_eq!(word(20), checksum(&header[..20]), "the pool's own header");
+    let mut payload = vec![0; word(4) as usize];
+    stream.read_exact(&mut payload).expect("a payload");
+    assert_eq!(word(16), checksum(&payload), "the pool's own payload");
+    (header[0], u64::from(word(8)) | u64::from(word(12)) << 32, payload)
+}
+
+/// A process that a pool takes for a worker.
+pub(crate) struct Rogue {
+    pub(crate) stream: UnixStream,
+    pub(crate) folder: String,
+    page: Option<File>,
+}
+
+impl Rogue {
+    /// This process, if it was started as one, and what it is to do.
+    pub(crate) fn this() -> Option<(String, Self)> {
+        let step = std::env::var("ROGUE").ok()?;
+        let stream = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).expect("one"));
+        // The only one that is open: its end is this process's end.
+        let nothing = File::open("/dev/null").expect("/dev/null");
+        rustix::stdio::dup2_stdin(&nothing).expect("a descriptor");
+        // Whatever becomes of the test.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).expect("a signal");
+        Some((step, Self { stream, folder: std::env::var("ROGUE_FOLDER").expect("a folder"), page: None }))
+    }
+
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
+        // Who is killed for the first half need not get rid of the second.
+        let _ = self.stream.write_all(bytes);
+    }
+
+    pub(crate) fn say_frame(&mut self, kind: u8, id: u64, payload: &[u8]) {
+        self.say(&frame(kind, id, payload));
+    }
+
+    /// All that a worker says and hears before its first task.
+    pub(crate) fn get_up(&mut self) {
+        self.say_frame(HELLO, 0, &identity());
+        self.hear_setup();
+        self.say_frame(READY, 0, &[]);
+    }
+
+    /// Takes the set-up, and with it the page of memory.
+    pub(crate) fn hear_setup(&mut self) {
+        let mut header = [0; HEADER];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let parts = &mut [IoSliceMut::new(&mut header)];
+        let got = recvmsg(&self.stream, parts, &mut control, RecvFlags::WAITALL | RecvFlags::CMSG_CLOEXEC)
+            .expect("a message");
+        assert_eq!(got.bytes, HEADER);
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                self.page = descriptors.last().map(File::from);
+            }
+        }
+        assert!(self.page.is_some(), "a page comes with the set-up");
+        assert_eq!(read_payload(&mut self.stream, header).0, SETUP);
+    }
+
+    /// The next task, which it has not begun.
+    pub(crate) fn hear_task(&mut self) -> u64 {
+        let (kind, id, _) = read_frame(&mut self.stream);
+        assert_eq!(kind, TASK);
+        id
+    }
+
+    /// Marks the task as begun in the page: there is a word for it, somewhere, that says that it was sent.
+    pub(crate) fn begin(&self, id: u64) {
+        let page = self.page.as_ref().expect("a page");
+        let mut words = vec![0; page.metadata().expect("its size").len() as usize];
+        page.read_exact_at(&mut words, 0).expect("the page");
+        let (sent, begun) = ((id << 2 | 1).to_le_bytes(), (id << 2 | 2).to_le_bytes());
+        let at = words.chunks_exact(8).position(|word| word == sent).expect("a task that was sent");
+        page.write_all_at(&begun, at as u64 * 8).expect("the page");
+    }
+
+    /// The next task, begun.
+    pub(crate) fn begin_task(&mut self) -> u64 {
+        let id = self.hear_task();
+        self.begin(id);
+        id
+    }
+
+    /// Says the result of a task.
+    pub(crate) fn answer(&mut self, id: u64, result: u64) {
+        self.say_frame(DONE, id, &number(result));
+    }
+
+    /// Tells the test how far it is.
+    pub(crate) fn note(&self, file: &str) {
+        note(&self.folder, file, "here");
+    }
+
+    /// Waits for the test.
+    pub(crate) fn wait_for(&self, gate: &str) {
+        wait_for(&self.folder, gate);
+    }
+
+    /// Says nothing more, and goes on living.
+    pub(crate) fn sleep(&self) -> ! {
+        assert!(Path::new(&self.folder).exists());
+        loop {
+            std::thread::park();
+        }
+    }
+
+    /// What a worker says that has nothing to say.
+    pub(crate) fn end(self, code: i32) -> ! {
+        exit(code)
+    }
+}
