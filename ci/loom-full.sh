@@ -16,7 +16,7 @@ if ((count == 0)); then
     exit 1
 fi
 # The executor's models have more threads and steps: the large ones run for minutes as they are.
-executor='loom_tests::(future|thread_pool|executor_deadlock|executor_controls)::'
+executor='loom_tests::(future|thread_pool|executor_deadlock|executor_controls|process_pool)::'
 mapfile -t others < <(cargo test --release --lib loom_tests -- --list | sed -n 's/: test$//p' | grep -vE "$executor")
 echo "-- ${#others[@]} models of locks and the wait-for graph, at most $LOOM_MAX_PREEMPTIONS preemptions"
 cargo test --release --lib -- --exact --test-threads=2 "${others[@]}"

@@ -15,6 +15,8 @@ mod groups;
 mod hold_slot;
 mod lifecycle;
 mod nested;
+#[cfg(feature = "process")]
+mod process_pool;
 mod raw_lock;
 mod rlock;
 mod thread_pool;
