@@ -1,4 +1,5 @@
-//! What bowline costs beside its peers: each workload is written once, over [`lock::BenchLock`] or [`pool::BenchPool`].
+//! What bowline costs beside its peers: each workload is written once, over [`lock::BenchLock`],
+//! [`pool::BenchPool`] or [`processes::ProcessBench`].
 //!
 //! See `README.md` beside this package for the method and the numbers.
 
@@ -6,6 +7,7 @@ pub mod contention;
 pub mod lines;
 pub mod lock;
 pub mod pool;
+pub mod processes;
 pub mod ring;
 pub mod rounds;
 pub mod solo;

@@ -93,9 +93,29 @@ impl Table {
     ///
     /// If there are no others.
     pub fn row_to_best(&mut self, workload: &str, series: &[Series]) {
-        let best = series[1..].iter().min_by(|a, b| a.median().total_cmp(&b.median())).expect("there are peers");
+        self.row_to_best_of(workload, series, |name| name != series[0].name);
+    }
+
+    /// Adds the row of a workload: the base is the best of those whose name says that they are peers, and is named.
+    ///
+    /// # Panics
+    ///
+    /// If there are no peers.
+    pub fn row_to_best_of(&mut self, workload: &str, series: &[Series], is_peer: impl Fn(&str) -> bool) {
+        let peers = series.iter().filter(|series| is_peer(series.name));
+        let best = peers.min_by(|a, b| a.median().total_cmp(&b.median())).expect("there are peers");
         write!(self.text, "\n| {workload} | {:.2} ({}) |", best.median() / self.scale, best.name).unwrap();
         self.ratios(best, series);
+        eprintln!("  {workload}: done");
+    }
+
+    /// Adds a row of words, where ratios would not say it: of each contender, by its name.
+    pub fn row_of_words(&mut self, workload: &str, words: &[(&'static str, String)]) {
+        write!(self.text, "\n| {workload} | – |").unwrap();
+        for column in &self.columns {
+            let word = words.iter().find(|(name, _)| name == column).map_or("–", |(_, word)| word);
+            write!(self.text, " {word} |").unwrap();
+        }
         eprintln!("  {workload}: done");
     }
 

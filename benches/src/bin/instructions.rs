@@ -31,7 +31,7 @@ const PATHS: [Path; 13] = [
     ("RLock: lock again, unlock", again::<RLock<Cell<u64>>>, Some(44)),
     ("ThreadPoolExecutor: submit", submit, Some(463)),
     ("ThreadPoolExecutor: submit, run", submit_and_run, Some(814)),
-    ("ThreadPoolExecutor: submit, run, result", submit_run_and_take, Some(1083)),
+    ("ThreadPoolExecutor: submit, run, result", submit_run_and_take, Some(1087)),
     ("parking_lot Mutex: lock, unlock", lock::<Mutex<u64>>, None),
     ("parking_lot Mutex: try_lock, unlock", peer_try_lock, None),
     ("parking_lot ReentrantMutex: lock, unlock", lock::<ReentrantMutex<Cell<u64>>>, None),
