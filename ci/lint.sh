@@ -125,8 +125,9 @@ cargo fmt --all --check || {
 printf -- '-- clippy, every target and feature\n'
 cargo clippy --workspace --all-targets --all-features -- -D warnings
 
-printf -- '-- clippy, the library without features\n'
+printf -- '-- clippy, the library without features, and with process pools alone\n'
 cargo clippy -p bowline -- -D warnings
+cargo clippy -p bowline --features process -- -D warnings
 
 printf -- '-- licenses and bans\n'
 if command -v cargo-deny >/dev/null; then

@@ -6,9 +6,24 @@ cd "$(dirname "$0")/.."
 
 # Without --workspace: together with the benchmarks cargo would turn on their features of the dependencies we share
 # (parking_lot's deadlock detection among them), and what is tested would not be what is shipped.
-timeout --kill-after=10 "${CI_SECONDS_LEFT:-1200}" cargo test
 
-for features in "" serde signal tracing; do
+# What tests of processes could leave behind: processes of these test programs, files in the temporary folder, shared memory.
+left() {
+    local target
+    target=$(realpath "${CARGO_TARGET_DIR:-target}")
+    ps -eo pid=,args= | grep -F "$target/debug/deps/" | grep -vF grep || true
+    find "${TMPDIR:-/tmp}" /dev/shm -maxdepth 1 -user "$(id -un)" \( -name 'bowline*' -o -name 'memfd*' \) 2>/dev/null || true
+}
+before=$(left)
+timeout --kill-after=10 "${CI_SECONDS_LEFT:-1200}" cargo test
+after=$(left)
+if [[ $after != "$before" ]]; then
+    printf 'the tests left something behind; before:\n%s\nafter:\n%s\n' "$before" "$after"
+    exit 1
+fi
+
+# With `process` each other feature changes what is compiled; among themselves the others do not meet.
+for features in "" serde signal tracing process "process serde" "process signal" "process tracing"; do
     echo "-- cargo check --lib --no-default-features --features '$features'"
     cargo check -p bowline --lib --no-default-features --features "$features"
 done
