@@ -5,7 +5,7 @@
 mod support;
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bowline::{
     Future, ProcessPoolExecutor, Rejected, ShutdownOptions, StartError, StartFailure, TaskError, WorkerExit,
@@ -408,6 +408,26 @@ fn the_workers_that_there_are_run_the_tasks_for_which_no_other_gets_up() {
             assert_eq!((task.result().unwrap(), folder.begun(n)), (n, vec![worker]));
         }
         assert!(pool.shutdown().is_complete());
+    });
+}
+
+#[test]
+fn a_start_that_fails_beside_a_worker_is_tried_again_ever_more_seldom() {
+    within(LIMIT, || {
+        let folder = Scratch::new();
+        let script = r#"echo $$ >>"$2/starts"; mkdir "$2/first" 2>/dev/null && exec "$0"; exit 3"#;
+        let pool = shell(script, &folder).max_workers(2).build().unwrap();
+        let (busy, _) = begun(&pool, &folder, 0);
+        let (since, mut tasks) = (Instant::now(), Vec::new());
+        wait_until(|| {
+            tasks.push(pool.submit(begin, (folder.path(), 1 + tasks.len() as u64)));
+            starts(&folder) >= 8
+        });
+        // Seven failed, with pauses of 10, 20, 40, 80, 160 and 320 ms between them.
+        assert!(since.elapsed() >= Duration::from_millis(630), "{:?}", since.elapsed());
+        folder.open("open");
+        assert_eq!(busy.result().unwrap(), 0);
+        assert!(tasks.into_iter().all(|task| task.result().is_ok()));
     });
 }
 

@@ -11,7 +11,7 @@ use super::fork::Generation;
 use super::job::Job;
 use super::link::SocketLink;
 use super::process::{Process, Program};
-use super::supervisor;
+use super::supervisor::{self, longer};
 use crate::deadlock::resource::{Origin, Site};
 use crate::executor::cell::{Owner, TaskRef};
 use crate::executor::continuation::Then;
@@ -49,8 +49,8 @@ pub(super) struct Core {
     ended: TaskRef,
     /// Done when the workers are to be killed.
     killed: TaskRef,
-    /// No worker is started before, but for tasks that have none.
-    no_start_before: Mutex<Option<Instant>>,
+    /// No worker is started before, but for tasks that have none; and how long that pause is.
+    no_start_before: Mutex<Option<(Instant, Duration)>>,
     has_failed_to_start: AtomicBool,
     callbacks: Mutex<Option<ThreadPoolExecutor>>,
 }
@@ -117,17 +117,21 @@ impl Core {
 
     fn may_start(&self) -> bool {
         !self.has_failed_to_start.load(Relaxed)
-            || lock(&self.no_start_before).is_none_or(|instant| Instant::now() >= instant)
+            || lock(&self.no_start_before).is_none_or(|(instant, _)| Instant::now() >= instant)
     }
 
-    /// Starts no worker for so long, while there are others.
-    pub(super) fn start_none_for(&self, pause: Duration) {
-        *lock(&self.no_start_before) = Some(Instant::now() + pause);
+    /// A worker did not start: for a while none is started, while there are others; longer each time.
+    pub(super) fn note_failed_start(&self) {
+        let mut before = lock(&self.no_start_before);
+        let pause = longer(before.map_or(Duration::ZERO, |(_, pause)| pause));
+        *before = Some((Instant::now() + pause, pause));
         self.has_failed_to_start.store(true, Relaxed);
     }
 
     pub(super) fn has_started(&self) {
-        self.has_failed_to_start.store(false, Relaxed);
+        if self.has_failed_to_start.swap(false, Relaxed) {
+            *lock(&self.no_start_before) = None;
+        }
     }
 
     /// Does what the dispatcher left to be done.

@@ -70,7 +70,7 @@ fn supervise(core: &Arc<Core>, number: usize) {
                 let reason = Rejected::NoWorker(StartError::new(program, failures, failure, stderr));
                 let is_last = failures == MOST_STARTS || core.killed().is_done();
                 pause = longer(pause);
-                core.start_none_for(pause);
+                core.note_failed_start();
                 let (again, todo) = core.dispatcher.start_failed(number, &reason, is_last);
                 core.carry_out(todo);
                 if again {
@@ -91,7 +91,8 @@ fn supervise(core: &Arc<Core>, number: usize) {
     }
 }
 
-fn longer(pause: Duration) -> Duration {
+/// The pause after this one.
+pub(super) fn longer(pause: Duration) -> Duration {
     (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE)
 }
 
