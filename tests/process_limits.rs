@@ -198,7 +198,8 @@ fn a_pool_has_as_many_workers_as_there_are_descriptors() {
         let tasks: Vec<_> = (0..16).map(|n| pool.submit(pass, (folder.path(), n, "open".to_owned()))).collect();
         // Some got up, and the others were given up.
         wait_until(|| !pool.worker_pids().is_empty() && pool.worker_count() == pool.worker_pids().len());
-        assert!(pool.worker_count() < 7, "{pool:?}");
+        // One more than were free at the count, which had one open itself.
+        assert!(pool.worker_count() <= 7, "{pool:?}");
         folder.open("open");
         for (task, n) in tasks.into_iter().zip(0..) {
             assert_eq!((task.result().unwrap(), folder.begun(n).len()), (n, 1));
