@@ -4,9 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Without --workspace: together with the benchmarks cargo would turn on their features of the dependencies we share
-# (parking_lot's deadlock detection among them), and what is tested would not be what is shipped.
-
 # What tests of processes could leave behind: processes of these test programs, files in the temporary folder, shared memory.
 left() {
     local target
@@ -15,6 +12,8 @@ left() {
     find "${TMPDIR:-/tmp}" /dev/shm -maxdepth 1 -user "$(id -un)" \( -name 'bowline*' -o -name 'memfd*' \) 2>/dev/null || true
 }
 before=$(left)
+# Without --workspace: together with the benchmarks cargo would turn on their features of the dependencies we share
+# (parking_lot's deadlock detection among them), and what is tested would not be what is shipped.
 timeout --kill-after=10 "${CI_SECONDS_LEFT:-1200}" cargo test
 after=$(left)
 if [[ $after != "$before" ]]; then

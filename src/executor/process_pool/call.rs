@@ -352,22 +352,28 @@ pub(super) enum Outcome<'b> {
     Error(TaskError),
 }
 
+impl Outcome<'_> {
+    /// The value, decoded.
+    fn decode<V: DeserializeOwned>(self) -> Result<V, TaskError> {
+        match self {
+            Self::Value(bytes) => match panic::catch(|| codec::decode::<V>(bytes)) {
+                Ok(decoded) => decoded.map_err(TaskError::Decode),
+                Err(panic) => Err(TaskError::Panicked(panic)),
+            },
+            Self::Error(error) => Err(error),
+        }
+    }
+}
+
 /// Puts the result of a call into the cell of its task, which the caller claimed.
 ///
 /// # Safety
 ///
 /// The cell's result is of the type `T`.
 pub(super) unsafe fn complete<T: DeserializeOwned>(task: &TaskRef, outcome: Outcome<'_>) -> Option<Then> {
-    let result = match outcome {
-        Outcome::Value(bytes) => match panic::catch(|| codec::decode::<T>(bytes)) {
-            Ok(decoded) => decoded.map_err(TaskError::Decode),
-            Err(panic) => Err(TaskError::Panicked(panic)),
-        },
-        Outcome::Error(error) => Err(error),
-    };
     // SAFETY:
     // - the caller's contract.
-    unsafe { task.put_quietly::<T>(result) }
+    unsafe { task.put_quietly::<T>(outcome.decode()) }
 }
 
 /// As [`complete`], for a chunk.
@@ -376,21 +382,11 @@ pub(super) unsafe fn complete<T: DeserializeOwned>(task: &TaskRef, outcome: Outc
 ///
 /// The cell's result is a `Vec<Result<T, TaskError>>`.
 pub(super) unsafe fn complete_chunk<T: DeserializeOwned>(task: &TaskRef, outcome: Outcome<'_>) -> Option<Then> {
-    type Results<T> = Vec<Result<T, RemotePanic>>;
     let pid = task.process().unwrap_or_default();
-    let result = match outcome {
-        Outcome::Value(bytes) => match panic::catch(|| codec::decode::<Results<T>>(bytes)) {
-            Ok(Ok(results)) => {
-                let result =
-                    |result: Result<T, RemotePanic>| result.map_err(|panic| TaskError::Panicked(panic.into_info(pid)));
-                Ok(results.into_iter().map(result).collect::<Vec<_>>())
-            }
-            Ok(Err(error)) => Err(TaskError::Decode(error)),
-            Err(panic) => Err(TaskError::Panicked(panic)),
-        },
-        Outcome::Error(error) => Err(error),
-    };
+    let of_item = |result: Result<T, RemotePanic>| result.map_err(|panic| TaskError::Panicked(panic.into_info(pid)));
+    let results = outcome.decode::<Vec<Result<T, RemotePanic>>>();
+    let results = results.map(|results| results.into_iter().map(of_item).collect::<Vec<_>>());
     // SAFETY:
     // - the caller's contract.
-    unsafe { task.put_quietly::<Vec<Result<T, TaskError>>>(result) }
+    unsafe { task.put_quietly::<Vec<Result<T, TaskError>>>(results) }
 }

@@ -203,8 +203,6 @@ fn receive_setup(stream: &OwnedFd, reader: &mut FrameReader) -> io::Result<(Setu
                 let page = page.ok_or_else(|| io::Error::other("the parent sent no page"))?;
                 return Ok((setup, page));
             }
-            // Refused: the parent says why to its user.
-            Some(frame) if frame.kind == Kind::Stop => process::exit(NO_WORKER),
             Some(_) => return Err(io::Error::other("the parent's first frame is not the right one")),
         }
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

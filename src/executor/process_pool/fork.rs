@@ -8,6 +8,8 @@ static DEPTH: AtomicU32 = AtomicU32::new(0);
 /// How many forks this process has begun to make, and how many of these are made.
 static BEGUN: AtomicU32 = AtomicU32::new(0);
 static MADE: AtomicU32 = AtomicU32::new(0);
+// ORDERING: SeqCst on all of these: two of them are looked at together, beside another thread that is about to fork. It is
+// done for each pool, each worker and each submit, not more often, and a load costs no more for it.
 
 /// Has forks counted from now on. (A bare `clone` is not seen.)
 fn count() {

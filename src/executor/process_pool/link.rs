@@ -80,7 +80,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl SocketLink {
     pub(super) fn new(stream: UnixStream, page: Page, pid: u32, look_each: Option<Duration>) -> Self {
-        // If that fails, the worker's end may not be seen, as without it.
+        // In place of the handshake's limit. It can't fail with a stream and such a time.
         let _ = stream.set_read_timeout(look_each);
         Self {
             stream,

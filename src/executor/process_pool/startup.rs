@@ -50,14 +50,12 @@ pub(super) fn start(core: &Core) -> Result<Started, NotStarted> {
     let (process, stream) = Process::start(&core.settings.program).map_err(failed)?;
     let process = Arc::new(process);
     core.add_process(&process);
-    let ready = Handshake::new(&core.settings, &stream).and_then(|mut handshake| {
-        let page = handshake.shake(process.pid())?;
-        Ok((page, handshake.reader))
-    });
-    let (page, mut reader) = match ready {
-        Ok(ready) => ready,
+    let mut handshake = Handshake::new(&core.settings, &stream);
+    let page = match handshake.shake(process.pid()) {
+        Ok(page) => page,
         Err(ended) => return Err(give_up(core, &process, ended)),
     };
+    let mut reader = handshake.reader;
     reader.set_most(core.settings.most.max(MOST_FAILURE));
     let mut started =
         Started { link: Arc::new(SocketLink::new(stream, page, process.pid(), process.look_each())), process, reader };
@@ -123,10 +121,10 @@ struct Handshake<'s> {
 }
 
 impl<'s> Handshake<'s> {
-    fn new(settings: &'s Settings, stream: &'s UnixStream) -> Result<Self, Ended> {
+    fn new(settings: &'s Settings, stream: &'s UnixStream) -> Self {
         // So far that nobody lives to see it is no limit.
         let end = Instant::now().checked_add(settings.start_timeout);
-        Ok(Self { settings, stream, reader: FrameReader::new(MOST_HELLO), end })
+        Self { settings, stream, reader: FrameReader::new(MOST_HELLO), end }
     }
 
     fn shake(&mut self, pid: u32) -> Result<Page, Ended> {
@@ -149,8 +147,6 @@ impl<'s> Handshake<'s> {
         self.send_with(&message, descriptor.as_fd())?;
         drop(descriptor);
         self.next(Kind::Ready, |_| ())?;
-        self.stream.set_read_timeout(None)?;
-        self.stream.set_write_timeout(None)?;
         Ok(page)
     }
 
