@@ -295,6 +295,49 @@ fn lost_with_a_task_ahead(removed: Option<Ingredient>) -> Option<bool> {
 }
 
 #[test]
+fn whoever_is_told_of_the_end_finds_every_task_done() {
+    explore(3, || end_while_a_loss_is_told(None));
+}
+
+#[test]
+#[should_panic(expected = "every task resolves")]
+fn without_counting_it_to_the_last_a_lost_task_is_not_done_at_the_end() {
+    explore(3, || end_while_a_loss_is_told(Some(Ingredient::CountedToTheLast)));
+}
+
+/// A worker died in the middle of a task. Its loss races the end of the other worker, and somebody waits for the end. Whether
+/// the other one was gone first.
+fn end_while_a_loss_is_told(removed: Option<Ingredient>) -> bool {
+    let is_whole = removed.is_none();
+    removed.into_iter().for_each(remove);
+    let pool = ModelPool::new(2);
+    let lost = pool.submit(0);
+    let worker = pool.start();
+    let kept = pool.submit(1);
+    let other = pool.start();
+    worker.process(|moment| moment == Moment::Begun(0));
+    pool.close();
+    let other = thread::spawn(move || other.live(lives));
+    let supervisor = thread::spawn({
+        let pool = Arc::clone(&pool);
+        move || {
+            let alone_from_the_start = pool.occupancy().1 == 1;
+            assert!(worker.supervise().is_none(), "nothing follows");
+            !alone_from_the_start && pool.ends() > 0
+        }
+    });
+    pool.wait();
+    assert!(matches!(result_of(lost), Err(TaskError::WorkerLost(_))));
+    assert_eq!(result_of(kept).unwrap(), 1);
+    join([other]);
+    let left_last = supervisor.join().unwrap();
+    if is_whole {
+        assert_over(&pool);
+    }
+    left_last
+}
+
+#[test]
 fn a_shutdown_that_races_a_submit_resolves_run() {
     explore(3, || shutdown_while_submitted() == Some(true));
 }
@@ -425,32 +468,51 @@ fn whoever_waits_for_a_task_is_woken_by_its_supervisor() {
 
 #[test]
 fn a_failed_start_that_races_a_submit_and_a_cancellation_resolves_all() {
-    explore(3, || {
+    start_that_fails(|cancelled, by_submitter, _| cancelled && by_submitter);
+}
+
+#[test]
+fn who_submits_between_a_failed_start_and_its_end_has_another_one_tried() {
+    start_that_fails(|_, _, by_starter| by_starter);
+}
+
+/// The last try to start a worker fails, while one task is cancelled and another one submitted. What is looked for: whether the
+/// first was cancelled, and who started a worker for the second, the submitter or whoever had failed to.
+fn start_that_fails(reaches: fn(bool, bool, bool) -> bool) {
+    explore(3, move || {
         let pool = ModelPool::new(1);
         let first = pool.submit(0);
         let number = pool.take_start().expect("the first task needs a worker");
         let starter = thread::spawn({
             let pool = Arc::clone(&pool);
-            move || assert!(!pool.start_failed(number, true), "it was the last try")
+            move || {
+                // For a task that came after the others had failed.
+                let again = pool.start_failed(number, true);
+                if again {
+                    pool.up(number).live(lives);
+                }
+                again
+            }
         });
         let cancelled = first.cancel();
         let second = pool.submit(1);
-        let again = pool.take_start();
+        let started = pool.take_start();
         pool.close();
-        again.into_iter().for_each(|number| pool.up(number).live(lives));
-        join([starter]);
+        let by_submitter = started.is_some();
+        started.into_iter().for_each(|number| pool.up(number).live(lives));
+        let by_starter = starter.join().unwrap();
         match result_of(first) {
             Err(TaskError::Cancelled) => assert!(cancelled),
             Err(TaskError::Rejected(Rejected::NoThread(_))) => assert!(!cancelled),
             result => panic!("{result:?}"),
         }
         match result_of(second) {
-            Ok(_) => assert!(again.is_some(), "by a worker that was started for it"),
-            Err(TaskError::Rejected(Rejected::NoThread(_))) => assert!(again.is_none()),
+            Ok(_) => assert!(by_starter != by_submitter, "by a worker that was started for it"),
+            Err(TaskError::Rejected(Rejected::NoThread(_))) => assert!(!by_starter && !by_submitter),
             Err(error) => panic!("{error}"),
         }
         assert_over(&pool);
-        cancelled && again.is_some()
+        reaches(cancelled, by_submitter, by_starter)
     });
 }
 

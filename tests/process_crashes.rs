@@ -255,7 +255,9 @@ fn a_task_that_kills_every_worker_fails_after_its_retries_and_is_not_tried_again
         let begun = folder.names();
         assert_eq!(begun.len(), 3, "the first time and two more: {begun:?}");
         assert!(begun.contains(&last.pid().to_string()), "{begun:?} without {last}");
-        assert_eq!((pool.worker_count(), pool.queued()), (0, 0), "nobody is started for nothing");
+        // Nobody is started for nothing.
+        wait_until(|| pool.worker_count() == 0);
+        assert_eq!(pool.queued(), 0);
         assert!(pool.submit(pid, ()).result().is_ok());
         assert_eq!(folder.names(), begun);
     });
@@ -269,6 +271,26 @@ fn without_retries_a_task_that_kills_its_worker_is_run_once() {
         lost(pool.submit(poison, (folder.path("."),)));
         assert_eq!(pool.submit(echo::<u8>, (1,)).result().unwrap(), 1);
         assert_eq!(folder.names().len(), 1);
+    });
+}
+
+#[test]
+fn what_lies_behind_a_long_task_is_run_by_the_worker_that_replaces_a_dead_one() {
+    within(LIMIT, || {
+        let pool = pool_of(2);
+        let folder = Folder::new();
+        let long = keep(&pool, &folder, "long");
+        let dies = pool.submit(exit, (folder.path("die"), 7));
+        wait_until(|| dies.running());
+        let behind = pool.submit(echo::<u8>, (1,));
+        folder.put("die");
+        assert_eq!(lost(dies).exit(), &WorkerExit::Code(7));
+        // At the moment when the other worker is gone, and nobody has replaced it.
+        let late = pool.submit(echo::<u8>, (2,));
+        assert_eq!((behind.result().unwrap(), late.result().unwrap()), (1, 2));
+        assert!(long.running());
+        folder.put("end");
+        assert!(long.result().is_ok());
     });
 }
 

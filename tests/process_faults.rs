@@ -359,7 +359,8 @@ fn a_program_that_does_not_start_is_the_reason_why_there_is_no_worker() {
                 assert!(matches!(error.failure(), StartFailure::Spawn(error) if error.kind() == kind), "{error}");
                 assert_eq!((error.attempts(), error.program()), (3, std::path::Path::new(program)));
                 assert!(error.to_string().contains(program), "{error}");
-                assert_eq!((pool.worker_count(), pool.queued()), (0, 0));
+                wait_until(|| pool.worker_count() == 0);
+                assert_eq!(pool.queued(), 0);
             }
             assert!(pool.shutdown().is_complete());
         }
@@ -384,7 +385,8 @@ fn a_program_that_ends_at_once_is_tried_three_times_and_again_for_a_later_task()
                     assert!(matches!(error.failure(), StartFailure::Ended(ended) if *ended == exit), "{error}");
                     assert_eq!((error.attempts(), error.stderr()), (3, &*said), "{error}");
                 }
-                assert_eq!((starts(&folder), pool.worker_count()), (3 * round, 0), "{end}");
+                wait_until(|| pool.worker_count() == 0);
+                assert_eq!(starts(&folder), 3 * round, "{end}");
             }
             assert!(pool.shutdown().is_complete());
             assert_eq!(starts(&folder), 6, "nobody starts another");

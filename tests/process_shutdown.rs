@@ -54,6 +54,20 @@ fn a_pool_that_was_shut_down_takes_no_task() {
 }
 
 #[test]
+fn a_shutdown_with_a_limit_that_is_complete_finds_every_task_done() {
+    within(LIMIT, || {
+        for _ in 0..100 {
+            let pool = pool(2);
+            let crash = pool.submit(|| std::process::exit(3), ());
+            let tasks = [crash, pool.submit(|| (), ()), pool.submit(|| (), ())];
+            let report = pool.shutdown_with(ShutdownOptions::new().timeout(LIMIT));
+            assert!(report.is_complete());
+            assert!(tasks.iter().all(Future::done), "{tasks:?}");
+        }
+    });
+}
+
+#[test]
 fn every_task_that_was_queued_before_a_shutdown_runs() {
     within(LIMIT, || {
         let pool = pool(2);

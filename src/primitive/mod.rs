@@ -80,6 +80,9 @@ pub(crate) enum Ingredient {
     /// A worker that has nothing to do takes what lies behind another's task.
     #[cfg(feature = "process")]
     TakenFromBehind,
+    /// A worker is counted until what failed with it has failed.
+    #[cfg(feature = "process")]
+    CountedToTheLast,
 }
 
 /// Whether a model took this ingredient out. Constantly `false` in production.

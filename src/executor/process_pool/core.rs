@@ -136,19 +136,33 @@ impl Core {
 
     /// Does what the dispatcher left to be done.
     pub(super) fn carry_out(self: &Arc<Self>, mut todo: Todo<SocketLink>) {
-        loop {
-            todo.flush();
-            for (job, error) in todo.failed.drain(..) {
-                self.run_later(job.fail(error));
-            }
-            if todo.is_over {
-                happened(&self.ended);
-            }
-            let Some(number) = todo.start else { return };
-            let Err(error) = self.start(number) else { return };
+        while let Some((number, error)) = self.try_carry_out(todo) {
             let reason = Rejected::NoThread(Arc::new(error));
-            todo = self.dispatcher.start_failed(number, &reason, true).1;
+            let failed = self.dispatcher.start_failed(&reason, true).1;
+            assert!(self.try_carry_out(failed).is_none(), "nobody is started for what fails");
+            todo = self.dispatcher.leave(number, false);
         }
+    }
+
+    /// The worker that there is no thread for.
+    fn try_carry_out(self: &Arc<Self>, mut todo: Todo<SocketLink>) -> Option<(usize, std::io::Error)> {
+        todo.flush();
+        for (job, error) in todo.failed.drain(..) {
+            self.run_later(job.fail(error));
+        }
+        if todo.is_over {
+            happened(&self.ended);
+        }
+        let number = todo.start?;
+        Some((number, self.start(number).err()?))
+    }
+
+    /// A worker is gone, and what failed with it has failed. Whether the caller is to start another one under this number.
+    pub(super) fn leave(self: &Arc<Self>, number: usize, start_allowed: bool) -> bool {
+        let mut todo = self.dispatcher.leave(number, start_allowed);
+        let again = todo.start.take().is_some();
+        self.carry_out(todo);
+        again
     }
 
     fn start(self: &Arc<Self>, number: usize) -> std::io::Result<()> {

@@ -89,6 +89,14 @@ impl<L: Link> Todo<L> {
     }
 }
 
+/// What was lost with a worker.
+pub(super) struct Loss {
+    /// The tasks that it had begun and that are not tried again.
+    pub(super) killed: Vec<Sent>,
+    /// It had nothing left to do.
+    pub(super) was_told_to_stop: bool,
+}
+
 /// A reply that nobody asked for.
 #[derive(Debug)]
 pub(super) struct Unexpected;
@@ -177,14 +185,15 @@ impl<L: Link> Dispatcher<L> {
         Ok((job, todo))
     }
 
-    /// A worker is gone: the tasks that it had begun and that are not tried again, and whether the caller is to start another
-    /// worker under this number.
-    pub(super) fn lost(&self, number: usize) -> (Vec<Sent>, bool, Todo<L>) {
+    /// A worker is gone. It is counted until it [leaves](Self::leave).
+    pub(super) fn lost(&self, number: usize) -> (Loss, Todo<L>) {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
         let member = state.members[number].take().expect("a worker is lost once");
         state.idle.retain(|&other| other != number);
-        state.workers -= 1;
+        if is_removed(Ingredient::CountedToTheLast) {
+            state.workers -= 1;
+        }
         // Taken back, nobody will begin it.
         let take_back = |sent: Sent| {
             let was_begun = is_removed(Ingredient::RecallOfTheLost) || !member.link.recall(sent.id);
@@ -218,19 +227,12 @@ impl<L: Link> Dispatcher<L> {
         {
             state.refill(idle, &mut todo);
         }
-        let restart = state.is_short();
-        if restart {
-            state.workers += 1;
-            state.starting += 1;
-        } else {
-            state.release(number, &mut todo);
-        }
-        (killed, restart, todo)
+        (Loss { killed, was_told_to_stop: member.was_told_to_stop }, todo)
     }
 
     /// A worker that was being started did not get up, for this reason. Whether the caller is to try again: nobody else would
-    /// run what is queued. After the `last` try that fails instead.
-    pub(super) fn start_failed(&self, number: usize, reason: &Rejected, last: bool) -> (bool, Todo<L>) {
+    /// run what is queued. After the `last` try that fails instead, and the worker is counted until it [leaves](Self::leave).
+    pub(super) fn start_failed(&self, reason: &Rejected, last: bool) -> (bool, Todo<L>) {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
         let is_alone = state.workers == 1;
@@ -238,15 +240,30 @@ impl<L: Link> Dispatcher<L> {
             return (true, todo);
         }
         state.starting -= 1;
-        state.workers -= 1;
         if is_alone {
             state.tombstones = 0;
             for job in std::mem::take(&mut state.queue) {
                 todo.will_fail(job, TaskError::Rejected(reason.clone()));
             }
         }
-        state.release(number, &mut todo);
         (false, todo)
+    }
+
+    /// A worker is not counted any more: it is gone, or did not get up, and what failed with it has failed, so that whoever sees
+    /// no worker finds every task done. The caller may have to start another one under this number. `start_allowed`: it did get up,
+    /// and was not told to stop.
+    pub(super) fn leave(&self, number: usize, start_allowed: bool) -> Todo<L> {
+        let mut todo = Todo::nothing();
+        let mut state = self.state.lock();
+        if !is_removed(Ingredient::CountedToTheLast) {
+            state.workers -= 1;
+        }
+        if state.may_start(start_allowed) {
+            state.start(number, &mut todo);
+        } else {
+            state.release(number, &mut todo);
+        }
+        todo
     }
 
     /// Takes no more tasks. Workers are told to stop when there is nothing left for them to run.

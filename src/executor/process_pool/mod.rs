@@ -364,7 +364,7 @@ impl ProcessPoolExecutor {
         self.core().dispatcher.counts().active
     }
 
-    /// How many workers there are, those that are being started included.
+    /// How many workers there are, those that are being started included, and those that are gone until their tasks have failed.
     #[must_use]
     pub fn worker_count(&self) -> usize {
         self.core().dispatcher.counts().workers

@@ -59,21 +59,18 @@ fn supervise(core: &Arc<Core>, number: usize) {
         }
         let started = match start(core) {
             Ok(started) => started,
-            Err(NotStarted::Broken(reason)) => {
-                break_down(core, &reason);
-                let todo = core.dispatcher.start_failed(number, &Rejected::Broken(reason.into()), true).1;
-                return core.carry_out(todo);
-            }
-            Err(NotStarted::Failed { failure, stderr }) => {
+            Err(failure) => {
                 failures += 1;
-                let program = core.settings.program.path.clone();
-                let reason = Rejected::NoWorker(StartError::new(program, failures, failure, stderr));
-                let is_last = failures == MOST_STARTS || core.killed().is_done();
                 pause = longer(pause);
-                core.note_failed_start();
-                let (again, todo) = core.dispatcher.start_failed(number, &reason, is_last);
+                let (reason, is_last) = not_started(core, failure, failures);
+                let (again, todo) = core.dispatcher.start_failed(&reason, is_last);
                 core.carry_out(todo);
                 if again {
+                    continue;
+                }
+                if core.leave(number, false) {
+                    // For tasks that came after the others had failed: they know of no failure.
+                    (pause, failures) = (Duration::ZERO, 0);
                     continue;
                 }
                 return;
@@ -88,6 +85,22 @@ fn supervise(core: &Arc<Core>, number: usize) {
         }
         // A task that kills its worker costs no pause: each does so once.
         pause = if life.began_a_task || began.elapsed() > LONG_LIFE { Duration::ZERO } else { longer(pause) };
+    }
+}
+
+/// Why there is no worker, and whether that is not to be tried again.
+fn not_started(core: &Arc<Core>, failure: NotStarted, failures: u32) -> (Rejected, bool) {
+    match failure {
+        NotStarted::Broken(reason) => {
+            break_down(core, &reason);
+            (Rejected::Broken(reason.into()), true)
+        }
+        NotStarted::Failed { failure, stderr } => {
+            core.note_failed_start();
+            let program = core.settings.program.path.clone();
+            let reason = Rejected::NoWorker(StartError::new(program, failures, failure, stderr));
+            (reason, failures == MOST_STARTS || core.killed().is_done())
+        }
     }
 }
 
@@ -121,17 +134,17 @@ fn live(core: &Arc<Core>, number: usize, mut started: Started) -> Life {
     let nonsense = serve(core, number, &started.link, &mut started.reader, &mut began_before).err();
     let exit = started.end(core);
     let exit = nonsense.map_or(exit, |reason| WorkerExit::Protocol(reason.into()));
-    let (killed, again, mut todo) = core.dispatcher.lost(number);
+    let (loss, mut todo) = core.dispatcher.lost(number);
     todo.flush();
-    let began_a_task = !killed.is_empty() || began_before;
-    for sent in killed {
+    let began_a_task = !loss.killed.is_empty() || began_before;
+    for sent in loss.killed {
         let Some(job) = sent.job else { continue };
         let lines = started.process.last_lines();
         let lost = WorkerLost::new(started.process.pid(), exit.clone(), job.name(), sent.since.elapsed(), lines);
         core.run_later(job.fail(TaskError::WorkerLost(lost)));
     }
     core.carry_out(todo);
-    Life { began_a_task, goes_on: again }
+    Life { began_a_task, goes_on: core.leave(number, !loss.was_told_to_stop) }
 }
 
 /// Reads replies until the worker is gone. The error: it sent nonsense.

@@ -61,7 +61,7 @@ pub(super) struct State<L> {
     /// Tasks that lie with a worker behind the one that it runs.
     pub(super) ahead: usize,
     pub(super) starting: usize,
-    /// All workers, those that are being started included.
+    /// All workers, those that are being started included, and those that have not [left](super::Dispatcher::leave).
     pub(super) workers: usize,
     pub(super) max_workers: usize,
     pub(super) end: Option<End>,
@@ -85,21 +85,28 @@ impl<L: Link> State<L> {
         self.queue.len() - self.tombstones
     }
 
-    /// Whether there is more to do than those who are being started will take, and there may be one more.
-    pub(super) fn is_short(&self) -> bool {
-        self.live() > self.starting && self.workers < self.max_workers
+    /// Whether there is more to do than those who are being started will take, and there may be one more. What lies behind
+    /// another task would be taken from there.
+    pub(super) fn may_start(&self, start_allowed: bool) -> bool {
+        let is_short = self.live() + self.ahead > self.starting && self.workers < self.max_workers;
+        is_short && (start_allowed || self.workers == 0)
+    }
+
+    /// Has the caller start a worker under this number.
+    pub(super) fn start(&mut self, number: usize, todo: &mut Todo<L>) {
+        self.workers += 1;
+        self.starting += 1;
+        todo.start = Some(number);
     }
 
     /// Starts a worker for a task that nobody is free for, or sends one ahead.
     pub(super) fn need_worker(&mut self, start_allowed: bool, todo: &mut Todo<L>) {
-        if self.is_short() && (start_allowed || self.workers == 0) {
-            self.workers += 1;
-            self.starting += 1;
+        if self.may_start(start_allowed) {
             let number = self.free.pop().unwrap_or_else(|| {
                 self.members.push(None);
                 self.members.len() - 1
             });
-            todo.start = Some(number);
+            self.start(number, todo);
         } else if self.starting == 0 && self.ahead < self.workers * (self.depth() - 1) {
             let depth = self.depth();
             let has_room = |member: &Option<Member<L>>| {

@@ -33,6 +33,8 @@ enum Step {
     /// A supervisor reads the next reply, or that the process is gone.
     Supervises(usize),
     Dies(usize),
+    /// A supervisor has failed what was lost with its worker, or with the start of one.
+    Leaves(usize),
     Cancel(usize),
     /// Somebody comes to fail one of the tasks that the dispatcher gave out for that.
     Fail,
@@ -46,11 +48,12 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         24 => (prop::bool::weighted(0.6), 0..2_u32).prop_map(|(start_allowed, retries)| Submit { start_allowed, retries }),
         12 => any::<usize>().prop_map(Up),
-        3 => (any::<usize>(), any::<bool>()).prop_map(|(which, last)| StartFails { which, last }),
+        8 => (any::<usize>(), any::<bool>()).prop_map(|(which, last)| StartFails { which, last }),
         20 => any::<usize>().prop_map(Receives),
         16 => any::<usize>().prop_map(Replies),
         20 => any::<usize>().prop_map(Supervises),
         6 => any::<usize>().prop_map(Dies),
+        12 => any::<usize>().prop_map(Leaves),
         14 => any::<usize>().prop_map(Cancel),
         6 => any::<usize>().prop_map(|_| Fail),
         1 => any::<usize>().prop_map(|_| CancelQueued),
@@ -84,6 +87,13 @@ struct Process {
     is_alive: bool,
 }
 
+/// A worker that is gone, or did not get up, and what is yet to fail with it.
+struct Leaving {
+    number: usize,
+    start_allowed: bool,
+    to_fail: Vec<(Job, TaskError)>,
+}
+
 struct Task {
     future: Future<u32>,
     retries: u32,
@@ -100,9 +110,12 @@ struct World<'t> {
     processes: Vec<Process>,
     /// Workers that are being started.
     starting: Vec<usize>,
+    leaving: Vec<Leaving>,
     tasks: Vec<Task>,
     given_out: VecDeque<(Job, TaskError)>,
     end_was_told: bool,
+    /// Whether a worker could be started each time that one was wanted.
+    starts_at_will: bool,
     tally: &'t Tally,
 }
 
@@ -112,9 +125,11 @@ impl<'t> World<'t> {
             pool: Arc::new(Pool { dispatcher: Dispatcher::new(max_workers) }),
             processes: Vec::new(),
             starting: Vec::new(),
+            leaving: Vec::new(),
             tasks: Vec::new(),
             given_out: VecDeque::new(),
             end_was_told: false,
+            starts_at_will: true,
             tally,
         }
     }
@@ -154,6 +169,11 @@ impl<'t> World<'t> {
                     },
                 );
             }
+            Step::Leaves(which) => {
+                if let Some(at) = pick(which, self.leaving.len()) {
+                    self.leaves(at);
+                }
+            }
             Step::Cancel(which) => {
                 if let Some(at) = pick(which, self.tasks.len()) {
                     self.cancel(at);
@@ -189,10 +209,11 @@ impl<'t> World<'t> {
         let (was_idle, was_short) = {
             let state = self.dispatcher().state.lock();
             let room = state.workers < state.max_workers && state.end.is_none();
-            (!state.idle.is_empty(), room && state.live() + 1 > state.starting)
+            (!state.idle.is_empty(), room && state.live() + state.ahead + 1 > state.starting)
         };
         self.tasks.push(Task { future, retries, begun: 0, was_sent: false, was_cancelled: false });
         let todo = self.dispatcher().submit(job, start_allowed);
+        self.starts_at_will &= start_allowed;
         if was_short && start_allowed {
             assert_ne!(was_idle, todo.start.is_some(), "a task gets an idle worker, or another one is started");
         }
@@ -218,13 +239,31 @@ impl<'t> World<'t> {
         let Some(at) = pick(which, self.starting.len()) else { return };
         let number = self.starting[at];
         let reason = Rejected::NoThread(Arc::new(std::io::ErrorKind::WouldBlock.into()));
-        let (again, todo) = self.dispatcher().start_failed(number, &reason, last);
+        let (again, mut todo) = self.dispatcher().start_failed(&reason, last);
         assert!(!(again && last), "the last try is the last");
-        if !again {
-            self.starting.remove(at);
-        }
         if !todo.failed.is_empty() {
             self.note("tasks fail for want of a worker");
+        }
+        self.starts_at_will = false;
+        if !again {
+            self.starting.remove(at);
+            self.leaving.push(Leaving { number, start_allowed: false, to_fail: std::mem::take(&mut todo.failed) });
+        }
+        self.carry_out(todo);
+    }
+
+    fn leaves(&mut self, at: usize) {
+        let Leaving { number, start_allowed, to_fail } = self.leaving.remove(at);
+        for (job, error) in to_fail {
+            assert!(job.fail(error).is_none(), "nothing is to be run");
+        }
+        let todo = self.dispatcher().leave(number, start_allowed);
+        if todo.start.is_some() {
+            self.note(if start_allowed {
+                "a worker is replaced"
+            } else {
+                "a start is tried again for who came meanwhile"
+            });
         }
         self.carry_out(todo);
     }
@@ -271,17 +310,15 @@ impl<'t> World<'t> {
     fn lost(&mut self, at: usize) {
         let process = self.processes.remove(at);
         let queued = self.dispatcher().counts().queued;
-        let (killed, again, todo) = self.dispatcher().lost(process.number);
-        for sent in killed {
+        let (loss, mut todo) = self.dispatcher().lost(process.number);
+        let mut to_fail = std::mem::take(&mut todo.failed);
+        for sent in loss.killed {
             let lost = WorkerLost::new(0, WorkerExit::Unknown, "", Duration::ZERO, Vec::new());
-            self.given_out.push_back((sent.job.expect("a task that was killed"), TaskError::WorkerLost(lost)));
+            to_fail.push((sent.job.expect("a task that was killed"), TaskError::WorkerLost(lost)));
         }
+        self.leaving.push(Leaving { number: process.number, start_allowed: !loss.was_told_to_stop, to_fail });
         if self.dispatcher().counts().queued > queued {
             self.note("what a lost worker had goes back");
-        }
-        if again {
-            self.note("a worker is replaced");
-            self.starts(process.number);
         }
         self.carry_out(todo);
     }
@@ -318,16 +355,19 @@ impl<'t> World<'t> {
     }
 
     fn starts(&mut self, number: usize) {
-        assert!(!self.starting.contains(&number) && self.processes.iter().all(|process| process.number != number));
+        let mut taken = self.processes.iter().map(|process| process.number);
+        assert!(!self.starting.contains(&number) && !taken.any(|other| other == number));
+        assert!(self.leaving.iter().all(|leaving| leaving.number != number));
         self.starting.push(number);
         let state = self.dispatcher().state.lock();
-        assert!(state.live() >= state.starting, "no worker is started without need");
+        assert!(state.live() + state.ahead >= state.starting, "no worker is started without need");
         assert!(state.idle.is_empty(), "nor while another one is idle");
     }
 
     fn is_over(&self) -> bool {
         let state = self.dispatcher().state.lock();
-        state.end.is_some() && self.processes.is_empty() && self.starting.is_empty() && state.live() == 0
+        let has_workers = !(self.processes.is_empty() && self.starting.is_empty() && self.leaving.is_empty());
+        state.end.is_some() && !has_workers && state.live() == 0
     }
 
     /// What holds after each step.
@@ -337,9 +377,12 @@ impl<'t> World<'t> {
         let live = state.queue.iter().filter(|job| job.is_live()).count();
         assert_eq!(state.queue.len() - live, state.tombstones, "cancelled tasks in the queue");
         assert_eq!(state.starting, self.starting.len());
-        assert_eq!(state.workers, self.starting.len() + self.processes.len());
+        assert_eq!(state.workers, self.starting.len() + self.processes.len() + self.leaving.len());
         assert!(state.workers <= state.max_workers);
         assert!(live == 0 || state.workers > 0, "what is queued will be run, or failed");
+        let is_short = live + state.ahead > state.starting && state.workers < state.max_workers;
+        let may_be_short = !self.starts_at_will || !self.leaving.is_empty() || state.end.is_some();
+        assert!(!is_short || may_be_short, "no task waits for another one where a worker might be started");
         assert!(
             state.queue.is_empty() || state.workers > 0,
             "no cancelled task is left when nobody comes by to drop it"
@@ -377,8 +420,12 @@ impl<'t> World<'t> {
     /// Lets everything come to its end.
     fn finish(mut self) {
         self.step(Step::Close);
-        while !self.processes.is_empty() || !self.starting.is_empty() || !self.given_out.is_empty() {
+        let mut steps_left = 10_000;
+        while !self.end_was_told || !self.given_out.is_empty() {
+            steps_left -= 1;
+            assert!(steps_left > 0, "every pool that is closed comes to its end");
             self.step(Step::Up(0));
+            self.step(Step::Leaves(0));
             for at in 0..self.processes.len() {
                 self.step(Step::Receives(at));
                 self.step(Step::Replies(at));
@@ -386,7 +433,6 @@ impl<'t> World<'t> {
             }
             self.step(Step::Fail);
         }
-        assert!(self.end_was_told, "every pool that is closed comes to its end");
         for (number, task) in (0..).zip(&mut self.tasks) {
             let result = task.future.try_result().expect("every task resolves");
             match result {
@@ -415,9 +461,18 @@ fn whatever_happens_each_task_ends_once_and_nobody_is_idle_beside_work() {
     let tally = Tally::default();
     let cases = if cfg!(miri) { 4 } else { 1_000 };
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    let result = runner.run(&(1..4_usize, prop::collection::vec(step(), 0..120)), |(max_workers, steps)| {
+    let histories = (1..4_usize, prop::bool::weighted(0.3), prop::collection::vec(step(), 0..120));
+    let result = runner.run(&histories, |(max_workers, starts_at_will, steps)| {
         let mut world = World::new(max_workers, &tally);
-        steps.into_iter().for_each(|step| world.step(step));
+        for step in steps {
+            match step {
+                Step::StartFails { .. } if starts_at_will => {}
+                Step::Submit { retries, .. } if starts_at_will => {
+                    world.step(Step::Submit { start_allowed: true, retries })
+                }
+                step => world.step(step),
+            }
+        }
         world.finish();
         Ok(())
     });
@@ -426,7 +481,7 @@ fn whatever_happens_each_task_ends_once_and_nobody_is_idle_beside_work() {
     }
     let tally = tally.into_inner();
     assert!(
-        cfg!(miri) || tally.len() == 5 && tally.values().all(|&count| count > 20),
+        cfg!(miri) || tally.len() == 6 && tally.values().all(|&count| count > 4),
         "everything is reached: {tally:?}"
     );
 }
@@ -437,6 +492,15 @@ fn history(max_workers: usize, steps: &[Step]) {
     let mut world = World::new(max_workers, &tally);
     steps.iter().for_each(|&step| world.step(step));
     world.finish();
+}
+
+#[test]
+fn what_lies_behind_a_task_is_not_left_there_when_another_worker_dies() {
+    let both_busy = [SUBMIT, Step::Up(0), SUBMIT, Step::Up(0), Step::Receives(0), Step::Receives(1)];
+    let dies = [Step::Dies(0), Step::Supervises(0)];
+    // Sent before it died, or before it left.
+    history(2, &[&both_busy[..], &[SUBMIT], &dies, &[Step::Leaves(0)]].concat());
+    history(2, &[&both_busy[..], &dies, &[SUBMIT, Step::Leaves(0)]].concat());
 }
 
 const SUBMIT: Step = Step::Submit { start_allowed: true, retries: 0 };

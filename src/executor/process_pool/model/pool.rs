@@ -30,6 +30,8 @@ pub(crate) struct ModelPool {
     skipped: AtomicU32,
     /// How often it was over.
     ends: AtomicU32,
+    /// The end, for whoever waits for it.
+    end: Queue<()>,
 }
 
 impl Owner for ModelPool {
@@ -51,6 +53,7 @@ impl ModelPool {
             replies_under_way: AtomicU32::new(0),
             skipped: AtomicU32::new(0),
             ends: AtomicU32::new(0),
+            end: Queue::new(),
         })
     }
 
@@ -77,6 +80,7 @@ impl ModelPool {
         if todo.is_over {
             assert_eq!(self.dispatcher.counts().workers, 0, "it is over before its last worker");
             self.ends.fetch_add(1, Relaxed);
+            self.end.push(());
         }
         self.starts().extend(todo.start);
     }
@@ -107,7 +111,14 @@ impl ModelPool {
     /// A worker that was being started did not get up, for the last time.
     pub(crate) fn start_failed(&self, number: usize, last: bool) -> bool {
         let reason = Rejected::NoThread(Arc::new(std::io::ErrorKind::WouldBlock.into()));
-        let (again, todo) = self.dispatcher.start_failed(number, &reason, last);
+        let (again, todo) = self.dispatcher.start_failed(&reason, last);
+        self.carry_out(todo);
+        again || self.leave(number, false)
+    }
+
+    fn leave(&self, number: usize, start_allowed: bool) -> bool {
+        let mut todo = self.dispatcher.leave(number, start_allowed);
+        let again = todo.start.take().is_some();
         self.carry_out(todo);
         again
     }
@@ -131,6 +142,11 @@ impl ModelPool {
     pub(crate) fn occupancy(&self) -> (usize, usize) {
         let counts = self.dispatcher.counts();
         (counts.queued, counts.workers)
+    }
+
+    /// Waits until it is over.
+    pub(crate) fn wait(&self) {
+        self.end.wait_pop();
     }
 
     /// How often it was said that it is over.
@@ -224,13 +240,13 @@ impl Worker {
 
     /// The process is gone.
     fn bury(&self) -> Option<Self> {
-        let (killed, again, todo) = self.pool.dispatcher.lost(self.number);
-        for sent in killed {
+        let (loss, todo) = self.pool.dispatcher.lost(self.number);
+        for sent in loss.killed {
             let job = sent.job.expect("a task that was killed");
             let lost = WorkerLost::new(0, WorkerExit::Code(1), job.name(), Duration::ZERO, Vec::new());
             assert!(job.fail(TaskError::WorkerLost(lost)).is_none(), "nothing is to be run");
         }
         self.pool.carry_out(todo);
-        again.then(|| self.pool.up(self.number))
+        self.pool.leave(self.number, !loss.was_told_to_stop).then(|| self.pool.up(self.number))
     }
 }
