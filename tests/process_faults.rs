@@ -368,6 +368,26 @@ fn a_program_that_does_not_start_is_the_reason_why_there_is_no_worker() {
 }
 
 #[test]
+fn whoever_submits_all_the_time_is_told_that_no_worker_gets_up() {
+    within(LIMIT, || {
+        let folder = Scratch::new();
+        // Longer than the longest pause before another start.
+        let limit = Duration::from_millis(1500);
+        let pool = shell("exec sleep 1000", &folder).max_workers(4).start_timeout(limit).build().unwrap();
+        let first = pool.submit(begin, (folder.path(), 0));
+        let mut later = Vec::new();
+        while !first.done() {
+            later.push(pool.submit(begin, (folder.path(), 1)));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let error = not_started(first);
+        assert!(matches!(error.failure(), StartFailure::Timeout(after) if *after == limit), "{error}");
+        assert!(pool.kill().is_complete());
+        assert!(later.into_iter().all(|task| matches!(task.result(), Err(TaskError::Rejected(_)))));
+    });
+}
+
+#[test]
 fn a_program_that_ends_at_once_is_tried_three_times_and_again_for_a_later_task() {
     within(LIMIT, || {
         for (end, exit, said) in [

@@ -83,6 +83,13 @@ fn happened(event: &TaskRef) {
     }
 }
 
+/// Fails the tasks that will not run, when what is to be sent is sent. What is to be run then is foreign code, and may count on
+/// what the caller has yet to tell the dispatcher.
+fn fail(todo: &mut Todo<SocketLink>, then: &mut Vec<Then>) {
+    todo.flush();
+    then.extend(todo.failed.drain(..).filter_map(|(job, error)| job.fail(error)));
+}
+
 impl Core {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
         let site = settings.made_at;
@@ -115,7 +122,8 @@ impl Core {
         self.carry_out(todo);
     }
 
-    fn may_start(&self) -> bool {
+    /// Whether no start has failed lately.
+    pub(super) fn may_start(&self) -> bool {
         !self.has_failed_to_start.load(Relaxed)
             || lock(&self.no_start_before).is_none_or(|(instant, _)| Instant::now() >= instant)
     }
@@ -136,32 +144,40 @@ impl Core {
 
     /// Does what the dispatcher left to be done.
     pub(super) fn carry_out(self: &Arc<Self>, mut todo: Todo<SocketLink>) {
-        while let Some((number, error)) = self.try_carry_out(todo) {
+        let mut then = Vec::new();
+        while let Some((number, error)) = self.try_carry_out(&mut todo, &mut then) {
             let reason = Rejected::NoThread(Arc::new(error));
-            let failed = self.dispatcher.start_failed(&reason, true).1;
-            assert!(self.try_carry_out(failed).is_none(), "nobody is started for what fails");
+            let (_, mut failed) = self.dispatcher.start_failed(&reason, true);
+            fail(&mut failed, &mut then);
             todo = self.dispatcher.leave(number, false);
         }
+        then.into_iter().for_each(|then| self.run_later(then));
     }
 
     /// The worker that there is no thread for.
-    fn try_carry_out(self: &Arc<Self>, mut todo: Todo<SocketLink>) -> Option<(usize, std::io::Error)> {
-        todo.flush();
-        for (job, error) in todo.failed.drain(..) {
-            self.run_later(job.fail(error));
-        }
-        if todo.is_over {
+    fn try_carry_out(
+        self: &Arc<Self>,
+        todo: &mut Todo<SocketLink>,
+        then: &mut Vec<Then>,
+    ) -> Option<(usize, std::io::Error)> {
+        fail(todo, then);
+        let is_over = todo.is_over || todo.tells_when_failed && self.dispatcher.have_failed().is_over;
+        if is_over {
             happened(&self.ended);
         }
         let number = todo.start?;
         Some((number, self.start(number).err()?))
     }
 
-    /// A worker is gone, and what failed with it has failed. Whether the caller is to start another one under this number.
-    pub(super) fn leave(self: &Arc<Self>, number: usize, start_allowed: bool) -> bool {
+    /// A worker is gone: fails what was lost with it, and has it counted no more. Whether the caller is to start another one
+    /// under this number.
+    pub(super) fn leave(self: &Arc<Self>, number: usize, mut lost: Todo<SocketLink>, start_allowed: bool) -> bool {
+        let mut then = Vec::new();
+        fail(&mut lost, &mut then);
         let mut todo = self.dispatcher.leave(number, start_allowed);
         let again = todo.start.take().is_some();
         self.carry_out(todo);
+        then.into_iter().for_each(|then| self.run_later(then));
         again
     }
 
@@ -177,8 +193,7 @@ impl Core {
 
     /// Runs what is to be run of a task that is done. The user's callbacks may wait for anything, other tasks of this pool
     /// included: they have a thread of their own.
-    pub(super) fn run_later(&self, then: Option<Then>) {
-        let Some(then) = then else { return };
+    pub(super) fn run_later(&self, then: Then) {
         if !then.has_callbacks() {
             return then.run();
         }

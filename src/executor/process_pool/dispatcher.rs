@@ -51,7 +51,9 @@ pub(super) struct Todo<L> {
     pub(super) start: Option<usize>,
     /// Tasks that will not run, for this reason. They are claimed: nobody can cancel them any more.
     pub(super) failed: Vec<(Job, TaskError)>,
-    /// The last worker is gone, and nothing will follow.
+    /// The dispatcher is to be told when those [have failed](Dispatcher::have_failed).
+    pub(super) tells_when_failed: bool,
+    /// The last worker is gone, nothing will follow, and every task is done.
     pub(super) is_over: bool,
     /// The worker that replied has enough to do: what it is sent can wait for the next reply.
     pub(super) can_wait: bool,
@@ -59,7 +61,15 @@ pub(super) struct Todo<L> {
 
 impl<L: Link> Todo<L> {
     fn nothing() -> Self {
-        Self { flush: Vec::new(), one: None, start: None, failed: Vec::new(), is_over: false, can_wait: false }
+        Self {
+            flush: Vec::new(),
+            one: None,
+            start: None,
+            failed: Vec::new(),
+            tells_when_failed: false,
+            is_over: false,
+            can_wait: false,
+        }
     }
 
     /// Sends what is to be sent.
@@ -122,6 +132,8 @@ impl<L: Link> Dispatcher<L> {
                 starting: 0,
                 workers: 0,
                 max_workers,
+                has_failed_to_start: false,
+                failing: 0,
                 end: None,
                 sent: 0,
                 completed: 0,
@@ -150,6 +162,7 @@ impl<L: Link> Dispatcher<L> {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
         state.starting -= 1;
+        state.has_failed_to_start = false;
         state.members[number] = Some(Member {
             link,
             next_id: 1,
@@ -235,6 +248,7 @@ impl<L: Link> Dispatcher<L> {
     pub(super) fn start_failed(&self, reason: &Rejected, last: bool) -> (bool, Todo<L>) {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
+        state.has_failed_to_start = true;
         let is_alone = state.workers == 1;
         if is_alone && !last && state.live() > 0 {
             return (true, todo);
@@ -251,7 +265,7 @@ impl<L: Link> Dispatcher<L> {
 
     /// A worker is not counted any more: it is gone, or did not get up, and what failed with it has failed, so that whoever sees
     /// no worker finds every task done. The caller may have to start another one under this number. `start_allowed`: it did get up,
-    /// and was not told to stop.
+    /// and was not told to stop; or no start has failed lately.
     pub(super) fn leave(&self, number: usize, start_allowed: bool) -> Todo<L> {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
@@ -284,6 +298,7 @@ impl<L: Link> Dispatcher<L> {
         for job in state.take_back(|_| true) {
             todo.will_fail(job, TaskError::Rejected(reason.clone()));
         }
+        state.count_failing(&mut todo);
         if !matches!(state.end, Some(End::Now(_))) {
             state.end = Some(End::Now(reason));
         }
@@ -299,6 +314,16 @@ impl<L: Link> Dispatcher<L> {
             job.claim_to_cancel();
             todo.will_fail(job, TaskError::Cancelled);
         }
+        state.count_failing(&mut todo);
+        todo
+    }
+
+    /// What a caller was to fail has failed.
+    pub(super) fn have_failed(&self) -> Todo<L> {
+        let mut todo = Todo::nothing();
+        let mut state = self.state.lock();
+        state.failing -= 1;
+        todo.is_over = state.is_over();
         todo
     }
 

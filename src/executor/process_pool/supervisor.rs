@@ -64,16 +64,17 @@ fn supervise(core: &Arc<Core>, number: usize) {
                 pause = longer(pause);
                 let (reason, is_last) = not_started(core, failure, failures);
                 let (again, todo) = core.dispatcher.start_failed(&reason, is_last);
-                core.carry_out(todo);
                 if again {
                     continue;
                 }
-                if core.leave(number, false) {
+                if !core.leave(number, todo, core.may_start()) {
+                    return;
+                }
+                if is_last {
                     // For tasks that came after the others had failed: they know of no failure.
                     (pause, failures) = (Duration::ZERO, 0);
-                    continue;
                 }
-                return;
+                continue;
             }
         };
         failures = 0;
@@ -99,7 +100,7 @@ fn not_started(core: &Arc<Core>, failure: NotStarted, failures: u32) -> (Rejecte
             core.note_failed_start();
             let program = core.settings.program.path.clone();
             let reason = Rejected::NoWorker(StartError::new(program, failures, failure, stderr));
-            (reason, failures == MOST_STARTS || core.killed().is_done())
+            (reason, failures >= MOST_STARTS || core.killed().is_done())
         }
     }
 }
@@ -141,10 +142,9 @@ fn live(core: &Arc<Core>, number: usize, mut started: Started) -> Life {
         let Some(job) = sent.job else { continue };
         let lines = started.process.last_lines();
         let lost = WorkerLost::new(started.process.pid(), exit.clone(), job.name(), sent.since.elapsed(), lines);
-        core.run_later(job.fail(TaskError::WorkerLost(lost)));
+        todo.failed.push((job, TaskError::WorkerLost(lost)));
     }
-    core.carry_out(todo);
-    Life { began_a_task, goes_on: core.leave(number, !loss.was_told_to_stop) }
+    Life { began_a_task, goes_on: core.leave(number, todo, !loss.was_told_to_stop) }
 }
 
 /// Reads replies until the worker is gone. The error: it sent nonsense.
@@ -197,12 +197,14 @@ fn serve(
                     let reason = format!("it skipped task {id}, which it was to run");
                     let lost = WorkerExit::Protocol(reason.as_str().into());
                     let lost = WorkerLost::new(link.pid(), lost, job.name(), Duration::ZERO, Vec::new());
-                    core.run_later(job.fail(TaskError::WorkerLost(lost)));
+                    todo.failed.push((job, TaskError::WorkerLost(lost)));
                     core.carry_out(todo);
                     return Err(reason);
                 }
             };
-            core.run_later(then);
+            if let Some(then) = then {
+                core.run_later(then);
+            }
             core.carry_out(todo);
         }
         if sends {

@@ -64,6 +64,10 @@ pub(super) struct State<L> {
     /// All workers, those that are being started included, and those that have not [left](super::Dispatcher::leave).
     pub(super) workers: usize,
     pub(super) max_workers: usize,
+    /// No worker has come up since a start failed.
+    pub(super) has_failed_to_start: bool,
+    /// Callers who are to fail tasks, and have not yet.
+    pub(super) failing: usize,
     pub(super) end: Option<End>,
     /// How many tasks were sent to workers.
     pub(super) sent: u64,
@@ -85,11 +89,23 @@ impl<L: Link> State<L> {
         self.queue.len() - self.tombstones
     }
 
-    /// Whether there is more to do than those who are being started will take, and there may be one more. What lies behind
-    /// another task would be taken from there.
+    /// Whether there is more to do than those who are being started, or have nothing to do, will take, and there may be one more.
+    /// What lies behind another task would be taken from there.
     pub(super) fn may_start(&self, start_allowed: bool) -> bool {
-        let is_short = self.live() + self.ahead > self.starting && self.workers < self.max_workers;
-        is_short && (start_allowed || self.workers == 0)
+        let has_room = self.workers < self.max_workers && !matches!(self.end, Some(End::Now(_)));
+        let is_short = self.live() + self.ahead > self.starting && self.idle.is_empty();
+        has_room && is_short && (self.workers == 0 || start_allowed && self.can_start())
+    }
+
+    /// Whether starts succeed, as far as is known. While they do not the last of those who try has to find out, and nobody joins.
+    pub(super) fn can_start(&self) -> bool {
+        !self.has_failed_to_start || self.members.iter().any(Option::is_some)
+    }
+
+    /// The end is not told before the caller has failed these.
+    pub(super) fn count_failing(&mut self, todo: &mut Todo<L>) {
+        todo.tells_when_failed = !todo.failed.is_empty();
+        self.failing += usize::from(todo.tells_when_failed);
     }
 
     /// Has the caller start a worker under this number.
@@ -265,6 +281,6 @@ impl<L: Link> State<L> {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.end.is_some() && self.workers == 0 && self.live() == 0
+        self.end.is_some() && self.workers == 0 && self.live() == 0 && self.failing == 0
     }
 }

@@ -112,7 +112,8 @@ struct World<'t> {
     starting: Vec<usize>,
     leaving: Vec<Leaving>,
     tasks: Vec<Task>,
-    given_out: VecDeque<(Job, TaskError)>,
+    /// Tasks that somebody is to fail, and whether he is to tell when he has.
+    given_out: VecDeque<(Vec<(Job, TaskError)>, bool)>,
     end_was_told: bool,
     /// Whether a worker could be started each time that one was wanted.
     starts_at_will: bool,
@@ -208,7 +209,8 @@ impl<'t> World<'t> {
         let (job, future) = job(Arc::clone(&self.pool) as Arc<dyn Owner>, number, retries);
         let (was_idle, was_short) = {
             let state = self.dispatcher().state.lock();
-            let room = state.workers < state.max_workers && state.end.is_none();
+            let can_start = state.can_start() || state.workers == 0;
+            let room = state.workers < state.max_workers && state.end.is_none() && can_start;
             (!state.idle.is_empty(), room && state.live() + state.ahead + 1 > state.starting)
         };
         self.tasks.push(Task { future, retries, begun: 0, was_sent: false, was_cancelled: false });
@@ -337,14 +339,21 @@ impl<'t> World<'t> {
     }
 
     fn fail(&mut self) {
-        if let Some((job, error)) = self.given_out.pop_front() {
+        let Some((to_fail, tells)) = self.given_out.pop_front() else { return };
+        for (job, error) in to_fail {
             assert!(job.fail(error).is_none(), "nothing is to be run");
+        }
+        if tells {
+            let todo = self.dispatcher().have_failed();
+            self.carry_out(todo);
         }
     }
 
     fn carry_out(&mut self, mut todo: Todo<ModelLink>) {
         todo.flush();
-        self.given_out.extend(todo.failed.drain(..));
+        if !todo.failed.is_empty() {
+            self.given_out.push_back((std::mem::take(&mut todo.failed), todo.tells_when_failed));
+        }
         if todo.is_over {
             self.end_was_told = true;
             assert!(self.is_over(), "it is over");
@@ -360,6 +369,7 @@ impl<'t> World<'t> {
         assert!(self.leaving.iter().all(|leaving| leaving.number != number));
         self.starting.push(number);
         let state = self.dispatcher().state.lock();
+        assert!(!matches!(state.end, Some(End::Now(_))), "no worker is started when nothing is begun any more");
         assert!(state.live() + state.ahead >= state.starting, "no worker is started without need");
         assert!(state.idle.is_empty(), "nor while another one is idle");
     }
@@ -367,7 +377,8 @@ impl<'t> World<'t> {
     fn is_over(&self) -> bool {
         let state = self.dispatcher().state.lock();
         let has_workers = !(self.processes.is_empty() && self.starting.is_empty() && self.leaving.is_empty());
-        state.end.is_some() && !has_workers && state.live() == 0
+        let is_told_of = self.given_out.iter().any(|(_, tells)| *tells);
+        state.end.is_some() && !has_workers && !is_told_of && state.live() == 0
     }
 
     /// What holds after each step.
@@ -380,9 +391,6 @@ impl<'t> World<'t> {
         assert_eq!(state.workers, self.starting.len() + self.processes.len() + self.leaving.len());
         assert!(state.workers <= state.max_workers);
         assert!(live == 0 || state.workers > 0, "what is queued will be run, or failed");
-        let is_short = live + state.ahead > state.starting && state.workers < state.max_workers;
-        let may_be_short = !self.starts_at_will || !self.leaving.is_empty() || state.end.is_some();
-        assert!(!is_short || may_be_short, "no task waits for another one where a worker might be started");
         assert!(
             state.queue.is_empty() || state.workers > 0,
             "no cancelled task is left when nobody comes by to drop it"
@@ -390,7 +398,7 @@ impl<'t> World<'t> {
         assert!(live == 0 || state.idle.is_empty(), "nobody is idle beside the queue");
         assert!(live == 0 || !matches!(state.end, Some(End::Now(_))), "nothing is to be begun any more");
 
-        let mut ahead = 0;
+        let (mut ahead, mut behind) = (0, 0);
         for process in &self.processes {
             let member = state.members[process.number].as_ref().expect("it is up");
             let has: Vec<_> = member.sent.iter().filter_map(|sent| Some((sent.id, sent.job.as_ref()?))).collect();
@@ -404,12 +412,16 @@ impl<'t> World<'t> {
                 assert!(job.is_live(), "a cancelled task is taken back");
                 assert!(place > 0 || job.is_claimed, "the first can't be cancelled");
                 let is_begun = process.last_begun >= id;
+                behind += usize::from(place > 0 && !is_begun);
                 assert!(place == 0 || state.idle.is_empty() || is_begun, "nobody is idle beside what lies behind");
                 let number = number_of(&self.tasks, job);
                 self.tasks[number].was_sent = true;
             }
         }
         assert_eq!(state.ahead, ahead);
+        let is_short = live + behind > state.starting && state.workers < state.max_workers;
+        let may_be_short = !self.starts_at_will || !self.leaving.is_empty() || state.end.is_some();
+        assert!(!is_short || may_be_short, "no task waits for another one where a worker might be started");
         let waiting = state.queue.iter().filter(|job| job.is_live()).map(|job| number_of(&self.tasks, job));
         let waiting: Vec<_> = waiting.filter(|&number| !self.tasks[number].was_sent).collect();
         let last_sent = self.tasks.iter().rposition(|task| task.was_sent);
@@ -501,6 +513,37 @@ fn what_lies_behind_a_task_is_not_left_there_when_another_worker_dies() {
     // Sent before it died, or before it left.
     history(2, &[&both_busy[..], &[SUBMIT], &dies, &[Step::Leaves(0)]].concat());
     history(2, &[&both_busy[..], &dies, &[SUBMIT, Step::Leaves(0)]].concat());
+}
+
+#[test]
+fn nobody_is_started_for_what_was_begun_while_somebody_is_idle() {
+    let up = [SUBMIT, Step::Up(0)];
+    let begun_and_not_known = [SUBMIT, Step::Receives(0), Step::Replies(0), Step::Receives(0)];
+    let one_is_idle = [Step::Receives(0), Step::Receives(0), Step::Replies(1), Step::Replies(1)];
+    let another_dies = [Step::Supervises(1), Step::Supervises(1), Step::Dies(2), Step::Supervises(1), Step::Leaves(0)];
+    history(3, &[&up[..], &up, &up, &begun_and_not_known, &one_is_idle, &another_dies].concat());
+}
+
+#[test]
+fn nobody_is_started_after_a_kill() {
+    let up = [SUBMIT, Step::Up(0)];
+    let begun_and_not_known = [SUBMIT, Step::Receives(0), Step::Replies(0), Step::Receives(0)];
+    let killed = [Step::CloseNow, Step::Dies(1), Step::Supervises(1), Step::Leaves(0)];
+    history(2, &[&up[..], &up, &begun_and_not_known, &killed].concat());
+}
+
+#[test]
+fn who_submits_while_starts_fail_does_not_keep_tasks_from_their_end() {
+    let tally = Tally::default();
+    let mut world = World::new(4, &tally);
+    world.step(SUBMIT);
+    for attempt in 0..3 {
+        world.step(SUBMIT);
+        world.step(Step::StartFails { which: 0, last: attempt == 2 });
+        world.step(Step::Leaves(0));
+    }
+    assert_eq!(tally.borrow().get("tasks fail for want of a worker"), Some(&1));
+    world.finish();
 }
 
 const SUBMIT: Step = Step::Submit { start_allowed: true, retries: 0 };

@@ -77,7 +77,7 @@ impl ModelPool {
         for (job, error) in todo.failed.drain(..) {
             assert!(job.fail(error).is_none(), "nobody left anything to be run");
         }
-        if todo.is_over {
+        if todo.is_over || todo.tells_when_failed && self.dispatcher.have_failed().is_over {
             assert_eq!(self.dispatcher.counts().workers, 0, "it is over before its last worker");
             self.ends.fetch_add(1, Relaxed);
             self.end.push(());
