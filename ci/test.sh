@@ -4,12 +4,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What tests of processes could leave behind: processes of these test programs, files in the temporary folder, shared memory.
+# What tests of processes could leave behind: processes of these test programs, files in the folders for temporary ones,
+# shared memory.
 left() {
     local target
     target=$(realpath "${CARGO_TARGET_DIR:-target}")
     ps -eo pid=,args= | grep -F "$target/debug/deps/" | grep -vF grep || true
-    find "${TMPDIR:-/tmp}" /dev/shm -maxdepth 1 -user "$(id -un)" \( -name 'bowline*' -o -name 'memfd*' \) 2>/dev/null || true
+    find "${TMPDIR:-/tmp}" /dev/shm "$target/tmp" -maxdepth 1 -user "$(id -un)" \( -name 'bowline*' -o -name 'memfd*' \) 2>/dev/null || true
 }
 before=$(left)
 # Without --workspace: together with the benchmarks cargo would turn on their features of the dependencies we share

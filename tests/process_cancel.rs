@@ -10,7 +10,8 @@ use std::thread;
 
 use bowline::{Future, ProcessPoolExecutor, ShutdownOptions, Status, TaskError};
 use serde::{Deserialize, Deserializer, Serialize};
-use support::held::{Board, Held, lost_by, note, note_and_die, note_and_pass, pass};
+use support::folder::{Folder, begin, die, pass, wait_for};
+use support::workers::{Held, lost_by};
 use support::{Dice, LIMIT, wait_until, within};
 
 fn pool(workers: usize) -> ProcessPoolExecutor {
@@ -28,7 +29,7 @@ fn open() -> String {
 /// In a worker: the tasks that it has begun, since it was asked last.
 static BEGUN: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
-fn begin(n: u64) -> u64 {
+fn push(n: u64) -> u64 {
     BEGUN.lock().unwrap().push(n);
     n
 }
@@ -56,11 +57,11 @@ fn the_states_of_a_task_tell_whether_it_can_be_cancelled() {
     }
     within(LIMIT, || {
         let pool = pool(1);
-        let board = Board::new();
-        let running = pool.submit(note_and_pass, (board.path(), 0, open()));
-        board.until_noted(0);
-        let crash = pool.submit(note_and_die, (board.path(), 1, open()));
-        let ahead_or_queued: Vec<_> = (2..5).map(|n| pool.submit(note, (board.path(), n))).collect();
+        let folder = Folder::new();
+        let running = pool.submit(pass, (folder.path(), 0, open()));
+        folder.until_begun(0);
+        let crash = pool.submit(die, (folder.path(), 1, open()));
+        let ahead_or_queued: Vec<_> = (2..5).map(|n| pool.submit(begin, (folder.path(), n))).collect();
         assert_is(&running, Status::Running, false);
         assert_is(&crash, Status::Pending, true);
         for task in &ahead_or_queued {
@@ -68,7 +69,7 @@ fn the_states_of_a_task_tell_whether_it_can_be_cancelled() {
             assert!(task.cancel());
             assert_is(task, Status::Cancelled, true);
         }
-        board.open("open");
+        folder.put("open");
         wait_until(|| crash.done());
         assert_is(&running, Status::Finished, false);
         assert_is(&crash, Status::Failed, false);
@@ -78,7 +79,7 @@ fn the_states_of_a_task_tell_whether_it_can_be_cancelled() {
             assert!(matches!(task.result(), Err(TaskError::Cancelled)));
         }
         drop(pool);
-        assert_eq!(board.notes(), [0, 1]);
+        assert_eq!(folder.begun(), [0, 1]);
     });
 }
 
@@ -86,9 +87,9 @@ fn the_states_of_a_task_tell_whether_it_can_be_cancelled() {
 fn a_queued_task_that_was_cancelled_is_never_begun() {
     within(LIMIT, || {
         let pool = pool(2);
-        let board = Board::new();
+        let folder = Folder::new();
         let held = Held::keep(&pool, 2);
-        let tasks: Vec<_> = (0..20).map(|n| pool.submit(note, (board.path(), n))).collect();
+        let tasks: Vec<_> = (0..20).map(|n| pool.submit(begin, (folder.path(), n))).collect();
         assert_eq!(pool.queued(), 20);
         for (left, task) in (0..20).rev().step_by(2).zip(tasks.iter().step_by(2)) {
             assert!(task.cancel() && task.cancel(), "as often as one likes");
@@ -97,9 +98,9 @@ fn a_queued_task_that_was_cancelled_is_never_begun() {
         }
         held.release();
         assert!(pool.shutdown().is_complete());
-        let mut notes = board.notes();
-        notes.sort_unstable();
-        assert_eq!(notes, (0..20).skip(1).step_by(2).collect::<Vec<_>>());
+        let mut begun = folder.begun();
+        begun.sort_unstable();
+        assert_eq!(begun, (0..20).skip(1).step_by(2).collect::<Vec<_>>());
         assert_eq!(pool.completed(), 12);
     });
 }
@@ -108,10 +109,10 @@ fn a_queued_task_that_was_cancelled_is_never_begun() {
 fn the_task_that_was_sent_ahead_can_be_cancelled_and_the_next_one_runs() {
     within(LIMIT, || {
         let pool = pool(1);
-        let board = Board::new();
+        let folder = Folder::new();
         for cancels in 1..4 {
             let held = Held::keep(&pool, 1);
-            let tasks: Vec<_> = (0..6).map(|n| pool.submit(note, (board.path(), cancels * 10 + n))).collect();
+            let tasks: Vec<_> = (0..6).map(|n| pool.submit(begin, (folder.path(), cancels * 10 + n))).collect();
             // The first of them lies with the worker already.
             assert!(tasks.iter().take(cancels as usize).all(Future::cancel));
             assert_eq!(pool.queued() as u64, 6 - cancels);
@@ -120,7 +121,7 @@ fn the_task_that_was_sent_ahead_can_be_cancelled_and_the_next_one_runs() {
             assert!(values.eq((cancels..6).map(|n| cancels * 10 + n)));
         }
         let expected: Vec<u64> = (1..4).flat_map(|round| (round..6).map(move |n| round * 10 + n)).collect();
-        assert_eq!(board.notes(), expected);
+        assert_eq!(folder.begun(), expected);
     });
 }
 
@@ -128,11 +129,11 @@ fn the_task_that_was_sent_ahead_can_be_cancelled_and_the_next_one_runs() {
 fn a_task_that_runs_is_not_cancelled_and_ends_with_its_value() {
     within(LIMIT, || {
         let pool = pool(1);
-        let board = Board::new();
-        let task = pool.submit(note_and_pass, (board.path(), 5, open()));
-        board.until_noted(5);
+        let folder = Folder::new();
+        let task = pool.submit(pass, (folder.path(), 5, open()));
+        folder.until_begun(5);
         assert!(!task.cancel() && task.running());
-        board.open("open");
+        folder.put("open");
         assert_eq!(task.result().unwrap(), 5);
         let task = pool.submit(same, (1,));
         wait_until(|| task.done());
@@ -174,7 +175,7 @@ fn a_task_is_cancelled_or_run_and_never_both_or_neither() {
         let (mut cancelled, mut caught_at_the_start) = (Vec::new(), 0);
         let mut tasks = Vec::new();
         for round in 0..ROUNDS / 3 {
-            let three: Vec<_> = (0..3).map(|n| pool.submit(begin, (round * 3 + n,))).collect();
+            let three: Vec<_> = (0..3).map(|n| pool.submit(push, (round * 3 + n,))).collect();
             // The second lies with the worker when the first begins, or ends.
             let most = 1 << dice.below(14);
             for _ in 0..dice.below(most) {
@@ -227,7 +228,7 @@ fn a_cancellation_from_another_thread_races_the_start_and_one_of_them_wins() {
                 cancelled
             });
             for n in 0..ROUNDS {
-                submitted.send(pool.submit(begin, (n,))).unwrap();
+                submitted.send(pool.submit(push, (n,))).unwrap();
             }
             drop(submitted);
             canceller.join().unwrap()
@@ -281,8 +282,8 @@ impl<'de> Deserialize<'de> for LongToRead {
     }
 }
 
-fn long_to_read(board: String, at: usize) -> LongToRead {
-    pass(board, "first".to_owned());
+fn long_to_read(folder: String, at: usize) -> LongToRead {
+    wait_for(&folder, "first");
     LongToRead(at)
 }
 
@@ -291,16 +292,16 @@ fn a_task_that_a_worker_has_begun_is_not_cancelled_though_the_reply_to_the_one_b
     within(LIMIT, || {
         for (at, read) in READ.iter().enumerate() {
             let pool = pool(1);
-            let board = Board::new();
-            let first = pool.submit(long_to_read, (board.path(), at));
+            let folder = Folder::new();
+            let first = pool.submit(long_to_read, (folder.path(), at));
             wait_until(|| first.running());
-            let [second, third] = [2, 3].map(|n| pool.submit(note_and_pass, (board.path(), n, format!("open {n}"))));
-            let fourth = pool.submit(note, (board.path(), 4));
+            let [second, third] = [2, 3].map(|n| pool.submit(pass, (folder.path(), n, format!("open {n}"))));
+            let fourth = pool.submit(begin, (folder.path(), 4));
             // The first result is being read, the second one waits to be, and the worker has begun the third task.
-            board.open("first");
-            board.until_noted(2);
-            board.open("open 2");
-            board.until_noted(3);
+            folder.put("first");
+            folder.until_begun(2);
+            folder.put("open 2");
+            folder.until_begun(3);
             let was_done = first.done() || second.done();
             match at {
                 0 => _ = third.cancel(),
@@ -311,7 +312,7 @@ fn a_task_that_a_worker_has_begun_is_not_cancelled_though_the_reply_to_the_one_b
             let third_was_done = third.done();
             // Before anything fails: the pool waits for its tasks.
             read.set(()).unwrap();
-            board.open("open 3");
+            folder.put("open 3");
             assert_eq!((was_done, third_was_done), (false, false));
             let results = [second, third].map(|task| task.result().ok());
             assert_eq!(fourth.result().ok(), (at == 0).then_some(4));
@@ -320,7 +321,7 @@ fn a_task_that_a_worker_has_begun_is_not_cancelled_though_the_reply_to_the_one_b
                 assert_eq!(results, [Some(2), Some(3)]);
             }
             drop(pool);
-            assert_eq!(board.notes(), if at == 0 { vec![2, 3, 4] } else { vec![2, 3] });
+            assert_eq!(folder.begun(), if at == 0 { vec![2, 3, 4] } else { vec![2, 3] });
         }
     });
 }
@@ -329,9 +330,9 @@ fn a_task_that_a_worker_has_begun_is_not_cancelled_though_the_reply_to_the_one_b
 fn many_cancelled_tasks_in_a_queue_are_neither_counted_nor_begun() {
     within(LIMIT, || {
         let pool = pool(1);
-        let board = Board::new();
+        let folder = Folder::new();
         let held = Held::keep(&pool, 1);
-        let tasks: Vec<_> = (0..5000).map(|n| pool.submit(note, (board.path(), n))).collect();
+        let tasks: Vec<_> = (0..5000).map(|n| pool.submit(begin, (folder.path(), n))).collect();
         let kept = |n: usize| n % 1000 == 999;
         for (n, task) in tasks.iter().enumerate() {
             assert_eq!(pool.queued(), 5000 - n + n / 1000);
@@ -339,7 +340,7 @@ fn many_cancelled_tasks_in_a_queue_are_neither_counted_nor_begun() {
         }
         held.release();
         assert!(pool.shutdown().is_complete());
-        assert_eq!(board.notes(), [999, 1999, 2999, 3999, 4999]);
+        assert_eq!(folder.begun(), [999, 1999, 2999, 3999, 4999]);
         assert_eq!(tasks.iter().filter(|task| task.cancelled()).count(), 4995);
     });
 }
@@ -369,17 +370,17 @@ fn several_threads_may_cancel_one_task_and_its_callback_runs_once() {
 fn what_a_dead_worker_had_ahead_can_still_be_cancelled() {
     within(LIMIT, || {
         let pool = pool(1);
-        let board = Board::new();
-        let crash = pool.submit(note_and_die, (board.path(), 0, open()));
-        board.until_noted(0);
-        let [ahead, next] = [1, 2].map(|n| pool.submit(note, (board.path(), n)));
+        let folder = Folder::new();
+        let crash = pool.submit(die, (folder.path(), 0, open()));
+        folder.until_begun(0);
+        let [ahead, next] = [1, 2].map(|n| pool.submit(begin, (folder.path(), n)));
         // Its callback is run on another thread than the one that starts the next worker: either may be first.
-        board.open("open");
+        folder.put("open");
         wait_until(|| crash.done());
         let was_cancelled = ahead.cancel();
         assert_eq!(next.result().unwrap(), 2);
         assert_eq!(ahead.result().is_ok(), !was_cancelled);
-        assert_eq!(board.notes().contains(&1), !was_cancelled);
+        assert_eq!(folder.begun().contains(&1), !was_cancelled);
         assert_eq!(lost_by(crash.result()), libc::SIGABRT);
     });
 }

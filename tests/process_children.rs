@@ -11,8 +11,9 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, Child, Command, Stdio};
 use std::thread;
 
-use bowline::{Future, ProcessPoolExecutor, TaskError, WorkerExit, WorkerLost};
-use support::programs::{children, has_ended, processes, send, stat};
+use bowline::{ProcessPoolExecutor, TaskError, WorkerExit};
+use support::processes::{children, has_ended, is_gone, kill, processes, stat, until_gone};
+use support::workers::lost;
 use support::{LIMIT, in_fresh_process, stderr, wait_until, watchdog, within};
 
 #[track_caller]
@@ -72,14 +73,6 @@ fn exit(code: i32) -> u8 {
 }
 
 #[track_caller]
-fn lost<T: std::fmt::Debug>(task: Future<T>) -> WorkerLost {
-    match task.result() {
-        Err(TaskError::WorkerLost(lost)) => lost,
-        other => panic!("the worker is not lost: {other:?}"),
-    }
-}
-
-#[track_caller]
 fn assert_no_children() {
     let left: Vec<_> = children().into_iter().map(|child| (child, stat(child))).collect();
     assert!(left.is_empty(), "children are left: {left:?}");
@@ -102,7 +95,7 @@ fn the_children_of_tasks_outlive_these_and_are_gone_after_the_shutdown() {
             assert_eq!((stat.group, stat.state == 'Z'), (worker, false));
         }
         assert!(pool.shutdown().is_complete());
-        assert!(stat(worker).is_none(), "a worker that is not reaped");
+        assert!(is_gone(worker), "a worker that is not reaped");
         until_ended(started);
     });
 }
@@ -113,10 +106,10 @@ fn the_children_of_tasks_are_gone_with_a_worker_that_is_killed_or_crashes() {
         let pool = pool_of(1);
         let start = |pool: &ProcessPoolExecutor| pool.submit(start_children, ()).result().unwrap();
         let started = start(&pool);
-        assert_eq!(*lost(pool.submit(exit, (7,))).exit(), WorkerExit::Code(7));
+        assert_eq!(*lost(pool.submit(exit, (7,)).result()).exit(), WorkerExit::Code(7));
         until_ended(started);
         let started = start(&pool);
-        send(pool.worker_pids()[0].cast_signed(), libc::SIGKILL);
+        kill(pool.worker_pids()[0]);
         until_ended(started);
         let started = start(&pool);
         assert!(pool.kill().is_complete());
@@ -142,7 +135,7 @@ fn a_fork_of_a_worker_does_not_hide_its_end() {
             for captures in [false, true] {
                 let pool = ProcessPoolExecutor::builder().max_workers(1).capture_stderr(captures).build().unwrap();
                 let first = forked(&pool, leaves);
-                assert_eq!(*lost(pool.submit(exit, (7,))).exit(), WorkerExit::Code(7));
+                assert_eq!(*lost(pool.submit(exit, (7,)).result()).exit(), WorkerExit::Code(7));
                 // The next worker ends by itself, with a fork of it.
                 let second = forked(&pool, leaves);
                 assert!(pool.shutdown().is_complete());
@@ -150,7 +143,7 @@ fn a_fork_of_a_worker_does_not_hide_its_end() {
                     if leaves {
                         // It is of another session, and its own master.
                         assert!(!has_ended(forked));
-                        send(forked.cast_signed(), libc::SIGKILL);
+                        kill(forked);
                     }
                     until_ended([forked]);
                 }
@@ -171,11 +164,11 @@ fn a_fork_of_the_program_does_not_keep_its_workers() {
         // It has the program's ends of the sockets of both.
         let forked = fork(true);
         let workers = pool.worker_pids();
-        lost(pool.submit(exit, (7,)));
+        lost(pool.submit(exit, (7,)).result());
         assert!(pool.shutdown().is_complete());
-        assert!(workers.iter().all(|&worker| stat(worker).is_none()));
+        assert!(workers.iter().all(|&worker| is_gone(worker)));
         until_ended(started.into_iter().flatten());
-        send(forked.cast_signed(), libc::SIGKILL);
+        kill(forked);
         // SAFETY:
         // - a null pointer says that the status is not wanted.
         assert_eq!(unsafe { libc::waitpid(forked.cast_signed(), std::ptr::null_mut(), 0) }, forked.cast_signed());
@@ -191,14 +184,14 @@ fn no_worker_is_left_as_a_zombie_however_it_ended() {
         let _watchdog = watchdog(LIMIT / 2);
         let pool = pool_of(2);
         for code in 0..5 {
-            lost(pool.submit(exit, (code,)));
+            lost(pool.submit(exit, (code,)).result());
             // Reaped before its task is told of it.
             assert!(processes(|stat| stat.parent == process::id() && stat.state == 'Z').is_empty());
         }
         pool.submit(pid, ()).result().unwrap();
         let idle = pool.worker_pids();
-        idle.iter().for_each(|worker| send(worker.cast_signed(), libc::SIGKILL));
-        wait_until(|| idle.iter().all(|&worker| stat(worker).is_none()));
+        idle.iter().for_each(|&worker| kill(worker));
+        idle.iter().for_each(|&worker| until_gone(worker));
         drop(pool);
         assert_no_children();
 
@@ -255,7 +248,7 @@ fn a_process_that_has_the_number_of_a_worker_that_ended_is_sent_no_signal() {
         let shut = ended_pool();
         let _ = shut.0.shutdown();
         let going_on = ended_pool();
-        lost(going_on.0.submit(exit, (1,)));
+        lost(going_on.0.submit(exit, (1,)).result());
         let killed = ended_pool();
         let _ = killed.0.kill();
         let pools = [shut, going_on, killed];

@@ -12,10 +12,10 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
-use support::workers::{
-    Folder, die_of, echo, hold, is_gone, is_stopped, keep, kill, lost, panic_of, pass, pid, pool_of,
-};
-use support::{LIMIT, wait_until, within};
+use support::folder::{Folder, hold, wait_for};
+use support::processes::{die_of, is_gone, kill, resume, stop};
+use support::workers::{echo, keep, lost, panic_of, pid, pool_of};
+use support::{LIMIT, within};
 
 /// The four steps of a value's way to a worker and back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ fn worker_survives(step: Step, fault: Fault, check: impl FnOnce(Future<Faulty>, 
     let pool = pool_of(1);
     let worker = pool.submit(pid, ()).result().unwrap();
     let folder = Folder::new();
-    let held = keep(&pool, &folder, "begun");
+    let held = keep(&pool, &folder, 0);
     let task = pool.submit(echo::<Faulty>, (Faulty::new(step, fault),));
     let behind: Vec<_> = (0..3).map(|_| pool.submit(pid, ())).collect();
     folder.put("end");
@@ -128,7 +128,7 @@ fn an_argument_that_cannot_be_written_is_an_error_of_its_task_at_once() {
         assert!(worker_survives(Step::ParentWrites, Fault::Error, check));
         let check = |task: Future<Faulty>, _| {
             assert!(task.done());
-            let panic = panic_of(task);
+            let panic = panic_of(task.result());
             assert_eq!((panic.message(), panic.process()), ("meant to, on the way", None));
         };
         assert!(worker_survives(Step::ParentWrites, Fault::Panic, check));
@@ -143,8 +143,8 @@ fn an_argument_that_the_worker_cannot_read_is_an_error_of_its_task() {
             assert!(error.contains("Faulty") && error.contains("its `Deserialize` failed"), "{error}");
         };
         assert!(worker_survives(Step::WorkerReads, Fault::Error, check));
-        let check = |task, worker| {
-            let panic = panic_of(task);
+        let check = |task: Future<Faulty>, worker| {
+            let panic = panic_of(task.result());
             assert_eq!((panic.message(), panic.process()), ("meant to, on the way", Some(worker)));
             assert_eq!(panic.location().unwrap().file(), file!());
         };
@@ -160,8 +160,8 @@ fn a_result_that_the_worker_cannot_write_is_an_error_of_its_task() {
             assert!(error.contains("Faulty") && error.contains("its `Serialize` failed"), "{error}");
         };
         assert!(worker_survives(Step::WorkerWrites, Fault::Error, check));
-        let check = |task, worker| {
-            let panic = panic_of(task);
+        let check = |task: Future<Faulty>, worker| {
+            let panic = panic_of(task.result());
             assert_eq!((panic.message(), panic.process()), ("meant to, on the way", Some(worker)));
         };
         assert!(worker_survives(Step::WorkerWrites, Fault::Panic, check));
@@ -176,8 +176,8 @@ fn a_result_that_the_parent_cannot_read_is_an_error_of_its_task() {
             assert!(error.contains("Faulty") && error.contains("its `Deserialize` failed"), "{error}");
         };
         assert!(worker_survives(Step::ParentReads, Fault::Error, check));
-        let check = |task, _| {
-            let panic = panic_of(task);
+        let check = |task: Future<Faulty>, _| {
+            let panic = panic_of(task.result());
             assert_eq!((panic.message(), panic.process()), ("meant to, on the way", None));
         };
         assert!(worker_survives(Step::ParentReads, Fault::Panic, check));
@@ -188,14 +188,14 @@ fn a_result_that_the_parent_cannot_read_is_an_error_of_its_task() {
 fn a_worker_that_dies_while_it_reads_or_writes_a_value_costs_that_task() {
     within(LIMIT, || {
         for step in [Step::WorkerReads, Step::WorkerWrites] {
-            let check = |task, worker| {
-                let lost = lost(task);
+            let check = |task: Future<Faulty>, worker| {
+                let lost = lost(task.result());
                 assert_eq!(lost.pid(), worker);
                 assert!(lost.to_string().contains("terminated abruptly with exit code 7"), "{lost}");
             };
             assert!(!worker_survives(step, Fault::Exit, check), "{step:?}");
-            let check = |task, worker| {
-                let lost = lost(task);
+            let check = |task: Future<Faulty>, worker| {
+                let lost = lost(task.result());
                 assert_eq!((lost.pid(), lost.exit().signal_name()), (worker, Some("SIGSEGV")));
             };
             assert!(!worker_survives(step, Fault::Crash, check), "{step:?}");
@@ -234,7 +234,7 @@ fn an_error_on_the_way_after_the_shutdown_began_hangs_nobody() {
             for fault in [Fault::Error, Fault::Panic] {
                 let pool = pool_of(1);
                 let folder = Folder::new();
-                let held = keep(&pool, &folder, "begun");
+                let held = keep(&pool, &folder, 0);
                 let task = pool.submit(echo::<Faulty>, (Faulty::new(step, fault),));
                 let last = pool.submit(echo::<u32>, (1,));
                 let _ = pool.shutdown_with(ShutdownOptions::new().wait(false));
@@ -279,9 +279,9 @@ fn a_long_argument_that_a_worker_has_no_time_for_holds_up_nobody() {
     within(LIMIT, || {
         let pool = pool_of(2);
         let folder = Folder::new();
-        let held = keep(&pool, &folder, "begun");
-        let other = pool.submit(hold, (folder.path("other begun"), folder.path("end of the other")));
-        folder.until("other begun");
+        let held = keep(&pool, &folder, 0);
+        let other = pool.submit(hold, (folder.path(), 1, "end of the other".to_owned()));
+        folder.until_begun(1);
         let length = |text: String| (text.len(), process::id());
         let ahead = pool.submit(length, (long('a'),));
         folder.put("end of the other");
@@ -301,24 +301,23 @@ fn a_worker_that_dies_in_the_middle_of_a_message_to_it_costs_no_task_that_it_had
         let length = |text: String| (text.len(), process::id());
         // The worker is idle, and does not read.
         let worker = pool.submit(pid, ()).result().unwrap();
-        kill(worker, libc::SIGSTOP);
-        wait_until(|| is_stopped(worker));
+        stop(worker);
         let task = pool.submit(length, (long('a'),));
         assert!(task.running() && !task.done());
-        kill(worker, libc::SIGKILL);
+        kill(worker);
         let (received, second) = task.result().unwrap();
         assert_eq!((received, is_gone(worker)), (LONG, true));
         assert_ne!(second, worker);
         // The worker is busy, and crashes with a part of the next task's arguments in its stream.
         let folder = Folder::new();
-        let crash = |path: String| -> () {
-            pass(&path);
+        let crash = |folder: String| -> () {
+            wait_for(&folder, "crash");
             process::exit(7)
         };
-        let crash = pool.submit(crash, (folder.path("crash"),));
+        let crash = pool.submit(crash, (folder.path(),));
         let next = pool.submit(length, (long('b'),));
         folder.put("crash");
-        assert_eq!(lost(crash).pid(), second);
+        assert_eq!(lost(crash.result()).pid(), second);
         let (received, third) = next.result().unwrap();
         assert_eq!((received, third != second), (LONG, true));
     });
@@ -331,7 +330,7 @@ fn a_worker_that_crashes_over_a_long_argument_is_an_error_of_its_task() {
         let crash = |faulty: Faulty, text: String| (faulty, text.len());
         let faulty = Faulty::new(Step::WorkerReads, Fault::Crash);
         let task = pool.submit(crash, (faulty, long('a')));
-        assert_eq!(lost(task).exit().signal_name(), Some("SIGSEGV"));
+        assert_eq!(lost(task.result()).exit().signal_name(), Some("SIGSEGV"));
         assert_eq!(pool.submit(echo::<u32>, (1,)).result().unwrap(), 1);
     });
 }
@@ -366,7 +365,7 @@ fn a_worker_that_dies_in_the_middle_of_a_result_costs_that_task() {
         };
         let task = pool.submit(task, ());
         let behind = pool.submit(echo::<u32>, (1,));
-        assert_eq!(lost(task).exit().signal_name(), Some("SIGKILL"));
+        assert_eq!(lost(task.result()).exit().signal_name(), Some("SIGKILL"));
         assert_eq!(behind.result().unwrap(), 1);
     });
 }
@@ -377,10 +376,9 @@ fn a_flood_of_tasks_does_not_block_while_no_worker_reads() {
         const TASKS: usize = 5000;
         let pool = pool_of(2);
         let folder = Folder::new();
-        let held = ["one", "other"].map(|name| keep(&pool, &folder, name));
+        let held = [0, 1].map(|n| keep(&pool, &folder, n));
         let workers = pool.worker_pids();
-        workers.iter().for_each(|&worker| kill(worker, libc::SIGSTOP));
-        wait_until(|| workers.iter().all(|&worker| is_stopped(worker)));
+        workers.iter().for_each(|&worker| stop(worker));
         // More than both sockets take, and two that are longer than a socket takes.
         let text = "x".repeat(2000);
         let long = [(); 2].map(|()| pool.submit(|text: String| text.len(), (long('a'),)));
@@ -388,7 +386,7 @@ fn a_flood_of_tasks_does_not_block_while_no_worker_reads() {
             (0..TASKS).map(|n| pool.submit(|n: usize, text: String| (n, text.len()), (n, text.clone()))).collect();
         assert_eq!((pool.queued(), pool.completed()), (TASKS + 2, 0));
         folder.put("end");
-        workers.iter().for_each(|&worker| kill(worker, libc::SIGCONT));
+        workers.iter().for_each(|&worker| resume(worker));
         assert!(held.into_iter().all(|task| task.result().is_ok()));
         assert_eq!(long.map(|task| task.result().unwrap()), [LONG; 2]);
         for (n, task) in tasks.into_iter().enumerate() {

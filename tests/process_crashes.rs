@@ -12,20 +12,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bowline::{Future, ProcessPoolExecutor, ShutdownOptions, TaskError, WorkerExit};
-use support::workers::{
-    Folder, builder, children, die_of, echo, is_dead, is_gone, keep, kill, lost, pass, pid, pool_of, put,
-};
+use support::folder::{Folder, begin, wait_for};
+use support::processes::{children, die_of, has_ended, is_gone, kill};
+use support::workers::{builder, echo, keep, lost, pid, pool_of};
 use support::{LIMIT, in_fresh_process, stderr, wait_until, within};
 
-/// A task: ends its process with this code when the file is there.
-fn exit(when: String, code: i32) {
-    pass(&when);
+/// A task: ends its process with this code when the gate `crash` is open.
+fn exit(folder: String, code: i32) {
+    wait_for(&folder, "crash");
     process::exit(code)
 }
 
-/// A task: its process dies of this signal when the file is there.
-fn die(when: String, signal: i32) {
-    pass(&when);
+/// A task: its process dies of this signal when the gate `crash` is open.
+fn die(folder: String, signal: i32) {
+    wait_for(&folder, "crash");
     die_of(signal);
 }
 
@@ -41,16 +41,16 @@ fn a_crash_fails_the_task_that_ran_and_no_other() {
     within(LIMIT, || {
         let pool = pool_of(4);
         let folder = Folder::new();
-        let others: Vec<_> = (0..3).map(|n| keep(&pool, &folder, &format!("begun {n}"))).collect();
+        let others: Vec<_> = (0..3).map(|n| keep(&pool, &folder, n)).collect();
         let healthy: HashSet<_> = pool.worker_pids().into_iter().collect();
-        let crash = pool.submit_named("thumbnail", exit, (folder.path("crash"), 99));
+        let crash = pool.submit_named("thumbnail", exit, (folder.path(), 99));
         wait_until(|| pool.worker_pids().len() == 4);
         let doomed = *pool.worker_pids().iter().find(|worker| !healthy.contains(worker)).unwrap();
         folder.put("crash");
         let error = crash.exception().unwrap();
         assert!(error.to_string().contains("terminated abruptly with exit code 99"), "{error}");
         assert!(error.to_string().starts_with(&format!("worker process {doomed} ")), "{error}");
-        let lost = lost(crash);
+        let lost = lost(crash.result());
         assert_eq!((lost.pid(), lost.exit(), lost.task()), (doomed, &WorkerExit::Code(99), "thumbnail"));
         assert!(lost.stderr().is_empty(), "it is not captured");
         assert!(is_gone(doomed) && !pool.worker_pids().contains(&doomed));
@@ -75,7 +75,7 @@ fn a_lost_worker_is_told_with_the_time_that_its_task_took() {
             thread::sleep(runs);
             process::exit(1)
         };
-        let lost = lost(pool.submit(task, (RUNS,)));
+        let lost = lost(pool.submit(task, (RUNS,)).result());
         assert!((RUNS..=began.elapsed()).contains(&lost.ran_for()), "{lost}");
         assert_eq!(lost.pid(), worker);
     });
@@ -85,8 +85,9 @@ fn a_lost_worker_is_told_with_the_time_that_its_task_took() {
 fn a_task_without_a_name_is_told_by_its_functions_type() {
     within(LIMIT, || {
         let pool = pool_of(1);
-        let path = Folder::new().path("no need to wait");
-        let lost = lost(pool.submit(exit, (path, 1)));
+        let folder = Folder::new();
+        folder.put("crash");
+        let lost = lost(pool.submit(exit, (folder.path(), 1)).result());
         assert!(lost.task().ends_with("process_crashes::exit"), "{lost}");
     });
 }
@@ -96,18 +97,19 @@ fn each_way_to_end_is_told_as_what_it_is() {
     within(LIMIT, || {
         let pool = pool_of(1);
         let told = |crash: Future<()>, exit: WorkerExit, name: Option<&str>, text: &str| {
-            let lost = lost(crash);
+            let lost = lost(crash.result());
             assert_eq!((lost.exit(), lost.exit().signal_name()), (&exit, name), "{lost}");
             assert!(lost.to_string().contains(text), "{lost}");
         };
         let killed = |number| WorkerExit::Signal { number, core_dumped: false };
-        let now = Folder::new().path("now");
+        let folder = Folder::new();
+        folder.put("crash");
         let text = "terminated abruptly with exit code 0 after ";
-        told(pool.submit(exit, (now.clone(), 0)), WorkerExit::Code(0), None, text);
+        told(pool.submit(exit, (folder.path(), 0)), WorkerExit::Code(0), None, text);
         let text = "was killed by signal 15 (SIGTERM) after ";
-        told(pool.submit(die, (now.clone(), libc::SIGTERM)), killed(15), Some("SIGTERM"), text);
+        told(pool.submit(die, (folder.path(), libc::SIGTERM)), killed(15), Some("SIGTERM"), text);
         let text = "was killed by signal 11 (SIGSEGV) after ";
-        told(pool.submit(die, (now, libc::SIGSEGV)), killed(11), Some("SIGSEGV"), text);
+        told(pool.submit(die, (folder.path(), libc::SIGSEGV)), killed(11), Some("SIGSEGV"), text);
         let text = "aborted (signal 6, SIGABRT) after ";
         told(pool.submit(|| -> () { process::abort() }, ()), killed(6), Some("SIGABRT"), text);
         assert!(pool.submit(pid, ()).result().is_ok());
@@ -118,7 +120,7 @@ fn each_way_to_end_is_told_as_what_it_is() {
 fn a_stack_overflow_is_told_as_one_and_an_access_to_no_mans_memory_is_not() {
     within(LIMIT, || {
         let pool = pool_of(1);
-        let overflow = lost(pool.submit(sink, (0,)));
+        let overflow = lost(pool.submit(sink, (0,)).result());
         assert_eq!(overflow.exit(), &WorkerExit::StackOverflow);
         assert!(overflow.to_string().contains(" overflowed its stack after "), "{overflow}");
         let fault = || {
@@ -127,7 +129,7 @@ fn a_stack_overflow_is_told_as_one_and_an_access_to_no_mans_memory_is_not() {
             //   which that is a write like any other.
             unsafe { libc::memset(std::ptr::without_provenance_mut(4096), 1, 1) };
         };
-        let fault = lost(pool.submit(fault, ()));
+        let fault = lost(pool.submit(fault, ()).result());
         assert_eq!(fault.exit().signal_name(), Some("SIGSEGV"), "{fault}");
         assert!(pool.submit(pid, ()).result().is_ok());
     });
@@ -138,10 +140,10 @@ fn a_worker_that_is_killed_from_outside_costs_the_task_that_it_runs() {
     within(LIMIT, || {
         let pool = pool_of(2);
         let folder = Folder::new();
-        let tasks = ["one", "other"].map(|name| keep(&pool, &folder, name));
+        let tasks = [0, 1].map(|n| keep(&pool, &folder, n));
         let queued: Vec<_> = (0..6).map(|n| pool.submit(echo::<u32>, (n,))).collect();
         let victim = pool.worker_pids()[0];
-        kill(victim, libc::SIGKILL);
+        kill(victim);
         wait_until(|| tasks.iter().any(Future::done));
         folder.put("end");
         let (failed, ended): (Vec<_>, Vec<_>) = tasks.into_iter().map(Future::result).partition(Result::is_err);
@@ -161,8 +163,8 @@ fn a_worker_that_dies_idle_costs_no_task() {
         let pool = pool_of(1);
         for n in 0..20 {
             let worker = pool.submit(pid, ()).result().unwrap();
-            kill(worker, libc::SIGKILL);
-            wait_until(|| is_dead(worker));
+            kill(worker);
+            wait_until(|| has_ended(worker));
             if n % 2 == 0 {
                 // The parent has heard of it. Otherwise it may be in the middle of that when the next task comes.
                 wait_until(|| pool.worker_count() == 0);
@@ -178,17 +180,17 @@ fn what_is_queued_behind_a_task_that_crashes_runs_in_its_order() {
     within(LIMIT, || {
         let pool = pool_of(1);
         let folder = Folder::new();
-        let crash = pool.submit(exit, (folder.path("crash"), 3));
+        let crash = pool.submit(exit, (folder.path(), 3));
         let queued: Vec<_> = (0..10)
             .map(|n| {
                 pool.submit(
                     |n: u64, path: String| (n, fs::write(&path, "").is_ok(), order(&path)),
-                    (n, folder.path(&format!("{n} ran"))),
+                    (n, folder.file(&format!("{n} ran"))),
                 )
             })
             .collect();
         folder.put("crash");
-        assert_eq!(lost(crash).exit(), &WorkerExit::Code(3));
+        assert_eq!(lost(crash.result()).exit(), &WorkerExit::Code(3));
         for (n, task) in queued.into_iter().enumerate() {
             // Its own file, those of the tasks before it, and the one that let them go.
             assert_eq!(task.result().unwrap(), (n as u64, true, n + 2));
@@ -206,14 +208,14 @@ fn a_crash_after_the_shutdown_began_fails_its_task_and_what_is_queued_still_runs
     within(LIMIT, || {
         let pool = pool_of(2);
         let folder = Folder::new();
-        let crashes = [(); 2].map(|()| pool.submit(exit, (folder.path("crash"), 5)));
+        let crashes = [(); 2].map(|()| pool.submit(exit, (folder.path(), 5)));
         let queued: Vec<_> = (0..5).map(|n| pool.submit(echo::<u32>, (n,))).collect();
         wait_until(|| pool.worker_pids().len() == 2);
         let report = pool.shutdown_with(ShutdownOptions::new().wait(false));
         assert_eq!((report.workers, report.queued), (2, 5));
         folder.put("crash");
         for crash in crashes {
-            assert_eq!(lost(crash).exit(), &WorkerExit::Code(5));
+            assert_eq!(lost(crash.result()).exit(), &WorkerExit::Code(5));
         }
         for (n, task) in queued.into_iter().enumerate() {
             assert_eq!(task.result().unwrap(), n as u32);
@@ -229,18 +231,18 @@ fn a_crash_of_the_last_task_after_the_shutdown_began_ends_the_pool() {
         for _ in 0..5 {
             let pool = pool_of(1);
             let folder = Folder::new();
-            let crash = pool.submit(die, (folder.path("crash"), libc::SIGSEGV));
+            let crash = pool.submit(die, (folder.path(), libc::SIGSEGV));
             let _ = pool.shutdown_with(ShutdownOptions::new().wait(false));
             folder.put("crash");
             assert!(pool.shutdown().is_complete());
-            assert_eq!(lost(crash).exit().signal_name(), Some("SIGSEGV"));
+            assert_eq!(lost(crash.result()).exit().signal_name(), Some("SIGSEGV"));
         }
     });
 }
 
 /// A task: notes that this process has begun it, and ends the process.
 fn poison(folder: String) {
-    put(&format!("{folder}/{}", process::id()));
+    begin(folder, 0);
     process::exit(13)
 }
 
@@ -249,17 +251,17 @@ fn a_task_that_kills_every_worker_fails_after_its_retries_and_is_not_tried_again
     within(LIMIT, || {
         let pool = builder(1).retries(2).build().unwrap();
         let folder = Folder::new();
-        let task = pool.submit(poison, (folder.path("."),));
-        let last = lost(task);
+        let task = pool.submit(poison, (folder.path(),));
+        let last = lost(task.result());
         assert_eq!(last.exit(), &WorkerExit::Code(13));
-        let begun = folder.names();
+        let begun = folder.begun_by(0);
         assert_eq!(begun.len(), 3, "the first time and two more: {begun:?}");
-        assert!(begun.contains(&last.pid().to_string()), "{begun:?} without {last}");
+        assert!(begun.contains(&last.pid()), "{begun:?} without {last}");
         // Nobody is started for nothing.
         wait_until(|| pool.worker_count() == 0);
         assert_eq!(pool.queued(), 0);
         assert!(pool.submit(pid, ()).result().is_ok());
-        assert_eq!(folder.names(), begun);
+        assert_eq!(folder.begun_by(0), begun);
     });
 }
 
@@ -268,9 +270,9 @@ fn without_retries_a_task_that_kills_its_worker_is_run_once() {
     within(LIMIT, || {
         let pool = pool_of(1);
         let folder = Folder::new();
-        lost(pool.submit(poison, (folder.path("."),)));
+        lost(pool.submit(poison, (folder.path(),)).result());
         assert_eq!(pool.submit(echo::<u8>, (1,)).result().unwrap(), 1);
-        assert_eq!(folder.names().len(), 1);
+        assert_eq!(folder.begun().len(), 1);
     });
 }
 
@@ -279,12 +281,12 @@ fn what_lies_behind_a_long_task_is_run_by_the_worker_that_replaces_a_dead_one() 
     within(LIMIT, || {
         let pool = pool_of(2);
         let folder = Folder::new();
-        let long = keep(&pool, &folder, "long");
-        let dies = pool.submit(exit, (folder.path("die"), 7));
+        let long = keep(&pool, &folder, 0);
+        let dies = pool.submit(exit, (folder.path(), 7));
         wait_until(|| dies.running());
         let behind = pool.submit(echo::<u8>, (1,));
-        folder.put("die");
-        assert_eq!(lost(dies).exit(), &WorkerExit::Code(7));
+        folder.put("crash");
+        assert_eq!(lost(dies.result()).exit(), &WorkerExit::Code(7));
         // At the moment when the other worker is gone, and nobody has replaced it.
         let late = pool.submit(echo::<u8>, (2,));
         assert_eq!((behind.result().unwrap(), late.result().unwrap()), (1, 2));
@@ -303,7 +305,7 @@ fn others_go_on_while_tasks_that_kill_their_workers_are_tried_again() {
         let mut healthy = Vec::new();
         for n in 0..40_u32 {
             if n % 20 == 0 {
-                poisoned.push(pool.submit(poison, (folder.path("."),)));
+                poisoned.push(pool.submit(poison, (folder.path(),)));
             }
             healthy.push(pool.submit(echo::<u32>, (n,)));
         }
@@ -311,9 +313,9 @@ fn others_go_on_while_tasks_that_kill_their_workers_are_tried_again() {
             assert_eq!(task.result().unwrap(), n as u32);
         }
         for task in poisoned {
-            assert_eq!(lost(task).exit(), &WorkerExit::Code(13));
+            assert_eq!(lost(task.result()).exit(), &WorkerExit::Code(13));
         }
-        assert_eq!(folder.names().len(), 2 * 3);
+        assert_eq!(folder.begun().len(), 2 * 3);
     });
 }
 
@@ -321,8 +323,7 @@ fn others_go_on_while_tasks_that_kill_their_workers_are_tried_again() {
 fn a_task_that_kills_its_worker_once_has_a_result_if_it_may_be_tried_again() {
     within(LIMIT, || {
         let once = |path: String| {
-            if !fs::exists(&path).expect("a path") {
-                put(&path);
+            if fs::File::create_new(path).is_ok() {
                 process::abort();
             }
             process::id()
@@ -330,7 +331,7 @@ fn a_task_that_kills_its_worker_once_has_a_result_if_it_may_be_tried_again() {
         let pool = builder(1).retries(1).build().unwrap();
         let folder = Folder::new();
         let first = pool.submit(pid, ()).result().unwrap();
-        assert_ne!(pool.submit(once, (folder.path("begun"),)).result().unwrap(), first);
+        assert_ne!(pool.submit(once, (folder.file("was here"),)).result().unwrap(), first);
     });
 }
 
@@ -353,8 +354,8 @@ fn a_worker_that_may_have_no_more_memory_costs_the_task_that_wanted_it() {
         }
         let pool = builder(2).capture_stderr(true).build().unwrap();
         let folder = Folder::new();
-        let other = keep(&pool, &folder, "begun");
-        let lost = lost(pool.submit(hoard, ()));
+        let other = keep(&pool, &folder, 0);
+        let lost = lost(pool.submit(hoard, ()).result());
         assert_eq!(lost.exit().signal_name(), Some("SIGABRT"), "{lost}");
         assert!(lost.stderr().iter().any(|line| line.contains("memory allocation of")), "{lost}");
         assert!(pool.submit(|| vec![1_u8; 100 << 20].len(), ()).result().is_ok(), "the next worker has its own limit");
@@ -373,7 +374,7 @@ fn what_a_worker_wrote_last_is_in_the_error_and_on_standard_error() {
                 eprint!("and no more");
                 process::abort();
             };
-            let lost = lost(pool.submit(speak, ()));
+            let lost = lost(pool.submit(speak, ()).result());
             let mut expected: Vec<_> = (12..=30).map(|n| format!("line {n} of 30")).collect();
             expected.push("and no more".to_owned());
             assert_eq!(lost.stderr(), expected);
@@ -395,7 +396,7 @@ fn what_a_worker_wrote_last_is_in_the_error_and_on_standard_error() {
 
 /// What is told of a worker that says nothing.
 fn lost_quietly(pool: &ProcessPoolExecutor) -> Vec<String> {
-    lost(pool.submit(|| -> () { process::abort() }, ())).stderr().to_vec()
+    lost(pool.submit(|| -> () { process::abort() }, ()).result()).stderr().to_vec()
 }
 
 #[test]
@@ -423,7 +424,7 @@ fn nothing_is_left_of_workers_that_crashed() {
             pool.submit(pid, ()).result().unwrap();
             let tasks: Vec<_> = (0..4).map(|_| pool.submit(|| -> () { process::abort() }, ())).collect();
             for task in tasks {
-                lost(task);
+                lost(task.result());
             }
             drop(pool);
             assert!(children().is_empty(), "{:?}", children());

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command, Output, Stdio};
 
 use bowline::{ProcessPoolExecutor, TaskError};
-use support::programs::{Files, Program};
+use support::folder::Folder;
+use support::programs::Program;
 use support::{LIMIT, in_fresh_process, stderr, watchdog, within};
 
 /// What makes a process a worker.
@@ -203,9 +204,9 @@ fn workers_come_about_in_any_folder_and_without_a_path() {
         let see = || (std::env::current_dir().unwrap(), std::env::var_os("PATH").is_some());
         assert_eq!(pool.submit(see, ()).result().unwrap(), (PathBuf::from("/"), false));
         // A folder that is there no more.
-        let files = Files::new(name);
-        std::env::set_current_dir(files.path("")).expect("a folder");
-        drop(files);
+        let folder = Folder::new();
+        std::env::set_current_dir(folder.path()).expect("a folder");
+        drop(folder);
         lose_worker(&pool).unwrap();
         assert_ne!(pool.submit(pid, ()).result().unwrap(), process::id());
     };

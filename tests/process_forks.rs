@@ -10,7 +10,9 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::time::Duration;
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, TaskError, WorkerExit};
-use support::processes::{Scratch, assert_killed, begin, idle_pool, kill, note, only_worker, pass, state, until_gone};
+use support::folder::{Folder, begin, note, pass};
+use support::processes::{has_ended, is_stopped, kill, state, until_gone};
+use support::workers::{assert_killed, idle_pool, lost, only_worker};
 use support::{LIMIT, in_fresh_process, stderr, wait_until, watchdog, within};
 
 /// How long a forked process lives if nobody ends it, in seconds.
@@ -56,7 +58,7 @@ fn pause() -> ! {
 /// Asserts that what a fork of this process does with a pool, one task of which runs while others wait, is nothing.
 #[track_caller]
 fn assert_nothing_is_done_by_a_fork(does: impl FnOnce(ProcessPoolExecutor, &[Future<u64>]) -> bool) {
-    let (pool, folder) = (idle_pool(1), Scratch::new());
+    let (pool, folder) = (idle_pool(1), Folder::new());
     let worker = only_worker(&pool);
     let mut tasks = vec![pool.submit(pass, (folder.path(), 0, "open".to_owned()))];
     folder.until_begun(0);
@@ -64,12 +66,12 @@ fn assert_nothing_is_done_by_a_fork(does: impl FnOnce(ProcessPoolExecutor, &[Fut
     tasks.extend([1, 2].map(|number| pool.submit(begin, (folder.path(), number))));
     let handle = pool.clone();
     let status = wait_for_child(fork(|| i32::from(!does(handle, &tasks))));
-    let state = state(worker);
-    folder.open("open");
-    assert_eq!((status, state), (0, Some('S')), "what the fork is told, and the worker");
+    let goes_on = !has_ended(worker) && !is_stopped(worker);
+    folder.put("open");
+    assert_eq!((status, goes_on), (0, true), "what the fork is told, and the worker");
     for (number, task) in (0..).zip(tasks) {
         assert_eq!(task.result().unwrap(), number);
-        assert_eq!(folder.begun(number), [worker]);
+        assert_eq!(folder.begun_by(number), [worker]);
     }
     assert!(pool.shutdown().is_complete());
 }
@@ -172,7 +174,7 @@ fn clone_raw(folder: String) {
 }
 
 /// The number that a task noted.
-fn noted(folder: &Scratch, file: &str) -> u32 {
+fn noted(folder: &Folder, file: &str) -> u32 {
     wait_until(|| !folder.lines(file).is_empty());
     folder.lines(file)[0].parse().expect("a number")
 }
@@ -181,7 +183,7 @@ fn noted(folder: &Scratch, file: &str) -> u32 {
 fn a_kill_of_the_pool_ends_though_somebody_else_has_the_stream_of_a_worker() {
     within(LIMIT, || {
         for is_dead in [false, true] {
-            let (pool, folder) = (idle_pool(1), Scratch::new());
+            let (pool, folder) = (idle_pool(1), Folder::new());
             let worker = only_worker(&pool);
             let task = pool.submit(clone_raw, (folder.path(),));
             let copy = noted(&folder, "copy");
@@ -190,8 +192,8 @@ fn a_kill_of_the_pool_ends_though_somebody_else_has_the_stream_of_a_worker() {
                 wait_until(|| state(worker) == Some('Z'));
             }
             assert!(pool.kill().is_complete());
-            assert_killed(task, worker);
-            assert!(state(copy).is_some_and(|state| state != 'Z'), "it had the stream to the end");
+            assert_killed(task.result(), worker);
+            assert!(!has_ended(copy), "it had the stream to the end");
             kill(copy);
         }
     });
@@ -217,12 +219,12 @@ fn overflow_in_a_fork() -> i32 {
 #[test]
 fn a_worker_that_is_killed_after_a_fork_of_it_overflowed_its_stack_is_told_as_killed() {
     within(LIMIT, || {
-        let (pool, folder) = (idle_pool(1), Scratch::new());
+        let (pool, folder) = (idle_pool(1), Folder::new());
         assert_eq!(pool.submit(overflow_in_a_fork, ()).result().unwrap(), libc::SIGSEGV);
         let task = pool.submit(pass, (folder.path(), 0, "open".to_owned()));
         let worker = folder.until_begun(0);
         kill(worker);
-        assert_killed(task, worker);
+        assert_killed(task.result(), worker);
         assert_ne!(only_worker(&until_idle(pool)), worker);
     });
 }
@@ -247,12 +249,12 @@ fn leave_the_group(folder: String) {
 #[test]
 fn a_kill_of_the_pool_ends_a_worker_that_has_left_its_group_and_the_child_that_stayed() {
     within(LIMIT, || {
-        let (pool, folder) = (idle_pool(1), Scratch::new());
+        let (pool, folder) = (idle_pool(1), Folder::new());
         let worker = only_worker(&pool);
         let task = pool.submit(leave_the_group, (folder.path(),));
         let child = noted(&folder, "child");
         assert!(pool.kill().is_complete());
-        assert_killed(task, worker);
+        assert_killed(task.result(), worker);
         until_gone(child);
     });
 }
@@ -275,10 +277,10 @@ fn a_worker_that_has_left_its_group_and_talks_nonsense_is_killed_with_the_child_
         pause();
     }
     within(LIMIT, || {
-        let (pool, folder) = (idle_pool(1), Scratch::new());
+        let (pool, folder) = (idle_pool(1), Folder::new());
         let task = pool.submit(leave_and_talk, (folder.path(),));
         let child = noted(&folder, "child");
-        assert!(matches!(support::processes::lost(task).exit(), WorkerExit::Protocol(_)));
+        assert!(matches!(lost(task.result()).exit(), WorkerExit::Protocol(_)));
         until_gone(child);
         assert!(pool.shutdown().is_complete());
     });

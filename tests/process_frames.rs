@@ -9,12 +9,13 @@ mod support;
 use std::time::Duration;
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, StartError, StartFailure, TaskError, WorkerExit};
-use rustix::process::Signal;
-use support::processes::{Scratch, begin, kill, lost, only_worker, pass, until_gone};
+use support::folder::{Folder, begin, pass};
+use support::processes::{die_of, kill, until_gone};
 use support::rogue::{
     DONE, FAILED, HELLO, MORE, READY, Rogue, SETUP, SKIPPED, STOP, TASK, checksum, frame, header, identity, number,
     rogues, sign, starts,
 };
+use support::workers::{lost, only_worker};
 use support::{LIMIT, wait_until, within};
 
 fn double(n: u64) -> u64 {
@@ -99,7 +100,7 @@ fn rogue() {
             // More than a socket takes at once.
             let whole = frame(DONE, id, &[1; 1 << 20]);
             rogue.say(&whole[..whole.len() / 2]);
-            rustix::process::kill_process(rustix::process::getpid(), Signal::KILL).expect("this process");
+            die_of(libc::SIGKILL);
         }
         "a length and nothing" => {
             let id = rogue.begin_task();
@@ -222,7 +223,7 @@ const BEGUN: [(&str, &str); 19] = [
 ];
 
 /// A pool with one worker, a rogue that has gone wrong in its first task: that one and the two behind it.
-fn pool_and_tasks(step: &str, folder: &Scratch) -> (ProcessPoolExecutor, Future<u64>, [Future<u64>; 2]) {
+fn pool_and_tasks(step: &str, folder: &Folder) -> (ProcessPoolExecutor, Future<u64>, [Future<u64>; 2]) {
     let pool = rogues(1, step, folder).max_message_size(1 << 20).build().unwrap();
     let first = pool.submit_named("the first", double, (1,));
     let others = [2, 3].map(|n| pool.submit(begin, (folder.path(), n)));
@@ -231,9 +232,9 @@ fn pool_and_tasks(step: &str, folder: &Scratch) -> (ProcessPoolExecutor, Future<
 
 /// The pool is as good as new, with one worker, which is none of the rogues.
 #[track_caller]
-fn assert_healed(pool: &ProcessPoolExecutor, folder: &Scratch, others: [Future<u64>; 2]) {
+fn assert_healed(pool: &ProcessPoolExecutor, folder: &Folder, others: [Future<u64>; 2]) {
     assert_eq!(others.map(|task| task.result().unwrap()), [2, 3]);
-    assert_eq!([2, 3].map(|n| folder.begun(n).len()), [1, 1], "once each");
+    assert_eq!([2, 3].map(|n| folder.begun_by(n).len()), [1, 1], "once each");
     let pids = folder.lines("starts");
     assert_eq!((only_worker(pool).to_string(), pids.len()), (pids[1].clone(), 2), "another worker, and no third");
     assert!(pool.shutdown().is_complete());
@@ -244,9 +245,9 @@ fn assert_healed(pool: &ProcessPoolExecutor, folder: &Scratch, others: [Future<u
 fn a_worker_that_sends_nonsense_in_a_task_is_killed_and_costs_that_task_only() {
     within(LIMIT, || {
         for (step, reason) in BEGUN {
-            let folder = Scratch::new();
+            let folder = Folder::new();
             let (pool, first, others) = pool_and_tasks(&format!("begun: {step}"), &folder);
-            let lost = lost(first);
+            let lost = lost(first.result());
             let WorkerExit::Protocol(said) = lost.exit() else { panic!("{step}: {lost}") };
             assert!(said.contains(reason), "{step}: {said}");
             assert_eq!(lost.task(), "the first", "{step}");
@@ -260,7 +261,7 @@ fn a_worker_that_sends_nonsense_in_a_task_is_killed_and_costs_that_task_only() {
 #[test]
 fn a_task_that_a_rogue_had_not_begun_runs_elsewhere() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let (pool, first, others) = pool_and_tasks("nonsense before it begins", &folder);
         assert_eq!(first.result().unwrap(), 2);
         assert_healed(&pool, &folder, others);
@@ -270,9 +271,9 @@ fn a_task_that_a_rogue_had_not_begun_runs_elsewhere() {
 #[test]
 fn a_task_that_every_worker_ends_at_fails_after_a_few() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = rogues(usize::MAX >> 1, "nonsense before it begins", &folder).build().unwrap();
-        let lost = lost(pool.submit(double, (1,)));
+        let lost = lost(pool.submit(double, (1,)).result());
         assert!(matches!(lost.exit(), WorkerExit::Protocol(_)), "{lost}");
         assert!(pool.shutdown().is_complete());
         assert_eq!(starts(&folder), 4, "and nobody starts another");
@@ -282,11 +283,11 @@ fn a_task_that_every_worker_ends_at_fails_after_a_few() {
 #[test]
 fn a_worker_that_talks_while_it_is_idle_costs_no_task() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = rogues(1, "nonsense while it is idle", &folder).build().unwrap();
         assert_eq!(pool.submit(double, (1,)).result().unwrap(), 1);
         let rogue = only_worker(&pool);
-        folder.open("talk");
+        folder.put("talk");
         until_gone(rogue);
         let others = [2, 3].map(|n| pool.submit(begin, (folder.path(), n)));
         assert_healed(&pool, &folder, others);
@@ -297,7 +298,7 @@ fn a_worker_that_talks_while_it_is_idle_costs_no_task() {
 fn a_second_answer_to_a_task_is_nonsense_and_the_first_one_stands() {
     within(LIMIT, || {
         for step in ["two answers", "two answers at once"] {
-            let folder = Scratch::new();
+            let folder = Folder::new();
             let (pool, first, others) = pool_and_tasks(step, &folder);
             assert_eq!(first.result().unwrap(), 1, "{step}");
             assert_healed(&pool, &folder, others);
@@ -308,11 +309,11 @@ fn a_second_answer_to_a_task_is_nonsense_and_the_first_one_stands() {
 #[test]
 fn answers_come_in_the_order_of_the_tasks() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = rogues(1, "an answer to the next", &folder).build().unwrap();
         let tasks = [1, 2].map(|n| pool.submit(double, (n,)));
         let [first, second] = tasks;
-        let lost = lost(first);
+        let lost = lost(first.result());
         let WorkerExit::Protocol(said) = lost.exit() else { panic!("{lost}") };
         assert_eq!(&**said, "a reply to task 2, which it has not");
         // Lost, too, if it had been begun by then.
@@ -329,12 +330,12 @@ fn answers_come_in_the_order_of_the_tasks() {
 #[test]
 fn an_answer_to_a_task_that_was_taken_back_is_nonsense() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = rogues(1, "an answer to what was taken back", &folder).build().unwrap();
         let [first, second] = [1, 2].map(|n| pool.submit(double, (n,)));
         folder.until("has both");
         assert!(second.cancel());
-        folder.open("cancelled");
+        folder.put("cancelled");
         assert_eq!(first.result().unwrap(), 1);
         assert!(matches!(second.result(), Err(TaskError::Cancelled)));
         until_gone(folder.lines("starts")[0].parse().unwrap());
@@ -346,7 +347,7 @@ fn an_answer_to_a_task_that_was_taken_back_is_nonsense() {
 #[test]
 fn a_result_that_is_no_value_is_an_error_of_its_task_and_the_worker_stays() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = rogues(1, "no value", &folder).build().unwrap();
         for _ in 0..2 {
             let result = pool.submit(double, (1,)).result();
@@ -362,9 +363,9 @@ fn a_worker_that_ends_in_the_middle_of_an_answer_is_told_as_it_ended() {
     within(LIMIT, || {
         let killed = WorkerExit::Signal { number: 9, core_dumped: false };
         for (step, exit) in [("half a header", WorkerExit::Code(7)), ("half a payload", killed)] {
-            let folder = Scratch::new();
+            let folder = Folder::new();
             let (pool, first, others) = pool_and_tasks(step, &folder);
-            let lost = lost(first);
+            let lost = lost(first.result());
             assert_eq!(lost.exit(), &exit, "{step}: {lost}");
             assert_healed(&pool, &folder, others);
         }
@@ -374,7 +375,7 @@ fn a_worker_that_ends_in_the_middle_of_an_answer_is_told_as_it_ended() {
 #[test]
 fn a_length_that_was_only_announced_takes_no_memory_and_a_kill_ends_the_wait_for_it() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = rogues(1, "a length and nothing", &folder).build().unwrap();
         let mut task = pool.submit(double, (1,));
         folder.until("has announced it");
@@ -385,14 +386,14 @@ fn a_length_that_was_only_announced_takes_no_memory_and_a_kill_ends_the_wait_for
         let kilobytes: u64 = resident.trim().strip_suffix(" kB").unwrap().parse().unwrap();
         assert!(kilobytes < 512 << 10, "{kilobytes} kB");
         kill(only_worker(&pool));
-        assert_eq!(lost(task).exit(), &WorkerExit::Signal { number: 9, core_dumped: false });
+        assert_eq!(lost(task.result()).exit(), &WorkerExit::Signal { number: 9, core_dumped: false });
     });
 }
 
 #[test]
 fn a_worker_may_ask_for_more_as_often_as_it_likes() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = rogues(1, "more", &folder).build().unwrap();
         assert_eq!((pool.submit(double, (1,)).result().unwrap(), starts(&folder)), (3, 1));
         kill(only_worker(&pool));
@@ -402,7 +403,7 @@ fn a_worker_may_ask_for_more_as_often_as_it_likes() {
 #[test]
 fn a_shutdown_that_a_worker_does_not_hear_is_ended_by_a_kill() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = rogues(1, "stop unheard", &folder).build().unwrap();
         let task = pool.submit(double, (1,));
         wait_until(|| !pool.worker_pids().is_empty());
@@ -450,7 +451,7 @@ fn nonsense_at_the_start_is_the_reason_why_there_is_no_worker() {
     ];
     within(LIMIT, || {
         for (step, is_expected) in STEPS {
-            let folder = Scratch::new();
+            let folder = Folder::new();
             let pool = rogues(3, &format!("start: {step}"), &folder).build().unwrap();
             let error = not_started(pool.submit(double, (1,)));
             assert!(is_expected(error.failure()), "{step}: {error}");
@@ -467,7 +468,7 @@ fn nonsense_at_the_start_is_the_reason_why_there_is_no_worker() {
 fn a_worker_that_does_not_get_up_in_time_is_killed_and_tried_again() {
     within(LIMIT, || {
         for step in ["nothing", "half a hello, and no end", "a slow hello", "no ready"] {
-            let folder = Scratch::new();
+            let folder = Folder::new();
             let limit = Duration::from_millis(700);
             let pool = rogues(3, &format!("start: {step}"), &folder).start_timeout(limit).build().unwrap();
             let error = not_started(pool.submit(double, (1,)));
@@ -482,7 +483,7 @@ fn a_worker_that_does_not_get_up_in_time_is_killed_and_tried_again() {
 fn one_rogue_at_the_start_delays_the_tasks_and_no_more() {
     within(LIMIT, || {
         for step in ["garbage", "another build", "half a hello", "dead before its set-up", "no ready"] {
-            let folder = Scratch::new();
+            let folder = Folder::new();
             let limit = Duration::from_secs(if step == "no ready" { 1 } else { 30 });
             let pool = rogues(1, &format!("start: {step}"), &folder).start_timeout(limit).build().unwrap();
             let others = [2, 3].map(|n| pool.submit(begin, (folder.path(), n)));
@@ -494,7 +495,7 @@ fn one_rogue_at_the_start_delays_the_tasks_and_no_more() {
 #[test]
 fn a_worker_that_is_killed_before_it_reads_its_set_up_is_tried_again() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = rogues(1, "start: deaf to its set-up", &folder).build().unwrap();
         let others = [2, 3].map(|n| pool.submit(begin, (folder.path(), n)));
         folder.until("has said hello");
@@ -507,17 +508,17 @@ fn a_worker_that_is_killed_before_it_reads_its_set_up_is_tried_again() {
 #[test]
 fn others_go_on_while_one_worker_sends_nonsense() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = rogues(1, "nonsense when it is told to", &folder).max_workers(3).build().unwrap();
         let first = pool.submit(double, (1,));
         folder.until("has begun");
         let busy = [4, 5].map(|n| pool.submit(pass, (folder.path(), n, "open".to_owned())));
         [4, 5].iter().for_each(|&n| _ = folder.until_begun(n));
-        folder.open("talk");
-        assert!(matches!(lost(first).exit(), WorkerExit::Protocol(_)));
+        folder.put("talk");
+        assert!(matches!(lost(first.result()).exit(), WorkerExit::Protocol(_)));
         assert!(busy.iter().all(Future::running));
-        folder.open("open");
+        folder.put("open");
         assert_eq!(busy.map(|task| task.result().unwrap()), [4, 5]);
-        assert_eq!([4, 5].map(|n| folder.begun(n).len()), [1, 1]);
+        assert_eq!([4, 5].map(|n| folder.begun_by(n).len()), [1, 1]);
     });
 }

@@ -10,7 +10,8 @@ use std::thread;
 use bowline::deadlock::{self, Edge};
 use bowline::{Lock, ProcessPoolExecutor, RLock, TaskError, ThreadPoolExecutor, wait};
 use support::deadlocks::Reports;
-use support::held::{Board, Held, note_and_pass};
+use support::folder::{Folder, pass, put};
+use support::workers::Held;
 use support::{LIMIT, find_thread, spawn_named, until_parked, until_waiting, within};
 
 fn same(n: u64) -> u64 {
@@ -25,9 +26,9 @@ fn open() -> String {
 fn a_snapshot_shows_the_process_that_a_thread_waits_for() {
     within(LIMIT, || {
         let pool = ProcessPoolExecutor::new(1).unwrap();
-        let board = Board::new();
-        let task = pool.submit_named("thumbnail", note_and_pass, (board.path(), 1, open()));
-        board.until_noted(1);
+        let folder = Folder::new();
+        let task = pool.submit_named("thumbnail", pass, (folder.path(), 1, open()));
+        folder.until_begun(1);
         let pid = pool.worker_pids()[0];
         thread::scope(|s| {
             spawn_named(s, "graph waiter", || task.result().unwrap());
@@ -53,7 +54,7 @@ fn a_snapshot_shows_the_process_that_a_thread_waits_for() {
                 weights.filter(|edge| matches!(edge, Edge::Waits { process: Some(id), .. } if *id == pid)).count(),
                 1
             );
-            board.open("open");
+            folder.put("open");
         });
     });
 }
@@ -62,9 +63,9 @@ fn a_snapshot_shows_the_process_that_a_thread_waits_for() {
 fn a_task_that_no_worker_has_begun_is_shown_without_a_process_until_one_has() {
     within(LIMIT, || {
         let pool = ProcessPoolExecutor::new(1).unwrap();
-        let board = Board::new();
+        let folder = Folder::new();
         let held = Held::keep(&pool, 1);
-        let ahead = pool.submit_named("ahead", note_and_pass, (board.path(), 1, open()));
+        let ahead = pool.submit_named("ahead", pass, (folder.path(), 1, open()));
         let pid = pool.worker_pids()[0];
         thread::scope(|s| {
             spawn_named(s, "waits for the one ahead", || ahead.result().unwrap());
@@ -72,10 +73,10 @@ fn a_task_that_no_worker_has_begun_is_shown_without_a_process_until_one_has() {
             let wait = waiter.waits_for().unwrap();
             assert_eq!((wait.process(), wait.resource().name()), (None, Some("ahead")));
             held.release();
-            board.until_noted(1);
+            folder.until_begun(1);
             let waiter = find_thread("waits for the one ahead").unwrap();
             assert_eq!(waiter.waits_for().unwrap().process(), Some(pid));
-            board.open("open");
+            folder.put("open");
         });
     });
 }
@@ -85,10 +86,10 @@ fn a_holder_that_waits_for_a_process_is_no_deadlock_for_who_waits_for_its_lock()
     within(LIMIT, || {
         let reports = Reports::about("process graph");
         let pool = ProcessPoolExecutor::new(1).unwrap();
-        let board = Board::new();
+        let folder = Folder::new();
         let lock = Lock::named("process graph lock", 0);
-        let task = pool.submit_named("process graph task", note_and_pass, (board.path(), 1, open()));
-        board.until_noted(1);
+        let task = pool.submit_named("process graph task", pass, (folder.path(), 1, open()));
+        folder.until_begun(1);
         thread::scope(|s| {
             let holder = spawn_named(s, "process graph holder", || {
                 let mut guard = lock.lock();
@@ -99,7 +100,7 @@ fn a_holder_that_waits_for_a_process_is_no_deadlock_for_who_waits_for_its_lock()
             until_parked("process graph other");
             let text = deadlock::snapshot().to_string();
             assert!(text.contains("process graph lock") && text.contains("process graph task"), "{text}");
-            board.open("open");
+            folder.put("open");
             holder.join().unwrap();
             assert_eq!(other.join().unwrap(), 1);
         });
@@ -214,9 +215,9 @@ fn sum_in_processes(most: u64) -> u64 {
 }
 
 /// In a worker: what its wait-for graph says of a thread that waits for a process of its own.
-fn snapshot_of_nested(board: String) -> (String, u32) {
+fn snapshot_of_nested(folder: String) -> (String, u32) {
     let pool = ProcessPoolExecutor::new(1).expect("a pool in a worker");
-    let task = pool.submit_named("inner", note_and_pass, (board.clone(), 1, open()));
+    let task = pool.submit_named("inner", pass, (folder.clone(), 1, open()));
     let text = thread::scope(|s| {
         spawn_named(s, "waits in a worker", || task.result().expect("a value"));
         support::wait_until(|| {
@@ -224,7 +225,7 @@ fn snapshot_of_nested(board: String) -> (String, u32) {
                 .is_some_and(|thread| thread.waits_for().is_some_and(|wait| wait.process().is_some()))
         });
         let text = deadlock::snapshot().to_string();
-        std::fs::File::create(std::path::Path::new(&board).join("open")).expect("a file");
+        put(&folder, "open");
         text
     });
     (text, pool.worker_pids()[0])
@@ -240,8 +241,8 @@ fn locks_and_pools_work_inside_of_a_worker() {
         assert_eq!((first.result().unwrap(), second.result().unwrap()), (10, 15));
         // The same worker, again.
         assert_eq!(pool.submit(sum_in_threads, (3,)).result().unwrap(), 3);
-        let board = Board::new();
-        let (text, pid) = pool.submit(snapshot_of_nested, (board.path(),)).result().unwrap();
+        let folder = Folder::new();
+        let (text, pid) = pool.submit(snapshot_of_nested, (folder.path(),)).result().unwrap();
         assert!(text.contains(&format!("waits for task 'inner', which process {pid} runs")), "{text}");
         assert!(!deadlock::snapshot().to_string().contains("waits in a worker"), "it is another process");
     });

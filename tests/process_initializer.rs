@@ -13,7 +13,9 @@ use std::sync::{Mutex, OnceLock};
 
 use bowline::{Callable, Future, Initialized, ProcessPoolError, ProcessPoolExecutor, Rejected, TaskError};
 use serde::{Deserialize, Serialize, Serializer};
-use support::workers::{Folder, builder, children, echo, hold, keep, lost, open_descriptors, pass, pid, put};
+use support::folder::{Folder, begin, hold, put, wait_for};
+use support::processes::{children, open_descriptors};
+use support::workers::{builder, echo, keep, lost, pid};
 use support::{LIMIT, in_fresh_process, stderr, wait_until, within};
 
 /// What the initializer was called with, in a worker.
@@ -24,8 +26,8 @@ fn set_up(name: String, number: u64) {
 }
 
 /// A task: what the initializer left, and the process.
-fn set_up_with(begun: String, end: String) -> (Vec<(String, u64)>, u32) {
-    let process = hold(begun, end);
+fn set_up_with(folder: String, number: u64, gate: String) -> (Vec<(String, u64)>, u32) {
+    let process = hold(folder, number, gate);
     (SET_UP.lock().unwrap().clone(), process)
 }
 
@@ -42,15 +44,16 @@ where
 #[test]
 fn the_initializer_runs_in_each_worker_once_with_its_arguments_and_before_the_first_task() {
     within(LIMIT, || {
-        const WORKERS: usize = 3;
-        let pool = pool_with(WORKERS, set_up, ("weights".to_owned(), 7));
+        const WORKERS: u64 = 3;
+        let pool = pool_with(WORKERS as usize, set_up, ("weights".to_owned(), 7));
         let folder = Folder::new();
         let mut seen = HashMap::<u32, u32>::new();
         for round in 0..3 {
-            let path = |n| folder.path(&format!("{round} {n}"));
-            let end = format!("{round} end");
-            let tasks: Vec<_> = (0..WORKERS).map(|n| pool.submit(set_up_with, (path(n), folder.path(&end)))).collect();
-            (0..WORKERS).for_each(|n| folder.until(&format!("{round} {n}")));
+            let end = format!("end {round}");
+            let numbers = round * WORKERS..(round + 1) * WORKERS;
+            let submit = |n| pool.submit(set_up_with, (folder.path(), n, end.clone()));
+            let tasks: Vec<_> = numbers.clone().map(submit).collect();
+            numbers.for_each(|n| _ = folder.until_begun(n));
             folder.put(&end);
             for task in tasks {
                 let (set_up, worker) = task.result().unwrap();
@@ -58,7 +61,7 @@ fn the_initializer_runs_in_each_worker_once_with_its_arguments_and_before_the_fi
                 *seen.entry(worker).or_default() += 1;
             }
         }
-        assert_eq!((seen.len(), seen.values().sum()), (WORKERS, 9), "all workers at once, each round");
+        assert_eq!((seen.len() as u64, seen.values().sum()), (WORKERS, 9), "all workers at once, each round");
         assert!(SET_UP.lock().unwrap().is_empty(), "not in this process");
     });
 }
@@ -67,10 +70,12 @@ fn the_initializer_runs_in_each_worker_once_with_its_arguments_and_before_the_fi
 fn a_worker_that_replaces_another_is_initialized_as_well() {
     within(LIMIT, || {
         let pool = pool_with(1, set_up, ("again".to_owned(), 1));
-        let path = || Folder::new().path("no need to wait");
-        let (_, first) = pool.submit(set_up_with, (path(), path())).result().unwrap();
-        assert_eq!(lost(pool.submit(|| -> () { process::abort() }, ())).pid(), first);
-        let (set_up, second) = pool.submit(set_up_with, (path(), path())).result().unwrap();
+        let folder = Folder::new();
+        folder.put("end");
+        let submit = |n| pool.submit(set_up_with, (folder.path(), n, "end".to_owned()));
+        let (_, first) = submit(1).result().unwrap();
+        assert_eq!(lost(pool.submit(|| -> () { process::abort() }, ()).result()).pid(), first);
+        let (set_up, second) = submit(2).result().unwrap();
         assert_eq!(set_up, [("again".to_owned(), 1)]);
         assert_ne!(first, second);
     });
@@ -122,7 +127,7 @@ where
     // Both workers stand in their initializers while the tasks are queued. The folder is gone last, so that it is them
     // who end it.
     let folder = Folder::new();
-    let pool = pool_with(2, initializer, (folder.path("go"),));
+    let pool = pool_with(2, initializer, (folder.path(),));
     let pending: Vec<_> = (0..10_u32).map(|n| pool.submit(echo::<u32>, (n,))).collect();
     assert!(pending.iter().all(|task| !task.done()));
     folder.put("go");
@@ -147,8 +152,8 @@ const BROKEN: &str = "the executor is broken: ";
 #[test]
 fn an_initializer_that_fails_breaks_the_pool_for_what_is_queued_and_what_comes() {
     within(LIMIT, || {
-        let fail = |go: String| {
-            pass(&go);
+        let fail = |folder: String| {
+            wait_for(&folder, "go");
             Err::<(), _>("no licence".to_owned())
         };
         assert_eq!(broken_by(fail), format!("{BROKEN}the initializer failed: no licence"));
@@ -159,8 +164,8 @@ fn an_initializer_that_fails_breaks_the_pool_for_what_is_queued_and_what_comes()
 fn an_initializer_that_panics_breaks_the_pool_with_its_message_and_line() {
     within(LIMIT, || {
         let line = line!() + 3;
-        let panics = |go: String| -> () {
-            pass(&go);
+        let panics = |folder: String| -> () {
+            wait_for(&folder, "go");
             panic!("meant to, at the start")
         };
         let reason = broken_by(panics);
@@ -173,15 +178,15 @@ fn an_initializer_that_panics_breaks_the_pool_with_its_message_and_line() {
 #[test]
 fn an_initializer_in_which_the_worker_dies_breaks_the_pool_and_is_not_tried_again() {
     within(LIMIT, || {
-        let aborts = |go: String| -> () {
-            pass(&go);
+        let aborts = |folder: String| -> () {
+            wait_for(&folder, "go");
             process::abort()
         };
         let reason = broken_by(aborts);
         assert!(reason.starts_with(&format!("{BROKEN}worker process ")), "{reason}");
         assert!(reason.ends_with(" aborted (signal 6, SIGABRT) in the initializer"), "{reason}");
-        let exits = |go: String| -> () {
-            pass(&go);
+        let exits = |folder: String| -> () {
+            wait_for(&folder, "go");
             process::exit(4)
         };
         let reason = broken_by(exits);
@@ -189,13 +194,13 @@ fn an_initializer_in_which_the_worker_dies_breaks_the_pool_and_is_not_tried_agai
         // One worker at a time: each would note itself.
         let folder = Folder::new();
         let notes = |folder: String| -> () {
-            put(&format!("{folder}/{}", process::id()));
+            begin(folder, 0);
             process::abort()
         };
-        let pool = pool_with(1, notes, (folder.path("."),));
+        let pool = pool_with(1, notes, (folder.path(),));
         let tasks: Vec<_> = (0..5).map(|_| pool.submit(pid, ())).collect();
         assert_eq!(tasks.into_iter().map(self::reason).filter(|reason| reason.contains("SIGABRT")).count(), 5);
-        assert_eq!(folder.names().len(), 1);
+        assert_eq!(folder.begun().len(), 1);
     });
 }
 
@@ -207,8 +212,8 @@ fn a_worker_that_fails_later_breaks_the_pool_and_lets_the_running_tasks_end() {
             Err(_) => Err("one too many"),
         };
         let folder = Folder::new();
-        let pool = pool_with(2, second_fails, (folder.path("first"),));
-        let running = keep(&pool, &folder, "begun");
+        let pool = pool_with(2, second_fails, (folder.file("first"),));
+        let running = keep(&pool, &folder, 0);
         // Needs a second worker.
         assert_eq!(reason(pool.submit(pid, ())), format!("{BROKEN}the initializer failed: one too many"));
         assert!(running.running() && pool.is_shutdown());
@@ -302,7 +307,7 @@ static CALLS: AtomicU32 = AtomicU32::new(0);
 fn the_initializer_is_not_called_for_a_pool_without_tasks() {
     within(LIMIT, || {
         let folder = Folder::new();
-        let pool = pool_with(2, |path: String| put(&path), (folder.path("called"),));
+        let pool = pool_with(2, |folder: String| put(&folder, "called"), (folder.path(),));
         assert!(pool.shutdown().is_complete());
         assert!(folder.names().is_empty());
         let pool = pool_with(1, || _ = CALLS.fetch_add(1, SeqCst), ());

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError, WorkerExit};
-use support::held::{Board, Held, is_gone, lost, lost_by, note_and_pass};
+use support::folder::{Folder, pass};
+use support::processes::is_gone;
+use support::workers::{Held, lost, lost_by};
 use support::{LIMIT, wait_until, within};
 
 fn pool(workers: usize) -> ProcessPoolExecutor {
@@ -122,11 +124,11 @@ fn a_terminated_pool_ends_its_tasks_by_sigterm_and_fails_what_is_queued() {
 }
 
 /// A task that does not end at SIGTERM.
-fn withstand(board: String) -> u64 {
+fn withstand(folder: String) -> u64 {
     // SAFETY:
     // - SIGTERM may be ignored; this process is this task's.
     unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
-    note_and_pass(board, 1, open())
+    pass(folder, 1, open())
 }
 
 #[test]
@@ -134,9 +136,9 @@ fn a_task_that_withstands_a_termination_ends_with_its_value_or_by_a_kill() {
     within(LIMIT, || {
         for kills in [false, true] {
             let pool = pool(1);
-            let board = Board::new();
-            let task = pool.submit(withstand, (board.path(),));
-            board.until_noted(1);
+            let folder = Folder::new();
+            let task = pool.submit(withstand, (folder.path(),));
+            folder.until_begun(1);
             let report = pool.terminate();
             assert_eq!((report.workers, report.is_complete()), (1, false), "it does not wait");
             assert!(!pool.shutdown_with(ShutdownOptions::new().timeout(Duration::from_millis(1))).is_complete());
@@ -145,7 +147,7 @@ fn a_task_that_withstands_a_termination_ends_with_its_value_or_by_a_kill() {
                 assert!(pool.kill().is_complete());
                 assert_eq!(lost_by(task.result()), libc::SIGKILL);
             } else {
-                board.open("open");
+                folder.put("open");
                 assert_eq!(task.result().unwrap(), 1);
                 assert!(pool.shutdown().is_complete());
             }

@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, TaskError};
-use rustix::process::{Pid, Signal, kill_process};
-use support::processes::{Scratch, begin, until_gone};
+use support::folder::{Folder, begin};
+use support::processes::{send_if_there, until_gone};
 use support::{Dice, LIMIT, wait_until, within};
 
 /// How many workers one run may lose: one that dies young is replaced later each time.
@@ -42,7 +42,7 @@ impl Plan {
         Self { number, args, result, micros: [0, 0, 100, 2000][dice.below(4)] }
     }
 
-    fn submit(&self, pool: &ProcessPoolExecutor, folder: &Scratch) -> Future<(u64, usize, String)> {
+    fn submit(&self, pool: &ProcessPoolExecutor, folder: &Folder) -> Future<(u64, usize, String)> {
         pool.submit(work, (folder.path(), self.number, "a".repeat(self.args), self.result, self.micros))
     }
 }
@@ -57,7 +57,6 @@ enum End {
 /// Sends random signals to random workers until it is told to end. Returns who was killed.
 fn torment(pool: &ProcessPoolExecutor, mut dice: Dice, is_over: &AtomicBool) -> Vec<u32> {
     let (mut killed, mut stopped) = (Vec::new(), Vec::new());
-    let send = |signal, pid: u32| kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).is_ok();
     while !is_over.load(SeqCst) {
         // The moment is random, too.
         thread::sleep(Duration::from_micros(dice.below(4000) as u64));
@@ -67,21 +66,21 @@ fn torment(pool: &ProcessPoolExecutor, mut dice: Dice, is_over: &AtomicBool) -> 
         }
         let pid = pids[dice.below(pids.len())];
         match dice.below(4) {
-            0 if send(Signal::STOP, pid) => stopped.push(pid),
-            1 if killed.len() < MOST_KILLS && send(Signal::KILL, pid) => killed.push(pid),
+            0 if send_if_there(pid, libc::SIGSTOP) => stopped.push(pid),
+            1 if killed.len() < MOST_KILLS && send_if_there(pid, libc::SIGKILL) => killed.push(pid),
             _ => {}
         }
         if dice.below(2) == 0
             && let Some(pid) = stopped.pop()
             && pool.worker_pids().contains(&pid)
         {
-            send(Signal::CONT, pid);
+            send_if_there(pid, libc::SIGCONT);
         }
     }
     // Those that are left have to hear the end.
     for pid in stopped {
         if pool.worker_pids().contains(&pid) {
-            send(Signal::CONT, pid);
+            send_if_there(pid, libc::SIGCONT);
         }
     }
     killed
@@ -89,7 +88,7 @@ fn torment(pool: &ProcessPoolExecutor, mut dice: Dice, is_over: &AtomicBool) -> 
 
 fn run(seed: u64, workers: usize, retries: u32, end: End) {
     println!("seed {seed}: {workers} workers, {retries} retries, {end:?}");
-    let (folder, mut dice) = (Scratch::new(), Dice::new(seed));
+    let (folder, mut dice) = (Folder::new(), Dice::new(seed));
     let pool = ProcessPoolExecutor::builder().max_workers(workers).retries(retries).build().unwrap();
     let is_over = AtomicBool::new(false);
     let plans: Vec<_> = (0..300).map(|number| Plan::random(number, &mut dice)).collect();

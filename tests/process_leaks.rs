@@ -14,7 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use bowline::{ProcessPoolBuilder, ProcessPoolExecutor, ShutdownOptions};
-use support::programs::{Files, children, processes, send};
+use support::folder::Folder;
+use support::processes::{children, processes, send_if_there};
 use support::{LIMIT, in_fresh_process, stderr, wait_until, watchdog};
 
 fn pid() -> u32 {
@@ -94,7 +95,7 @@ fn use_pools() -> Vec<u32> {
         assert_eq!(pool.submit(own_named_memory, ()).result().expect("a worker"), [""; 0]);
         assert_eq!(named_memory("self"), [""; 0]);
         groups.extend(pool.worker_pids());
-        pool.worker_pids().iter().for_each(|worker| send(worker.cast_signed(), libc::SIGKILL));
+        pool.worker_pids().iter().for_each(|&worker| _ = send_if_there(worker, libc::SIGKILL));
         // A map that is given up, futures that nobody asks, a cancelled one, and callbacks.
         drop(pool.map(|n: u64| n * n, 0..100).chunk_size(3).start());
         drop((0..20).map(|_| pool.submit(pid, ())).collect::<Vec<_>>());
@@ -184,8 +185,7 @@ fn pools_leave_no_process_thread_descriptor_or_file_behind_however_they_were_use
         let shared = names("/dev/shm").into_iter().filter(|name| name.contains("bowline"));
         assert_eq!(shared.collect::<Vec<_>>(), [""; 0]);
     };
-    let files = Files::new(name);
-    let temporary = files.path("").display().to_string();
-    let Some(output) = in_fresh_process(name, &[("TMPDIR", &temporary)], body) else { return };
+    let folder = Folder::new();
+    let Some(output) = in_fresh_process(name, &[("TMPDIR", &folder.path())], body) else { return };
     assert!(output.status.success(), "{}\n{}", output.status, stderr(&output));
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use support::programs::{Program, has_ended, send};
+use support::processes::{has_ended, kill};
+use support::programs::Program;
 use support::{LIMIT, wait_until, within};
 
 /// Python, without whatever finds it, and the library `tests/process_library/lib.rs`. `None`, and a word about that, where one
@@ -95,7 +96,7 @@ fn a_librarys_workers_die_with_the_foreign_program() {
         let mut program = Program::start(script(&python, &library, "library.wait_for_ever(WORKER)", "library.serve()"));
         let worker = program.until_process("ready");
         assert!(!has_ended(worker));
-        send(program.pid().cast_signed(), libc::SIGKILL);
+        kill(program.pid());
         wait_until(|| has_ended(worker));
         assert!(program.is_gone_within(Duration::from_secs(1)));
     });

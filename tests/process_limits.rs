@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, StartFailure, Status, TaskError, WorkerExit};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::processes::{Scratch, begin, kill, only_worker, pass, until_gone};
+use support::folder::{Folder, begin, pass};
+use support::processes::{kill, until_gone};
 use support::rogue::{shell, starts};
+use support::workers::only_worker;
 use support::{LIMIT, in_fresh_process, stderr, wait_until, within};
 
 /// So many threads the process may start yet.
@@ -142,7 +144,7 @@ fn queued_tasks_take_no_descriptors() {
     alone("queued_tasks_take_no_descriptors", || {
         limit_descriptors(256);
         for captures in [false, true] {
-            let (folder, before) = (Scratch::new(), descriptors());
+            let (folder, before) = (Folder::new(), descriptors());
             let pool = ProcessPoolExecutor::builder().max_workers(2).capture_stderr(captures).build().unwrap();
             let busy = [1, 2].map(|n| pool.submit(pass, (folder.path(), n, "open".to_owned())));
             [1, 2].iter().for_each(|&n| _ = folder.until_begun(n));
@@ -150,7 +152,7 @@ fn queued_tasks_take_no_descriptors() {
             assert_eq!(descriptors(), with_workers, "one for each worker, and one for its standard error");
             let tasks: Vec<_> = (0..10_000).map(|n| pool.submit(u64::wrapping_add, (n, 1))).collect();
             assert_eq!((descriptors(), pool.queued()), (with_workers, 10_000));
-            folder.open("open");
+            folder.put("open");
             assert_eq!(busy.map(|task| task.result().unwrap()), [1, 2]);
             for (task, n) in tasks.into_iter().zip(1..) {
                 assert_eq!(task.result().unwrap(), n);
@@ -166,7 +168,7 @@ fn queued_tasks_take_no_descriptors() {
 fn the_descriptors_of_workers_that_are_lost_or_never_got_up_are_given_back() {
     alone("the_descriptors_of_workers_that_are_lost_or_never_got_up_are_given_back", || {
         limit_descriptors(64);
-        let (folder, before) = (Scratch::new(), descriptors());
+        let (folder, before) = (Folder::new(), descriptors());
         let pool = ProcessPoolExecutor::new(1).unwrap();
         for n in 0..6 {
             let task = pool.submit(pass, (folder.path(), n, "never".to_owned()));
@@ -193,16 +195,16 @@ fn the_descriptors_of_workers_that_are_lost_or_never_got_up_are_given_back() {
 fn a_pool_has_as_many_workers_as_there_are_descriptors() {
     alone("a_pool_has_as_many_workers_as_there_are_descriptors", || {
         limit_descriptors(descriptors() as u64 + 6);
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = ProcessPoolExecutor::new(16).unwrap();
         let tasks: Vec<_> = (0..16).map(|n| pool.submit(pass, (folder.path(), n, "open".to_owned()))).collect();
         // Some got up, and the others were given up.
         wait_until(|| !pool.worker_pids().is_empty() && pool.worker_count() == pool.worker_pids().len());
         // One more than were free at the count, which had one open itself.
         assert!(pool.worker_count() <= 7, "{pool:?}");
-        folder.open("open");
+        folder.put("open");
         for (task, n) in tasks.into_iter().zip(0..) {
-            assert_eq!((task.result().unwrap(), folder.begun(n).len()), (n, 1));
+            assert_eq!((task.result().unwrap(), folder.begun_by(n).len()), (n, 1));
         }
         assert!(pool.shutdown().is_complete());
     });
@@ -212,7 +214,7 @@ fn a_pool_has_as_many_workers_as_there_are_descriptors() {
 fn without_a_descriptor_tasks_fail_with_the_reason_until_there_is_one_again() {
     alone("without_a_descriptor_tasks_fail_with_the_reason_until_there_is_one_again", || {
         limit_descriptors(64);
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = ProcessPoolExecutor::new(2).unwrap();
         let mut files = Vec::new();
         while let Ok(file) = std::fs::File::open("/dev/null") {
@@ -225,14 +227,14 @@ fn without_a_descriptor_tasks_fail_with_the_reason_until_there_is_one_again() {
         }
         drop(files);
         assert_eq!(pool.submit(begin, (folder.path(), 2)).result().unwrap(), 2);
-        assert_eq!((folder.begun(1).len(), folder.begun(2).len()), (0, 1));
+        assert_eq!((folder.begun_by(1).len(), folder.begun_by(2).len()), (0, 1));
     });
 }
 
 #[test]
 fn without_a_thread_tasks_are_rejected_until_there_is_one_again() {
     alone("without_a_thread_tasks_are_rejected_until_there_is_one_again", || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = ProcessPoolExecutor::new(2).unwrap();
         THREADS.store(0, SeqCst);
         for _ in 0..3 {
@@ -246,7 +248,7 @@ fn without_a_thread_tasks_are_rejected_until_there_is_one_again() {
         let tasks: Vec<_> = (3..13).map(|n| pool.submit(begin, (folder.path(), n))).collect();
         folder.until_begun(2);
         assert_eq!((pool.worker_count(), pool.queued()), (1, 10), "a smaller pool");
-        folder.open("open");
+        folder.put("open");
         assert_eq!(busy.result().unwrap(), 2);
         tasks.into_iter().zip(3..).for_each(|(task, n)| assert_eq!(task.result().unwrap(), n));
         // Whoever replaces a lost worker is there already.
@@ -255,21 +257,21 @@ fn without_a_thread_tasks_are_rejected_until_there_is_one_again() {
         kill(folder.until_begun(20));
         assert!(matches!(task.result(), Err(TaskError::WorkerLost(_))));
         assert_eq!(queued.result().unwrap(), 21);
-        assert!(pool.shutdown().is_complete() && folder.begun(1).is_empty());
+        assert!(pool.shutdown().is_complete() && folder.begun_by(1).is_empty());
     });
 }
 
 #[test]
 fn without_threads_for_them_nobody_keeps_what_a_worker_says_and_callbacks_run_all_the_same() {
     alone("without_threads_for_them_nobody_keeps_what_a_worker_says_and_callbacks_run_all_the_same", || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = ProcessPoolExecutor::builder().max_workers(1).capture_stderr(true).build().unwrap();
         THREADS.store(1, SeqCst);
         let (told, hears) = std::sync::mpsc::channel();
         let task = pool.submit(pass, (folder.path(), 1, "open".to_owned()));
         folder.until_begun(1);
         task.add_done_callback(move |status| told.send(status).unwrap());
-        folder.open("open");
+        folder.put("open");
         assert_eq!(hears.recv().unwrap(), Status::Finished);
         assert_eq!((task.result().unwrap(), REFUSED.load(SeqCst)), (1, 2));
         assert!(pool.shutdown().is_complete());
@@ -279,7 +281,7 @@ fn without_threads_for_them_nobody_keeps_what_a_worker_says_and_callbacks_run_al
 #[test]
 fn a_worker_that_may_have_no_thread_of_its_own_says_so() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let script = format!(r#"echo $$ >>"$2/starts"; {}=1 exec "$0""#, NO_THREADS.to_str().unwrap());
         let pool = shell(&script, &folder).capture_stderr(true).build().unwrap();
         match pool.submit(begin, (folder.path(), 1)).result() {
@@ -297,7 +299,7 @@ fn a_worker_that_may_have_no_thread_of_its_own_says_so() {
 #[test]
 fn without_a_process_tasks_fail_with_the_reason_until_there_is_one_again() {
     alone("without_a_process_tasks_fail_with_the_reason_until_there_is_one_again", || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = ProcessPoolExecutor::new(3).unwrap();
         PROCESSES.store(0, SeqCst);
         for _ in 0..2 {
@@ -310,7 +312,7 @@ fn without_a_process_tasks_fail_with_the_reason_until_there_is_one_again() {
         let tasks: Vec<_> = (3..40).map(|n| pool.submit(begin, (folder.path(), n))).collect();
         folder.until_begun(2);
         wait_until(|| pool.worker_count() == 1);
-        folder.open("open");
+        folder.put("open");
         assert_eq!(busy.result().unwrap(), 2);
         tasks.into_iter().zip(3..).for_each(|(task, n)| assert_eq!(task.result().unwrap(), n));
         // The last worker is lost, and can't be replaced.
@@ -324,7 +326,7 @@ fn without_a_process_tasks_fail_with_the_reason_until_there_is_one_again() {
         let worker = only_worker(&pool);
         assert!(pool.shutdown().is_complete());
         until_gone(worker);
-        assert!(folder.begun(1).is_empty());
+        assert!(folder.begun_by(1).is_empty());
     });
 }
 

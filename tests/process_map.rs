@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bowline::{ProcessPoolExecutor, Rejected, TaskError, WorkerExit};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use support::held::{Board, Held, lost, note, note_and_pass};
+use support::folder::{Folder, begin, pass};
+use support::workers::{Held, lost};
 use support::{LIMIT, message, wait_until, within};
 
 fn pool(workers: usize) -> ProcessPoolExecutor {
@@ -152,13 +153,13 @@ fn an_error_of_a_call_is_not_the_time_out_of_the_map() {
 }
 
 /// Notes the item; the one with the number 2 waits.
-fn wait_at_two((board, n): (String, u64)) -> u64 {
-    if n == 2 { note_and_pass(board, n, "open".to_owned()) } else { note(board, n) }
+fn wait_at_two((folder, n): (String, u64)) -> u64 {
+    if n == 2 { pass(folder, n, "open".to_owned()) } else { begin(folder, n) }
 }
 
 /// Items for [`wait_at_two`].
-fn items(board: &Board, n: u64) -> impl Iterator<Item = (String, u64)> + use<> {
-    let path = board.path();
+fn items(folder: &Folder, n: u64) -> impl Iterator<Item = (String, u64)> + use<> {
+    let path = folder.path();
     (0..n).map(move |n| (path.clone(), n))
 }
 
@@ -166,39 +167,39 @@ fn items(board: &Board, n: u64) -> impl Iterator<Item = (String, u64)> + use<> {
 fn a_map_that_times_out_yields_what_is_done_and_cancels_the_rest() {
     within(LIMIT, || {
         let pool = pool(1);
-        let board = Board::new();
-        let mut map = pool.map(wait_at_two, items(&board, 6)).start();
-        board.until_noted(2);
+        let folder = Folder::new();
+        let mut map = pool.map(wait_at_two, items(&folder, 6)).start();
+        folder.until_begun(2);
         map = map.timeout(Duration::ZERO);
         assert_eq!([map.next().unwrap().unwrap(), map.next().unwrap().unwrap()], [0, 1]);
         assert!(matches!(map.next(), Some(Err(TaskError::Timeout))));
         assert!(map.next().is_none() && map.next().is_none(), "exhausted for good");
         assert_eq!(map.size_hint(), (0, Some(0)));
         assert_eq!(pool.queued(), 0, "the one that was sent ahead, too");
-        board.open("open");
+        folder.put("open");
         drop(pool);
-        assert_eq!(board.notes(), [0, 1, 2], "no other call began");
+        assert_eq!(folder.begun(), [0, 1, 2], "no other call began");
     });
 }
 
-fn note_item((board, n): (String, u64)) -> u64 {
-    note(board, n)
+fn note_item((folder, n): (String, u64)) -> u64 {
+    begin(folder, n)
 }
 
 #[test]
 fn a_map_that_times_out_before_any_call_begins_runs_none() {
     within(LIMIT, || {
         let pool = pool(1);
-        let board = Board::new();
+        let folder = Folder::new();
         let held = Held::keep(&pool, 1);
-        let mut map = pool.map(note_item, items(&board, 3)).timeout(Duration::ZERO).start();
+        let mut map = pool.map(note_item, items(&folder, 3)).timeout(Duration::ZERO).start();
         assert_eq!(pool.queued(), 3);
         assert!(matches!(map.next(), Some(Err(TaskError::Timeout))));
         assert_eq!(pool.queued(), 0);
         assert!(map.next().is_none());
         held.release();
         drop(pool);
-        assert!(board.notes().is_empty());
+        assert!(folder.begun().is_empty());
     });
 }
 
@@ -207,19 +208,19 @@ fn a_dropped_map_cancels_what_nobody_has_begun() {
     within(LIMIT, || {
         for chunk in [1, 4] {
             let pool = pool(1);
-            let board = Board::new();
-            let mut map = pool.map(wait_at_two, items(&board, 16)).chunk_size(chunk).start();
-            board.until_noted(2);
+            let folder = Folder::new();
+            let mut map = pool.map(wait_at_two, items(&folder, 16)).chunk_size(chunk).start();
+            folder.until_begun(2);
             if chunk == 1 {
                 assert_eq!(map.next().unwrap().unwrap(), 0);
             }
             drop(map);
             // One that has begun counts as queued until the reply to the one before is there.
             wait_until(|| pool.queued() == 0);
-            board.open("open");
+            folder.put("open");
             drop(pool);
             let begun: &[u64] = if chunk == 1 { &[0, 1, 2] } else { &[0, 1, 2, 3] };
-            assert_eq!(board.notes(), begun, "and the rest of the chunk that was begun");
+            assert_eq!(folder.begun(), begun, "and the rest of the chunk that was begun");
         }
     });
 }
@@ -229,14 +230,14 @@ fn a_map_whose_results_nobody_wants_does_not_hold_a_shutdown_up() {
     within(LIMIT, || {
         for round in 0..10 {
             let pool = pool(2);
-            let board = Board::new();
-            let map = pool.map(note_item, items(&board, 40)).buffer_size(40).start();
+            let folder = Folder::new();
+            let map = pool.map(note_item, items(&folder, 40)).buffer_size(40).start();
             if round % 2 == 0 {
                 drop(map);
                 assert!(pool.shutdown().is_complete());
             } else {
                 assert!(pool.shutdown().is_complete());
-                assert_eq!(board.notes().len(), 40, "a map that was started runs");
+                assert_eq!(folder.begun().len(), 40, "a map that was started runs");
                 drop(map);
             }
         }
@@ -405,9 +406,9 @@ fn a_map_goes_on_after_its_pool_was_shut_down_or_killed_and_says_so_of_each_item
 fn a_map_whose_pool_is_killed_in_the_middle_ends() {
     within(LIMIT, || {
         let pool = pool(1);
-        let board = Board::new();
-        let mut map = pool.map(wait_at_two, items(&board, 6)).start();
-        board.until_noted(2);
+        let folder = Folder::new();
+        let mut map = pool.map(wait_at_two, items(&folder, 6)).start();
+        folder.until_begun(2);
         assert!(pool.kill().is_complete());
         assert_eq!([map.next().unwrap().unwrap(), map.next().unwrap().unwrap()], [0, 1]);
         assert_eq!(lost(map.next().unwrap()).exit(), &WorkerExit::Signal { number: 9, core_dumped: false });

@@ -12,15 +12,16 @@ use bowline::ReturnWhen::{AllCompleted, FirstCompleted, FirstException};
 use bowline::{Future, ProcessPoolExecutor, Status, TaskError, ThreadPoolExecutor, as_completed, promise, wait};
 use futures::executor::block_on;
 use futures::future::join_all;
+use support::folder::{Folder, die, pass};
 use support::gate::Gate;
-use support::held::{Board, Held, lost, lost_by, note_and_die, note_and_pass};
+use support::workers::{Held, lost, lost_by};
 use support::{Dice, LIMIT, wait_until, within};
 
 fn same(n: u64) -> u64 {
     n
 }
 
-fn die(_: u64) -> u64 {
+fn crash(_: u64) -> u64 {
     std::process::abort()
 }
 
@@ -42,21 +43,21 @@ fn a_wait_for_all_returns_when_the_last_of_any_kind_is_done() {
     within(LIMIT, || {
         for last in 0..3 {
             let (threads, processes) = pools();
-            let (board, gate) = (Board::new(), Gate::default());
+            let (folder, gate) = (Folder::new(), Gate::default());
             let (promised, promise_future) = promise::<u64>();
             let waits = gate.clone();
             let futures = [
                 threads.submit(move || (waits.pass(), 1).1),
-                processes.submit(note_and_pass, (board.path(), 2, open())),
+                processes.submit(pass, (folder.path(), 2, open())),
                 promise_future,
                 threads.submit(|| panic!("one of them")),
                 processes.submit(panics, (4,)),
-                processes.submit(die, (5,)),
+                processes.submit(crash, (5,)),
             ];
             let mut promised = Some(promised);
             let mut end = |which| match which {
                 0 => gate.open(),
-                1 => board.open("open"),
+                1 => folder.put("open"),
                 _ => promised.take().unwrap().set_result(3).unwrap(),
             };
             (0..3).filter(|&which| which != last).for_each(&mut end);
@@ -90,13 +91,11 @@ fn a_wait_for_the_first_ends_with_either_kind() {
     within(LIMIT, || {
         let (threads, processes) = pools();
         for by_process in [false, true] {
-            let (board, gate) = (Board::new(), Gate::default());
+            let (folder, gate) = (Folder::new(), Gate::default());
             let waits = gate.clone();
-            let futures = [
-                threads.submit(move || (waits.pass(), 0).1),
-                processes.submit(note_and_pass, (board.path(), 1, open())),
-            ];
-            board.until_noted(1);
+            let futures =
+                [threads.submit(move || (waits.pass(), 0).1), processes.submit(pass, (folder.path(), 1, open()))];
+            folder.until_begun(1);
             assert_eq!(wait(&futures, FirstCompleted, Some(Duration::ZERO)).done.len(), 0);
             thread::scope(|s| {
                 let waiting = s.spawn(|| {
@@ -104,7 +103,7 @@ fn a_wait_for_the_first_ends_with_either_kind() {
                     (set.done.len(), std::ptr::eq(set.done[0], &futures[usize::from(by_process)]))
                 });
                 if by_process {
-                    board.open("open")
+                    folder.put("open")
                 } else {
                     gate.open()
                 }
@@ -112,7 +111,7 @@ fn a_wait_for_the_first_ends_with_either_kind() {
             });
             // Some that are done already.
             assert_eq!(wait(&futures, FirstCompleted, None).done.len(), 1);
-            board.open("open");
+            folder.put("open");
             gate.open();
             assert_eq!(wait(&futures, AllCompleted, None).done.len(), 2);
         }
@@ -124,25 +123,25 @@ fn a_wait_for_the_first_exception_is_ended_by_a_lost_worker_and_by_no_value() {
     within(LIMIT, || {
         for is_there_already in [false, true] {
             let (threads, processes) = pools();
-            let (board, gate) = (Board::new(), Gate::default());
+            let (folder, gate) = (Folder::new(), Gate::default());
             let waits = gate.clone();
             let futures = [
                 threads.submit(move || (waits.pass(), 0).1),
                 threads.submit(|| 1),
                 processes.submit(same, (2,)),
-                processes.submit(note_and_die, (board.path(), 3, open())),
+                processes.submit(die, (folder.path(), 3, open())),
             ];
             wait_until(|| futures[1].done() && futures[2].done());
-            board.until_noted(3);
+            folder.until_begun(3);
             let set = wait(&futures, FirstException, Some(Duration::from_millis(1)));
             assert_eq!((set.done.len(), set.not_done.len()), (2, 2), "values do not end it");
             if is_there_already {
-                board.open("open");
+                folder.put("open");
                 wait_until(|| futures[3].done());
             }
             thread::scope(|s| {
                 let waiting = s.spawn(|| wait(&futures, FirstException, None).done.len());
-                board.open("open");
+                folder.put("open");
                 assert_eq!(waiting.join().unwrap(), 3);
             });
             assert_eq!(futures[3].status(), Status::Failed);
@@ -208,14 +207,14 @@ fn many_tasks_of_both_kinds_that_end_at_once_are_all_seen() {
 fn as_completed_yields_each_of_a_mix_once_as_it_is_done() {
     within(LIMIT, || {
         let (threads, processes) = pools();
-        let (board, gate) = (Board::new(), Gate::default());
+        let (folder, gate) = (Folder::new(), Gate::default());
         let waits = gate.clone();
         let futures = vec![
-            processes.submit(note_and_pass, (board.path(), 0, open())),
+            processes.submit(pass, (folder.path(), 0, open())),
             threads.submit(move || (waits.pass(), 1).1),
             processes.submit(same, (2,)),
             threads.submit(|| 3),
-            processes.submit(die, (4,)),
+            processes.submit(crash, (4,)),
         ];
         wait_until(|| futures[2..].iter().all(Future::done));
         let mut completed = as_completed(futures);
@@ -224,7 +223,7 @@ fn as_completed_yields_each_of_a_mix_once_as_it_is_done() {
         assert_eq!(results, [Ok(2), Ok(3), Err(libc::SIGABRT)], "those that are done, in their order");
         gate.open();
         assert_eq!(completed.next().unwrap().unwrap().result().unwrap(), 1);
-        board.open("open");
+        folder.put("open");
         assert_eq!(completed.next().unwrap().unwrap().result().unwrap(), 0);
         assert!(completed.next().is_none());
     });
@@ -234,10 +233,10 @@ fn as_completed_yields_each_of_a_mix_once_as_it_is_done() {
 fn as_completed_of_a_mix_says_how_many_are_not_done_in_time() {
     within(LIMIT, || {
         let (threads, processes) = pools();
-        let (board, gate) = (Board::new(), Gate::default());
+        let (folder, gate) = (Folder::new(), Gate::default());
         let waits = gate.clone();
         let futures = vec![
-            processes.submit(note_and_pass, (board.path(), 0, open())),
+            processes.submit(pass, (folder.path(), 0, open())),
             threads.submit(move || (waits.pass(), 1).1),
             processes.submit(same, (2,)),
             threads.submit(|| 3),
@@ -247,7 +246,7 @@ fn as_completed_of_a_mix_says_how_many_are_not_done_in_time() {
             let unfinished = as_completed(&futures).timeout(timeout).find_map(Result::err).unwrap();
             assert_eq!(unfinished.to_string(), "2 (of 4) futures unfinished");
         }
-        board.open("open");
+        folder.put("open");
         gate.open();
         assert_eq!(as_completed(&futures).filter(Result::is_ok).count(), 4);
     });
@@ -262,7 +261,7 @@ fn futures_of_both_kinds_are_awaited_alone_and_together() {
         let submit = |n| if n % 2 == 0 { threads.submit(move || n) } else { processes.submit(same, (n,)) };
         let results = block_on(join_all((0..100).map(submit)));
         assert!(results.into_iter().map(Result::unwrap).eq(0..100));
-        let failures = [processes.submit(die, (1,)), processes.submit(panics, (2,))];
+        let failures = [processes.submit(crash, (1,)), processes.submit(panics, (2,))];
         let [crashed, panicked]: [_; 2] = block_on(join_all(failures)).try_into().unwrap();
         assert_eq!(lost_by(crashed), libc::SIGABRT);
         assert!(matches!(panicked, Err(TaskError::Panicked(_))));
@@ -300,11 +299,11 @@ fn a_shared_result_comes_to_waiters_awaiters_and_callbacks() {
     within(LIMIT, || {
         for dies in [false, true] {
             let pool = ProcessPoolExecutor::new(1).unwrap();
-            let board = Board::new();
+            let folder = Folder::new();
             let call = if dies {
-                pool.submit(note_and_die, (board.path(), 9, open()))
+                pool.submit(die, (folder.path(), 9, open()))
             } else {
-                pool.submit(note_and_pass, (board.path(), 9, open()))
+                pool.submit(pass, (folder.path(), 9, open()))
             };
             let shared = call.shared();
             let told = Arc::new(AtomicU64::new(0));
@@ -324,7 +323,7 @@ fn a_shared_result_comes_to_waiters_awaiters_and_callbacks() {
                 // One that gives up leaves the result to the others.
                 drop(shared.clone());
                 assert!(matches!(shared.result_timeout(Duration::ZERO), Err(TaskError::Timeout)));
-                board.open("open");
+                folder.put("open");
                 waiters.into_iter().map(|waiter| waiter.join().unwrap()).collect()
             });
             for result in results.into_iter().chain([shared.result(), shared.clone().result()]) {
@@ -345,14 +344,14 @@ fn on_done_is_given_the_result_or_why_there_is_none() {
             move |result: Result<u64, TaskError>| tell.send((name, result)).unwrap()
         };
         processes.submit(same, (1,)).on_done(tells("value"));
-        processes.submit(die, (2,)).on_done(tells("crash"));
+        processes.submit(crash, (2,)).on_done(tells("crash"));
         processes.submit(panics, (3,)).on_done(tells("panic"));
         threads.submit(|| 4).on_done(tells("thread"));
         let mut results: Vec<_> = (0..4).map(|_| told.recv_timeout(LIMIT).unwrap()).collect();
         results.sort_by_key(|(name, _)| *name);
         let [crash, panicked, thread, value]: [_; 4] = results.try_into().unwrap();
         assert_eq!((value.1.unwrap(), thread.1.unwrap()), (1, 4));
-        assert!(lost(crash.1).to_string().contains("die"));
+        assert!(lost(crash.1).to_string().contains("process_mix::crash"));
         assert!(matches!(panicked.1, Err(TaskError::Panicked(_))));
     });
 }

@@ -8,7 +8,8 @@ use std::process;
 use std::sync::OnceLock;
 
 use bowline::{ProcessPoolError, ProcessPoolExecutor, ThreadPoolExecutor};
-use support::programs::{Program, has_ended, processes, say};
+use support::processes::{has_ended, processes};
+use support::programs::{Program, say};
 use support::{LIMIT, wait_until, watchdog, within};
 
 /// How deep pools may be.

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 
 use bowline::{Future, ProcessPoolExecutor};
-use support::held::{Board, Held, note, note_and_die, note_and_pass, pass};
+use support::folder::{Folder, begin, die, pass, put};
+use support::workers::Held;
 use support::{LIMIT, wait_until, within};
 
 fn pool(workers: usize) -> ProcessPoolExecutor {
@@ -33,14 +34,14 @@ fn open() -> String {
 fn tasks_begin_in_the_order_of_their_submission() {
     within(LIMIT, || {
         let pool = pool(1);
-        let board = Board::new();
+        let folder = Folder::new();
         let held = Held::keep(&pool, 1);
-        let queued: Vec<_> = (0..30).map(|n| pool.submit(note, (board.path(), n))).collect();
+        let queued: Vec<_> = (0..30).map(|n| pool.submit(begin, (folder.path(), n))).collect();
         held.release();
         // Some come while others run.
-        let later: Vec<_> = (30..200).map(|n| pool.submit(note, (board.path(), n))).collect();
+        let later: Vec<_> = (30..200).map(|n| pool.submit(begin, (folder.path(), n))).collect();
         queued.into_iter().chain(later).for_each(|task| assert!(task.result().is_ok()));
-        assert_eq!(board.notes(), (0..200).collect::<Vec<_>>());
+        assert_eq!(folder.begun(), (0..200).collect::<Vec<_>>());
     });
 }
 
@@ -48,19 +49,19 @@ fn tasks_begin_in_the_order_of_their_submission() {
 fn the_order_holds_across_cancellations_and_crashes() {
     within(LIMIT, || {
         let pool = pool(1);
-        let board = Board::new();
+        let folder = Folder::new();
         let held = Held::keep(&pool, 1);
         let submit = |n: u64| match n {
-            7 | 8 => pool.submit(note_and_die, (board.path(), n, open())),
-            _ => pool.submit(note, (board.path(), n)),
+            7 | 8 => pool.submit(die, (folder.path(), n, open())),
+            _ => pool.submit(begin, (folder.path(), n)),
         };
-        board.open("open");
+        folder.put("open");
         let tasks: Vec<_> = (0..20).map(submit).collect();
         assert!(tasks[0].cancel() && tasks[5].cancel() && tasks[9].cancel() && tasks[19].cancel());
         held.release();
         assert_eq!(tasks.into_iter().map(Future::result).filter(Result::is_ok).count(), 14);
         let expected: Vec<u64> = (0..20).filter(|n| ![0, 5, 9, 19].contains(n)).collect();
-        assert_eq!(board.notes(), expected);
+        assert_eq!(folder.begun(), expected);
     });
 }
 
@@ -68,21 +69,21 @@ fn the_order_holds_across_cancellations_and_crashes() {
 fn of_many_submitters_each_has_its_own_order_kept() {
     within(LIMIT, || {
         let pool = pool(1);
-        let board = Board::new();
+        let folder = Folder::new();
         thread::scope(|s| {
             for submitter in 0_u64..4 {
-                let (pool, board) = (&pool, &board);
+                let (pool, folder) = (&pool, &folder);
                 s.spawn(move || {
-                    let submit = |n| pool.submit(note, (board.path(), submitter * 1000 + n));
+                    let submit = |n| pool.submit(begin, (folder.path(), submitter * 1000 + n));
                     let tasks: Vec<_> = (0..100).map(submit).collect();
                     tasks.into_iter().for_each(|task| assert!(task.result().is_ok()));
                 });
             }
         });
-        let notes = board.notes();
-        assert_eq!(notes.len(), 400);
+        let begun = folder.begun();
+        assert_eq!(begun.len(), 400);
         for submitter in 0_u64..4 {
-            let its = notes.iter().filter(|&&n| n / 1000 == submitter).map(|n| n % 1000);
+            let its = begun.iter().filter(|&&n| n / 1000 == submitter).map(|n| n % 1000);
             assert!(its.eq(0..100));
         }
     });
@@ -94,12 +95,12 @@ fn no_short_task_waits_behind_a_long_one_wherever_that_is() {
         for is_warm in [false, true] {
             for place in 0..8 {
                 let pool = pool(2);
-                let board = Board::new();
+                let folder = Folder::new();
                 if is_warm {
                     Held::keep(&pool, 2).release();
                 }
                 let submit = |n| match n {
-                    n if n == place => pool.submit(note_and_pass, (board.path(), n, open())),
+                    n if n == place => pool.submit(pass, (folder.path(), n, open())),
                     n => pool.submit(same, (n,)),
                 };
                 let mut tasks: Vec<_> = (0..8).map(submit).collect();
@@ -108,7 +109,7 @@ fn no_short_task_waits_behind_a_long_one_wherever_that_is() {
                     task.result().unwrap();
                 }
                 assert!(!long.done());
-                board.open("open");
+                folder.put("open");
                 assert_eq!(long.result().unwrap(), place);
             }
         }
@@ -116,8 +117,8 @@ fn no_short_task_waits_behind_a_long_one_wherever_that_is() {
 }
 
 /// Opens a gate.
-fn unlock(board: String, gate: String) {
-    std::fs::File::create(std::path::Path::new(&board).join(gate)).expect("a file");
+fn unlock(folder: String, gate: String) {
+    put(&folder, &gate);
 }
 
 #[test]
@@ -126,11 +127,11 @@ fn a_task_may_wait_for_one_that_was_submitted_later_or_earlier() {
         let pool = pool(2);
         for others in [0, 1, 2, 3, 9] {
             for waits_first in [true, false] {
-                let board = Board::new();
-                let wait = || pool.submit(pass, (board.path(), open()));
+                let folder = Folder::new();
+                let wait = || pool.submit(pass, (folder.path(), 0, open()));
                 let waits = waits_first.then(wait);
                 let between: Vec<_> = (0..others).map(|n| pool.submit(same, (n,))).collect();
-                let opens = pool.submit(unlock, (board.path(), open()));
+                let opens = pool.submit(unlock, (folder.path(), open()));
                 waits.unwrap_or_else(wait).result().unwrap();
                 opens.result().unwrap();
                 between.into_iter().for_each(|task| assert!(task.result().is_ok()));
@@ -152,22 +153,22 @@ fn a_task_that_lies_behind_a_long_one_is_begun_though_new_ones_never_cease_to_co
     const MOST: u64 = 30_000;
     within(LIMIT, || {
         let pool = pool(2);
-        let board = Board::new();
-        let [long, other] = [0, 1].map(|n| pool.submit(note_and_pass, (board.path(), n, format!("open {n}"))));
-        board.until_noted(0);
-        board.until_noted(1);
+        let folder = Folder::new();
+        let [long, other] = [0, 1].map(|n| pool.submit(pass, (folder.path(), n, format!("open {n}"))));
+        folder.until_begun(0);
+        folder.until_begun(1);
         // Each of the two gets one ahead.
-        let ahead: Vec<_> = (2..4).map(|n| pool.submit(note, (board.path(), n))).collect();
+        let ahead: Vec<_> = (2..4).map(|n| pool.submit(begin, (folder.path(), n))).collect();
         let came = Arc::new(AtomicU64::new(0));
         (0..500).for_each(|_| go_on(pool.clone(), Arc::clone(&came), MOST));
-        board.open("open 1");
+        folder.put("open 1");
         wait_until(|| ahead.iter().all(Future::done));
         let overtook = came.load(SeqCst);
         // So that they cease.
         came.store(MOST, SeqCst);
         assert!(overtook < MOST, "all that came later were done first");
         assert!(!long.done());
-        board.open("open 0");
+        folder.put("open 0");
         assert_eq!((long.result().unwrap(), other.result().unwrap()), (0, 1));
     });
 }
@@ -241,12 +242,12 @@ fn panic_at(n: u64) -> u64 {
 fn a_panic_counts_as_completed_and_a_lost_worker_does_not() {
     within(LIMIT, || {
         let pool = pool(1);
-        let board = Board::new();
-        board.open("open");
+        let folder = Folder::new();
+        folder.put("open");
         assert!(pool.submit(panic_at, (1,)).result().is_err());
         assert_eq!((pool.completed(), pool.worker_count()), (1, 1));
         let pid = pool.worker_pids()[0];
-        assert!(pool.submit(note_and_die, (board.path(), 0, open())).result().is_err());
+        assert!(pool.submit(die, (folder.path(), 0, open())).result().is_err());
         assert_eq!(pool.completed(), 1);
         assert_eq!(pool.submit(panic_at, (2,)).result().unwrap(), 2);
         assert_eq!((pool.completed(), pool.worker_count()), (2, 1));

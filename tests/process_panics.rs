@@ -19,7 +19,7 @@ fn a_panic_comes_with_its_message_its_line_and_its_process() {
         let worker = pool.submit(pid, ()).result().unwrap();
         let line = line!() + 1;
         let fail = |n: u32| -> () { panic!("meant to, {n}") };
-        let panic = panic_of(pool.submit(fail, (7,)));
+        let panic = panic_of(pool.submit(fail, (7,)).result());
         assert_eq!((panic.message(), panic.process()), ("meant to, 7", Some(worker)));
         let location = panic.location().unwrap();
         assert_eq!((location.file(), location.line()), (file!(), line));
@@ -42,7 +42,7 @@ fn function_that_is_to_be_found(text: String) {
 fn a_panic_comes_with_a_backtrace_that_names_the_function() {
     let body = || {
         within(LIMIT / 2, || {
-            let panic = panic_of(pool_of(1).submit(function_that_is_to_be_found, ("meant to".to_owned(),)));
+            let panic = panic_of(pool_of(1).submit(function_that_is_to_be_found, ("meant to".to_owned(),)).result());
             let backtrace = panic.backtrace().unwrap();
             assert!(backtrace.contains("function_that_is_to_be_found"), "{backtrace}");
         });
@@ -56,7 +56,7 @@ fn a_panic_comes_with_a_backtrace_that_names_the_function() {
 fn no_backtrace_is_taken_where_the_environment_says_so() {
     let body = || {
         within(LIMIT / 2, || {
-            let panic = panic_of(pool_of(1).submit(function_that_is_to_be_found, ("meant to".to_owned(),)));
+            let panic = panic_of(pool_of(1).submit(function_that_is_to_be_found, ("meant to".to_owned(),)).result());
             assert_eq!((panic.backtrace(), panic.message()), (None, "meant to"));
         });
     };
@@ -75,7 +75,7 @@ fn a_worker_is_as_good_as_new_after_many_panics() {
         let tasks: Vec<_> = (0..60).map(|n| pool.submit(fail, (n,))).collect();
         for (n, task) in tasks.into_iter().enumerate() {
             if n % 3 == 0 {
-                assert_eq!(panic_of(task).message(), format!("meant to, {n}"));
+                assert_eq!(panic_of(task.result()).message(), format!("meant to, {n}"));
             } else {
                 assert_eq!(task.result().unwrap(), n as u32);
             }
@@ -89,15 +89,15 @@ fn a_worker_is_as_good_as_new_after_many_panics() {
 fn a_payload_of_any_type_is_told_and_goes_on_here_as_its_message() {
     within(LIMIT, || {
         let pool = pool_of(1);
-        let panic = panic_of(pool.submit(|| -> () { panic_any(vec![1, 2, 3]) }, ()));
+        let panic = panic_of(pool.submit(|| -> () { panic_any(vec![1, 2, 3]) }, ()).result());
         assert_eq!(panic.message(), "Box<dyn Any>");
-        let panic = panic_of(pool.submit(|| -> () { resume_unwind(Box::new("quietly")) }, ()));
+        let panic = panic_of(pool.submit(|| -> () { resume_unwind(Box::new("quietly")) }, ()).result());
         assert_eq!((panic.message(), panic.location()), ("quietly", None));
         for panic in [panic.clone(), panic] {
             let payload = catch_unwind(AssertUnwindSafe(|| panic.resume())).unwrap_err();
             assert_eq!(message(&*payload), "quietly");
         }
-        let long = panic_of(pool.submit(|| -> () { resume_unwind(Box::new("ü".repeat(1 << 20))) }, ()));
+        let long = panic_of(pool.submit(|| -> () { resume_unwind(Box::new("ü".repeat(1 << 20))) }, ()).result());
         assert_eq!(long.message().chars().filter(|&letter| letter == 'ü').count(), 1 << 20);
     });
 }
@@ -110,7 +110,7 @@ fn a_panic_that_the_task_catches_is_no_panic_of_the_task() {
         assert!(pool.submit(caught, ()).result().unwrap());
         // Nor is its line that of another.
         let quietly = || -> () { resume_unwind(Box::new("quietly")) };
-        assert_eq!(panic_of(pool.submit(quietly, ())).location(), None);
+        assert_eq!(panic_of(pool.submit(quietly, ()).result()).location(), None);
     });
 }
 
@@ -119,12 +119,12 @@ fn a_panic_that_is_longer_than_a_message_may_be_is_told_in_short() {
     within(LIMIT, || {
         let pool = ProcessPoolExecutor::builder().max_workers(1).max_message_size(1024).build().unwrap();
         let worker = pool.submit(pid, ()).result().unwrap();
-        let panic = panic_of(pool.submit(|| -> () { panic!("meant to: {}", "ü".repeat(600)) }, ()));
+        let panic = panic_of(pool.submit(|| -> () { panic!("meant to: {}", "ü".repeat(600)) }, ()).result());
         assert_eq!(panic.message(), format!("meant to: {}", "ü".repeat(600)), "64 KiB are for errors in any case");
-        let panic = panic_of(pool.submit(|| -> () { panic!("meant to: {}", "ü".repeat(60_000)) }, ()));
+        let panic = panic_of(pool.submit(|| -> () { panic!("meant to: {}", "ü".repeat(60_000)) }, ()).result());
         assert!(panic.message().starts_with("meant to: üüü") && panic.message().len() < 60_000, "{}", panic.message());
         assert_eq!((panic.location().unwrap().file(), panic.process()), (file!(), Some(worker)));
-        let panic = panic_of(pool.submit(|| -> () { panic!("meant to") }, ()));
+        let panic = panic_of(pool.submit(|| -> () { panic!("meant to") }, ()).result());
         assert_eq!(panic.message(), "meant to", "whatever becomes of the backtrace");
         assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
     });
@@ -148,10 +148,10 @@ fn a_panic_of_a_destructor_in_the_worker_is_the_tasks() {
         let pool = pool_of(1);
         let worker = pool.submit(pid, ()).result().unwrap();
         let home = std::process::id();
-        let argument = panic_of(pool.submit(|explosive: Explosive| drop(explosive), (Explosive { home },)));
+        let argument = panic_of(pool.submit(|explosive: Explosive| drop(explosive), (Explosive { home },)).result());
         assert!(argument.message().contains("meant to, in a destructor"), "{argument}");
         assert_eq!(argument.process(), Some(worker));
-        let result = panic_of(pool.submit(echo::<Explosive>, (Explosive { home },)));
+        let result = panic_of(pool.submit(echo::<Explosive>, (Explosive { home },)).result());
         assert!(result.message().contains("meant to, in a destructor"), "{result}");
         assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
     });
@@ -164,7 +164,7 @@ fn a_panic_of_a_destructor_in_the_parent_is_contained() {
         let worker = pool.submit(pid, ()).result().unwrap();
         // An argument, which is dropped once it is encoded.
         let explosive = Explosive { home: worker };
-        let panic = panic_of(pool.submit(|explosive: Explosive| explosive.home, (explosive,)));
+        let panic = panic_of(pool.submit(|explosive: Explosive| explosive.home, (explosive,)).result());
         assert!(panic.message().contains("meant to, in a destructor"), "{panic}");
         assert_eq!(panic.process(), None, "it was here");
         // A result that nobody takes, which its supervisor drops.

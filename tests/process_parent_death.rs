@@ -13,7 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use bowline::{Future, ProcessPoolExecutor};
-use support::programs::{Files, Program, hear, say, send, stat};
+use support::folder::Folder;
+use support::processes::{die_of, has_ended, is_stopped, kill, send, stat};
+use support::programs::{Program, hear, say};
 use support::{LIMIT, wait_until, watchdog, within};
 
 /// The limit that the pool promises.
@@ -158,7 +160,7 @@ fn program() {
         // SAFETY:
         // - no preconditions.
         "at once" => unsafe { libc::_exit(3) },
-        "segfault" => send(process::id().cast_signed(), libc::SIGSEGV),
+        "segfault" => die_of(libc::SIGSEGV),
         // What it becomes has nobody's output.
         "exec" => panic!("{}", Command::new("sh").args(["-c", "exec >&- 2>&-; exec sleep 300"]).exec()),
         // There is no test any more.
@@ -202,7 +204,7 @@ fn assert_all_are_gone(test: &str, role: &str, end: End, ready: impl Fn(&mut Pro
             let mut program = Program::start(command);
             ready(&mut program);
             match end {
-                End::Signal(signal) => send(program.pid().cast_signed(), signal),
+                End::Signal(signal) => send(program.pid(), signal),
                 End::Told(how) => program.tell(how),
             }
             if !program.is_gone_within(SOON) {
@@ -212,7 +214,7 @@ fn assert_all_are_gone(test: &str, role: &str, end: End, ready: impl Fn(&mut Pro
             }
             // What a process becomes goes on.
             if matches!(end, End::Told("exec")) {
-                assert!(stat(program.pid()).is_some_and(|stat| stat.state != 'Z'));
+                assert!(!has_ended(program.pid()));
                 return ExitStatus::default();
             }
             let status = program.status();
@@ -299,7 +301,7 @@ fn stopped_workers_and_their_stopped_children_die_with_a_parent_that_is_killed()
     }
     let stopped = |program: &mut Program| {
         for worker in two_ready(program) {
-            wait_until(|| stat(worker).is_some_and(|stat| stat.state == 'T'));
+            wait_until(|| is_stopped(worker));
         }
     };
     assert_all_are_gone_when_killed(test, "stopped", stopped);
@@ -371,8 +373,8 @@ fn workers_that_are_being_started_die_with_a_parent_that_is_killed() {
         return program();
     }
     within(LIMIT, || {
-        let files = Files::new(test);
-        let held = files.path("held");
+        let folder = Folder::new();
+        let held = folder.file("held");
         // Before the parent ends, and after.
         for goes_on_first in [false, true, true, true] {
             std::fs::write(&held, "").expect("a file");
@@ -385,7 +387,7 @@ fn workers_that_are_being_started_die_with_a_parent_that_is_killed() {
                 std::fs::remove_file(&held).expect("it is there");
                 program.until("goes on");
             }
-            send(program.pid().cast_signed(), libc::SIGKILL);
+            kill(program.pid());
             program.status();
             if !goes_on_first {
                 std::fs::remove_file(&held).expect("it is there");

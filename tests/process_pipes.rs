@@ -9,12 +9,10 @@ use std::io::Read;
 use std::thread;
 
 use bowline::{Future, ProcessPoolExecutor, WorkerExit};
-use rustix::process::Signal;
-use support::processes::{
-    Scratch, assert_killed, begin, idle_pool, kill, lost, only_worker, pass, resume, send, state, stop, thread_of,
-    until_gone,
-};
+use support::folder::{Folder, begin, pass};
+use support::processes::{is_stopped, kill, resume, state, stop, thread_of, until_gone};
 use support::rogue::{MORE, Rogue, rogues, starts};
+use support::workers::{assert_killed, idle_pool, lost, only_worker};
 use support::{Dice, LIMIT, until_asleep, wait_until, within};
 
 /// Longer than what a socket takes.
@@ -96,7 +94,7 @@ fn rogue() {
 #[test]
 fn a_task_that_found_the_socket_full_is_sent_when_the_one_before_it_is_answered() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = rogues(1, "reads when it is told to", &folder).name("full").build().unwrap();
         // For some of these lengths the first task, as it was sent, fills the socket to the brim.
         for (round, length) in (128..420).step_by(6).enumerate() {
@@ -105,7 +103,7 @@ fn a_task_that_found_the_socket_full_is_sent_when_the_one_before_it_is_answered(
             // Whoever sends the rest of the first task is through with it, or waits for room.
             until_asleep(thread_of("full_0"));
             let second = pool.submit(measure, (String::new(),));
-            folder.open(&format!("read {round}"));
+            folder.put(&format!("read {round}"));
             assert_eq!((first.result().unwrap(), second.result().unwrap()), (1, 2), "{length} KiB");
         }
         assert_eq!(starts(&folder), 1);
@@ -117,14 +115,14 @@ fn a_task_that_found_the_socket_full_is_sent_when_the_one_before_it_is_answered(
 fn an_answer_counts_though_its_worker_ends_while_the_next_task_is_sent_to_it() {
     within(LIMIT, || {
         for _ in 0..20 {
-            let folder = Scratch::new();
+            let folder = Folder::new();
             let builder = rogues(1, "answers, and ends in the middle of the next", &folder);
             let pool = builder.build().unwrap();
             let first = pool.submit(measure, (String::new(),));
             let second = pool.submit(begin_with, (folder.path(), 2, text(1, LARGE)));
             assert_eq!(first.result().unwrap(), 5);
             assert_eq!(second.result().unwrap(), LARGE as u64);
-            assert_eq!((folder.begun(2).len(), starts(&folder)), (1, 2));
+            assert_eq!((folder.begun_by(2).len(), starts(&folder)), (1, 2));
         }
     });
 }
@@ -133,9 +131,9 @@ fn an_answer_counts_though_its_worker_ends_while_the_next_task_is_sent_to_it() {
 fn a_worker_that_ends_while_a_task_is_sent_to_it_is_told_as_it_ended() {
     within(LIMIT, || {
         for _ in 0..40 {
-            let folder = Scratch::new();
+            let folder = Folder::new();
             let pool = rogues(1, "asks for more, and ends", &folder).build().unwrap();
-            let lost = lost(pool.submit(measure, (text(1, LARGE),)));
+            let lost = lost(pool.submit(measure, (text(1, LARGE),)).result());
             assert_eq!(lost.exit(), &WorkerExit::Code(7), "{lost}");
         }
     });
@@ -144,7 +142,7 @@ fn a_worker_that_ends_while_a_task_is_sent_to_it_is_told_as_it_ended() {
 #[test]
 fn a_worker_that_is_killed_with_half_a_task_has_not_begun_it() {
     within(LIMIT, || {
-        let (pool, folder) = (idle_pool(1), Scratch::new());
+        let (pool, folder) = (idle_pool(1), Folder::new());
         let worker = only_worker(&pool);
         stop(worker);
         // Sent as far as the socket takes it.
@@ -153,7 +151,7 @@ fn a_worker_that_is_killed_with_half_a_task_has_not_begun_it() {
         kill(worker);
         assert_eq!((task.result().unwrap(), behind.result().unwrap()), (LARGE as u64, 2));
         for number in [1, 2] {
-            let begun = folder.begun(number);
+            let begun = folder.begun_by(number);
             assert!(begun.len() == 1 && begun[0] != worker, "once, and elsewhere: {begun:?}");
         }
     });
@@ -163,14 +161,14 @@ fn a_worker_that_is_killed_with_half_a_task_has_not_begun_it() {
 fn a_worker_that_is_killed_while_the_rest_of_a_task_is_sent_to_it_costs_the_task_before_only() {
     within(LIMIT, || {
         for _ in 0..10 {
-            let (pool, folder) = (idle_pool(1), Scratch::new());
+            let (pool, folder) = (idle_pool(1), Folder::new());
             let worker = only_worker(&pool);
             let first = pool.submit(pass, (folder.path(), 1, "never".to_owned()));
             folder.until_begun(1);
             let second = pool.submit(begin_with, (folder.path(), 2, text(1, LARGE)));
             kill(worker);
-            assert_killed(first, worker);
-            assert_eq!((second.result().unwrap(), folder.begun(2).len()), (LARGE as u64, 1));
+            assert_killed(first.result(), worker);
+            assert_eq!((second.result().unwrap(), folder.begun_by(2).len()), (LARGE as u64, 1));
         }
     });
 }
@@ -214,7 +212,7 @@ mod slow {
 fn a_worker_that_is_killed_with_half_its_result_sent_costs_that_task_only() {
     within(LIMIT, || {
         let gate = slow::GATE.get_or_init(Default::default);
-        let (pool, folder) = (idle_pool(1), Scratch::new());
+        let (pool, folder) = (idle_pool(1), Folder::new());
         let worker = only_worker(&pool);
         stop(worker);
         let first = pool.submit(slow::slow, ());
@@ -227,9 +225,9 @@ fn a_worker_that_is_killed_with_half_its_result_sent_costs_that_task_only() {
         kill(worker);
         gate.open();
         first.result().expect("its result was sent");
-        assert_killed(second, worker);
+        assert_killed(second.result(), worker);
         assert_eq!(third.result().unwrap(), 3);
-        assert_eq!(folder.begun(LARGE as u64).len(), 1);
+        assert_eq!(folder.begun_by(LARGE as u64).len(), 1);
     });
 }
 
@@ -287,7 +285,7 @@ fn a_submit_waits_for_no_worker_however_much_it_sends() {
         let worker = only_worker(&pool);
         stop(worker);
         let tasks: Vec<_> = (0..40).map(|n| pool.submit(measure, (text(n, 1 << 20),))).collect();
-        assert_eq!(state(worker), Some('T'), "nobody has read anything");
+        assert!(is_stopped(worker), "nobody has read anything");
         assert_eq!(pool.queued(), 39, "one is with the worker");
         resume(worker);
         tasks.into_iter().for_each(|task| assert_eq!(task.result().unwrap(), 1 << 20));
@@ -320,7 +318,7 @@ fn a_stopped_worker_that_goes_on_loses_nothing() {
         let tasks: Vec<_> = (0..20).map(|n| pool.submit(turn, (text(n, 400_000),))).collect();
         wait_until(|| {
             stop(worker);
-            send(Signal::CONT, worker);
+            resume(worker);
             tasks.iter().all(Future::done)
         });
         for (task, n) in tasks.into_iter().zip(0..) {

@@ -16,7 +16,9 @@ use bowline::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use static_assertions::{assert_eq_size, assert_impl_all};
-use support::workers::{Folder, children, echo, hold, is_gone, keep, kill, pid, pool_of, put};
+use support::folder::{Folder, begin, hold};
+use support::processes::{children, is_gone, resume, stop};
+use support::workers::{echo, keep, pid, pool_of};
 use support::{LIMIT, in_fresh_process, wait_until, within};
 
 assert_impl_all!(ProcessPoolExecutor: Send, Sync, Clone, Eq);
@@ -110,9 +112,9 @@ fn more_than_sixty_workers_are_at_work_at_the_same_time() {
         const WORKERS: usize = 70;
         let pool = pool_of(WORKERS);
         let folder = Folder::new();
-        let task = |n| pool.submit(hold, (folder.path(&format!("begun {n}")), folder.path("end")));
-        let tasks: Vec<_> = (0..WORKERS).map(task).collect();
-        wait_until(|| folder.names().len() == WORKERS);
+        let task = |n| pool.submit(hold, (folder.path(), n, "end".to_owned()));
+        let tasks: Vec<_> = (0..WORKERS as u64).map(task).collect();
+        wait_until(|| folder.begun().len() == WORKERS);
         assert_eq!((pool.worker_count(), pool.active_count(), pool.queued()), (WORKERS, WORKERS, 0));
         folder.put("end");
         let workers: HashSet<_> = tasks.into_iter().map(|task| task.result().unwrap()).collect();
@@ -126,9 +128,9 @@ fn many_times_more_tasks_than_workers_start_as_many_as_there_may_be_and_no_more(
         const WORKERS: usize = 3;
         let pool = pool_of(WORKERS);
         let folder = Folder::new();
-        let task = |n| pool.submit(hold, (folder.path(&format!("begun {n}")), folder.path("end")));
-        let tasks: Vec<_> = (0..15 * WORKERS).map(task).collect();
-        wait_until(|| folder.names().len() == WORKERS);
+        let task = |n| pool.submit(hold, (folder.path(), n, "end".to_owned()));
+        let tasks: Vec<_> = (0..15 * WORKERS as u64).map(task).collect();
+        wait_until(|| folder.begun().len() == WORKERS);
         assert_eq!((pool.worker_count(), pool.worker_pids().len(), pool.active_count()), (WORKERS, WORKERS, WORKERS));
         assert_eq!(pool.queued(), 14 * WORKERS);
         let running = || tasks.iter().filter(|task| task.running()).count();
@@ -176,15 +178,15 @@ fn a_task_whose_future_is_dropped_runs_all_the_same() {
     within(LIMIT, || {
         let pool = pool_of(1);
         let folder = Folder::new();
-        let held = keep(&pool, &folder, "begun");
-        let note = |path: String| put(&path);
-        drop(pool.submit(note, (folder.path("while running"),)));
-        drop(pool.submit(note, (folder.path("while queued"),)));
+        let held = keep(&pool, &folder, 0);
+        // One that is sent ahead, one that is queued, and the one that runs.
+        drop(pool.submit(begin, (folder.path(), 1)));
+        drop(pool.submit(begin, (folder.path(), 2)));
         drop(held);
         assert_eq!((pool.active_count(), pool.queued()), (1, 2));
         folder.put("end");
-        folder.until("while running");
-        folder.until("while queued");
+        folder.until_begun(1);
+        folder.until_begun(2);
         assert!(pool.shutdown().is_complete());
         assert_eq!(pool.completed(), 3);
     });
@@ -195,7 +197,7 @@ fn the_arguments_are_dropped_as_soon_as_they_are_encoded() {
     within(LIMIT, || {
         let pool = pool_of(1);
         let folder = Folder::new();
-        let held = keep(&pool, &folder, "begun");
+        let held = keep(&pool, &folder, 0);
         let owned = Arc::new("data".to_owned());
         let length = |text: Arc<String>| text.len();
         // One that is sent ahead, one that is queued, one that nobody waits for.
@@ -303,7 +305,7 @@ fn debug_shows_the_name_and_how_much_there_is_to_do() {
         let empty = "ProcessPoolExecutor { name: \"thumbnails\", max_workers: 2, active_count: 0, queued: 0, .. }";
         assert_eq!(format!("{pool:?}"), empty);
         let folder = Folder::new();
-        let tasks: Vec<_> = (0..2).map(|n| keep(&pool, &folder, &format!("begun {n}"))).collect();
+        let tasks: Vec<_> = (0..2).map(|n| keep(&pool, &folder, n)).collect();
         let queued: Vec<_> = (0..3).map(|_| pool.submit(pid, ())).collect();
         let full = "ProcessPoolExecutor { name: \"thumbnails\", max_workers: 2, active_count: 2, queued: 3, .. }";
         assert_eq!(format!("{pool:?}"), full);
@@ -349,7 +351,7 @@ fn the_state_of_a_task_is_told_while_it_is_queued_run_and_done() {
     within(LIMIT, || {
         let pool = pool_of(1);
         let folder = Folder::new();
-        let held = keep(&pool, &folder, "begun");
+        let held = keep(&pool, &folder, 0);
         let queued: [Future<u32>; 3] = [(); 3].map(|()| pool.submit(pid, ()));
         assert!(held.running() && !held.done() && !held.cancel());
         assert!(queued.iter().all(|task| task.status() == Status::Pending));
@@ -370,19 +372,19 @@ fn a_stopped_worker_holds_up_its_own_task_only() {
     within(LIMIT, || {
         let pool = pool_of(2);
         let folder = Folder::new();
-        let begun = |name: &str| pool.submit(hold, (folder.path(name), folder.path(&format!("end of {name}"))));
-        let [stopped, other] = ["stopped", "other"].map(begun);
-        folder.until("stopped");
-        folder.until("other");
-        folder.put("end of other");
+        let submit = |n| pool.submit(hold, (folder.path(), n, format!("end {n}")));
+        let [stopped, other] = [0, 1].map(submit);
+        folder.until_begun(0);
+        folder.until_begun(1);
+        folder.put("end 1");
         let other = other.result().unwrap();
         let worker = *pool.worker_pids().iter().find(|&&worker| worker != other).unwrap();
-        kill(worker, libc::SIGSTOP);
+        stop(worker);
         for _ in 0..10 {
             assert_eq!(pool.submit(pid, ()).result().unwrap(), other);
         }
-        folder.put("end of stopped");
-        kill(worker, libc::SIGCONT);
+        folder.put("end 0");
+        resume(worker);
         assert_eq!(stopped.result().unwrap(), worker);
     });
 }

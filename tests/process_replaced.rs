@@ -12,7 +12,8 @@ use std::process::{self, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bowline::{ProcessPoolExecutor, Rejected, StartError, StartFailure, TaskError};
-use support::programs::{Files, Program, hear, say};
+use support::folder::Folder;
+use support::programs::{Program, hear, say};
 use support::{LIMIT, watchdog, within};
 
 /// Whoever starts a process while somebody else writes an executable keeps that open for a moment, and nobody can run it: one
@@ -50,23 +51,23 @@ fn program() {
 }
 
 /// A copy of this binary in this folder.
-fn copy(files: &Files) -> PathBuf {
-    let copy = files.path("program");
+fn copy(folder: &Folder) -> PathBuf {
+    let copy = PathBuf::from(folder.file("program"));
     fs::copy(std::env::current_exe().expect("the path of this binary"), &copy).expect("a copy");
     copy
 }
 
 /// Runs the program from a copy, which `replace` does something to before its worker is started again.
 #[track_caller]
-fn assert_survives(test: &str, mut replace: impl FnMut(&Files, &Path)) {
+fn assert_survives(test: &str, mut replace: impl FnMut(&Folder, &Path)) {
     within(LIMIT, || {
         let _alone = alone();
-        let files = Files::new(test);
-        let copy = copy(&files);
+        let folder = Folder::new();
+        let copy = copy(&folder);
         let mut program = Program::start(Program::command_of(copy.clone(), test));
         for _ in 0..3 {
             program.until("done");
-            replace(&files, &copy);
+            replace(&folder, &copy);
             program.tell("replaced");
         }
         program.until("all done");
@@ -80,8 +81,8 @@ fn workers_are_still_the_same_program_after_another_was_put_in_its_place() {
     if Program::is_this(test) {
         return program();
     }
-    assert_survives(test, |files, copy| {
-        let new = files.path("new");
+    assert_survives(test, |folder, copy| {
+        let new = folder.file("new");
         fs::copy("/bin/sh", &new).expect("another program");
         fs::rename(&new, copy).expect("a replacement");
     });
@@ -119,8 +120,8 @@ fn build_id(executable: &[u8]) -> Option<std::ops::Range<usize>> {
 fn a_worker_of_another_build_is_refused_and_the_error_says_which_builds() {
     within(LIMIT, || {
         let _alone = alone();
-        let files = Files::new("a_worker_of_another_build");
-        let path = copy(&files);
+        let folder = Folder::new();
+        let path = copy(&folder);
         let mut bytes = fs::read(&path).expect("a copy");
         let Some(id) = build_id(&bytes) else {
             eprintln!("skipped: this binary has no build id");
@@ -146,8 +147,8 @@ fn a_worker_of_another_build_is_refused_and_the_error_says_which_builds() {
 fn a_worker_of_the_same_build_may_be_another_file() {
     within(LIMIT, || {
         let _alone = alone();
-        let files = Files::new("a_worker_of_the_same_build");
-        let path = copy(&files);
+        let folder = Folder::new();
+        let path = copy(&folder);
         let builder = ProcessPoolExecutor::builder().max_workers(1).worker_exe(&path);
         let pool = builder.build().expect("a pool");
         let (_, value, exe) = pool.submit(signature, (3,)).result().unwrap();
@@ -159,19 +160,19 @@ fn a_worker_of_the_same_build_may_be_another_file() {
 fn a_worker_program_that_is_none_says_how_it_ended_and_is_not_started_for_ever() {
     within(LIMIT, || {
         let _alone = alone();
-        let files = Files::new("a_worker_program_that_is_none");
-        let starts = files.path("starts");
-        let script = files.path("script");
-        fs::write(&script, format!("#!/bin/sh\necho >>'{}'\nexit 5\n", starts.display())).expect("a script");
+        let folder = Folder::new();
+        let starts = folder.file("starts");
+        let script = folder.file("script");
+        fs::write(&script, format!("#!/bin/sh\necho >>'{starts}'\nexit 5\n")).expect("a script");
         Command::new("chmod").arg("+x").arg(&script).status().expect("chmod");
-        let text = start_error(&script).to_string();
+        let text = start_error(script.as_ref()).to_string();
         assert!(text.contains("terminated abruptly with exit code 5 before it was ready"), "{text}");
-        assert_eq!(fs::read_to_string(&starts).expect("it was started").lines().count(), 3);
+        assert_eq!(folder.lines("starts").len(), 3);
 
-        let missing = start_error(&files.path("missing"));
+        let missing = start_error(folder.file("missing").as_ref());
         assert!(matches!(missing.failure(), StartFailure::Spawn(_)), "{missing:?}");
         assert!(missing.to_string().contains("No such file"), "{missing}");
-        let no_program = start_error(&starts);
+        let no_program = start_error(starts.as_ref());
         assert!(no_program.to_string().contains("Permission denied"), "{no_program}");
     });
 }

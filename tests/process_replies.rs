@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use bowline::{ShutdownOptions, TaskError, WorkerExit};
 use serde::{Deserialize, Serialize};
-use support::processes::{Scratch, idle_pool, thread_of};
+use support::folder::Folder;
+use support::processes::thread_of;
 use support::rogue::{MORE, Rogue, SKIPPED, STOP, rogues, starts};
+use support::workers::idle_pool;
 use support::{LIMIT, in_fresh_process, stderr, until_asleep, wait_until, within};
 
 /// Longer than what a socket takes.
@@ -68,15 +70,15 @@ fn rogue() {
 #[test]
 fn a_reply_does_not_wait_until_a_long_message_to_its_worker_is_sent() {
     within(LIMIT, || {
-        let folder = Scratch::new();
+        let folder = Folder::new();
         let pool = rogues(1, "answers before it reads on", &folder).build().unwrap();
         let first = pool.submit(measure, (String::new(),));
         let mut second = pool.submit(measure, ("x".repeat(LARGE),));
-        folder.open("asked");
+        folder.put("asked");
         // The worker reads no byte of the second one meanwhile.
         assert_eq!(first.result().unwrap(), 5);
         assert!(second.result_timeout(Duration::ZERO).is_err());
-        folder.open("read");
+        folder.put("read");
         assert_eq!((second.result().unwrap(), starts(&folder)), (6, 1));
         let _ = pool.kill();
     });
@@ -116,7 +118,7 @@ fn a_worker_hears_that_it_is_to_stop_though_the_socket_was_full_of_a_task_that_w
     within(LIMIT, || {
         // For some of these lengths the task fills the socket to the brim.
         for length in (128..420).step_by(6) {
-            let folder = Scratch::new();
+            let folder = Folder::new();
             let pool = rogues(1, "skips what was taken back", &folder).name("stop").build().unwrap();
             let first = pool.submit(measure, (String::new(),));
             let second = pool.submit(measure, ("x".repeat(length << 10),));
@@ -126,11 +128,11 @@ fn a_worker_hears_that_it_is_to_stop_though_the_socket_was_full_of_a_task_that_w
             assert!(second.cancel());
             assert!(!pool.shutdown_with(ShutdownOptions::new().timeout(Duration::ZERO)).is_complete());
             for (told, noted) in [("ask", "asked"), ("answer", "answered")] {
-                folder.open(told);
+                folder.put(told);
                 folder.until(noted);
                 until_asleep(thread_of("stop_0"));
             }
-            folder.open("read");
+            folder.put("read");
             assert!(pool.shutdown().is_complete(), "{length} KiB");
             assert_eq!((first.result().unwrap(), starts(&folder)), (5, 1));
         }

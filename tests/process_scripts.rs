@@ -9,7 +9,9 @@ use std::time::Duration;
 use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRng, TestRunner};
-use support::held::{Board, lost, note, note_and_die, note_and_pass};
+use support::folder::{Folder, begin, die, pass};
+use support::processes::send_if_there;
+use support::workers::lost;
 use support::{LIMIT, wait_until, within};
 
 /// What a task does once it has noted its number.
@@ -79,8 +81,8 @@ fn script() -> impl Strategy<Value = Script> {
     })
 }
 
-fn panic(board: String, number: u64) -> u64 {
-    note(board, number);
+fn panic(folder: String, number: u64) -> u64 {
+    begin(folder, number);
     panic!("task {number}")
 }
 
@@ -97,7 +99,7 @@ struct Task {
 /// A pool, and what the model knows of it.
 struct Run {
     pool: ProcessPoolExecutor,
-    board: Board,
+    folder: Folder,
     retries: u32,
     tasks: Vec<Task>,
     is_open: bool,
@@ -115,7 +117,7 @@ impl Run {
         let pool = ProcessPoolExecutor::builder().max_workers(script.workers).retries(script.retries).build();
         Self {
             pool: pool.expect("a pool"),
-            board: Board::new(),
+            folder: Folder::new(),
             retries: script.retries,
             tasks: Vec::new(),
             is_open: false,
@@ -127,12 +129,12 @@ impl Run {
     }
 
     fn submit(&mut self, call: Call) {
-        let (board, number) = (self.board.path(), self.tasks.len() as u64);
+        let (folder, number) = (self.folder.path(), self.tasks.len() as u64);
         let future = match call {
-            Call::Value => self.pool.submit(note, (board, number)),
-            Call::Panic => self.pool.submit(panic, (board, number)),
-            Call::Crash => self.pool.submit(note_and_die, (board.clone(), number, ".".to_owned())),
-            Call::Hold => self.pool.submit(note_and_pass, (board, number, "open".to_owned())),
+            Call::Value => self.pool.submit(begin, (folder, number)),
+            Call::Panic => self.pool.submit(panic, (folder, number)),
+            Call::Crash => self.pool.submit(die, (folder.clone(), number, ".".to_owned())),
+            Call::Hold => self.pool.submit(pass, (folder, number, "open".to_owned())),
         };
         assert!(!self.has_ended || future.status() == Status::Failed, "it is refused at once");
         self.tasks.push(Task { call, future: Some(future), is_late: self.has_ended, was_cancelled: false });
@@ -164,9 +166,8 @@ impl Run {
                 let pids = self.pool.worker_pids();
                 let Some(at) = pick(at, pids.len()) else { return };
                 self.kills += 1;
-                // SAFETY:
-                // - the process is a worker of this pool, or is just being reaped: nobody else's in so short a time.
-                unsafe { libc::kill(pids[at].cast_signed(), libc::SIGKILL) };
+                // A worker of this pool, or one that is just being reaped: nobody else's number in so short a time.
+                send_if_there(pids[at], libc::SIGKILL);
             }
             Step::Open => self.open(),
             Step::Wait(at) => {
@@ -195,7 +196,7 @@ impl Run {
     }
 
     fn open(&mut self) {
-        self.board.open("open");
+        self.folder.put("open");
         self.is_open = true;
     }
 
@@ -205,10 +206,10 @@ impl Run {
         assert!(self.pool.shutdown().is_complete());
         let (queued, workers) = (self.pool.queued(), self.pool.worker_count());
         assert_eq!((queued, workers, self.pool.active_count(), self.pool.worker_pids().len()), (0, 0, 0, 0));
-        let notes = self.board.notes();
-        let begun: HashSet<u64> = notes.iter().copied().collect();
+        let beginnings = self.folder.begun();
+        let begun: HashSet<u64> = beginnings.iter().copied().collect();
         let (mut completed, mut forgotten, mut lost_to_kills) = (0, 0, 0);
-        let tries = |number: u64| notes.iter().filter(|&&n| n == number).count();
+        let tries = |number: u64| beginnings.iter().filter(|&&n| n == number).count();
         for (number, task) in (0..).zip(std::mem::take(&mut self.tasks)) {
             let tries = tries(number);
             assert!(tries <= 1 + self.retries as usize, "task {number} was begun {tries} times");
@@ -288,14 +289,13 @@ fn a_pool_that_loses_its_workers_at_any_moment_still_ends_every_task_once() {
     within(LIMIT, || {
         for kills in 0..20 {
             let pool = ProcessPoolExecutor::builder().max_workers(2).retries(3).build().unwrap();
-            let board = Board::new();
-            let tasks: Vec<_> = (0..60).map(|n| pool.submit(note, (board.path(), n))).collect();
+            let folder = Folder::new();
+            let tasks: Vec<_> = (0..60).map(|n| pool.submit(begin, (folder.path(), n))).collect();
             for kill in 0..kills % 4 {
                 wait_until(|| pool.completed() >= kill * 10 || tasks.iter().all(Future::done));
-                if let Some(pid) = pool.worker_pids().first() {
-                    // SAFETY:
-                    // - the process is a worker of this pool, or is just being reaped: nobody else's in so short a time.
-                    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+                if let Some(&pid) = pool.worker_pids().first() {
+                    // A worker of this pool, or one that is just being reaped: nobody else's number in so short a time.
+                    send_if_there(pid, libc::SIGKILL);
                 }
             }
             assert!(pool.shutdown_with(ShutdownOptions::new().timeout(Duration::from_secs(30))).is_complete());

@@ -7,7 +7,9 @@ use std::sync::mpsc;
 use std::thread;
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError, ThreadPoolExecutor};
-use support::held::{Board, Held, is_gone, lost_by, note, note_and_die, pass};
+use support::folder::{Folder, begin, die, wait_for};
+use support::processes::is_gone;
+use support::workers::{Held, lost_by};
 use support::{LIMIT, in_fresh_process, stderr, wait_until, watchdog, within};
 
 const NO_WAIT: ShutdownOptions = ShutdownOptions::new().wait(false);
@@ -120,15 +122,15 @@ fn a_report_counts_the_tasks_that_ended_during_the_shutdown() {
 fn cancelling_what_is_queued_leaves_no_task_pending() {
     within(LIMIT, || {
         let pool = pool(2);
-        let board = Board::new();
+        let folder = Folder::new();
         let held = Held::keep(&pool, 2);
-        let tasks: Vec<_> = (0..45).map(|n| pool.submit(note, (board.path(), n))).collect();
+        let tasks: Vec<_> = (0..45).map(|n| pool.submit(begin, (folder.path(), n))).collect();
         let report = pool.shutdown_with(NO_WAIT.cancel_pending(true));
         assert_eq!((report.cancelled, report.queued, report.workers), (45, 0, 2));
         assert!(tasks.iter().all(Future::cancelled), "at once, those that were sent ahead, too");
         held.release();
         assert!(pool.shutdown().is_complete());
-        assert_eq!((pool.completed(), board.notes()), (2, vec![]), "those that ran already");
+        assert_eq!((pool.completed(), folder.begun()), (2, vec![]), "those that ran already");
     });
 }
 
@@ -138,18 +140,18 @@ fn cancelling_while_workers_take_tasks_ends_each_of_them_one_way() {
         let mut ran = 0;
         for round in 0..20 {
             let pool = pool(2);
-            let board = Board::new();
-            let tasks: Vec<_> = (0..50).map(|n| pool.submit(note, (board.path(), n))).collect();
+            let folder = Folder::new();
+            let tasks: Vec<_> = (0..50).map(|n| pool.submit(begin, (folder.path(), n))).collect();
             // From before the first has begun to the middle of them.
             wait_until(|| pool.completed() >= round);
             let report = pool.shutdown_with(ShutdownOptions::new().cancel_pending(true));
             assert!(report.is_complete() && tasks.iter().all(Future::done));
             let cancelled: Vec<u64> = (0..).zip(&tasks).filter(|(_, task)| task.cancelled()).map(|(n, _)| n).collect();
-            let notes = board.notes();
-            assert_eq!((cancelled.len(), notes.len()), (report.cancelled, 50 - report.cancelled));
-            assert!(!notes.iter().any(|n| cancelled.contains(n)), "{notes:?} of which were cancelled {cancelled:?}");
-            assert_eq!(pool.completed(), notes.len() as u64);
-            ran += notes.len();
+            let begun = folder.begun();
+            assert_eq!((cancelled.len(), begun.len()), (report.cancelled, 50 - report.cancelled));
+            assert!(!begun.iter().any(|n| cancelled.contains(n)), "{begun:?} of which were cancelled {cancelled:?}");
+            assert_eq!(pool.completed(), begun.len() as u64);
+            ran += begun.len();
         }
         assert!(0 < ran && ran < 1000, "some ran and some did not: {ran}");
     });
@@ -336,14 +338,14 @@ fn a_crash_after_a_shutdown_costs_one_task_and_the_queued_ones_run() {
     within(LIMIT, || {
         for waits in [false, true] {
             let pool = pool(1);
-            let board = Board::new();
-            let crash = pool.submit(note_and_die, (board.path(), 0, open()));
+            let folder = Folder::new();
+            let crash = pool.submit(die, (folder.path(), 0, open()));
             let tasks: Vec<_> = (0..6).map(|n| pool.submit(same, (n,))).collect();
-            board.until_noted(0);
+            folder.until_begun(0);
             let _ = pool.shutdown_with(NO_WAIT);
             thread::scope(|s| {
                 let shutdown = waits.then(|| s.spawn(|| pool.shutdown()));
-                board.open("open");
+                folder.put("open");
                 if let Some(shutdown) = shutdown {
                     assert!(shutdown.join().unwrap().is_complete() && crash.done());
                 }
@@ -443,10 +445,10 @@ fn a_submission_that_races_a_shutdown_is_run_or_rejected() {
     within(LIMIT, || {
         for _ in 0..10 {
             let pool = pool(1);
-            let board = Board::new();
+            let folder = Folder::new();
             pool.submit(same, (0,)).result().unwrap();
             let tasks = thread::scope(|s| {
-                let submit = || (0..40).map(|n| pool.submit(note, (board.path(), n))).collect::<Vec<_>>();
+                let submit = || (0..40).map(|n| pool.submit(begin, (folder.path(), n))).collect::<Vec<_>>();
                 let submitting = s.spawn(submit);
                 wait_until(|| pool.completed() > 3 || submitting.is_finished());
                 assert!(pool.shutdown().is_complete());
@@ -456,14 +458,14 @@ fn a_submission_that_races_a_shutdown_is_run_or_rejected() {
             let ran = results.iter().take_while(|result| result.is_ok()).count();
             let rejected = |result| matches!(result, &Err(TaskError::Rejected(Rejected::Shutdown)));
             assert!(results[ran..].iter().all(rejected), "{results:?}");
-            assert_eq!(board.notes(), (0..ran as u64).collect::<Vec<_>>());
+            assert_eq!(folder.begun(), (0..ran as u64).collect::<Vec<_>>());
         }
     });
 }
 
 /// Read by [`said`].
-fn say(board: String, text: String) {
-    pass(board, open());
+fn say(folder: String, text: String) {
+    wait_for(&folder, "open");
     println!("said: {text}");
 }
 
@@ -476,19 +478,19 @@ fn said(output: &std::process::Output) -> Vec<String> {
     text.lines().filter_map(|line| Some(line.split_once("said: ")?.1.to_owned())).collect()
 }
 
-/// A program that makes a pool, ends as `end` says, and opens the board meanwhile.
+/// A program that makes a pool, ends as `end` says, and opens the gate meanwhile.
 fn program(name: &str, end: impl FnOnce(&ProcessPoolExecutor, Future<()>) + Send) -> Option<Vec<String>> {
     let body = || {
         let _watchdog = watchdog(LIMIT / 2);
-        let board = Board::new();
-        let path = board.path();
+        let folder = Folder::new();
+        let path = folder.path();
         thread::scope(|s| {
             s.spawn(|| {
                 let pool = ProcessPoolExecutor::new(1).unwrap();
                 let task = pool.submit(say, (path.clone(), "apple".to_owned()));
                 drop(pool.submit(say, (path, "pear".to_owned())));
                 end(&pool, task);
-                board.open("open");
+                folder.put("open");
             });
         });
     };

@@ -7,17 +7,16 @@
 mod support;
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::thread;
-use std::time::Duration;
 
 use bowline::{Future, ProcessPoolExecutor};
-use support::programs::{Files, Program, hear, say, send, stat};
+use support::folder::{Folder, wait_for};
+use support::processes::{is_stopped, send_to_group, stat, state};
+use support::programs::{Program, hear, say};
 use support::{LIMIT, wait_until, watchdog, within};
 
 /// Where the tasks wait for the end.
-const GATE: &str = "BOWLINE_TEST_GATE";
+const FOLDER: &str = "BOWLINE_TEST_FOLDER";
 
 static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
 
@@ -25,19 +24,17 @@ extern "C" fn note_interrupt(_: libc::c_int) {
     INTERRUPTS.fetch_add(1, SeqCst);
 }
 
-/// A task in the middle of something until the file is there. Returns how many interrupts its process has had.
-fn work(gate: String) -> usize {
+/// A task in the middle of something until the gate `end` is open. Returns how many interrupts its process has had.
+fn work(folder: String) -> usize {
     say(&format!("ready {}", std::process::id()));
-    while !Path::new(&gate).exists() {
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_for(&folder, "end");
     INTERRUPTS.load(SeqCst)
 }
 
 /// Before `main`, in workers too: what would be said of an interrupt that a worker gets.
 #[ctor::ctor(unsafe)]
 fn note_interrupts() {
-    if std::env::var_os(GATE).is_some() {
+    if std::env::var_os(FOLDER).is_some() {
         // SAFETY:
         // - the function adds to an atomic, which may be done anywhere.
         unsafe { libc::signal(libc::SIGINT, note_interrupt as *const () as usize) };
@@ -48,8 +45,8 @@ fn note_interrupts() {
 fn program() {
     let _watchdog = watchdog(LIMIT);
     let pool = ProcessPoolExecutor::new(2).expect("a pool");
-    let gate = std::env::var(GATE).expect("a gate");
-    let tasks = [(); 2].map(|()| pool.submit(work, (gate.clone(),)));
+    let folder = std::env::var(FOLDER).expect("a folder");
+    let tasks = [(); 2].map(|()| pool.submit(work, (folder.clone(),)));
     // The test has sent what it sends.
     hear();
     let interrupts = tasks.map(Future::result).map(|result| result.expect("a task that nobody has disturbed"));
@@ -63,25 +60,19 @@ fn program() {
 #[track_caller]
 fn interrupts_of(test: &str, while_busy: impl FnOnce(&mut Program, [u32; 2])) -> usize {
     within(LIMIT, || {
-        let files = Files::new(test);
-        let gate = files.path("gate");
+        let folder = Folder::new();
         let mut command = Program::command(test);
-        command.env(GATE, &gate);
+        command.env(FOLDER, folder.path());
         let mut program = Program::start(command);
         let workers = ["", ""].map(|_| program.until_process("ready"));
         while_busy(&mut program, workers);
-        std::fs::write(&gate, "").expect("a file");
+        folder.put("end");
         program.tell("sent");
         let interrupts = program.until("interrupts").parse().expect("a number");
         program.until_ended_well();
         assert!(program.said().is_empty(), "{:?}", program.said());
         interrupts
     })
-}
-
-/// Sends a signal to the program's group, as a terminal does.
-fn send_to_group(program: &Program, signal: i32) {
-    send(-program.pid().cast_signed(), signal);
 }
 
 /// Waits until no signal is pending for the process: it has taken what was sent, or nothing was.
@@ -104,7 +95,7 @@ fn an_interrupt_from_the_terminal_reaches_the_program_once_and_its_workers_not_a
             let stat = stat(worker).expect("a worker");
             assert_eq!((stat.parent, stat.group), (program.pid(), worker), "a worker leads a group of its own");
         }
-        send_to_group(program, libc::SIGINT);
+        send_to_group(program.pid(), libc::SIGINT);
         [program.pid(), workers[0], workers[1]].into_iter().for_each(until_none_is_pending);
     });
     assert_eq!(interrupts, 1);
@@ -117,13 +108,13 @@ fn a_program_that_is_stopped_and_continued_from_the_terminal_loses_no_task() {
         return program();
     }
     let interrupts = interrupts_of(test, |program, workers| {
-        send_to_group(program, libc::SIGSTOP);
-        wait_until(|| stat(program.pid()).is_some_and(|stat| stat.state == 'T'));
+        send_to_group(program.pid(), libc::SIGSTOP);
+        wait_until(|| is_stopped(program.pid()));
         for worker in workers {
             until_none_is_pending(worker);
-            assert_ne!(stat(worker).expect("a worker").state, 'T');
+            assert_ne!(state(worker).expect("a worker"), 'T');
         }
-        send_to_group(program, libc::SIGCONT);
+        send_to_group(program.pid(), libc::SIGCONT);
     });
     assert_eq!(interrupts, 0);
 }
@@ -138,12 +129,12 @@ fn an_interrupt_that_the_program_does_not_handle_ends_it_and_its_workers_without
         return program();
     }
     within(LIMIT, || {
-        let files = Files::new(test);
+        let folder = Folder::new();
         let mut command = Program::command(test);
-        command.env(GATE, files.path("gate"));
+        command.env(FOLDER, folder.path());
         let mut program = Program::start(command);
         let _workers = ["", ""].map(|_| program.until_process("ready"));
-        send_to_group(&program, libc::SIGINT);
+        send_to_group(program.pid(), libc::SIGINT);
         program.until_gone();
         assert_eq!(program.status().signal(), Some(libc::SIGINT));
         assert_eq!(program.take_stderr(), "");

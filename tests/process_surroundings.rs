@@ -8,7 +8,8 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use bowline::{ProcessPoolExecutor, WorkerExit};
-use support::processes::{Scratch, idle_pool, lost, pass};
+use support::folder::{Folder, pass};
+use support::workers::{idle_pool, lost};
 use support::{LIMIT, on_another_thread, within};
 
 /// Blocks all signals that can be blocked, for the calling thread.
@@ -45,11 +46,11 @@ fn a_pool_that_is_terminated_ends_its_tasks_though_the_submitter_blocks_signals(
     within(LIMIT, || {
         on_another_thread(|| {
             block_signals();
-            let (pool, folder) = (idle_pool(1), Scratch::new());
+            let (pool, folder) = (idle_pool(1), Folder::new());
             let task = pool.submit(pass, (folder.path(), 0, "open".to_owned()));
             folder.until_begun(0);
             let _ = pool.terminate();
-            let lost = lost(task);
+            let lost = lost(task.result());
             let exit = WorkerExit::Signal { number: libc::SIGTERM, core_dumped: false };
             assert_eq!(lost.exit(), &exit, "{lost}");
             assert!(pool.shutdown().is_complete());
@@ -79,7 +80,7 @@ fn tasks_that_end_their_worker_do_not_delay_each_other_more_and_more() {
         let pool = idle_pool(1);
         let tasks: Vec<_> = (0..40).map(|_| pool.submit(exit, ())).collect();
         for task in tasks {
-            assert_eq!(lost(task).exit(), &WorkerExit::Code(7));
+            assert_eq!(lost(task.result()).exit(), &WorkerExit::Code(7));
         }
         assert_eq!(pool.submit(u64::pow, (2, 3)).result().unwrap(), 8);
     });

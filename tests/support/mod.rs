@@ -6,11 +6,11 @@
 #![allow(dead_code, reason = "every test binary uses a part of this")]
 
 pub(crate) mod deadlocks;
+#[cfg(target_os = "linux")]
+pub(crate) mod folder;
 #[cfg(unix)]
 pub(crate) mod foreign;
 pub(crate) mod gate;
-#[cfg(target_os = "linux")]
-pub(crate) mod held;
 #[cfg(target_os = "linux")]
 pub(crate) mod processes;
 #[cfg(target_os = "linux")]

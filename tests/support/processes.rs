@@ -1,183 +1,124 @@
-//! Worker processes as a test sees them: their signals, their states, and what their tasks leave in a folder.
+//! Processes as Linux sees them: their states, their relations, and signals to them.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
-
-use bowline::{Future, ProcessPoolExecutor, TaskError, WorkerExit, WorkerLost};
-use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::path::Path;
 
 use super::wait_until;
 
-/// A folder by which tasks in other processes and the test tell each other how far they are. Gone when it is dropped.
-pub(crate) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(crate) fn new() -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let name = format!("scratch-{}-{}", std::process::id(), MADE.fetch_add(1, Relaxed));
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    /// The folder, as the argument of a task.
-    pub(crate) fn path(&self) -> String {
-        self.0.to_str().expect("a path that is text").to_owned()
-    }
-
-    /// Lets pass who waits for this (see [`pass`]).
-    pub(crate) fn open(&self, gate: &str) {
-        File::create(self.0.join(gate)).expect("a file");
-    }
-
-    pub(crate) fn has(&self, file: &str) -> bool {
-        self.0.join(file).exists()
-    }
-
-    #[track_caller]
-    pub(crate) fn until(&self, file: &str) {
-        wait_until(|| self.has(file));
-    }
-
-    /// The lines of a file, none if it is not there.
-    pub(crate) fn lines(&self, file: &str) -> Vec<String> {
-        let text = fs::read_to_string(self.0.join(file)).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    /// The processes that have begun the task with this number, one for each time.
-    pub(crate) fn begun(&self, number: u64) -> Vec<u32> {
-        let pid = |line: String| {
-            let (task, pid) = line.split_once(' ').expect("a number and a process");
-            (task.parse::<u64>() == Ok(number)).then(|| pid.parse().expect("a number"))
-        };
-        self.lines("begun").into_iter().filter_map(pid).collect()
-    }
-
-    /// The process that has begun the task with this number, once it has.
-    #[track_caller]
-    pub(crate) fn until_begun(&self, number: u64) -> u32 {
-        wait_until(|| !self.begun(number).is_empty());
-        self.begun(number)[0]
-    }
+/// What Linux says of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stat {
+    /// Of the main thread.
+    pub(crate) state: char,
+    pub(crate) parent: u32,
+    pub(crate) group: u32,
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// What Linux says of this process. `None` if there is none.
+pub(crate) fn stat(process: u32) -> Option<Stat> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name is in parentheses and may contain anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some(Stat { state, parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
 }
 
-/// In a worker: adds a line to a file. A line is written at once, whoever else writes.
-pub(crate) fn note(folder: &str, file: &str, line: &str) {
-    let mut file = File::options().append(true).create(true).open(Path::new(folder).join(file)).expect("the file");
-    file.write_all(format!("{line}\n").as_bytes()).expect("a line");
+/// The state of a process's main thread. `None` if there is no such process.
+pub(crate) fn state(process: u32) -> Option<char> {
+    stat(process).map(|stat| stat.state)
 }
 
-/// In a worker: waits until the test opens this.
-pub(crate) fn wait_for(folder: &str, gate: &str) {
-    while !Path::new(folder).join(gate).exists() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+/// Whether there is no process with this number, not even a zombie.
+pub(crate) fn is_gone(process: u32) -> bool {
+    !Path::new(&format!("/proc/{process}")).exists()
 }
 
-/// A task that notes that it has begun.
-pub(crate) fn begin(folder: String, number: u64) -> u64 {
-    note(&folder, "begun", &format!("{number} {}", std::process::id()));
-    number
+/// Whether a process runs no more. It may be there for whoever has not asked how it ended.
+pub(crate) fn has_ended(process: u32) -> bool {
+    state(process).is_none_or(|state| matches!(state, 'Z' | 'X'))
 }
 
-/// A task that notes that it has begun, and ends when the test opens `gate`.
-pub(crate) fn pass(folder: String, number: u64, gate: String) -> u64 {
-    let number = begin(folder.clone(), number);
-    wait_for(&folder, &gate);
-    number
-}
-
-/// Sends a worker a signal, for real.
-#[track_caller]
-pub(crate) fn send(signal: Signal, pid: u32) {
-    kill_process(Pid::from_raw(pid.cast_signed()).expect("a number"), signal).expect("a process to signal");
-}
-
-/// `kill -9`.
-#[track_caller]
-pub(crate) fn kill(pid: u32) {
-    send(Signal::KILL, pid);
-}
-
-/// Stops a process, and waits until all of it has stopped.
-#[track_caller]
-pub(crate) fn stop(pid: u32) {
-    send(Signal::STOP, pid);
-    wait_until(|| state(pid) == Some('T'));
-}
-
-/// Has a stopped process go on.
-#[track_caller]
-pub(crate) fn resume(pid: u32) {
-    send(Signal::CONT, pid);
-}
-
-/// The state of a process's main thread; `None` if there is no such process.
-pub(crate) fn state(pid: u32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')').expect("a name in parentheses").1.trim_start().chars().next()
+/// Whether a process is there, and stopped.
+pub(crate) fn is_stopped(process: u32) -> bool {
+    state(process) == Some('T')
 }
 
 /// Waits until a process is gone and nobody's zombie.
 #[track_caller]
-pub(crate) fn until_gone(pid: u32) {
-    wait_until(|| state(pid).is_none());
+pub(crate) fn until_gone(process: u32) {
+    wait_until(|| is_gone(process));
+}
+
+/// All processes of which this holds.
+pub(crate) fn processes(mut holds: impl FnMut(Stat) -> bool) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("Linux");
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.filter(|&process| stat(process).is_some_and(&mut holds)).collect()
+}
+
+/// The processes, ended ones too, that this one has started and not reaped.
+pub(crate) fn children() -> Vec<u32> {
+    processes(|stat| stat.parent == std::process::id())
+}
+
+/// How many descriptors this process has open, with the one by which they are counted.
+pub(crate) fn open_descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").expect("Linux").count()
 }
 
 /// The number of the thread of this process with this name.
 #[track_caller]
 pub(crate) fn thread_of(name: &str) -> u32 {
-    let threads = fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap());
+    let threads = fs::read_dir("/proc/self/task").expect("Linux").map(|thread| thread.expect("a thread"));
     let is_it = |thread: &fs::DirEntry| {
         fs::read_to_string(thread.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)
     };
     let found = threads.into_iter().find(is_it).expect("a thread with this name");
-    found.file_name().to_str().unwrap().parse().unwrap()
+    found.file_name().to_str().and_then(|number| number.parse().ok()).expect("a number")
 }
 
-/// The only worker that is up.
+/// Sends a signal to a process, which is there.
 #[track_caller]
-pub(crate) fn only_worker(pool: &ProcessPoolExecutor) -> u32 {
-    let pids = pool.worker_pids();
-    assert_eq!(pids.len(), 1, "{pids:?}");
-    pids[0]
+pub(crate) fn send(process: u32, signal: i32) {
+    assert!(send_if_there(process, signal), "no process {process} for signal {signal}");
 }
 
-/// A pool whose workers are up and idle.
-#[track_caller]
-pub(crate) fn idle_pool(workers: usize) -> ProcessPoolExecutor {
-    let (pool, folder) = (ProcessPoolExecutor::new(workers).expect("a pool"), Scratch::new());
-    let keep = |number| pool.submit(pass, (folder.path(), number, "open".to_owned()));
-    let busy: Vec<_> = (0..workers as u64).map(keep).collect();
-    (0..workers as u64).for_each(|number| _ = folder.until_begun(number));
-    folder.open("open");
-    busy.into_iter().for_each(|task| _ = task.result().expect("a task"));
-    assert_eq!(pool.worker_pids().len(), workers);
-    pool
+/// Sends a signal to a process, if it is there. Returns whether it was.
+pub(crate) fn send_if_there(process: u32, signal: i32) -> bool {
+    // SAFETY:
+    // - it takes two numbers.
+    unsafe { libc::kill(process.cast_signed(), signal) == 0 }
 }
 
-/// How the task's worker was lost.
-#[track_caller]
-pub(crate) fn lost<T: std::fmt::Debug>(task: Future<T>) -> WorkerLost {
-    match task.result() {
-        Err(TaskError::WorkerLost(lost)) => lost,
-        other => panic!("the worker was to be lost: {other:?}"),
-    }
+/// Sends a signal to all of a process group that are there. Returns whether there were any.
+pub(crate) fn send_to_group(group: u32, signal: i32) -> bool {
+    // SAFETY:
+    // - it takes two numbers.
+    unsafe { libc::killpg(group.cast_signed(), signal) == 0 }
 }
 
-/// Asserts that the task's worker was killed, and that it was this one.
+/// Kills a process, which is there: `kill -9`.
 #[track_caller]
-pub(crate) fn assert_killed<T: std::fmt::Debug>(task: Future<T>, pid: u32) {
-    let lost = lost(task);
-    assert_eq!((lost.pid(), lost.exit()), (pid, &WorkerExit::Signal { number: 9, core_dumped: false }), "{lost}");
+pub(crate) fn kill(process: u32) {
+    send(process, libc::SIGKILL);
+}
+
+/// Stops a process, and waits until it has stopped.
+#[track_caller]
+pub(crate) fn stop(process: u32) {
+    send(process, libc::SIGSTOP);
+    wait_until(|| is_stopped(process));
+}
+
+/// Has a stopped process go on.
+#[track_caller]
+pub(crate) fn resume(process: u32) {
+    send(process, libc::SIGCONT);
+}
+
+/// Ends the calling process by a signal, as what raises it would.
+pub(crate) fn die_of(signal: i32) {
+    // SAFETY:
+    // - it takes a number.
+    unsafe { libc::raise(signal) };
 }

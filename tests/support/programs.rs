@@ -1,6 +1,5 @@
 //! Programs of a test: the test's binary again, with a pool, workers and their children, until nobody of them is left.
 
-use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -9,6 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::processes::send_to_group;
 use super::{CHILD, LIMIT, wait_until};
 
 /// Says a word to the test that started this program, in a line of its own, whatever is written around it.
@@ -182,76 +182,13 @@ impl Drop for Program {
     fn drop(&mut self) {
         // A number that was reaped may be another's by now.
         if self.status.is_none() {
-            send(-self.process.id().cast_signed(), libc::SIGKILL);
+            send_to_group(self.process.id(), libc::SIGKILL);
             let _ = self.process.kill();
             let _ = self.process.wait();
         }
         // Only what a failed test leaves: else the output has ended with them.
         if !self.is_gone_within(Duration::ZERO) {
-            self.groups.iter().for_each(|group| send(-group.cast_signed(), libc::SIGKILL));
+            self.groups.iter().for_each(|&group| _ = send_to_group(group, libc::SIGKILL));
         }
-    }
-}
-
-/// Sends a signal to a process, or to the group of the negated number, if it is there.
-pub(crate) fn send(process: i32, signal: i32) {
-    // SAFETY:
-    // - it takes two numbers.
-    unsafe { libc::kill(process, signal) };
-}
-
-/// What Linux says of a process.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Stat {
-    pub(crate) state: char,
-    pub(crate) parent: u32,
-    pub(crate) group: u32,
-}
-
-/// What Linux says of this process. `None` if there is none.
-pub(crate) fn stat(process: u32) -> Option<Stat> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name is in parentheses and may contain anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some(Stat { state, parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
-}
-
-/// Whether a process runs no more. It may be there for whoever has not asked how it ended.
-pub(crate) fn has_ended(process: u32) -> bool {
-    stat(process).is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
-}
-
-/// All processes of which this holds.
-pub(crate) fn processes(mut holds: impl FnMut(Stat) -> bool) -> Vec<u32> {
-    let entries = fs::read_dir("/proc").expect("Linux");
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    numbers.filter(|&process| stat(process).is_some_and(&mut holds)).collect()
-}
-
-/// The processes, ended ones too, that this one has started and not reaped.
-pub(crate) fn children() -> Vec<u32> {
-    processes(|stat| stat.parent == std::process::id())
-}
-
-/// A folder for the files of one test. Gone, with them, when this is dropped.
-pub(crate) struct Files(PathBuf);
-
-impl Files {
-    pub(crate) fn new(test: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    /// The path of a file in here.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

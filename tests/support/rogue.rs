@@ -16,7 +16,7 @@ use bowline::{ProcessPoolBuilder, ProcessPoolExecutor};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Signal;
 
-use super::processes::{Scratch, note, wait_for};
+use super::folder::{Folder, note, wait_for};
 
 pub(crate) const HELLO: u8 = 1;
 pub(crate) const SETUP: u8 = 2;
@@ -38,23 +38,23 @@ const SCRIPT: &str = r#"
 "#;
 
 /// A shell that runs this in place of a worker. `$0` is this binary, `$2` the folder.
-pub(crate) fn shell(script: &str, folder: &Scratch) -> ProcessPoolBuilder {
+pub(crate) fn shell(script: &str, folder: &Folder) -> ProcessPoolBuilder {
     script_with(script, "", folder, 0)
 }
 
 /// A pool's builder the first `rogues` workers of which are rogues, and do this.
-pub(crate) fn rogues(rogues: usize, step: &str, folder: &Scratch) -> ProcessPoolBuilder {
+pub(crate) fn rogues(rogues: usize, step: &str, folder: &Folder) -> ProcessPoolBuilder {
     script_with(SCRIPT, step, folder, rogues)
 }
 
-fn script_with(script: &str, step: &str, folder: &Scratch, rogues: usize) -> ProcessPoolBuilder {
+fn script_with(script: &str, step: &str, folder: &Folder, rogues: usize) -> ProcessPoolBuilder {
     let this = std::env::current_exe().expect("this binary").to_str().expect("a path that is text").to_owned();
     let args = ["-c".to_owned(), script.to_owned(), this, step.to_owned(), folder.path(), rogues.to_string()];
     ProcessPoolExecutor::builder().max_workers(1).worker_exe("/bin/sh").worker_args(args)
 }
 
 /// How often a worker was started, rogue or not.
-pub(crate) fn starts(folder: &Scratch) -> usize {
+pub(crate) fn starts(folder: &Folder) -> usize {
     folder.lines("starts").len()
 }
 
