@@ -83,12 +83,8 @@ fn happened(event: &TaskRef) {
     }
 }
 
-/// Fails the tasks that will not run, when what is to be sent is sent. What is to be run then is foreign code, and may count on
-/// what the caller has yet to tell the dispatcher.
-fn fail(todo: &mut Todo<SocketLink>, then: &mut Vec<Then>) {
-    todo.flush();
-    then.extend(todo.failed.drain(..).filter_map(|(job, error)| job.fail(error)));
-}
+/// Foreign code that is to be run, and that may count on what the caller has yet to tell the dispatcher.
+type Late = Vec<Box<dyn FnOnce()>>;
 
 impl Core {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
@@ -144,23 +140,23 @@ impl Core {
 
     /// Does what the dispatcher left to be done.
     pub(super) fn carry_out(self: &Arc<Self>, mut todo: Todo<SocketLink>) {
-        let mut then = Vec::new();
-        while let Some((number, error)) = self.try_carry_out(&mut todo, &mut then) {
+        let mut late = Late::new();
+        while let Some((number, error)) = self.try_carry_out(&mut todo, &mut late) {
             let reason = Rejected::NoThread(Arc::new(error));
             let (_, mut failed) = self.dispatcher.start_failed(&reason, true);
-            fail(&mut failed, &mut then);
+            self.fail(&mut failed, &mut late);
             todo = self.dispatcher.leave(number, false);
         }
-        then.into_iter().for_each(|then| self.run_later(then));
+        late.into_iter().for_each(|run| run());
     }
 
     /// The worker that there is no thread for.
     fn try_carry_out(
         self: &Arc<Self>,
         todo: &mut Todo<SocketLink>,
-        then: &mut Vec<Then>,
+        late: &mut Late,
     ) -> Option<(usize, std::io::Error)> {
-        fail(todo, then);
+        self.fail(todo, late);
         let is_over = todo.is_over || todo.tells_when_failed && self.dispatcher.have_failed().is_over;
         if is_over {
             happened(&self.ended);
@@ -172,13 +168,20 @@ impl Core {
     /// A worker is gone: fails what was lost with it, and has it counted no more. Whether the caller is to start another one
     /// under this number.
     pub(super) fn leave(self: &Arc<Self>, number: usize, mut lost: Todo<SocketLink>, start_allowed: bool) -> bool {
-        let mut then = Vec::new();
-        fail(&mut lost, &mut then);
+        let mut late = Late::new();
+        self.fail(&mut lost, &mut late);
         let mut todo = self.dispatcher.leave(number, start_allowed);
         let again = todo.start.take().is_some();
         self.carry_out(todo);
-        then.into_iter().for_each(|then| self.run_later(then));
+        late.into_iter().for_each(|run| run());
         again
+    }
+
+    /// Sends what is to be sent, and fails the tasks that will not run.
+    fn fail(&self, todo: &mut Todo<SocketLink>, late: &mut Late) {
+        todo.flush();
+        let then = todo.failed.drain(..).filter_map(|(job, error)| job.fail(error));
+        late.extend(then.filter_map(|then| self.hand_over(then)));
     }
 
     fn start(self: &Arc<Self>, number: usize) -> std::io::Result<()> {
@@ -191,11 +194,20 @@ impl Core {
         Ok(())
     }
 
-    /// Runs what is to be run of a task that is done. The user's callbacks may wait for anything, other tasks of this pool
-    /// included: they have a thread of their own.
+    /// Runs what is to be run of a task that is done.
     pub(super) fn run_later(&self, then: Then) {
         if !then.has_callbacks() {
-            return then.run();
+            then.run();
+        } else if let Some(run) = self.hand_over(then) {
+            run();
+        }
+    }
+
+    /// The user's callbacks may wait for anything, other tasks of this pool included: they have a thread of their own. What is
+    /// left to the caller are wakers, or what there is no thread for.
+    fn hand_over(&self, then: Then) -> Option<Box<dyn FnOnce()>> {
+        if !then.has_callbacks() {
+            return Some(Box::new(move || then.run()));
         }
         let callbacks = lock(&self.callbacks)
             .get_or_insert_with(|| {
@@ -203,9 +215,8 @@ impl Core {
                 ThreadPoolExecutor::builder().max_workers(1).thread_name_prefix(name).build()
             })
             .clone();
-        if let Err(refused) = callbacks.try_submit(move || then.run()) {
-            refused.into_task()();
-        }
+        let refused = callbacks.try_submit(move || then.run()).err()?;
+        Some(Box::new(refused.into_task()))
     }
 
     /// The threads that run callbacks, once the workers have ended.
