@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Long runs, no part of .ci/run: the soak test for BOWLINE_SOAK_SECONDS, then the test suite BOWLINE_SOAK_ROUNDS times,
-# until the first failure.
+# until the first failure. Arguments choose other tests than all, as for `cargo test`: ci/soak.sh --lib --test 'process_*'
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ cargo test --release --test soak -- --nocapture
 unset BOWLINE_SOAK_SECONDS
 for ((round = 1; round <= rounds; round++)); do
     echo "-- test suite, round $round of $rounds"
-    if ! timeout --kill-after=10 1200 cargo test --release -q; then
+    if ! timeout --kill-after=10 1200 cargo test --release -q "$@"; then
         echo "failed in round $round of $rounds"
         exit 1
     fi

@@ -171,6 +171,10 @@ impl<L: Link> Dispatcher<L> {
             was_told_to_stop: false,
         });
         state.refill(number, &mut todo);
+        // For what was queued while starts failed.
+        if state.may_start(true) {
+            state.start_another(&mut todo);
+        }
         todo
     }
 
@@ -249,7 +253,8 @@ impl<L: Link> Dispatcher<L> {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
         state.has_failed_to_start = true;
-        let is_alone = state.workers == 1;
+        // Those who are leaving look by themselves.
+        let is_alone = state.starting == 1 && state.members.iter().flatten().all(|member| member.was_told_to_stop);
         if is_alone && !last && state.live() > 0 {
             return (true, todo);
         }
@@ -264,7 +269,7 @@ impl<L: Link> Dispatcher<L> {
     }
 
     /// A worker is not counted any more: it is gone, or did not get up, and what failed with it has failed, so that whoever sees
-    /// no worker finds every task done. The caller may have to start another one under this number. `start_allowed`: it did get up,
+    /// no worker finds done what was theirs. The caller may have to start another one under this number. `start_allowed`: it did get up,
     /// and was not told to stop; or no start has failed lately.
     pub(super) fn leave(&self, number: usize, start_allowed: bool) -> Todo<L> {
         let mut todo = Todo::nothing();

@@ -118,11 +118,7 @@ impl<L: Link> State<L> {
     /// Starts a worker for a task that nobody is free for, or sends one ahead.
     pub(super) fn need_worker(&mut self, start_allowed: bool, todo: &mut Todo<L>) {
         if self.may_start(start_allowed) {
-            let number = self.free.pop().unwrap_or_else(|| {
-                self.members.push(None);
-                self.members.len() - 1
-            });
-            self.start(number, todo);
+            self.start_another(todo);
         } else if self.starting == 0 && self.ahead < self.workers * (self.depth() - 1) {
             let depth = self.depth();
             let has_room = |member: &Option<Member<L>>| {
@@ -132,6 +128,15 @@ impl<L: Link> State<L> {
                 self.refill(number, todo);
             }
         }
+    }
+
+    /// Has the caller start a worker under a number that nobody has.
+    pub(super) fn start_another(&mut self, todo: &mut Todo<L>) {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.members.push(None);
+            self.members.len() - 1
+        });
+        self.start(number, todo);
     }
 
     /// The idle worker that was busy last.

@@ -510,8 +510,9 @@ fn history(max_workers: usize, steps: &[Step]) {
 fn what_lies_behind_a_task_is_not_left_there_when_another_worker_dies() {
     let both_busy = [SUBMIT, Step::Up(0), SUBMIT, Step::Up(0), Step::Receives(0), Step::Receives(1)];
     let dies = [Step::Dies(0), Step::Supervises(0)];
+    let other_dies = [Step::Dies(1), Step::Supervises(0)];
     // Sent before it died, or before it left.
-    history(2, &[&both_busy[..], &[SUBMIT], &dies, &[Step::Leaves(0)]].concat());
+    history(2, &[&both_busy[..], &[SUBMIT], &other_dies, &[Step::Leaves(0)]].concat());
     history(2, &[&both_busy[..], &dies, &[SUBMIT, Step::Leaves(0)]].concat());
 }
 
@@ -543,6 +544,21 @@ fn who_submits_while_starts_fail_does_not_keep_tasks_from_their_end() {
         world.step(Step::Leaves(0));
     }
     assert_eq!(tally.borrow().get("tasks fail for want of a worker"), Some(&1));
+    world.finish();
+}
+
+#[test]
+fn what_was_queued_while_starts_failed_gets_as_many_workers_as_it_needs() {
+    let tally = Tally::default();
+    let mut world = World::new(4, &tally);
+    for step in [SUBMIT, Step::StartFails { which: 0, last: true }, Step::Leaves(0)].into_iter().chain([SUBMIT; 8]) {
+        world.step(step);
+    }
+    assert_eq!(world.starting.len(), 1, "nobody joins who may fail as well");
+    for up in 1..=4 {
+        world.step(Step::Up(0));
+        assert_eq!((world.processes.len(), world.starting.len()), (up, usize::from(up < 4)));
+    }
     world.finish();
 }
 
