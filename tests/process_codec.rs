@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::process;
+use std::sync::mpsc;
 
 use bowline::{Future, Json, ProcessPoolExecutor, Rejected, ShutdownOptions, TaskError};
 use serde::de::Error as _;
@@ -335,8 +336,8 @@ fn a_worker_that_crashes_over_a_long_argument_is_an_error_of_its_task() {
     });
 }
 
-/// Kills this process as soon as a part of what it sends is on its way.
-fn die_while_sending() {
+/// Kills this process as soon as a part of what it sends is on its way. Says when it is ready to.
+fn die_while_sending(ready: &mpsc::Sender<()>) {
     let is_socket = |fd: &i32| {
         std::fs::read_link(format!("/proc/self/fd/{fd}"))
             .is_ok_and(|link| link.to_string_lossy().starts_with("socket:"))
@@ -349,6 +350,7 @@ fn die_while_sending() {
         let rc = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) };
         rc == 0 && bytes > 0
     };
+    ready.send(()).expect("somebody waits");
     while !sockets.iter().any(is_sending) {
         std::hint::spin_loop();
     }
@@ -358,15 +360,26 @@ fn die_while_sending() {
 #[test]
 fn a_worker_that_dies_in_the_middle_of_a_result_costs_that_task() {
     within(LIMIT, || {
-        let pool = pool_of(1);
         let task = || {
-            std::thread::spawn(die_while_sending);
+            let (ready, is_ready) = mpsc::channel();
+            std::thread::spawn(move || die_while_sending(&ready));
+            is_ready.recv().expect("a thread");
             long('a')
         };
-        let task = pool.submit(task, ());
-        let behind = pool.submit(echo::<u32>, (1,));
-        assert_eq!(lost(task.result()).exit().signal_name(), Some("SIGKILL"));
-        assert_eq!(behind.result().unwrap(), 1);
+        loop {
+            let pool = pool_of(1);
+            let task = pool.submit(task, ());
+            let behind = pool.submit(echo::<u32>, (1,));
+            let result = task.result();
+            if result.is_ok() {
+                // It was slower to die than to send.
+                assert!(pool.kill().is_complete());
+                continue;
+            }
+            assert_eq!(lost(result).exit().signal_name(), Some("SIGKILL"));
+            assert_eq!(behind.result().unwrap(), 1);
+            break;
+        }
     });
 }
 
