@@ -239,7 +239,7 @@ impl Core {
 
     /// Has every process sent this signal, those that are being started killed, and starts no more.
     pub(super) fn end_now(self: &Arc<Self>, signal: Signal, reason: Rejected) -> usize {
-        let todo = self.dispatcher.close_now(reason);
+        let (_, todo) = self.dispatcher.close_now(reason);
         let failed = todo.failed.len();
         happened(&self.killed);
         for process in &*lock(&self.processes) {

@@ -296,19 +296,20 @@ impl<L: Link> Dispatcher<L> {
         todo
     }
 
-    /// As [`close`](Self::close); and what no worker has begun fails, for this reason.
-    pub(super) fn close_now(&self, reason: Rejected) -> Todo<L> {
+    /// As [`close`](Self::close); and what no worker has begun fails, for this reason. Whether tasks were taken until now.
+    pub(super) fn close_now(&self, reason: Rejected) -> (bool, Todo<L>) {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
         for job in state.take_back(|_| true) {
             todo.will_fail(job, TaskError::Rejected(reason.clone()));
         }
         state.count_failing(&mut todo);
+        let was_open = state.end.is_none();
         if !matches!(state.end, Some(End::Now(_))) {
             state.end = Some(End::Now(reason));
         }
         state.stop_idle(&mut todo);
-        todo
+        (was_open, todo)
     }
 
     /// Cancels what no worker has begun.

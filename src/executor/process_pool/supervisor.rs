@@ -112,11 +112,11 @@ pub(super) fn longer(pause: Duration) -> Duration {
 
 /// An initializer failed: what no worker has begun fails for this reason, and nothing is taken any more.
 fn break_down(core: &Arc<Core>, reason: &str) {
-    if !core.dispatcher.is_closed() {
+    let (was_open, todo) = core.dispatcher.close_now(Rejected::Broken(reason.into()));
+    if was_open {
         print_line(format_args!("bowline: {} is broken: {reason}", core.settings.name));
         trace::pool_broken(&core.settings.name, reason);
     }
-    let todo = core.dispatcher.close_now(Rejected::Broken(reason.into()));
     core.carry_out(todo);
 }
 

@@ -69,7 +69,7 @@ impl ModelPool {
     }
 
     pub(crate) fn close_now(&self) {
-        self.carry_out(self.dispatcher.close_now(Rejected::Killed));
+        self.carry_out(self.dispatcher.close_now(Rejected::Killed).1);
     }
 
     fn carry_out(&self, mut todo: Todo<ModelLink>) {

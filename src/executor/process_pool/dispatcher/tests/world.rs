@@ -167,7 +167,7 @@ impl<'t> World<'t> {
                 self.carry_out(todo);
             }
             Step::CloseNow => {
-                let todo = self.dispatcher().close_now(Rejected::Killed);
+                let (_, todo) = self.dispatcher().close_now(Rejected::Killed);
                 self.carry_out(todo);
             }
         }
