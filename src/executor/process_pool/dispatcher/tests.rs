@@ -121,6 +121,21 @@ fn what_was_queued_while_starts_failed_gets_as_many_workers_as_it_needs() {
     world.finish();
 }
 
+#[test]
+fn a_start_is_tried_again_beside_a_worker_that_was_told_to_stop() {
+    let tally = Tally::default();
+    let mut world = World::new(2, &tally);
+    let one_will_stop = [SUBMIT, Step::Up(0), Step::Receives(0), Step::Replies(0), SUBMIT, Step::Up(0), Step::Close];
+    let the_other_is_replaced = [Step::Supervises(0), Step::Dies(1), Step::Supervises(0), Step::Leaves(0)];
+    for step in one_will_stop.into_iter().chain(the_other_is_replaced) {
+        world.step(step);
+    }
+    assert_eq!(world.workers(), (1, 1));
+    world.step(Step::StartFails { which: 0, last: false });
+    assert_eq!(world.workers(), (1, 1), "nobody else would run what is left");
+    world.finish();
+}
+
 const SUBMIT: Step = Step::Submit { start_allowed: true, retries: 0 };
 
 #[test]
