@@ -8,23 +8,11 @@ use std::sync::mpsc;
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 
-use bowline::{Future, ProcessPoolExecutor, ShutdownOptions, Status, TaskError};
+use bowline::{Future, ShutdownOptions, Status, TaskError};
 use serde::{Deserialize, Deserializer, Serialize};
-use support::folder::{Folder, begin, die, pass, wait_for};
-use support::workers::{Held, lost_by};
+use support::folder::{Folder, begin, die, open, pass, wait_for};
+use support::workers::{Held, lost_by, pool_of, same};
 use support::{Dice, LIMIT, wait_until, within};
-
-fn pool(workers: usize) -> ProcessPoolExecutor {
-    ProcessPoolExecutor::new(workers).expect("a pool")
-}
-
-fn same(n: u64) -> u64 {
-    n
-}
-
-fn open() -> String {
-    "open".to_owned()
-}
 
 /// In a worker: the tasks that it has begun, since it was asked last.
 static BEGUN: Mutex<Vec<u64>> = Mutex::new(Vec::new());
@@ -56,7 +44,7 @@ fn the_states_of_a_task_tell_whether_it_can_be_cancelled() {
         }
     }
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let folder = Folder::new();
         let running = pool.submit(pass, (folder.path(), 0, open()));
         folder.until_begun(0);
@@ -86,7 +74,7 @@ fn the_states_of_a_task_tell_whether_it_can_be_cancelled() {
 #[test]
 fn a_queued_task_that_was_cancelled_is_never_begun() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         let folder = Folder::new();
         let held = Held::keep(&pool, 2);
         let tasks: Vec<_> = (0..20).map(|n| pool.submit(begin, (folder.path(), n))).collect();
@@ -108,7 +96,7 @@ fn a_queued_task_that_was_cancelled_is_never_begun() {
 #[test]
 fn the_task_that_was_sent_ahead_can_be_cancelled_and_the_next_one_runs() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let folder = Folder::new();
         for cancels in 1..4 {
             let held = Held::keep(&pool, 1);
@@ -128,7 +116,7 @@ fn the_task_that_was_sent_ahead_can_be_cancelled_and_the_next_one_runs() {
 #[test]
 fn a_task_that_runs_is_not_cancelled_and_ends_with_its_value() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let folder = Folder::new();
         let task = pool.submit(pass, (folder.path(), 5, open()));
         folder.until_begun(5);
@@ -145,7 +133,7 @@ fn a_task_that_runs_is_not_cancelled_and_ends_with_its_value() {
 #[test]
 fn whoever_waits_for_a_task_learns_that_it_was_cancelled() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let held = Held::keep(&pool, 1);
         for ahead in [true, false] {
             let other = (!ahead).then(|| pool.submit(same, (1,)));
@@ -170,7 +158,7 @@ fn whoever_waits_for_a_task_learns_that_it_was_cancelled() {
 fn a_task_is_cancelled_or_run_and_never_both_or_neither() {
     const ROUNDS: u64 = 6000;
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let mut dice = Dice::new(7);
         let (mut cancelled, mut caught_at_the_start) = (Vec::new(), 0);
         let mut tasks = Vec::new();
@@ -212,7 +200,7 @@ fn a_task_is_cancelled_or_run_and_never_both_or_neither() {
 fn a_cancellation_from_another_thread_races_the_start_and_one_of_them_wins() {
     const ROUNDS: u64 = 4000;
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let (submitted, submissions) = mpsc::sync_channel::<Future<u64>>(2);
         let cancelled = thread::scope(|s| {
             let canceller = s.spawn(|| {
@@ -244,7 +232,7 @@ fn a_cancellation_from_another_thread_races_the_start_and_one_of_them_wins() {
 fn a_task_is_not_lost_when_the_one_before_it_is_cancelled_as_the_first_one_ends() {
     within(LIMIT, || {
         for workers in [1, 2] {
-            let pool = pool(workers);
+            let pool = pool_of(workers);
             let mut dice = Dice::new(3);
             let mut cancelled = 0;
             for round in 0..3000 {
@@ -291,7 +279,7 @@ fn long_to_read(folder: String, at: usize) -> LongToRead {
 fn a_task_that_a_worker_has_begun_is_not_cancelled_though_the_reply_to_the_one_before_was_not_read() {
     within(LIMIT, || {
         for (at, read) in READ.iter().enumerate() {
-            let pool = pool(1);
+            let pool = pool_of(1);
             let folder = Folder::new();
             let first = pool.submit(long_to_read, (folder.path(), at));
             wait_until(|| first.running());
@@ -329,7 +317,7 @@ fn a_task_that_a_worker_has_begun_is_not_cancelled_though_the_reply_to_the_one_b
 #[test]
 fn many_cancelled_tasks_in_a_queue_are_neither_counted_nor_begun() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let folder = Folder::new();
         let held = Held::keep(&pool, 1);
         let tasks: Vec<_> = (0..5000).map(|n| pool.submit(begin, (folder.path(), n))).collect();
@@ -349,7 +337,7 @@ fn many_cancelled_tasks_in_a_queue_are_neither_counted_nor_begun() {
 fn several_threads_may_cancel_one_task_and_its_callback_runs_once() {
     static CALLED: AtomicU64 = AtomicU64::new(0);
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let held = Held::keep(&pool, 1);
         for round in 1..=200 {
             let task = pool.submit(same, (1,));
@@ -369,7 +357,7 @@ fn several_threads_may_cancel_one_task_and_its_callback_runs_once() {
 #[test]
 fn what_a_dead_worker_had_ahead_can_still_be_cancelled() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let folder = Folder::new();
         let crash = pool.submit(die, (folder.path(), 0, open()));
         folder.until_begun(0);

@@ -13,17 +13,8 @@ use std::thread;
 
 use bowline::{ProcessPoolExecutor, TaskError, WorkerExit};
 use support::processes::{children, has_ended, is_gone, kill, processes, stat, until_gone};
-use support::workers::lost;
+use support::workers::{lost, pid, pool_of};
 use support::{LIMIT, in_fresh_process, stderr, wait_until, watchdog, within};
-
-#[track_caller]
-fn pool_of(max_workers: usize) -> ProcessPoolExecutor {
-    ProcessPoolExecutor::new(max_workers).expect("a pool")
-}
-
-fn pid() -> u32 {
-    process::id()
-}
 
 fn sleep_command() -> Command {
     let mut command = Command::new("sleep");

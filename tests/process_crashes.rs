@@ -11,7 +11,7 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bowline::{Future, ProcessPoolExecutor, ShutdownOptions, TaskError, WorkerExit};
+use bowline::{Future, ProcessPoolExecutor, ShutdownOptions, WorkerExit};
 use support::folder::{Folder, begin, wait_for};
 use support::processes::{children, die_of, has_ended, is_gone, kill};
 use support::workers::{builder, echo, keep, lost, pid, pool_of};
@@ -136,28 +136,6 @@ fn a_stack_overflow_is_told_as_one_and_an_access_to_no_mans_memory_is_not() {
 }
 
 #[test]
-fn a_worker_that_is_killed_from_outside_costs_the_task_that_it_runs() {
-    within(LIMIT, || {
-        let pool = pool_of(2);
-        let folder = Folder::new();
-        let tasks = [0, 1].map(|n| keep(&pool, &folder, n));
-        let queued: Vec<_> = (0..6).map(|n| pool.submit(echo::<u32>, (n,))).collect();
-        let victim = pool.worker_pids()[0];
-        kill(victim);
-        wait_until(|| tasks.iter().any(Future::done));
-        folder.put("end");
-        let (failed, ended): (Vec<_>, Vec<_>) = tasks.into_iter().map(Future::result).partition(Result::is_err);
-        assert!(matches!(&ended[..], [Ok(worker)] if *worker != victim), "{ended:?}");
-        let [Err(TaskError::WorkerLost(lost))] = &failed[..] else { panic!("{failed:?}") };
-        assert_eq!((lost.pid(), lost.exit().signal_name()), (victim, Some("SIGKILL")));
-        assert!(lost.to_string().contains("was killed by signal 9 (SIGKILL) after "), "{lost}");
-        for (n, task) in queued.into_iter().enumerate() {
-            assert_eq!(task.result().unwrap(), n as u32, "the one that was sent ahead as well");
-        }
-    });
-}
-
-#[test]
 fn a_worker_that_dies_idle_costs_no_task() {
     within(LIMIT, || {
         let pool = pool_of(1);
@@ -201,28 +179,6 @@ fn what_is_queued_behind_a_task_that_crashes_runs_in_its_order() {
 /// How many files there are beside this one, and it.
 fn order(path: &str) -> usize {
     fs::read_dir(std::path::Path::new(path).parent().expect("a folder")).expect("it is there").count()
-}
-
-#[test]
-fn a_crash_after_the_shutdown_began_fails_its_task_and_what_is_queued_still_runs() {
-    within(LIMIT, || {
-        let pool = pool_of(2);
-        let folder = Folder::new();
-        let crashes = [(); 2].map(|()| pool.submit(exit, (folder.path(), 5)));
-        let queued: Vec<_> = (0..5).map(|n| pool.submit(echo::<u32>, (n,))).collect();
-        wait_until(|| pool.worker_pids().len() == 2);
-        let report = pool.shutdown_with(ShutdownOptions::new().wait(false));
-        assert_eq!((report.workers, report.queued), (2, 5));
-        folder.put("crash");
-        for crash in crashes {
-            assert_eq!(lost(crash.result()).exit(), &WorkerExit::Code(5));
-        }
-        for (n, task) in queued.into_iter().enumerate() {
-            assert_eq!(task.result().unwrap(), n as u32);
-        }
-        assert!(pool.shutdown().is_complete());
-        assert_eq!((pool.worker_count(), pool.worker_pids()), (0, vec![]));
-    });
 }
 
 #[test]

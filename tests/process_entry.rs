@@ -13,6 +13,7 @@ use std::process::{self, Command, Output, Stdio};
 use bowline::{ProcessPoolExecutor, TaskError};
 use support::folder::Folder;
 use support::programs::Program;
+use support::workers::{pid, pool_of};
 use support::{LIMIT, in_fresh_process, stderr, watchdog, within};
 
 /// What makes a process a worker.
@@ -20,21 +21,12 @@ const WORKER: &str = "BOWLINE_WORKER";
 /// What a program here ends with if all is as it should be.
 const ALL_RIGHT: i32 = 42;
 
-#[track_caller]
-fn pool_of_one() -> ProcessPoolExecutor {
-    ProcessPoolExecutor::new(1).expect("a pool")
-}
-
 /// Has the worker end in the middle of a task: the next one is another.
 fn lose_worker(pool: &ProcessPoolExecutor) -> Result<(), String> {
     match pool.submit(|| -> () { process::exit(1) }, ()).result() {
         Err(TaskError::WorkerLost(_)) => Ok(()),
         other => Err(format!("{other:?}")),
     }
-}
-
-fn pid() -> u32 {
-    process::id()
 }
 
 #[test]
@@ -48,7 +40,7 @@ fn a_worker_that_reads_standard_input_finds_it_at_its_end() {
         std::io::stdin().read_line(&mut String::new()).expect("an end")
     }
     within(LIMIT, || {
-        let pool = pool_of_one();
+        let pool = pool_of(1);
         for _ in 0..3 {
             assert_eq!(pool.submit(read, ()).result().unwrap(), b"");
             assert_eq!(pool.submit(line, ()).result().unwrap(), 0);
@@ -68,7 +60,7 @@ fn a_child_of_a_task_has_the_standard_input_that_the_task_gives_it() {
         Command::new("cat").stdin(Stdio::inherit()).stderr(Stdio::inherit()).output().expect("cat").stdout
     }
     within(LIMIT, || {
-        let pool = pool_of_one();
+        let pool = pool_of(1);
         let text = "a line\n".repeat(10_000);
         assert_eq!(pool.submit(through_cat, (text.clone(),)).result().unwrap(), text);
         assert_eq!(pool.submit(inherited, ()).result().unwrap(), b"");
@@ -81,7 +73,7 @@ fn what_a_worker_writes_is_the_programs_output_to_the_last_byte() {
     let name = "what_a_worker_writes_is_the_programs_output_to_the_last_byte";
     let body = || {
         let _watchdog = watchdog(LIMIT / 2);
-        let pool = pool_of_one();
+        let pool = pool_of(1);
         let write = || {
             println!("<a line>");
             print!("<a part of one>");
@@ -109,7 +101,7 @@ fn a_worker_is_the_same_executable_without_arguments_in_the_same_folder_and_envi
         (std::env::args().collect(), std::env::current_exe().expect("a path"), folder, path)
     }
     within(LIMIT, || {
-        let (args, exe, folder, path) = pool_of_one().submit(see, ()).result().unwrap();
+        let (args, exe, folder, path) = pool_of(1).submit(see, ()).result().unwrap();
         let own: Seen = see();
         assert_eq!((&exe, folder, path), (&own.1, own.2, own.3));
         assert_eq!(args, [exe.to_str().expect("text")]);
@@ -129,7 +121,7 @@ fn nothing_of_a_worker_shows_in_its_environment_nor_makes_workers_of_its_childre
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
     within(LIMIT, || {
-        let pool = pool_of_one();
+        let pool = pool_of(1);
         assert_eq!(pool.submit(marks, ()).result().unwrap(), marks());
         let listed = pool.submit(list, ()).result().unwrap();
         assert!(listed.contains("nothing_of_a_worker_shows_in_its_environment"), "{listed}");
@@ -200,7 +192,7 @@ fn workers_come_about_in_any_folder_and_without_a_path() {
         // SAFETY:
         // - this is a test's process: nobody else looks at the environment.
         unsafe { std::env::remove_var("PATH") };
-        let pool = pool_of_one();
+        let pool = pool_of(1);
         let see = || (std::env::current_dir().unwrap(), std::env::var_os("PATH").is_some());
         assert_eq!(pool.submit(see, ()).result().unwrap(), (PathBuf::from("/"), false));
         // A folder that is there no more.
@@ -223,7 +215,7 @@ fn use_the_streams() -> (usize, u32) {
 
 /// Two workers, one after the other, in a program without standard streams. It can't say anything, either.
 fn without_streams() -> ! {
-    let pool = pool_of_one();
+    let pool = pool_of(1);
     let Ok((0, first)) = pool.submit(use_the_streams, ()).result() else { process::exit(1) };
     let Ok(()) = lose_worker(&pool) else { process::exit(2) };
     let Ok((0, second)) = pool.submit(use_the_streams, ()).result() else { process::exit(3) };
@@ -280,7 +272,7 @@ fn workers_come_about_in_a_program_that_runs_its_tests_each_in_a_process() {
     // As cargo-nextest tells its tests.
     if std::env::var_os("NEXTEST").is_some() {
         return within(LIMIT, || {
-            assert_ne!(pool_of_one().submit(pid, ()).result().unwrap(), process::id());
+            assert_ne!(pool_of(1).submit(pid, ()).result().unwrap(), process::id());
         });
     }
     let cargo = || Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bowline::{
     Future, ProcessPoolExecutor, Rejected, ShutdownOptions, StartError, StartFailure, TaskError, WorkerExit,
 };
-use support::folder::{Folder, begin, note, pass, wait_for};
-use support::processes::{is_gone, is_stopped, kill, resume, send, stop, until_gone};
+use support::folder::{Folder, begin, note, open, pass, wait_for};
+use support::processes::{is_gone, is_stopped, kill, resume, send, stop};
 use support::rogue::{shell, starts};
 use support::workers::{assert_killed, idle_pool, lost, only_worker};
 use support::{LIMIT, wait_until, within};
@@ -41,7 +41,7 @@ fn delay_exit(folder: String) {
 /// Submits a task that waits for the gate `open`, and returns when it has begun, with the process that runs it.
 #[track_caller]
 fn begun(pool: &ProcessPoolExecutor, folder: &Folder, number: u64) -> (Future<u64>, u32) {
-    let task = pool.submit(pass, (folder.path(), number, "open".to_owned()));
+    let task = pool.submit(pass, (folder.path(), number, open()));
     (task, folder.until_begun(number))
 }
 
@@ -101,20 +101,6 @@ fn a_kill_of_the_pool_ends_a_worker_in_its_initializer_and_one_that_says_nothing
             assert!(is_gone(folder.lines("initializing")[round].parse().unwrap()));
         }
         assert_eq!(folder.lines("initializing").len(), 2, "no other is tried");
-    });
-}
-
-#[test]
-fn a_worker_that_is_killed_while_it_is_idle_costs_nothing() {
-    within(LIMIT, || {
-        let (pool, folder) = (idle_pool(2), Folder::new());
-        for pid in pool.worker_pids() {
-            kill(pid);
-            until_gone(pid);
-        }
-        wait_until(|| pool.worker_count() == 0);
-        let tasks = [1, 2].map(|n| pool.submit(begin, (folder.path(), n)));
-        assert_eq!(tasks.map(|task| task.result().unwrap()), [1, 2]);
     });
 }
 
@@ -196,22 +182,6 @@ fn a_task_that_was_sent_ahead_runs_elsewhere_once_when_its_worker_is_killed() {
 }
 
 #[test]
-fn a_task_that_kills_its_worker_is_run_again_as_often_as_the_pool_allows() {
-    within(LIMIT, || {
-        let folder = Folder::new();
-        let pool = ProcessPoolExecutor::builder().max_workers(1).retries(2).build().unwrap();
-        let task = pool.submit(pass, (folder.path(), 1, "open".to_owned()));
-        for times in 1..=3 {
-            wait_until(|| folder.begun_by(1).len() == times);
-            kill(folder.begun_by(1)[times - 1]);
-        }
-        assert_killed(task.result(), folder.begun_by(1)[2]);
-        assert_eq!(pool.submit(begin, (folder.path(), 2)).result().unwrap(), 2);
-        assert_eq!(folder.begun_by(1).len(), 3);
-    });
-}
-
-#[test]
 fn a_worker_that_is_killed_after_it_was_told_to_stop_ends_the_pool_all_the_same() {
     within(LIMIT, || {
         // One that has not heard it.
@@ -229,20 +199,6 @@ fn a_worker_that_is_killed_after_it_was_told_to_stop_ends_the_pool_all_the_same(
         wait_until(|| folder.lines("exiting") == [worker.to_string()]);
         kill(worker);
         assert!(pool.shutdown().is_complete() && is_gone(worker));
-    });
-}
-
-#[test]
-fn a_worker_that_is_killed_after_the_shutdown_began_costs_its_task_and_what_is_queued_runs() {
-    within(LIMIT, || {
-        let (pool, folder) = (idle_pool(1), Folder::new());
-        let (first, worker) = begun(&pool, &folder, 1);
-        let others = [2, 3, 4].map(|n| pool.submit(begin, (folder.path(), n)));
-        assert!(!pool.shutdown_with(NO_WAIT).is_complete());
-        kill(worker);
-        assert_killed(first.result(), worker);
-        assert!(pool.shutdown().is_complete());
-        assert_eq!(others.map(|task| task.result().unwrap()), [2, 3, 4]);
     });
 }
 

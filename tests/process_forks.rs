@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::time::Duration;
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, TaskError, WorkerExit};
-use support::folder::{Folder, begin, note, pass};
+use support::folder::{Folder, begin, note, open, pass};
 use support::processes::{has_ended, is_stopped, kill, state, until_gone};
 use support::workers::{assert_killed, idle_pool, lost, only_worker};
 use support::{LIMIT, in_fresh_process, stderr, wait_until, watchdog, within};
@@ -60,7 +60,7 @@ fn pause() -> ! {
 fn assert_nothing_is_done_by_a_fork(does: impl FnOnce(ProcessPoolExecutor, &[Future<u64>]) -> bool) {
     let (pool, folder) = (idle_pool(1), Folder::new());
     let worker = only_worker(&pool);
-    let mut tasks = vec![pool.submit(pass, (folder.path(), 0, "open".to_owned()))];
+    let mut tasks = vec![pool.submit(pass, (folder.path(), 0, open()))];
     folder.until_begun(0);
     // One is sent ahead, the other one is queued.
     tasks.extend([1, 2].map(|number| pool.submit(begin, (folder.path(), number))));
@@ -221,7 +221,7 @@ fn a_worker_that_is_killed_after_a_fork_of_it_overflowed_its_stack_is_told_as_ki
     within(LIMIT, || {
         let (pool, folder) = (idle_pool(1), Folder::new());
         assert_eq!(pool.submit(overflow_in_a_fork, ()).result().unwrap(), libc::SIGSEGV);
-        let task = pool.submit(pass, (folder.path(), 0, "open".to_owned()));
+        let task = pool.submit(pass, (folder.path(), 0, open()));
         let worker = folder.until_begun(0);
         kill(worker);
         assert_killed(task.result(), worker);

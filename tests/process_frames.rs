@@ -9,7 +9,7 @@ mod support;
 use std::time::Duration;
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, StartError, StartFailure, TaskError, WorkerExit};
-use support::folder::{Folder, begin, pass};
+use support::folder::{Folder, begin, open, pass};
 use support::processes::{die_of, kill, until_gone};
 use support::rogue::{
     DONE, FAILED, HELLO, MORE, READY, Rogue, SETUP, SKIPPED, STOP, TASK, checksum, frame, header, identity, number,
@@ -512,7 +512,7 @@ fn others_go_on_while_one_worker_sends_nonsense() {
         let pool = rogues(1, "nonsense when it is told to", &folder).max_workers(3).build().unwrap();
         let first = pool.submit(double, (1,));
         folder.until("has begun");
-        let busy = [4, 5].map(|n| pool.submit(pass, (folder.path(), n, "open".to_owned())));
+        let busy = [4, 5].map(|n| pool.submit(pass, (folder.path(), n, open())));
         [4, 5].iter().for_each(|&n| _ = folder.until_begun(n));
         folder.put("talk");
         assert!(matches!(lost(first.result()).exit(), WorkerExit::Protocol(_)));

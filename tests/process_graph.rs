@@ -10,17 +10,9 @@ use std::thread;
 use bowline::deadlock::{self, Edge};
 use bowline::{Lock, ProcessPoolExecutor, RLock, TaskError, ThreadPoolExecutor, wait};
 use support::deadlocks::Reports;
-use support::folder::{Folder, pass, put};
-use support::workers::Held;
+use support::folder::{Folder, open, pass, put};
+use support::workers::{Held, same};
 use support::{LIMIT, find_thread, spawn_named, until_parked, until_waiting, within};
-
-fn same(n: u64) -> u64 {
-    n
-}
-
-fn open() -> String {
-    "open".to_owned()
-}
 
 #[test]
 fn a_snapshot_shows_the_process_that_a_thread_waits_for() {

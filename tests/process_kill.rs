@@ -7,25 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError, WorkerExit};
-use support::folder::{Folder, pass};
+use support::folder::{Folder, open, pass};
 use support::processes::is_gone;
-use support::workers::{Held, lost, lost_by};
+use support::workers::{Held, lost, lost_by, pool_of, same};
 use support::{LIMIT, wait_until, within};
-
-fn pool(workers: usize) -> ProcessPoolExecutor {
-    ProcessPoolExecutor::new(workers).expect("a pool")
-}
-
-fn same(n: u64) -> u64 {
-    n
-}
 
 fn die(_: u64) -> u64 {
     std::process::abort()
-}
-
-fn open() -> String {
-    "open".to_owned()
 }
 
 fn is_killed<T>(result: &Result<T, TaskError>) -> bool {
@@ -36,7 +24,7 @@ fn is_killed<T>(result: &Result<T, TaskError>) -> bool {
 fn a_pool_that_was_killed_or_terminated_takes_no_task_and_its_workers_are_gone() {
     within(LIMIT, || {
         for kills in [false, true] {
-            let pool = pool(2);
+            let pool = pool_of(2);
             Held::keep(&pool, 2).release();
             let pids = pool.worker_pids();
             assert_eq!(pids.len(), 2);
@@ -54,7 +42,7 @@ fn a_pool_that_was_killed_or_terminated_takes_no_task_and_its_workers_are_gone()
 fn shutdowns_drops_and_kills_at_once_all_return_and_leave_no_task_open() {
     within(LIMIT, || {
         for _ in 0..10 {
-            let pool = pool(2);
+            let pool = pool_of(2);
             let tasks: Vec<_> = (0..20).map(|n| pool.submit(same, (n,))).collect();
             thread::scope(|s| {
                 let (one, two, three, four) = (pool.clone(), pool.clone(), pool.clone(), pool);
@@ -78,7 +66,7 @@ fn shutdowns_drops_and_kills_at_once_all_return_and_leave_no_task_open() {
 #[test]
 fn a_timed_shutdown_says_what_is_left_and_a_kill_may_follow() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         let held = Held::keep(&pool, 2);
         let pids = pool.worker_pids();
         let queued: Vec<_> = (0..7).map(|n| pool.submit(same, (n,))).collect();
@@ -112,7 +100,7 @@ fn a_timed_shutdown_says_what_is_left_and_a_kill_may_follow() {
 #[test]
 fn a_terminated_pool_ends_its_tasks_by_sigterm_and_fails_what_is_queued() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         let held = Held::keep(&pool, 2);
         let queued: Vec<_> = (0..5).map(|n| pool.submit(same, (n,))).collect();
         let report = pool.terminate();
@@ -135,7 +123,7 @@ fn withstand(folder: String) -> u64 {
 fn a_task_that_withstands_a_termination_ends_with_its_value_or_by_a_kill() {
     within(LIMIT, || {
         for kills in [false, true] {
-            let pool = pool(1);
+            let pool = pool_of(1);
             let folder = Folder::new();
             let task = pool.submit(withstand, (folder.path(),));
             folder.until_begun(1);
@@ -159,7 +147,7 @@ fn a_task_that_withstands_a_termination_ends_with_its_value_or_by_a_kill() {
 fn a_pool_whose_workers_crashed_can_be_ended_in_any_way() {
     within(LIMIT, || {
         for end in [ProcessPoolExecutor::kill, ProcessPoolExecutor::terminate, ProcessPoolExecutor::shutdown] {
-            let pool = pool(2);
+            let pool = pool_of(2);
             let crashes: Vec<_> = (0..2).map(|n| pool.submit(die, (n,))).collect();
             for crash in crashes {
                 assert_eq!(lost_by(crash.result()), libc::SIGABRT);
@@ -181,7 +169,7 @@ fn a_pool_whose_workers_crashed_can_be_ended_in_any_way() {
 fn tasks_that_are_failed_by_a_kill_are_not_cancelled_too() {
     within(LIMIT, || {
         for _ in 0..10 {
-            let pool = pool(1);
+            let pool = pool_of(1);
             let held = Held::keep(&pool, 1);
             let tasks: Vec<_> = (0..2000).map(|n| pool.submit(same, (n,))).collect();
             let cancelled = thread::scope(|scope| {

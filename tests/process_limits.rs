@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, StartFailure, Status, TaskError, WorkerExit};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::folder::{Folder, begin, pass};
+use support::folder::{Folder, begin, open, pass};
 use support::processes::{kill, until_gone};
 use support::rogue::{shell, starts};
 use support::workers::only_worker;
@@ -146,7 +146,7 @@ fn queued_tasks_take_no_descriptors() {
         for captures in [false, true] {
             let (folder, before) = (Folder::new(), descriptors());
             let pool = ProcessPoolExecutor::builder().max_workers(2).capture_stderr(captures).build().unwrap();
-            let busy = [1, 2].map(|n| pool.submit(pass, (folder.path(), n, "open".to_owned())));
+            let busy = [1, 2].map(|n| pool.submit(pass, (folder.path(), n, open())));
             [1, 2].iter().for_each(|&n| _ = folder.until_begun(n));
             let with_workers = before + if captures { 4 } else { 2 };
             assert_eq!(descriptors(), with_workers, "one for each worker, and one for its standard error");
@@ -197,7 +197,7 @@ fn a_pool_has_as_many_workers_as_there_are_descriptors() {
         limit_descriptors(descriptors() as u64 + 6);
         let folder = Folder::new();
         let pool = ProcessPoolExecutor::new(16).unwrap();
-        let tasks: Vec<_> = (0..16).map(|n| pool.submit(pass, (folder.path(), n, "open".to_owned()))).collect();
+        let tasks: Vec<_> = (0..16).map(|n| pool.submit(pass, (folder.path(), n, open()))).collect();
         // Some got up, and the others were given up.
         wait_until(|| !pool.worker_pids().is_empty() && pool.worker_count() == pool.worker_pids().len());
         // One more than were free at the count, which had one open itself.
@@ -244,7 +244,7 @@ fn without_a_thread_tasks_are_rejected_until_there_is_one_again() {
         assert!(matches!(mapped, Some(Err(TaskError::Rejected(Rejected::NoThread(_))))), "{mapped:?}");
         assert_eq!((pool.queued(), pool.worker_count(), REFUSED.load(SeqCst) >= 4), (0, 0, true));
         THREADS.store(1, SeqCst);
-        let busy = pool.submit(pass, (folder.path(), 2, "open".to_owned()));
+        let busy = pool.submit(pass, (folder.path(), 2, open()));
         let tasks: Vec<_> = (3..13).map(|n| pool.submit(begin, (folder.path(), n))).collect();
         folder.until_begun(2);
         assert_eq!((pool.worker_count(), pool.queued()), (1, 10), "a smaller pool");
@@ -268,7 +268,7 @@ fn without_threads_for_them_nobody_keeps_what_a_worker_says_and_callbacks_run_al
         let pool = ProcessPoolExecutor::builder().max_workers(1).capture_stderr(true).build().unwrap();
         THREADS.store(1, SeqCst);
         let (told, hears) = std::sync::mpsc::channel();
-        let task = pool.submit(pass, (folder.path(), 1, "open".to_owned()));
+        let task = pool.submit(pass, (folder.path(), 1, open()));
         folder.until_begun(1);
         task.add_done_callback(move |status| told.send(status).unwrap());
         folder.put("open");
@@ -308,7 +308,7 @@ fn without_a_process_tasks_fail_with_the_reason_until_there_is_one_again() {
         wait_until(|| pool.worker_count() == 0);
         assert_eq!(REFUSED.load(SeqCst), 6, "three times each, and no more");
         PROCESSES.store(1, SeqCst);
-        let busy = pool.submit(pass, (folder.path(), 2, "open".to_owned()));
+        let busy = pool.submit(pass, (folder.path(), 2, open()));
         let tasks: Vec<_> = (3..40).map(|n| pool.submit(begin, (folder.path(), n))).collect();
         folder.until_begun(2);
         wait_until(|| pool.worker_count() == 1);

@@ -9,19 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use bowline::{ProcessPoolExecutor, Rejected, TaskError, WorkerExit};
+use bowline::{Rejected, TaskError, WorkerExit};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use support::folder::{Folder, begin, pass};
-use support::workers::{Held, lost};
+use support::folder::{Folder, begin, open, pass};
+use support::workers::{Held, lost, pool_of, same};
 use support::{LIMIT, message, wait_until, within};
-
-fn pool(workers: usize) -> ProcessPoolExecutor {
-    ProcessPoolExecutor::new(workers).expect("a pool")
-}
-
-fn same(n: u64) -> u64 {
-    n
-}
 
 fn square(n: u64) -> u64 {
     n.pow(2)
@@ -38,7 +30,7 @@ fn divide((a, b): (u32, u32)) -> (u32, u32) {
 #[test]
 fn results_come_in_the_order_of_the_items_whatever_the_sizes() {
     within(LIMIT, || {
-        let pool = pool(3);
+        let pool = pool_of(3);
         let expected: Vec<u64> = (0..10).map(square).collect();
         for chunk in [1, 3, 6, 9, 10, 11, 40, 50, usize::MAX] {
             for buffer in [1, 2, 10, 20, usize::MAX] {
@@ -60,7 +52,7 @@ fn results_come_in_the_order_of_the_items_whatever_the_sizes() {
 #[test]
 fn a_map_of_nothing_yields_nothing_and_starts_no_worker() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         for chunk in [1, 3] {
             assert!(pool.map(same, []).chunk_size(chunk).start().next().is_none());
             assert!(pool.map(same, 0..0).buffer_size(2).next().is_none());
@@ -72,7 +64,7 @@ fn a_map_of_nothing_yields_nothing_and_starts_no_worker() {
 #[test]
 fn sizes_of_zero_are_refused_and_say_so() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let panic = |run: &mut dyn FnMut()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_err();
         let chunk = panic(&mut || drop(pool.map(same, 0..3).chunk_size(0)));
         assert_eq!(message(&*chunk), "chunk_size must be greater than 0");
@@ -84,7 +76,7 @@ fn sizes_of_zero_are_refused_and_say_so() {
 #[test]
 fn a_panic_is_the_result_of_its_item_and_the_iteration_goes_on() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         pool.submit(same, (1,)).result().unwrap();
         let pids = pool.worker_pids();
         for chunk in [1, 3, 4] {
@@ -113,7 +105,7 @@ fn die_at_four(n: u64) -> u64 {
 #[test]
 fn a_crash_costs_the_items_of_one_chunk() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         for (chunk, costs) in [(1, 4..5), (3, 3..6), (12, 0..12)] {
             let results: Vec<_> = pool.map(die_at_four, 0..12).chunk_size(chunk).collect();
             assert_eq!(results.len(), 12);
@@ -140,7 +132,7 @@ fn fail_at_one(n: u64) -> Result<u64, String> {
 #[test]
 fn an_error_of_a_call_is_not_the_time_out_of_the_map() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         for with_timeout in [false, true] {
             let map = pool.map(fail_at_one, 0..3);
             let mut map = if with_timeout { map.timeout(LIMIT) } else { map };
@@ -154,7 +146,7 @@ fn an_error_of_a_call_is_not_the_time_out_of_the_map() {
 
 /// Notes the item; the one with the number 2 waits.
 fn wait_at_two((folder, n): (String, u64)) -> u64 {
-    if n == 2 { pass(folder, n, "open".to_owned()) } else { begin(folder, n) }
+    if n == 2 { pass(folder, n, open()) } else { begin(folder, n) }
 }
 
 /// Items for [`wait_at_two`].
@@ -166,7 +158,7 @@ fn items(folder: &Folder, n: u64) -> impl Iterator<Item = (String, u64)> + use<>
 #[test]
 fn a_map_that_times_out_yields_what_is_done_and_cancels_the_rest() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let folder = Folder::new();
         let mut map = pool.map(wait_at_two, items(&folder, 6)).start();
         folder.until_begun(2);
@@ -189,7 +181,7 @@ fn note_item((folder, n): (String, u64)) -> u64 {
 #[test]
 fn a_map_that_times_out_before_any_call_begins_runs_none() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let folder = Folder::new();
         let held = Held::keep(&pool, 1);
         let mut map = pool.map(note_item, items(&folder, 3)).timeout(Duration::ZERO).start();
@@ -207,7 +199,7 @@ fn a_map_that_times_out_before_any_call_begins_runs_none() {
 fn a_dropped_map_cancels_what_nobody_has_begun() {
     within(LIMIT, || {
         for chunk in [1, 4] {
-            let pool = pool(1);
+            let pool = pool_of(1);
             let folder = Folder::new();
             let mut map = pool.map(wait_at_two, items(&folder, 16)).chunk_size(chunk).start();
             folder.until_begun(2);
@@ -229,7 +221,7 @@ fn a_dropped_map_cancels_what_nobody_has_begun() {
 fn a_map_whose_results_nobody_wants_does_not_hold_a_shutdown_up() {
     within(LIMIT, || {
         for round in 0..10 {
-            let pool = pool(2);
+            let pool = pool_of(2);
             let folder = Folder::new();
             let map = pool.map(note_item, items(&folder, 40)).buffer_size(40).start();
             if round % 2 == 0 {
@@ -247,7 +239,7 @@ fn a_map_whose_results_nobody_wants_does_not_hold_a_shutdown_up() {
 #[test]
 fn a_map_over_an_input_without_end_is_lazy() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         for chunk in [1, 3] {
             let mut map = pool.map(square, 0..).chunk_size(chunk).buffer_size(6);
             for n in 0..20 {
@@ -262,7 +254,7 @@ fn a_map_over_an_input_without_end_is_lazy() {
 #[test]
 fn no_more_is_taken_from_the_input_than_the_buffer_holds() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         for buffer in [1, 2, 5] {
             let taken = Cell::new(0);
             let input = || {
@@ -314,7 +306,7 @@ fn harden(n: u64) -> Stubborn {
 #[test]
 fn an_item_that_cannot_be_encoded_or_decoded_costs_its_chunk() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         // In chunks of three: 1 2 3, 4 5 6, 7 8 9, 11 12 13.
         let numbers = || (1..=9).chain(11..=13);
         let check = |results: Vec<Result<u64, TaskError>>| {
@@ -354,7 +346,7 @@ fn number(item: Counted) -> u64 {
 #[test]
 fn an_item_is_dropped_as_soon_as_it_is_encoded() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let held = Held::keep(&pool, 1);
         for chunk in [1, 3] {
             let dropped = Arc::new(AtomicU64::new(0));
@@ -370,7 +362,7 @@ fn an_item_is_dropped_as_soon_as_it_is_encoded() {
 #[test]
 fn a_map_keeps_no_result_that_it_has_yielded() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         for chunk in [1, 3] {
             let mut map = pool.map(Arc::new, 0_u64..9).chunk_size(chunk).start();
             for (n, result) in (0..).zip(map.by_ref()) {
@@ -385,7 +377,7 @@ fn a_map_keeps_no_result_that_it_has_yielded() {
 fn a_map_goes_on_after_its_pool_was_shut_down_or_killed_and_says_so_of_each_item() {
     within(LIMIT, || {
         for kills in [false, true] {
-            let pool = pool(1);
+            let pool = pool_of(1);
             let mut map = pool.map(same, 0..5).buffer_size(2).start();
             wait_until(|| pool.completed() == 2);
             let report = if kills { pool.kill() } else { pool.shutdown() };
@@ -405,7 +397,7 @@ fn a_map_goes_on_after_its_pool_was_shut_down_or_killed_and_says_so_of_each_item
 #[test]
 fn a_map_whose_pool_is_killed_in_the_middle_ends() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let folder = Folder::new();
         let mut map = pool.map(wait_at_two, items(&folder, 6)).start();
         folder.until_begun(2);
@@ -421,7 +413,7 @@ fn a_map_whose_pool_is_killed_in_the_middle_ends() {
 #[test]
 fn several_maps_share_the_workers_of_one_pool() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         let mut maps: Vec<_> = (0..4).map(|m| pool.map(same, m * 100..m * 100 + 50).chunk_size(7).start()).collect();
         for n in 0..50 {
             for (m, map) in (0..).zip(&mut maps) {
@@ -435,7 +427,7 @@ fn several_maps_share_the_workers_of_one_pool() {
 #[test]
 fn a_map_may_be_iterated_on_another_thread_than_it_was_made_on() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         let map = pool.map(same, 0..10).start();
         let sum: u64 = thread::spawn(move || map.map(Result::unwrap).sum()).join().unwrap();
         assert_eq!(sum, 45);

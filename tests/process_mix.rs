@@ -12,14 +12,10 @@ use bowline::ReturnWhen::{AllCompleted, FirstCompleted, FirstException};
 use bowline::{Future, ProcessPoolExecutor, Status, TaskError, ThreadPoolExecutor, as_completed, promise, wait};
 use futures::executor::block_on;
 use futures::future::join_all;
-use support::folder::{Folder, die, pass};
+use support::folder::{Folder, die, open, pass};
 use support::gate::Gate;
-use support::workers::{Held, lost, lost_by};
+use support::workers::{Held, lost, lost_by, same};
 use support::{Dice, LIMIT, wait_until, within};
-
-fn same(n: u64) -> u64 {
-    n
-}
 
 fn crash(_: u64) -> u64 {
     std::process::abort()
@@ -27,10 +23,6 @@ fn crash(_: u64) -> u64 {
 
 fn panics(n: u64) -> u64 {
     panic!("{n} is too much")
-}
-
-fn open() -> String {
-    "open".to_owned()
 }
 
 /// A pool of threads and a pool of processes, with two workers each.

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use bowline::{ProcessPoolError, ProcessPoolExecutor, ThreadPoolExecutor};
 use support::processes::{has_ended, processes};
 use support::programs::{Program, say};
+use support::workers::pool_of;
 use support::{LIMIT, wait_until, watchdog, within};
 
 /// How deep pools may be.
@@ -36,11 +37,6 @@ fn pool_before_main() {
 
 fn what_came_of_it() -> String {
     POOL_BEFORE_MAIN.get().cloned().unwrap_or_else(|| "nothing".to_owned())
-}
-
-#[track_caller]
-fn pool_of_one() -> ProcessPoolExecutor {
-    ProcessPoolExecutor::new(1).expect("a pool")
 }
 
 /// The processes of a pool in a pool and so on, down to the one that may have none, and what that says.
@@ -80,21 +76,21 @@ fn a_worker_has_pools_of_threads_and_of_processes_side_by_side() {
         sums.into_iter().map(|(i, square)| i.result().expect("a number") + square.result().expect("a square")).sum()
     }
     within(LIMIT, || {
-        assert_eq!(pool_of_one().submit(count, (10,)).result().unwrap(), 45 + 285);
+        assert_eq!(pool_of(1).submit(count, (10,)).result().unwrap(), 45 + 285);
     });
 }
 
 /// Keeps a pool of a worker for as long as that lives.
 fn keep_a_pool() -> u32 {
     static KEPT: OnceLock<ProcessPoolExecutor> = OnceLock::new();
-    KEPT.get_or_init(pool_of_one).submit(process::id, ()).result().expect("a worker's worker")
+    KEPT.get_or_init(|| pool_of(1)).submit(process::id, ()).result().expect("a worker's worker")
 }
 
 #[test]
 fn a_pool_that_a_worker_keeps_in_a_static_ends_with_the_worker() {
     within(LIMIT, || {
         for end in ["shutdown", "kill", "crash"] {
-            let pool = pool_of_one();
+            let pool = pool_of(1);
             let inner = pool.submit(keep_a_pool, ()).result().unwrap();
             assert_eq!(pool.submit(keep_a_pool, ()).result().unwrap(), inner);
             assert!(!has_ended(inner));

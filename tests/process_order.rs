@@ -10,30 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 
 use bowline::{Future, ProcessPoolExecutor};
-use support::folder::{Folder, begin, die, pass, put};
-use support::workers::Held;
+use support::folder::{Folder, begin, die, open, pass, put};
+use support::workers::{Held, pid, pool_of, same};
 use support::{LIMIT, wait_until, within};
-
-fn pool(workers: usize) -> ProcessPoolExecutor {
-    ProcessPoolExecutor::new(workers).expect("a pool")
-}
-
-fn same(n: u64) -> u64 {
-    n
-}
-
-fn my_id() -> u32 {
-    std::process::id()
-}
-
-fn open() -> String {
-    "open".to_owned()
-}
 
 #[test]
 fn tasks_begin_in_the_order_of_their_submission() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let folder = Folder::new();
         let held = Held::keep(&pool, 1);
         let queued: Vec<_> = (0..30).map(|n| pool.submit(begin, (folder.path(), n))).collect();
@@ -48,7 +32,7 @@ fn tasks_begin_in_the_order_of_their_submission() {
 #[test]
 fn the_order_holds_across_cancellations_and_crashes() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let folder = Folder::new();
         let held = Held::keep(&pool, 1);
         let submit = |n: u64| match n {
@@ -68,7 +52,7 @@ fn the_order_holds_across_cancellations_and_crashes() {
 #[test]
 fn of_many_submitters_each_has_its_own_order_kept() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let folder = Folder::new();
         thread::scope(|s| {
             for submitter in 0_u64..4 {
@@ -94,7 +78,7 @@ fn no_short_task_waits_behind_a_long_one_wherever_that_is() {
     within(LIMIT, || {
         for is_warm in [false, true] {
             for place in 0..8 {
-                let pool = pool(2);
+                let pool = pool_of(2);
                 let folder = Folder::new();
                 if is_warm {
                     Held::keep(&pool, 2).release();
@@ -124,7 +108,7 @@ fn unlock(folder: String, gate: String) {
 #[test]
 fn a_task_may_wait_for_one_that_was_submitted_later_or_earlier() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         for others in [0, 1, 2, 3, 9] {
             for waits_first in [true, false] {
                 let folder = Folder::new();
@@ -152,7 +136,7 @@ fn go_on(pool: ProcessPoolExecutor, came: Arc<AtomicU64>, most: u64) {
 fn a_task_that_lies_behind_a_long_one_is_begun_though_new_ones_never_cease_to_come() {
     const MOST: u64 = 30_000;
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         let folder = Folder::new();
         let [long, other] = [0, 1].map(|n| pool.submit(pass, (folder.path(), n, format!("open {n}"))));
         folder.until_begun(0);
@@ -174,28 +158,17 @@ fn a_task_that_lies_behind_a_long_one_is_begun_though_new_ones_never_cease_to_co
 }
 
 #[test]
-fn a_pool_starts_no_worker_before_it_has_a_task_and_one_for_one_task() {
-    within(LIMIT, || {
-        let pool = pool(4);
-        assert_eq!((pool.worker_count(), pool.worker_pids(), pool.active_count()), (0, vec![], 0));
-        assert_eq!((pool.queued(), pool.completed(), pool.max_workers()), (0, 0, 4));
-        assert_eq!(pool.submit(same, (1,)).result().unwrap(), 1);
-        assert_eq!((pool.worker_count(), pool.worker_pids().len(), pool.completed()), (1, 1, 1));
-    });
-}
-
-#[test]
 fn an_idle_worker_is_used_before_another_one_is_started() {
     within(LIMIT, || {
-        let pool = pool(4);
-        let ids: HashSet<u32> = (0..30).map(|_| pool.submit(my_id, ()).result().unwrap()).collect();
+        let pool = pool_of(4);
+        let ids: HashSet<u32> = (0..30).map(|_| pool.submit(pid, ()).result().unwrap()).collect();
         assert_eq!(ids, pool.worker_pids().into_iter().collect());
         assert_eq!((ids.len(), pool.worker_count()), (1, 1));
         // Two at a time are two workers, three are three.
         for at_once in [2, 3] {
             let held = Held::keep(&pool, at_once - 1);
             for _ in 0..5 {
-                pool.submit(my_id, ()).result().unwrap();
+                pool.submit(pid, ()).result().unwrap();
             }
             held.release();
             assert_eq!(pool.worker_count() as u64, at_once);
@@ -208,17 +181,17 @@ fn an_idle_worker_is_used_before_another_one_is_started() {
 #[test]
 fn the_worker_that_was_busy_last_is_used_first() {
     within(LIMIT, || {
-        let pool = pool(3);
+        let pool = pool_of(3);
         Held::keep(&pool, 3).release();
-        let id = pool.submit(my_id, ()).result().unwrap();
-        assert!((0..20).all(|_| pool.submit(my_id, ()).result().unwrap() == id));
+        let id = pool.submit(pid, ()).result().unwrap();
+        assert!((0..20).all(|_| pool.submit(pid, ()).result().unwrap() == id));
     });
 }
 
 #[test]
 fn counts_add_up_while_tasks_are_queued_run_and_end() {
     within(LIMIT, || {
-        let pool = pool(3);
+        let pool = pool_of(3);
         let held = Held::keep(&pool, 2);
         assert_eq!((pool.active_count(), pool.queued(), pool.completed(), pool.worker_count()), (2, 0, 0, 2));
         let third = Held::keep(&pool, 1);
@@ -241,7 +214,7 @@ fn panic_at(n: u64) -> u64 {
 #[test]
 fn a_panic_counts_as_completed_and_a_lost_worker_does_not() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let folder = Folder::new();
         folder.put("open");
         assert!(pool.submit(panic_at, (1,)).result().is_err());
@@ -258,7 +231,7 @@ fn a_panic_counts_as_completed_and_a_lost_worker_does_not() {
 #[test]
 fn results_can_be_taken_in_any_order() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         for _ in 0..5 {
             let tasks: Vec<_> = (0..20).map(|n| pool.submit(same, (n,))).collect();
             let values = tasks.into_iter().rev().map(|task| task.result().unwrap());

@@ -11,13 +11,11 @@ use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use bowline::{
-    CodecError, Future, ProcessPoolError, ProcessPoolExecutor, ReturnWhen, StartError, Status, WorkerLost, wait,
-};
+use bowline::{CodecError, ProcessPoolError, ProcessPoolExecutor, StartError, Status, WorkerLost};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use static_assertions::{assert_eq_size, assert_impl_all};
 use support::folder::{Folder, begin, hold};
-use support::processes::{children, is_gone, resume, stop};
+use support::processes::{children, is_gone};
 use support::workers::{echo, keep, pid, pool_of};
 use support::{LIMIT, in_fresh_process, wait_until, within};
 
@@ -140,36 +138,6 @@ fn many_times_more_tasks_than_workers_start_as_many_as_there_may_be_and_no_more(
         let used: HashSet<_> = tasks.into_iter().map(|task| task.result().unwrap()).collect();
         assert!(used.iter().all(|worker| started.contains(worker)), "{used:?} of {started:?}");
         assert_eq!((pool.worker_count(), pool.completed(), pool.queued()), (WORKERS, 15 * WORKERS as u64, 0));
-    });
-}
-
-#[test]
-fn a_worker_that_is_idle_is_used_again_before_another_one_is_started() {
-    within(LIMIT, || {
-        let pool = pool_of(8);
-        let first = pool.submit(pid, ()).result().unwrap();
-        for _ in 0..20 {
-            assert_eq!(pool.submit(pid, ()).result().unwrap(), first);
-        }
-        assert_eq!(pool.worker_count(), 1);
-        for _ in 0..20 {
-            let [one, other] = [pool.submit(u64::pow, (12, 7)), pool.submit(u64::pow, (33, 5))];
-            assert_eq!(other.result().unwrap(), 33_u64.pow(5));
-            let third = pool.submit(u64::pow, (25, 6));
-            assert_eq!((one.result().unwrap(), third.result().unwrap()), (12_u64.pow(7), 25_u64.pow(6)));
-        }
-        assert!(pool.worker_count() <= 3, "{pool:?}");
-    });
-}
-
-#[test]
-fn the_result_of_the_last_task_can_be_taken_first() {
-    within(LIMIT, || {
-        let pool = pool_of(2);
-        let mut tasks: Vec<_> = (0..3).map(|n: u32| pool.submit(echo::<u32>, (n,))).collect();
-        while let Some(task) = tasks.pop() {
-            assert_eq!(task.result().unwrap(), tasks.len() as u32);
-        }
     });
 }
 
@@ -343,64 +311,6 @@ fn a_worker_shows_the_name_of_its_pool_and_of_its_program() {
         assert_eq!(program, [own.as_os_str().as_encoded_bytes(), b"\0"].concat());
         let pool = pool_of(1);
         assert!(comm(pool.submit(pid, ()).result().unwrap()).starts_with("ProcessPoolExec"));
-    });
-}
-
-#[test]
-fn the_state_of_a_task_is_told_while_it_is_queued_run_and_done() {
-    within(LIMIT, || {
-        let pool = pool_of(1);
-        let folder = Folder::new();
-        let held = keep(&pool, &folder, 0);
-        let queued: [Future<u32>; 3] = [(); 3].map(|()| pool.submit(pid, ()));
-        assert!(held.running() && !held.done() && !held.cancel());
-        assert!(queued.iter().all(|task| task.status() == Status::Pending));
-        // One that was sent ahead, and one that was not.
-        assert!(queued[0].cancel() && queued[2].cancel());
-        folder.put("end");
-        held.wait().unwrap();
-        assert_eq!(held.status(), Status::Finished);
-        let _ = wait(&queued, ReturnWhen::AllCompleted, None);
-        let statuses = queued.each_ref().map(Future::status);
-        assert_eq!(statuses, [Status::Cancelled, Status::Finished, Status::Cancelled]);
-        assert_eq!(pool.completed(), 2);
-    });
-}
-
-#[test]
-fn a_stopped_worker_holds_up_its_own_task_only() {
-    within(LIMIT, || {
-        let pool = pool_of(2);
-        let folder = Folder::new();
-        let submit = |n| pool.submit(hold, (folder.path(), n, format!("end {n}")));
-        let [stopped, other] = [0, 1].map(submit);
-        folder.until_begun(0);
-        folder.until_begun(1);
-        folder.put("end 1");
-        let other = other.result().unwrap();
-        let worker = *pool.worker_pids().iter().find(|&&worker| worker != other).unwrap();
-        stop(worker);
-        for _ in 0..10 {
-            assert_eq!(pool.submit(pid, ()).result().unwrap(), other);
-        }
-        folder.put("end 0");
-        resume(worker);
-        assert_eq!(stopped.result().unwrap(), worker);
-    });
-}
-
-#[test]
-fn a_pool_in_a_worker_is_a_pool_like_any_other() {
-    within(LIMIT, || {
-        fn inner() -> (u32, u32) {
-            let pool = ProcessPoolExecutor::new(1).expect("a pool in a worker");
-            (pid(), pool.submit(pid, ()).result().expect("a result"))
-        }
-        let pool = pool_of(1);
-        let (worker, nested) = pool.submit(inner, ()).result().unwrap();
-        assert!(worker != nested && nested != process::id());
-        assert!(is_gone(nested), "its pool was dropped");
-        assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
     });
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRng, TestRunner};
-use support::folder::{Folder, begin, die, pass};
+use support::folder::{Folder, begin, die, open, pass};
 use support::processes::send_if_there;
 use support::workers::lost;
 use support::{LIMIT, wait_until, within};
@@ -134,7 +134,7 @@ impl Run {
             Call::Value => self.pool.submit(begin, (folder, number)),
             Call::Panic => self.pool.submit(panic, (folder, number)),
             Call::Crash => self.pool.submit(die, (folder.clone(), number, ".".to_owned())),
-            Call::Hold => self.pool.submit(pass, (folder, number, "open".to_owned())),
+            Call::Hold => self.pool.submit(pass, (folder, number, open())),
         };
         assert!(!self.has_ended || future.status() == Status::Failed, "it is refused at once");
         self.tasks.push(Task { call, future: Some(future), is_late: self.has_ended, was_cancelled: false });

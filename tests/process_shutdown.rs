@@ -7,24 +7,12 @@ use std::sync::mpsc;
 use std::thread;
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError, ThreadPoolExecutor};
-use support::folder::{Folder, begin, die, wait_for};
+use support::folder::{Folder, begin, die, open, wait_for};
 use support::processes::is_gone;
-use support::workers::{Held, lost_by};
+use support::workers::{Held, lost_by, pool_of, same};
 use support::{LIMIT, in_fresh_process, stderr, wait_until, watchdog, within};
 
 const NO_WAIT: ShutdownOptions = ShutdownOptions::new().wait(false);
-
-fn pool(workers: usize) -> ProcessPoolExecutor {
-    ProcessPoolExecutor::new(workers).expect("a pool")
-}
-
-fn same(n: u64) -> u64 {
-    n
-}
-
-fn open() -> String {
-    "open".to_owned()
-}
 
 fn sum(tasks: Vec<Future<u64>>) -> u64 {
     tasks.into_iter().map(|task| task.result().expect("a value")).sum()
@@ -34,7 +22,7 @@ fn sum(tasks: Vec<Future<u64>>) -> u64 {
 fn a_pool_that_was_shut_down_takes_no_task() {
     within(LIMIT, || {
         for was_used in [false, true] {
-            let pool = pool(1);
+            let pool = pool_of(1);
             if was_used {
                 assert_eq!(pool.submit(same, (1,)).result().unwrap(), 1);
             }
@@ -59,7 +47,7 @@ fn a_pool_that_was_shut_down_takes_no_task() {
 fn a_shutdown_with_a_limit_that_is_complete_finds_every_task_done() {
     within(LIMIT, || {
         for _ in 0..100 {
-            let pool = pool(2);
+            let pool = pool_of(2);
             let crash = pool.submit(|| std::process::exit(3), ());
             let tasks = [crash, pool.submit(|| (), ()), pool.submit(|| (), ())];
             let report = pool.shutdown_with(ShutdownOptions::new().timeout(LIMIT));
@@ -72,7 +60,7 @@ fn a_shutdown_with_a_limit_that_is_complete_finds_every_task_done() {
 #[test]
 fn every_task_that_was_queued_before_a_shutdown_runs() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         let held = Held::keep(&pool, 2);
         let tasks: Vec<_> = (0..50).map(|n| pool.submit(same, (n,))).collect();
         let report = pool.shutdown_with(NO_WAIT);
@@ -90,7 +78,7 @@ fn every_task_that_was_queued_before_a_shutdown_runs() {
 fn many_short_tasks_and_a_shutdown_at_once_all_end() {
     within(LIMIT, || {
         for workers in [1, 3] {
-            let pool = pool(workers);
+            let pool = pool_of(workers);
             let tasks: Vec<_> = (0..50).map(|n| pool.submit(same, (n,))).collect();
             assert!(pool.shutdown().is_complete() && tasks.iter().all(Future::done));
             assert_eq!((pool.completed(), sum(tasks)), (50, 49 * 50 / 2));
@@ -101,7 +89,7 @@ fn many_short_tasks_and_a_shutdown_at_once_all_end() {
 #[test]
 fn a_report_counts_the_tasks_that_ended_during_the_shutdown() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         pool.submit(same, (1,)).result().unwrap();
         let held = Held::keep(&pool, 1);
         let tasks: Vec<_> = (0..7).map(|n| pool.submit(same, (n,))).collect();
@@ -121,7 +109,7 @@ fn a_report_counts_the_tasks_that_ended_during_the_shutdown() {
 #[test]
 fn cancelling_what_is_queued_leaves_no_task_pending() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         let folder = Folder::new();
         let held = Held::keep(&pool, 2);
         let tasks: Vec<_> = (0..45).map(|n| pool.submit(begin, (folder.path(), n))).collect();
@@ -139,7 +127,7 @@ fn cancelling_while_workers_take_tasks_ends_each_of_them_one_way() {
     within(LIMIT, || {
         let mut ran = 0;
         for round in 0..20 {
-            let pool = pool(2);
+            let pool = pool_of(2);
             let folder = Folder::new();
             let tasks: Vec<_> = (0..50).map(|n| pool.submit(begin, (folder.path(), n))).collect();
             // From before the first has begun to the middle of them.
@@ -161,13 +149,13 @@ fn cancelling_while_workers_take_tasks_ends_each_of_them_one_way() {
 fn a_task_cancelled_before_the_shutdown_does_not_hold_it_up() {
     within(LIMIT, || {
         for _ in 0..20 {
-            let pool = pool(1);
+            let pool = pool_of(1);
             let task = pool.submit(same, (1,));
             let cancelled = task.cancel();
             assert!(pool.shutdown().is_complete());
             assert!(task.done() && task.cancelled() == cancelled);
         }
-        let pool = pool(1);
+        let pool = pool_of(1);
         let held = Held::keep(&pool, 1);
         let queued: Vec<_> = (0..3).map(|n| pool.submit(same, (n,))).collect();
         let _ = pool.shutdown_with(NO_WAIT);
@@ -180,7 +168,7 @@ fn a_task_cancelled_before_the_shutdown_does_not_hold_it_up() {
 #[test]
 fn there_are_as_many_processes_as_tasks_and_none_is_left_after_a_shutdown() {
     within(LIMIT, || {
-        let pool = pool(5);
+        let pool = pool_of(5);
         let held = Held::keep(&pool, 3);
         let pids = pool.worker_pids();
         assert_eq!((pids.len(), pool.worker_count(), pool.active_count()), (3, 3, 3));
@@ -195,7 +183,7 @@ fn there_are_as_many_processes_as_tasks_and_none_is_left_after_a_shutdown() {
 #[test]
 fn dropping_the_last_handle_waits_for_all_tasks_and_all_workers() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         let clone = pool.clone();
         let held = Held::keep(&pool, 2);
         let pids = pool.worker_pids();
@@ -218,7 +206,7 @@ fn dropping_the_last_handle_waits_for_all_tasks_and_all_workers() {
 fn the_end_of_a_scope_is_the_end_of_its_pool() {
     within(LIMIT, || {
         let (task, pid) = {
-            let pool = pool(1);
+            let pool = pool_of(1);
             let task = pool.submit(same, (7,));
             wait_until(|| pool.worker_pids().len() == 1 || task.done());
             (task, pool.worker_pids()[0])
@@ -231,7 +219,7 @@ fn the_end_of_a_scope_is_the_end_of_its_pool() {
 #[test]
 fn a_shutdown_that_does_not_wait_leaves_workers_that_end_by_themselves() {
     within(LIMIT, || {
-        let pool = pool(3);
+        let pool = pool_of(3);
         let held = Held::keep(&pool, 3);
         let pids = pool.worker_pids();
         let tasks: Vec<_> = (0..12).map(|n| pool.submit(same, (n,))).collect();
@@ -246,19 +234,19 @@ fn a_shutdown_that_does_not_wait_leaves_workers_that_end_by_themselves() {
 #[test]
 fn a_shutdown_of_a_pool_without_tasks_returns_at_once() {
     within(LIMIT, || {
-        let report = pool(4).shutdown();
+        let report = pool_of(4).shutdown();
         assert!(report.is_complete() && report.deadlock.is_none());
         assert_eq!((report.completed, report.cancelled, report.queued, report.workers), (0, 0, 0, 0));
-        drop(pool(4));
-        assert_eq!(pool(4).kill().workers, 0);
-        assert_eq!(pool(4).terminate().workers, 0);
+        drop(pool_of(4));
+        assert_eq!(pool_of(4).kill().workers, 0);
+        assert_eq!(pool_of(4).terminate().workers, 0);
     });
 }
 
 #[test]
 fn a_shutdown_may_be_repeated_by_any_handle() {
     within(LIMIT, || {
-        let pool = pool(2);
+        let pool = pool_of(2);
         let other = pool.clone();
         let task = pool.submit(same, (1,));
         for _ in 0..3 {
@@ -275,7 +263,7 @@ fn a_shutdown_may_be_repeated_by_any_handle() {
 fn every_one_of_many_shutdowns_at_once_waits_for_the_end() {
     within(LIMIT, || {
         for _ in 0..5 {
-            let pool = pool(2);
+            let pool = pool_of(2);
             let held = Held::keep(&pool, 2);
             let pids = pool.worker_pids();
             let last = pool.submit(same, (1,));
@@ -300,7 +288,7 @@ fn every_one_of_many_shutdowns_at_once_waits_for_the_end() {
 #[test]
 fn a_timed_shutdown_that_is_long_enough_is_complete() {
     within(LIMIT, || {
-        let pool = pool(1);
+        let pool = pool_of(1);
         let task = pool.submit(same, (3,));
         assert!(pool.shutdown_with(ShutdownOptions::new().timeout(LIMIT * 2)).is_complete());
         assert_eq!(task.result().unwrap(), 3);
@@ -311,7 +299,7 @@ fn a_timed_shutdown_that_is_long_enough_is_complete() {
 fn a_pool_that_is_ended_while_its_workers_start_ends() {
     within(LIMIT, || {
         for round in 0..12 {
-            let pool = pool(3);
+            let pool = pool_of(3);
             let tasks: Vec<_> = (0..5).map(|n| pool.submit(same, (n,))).collect();
             match round % 4 {
                 0 => drop(pool.kill()),
@@ -337,7 +325,7 @@ fn a_pool_that_is_ended_while_its_workers_start_ends() {
 fn a_crash_after_a_shutdown_costs_one_task_and_the_queued_ones_run() {
     within(LIMIT, || {
         for waits in [false, true] {
-            let pool = pool(1);
+            let pool = pool_of(1);
             let folder = Folder::new();
             let crash = pool.submit(die, (folder.path(), 0, open()));
             let tasks: Vec<_> = (0..6).map(|n| pool.submit(same, (n,))).collect();
@@ -361,7 +349,7 @@ fn a_crash_after_a_shutdown_costs_one_task_and_the_queued_ones_run() {
 fn a_done_callback_may_drop_the_last_handle() {
     within(LIMIT, || {
         for cancels in [false, true] {
-            let pool = pool(1);
+            let pool = pool_of(1);
             let held = Held::keep(&pool, 1);
             let pids = pool.worker_pids();
             let task = pool.submit(same, (1,));
@@ -399,7 +387,7 @@ fn a_done_callback_may_drop_the_last_handle() {
 fn a_done_callback_may_end_the_pool_while_somebody_else_does() {
     within(LIMIT, || {
         for kills in [false, true] {
-            let pool = pool(1);
+            let pool = pool_of(1);
             let held = Held::keep(&pool, 1);
             let task = pool.submit(same, (1,));
             let (own, (tell, told)) = (pool.clone(), mpsc::channel());
@@ -423,7 +411,7 @@ fn a_task_of_a_thread_pool_may_drop_the_last_handle_or_shut_it_down() {
     within(LIMIT, || {
         let threads = ThreadPoolExecutor::new(1);
         for drops in [false, true] {
-            let pool = pool(1);
+            let pool = pool_of(1);
             let task = pool.submit(same, (1,));
             let ending = threads.submit(move || {
                 let inner = pool.submit(same, (2,));
@@ -444,7 +432,7 @@ fn a_task_of_a_thread_pool_may_drop_the_last_handle_or_shut_it_down() {
 fn a_submission_that_races_a_shutdown_is_run_or_rejected() {
     within(LIMIT, || {
         for _ in 0..10 {
-            let pool = pool(1);
+            let pool = pool_of(1);
             let folder = Folder::new();
             pool.submit(same, (0,)).result().unwrap();
             let tasks = thread::scope(|s| {

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use bowline::{ProcessPoolExecutor, WorkerExit};
-use support::folder::{Folder, pass};
+use support::folder::{Folder, open, pass};
 use support::workers::{idle_pool, lost};
 use support::{LIMIT, on_another_thread, within};
 
@@ -47,7 +47,7 @@ fn a_pool_that_is_terminated_ends_its_tasks_though_the_submitter_blocks_signals(
         on_another_thread(|| {
             block_signals();
             let (pool, folder) = (idle_pool(1), Folder::new());
-            let task = pool.submit(pass, (folder.path(), 0, "open".to_owned()));
+            let task = pool.submit(pass, (folder.path(), 0, open()));
             folder.until_begun(0);
             let _ = pool.terminate();
             let lost = lost(task.result());

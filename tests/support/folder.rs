@@ -131,6 +131,11 @@ pub(crate) fn wait_for(folder: &str, gate: &str) {
     }
 }
 
+/// The gate that most tests name so, as the argument of a task.
+pub(crate) fn open() -> String {
+    "open".to_owned()
+}
+
 /// A task: notes that it has begun, and returns its number.
 pub(crate) fn begin(folder: String, number: u64) -> u64 {
     note(&folder, BEGUN, &format!("{number} {}", process::id()));

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use bowline::{Future, PanicInfo, ProcessPoolBuilder, ProcessPoolExecutor, TaskError, WorkerExit, WorkerLost};
 
-use super::folder::{Folder, hold, pass};
+use super::folder::{Folder, hold, open, pass};
 use super::wait_until;
 
 /// What makes a pool of so many workers. Those that crash leave no file of their memory.
@@ -44,7 +44,12 @@ pub(crate) fn pid() -> u32 {
     std::process::id()
 }
 
-/// A task: what it was given.
+/// A task: the number that it was given.
+pub(crate) fn same(n: u64) -> u64 {
+    n
+}
+
+/// A task: what it was given, of any type.
 pub(crate) fn echo<T>(value: T) -> T {
     value
 }
@@ -69,7 +74,7 @@ impl Held {
     #[track_caller]
     pub(crate) fn keep(pool: &ProcessPoolExecutor, workers: u64) -> Self {
         let folder = Folder::new();
-        let hold = |number| pool.submit_named("hold", pass, (folder.path(), number, "open".to_owned()));
+        let hold = |number| pool.submit_named("hold", pass, (folder.path(), number, open()));
         let tasks: Vec<_> = (0..workers).map(hold).collect();
         wait_until(|| folder.begun().len() as u64 == workers);
         Self { folder, tasks }
