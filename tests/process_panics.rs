@@ -20,7 +20,7 @@ fn a_panic_comes_with_its_message_its_line_and_its_process() {
         let line = line!() + 1;
         let fail = |n: u32| -> () { panic!("meant to, {n}") };
         let panic = panic_of(pool.submit(fail, (7,)).result());
-        assert_eq!((panic.message(), panic.process()), ("meant to, 7", Some(worker)));
+        assert_eq!((panic.message(), panic.process(), panic.thread()), ("meant to, 7", Some(worker), Some("main")));
         let location = panic.location().unwrap();
         assert_eq!((location.file(), location.line()), (file!(), line));
         let text = format!("panicked at {}:{line}:{}: meant to, 7", file!(), location.column());

@@ -219,7 +219,8 @@ pub(crate) fn end_current() {
     }
 }
 
-/// The thread's name, if it has one and it can still be asked for.
+/// The thread's name, if it has one and it can still be asked for. The first thread of a process is `main`, of one too that
+/// std did not start, or has not yet.
 pub(crate) fn thread_name() -> Option<Arc<str>> {
     /// Destroyed before std's own handle of the thread: while this is there, the handle may be asked for.
     struct HandleIsThere;
@@ -232,7 +233,8 @@ pub(crate) fn thread_name() -> Option<Arc<str>> {
         let name = || std::thread::current().name().map(Arc::from);
         // The destructor of a thread-specific key may be the first to lock, and runs after the handle is gone and where
         // the probe cannot tell: there std panics.
-        PROBE.try_with(|_| std::panic::catch_unwind(name).ok()).ok().flatten().flatten()
+        let name = PROBE.try_with(|_| std::panic::catch_unwind(name).ok()).ok().flatten().flatten();
+        name.or_else(|| (crate::primitive::os_thread_id() == std::process::id()).then(|| "main".into()))
     }
     #[cfg(all(test, loom))]
     {
