@@ -3,14 +3,18 @@
 
 mod support;
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
-use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError, ThreadPoolExecutor};
+use bowline::{Future, Lock, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError, ThreadPoolExecutor};
 use support::folder::{Folder, begin, die, open, wait_for};
+use support::gate::Gate;
 use support::processes::is_gone;
 use support::workers::{Held, lost_by, pool_of, same};
-use support::{LIMIT, in_fresh_process, stderr, wait_until, watchdog, within};
+use support::{
+    LIMIT, find_thread, in_fresh_process, spawn_named, stderr, until_thread_where, wait_until, watchdog, within,
+};
 
 const NO_WAIT: ShutdownOptions = ShutdownOptions::new().wait(false);
 
@@ -403,6 +407,51 @@ fn a_done_callback_may_end_the_pool_while_somebody_else_does() {
             assert!(told.recv_timeout(LIMIT).unwrap());
             assert_eq!(task.result().unwrap(), 1);
         }
+    });
+}
+
+#[test]
+fn every_one_of_several_shutdowns_at_once_waits_for_the_callbacks() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let (gate, called) = (Gate::default(), Arc::new(AtomicBool::new(false)));
+        let (waits, calls) = (gate.clone(), Arc::clone(&called));
+        pool.submit(same, (1,)).add_done_callback(move |_| {
+            waits.pass();
+            calls.store(true, SeqCst);
+        });
+        let names = ["first to shut down", "second to shut down", "third to shut down"];
+        thread::scope(|s| {
+            let shut_down = || (pool.shutdown().is_complete(), called.load(SeqCst));
+            let waiters = names.map(|name| spawn_named(s, name, shut_down));
+            let waits = |name| {
+                let thread = find_thread(name);
+                thread.is_some_and(|thread| {
+                    thread.waits_for().is_some_and(|wait| wait.resource().primitive() == "ThreadPoolExecutor")
+                })
+            };
+            wait_until(|| names.iter().zip(&waiters).all(|(name, waiter)| waits(name) || waiter.is_finished()));
+            gate.open();
+            assert_eq!(waiters.map(|waiter| waiter.join().unwrap()), [(true, true); 3]);
+        });
+    });
+}
+
+#[test]
+fn a_shutdown_that_waits_for_a_callback_that_waits_for_it_reports_a_deadlock() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let lock = Arc::new(Lock::named("held by who shuts down", ()));
+        let (guard, wanted) = (lock.lock(), Arc::clone(&lock));
+        pool.submit(same, (1,)).add_done_callback(move |_| drop(wanted.lock()));
+        until_thread_where(|thread| {
+            thread.waits_for().is_some_and(|wait| wait.resource().name() == Some("held by who shuts down"))
+        });
+        let report = pool.shutdown();
+        let deadlock = report.deadlock.as_ref().expect("a deadlock").to_string();
+        assert!(report.is_complete() && deadlock.contains("-callbacks"), "{deadlock}");
+        drop(guard);
+        assert!(pool.shutdown().deadlock.is_none());
     });
 }
 

@@ -219,9 +219,9 @@ impl Core {
         Some(Box::new(refused.into_task()))
     }
 
-    /// The threads that run callbacks, once the workers have ended.
-    pub(super) fn take_callbacks(&self) -> Option<ThreadPoolExecutor> {
-        lock(&self.callbacks).take()
+    /// The thread that runs callbacks, if there were any.
+    pub(super) fn callbacks(&self) -> Option<ThreadPoolExecutor> {
+        lock(&self.callbacks).clone()
     }
 
     /// A process was started. One that comes too late is killed at once.

@@ -293,12 +293,14 @@ impl ProcessPoolExecutor {
 
     /// Takes no more tasks, runs those that are queued, and waits until every worker has ended, and every callback has run.
     ///
-    /// Another handle may do so, too, at the same time or again. A callback of a task may: it does not wait for itself.
+    /// Another handle may do so, too, at the same time or again: each waits for all of that. (The first of them also waits for the
+    /// threads to be gone that looked after the workers.) A callback of a task may: it does not wait for itself.
     ///
     /// # Deadlocks
     ///
-    /// The wait is in the wait-for graph, and part of no deadlock: a task that never ends is a hang.
-    /// [`shutdown_with`](Self::shutdown_with) a time-out and then [`kill`](Self::kill) is not.
+    /// The wait is in the wait-for graph. A task that never ends is a hang, and no deadlock:
+    /// [`shutdown_with`](Self::shutdown_with) a time-out and then [`kill`](Self::kill) is neither. If a callback waits for whoever
+    /// waits here, that wait ends, and the report says so.
     #[track_caller]
     pub fn shutdown(&self) -> ShutdownReport {
         self.shutdown_with(ShutdownOptions::new())

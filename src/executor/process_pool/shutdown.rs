@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::core::Core;
 use super::supervisor::supervises;
 use crate::deadlock::resource::Site;
-use crate::deadlock::wait::Limit;
+use crate::deadlock::wait::{Failure, Limit};
 use crate::executor::blocking::{Ended, wait_done};
 use crate::executor::error::Rejected;
 use crate::executor::thread_pool::{ShutdownOptions, ShutdownReport};
@@ -27,7 +27,7 @@ pub(super) fn shutdown(core: &Arc<Core>, options: ShutdownOptions, site: Site) -
         cancelled = todo.failed.len();
         core.carry_out(todo);
     }
-    let ended = options.waits().then(|| wait(core, options.limit(), site));
+    let ended = options.waits().then(|| wait(core, options.limit(), Failure::Value, site));
     start.report(core, cancelled, ended)
 }
 
@@ -38,7 +38,7 @@ pub(super) fn end_now(core: &Arc<Core>, signal: Signal, waits: bool, site: Site)
     }
     let start = Start::now(core);
     let failed = core.end_now(signal, Rejected::Killed);
-    start.report(core, failed, waits.then(|| wait(core, Limit::None, site)))
+    start.report(core, failed, waits.then(|| wait(core, Limit::None, Failure::Value, site)))
 }
 
 /// What is done to the workers of another process. Its locks are as they were at that moment, perhaps held.
@@ -52,11 +52,12 @@ pub(super) fn drop_pool(core: &Arc<Core>) {
         return;
     }
     core.carry_out(core.dispatcher.close());
-    let _ = wait(core, Limit::None, core.settings.made_at);
+    let _ = wait(core, Limit::None, Failure::Never, core.settings.made_at);
 }
 
-/// Waits until the last worker is gone, its supervisor's thread with it, and the callbacks have run.
-fn wait(core: &Core, limit: Limit, site: Site) -> Result<(), Ended> {
+/// Waits until the last worker is gone, its supervisor's thread with it, and the callbacks have run. These may wait for
+/// whoever waits here.
+fn wait(core: &Core, limit: Limit, failure: Failure, site: Site) -> Result<(), Ended> {
     if supervises(core) {
         // It would wait for itself.
         return Ok(());
@@ -64,8 +65,9 @@ fn wait(core: &Core, limit: Limit, site: Site) -> Result<(), Ended> {
     wait_done(core.ended(), limit, site)?;
     if matches!(limit, Limit::None) {
         core.take_threads().into_iter().for_each(join_thread);
-        // Waits for them, unless this is one.
-        drop(core.take_callbacks());
+        if let Some(callbacks) = core.callbacks() {
+            callbacks.end(failure, site)?;
+        }
     }
     Ok(())
 }

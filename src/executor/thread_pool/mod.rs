@@ -72,7 +72,7 @@ struct Handle(Arc<Core>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        shutdown::drop_pool(&self.0, self.0.settings().made_at);
+        let _ = shutdown::end(&self.0, Failure::Never, self.0.settings().made_at);
     }
 }
 
@@ -99,6 +99,16 @@ impl ThreadPoolExecutor {
 
     fn core(&self) -> &Arc<Core> {
         &self.0.0
+    }
+
+    /// As the end of the last handle, for the owner of the pool.
+    #[cfg(feature = "process")]
+    pub(super) fn end(
+        &self,
+        failure: Failure,
+        site: crate::deadlock::resource::Site,
+    ) -> Result<(), super::blocking::Ended> {
+        shutdown::end(self.core(), failure, site)
     }
 
     /// Queues a task and returns the future of its result.

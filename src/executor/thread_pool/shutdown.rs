@@ -132,14 +132,15 @@ pub(super) fn shutdown(core: &Core, options: ShutdownOptions, failure: Failure, 
     }
 }
 
-/// The end of the last handle: waits, unless a worker of the pool has it, which would wait for itself.
-pub(super) fn drop_pool(core: &Arc<Core>, site: Site) {
+/// Takes no more tasks and waits for the end of the workers, as anybody else may at the same time; unless this is one of
+/// them, which would wait for itself.
+pub(super) fn end(core: &Arc<Core>, failure: Failure, site: Site) -> Result<(), Ended> {
     core.close();
-    if works_for(Arc::as_ptr(core)) {
-        return;
+    if !works_for(Arc::as_ptr(core)) {
+        wait_for_workers(core, Limit::None, failure, site)?;
+        join_threads(core);
     }
-    let _ = wait_for_workers(core, Limit::None, Failure::Never, site);
-    join_threads(core);
+    Ok(())
 }
 
 fn wait_for_workers(core: &Core, limit: Limit, failure: Failure, site: Site) -> Result<(), Ended> {
