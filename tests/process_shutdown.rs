@@ -456,6 +456,25 @@ fn a_shutdown_that_waits_for_a_callback_that_waits_for_it_reports_a_deadlock() {
 }
 
 #[test]
+fn nobody_who_drops_a_future_waits_for_a_callback() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let (gate, (tell, told)) = (Gate::default(), mpsc::channel());
+        let waits = gate.clone();
+        let [task, other] = [1, 2].map(|n| pool.submit(same, (n,)));
+        // It has the last handle, and keeps nothing else of the pool.
+        task.add_done_callback(move |_| {
+            drop(pool);
+            tell.send(()).unwrap();
+            waits.pass();
+        });
+        told.recv_timeout(LIMIT).unwrap();
+        assert_eq!((task.result().unwrap(), other.result().unwrap()), (1, 2));
+        gate.open();
+    });
+}
+
+#[test]
 fn a_task_of_a_thread_pool_may_drop_the_last_handle_or_shut_it_down() {
     within(LIMIT, || {
         let threads = ThreadPoolExecutor::new(1);

@@ -59,6 +59,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Drop for Core {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            // Its thread is in the other process, and may have held a lock of it at the fork.
+            std::mem::forget(self.callbacks.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
 impl Owner for Core {
     fn claim_to_cancel(&self, task: &Header) -> bool {
         // What is taken back in a fork would be taken from the other process.
@@ -212,7 +221,8 @@ impl Core {
         let callbacks = lock(&self.callbacks)
             .get_or_insert_with(|| {
                 let name = format!("{}-callbacks", self.settings.name);
-                ThreadPoolExecutor::builder().max_workers(1).thread_name_prefix(name).build()
+                let builder = ThreadPoolExecutor::builder().max_workers(1).thread_name_prefix(name);
+                builder.for_executor(self.settings.made_at).build()
             })
             .clone();
         let refused = callbacks.try_submit(move || then.run()).err()?;

@@ -293,20 +293,22 @@ impl ProcessPoolExecutor {
 
     /// Takes no more tasks, runs those that are queued, and waits until every worker has ended, and every callback has run.
     ///
-    /// Another handle may do so, too, at the same time or again: each waits for all of that. (The first of them also waits for the
-    /// threads to be gone that looked after the workers.) A callback of a task may: it does not wait for itself.
+    /// Another handle may do so, too, at the same time or again: each waits for all of that. The first of them also waits for the
+    /// threads to be gone that looked after the workers, and that run what callbacks there is no thread for. A callback of a task
+    /// may: it does not wait for itself.
     ///
     /// # Deadlocks
     ///
     /// The wait is in the wait-for graph. A task that never ends is a hang, and no deadlock:
     /// [`shutdown_with`](Self::shutdown_with) a time-out and then [`kill`](Self::kill) is neither. If a callback waits for whoever
-    /// waits here, that wait ends, and the report says so.
+    /// waits here, one of the two waits ends; the report says so if it is this one.
     #[track_caller]
     pub fn shutdown(&self) -> ShutdownReport {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// [Shuts down](Self::shutdown) without waiting, or for so long, or with the tasks cancelled that no worker has begun.
+    /// [Shuts down](Self::shutdown) without waiting, or for so long, or with the tasks cancelled that no worker has begun. With a
+    /// time-out, the callbacks are not waited for.
     ///
     /// # Examples
     ///
@@ -335,7 +337,8 @@ impl ProcessPoolExecutor {
     ///
     /// # Deadlocks
     ///
-    /// The wait is in the wait-for graph, and part of no deadlock: it is as long as the system takes to end the processes.
+    /// The wait is as long as the system takes to end the processes, and then for the callbacks, as that of
+    /// [`shutdown`](Self::shutdown).
     #[track_caller]
     pub fn kill(&self) -> ShutdownReport {
         shutdown::end_now(self.core(), Signal::KILL, true, Location::caller())

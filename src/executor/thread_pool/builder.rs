@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::ThreadPoolExecutor;
 use super::core::{Settings, WhenFull};
 use super::word::MOST_WORKERS;
+use crate::deadlock::resource::Site;
 use crate::executor::panic::note_locations;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU64;
@@ -64,6 +65,8 @@ pub struct ThreadPoolBuilder {
     initializer: Option<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,
     capacity: Option<NonZeroU32>,
     when_full: WhenFull,
+    /// Where the executor was made that has this one for itself.
+    owner: Option<Site>,
 }
 
 impl ThreadPoolBuilder {
@@ -75,6 +78,7 @@ impl ThreadPoolBuilder {
             initializer: None,
             capacity: None,
             when_full: WhenFull::default(),
+            owner: None,
         }
     }
 
@@ -136,6 +140,14 @@ impl ThreadPoolBuilder {
         self
     }
 
+    /// Makes it a part of the executor that was made there, which waits for it when that is wanted: the end of the last handle
+    /// comes on any thread, and does not.
+    #[cfg(feature = "process")]
+    pub(in crate::executor) fn for_executor(mut self, made_at: Site) -> Self {
+        self.owner = Some(made_at);
+        self
+    }
+
     /// Makes the pool. Starts no thread yet.
     #[track_caller]
     pub fn build(self) -> ThreadPoolExecutor {
@@ -144,11 +156,12 @@ impl ThreadPoolBuilder {
         let number = POOLS.fetch_add(1, Relaxed);
         let settings = Settings {
             name: self.name.map_or_else(|| format!("ThreadPoolExecutor-{number}").into(), Arc::from),
-            made_at: Location::caller(),
+            made_at: self.owner.unwrap_or(Location::caller()),
             stack_size: self.stack_size,
             initializer: self.initializer,
             capacity: self.capacity,
             when_full: self.when_full,
+            is_waited_for: self.owner.is_none(),
         };
         let default = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
         ThreadPoolExecutor::with(settings, self.max_workers.unwrap_or_else(default))

@@ -41,6 +41,8 @@ pub(super) struct Settings {
     pub(super) initializer: Option<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,
     pub(super) capacity: Option<NonZeroU32>,
     pub(super) when_full: WhenFull,
+    /// Whether the end of the last handle waits for the workers.
+    pub(super) is_waited_for: bool,
 }
 
 /// A message to a worker: a task that may have been claimed by somebody else, or nothing but a reason to look around.

@@ -72,7 +72,12 @@ struct Handle(Arc<Core>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let _ = shutdown::end(&self.0, Failure::Never, self.0.settings().made_at);
+        let settings = self.0.settings();
+        if settings.is_waited_for {
+            let _ = shutdown::end(&self.0, Failure::Never, settings.made_at);
+        } else {
+            self.0.close();
+        }
     }
 }
 
@@ -101,7 +106,7 @@ impl ThreadPoolExecutor {
         &self.0.0
     }
 
-    /// As the end of the last handle, for the owner of the pool.
+    /// As the end of the last handle, for an executor that has this one [for itself](ThreadPoolBuilder::for_executor).
     #[cfg(feature = "process")]
     pub(super) fn end(
         &self,
