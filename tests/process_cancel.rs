@@ -11,7 +11,7 @@ use std::thread;
 use bowline::{Future, ShutdownOptions, Status, TaskError};
 use serde::{Deserialize, Deserializer, Serialize};
 use support::folder::{Folder, begin, die, open, pass, wait_for};
-use support::workers::{Held, lost_by, pool_of, same};
+use support::workers::{Held, echo, lost_by, pool_of};
 use support::{Dice, LIMIT, wait_until, within};
 
 /// In a worker: the tasks that it has begun, since it was asked last.
@@ -123,7 +123,7 @@ fn a_task_that_runs_is_not_cancelled_and_ends_with_its_value() {
         assert!(!task.cancel() && task.running());
         folder.put("open");
         assert_eq!(task.result().unwrap(), 5);
-        let task = pool.submit(same, (1,));
+        let task = pool.submit(echo::<u64>, (1,));
         wait_until(|| task.done());
         assert!(!task.cancel(), "nor one that is done");
         assert_eq!(task.result().unwrap(), 1);
@@ -136,8 +136,8 @@ fn whoever_waits_for_a_task_learns_that_it_was_cancelled() {
         let pool = pool_of(1);
         let held = Held::keep(&pool, 1);
         for ahead in [true, false] {
-            let other = (!ahead).then(|| pool.submit(same, (1,)));
-            let task = pool.submit(same, (2,)).shared();
+            let other = (!ahead).then(|| pool.submit(echo::<u64>, (1,)));
+            let task = pool.submit(echo::<u64>, (2,)).shared();
             let (tell, told) = mpsc::channel();
             task.add_done_callback(move |status| tell.send(status).unwrap());
             thread::scope(|s| {
@@ -236,7 +236,7 @@ fn a_task_is_not_lost_when_the_one_before_it_is_cancelled_as_the_first_one_ends(
             let mut dice = Dice::new(3);
             let mut cancelled = 0;
             for round in 0..3000 {
-                let [first, ahead, next] = [0, 1, 2].map(|n| pool.submit(same, (round * 3 + n,)));
+                let [first, ahead, next] = [0, 1, 2].map(|n| pool.submit(echo::<u64>, (round * 3 + n,)));
                 let most = 1 << dice.below(14);
                 for _ in 0..dice.below(most) {
                     std::hint::spin_loop();
@@ -340,7 +340,7 @@ fn several_threads_may_cancel_one_task_and_its_callback_runs_once() {
         let pool = pool_of(1);
         let held = Held::keep(&pool, 1);
         for round in 1..=200 {
-            let task = pool.submit(same, (1,));
+            let task = pool.submit(echo::<u64>, (1,));
             task.add_done_callback(|status| {
                 assert_eq!(status, Status::Cancelled);
                 CALLED.fetch_add(1, SeqCst);

@@ -13,7 +13,7 @@ use std::thread;
 
 use bowline::{ProcessPoolExecutor, TaskError, WorkerExit};
 use support::processes::{children, has_ended, is_gone, kill, processes, stat, until_gone};
-use support::workers::{lost, pid, pool_of};
+use support::workers::{exit, lost, pid, pool_of};
 use support::{LIMIT, in_fresh_process, stderr, wait_until, watchdog, within};
 
 fn sleep_command() -> Command {
@@ -57,10 +57,6 @@ fn fork(leaves: bool) -> u32 {
         -1 => panic!("{}", std::io::Error::last_os_error()),
         child => child.cast_unsigned(),
     }
-}
-
-fn exit(code: i32) -> u8 {
-    process::exit(code)
 }
 
 #[track_caller]

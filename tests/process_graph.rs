@@ -11,7 +11,7 @@ use bowline::deadlock::{self, Edge};
 use bowline::{Lock, ProcessPoolExecutor, RLock, TaskError, ThreadPoolExecutor, wait};
 use support::deadlocks::Reports;
 use support::folder::{Folder, open, pass, put};
-use support::workers::{Held, same};
+use support::workers::{Held, echo};
 use support::{LIMIT, find_thread, spawn_named, until_parked, until_waiting, within};
 
 #[test]
@@ -109,7 +109,7 @@ fn threads_that_wait_for_a_pool_and_each_other_through_processes_are_no_deadlock
         let held = Held::keep(&pool, 1);
         // The only thread waits for a queued process task, somebody waits for that thread, and somebody for the pool's end.
         let own = pool.clone();
-        let outer = threads.submit_named("process wait outer", move || own.submit(same, (1,)).result());
+        let outer = threads.submit_named("process wait outer", move || own.submit(echo::<u64>, (1,)).result());
         thread::scope(|s| {
             let one = spawn_named(s, "process wait one", || {
                 wait([&outer], bowline::ReturnWhen::AllCompleted, None).done.len()
@@ -176,7 +176,7 @@ fn a_deadlock_inside_a_worker_comes_back_as_the_tasks_panic_or_error() {
         let text = pool.submit(wait_for_each_other, ()).result().unwrap();
         assert!(text.contains("deadlock"), "{text}");
         // The worker is none the worse for it.
-        assert_eq!(pool.submit(same, (1,)).result().unwrap(), 1);
+        assert_eq!(pool.submit(echo::<u64>, (1,)).result().unwrap(), 1);
         assert_eq!((pool.worker_count(), pool.completed()), (1, 4));
     });
 }
@@ -203,7 +203,7 @@ fn sum_in_threads(most: u64) -> u64 {
 /// In a worker: a sum by the workers of a pool of its own.
 fn sum_in_processes(most: u64) -> u64 {
     let pool = ProcessPoolExecutor::new(2).expect("a pool in a worker");
-    pool.map(same, 0..most).chunk_size(3).map(Result::unwrap).sum()
+    pool.map(echo::<u64>, 0..most).chunk_size(3).map(Result::unwrap).sum()
 }
 
 /// In a worker: what its wait-for graph says of a thread that waits for a process of its own.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError, WorkerExit};
 use support::folder::{Folder, open, pass};
 use support::processes::is_gone;
-use support::workers::{Held, lost, lost_by, pool_of, same};
+use support::workers::{Held, echo, lost, lost_by, pool_of};
 use support::{LIMIT, wait_until, within};
 
 fn die(_: u64) -> u64 {
@@ -30,10 +30,10 @@ fn a_pool_that_was_killed_or_terminated_takes_no_task_and_its_workers_are_gone()
             assert_eq!(pids.len(), 2);
             let report = if kills { pool.kill() } else { pool.terminate() };
             assert!(report.is_complete() || !kills, "{report:?}");
-            assert!(pool.is_shutdown() && is_killed(&pool.submit(same, (1,)).result()));
+            assert!(pool.is_shutdown() && is_killed(&pool.submit(echo::<u64>, (1,)).result()));
             assert!(pool.shutdown().is_complete());
             assert!(pids.into_iter().all(is_gone));
-            assert!(is_killed(&pool.submit(same, (1,)).result()), "after the shutdown, too");
+            assert!(is_killed(&pool.submit(echo::<u64>, (1,)).result()), "after the shutdown, too");
         }
     });
 }
@@ -43,7 +43,7 @@ fn shutdowns_drops_and_kills_at_once_all_return_and_leave_no_task_open() {
     within(LIMIT, || {
         for _ in 0..10 {
             let pool = pool_of(2);
-            let tasks: Vec<_> = (0..20).map(|n| pool.submit(same, (n,))).collect();
+            let tasks: Vec<_> = (0..20).map(|n| pool.submit(echo::<u64>, (n,))).collect();
             thread::scope(|s| {
                 let (one, two, three, four) = (pool.clone(), pool.clone(), pool.clone(), pool);
                 s.spawn(move || assert!(one.shutdown().is_complete()));
@@ -69,7 +69,7 @@ fn a_timed_shutdown_says_what_is_left_and_a_kill_may_follow() {
         let pool = pool_of(2);
         let held = Held::keep(&pool, 2);
         let pids = pool.worker_pids();
-        let queued: Vec<_> = (0..7).map(|n| pool.submit(same, (n,))).collect();
+        let queued: Vec<_> = (0..7).map(|n| pool.submit(echo::<u64>, (n,))).collect();
         for timeout in [Duration::ZERO, Duration::from_millis(5)] {
             let report = pool.shutdown_with(ShutdownOptions::new().timeout(timeout));
             assert_eq!((report.is_complete(), report.workers, report.queued), (false, 2, 7));
@@ -102,7 +102,7 @@ fn a_terminated_pool_ends_its_tasks_by_sigterm_and_fails_what_is_queued() {
     within(LIMIT, || {
         let pool = pool_of(2);
         let held = Held::keep(&pool, 2);
-        let queued: Vec<_> = (0..5).map(|n| pool.submit(same, (n,))).collect();
+        let queued: Vec<_> = (0..5).map(|n| pool.submit(echo::<u64>, (n,))).collect();
         let report = pool.terminate();
         assert_eq!((report.cancelled, report.queued), (5, 0));
         assert!(queued.into_iter().all(|task| is_killed(&task.result())));
@@ -171,7 +171,7 @@ fn tasks_that_are_failed_by_a_kill_are_not_cancelled_too() {
         for _ in 0..10 {
             let pool = pool_of(1);
             let held = Held::keep(&pool, 1);
-            let tasks: Vec<_> = (0..2000).map(|n| pool.submit(same, (n,))).collect();
+            let tasks: Vec<_> = (0..2000).map(|n| pool.submit(echo::<u64>, (n,))).collect();
             let cancelled = thread::scope(|scope| {
                 let cancels = || {
                     wait_until(|| pool.is_shutdown());

@@ -16,16 +16,8 @@ use std::time::Duration;
 use bowline::{ProcessPoolBuilder, ProcessPoolExecutor, ShutdownOptions};
 use support::folder::Folder;
 use support::processes::{children, processes, send_if_there};
-use support::workers::pid;
+use support::workers::{echo, exit, pid};
 use support::{LIMIT, in_fresh_process, stderr, wait_until, watchdog};
-
-fn echo(bytes: Vec<u8>) -> Vec<u8> {
-    bytes
-}
-
-fn exit(code: i32) -> u8 {
-    process::exit(code)
-}
 
 fn panic(text: String) -> u8 {
     panic!("{text}")

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bowline::{Rejected, TaskError, WorkerExit};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use support::folder::{Folder, begin, open, pass};
-use support::workers::{Held, lost, pool_of, same};
+use support::workers::{Held, echo, lost, pool_of};
 use support::{LIMIT, message, wait_until, within};
 
 fn square(n: u64) -> u64 {
@@ -43,7 +43,7 @@ fn results_come_in_the_order_of_the_items_whatever_the_sizes() {
             let zipped = pool.map(power, (0..10).zip(0..10)).chunk_size(chunk);
             let expected: Vec<u64> = (0..10).zip(0..10).map(power).collect();
             assert_eq!(zipped.map(Result::unwrap).collect::<Vec<_>>(), expected);
-            let many = pool.map(same, 0..500).chunk_size(chunk).map(Result::unwrap);
+            let many = pool.map(echo::<u64>, 0..500).chunk_size(chunk).map(Result::unwrap);
             assert!(many.eq(0..500), "in chunks of {chunk}");
         }
     });
@@ -54,8 +54,8 @@ fn a_map_of_nothing_yields_nothing_and_starts_no_worker() {
     within(LIMIT, || {
         let pool = pool_of(2);
         for chunk in [1, 3] {
-            assert!(pool.map(same, []).chunk_size(chunk).start().next().is_none());
-            assert!(pool.map(same, 0..0).buffer_size(2).next().is_none());
+            assert!(pool.map(echo::<u64>, []).chunk_size(chunk).start().next().is_none());
+            assert!(pool.map(echo::<u64>, 0..0).buffer_size(2).next().is_none());
         }
         assert_eq!(pool.worker_count(), 0);
     });
@@ -66,9 +66,9 @@ fn sizes_of_zero_are_refused_and_say_so() {
     within(LIMIT, || {
         let pool = pool_of(1);
         let panic = |run: &mut dyn FnMut()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_err();
-        let chunk = panic(&mut || drop(pool.map(same, 0..3).chunk_size(0)));
+        let chunk = panic(&mut || drop(pool.map(echo::<u64>, 0..3).chunk_size(0)));
         assert_eq!(message(&*chunk), "chunk_size must be greater than 0");
-        let buffer = panic(&mut || drop(pool.map(same, 0..3).buffer_size(0)));
+        let buffer = panic(&mut || drop(pool.map(echo::<u64>, 0..3).buffer_size(0)));
         assert_eq!(message(&*buffer), "buffer_size must be greater than 0");
     });
 }
@@ -77,7 +77,7 @@ fn sizes_of_zero_are_refused_and_say_so() {
 fn a_panic_is_the_result_of_its_item_and_the_iteration_goes_on() {
     within(LIMIT, || {
         let pool = pool_of(1);
-        pool.submit(same, (1,)).result().unwrap();
+        pool.submit(echo::<u64>, (1,)).result().unwrap();
         let pids = pool.worker_pids();
         for chunk in [1, 3, 4] {
             let items = [(2_u32, 1_u32), (1, 2), (1, 0), (1, 1)];
@@ -263,7 +263,7 @@ fn no_more_is_taken_from_the_input_than_the_buffer_holds() {
                     7
                 })
             };
-            let mut map = pool.map(same, input()).buffer_size(buffer);
+            let mut map = pool.map(echo::<u64>, input()).buffer_size(buffer);
             assert_eq!(taken.get(), 0, "nothing before the first result is asked for");
             for yielded in 0..10 {
                 map.next().unwrap().unwrap();
@@ -271,7 +271,7 @@ fn no_more_is_taken_from_the_input_than_the_buffer_holds() {
             }
             drop(map);
             let before = taken.get();
-            drop(pool.map(same, input()).chunk_size(3).buffer_size(7).start());
+            drop(pool.map(echo::<u64>, input()).chunk_size(3).buffer_size(7).start());
             assert_eq!(taken.get() - before, 6, "whole chunks");
         }
     });
@@ -323,7 +323,7 @@ fn an_item_that_cannot_be_encoded_or_decoded_costs_its_chunk() {
         // The results, on their way back.
         let hardened = pool.map(harden, numbers()).chunk_size(3);
         check(hardened.map(|result| result.map(|item| item.0)).collect());
-        assert_eq!(pool.submit(same, (1,)).result().unwrap(), 1);
+        assert_eq!(pool.submit(echo::<u64>, (1,)).result().unwrap(), 1);
     });
 }
 
@@ -378,7 +378,7 @@ fn a_map_goes_on_after_its_pool_was_shut_down_or_killed_and_says_so_of_each_item
     within(LIMIT, || {
         for kills in [false, true] {
             let pool = pool_of(1);
-            let mut map = pool.map(same, 0..5).buffer_size(2).start();
+            let mut map = pool.map(echo::<u64>, 0..5).buffer_size(2).start();
             wait_until(|| pool.completed() == 2);
             let report = if kills { pool.kill() } else { pool.shutdown() };
             assert!(report.is_complete());
@@ -414,7 +414,8 @@ fn a_map_whose_pool_is_killed_in_the_middle_ends() {
 fn several_maps_share_the_workers_of_one_pool() {
     within(LIMIT, || {
         let pool = pool_of(2);
-        let mut maps: Vec<_> = (0..4).map(|m| pool.map(same, m * 100..m * 100 + 50).chunk_size(7).start()).collect();
+        let mut maps: Vec<_> =
+            (0..4).map(|m| pool.map(echo::<u64>, m * 100..m * 100 + 50).chunk_size(7).start()).collect();
         for n in 0..50 {
             for (m, map) in (0..).zip(&mut maps) {
                 assert_eq!(map.next().unwrap().unwrap(), m * 100 + n);
@@ -428,7 +429,7 @@ fn several_maps_share_the_workers_of_one_pool() {
 fn a_map_may_be_iterated_on_another_thread_than_it_was_made_on() {
     within(LIMIT, || {
         let pool = pool_of(2);
-        let map = pool.map(same, 0..10).start();
+        let map = pool.map(echo::<u64>, 0..10).start();
         let sum: u64 = thread::spawn(move || map.map(Result::unwrap).sum()).join().unwrap();
         assert_eq!(sum, 45);
     });

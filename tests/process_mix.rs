@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use futures::executor::block_on;
 use futures::future::join_all;
 use support::folder::{Folder, die, open, pass};
 use support::gate::Gate;
-use support::workers::{Held, lost, lost_by, same};
+use support::workers::{Held, echo, lost, lost_by};
 use support::{Dice, LIMIT, wait_until, within};
 
 fn crash(_: u64) -> u64 {
@@ -120,7 +120,7 @@ fn a_wait_for_the_first_exception_is_ended_by_a_lost_worker_and_by_no_value() {
             let futures = [
                 threads.submit(move || (waits.pass(), 0).1),
                 threads.submit(|| 1),
-                processes.submit(same, (2,)),
+                processes.submit(echo::<u64>, (2,)),
                 processes.submit(die, (folder.path(), 3, open())),
             ];
             wait_until(|| futures[1].done() && futures[2].done());
@@ -149,7 +149,7 @@ fn a_wait_for_the_first_exception_without_one_waits_for_all() {
     within(LIMIT, || {
         let (threads, processes) = pools();
         let here = (0..10).map(|n| threads.submit(move || n));
-        let there = (10..20).map(|n| processes.submit(same, (n,)));
+        let there = (10..20).map(|n| processes.submit(echo::<u64>, (n,)));
         let futures: Vec<_> = here.chain(there).collect();
         let set = wait(&futures, FirstException, None);
         assert_eq!((set.done.len(), set.not_done.len()), (20, 0));
@@ -161,7 +161,7 @@ fn a_cancelled_process_task_is_an_exception_and_a_future_counts_once() {
     within(LIMIT, || {
         let (threads, processes) = pools();
         let held = Held::keep(&processes, 2);
-        let [task, other] = [1, 2].map(|n| processes.submit(same, (n,)));
+        let [task, other] = [1, 2].map(|n| processes.submit(echo::<u64>, (n,)));
         let done = threads.submit(|| 3);
         wait_until(|| done.done());
         let set = [&task, &done, &task, &other, &done];
@@ -182,7 +182,7 @@ fn many_tasks_of_both_kinds_that_end_at_once_are_all_seen() {
     within(LIMIT, || {
         let (threads, processes) = pools();
         for _ in 0..20 {
-            let submit = |n| if n % 2 == 0 { threads.submit(move || n) } else { processes.submit(same, (n,)) };
+            let submit = |n| if n % 2 == 0 { threads.submit(move || n) } else { processes.submit(echo::<u64>, (n,)) };
             let futures: Vec<_> = (0..100).map(submit).collect();
             let set = wait(&futures, AllCompleted, None);
             assert_eq!((set.done.len(), set.not_done.len()), (100, 0));
@@ -204,7 +204,7 @@ fn as_completed_yields_each_of_a_mix_once_as_it_is_done() {
         let futures = vec![
             processes.submit(pass, (folder.path(), 0, open())),
             threads.submit(move || (waits.pass(), 1).1),
-            processes.submit(same, (2,)),
+            processes.submit(echo::<u64>, (2,)),
             threads.submit(|| 3),
             processes.submit(crash, (4,)),
         ];
@@ -230,7 +230,7 @@ fn as_completed_of_a_mix_says_how_many_are_not_done_in_time() {
         let futures = vec![
             processes.submit(pass, (folder.path(), 0, open())),
             threads.submit(move || (waits.pass(), 1).1),
-            processes.submit(same, (2,)),
+            processes.submit(echo::<u64>, (2,)),
             threads.submit(|| 3),
         ];
         wait_until(|| futures[2].done() && futures[3].done());
@@ -248,9 +248,9 @@ fn as_completed_of_a_mix_says_how_many_are_not_done_in_time() {
 fn futures_of_both_kinds_are_awaited_alone_and_together() {
     within(LIMIT, || {
         let (threads, processes) = pools();
-        let (here, there) = (threads.submit(|| 1_u64), processes.submit(same, (2,)));
+        let (here, there) = (threads.submit(|| 1_u64), processes.submit(echo::<u64>, (2,)));
         assert_eq!(block_on(async { there.await.unwrap() + here.await.unwrap() }), 3);
-        let submit = |n| if n % 2 == 0 { threads.submit(move || n) } else { processes.submit(same, (n,)) };
+        let submit = |n| if n % 2 == 0 { threads.submit(move || n) } else { processes.submit(echo::<u64>, (n,)) };
         let results = block_on(join_all((0..100).map(submit)));
         assert!(results.into_iter().map(Result::unwrap).eq(0..100));
         let failures = [processes.submit(crash, (1,)), processes.submit(panics, (2,))];
@@ -266,7 +266,7 @@ fn whoever_awaits_a_process_task_learns_that_it_was_cancelled_or_killed() {
         for kills in [false, true] {
             let pool = ProcessPoolExecutor::new(1).unwrap();
             let held = Held::keep(&pool, 1);
-            let task = pool.submit(same, (1,)).shared();
+            let task = pool.submit(echo::<u64>, (1,)).shared();
             thread::scope(|s| {
                 let own = task.clone();
                 let awaiting = s.spawn(move || block_on(own));
@@ -335,7 +335,7 @@ fn on_done_is_given_the_result_or_why_there_is_none() {
             let tell = tell.clone();
             move |result: Result<u64, TaskError>| tell.send((name, result)).unwrap()
         };
-        processes.submit(same, (1,)).on_done(tells("value"));
+        processes.submit(echo::<u64>, (1,)).on_done(tells("value"));
         processes.submit(crash, (2,)).on_done(tells("crash"));
         processes.submit(panics, (3,)).on_done(tells("panic"));
         threads.submit(|| 4).on_done(tells("thread"));
@@ -349,72 +349,6 @@ fn on_done_is_given_the_result_or_why_there_is_none() {
 }
 
 #[test]
-fn a_callback_may_wait_for_another_task_of_the_same_worker() {
-    within(LIMIT, || {
-        let pool = ProcessPoolExecutor::new(1).unwrap();
-        let held = Held::keep(&pool, 1);
-        let (tell, told) = mpsc::channel();
-        let [first, second] = [1, 2].map(|n| pool.submit(same, (n,)));
-        let own = pool.clone();
-        first.add_done_callback(move |_| {
-            let third = own.submit(same, (3,));
-            tell.send(second.result().unwrap() + third.result().unwrap()).unwrap();
-        });
-        held.release();
-        assert_eq!(told.recv_timeout(LIMIT).unwrap(), 5);
-        assert_eq!(first.result().unwrap(), 1);
-        drop(pool);
-    });
-}
-
-#[test]
-fn a_callback_that_panics_is_contained() {
-    within(LIMIT, || {
-        let pool = ProcessPoolExecutor::new(1).unwrap();
-        let held = Held::keep(&pool, 1);
-        let (tell, told) = mpsc::channel();
-        let task = pool.submit(same, (1,));
-        for n in 0..4 {
-            let tell = tell.clone();
-            task.add_done_callback(move |_| {
-                assert!(n % 2 == 0, "callback {n} is out of order");
-                tell.send(n).unwrap();
-            });
-        }
-        held.release();
-        assert_eq!([told.recv_timeout(LIMIT).unwrap(), told.recv_timeout(LIMIT).unwrap()], [0, 2]);
-        // One that is added late runs at once, on this thread.
-        let here = thread::current().id();
-        task.add_done_callback(move |status| tell.send(u64::from(status == Status::Finished) + 10).unwrap());
-        assert_eq!(told.try_recv().unwrap(), 11);
-        task.add_done_callback(move |_| assert_ne!(thread::current().id(), here, "it panics, and nobody sees it"));
-        assert_eq!(task.result().unwrap(), 1);
-        assert_eq!(pool.submit(same, (2,)).result().unwrap(), 2);
-        assert!(pool.shutdown().is_complete());
-    });
-}
-
-#[test]
-fn callbacks_run_in_the_order_in_which_they_were_added_and_their_tasks_ended() {
-    within(LIMIT, || {
-        let pool = ProcessPoolExecutor::new(1).unwrap();
-        let held = Held::keep(&pool, 1);
-        let called = Arc::new(Mutex::new(Vec::new()));
-        for n in 0..50 {
-            let task = pool.submit(same, (n,));
-            for callback in 0..3 {
-                let called = Arc::clone(&called);
-                task.add_done_callback(move |_| called.lock().unwrap().push(n * 3 + callback));
-            }
-        }
-        held.release();
-        // It waits for the callbacks.
-        drop(pool);
-        assert!(called.lock().unwrap().iter().copied().eq(0..150));
-    });
-}
-
-#[test]
 fn tasks_of_each_kind_may_go_on_with_tasks_of_the_other() {
     within(LIMIT, || {
         let (threads, processes) = pools();
@@ -423,8 +357,8 @@ fn tasks_of_each_kind_may_go_on_with_tasks_of_the_other() {
         let own = processes.clone();
         let here = threads.clone();
         let task = threads.submit(move || {
-            let n = own.submit(same, (5,)).result().unwrap();
-            own.submit(same, (n + 1,)).on_done(move |result| {
+            let n = own.submit(echo::<u64>, (5,)).result().unwrap();
+            own.submit(echo::<u64>, (n + 1,)).on_done(move |result| {
                 let n = result.unwrap();
                 tell.send(here.submit(move || n + 1).result().unwrap()).unwrap();
             });
@@ -444,13 +378,13 @@ fn thread_and_process_pools_come_and_go_together() {
             let mut sum = 0;
             for n in 0..10 {
                 let pool = ProcessPoolExecutor::new(1).unwrap();
-                sum += pool.submit(same, (n,)).result().unwrap();
+                sum += pool.submit(echo::<u64>, (n,)).result().unwrap();
             }
             sum
         });
         for n in 0..10 {
             let (threads, processes) = pools();
-            let futures = [threads.submit(move || n), processes.submit(same, (n,)), threads.submit(move || n)];
+            let futures = [threads.submit(move || n), processes.submit(echo::<u64>, (n,)), threads.submit(move || n)];
             match dice.below(3) {
                 0 => drop(processes),
                 1 => drop((threads, processes)),

@@ -11,7 +11,7 @@ use std::thread;
 
 use bowline::{Future, ProcessPoolExecutor};
 use support::folder::{Folder, begin, die, open, pass, put};
-use support::workers::{Held, pid, pool_of, same};
+use support::workers::{Held, echo, pid, pool_of};
 use support::{LIMIT, wait_until, within};
 
 #[test]
@@ -85,7 +85,7 @@ fn no_short_task_waits_behind_a_long_one_wherever_that_is() {
                 }
                 let submit = |n| match n {
                     n if n == place => pool.submit(pass, (folder.path(), n, open())),
-                    n => pool.submit(same, (n,)),
+                    n => pool.submit(echo::<u64>, (n,)),
                 };
                 let mut tasks: Vec<_> = (0..8).map(submit).collect();
                 let long = tasks.remove(place as usize);
@@ -114,7 +114,7 @@ fn a_task_may_wait_for_one_that_was_submitted_later_or_earlier() {
                 let folder = Folder::new();
                 let wait = || pool.submit(pass, (folder.path(), 0, open()));
                 let waits = waits_first.then(wait);
-                let between: Vec<_> = (0..others).map(|n| pool.submit(same, (n,))).collect();
+                let between: Vec<_> = (0..others).map(|n| pool.submit(echo::<u64>, (n,))).collect();
                 let opens = pool.submit(unlock, (folder.path(), open()));
                 waits.unwrap_or_else(wait).result().unwrap();
                 opens.result().unwrap();
@@ -128,7 +128,7 @@ fn a_task_may_wait_for_one_that_was_submitted_later_or_earlier() {
 fn go_on(pool: ProcessPoolExecutor, came: Arc<AtomicU64>, most: u64) {
     if came.fetch_add(1, SeqCst) < most {
         let again = pool.clone();
-        pool.submit(same, (1,)).add_done_callback(move |_| go_on(again, came, most));
+        pool.submit(echo::<u64>, (1,)).add_done_callback(move |_| go_on(again, came, most));
     }
 }
 
@@ -195,7 +195,7 @@ fn counts_add_up_while_tasks_are_queued_run_and_end() {
         let held = Held::keep(&pool, 2);
         assert_eq!((pool.active_count(), pool.queued(), pool.completed(), pool.worker_count()), (2, 0, 0, 2));
         let third = Held::keep(&pool, 1);
-        let tasks: Vec<_> = (0..45).map(|n| pool.submit(same, (n,))).collect();
+        let tasks: Vec<_> = (0..45).map(|n| pool.submit(echo::<u64>, (n,))).collect();
         assert_eq!((pool.active_count(), pool.queued(), pool.completed(), pool.worker_count()), (3, 45, 0, 3));
         assert_eq!(pool.worker_pids().into_iter().collect::<HashSet<_>>().len(), 3, "and no more");
         third.release();
@@ -233,7 +233,7 @@ fn results_can_be_taken_in_any_order() {
     within(LIMIT, || {
         let pool = pool_of(2);
         for _ in 0..5 {
-            let tasks: Vec<_> = (0..20).map(|n| pool.submit(same, (n,))).collect();
+            let tasks: Vec<_> = (0..20).map(|n| pool.submit(echo::<u64>, (n,))).collect();
             let values = tasks.into_iter().rev().map(|task| task.result().unwrap());
             assert!(values.eq((0..20).rev()));
         }

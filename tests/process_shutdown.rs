@@ -3,18 +3,13 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, mpsc};
 use std::thread;
 
-use bowline::{Future, Lock, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError, ThreadPoolExecutor};
+use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError, ThreadPoolExecutor};
 use support::folder::{Folder, begin, die, open, wait_for};
-use support::gate::Gate;
 use support::processes::is_gone;
-use support::workers::{Held, lost_by, pool_of, same};
-use support::{
-    LIMIT, find_thread, in_fresh_process, spawn_named, stderr, until_thread_where, wait_until, watchdog, within,
-};
+use support::workers::{Held, echo, lost_by, pool_of};
+use support::{LIMIT, in_fresh_process, stderr, wait_until, watchdog, within};
 
 const NO_WAIT: ShutdownOptions = ShutdownOptions::new().wait(false);
 
@@ -28,18 +23,21 @@ fn a_pool_that_was_shut_down_takes_no_task() {
         for was_used in [false, true] {
             let pool = pool_of(1);
             if was_used {
-                assert_eq!(pool.submit(same, (1,)).result().unwrap(), 1);
+                assert_eq!(pool.submit(echo::<u64>, (1,)).result().unwrap(), 1);
             }
             assert!(!pool.is_shutdown());
             assert!(pool.shutdown().is_complete() && pool.is_shutdown());
-            let late =
-                [pool.submit(same, (1,)), pool.submit_named("late", same, (1,)), pool.clone().submit(same, (1,))];
+            let late = [
+                pool.submit(echo::<u64>, (1,)),
+                pool.submit_named("late", echo::<u64>, (1,)),
+                pool.clone().submit(echo::<u64>, (1,)),
+            ];
             for task in late {
                 assert_eq!(task.status(), Status::Failed, "at once");
                 let result = task.result();
                 assert!(matches!(result, Err(TaskError::Rejected(Rejected::Shutdown))), "{result:?}");
             }
-            let mapped: Vec<_> = pool.map(same, 0..3).collect();
+            let mapped: Vec<_> = pool.map(echo::<u64>, 0..3).collect();
             assert_eq!(mapped.len(), 3);
             assert!(mapped.iter().all(|result| matches!(result, Err(TaskError::Rejected(Rejected::Shutdown)))));
             assert_eq!((pool.worker_count(), pool.queued(), pool.worker_pids()), (0, 0, vec![]));
@@ -66,7 +64,7 @@ fn every_task_that_was_queued_before_a_shutdown_runs() {
     within(LIMIT, || {
         let pool = pool_of(2);
         let held = Held::keep(&pool, 2);
-        let tasks: Vec<_> = (0..50).map(|n| pool.submit(same, (n,))).collect();
+        let tasks: Vec<_> = (0..50).map(|n| pool.submit(echo::<u64>, (n,))).collect();
         let report = pool.shutdown_with(NO_WAIT);
         assert_eq!((report.queued, report.workers, report.cancelled, report.completed), (50, 2, 0, 0));
         held.release();
@@ -83,7 +81,7 @@ fn many_short_tasks_and_a_shutdown_at_once_all_end() {
     within(LIMIT, || {
         for workers in [1, 3] {
             let pool = pool_of(workers);
-            let tasks: Vec<_> = (0..50).map(|n| pool.submit(same, (n,))).collect();
+            let tasks: Vec<_> = (0..50).map(|n| pool.submit(echo::<u64>, (n,))).collect();
             assert!(pool.shutdown().is_complete() && tasks.iter().all(Future::done));
             assert_eq!((pool.completed(), sum(tasks)), (50, 49 * 50 / 2));
         }
@@ -94,9 +92,9 @@ fn many_short_tasks_and_a_shutdown_at_once_all_end() {
 fn a_report_counts_the_tasks_that_ended_during_the_shutdown() {
     within(LIMIT, || {
         let pool = pool_of(1);
-        pool.submit(same, (1,)).result().unwrap();
+        pool.submit(echo::<u64>, (1,)).result().unwrap();
         let held = Held::keep(&pool, 1);
-        let tasks: Vec<_> = (0..7).map(|n| pool.submit(same, (n,))).collect();
+        let tasks: Vec<_> = (0..7).map(|n| pool.submit(echo::<u64>, (n,))).collect();
         thread::scope(|s| {
             let shutdown = s.spawn(|| pool.shutdown());
             // It has counted what was done before.
@@ -154,14 +152,14 @@ fn a_task_cancelled_before_the_shutdown_does_not_hold_it_up() {
     within(LIMIT, || {
         for _ in 0..20 {
             let pool = pool_of(1);
-            let task = pool.submit(same, (1,));
+            let task = pool.submit(echo::<u64>, (1,));
             let cancelled = task.cancel();
             assert!(pool.shutdown().is_complete());
             assert!(task.done() && task.cancelled() == cancelled);
         }
         let pool = pool_of(1);
         let held = Held::keep(&pool, 1);
-        let queued: Vec<_> = (0..3).map(|n| pool.submit(same, (n,))).collect();
+        let queued: Vec<_> = (0..3).map(|n| pool.submit(echo::<u64>, (n,))).collect();
         let _ = pool.shutdown_with(NO_WAIT);
         assert!(queued.iter().all(Future::cancel), "after it began, too");
         held.release();
@@ -191,7 +189,7 @@ fn dropping_the_last_handle_waits_for_all_tasks_and_all_workers() {
         let clone = pool.clone();
         let held = Held::keep(&pool, 2);
         let pids = pool.worker_pids();
-        let tasks: Vec<_> = (0..21).map(|n| pool.submit(same, (n,))).collect();
+        let tasks: Vec<_> = (0..21).map(|n| pool.submit(echo::<u64>, (n,))).collect();
         drop(clone);
         assert!(!pool.is_shutdown(), "there is another handle");
         thread::scope(|s| {
@@ -211,7 +209,7 @@ fn the_end_of_a_scope_is_the_end_of_its_pool() {
     within(LIMIT, || {
         let (task, pid) = {
             let pool = pool_of(1);
-            let task = pool.submit(same, (7,));
+            let task = pool.submit(echo::<u64>, (7,));
             wait_until(|| pool.worker_pids().len() == 1 || task.done());
             (task, pool.worker_pids()[0])
         };
@@ -226,7 +224,7 @@ fn a_shutdown_that_does_not_wait_leaves_workers_that_end_by_themselves() {
         let pool = pool_of(3);
         let held = Held::keep(&pool, 3);
         let pids = pool.worker_pids();
-        let tasks: Vec<_> = (0..12).map(|n| pool.submit(same, (n,))).collect();
+        let tasks: Vec<_> = (0..12).map(|n| pool.submit(echo::<u64>, (n,))).collect();
         assert!(!pool.shutdown_with(NO_WAIT).is_complete());
         held.release();
         assert_eq!(sum(tasks), 66);
@@ -252,7 +250,7 @@ fn a_shutdown_may_be_repeated_by_any_handle() {
     within(LIMIT, || {
         let pool = pool_of(2);
         let other = pool.clone();
-        let task = pool.submit(same, (1,));
+        let task = pool.submit(echo::<u64>, (1,));
         for _ in 0..3 {
             assert!(pool.shutdown().is_complete() && other.shutdown_with(NO_WAIT.cancel_pending(true)).is_complete());
             assert!(pool.kill().is_complete() && other.terminate().is_complete());
@@ -270,7 +268,7 @@ fn every_one_of_many_shutdowns_at_once_waits_for_the_end() {
             let pool = pool_of(2);
             let held = Held::keep(&pool, 2);
             let pids = pool.worker_pids();
-            let last = pool.submit(same, (1,));
+            let last = pool.submit(echo::<u64>, (1,));
             thread::scope(|s| {
                 let shut_down = || {
                     let report = pool.shutdown();
@@ -293,7 +291,7 @@ fn every_one_of_many_shutdowns_at_once_waits_for_the_end() {
 fn a_timed_shutdown_that_is_long_enough_is_complete() {
     within(LIMIT, || {
         let pool = pool_of(1);
-        let task = pool.submit(same, (3,));
+        let task = pool.submit(echo::<u64>, (3,));
         assert!(pool.shutdown_with(ShutdownOptions::new().timeout(LIMIT * 2)).is_complete());
         assert_eq!(task.result().unwrap(), 3);
     });
@@ -304,7 +302,7 @@ fn a_pool_that_is_ended_while_its_workers_start_ends() {
     within(LIMIT, || {
         for round in 0..12 {
             let pool = pool_of(3);
-            let tasks: Vec<_> = (0..5).map(|n| pool.submit(same, (n,))).collect();
+            let tasks: Vec<_> = (0..5).map(|n| pool.submit(echo::<u64>, (n,))).collect();
             match round % 4 {
                 0 => drop(pool.kill()),
                 1 => drop(pool.terminate()),
@@ -332,7 +330,7 @@ fn a_crash_after_a_shutdown_costs_one_task_and_the_queued_ones_run() {
             let pool = pool_of(1);
             let folder = Folder::new();
             let crash = pool.submit(die, (folder.path(), 0, open()));
-            let tasks: Vec<_> = (0..6).map(|n| pool.submit(same, (n,))).collect();
+            let tasks: Vec<_> = (0..6).map(|n| pool.submit(echo::<u64>, (n,))).collect();
             folder.until_begun(0);
             let _ = pool.shutdown_with(NO_WAIT);
             thread::scope(|s| {
@@ -350,139 +348,14 @@ fn a_crash_after_a_shutdown_costs_one_task_and_the_queued_ones_run() {
 }
 
 #[test]
-fn a_done_callback_may_drop_the_last_handle() {
-    within(LIMIT, || {
-        for cancels in [false, true] {
-            let pool = pool_of(1);
-            let held = Held::keep(&pool, 1);
-            let pids = pool.worker_pids();
-            let task = pool.submit(same, (1,));
-            let later = pool.submit(same, (2,));
-            let (tell, told) = mpsc::channel();
-            if cancels {
-                thread::scope(|s| {
-                    let task = &task;
-                    task.add_done_callback(move |status| {
-                        drop(pool);
-                        tell.send(status).unwrap();
-                    });
-                    // The callback waits for the end of the pool, on this thread.
-                    let cancelling = s.spawn(|| task.cancel());
-                    wait_until(|| task.done());
-                    held.release();
-                    assert!(cancelling.join().unwrap());
-                });
-            } else {
-                task.add_done_callback(move |status| {
-                    drop(pool);
-                    tell.send(status).unwrap();
-                });
-                held.release();
-            }
-            let expected = if cancels { Status::Cancelled } else { Status::Finished };
-            assert_eq!(told.recv_timeout(LIMIT).unwrap(), expected);
-            assert!(later.done() && pids.into_iter().all(is_gone));
-            assert_eq!(later.result().unwrap(), 2);
-        }
-    });
-}
-
-#[test]
-fn a_done_callback_may_end_the_pool_while_somebody_else_does() {
-    within(LIMIT, || {
-        for kills in [false, true] {
-            let pool = pool_of(1);
-            let held = Held::keep(&pool, 1);
-            let task = pool.submit(same, (1,));
-            let (own, (tell, told)) = (pool.clone(), mpsc::channel());
-            task.add_done_callback(move |_| {
-                let report = if kills { own.kill() } else { own.shutdown() };
-                tell.send(report.is_complete()).unwrap();
-            });
-            thread::scope(|s| {
-                s.spawn(|| assert!(pool.shutdown().is_complete()));
-                wait_until(|| pool.is_shutdown());
-                held.release();
-            });
-            assert!(told.recv_timeout(LIMIT).unwrap());
-            assert_eq!(task.result().unwrap(), 1);
-        }
-    });
-}
-
-#[test]
-fn every_one_of_several_shutdowns_at_once_waits_for_the_callbacks() {
-    within(LIMIT, || {
-        let pool = pool_of(1);
-        let (gate, called) = (Gate::default(), Arc::new(AtomicBool::new(false)));
-        let (waits, calls) = (gate.clone(), Arc::clone(&called));
-        pool.submit(same, (1,)).add_done_callback(move |_| {
-            waits.pass();
-            calls.store(true, SeqCst);
-        });
-        let names = ["first to shut down", "second to shut down", "third to shut down"];
-        thread::scope(|s| {
-            let shut_down = || (pool.shutdown().is_complete(), called.load(SeqCst));
-            let waiters = names.map(|name| spawn_named(s, name, shut_down));
-            let waits = |name| {
-                let thread = find_thread(name);
-                thread.is_some_and(|thread| {
-                    thread.waits_for().is_some_and(|wait| wait.resource().primitive() == "ThreadPoolExecutor")
-                })
-            };
-            wait_until(|| names.iter().zip(&waiters).all(|(name, waiter)| waits(name) || waiter.is_finished()));
-            gate.open();
-            assert_eq!(waiters.map(|waiter| waiter.join().unwrap()), [(true, true); 3]);
-        });
-    });
-}
-
-#[test]
-fn a_shutdown_that_waits_for_a_callback_that_waits_for_it_reports_a_deadlock() {
-    within(LIMIT, || {
-        let pool = pool_of(1);
-        let lock = Arc::new(Lock::named("held by who shuts down", ()));
-        let (guard, wanted) = (lock.lock(), Arc::clone(&lock));
-        pool.submit(same, (1,)).add_done_callback(move |_| drop(wanted.lock()));
-        until_thread_where(|thread| {
-            thread.waits_for().is_some_and(|wait| wait.resource().name() == Some("held by who shuts down"))
-        });
-        let report = pool.shutdown();
-        let deadlock = report.deadlock.as_ref().expect("a deadlock").to_string();
-        assert!(report.is_complete() && deadlock.contains("-callbacks"), "{deadlock}");
-        drop(guard);
-        assert!(pool.shutdown().deadlock.is_none());
-    });
-}
-
-#[test]
-fn nobody_who_drops_a_future_waits_for_a_callback() {
-    within(LIMIT, || {
-        let pool = pool_of(1);
-        let (gate, (tell, told)) = (Gate::default(), mpsc::channel());
-        let waits = gate.clone();
-        let [task, other] = [1, 2].map(|n| pool.submit(same, (n,)));
-        // It has the last handle, and keeps nothing else of the pool.
-        task.add_done_callback(move |_| {
-            drop(pool);
-            tell.send(()).unwrap();
-            waits.pass();
-        });
-        told.recv_timeout(LIMIT).unwrap();
-        assert_eq!((task.result().unwrap(), other.result().unwrap()), (1, 2));
-        gate.open();
-    });
-}
-
-#[test]
 fn a_task_of_a_thread_pool_may_drop_the_last_handle_or_shut_it_down() {
     within(LIMIT, || {
         let threads = ThreadPoolExecutor::new(1);
         for drops in [false, true] {
             let pool = pool_of(1);
-            let task = pool.submit(same, (1,));
+            let task = pool.submit(echo::<u64>, (1,));
             let ending = threads.submit(move || {
-                let inner = pool.submit(same, (2,));
+                let inner = pool.submit(echo::<u64>, (2,));
                 if drops {
                     drop(pool)
                 } else {
@@ -502,7 +375,7 @@ fn a_submission_that_races_a_shutdown_is_run_or_rejected() {
         for _ in 0..10 {
             let pool = pool_of(1);
             let folder = Folder::new();
-            pool.submit(same, (0,)).result().unwrap();
+            pool.submit(echo::<u64>, (0,)).result().unwrap();
             let tasks = thread::scope(|s| {
                 let submit = || (0..40).map(|n| pool.submit(begin, (folder.path(), n))).collect::<Vec<_>>();
                 let submitting = s.spawn(submit);

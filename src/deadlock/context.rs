@@ -234,7 +234,7 @@ pub(crate) fn thread_name() -> Option<Arc<str>> {
         // The destructor of a thread-specific key may be the first to lock, and runs after the handle is gone and where
         // the probe cannot tell: there std panics.
         let name = PROBE.try_with(|_| std::panic::catch_unwind(name).ok()).ok().flatten().flatten();
-        name.or_else(|| (crate::primitive::os_thread_id() == std::process::id()).then(|| "main".into()))
+        name.or_else(|| (os_thread_id() == std::process::id()).then(|| "main".into()))
     }
     #[cfg(all(test, loom))]
     {

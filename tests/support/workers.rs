@@ -44,14 +44,14 @@ pub(crate) fn pid() -> u32 {
     std::process::id()
 }
 
-/// A task: the number that it was given.
-pub(crate) fn same(n: u64) -> u64 {
-    n
-}
-
-/// A task: what it was given, of any type.
+/// A task: what it was given.
 pub(crate) fn echo<T>(value: T) -> T {
     value
+}
+
+/// A task: ends its worker with this code.
+pub(crate) fn exit(code: i32) -> u8 {
+    std::process::exit(code)
 }
 
 /// Keeps a worker by the task with this number until the gate `end` is open. Returns when the task has begun; its result is

@@ -106,16 +106,6 @@ impl ThreadPoolExecutor {
         &self.0.0
     }
 
-    /// As the end of the last handle, for an executor that has this one [for itself](ThreadPoolBuilder::for_executor).
-    #[cfg(feature = "process")]
-    pub(super) fn end(
-        &self,
-        failure: Failure,
-        site: crate::deadlock::resource::Site,
-    ) -> Result<(), super::blocking::Ended> {
-        shutdown::end(self.core(), failure, site)
-    }
-
     /// Queues a task and returns the future of its result.
     ///
     /// Costs one allocation and one entry in the queue, and wakes one worker if any sleeps. If no worker is idle and there

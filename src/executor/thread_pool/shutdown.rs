@@ -143,6 +143,14 @@ pub(super) fn end(core: &Arc<Core>, failure: Failure, site: Site) -> Result<(), 
     Ok(())
 }
 
+#[cfg(feature = "process")]
+impl super::ThreadPoolExecutor {
+    /// As the end of the last handle, for the executor that this one is a part of.
+    pub(in crate::executor) fn end(&self, failure: Failure, site: Site) -> Result<(), Ended> {
+        end(self.core(), failure, site)
+    }
+}
+
 fn wait_for_workers(core: &Core, limit: Limit, failure: Failure, site: Site) -> Result<(), Ended> {
     let wait = JoinWait(core);
     if workers(core.word()) == 0 {
