@@ -158,3 +158,38 @@ fn forgotten_in_a_body(removed: Option<Ingredient>) -> bool {
     ending.join().unwrap();
     told && events().unparks > 0
 }
+
+#[test]
+fn whoever_waits_for_what_a_body_left_behind_waits_for_what_its_thread_waits_for() {
+    explore(3, || left_behind(None));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_thread_behind_it_what_a_body_left_behind_is_waited_for_for_ever() {
+    explore(3, || left_behind(Some(Ingredient::ActorOfTheRetired)));
+}
+
+/// A body forgets a guard, and its thread goes on to wait for one who wants that lock. Two threads suffice: the thread that
+/// the retired context stands for is one, and the shortest circle through it has one more. Returns whether there was a victim.
+fn left_behind(removed: Option<Ingredient>) -> bool {
+    removed.into_iter().for_each(remove);
+    let (forgotten, other) = (Watched::new(), Watched::new());
+    in_place(|| forgotten.lock().forget());
+    let waiter = thread::spawn({
+        let (forgotten, other) = (Arc::clone(&forgotten), Arc::clone(&other));
+        move || {
+            let _other = other.acquire().expect("holding nothing, it is on no cycle");
+            // The guard is never dropped: only a report, or the end of the other thread, ends this.
+            let report = forgotten.acquire().err().map(|deadlock| deadlock.report().kind());
+            assert!(report.is_none_or(|kind| matches!(kind, Kind::Cycle | Kind::Abandoned)));
+            report == Some(Kind::Cycle)
+        }
+    });
+    let found = other.acquire().err().map(|deadlock| deadlock.report().kind());
+    assert!(found.is_none_or(|kind| kind == Kind::Cycle));
+    end_current();
+    let told = waiter.join().unwrap();
+    assert!(!(found.is_some() && told), "one victim");
+    found.is_some() || told
+}

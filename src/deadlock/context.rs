@@ -3,9 +3,10 @@
 use std::cell::UnsafeCell;
 use std::sync::Arc;
 
-use super::graph::{self, Graph, Record};
+use super::graph::{Graph, Record};
 use super::holds::Holds;
 use super::nested::{self, Nesting};
+use super::registry;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{
     AtomicBool, Lifeline, current_context, os_thread_id, quiet, run_at_thread_end, set_current_context,
@@ -158,9 +159,11 @@ pub(crate) fn current() -> &'static Context {
 #[inline(never)]
 fn enter() -> &'static Context {
     let name = thread_name();
-    let context = graph::take_context(name, os_thread_id());
+    let context = registry::take_context(name, os_thread_id());
     set_current_context(std::ptr::from_ref(context).cast());
-    run_at_thread_end(leave, std::ptr::from_ref(context).cast());
+    if !run_at_thread_end(leave, std::ptr::from_ref(context).cast()) {
+        registry::expect_no_word_of(context);
+    }
     context
 }
 
@@ -175,13 +178,12 @@ fn leave(context: *const ()) {
     // SAFETY:
     // - only `enter` passes this pointer on: a context, which is never freed.
     let context: &'static Context = unsafe { &*context.cast() };
-    nested::leave(context);
-    if context.holds.is_empty() {
+    if nested::leave(context) && context.holds.is_empty() {
         set_current_context(std::ptr::null());
-        graph::give_context(context);
+        registry::give_context(context);
     } else {
         // Destructors that are still to come may release it, and are this context as before.
-        graph::end_context(context);
+        registry::end_thread(context);
         run_at_thread_end(leave, std::ptr::from_ref(context).cast());
     }
 }
@@ -210,12 +212,9 @@ impl ContextId {
 #[cfg(all(test, loom))]
 pub(crate) fn end_current() {
     let context = current();
-    let retired = nested::retired(context);
     leave(std::ptr::from_ref(context).cast());
-    for context in retired.into_iter().chain([context]) {
-        if !context.holds.is_empty() {
-            context.lifeline.cut();
-        }
+    if !current_context().is_null() {
+        context.lifeline.cut();
     }
 }
 

@@ -11,10 +11,11 @@ use super::context::{Context, ContextId};
 use super::group::GroupRecord;
 use super::judge::Core;
 use super::reduction::Reduction;
+use super::registry::FIRST_SWEEP;
 use super::resource::Site;
 use super::wait::Failure;
 use super::waitable::{Need, Provider, Waitable};
-use crate::primitive::{FilterOp, Ingredient, Mutex, UnparkToken, global, is_removed, thread_is_ending, unpark_filter};
+use crate::primitive::{FilterOp, Ingredient, Mutex, UnparkToken, global, is_removed, unpark_filter};
 
 /// What wakes a registered waiter without a grant: look at your entry, under the graph's mutex.
 pub(crate) const KICK: UnparkToken = UnparkToken(2);
@@ -70,22 +71,37 @@ impl Entry {
 pub(super) struct Record {
     pub(super) name: Option<Arc<str>>,
     pub(super) os_id: u32,
-    /// The thread runs its last destructors: it may be gone soon, without another word.
-    pub(super) ended: bool,
-    /// The kernel said that the thread is gone.
-    pub(super) gone: Cell<bool>,
+    /// Of a thread's first context: what the graph knows of the thread.
+    pub(super) thread: ThreadRecord,
+    /// The first context of its thread; `None`: this one is the first.
+    pub(super) first: Option<&'static Context>,
+    /// The next context that [retired](ThreadRecord::retired) before this one.
+    pub(super) next_retired: Option<&'static Context>,
     /// Runs a task on its waiter's thread.
     pub(super) nested: bool,
     pub(super) entry: Option<Entry>,
     /// The group that it is a member of.
     pub(super) group: Option<NonNull<GroupRecord>>,
     pub(super) mark: Mark,
-    last_id: Option<ContextId>,
+    pub(super) last_id: Option<ContextId>,
     previous: Option<&'static Context>,
     next: Option<&'static Context>,
-    next_free: Option<&'static Context>,
+    pub(super) next_free: Option<&'static Context>,
     /// The next member of the same group.
     pub(super) next_member: Option<&'static Context>,
+}
+
+/// The graph's notes on one thread, in the record of its first context.
+pub(super) struct ThreadRecord {
+    /// The thread may be gone soon, or some day, without another word: it runs its last destructors, or nothing tells of
+    /// its end.
+    pub(super) ended: bool,
+    /// The kernel said that the thread is gone.
+    pub(super) gone: Cell<bool>,
+    /// The innermost context of the thread, while that is registered: until then no context of the thread does anything.
+    pub(super) waiting: Option<&'static Context>,
+    /// The latest context that still held something when its body ended.
+    pub(super) retired: Option<&'static Context>,
 }
 
 /// What a walk notes on what it visits. Reached with the graph's mutex held, like all of a record.
@@ -105,13 +121,20 @@ impl Mark {
     }
 }
 
+impl ThreadRecord {
+    pub(super) const fn new() -> Self {
+        Self { ended: false, gone: Cell::new(false), waiting: None, retired: None }
+    }
+}
+
 impl Record {
     pub(super) const fn new() -> Self {
         Self {
             name: None,
             os_id: 0,
-            ended: false,
-            gone: Cell::new(false),
+            thread: ThreadRecord::new(),
+            first: None,
+            next_retired: None,
             nested: false,
             entry: None,
             group: None,
@@ -128,8 +151,12 @@ impl Record {
 /// Everything under the graph's mutex.
 pub(crate) struct Graph {
     /// All contexts ever made, by index.
-    contexts: Vec<&'static Context>,
-    free: Option<&'static Context>,
+    pub(super) contexts: Vec<&'static Context>,
+    pub(super) free: Option<&'static Context>,
+    /// Nothing tells of the end of some threads.
+    pub(super) has_untold: bool,
+    /// How many contexts the last sweep left.
+    pub(super) swept: usize,
     /// The registered waits, and how many there are.
     first: Option<&'static Context>,
     pub(super) waits: usize,
@@ -180,6 +207,8 @@ impl Graph {
         Self {
             contexts: Vec::new(),
             free: None,
+            has_untold: false,
+            swept: FIRST_SWEEP,
             first: None,
             waits: 0,
             stamp: 0,
@@ -217,8 +246,36 @@ impl Graph {
         unsafe { &mut *context.record.get() }
     }
 
+    /// The registered wait of a context. None of a thread that was ended by force: its stack may be gone.
     pub(super) fn entry(&self, context: &'static Context) -> Option<&Entry> {
-        self.record(context).entry.as_ref()
+        let entry = self.record(context).entry.as_ref()?;
+        // A model's threads are not ended by force, and each look at a lifeline is one more step to explore.
+        (cfg!(all(test, loom)) || !self.first_of(context).lifeline.is_cut()).then_some(entry)
+    }
+
+    /// The first context of the thread that has this one.
+    pub(super) fn first_of(&self, context: &'static Context) -> &'static Context {
+        self.record(context).first.unwrap_or(context)
+    }
+
+    /// What the graph knows of the thread that has this context.
+    pub(super) fn thread(&self, context: &'static Context) -> &ThreadRecord {
+        &self.record(self.first_of(context)).thread
+    }
+
+    /// The context that has to act before `context` can do anything: itself, or the innermost of its thread, while that
+    /// is registered and this one is not. (Its body has ended, and left something locked that the thread alone can release.)
+    pub(super) fn actor(&self, context: &'static Context) -> &'static Context {
+        if self.record(context).entry.is_some() || is_removed(Ingredient::ActorOfTheRetired) {
+            return context;
+        }
+        let waiting = self.thread(context).waiting;
+        waiting.filter(|&waiting| self.entry(waiting).is_some()).unwrap_or(context)
+    }
+
+    /// The contexts of the same thread whose bodies have ended and that still held something then.
+    pub(super) fn retired(&self, context: &'static Context) -> impl Iterator<Item = &'static Context> + '_ {
+        std::iter::successors(self.thread(context).retired, |&retired| self.record(retired).next_retired)
     }
 
     /// The context that has this number now.
@@ -241,6 +298,8 @@ impl Graph {
     pub(super) fn register(&mut self, me: &'static Context, entry: Entry) {
         let (reported, since) = (entry.reported, entry.since);
         self.link(me, entry);
+        let first = self.first_of(me);
+        self.record_mut(first).thread.waiting = Some(me);
         let mut inner = me;
         while let Some(frame) = inner.frame() {
             if !is_removed(Ingredient::OuterContexts) {
@@ -254,6 +313,8 @@ impl Graph {
     /// this.
     pub(super) fn withdraw(&mut self, me: &'static Context) -> Option<Entry> {
         let entry = self.unlink(me);
+        let first = self.first_of(me);
+        self.record_mut(first).thread.waiting = None;
         let mut inner = me;
         while let Some(frame) = inner.frame() {
             self.unlink(frame.outer);
@@ -356,12 +417,12 @@ impl Graph {
         });
     }
 
-    /// Has the waits judged again that a context could end, by itself or as a member of its group.
-    pub(super) fn recheck_waits_for(&mut self, context: &'static Context) {
-        let group = self.record(context).group;
+    /// Has the waits judged again that a thread could end, by one of its contexts or as a member of its group.
+    pub(super) fn recheck_waits_for(&mut self, first: &'static Context) {
+        let group = self.record(first).group;
         self.recheck(|graph, _, entry| {
             entry.any_provider(graph, |provider| match provider {
-                Provider::Context(id) => graph.context(id) == Some(context),
+                Provider::Context(id) => graph.context(id).is_some_and(|context| graph.first_of(context) == first),
                 Provider::AnyOf(other) => Some(other.address()) == group,
                 Provider::External | Provider::Process(_) => false,
             })
@@ -427,134 +488,4 @@ impl Graph {
 /// Has a wait judged again, if it is registered: it has one alternative fewer, and no wait of its own says so.
 pub(crate) fn recheck(context: &'static Context) {
     with(|graph| graph.summon(context, Summons::Recheck));
-}
-
-/// A context for the calling thread, which holds its lifeline from now on.
-pub(super) fn take_context(name: Option<Arc<str>>, os_id: u32) -> &'static Context {
-    let context = hold_context();
-    with(|graph| {
-        let record = graph.record_mut(context);
-        record.name = name;
-        record.os_id = os_id;
-        record.nested = false;
-        graph.name_context(context);
-    });
-    context
-}
-
-/// A context that runs inside of `outer`, the calling thread's, which holds its lifeline, too.
-pub(super) fn take_inner_context(outer: &'static Context) -> &'static Context {
-    let context = hold_context();
-    with(|graph| {
-        let (name, os_id) = (graph.record(outer).name.clone(), graph.record(outer).os_id);
-        let record = graph.record_mut(context);
-        record.name = name;
-        record.os_id = os_id;
-        record.nested = true;
-        graph.name_context(context);
-    });
-    context
-}
-
-fn hold_context() -> &'static Context {
-    let context = reuse_context().unwrap_or_else(add_context);
-    // SAFETY:
-    // - contexts are never freed or moved.
-    // - this one is on no list, so that nobody holds its lifeline.
-    unsafe { context.lifeline.hold() };
-    context
-}
-
-impl Graph {
-    /// Gives a context its number.
-    fn name_context(&mut self, context: &'static Context) {
-        // Taken by a destructor after all of ours: nothing will tell of this context's end.
-        self.record_mut(context).ended = thread_is_ending();
-        let id = self.record(context).last_id;
-        context.set_id(self, id);
-    }
-
-    /// A context of no thread, which waits for what a test says.
-    #[cfg(all(test, not(loom)))]
-    pub(super) fn add_for_test(&mut self) -> &'static Context {
-        let context: &'static Context = Box::leak(Box::new(Context::new()));
-        let id = ContextId::first(self.contexts.len());
-        self.record_mut(context).last_id = id;
-        context.set_id(self, id);
-        self.contexts.push(context);
-        context
-    }
-}
-
-/// A context whose thread has ended, under a new number.
-fn reuse_context() -> Option<&'static Context> {
-    with(|graph| {
-        loop {
-            let context = graph.free?;
-            let record = graph.record_mut(context);
-            let next = record.next_free.take();
-            if !is_removed(Ingredient::FreshNumber) {
-                record.last_id = record.last_id.and_then(ContextId::next);
-            }
-            let has_number = record.last_id.is_some();
-            graph.free = next;
-            if has_number {
-                return Some(context);
-            }
-        }
-    })
-}
-
-fn add_context() -> &'static Context {
-    let context: &'static Context = Box::leak(Box::new(Context::new()));
-    let mut room: Vec<&'static Context> = Vec::new();
-    loop {
-        let needed = with(|graph| {
-            if graph.contexts.len() == graph.contexts.capacity() {
-                let needed = graph.contexts.len() * 2 + 16;
-                if room.capacity() < needed {
-                    return Some(needed);
-                }
-                room.append(&mut graph.contexts);
-                std::mem::swap(&mut room, &mut graph.contexts);
-            }
-            let id = ContextId::first(graph.contexts.len()).expect("more than 2^24 threads own locks at once");
-            graph.record_mut(context).last_id = Some(id);
-            graph.contexts.push(context);
-            None
-        });
-        match needed {
-            None => return context,
-            Some(needed) => room.reserve_exact(needed),
-        }
-    }
-}
-
-/// Marks a context that holds something while its thread ends, and has those who wait for it look again.
-pub(super) fn end_context(context: &'static Context) {
-    with(|graph| {
-        graph.record_mut(context).ended = true;
-        if !is_removed(Ingredient::SummonsAtEnd) {
-            graph.recheck_waits_for(context);
-        }
-    });
-}
-
-/// Gives a context back at the end of its thread: it holds nothing.
-pub(super) fn give_context(context: &'static Context) {
-    let name = with(|graph| {
-        context.set_id(graph, None);
-        graph.record_mut(context).name.take()
-    });
-    drop(name);
-    // SAFETY:
-    // - the calling thread took this context, and holds its lifeline since.
-    if !unsafe { context.lifeline.release() } {
-        // Whoever took this context next would wait for the lifeline for ever: nobody does.
-        return;
-    }
-    with(|graph| {
-        let free = graph.free.replace(context);
-        graph.record_mut(context).next_free = free;
-    });
 }

@@ -19,8 +19,9 @@ pub(super) enum Judgement {
     NotDeadlocked,
     /// The way leads into a deadlock that this waiter is no part of: it is stuck until that is broken.
     Bystander,
-    /// The owner's thread has run its last destructor but is not quite gone: ask again soon.
-    OwnerEnding,
+    /// The thread of an owner may be gone soon, and nothing will say so: ask again. `stuck`: it would not help if that owner
+    /// released.
+    OwnerEnding { stuck: bool },
     /// The walk needs more room than there is: make it, outside the mutex, and ask again.
     NoRoom,
     /// The waiter waits for itself.
@@ -93,7 +94,7 @@ impl Graph {
         let mut way = Way::Open;
         waitable.providers(self, &mut |provider| {
             way = match provider {
-                Provider::Context(id) => self.context(id).map_or(Way::Open, Way::To),
+                Provider::Context(id) => self.context(id).map_or(Way::Open, |provider| Way::To(self.actor(provider))),
                 Provider::AnyOf(_) => Way::Forks,
                 Provider::External | Provider::Process(_) => Way::Open,
             }
@@ -138,9 +139,9 @@ impl Graph {
 
     /// Whether the unregistered owner of what `me` waits for is gone.
     fn judge_owner(&mut self, me: &'static Context, owner: &'static Context) -> Judgement {
-        let ended = self.record(owner).ended;
+        let ended = self.thread(owner).ended;
         if !self.is_gone(owner) {
-            return if ended { Judgement::OwnerEnding } else { Judgement::NotDeadlocked };
+            return if ended { Judgement::OwnerEnding { stuck: false } } else { Judgement::NotDeadlocked };
         }
         // The owner may have released between the look at the resource and its end: now that it can do nothing more,
         // look again.
@@ -155,18 +156,19 @@ impl Graph {
     /// live: it may be the victim.
     fn judge_other_owner(&self, waiter: &'static Context, owner: &'static Context) -> Judgement {
         let was_said = self.entry(waiter).is_some_and(|entry| entry.reported != 0);
-        if was_said && self.record(owner).gone.get() { Judgement::Bystander } else { Judgement::NotDeadlocked }
+        if was_said && self.thread(owner).gone.get() { Judgement::Bystander } else { Judgement::NotDeadlocked }
     }
 
     /// Whether the thread of an unregistered context is gone: not one more instruction of it can run.
     ///
     /// Whoever learns this of an owner has to look at the resource again.
     pub(super) fn is_gone(&self, context: &'static Context) -> bool {
-        let record = self.record(context);
-        if !record.gone.get() {
-            record.gone.set(context.lifeline.is_cut() || is_removed(Ingredient::KernelsWord) && record.ended);
+        let first = self.first_of(context);
+        let thread = &self.record(first).thread;
+        if !thread.gone.get() {
+            thread.gone.set(first.lifeline.is_cut() || is_removed(Ingredient::KernelsWord) && thread.ended);
         }
-        record.gone.get()
+        thread.gone.get()
     }
 
     /// Notes the ring that `me` is on, or `me` alone, as the deadlock that was found.

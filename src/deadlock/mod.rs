@@ -17,6 +17,7 @@ mod long_wait;
 pub(crate) mod nested;
 mod policy;
 mod reduction;
+mod registry;
 pub(crate) mod render;
 mod report;
 pub(crate) mod resource;

@@ -9,11 +9,12 @@ use std::ptr::NonNull;
 use std::time::Instant;
 
 use super::context::{self, Context};
-use super::graph::{self, Entry, Graph, Summons};
+use super::graph::{Entry, Graph, Summons};
+use super::registry;
 use super::resource::{ResourceFacts, Site};
 use super::wait::{Failure, erase};
 use super::waitable::{Need, Provider, Waitable};
-use crate::primitive::{set_current_context, thread_is_ending};
+use crate::primitive::set_current_context;
 
 /// What a context's own thread notes on the contexts around it.
 pub(super) struct Nesting {
@@ -21,14 +22,17 @@ pub(super) struct Nesting {
     frame: Cell<Option<NonNull<Frame>>>,
     /// What runs inside of it, or did and holds nothing.
     inner: Cell<Option<&'static Context>>,
-    /// Of a thread's first context: what ran inside of one of its contexts and still held something at the end.
-    retired: Cell<Option<&'static Context>>,
-    next_retired: Cell<Option<&'static Context>>,
 }
 
 impl Nesting {
     pub(super) const fn new() -> Self {
-        Self { frame: Cell::new(None), inner: Cell::new(None), retired: Cell::new(None), next_retired: Cell::new(None) }
+        Self { frame: Cell::new(None), inner: Cell::new(None) }
+    }
+
+    /// Forgets what a thread noted that is gone. Returns what ran inside.
+    pub(super) fn clear(&self) -> Option<&'static Context> {
+        self.frame.set(None);
+        self.inner.take()
     }
 }
 
@@ -133,7 +137,8 @@ fn enter(frame: &Frame) -> impl Drop + use<'_> {
             inner.nesting.frame.set(None);
             set_current_context(std::ptr::from_ref(outer).cast());
             if !inner.holds.is_empty() {
-                retire(outer, inner);
+                outer.nesting.inner.set(None);
+                registry::retire(inner);
             }
         }
     }
@@ -147,79 +152,38 @@ fn inner_of(outer: &'static Context) -> &'static Context {
     if let Some(inner) = outer.nesting.inner.get() {
         return inner;
     }
-    let inner = take_retired(first_of(outer)).unwrap_or_else(|| graph::take_inner_context(outer));
+    let inner = registry::take_retired(outer).unwrap_or_else(|| registry::take_inner_context(outer));
     outer.nesting.inner.set(Some(inner));
     inner
 }
 
-/// The first context of the calling thread.
-fn first_of(mut context: &'static Context) -> &'static Context {
-    while let Some(frame) = context.frame() {
-        context = frame.outer;
-    }
-    context
-}
-
-/// Keeps an inner context that still holds something when its body has ended: it is live until the thread is gone.
-#[cold]
-fn retire(outer: &'static Context, inner: &'static Context) {
-    outer.nesting.inner.set(None);
-    if thread_is_ending() {
-        // Nobody will tell of its end any more.
-        graph::end_context(inner);
-        return;
-    }
-    let first = first_of(outer);
-    inner.nesting.next_retired.set(first.nesting.retired.replace(Some(inner)));
-}
-
-/// A retired context that has released everything since, if there is one among the latest few.
-fn take_retired(first: &'static Context) -> Option<&'static Context> {
-    const LOOKED_AT: usize = 4;
-    let mut place = &first.nesting.retired;
-    for _ in 0..LOOKED_AT {
-        let retired = place.get()?;
+/// The end of a thread: gives back what ran inside of its first context and holds nothing. Returns whether that is all
+/// of it.
+pub(super) fn leave(first: &'static Context) -> bool {
+    give_inner_ones(first);
+    let mut kept = None;
+    while let Some(retired) = registry::take_any_retired(first) {
+        give_inner_ones(retired);
         if retired.holds.is_empty() {
-            place.set(retired.nesting.next_retired.take());
-            return Some(retired);
+            registry::give_inner_context(retired);
+        } else {
+            // Linked by what is otherwise the context inside.
+            retired.nesting.inner.set(kept.replace(retired));
         }
-        place = &retired.nesting.next_retired;
     }
-    None
+    let is_all = kept.is_none();
+    while let Some(retired) = kept {
+        kept = retired.nesting.inner.take();
+        registry::retire(retired);
+    }
+    is_all
 }
 
-/// The end of a thread: gives back what ran inside of its first context, or, where it still holds something, has
-/// those who wait for it look again.
-pub(super) fn leave(first: &'static Context) {
-    let mut outer = first;
-    while let Some(inner) = outer.nesting.inner.take() {
-        // It may have one inside of it itself: given back after that is known.
-        if outer != first {
-            end(outer);
-        }
-        outer = inner;
+/// Gives back the contexts inside of `context`. They hold nothing: one that did was retired when its body ended.
+fn give_inner_ones(context: &'static Context) {
+    let mut next = context.nesting.inner.take();
+    while let Some(inner) = next {
+        next = inner.nesting.inner.take();
+        registry::give_inner_context(inner);
     }
-    if outer != first {
-        end(outer);
-    }
-    let mut next = first.nesting.retired.take();
-    while let Some(retired) = next {
-        next = retired.nesting.next_retired.take();
-        leave(retired);
-        end(retired);
-    }
-}
-
-fn end(context: &'static Context) {
-    if context.holds.is_empty() {
-        graph::give_context(context);
-    } else {
-        graph::end_context(context);
-    }
-}
-
-/// The contexts that ran inside of those of a model's thread and still hold something.
-#[cfg(all(test, loom))]
-pub(super) fn retired(first: &'static Context) -> Vec<&'static Context> {
-    std::iter::successors(first.nesting.retired.get(), |retired| retired.nesting.next_retired.get()).collect()
 }

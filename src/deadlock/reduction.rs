@@ -201,7 +201,7 @@ impl Reduction {
         entry.waitable().providers(graph, &mut |provider| {
             all += 1;
             let other = match provider {
-                Provider::Context(id) => graph.context(id),
+                Provider::Context(id) => graph.context(id).map(|other| graph.actor(other)),
                 _ => None,
             };
             // Handed over, unless its own judge saw that it asked for what it has.
@@ -245,16 +245,16 @@ impl Reduction {
             // Whoever had this number has given it back: a look at what has changed since.
             Provider::Context(id) => match graph.context(id) {
                 None => return Prospect::Live,
-                Some(other) => other,
+                Some(other) => graph.actor(other),
             },
         };
         let record = graph.record(other);
-        match &record.entry {
+        match graph.entry(other) {
             Some(entry) if entry.is_live() => Prospect::Live,
             Some(_) => Prospect::Waits(self.node(Who::Context(other), &record.mark)),
             None if self.is_gone(graph, other, of_walker) => Prospect::Gone(other),
             None => {
-                self.is_ending |= of_walker && record.ended;
+                self.is_ending |= of_walker && graph.thread(other).ended;
                 Prospect::Live
             }
         }
@@ -262,9 +262,9 @@ impl Reduction {
 
     /// Whether an unregistered context is gone; the system is asked only where somebody has to know.
     fn is_gone(&mut self, graph: &Graph, context: &'static Context, ask: bool) -> bool {
-        let record = graph.record(context);
-        let was_known = record.gone.get();
-        let is_gone = was_known || (ask || record.ended) && graph.is_gone(context);
+        let thread = graph.thread(context);
+        let was_known = thread.gone.get();
+        let is_gone = was_known || (ask || thread.ended) && graph.is_gone(context);
         self.look_again |= is_gone && !was_known;
         is_gone
     }
@@ -381,7 +381,7 @@ impl Graph {
             return self.note_core(reduction, Judgement::Abandoned(gone));
         }
         // Whether it will be stuck, or part of a deadlock, is known once that context is gone.
-        let ending = reduction.is_ending.then_some(Judgement::OwnerEnding);
+        let ending = reduction.is_ending.then_some(Judgement::OwnerEnding { stuck: is_stuck });
         if !is_stuck {
             return ending.unwrap_or(Judgement::NotDeadlocked);
         }

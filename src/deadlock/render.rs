@@ -140,7 +140,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         let does = if wait.resource.is_task { "runs" } else { "holds" };
         write!(self.out, "\n{} {does} it", self.names.thread(owner))?;
         if let Some(held) = find_hold(owner, &wait.resource) {
-            self.site(Layout::Paragraph, "taken at", held.site)?;
+            self.site(Layout::Paragraph, taken(held), held.site)?;
             self.text(Layout::Paragraph, held.site)?;
         }
         if owner.waits_for.is_some() {
@@ -192,7 +192,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         if let Some(waiters) = self.names.waiters(thread, &held.resource) {
             write!(self.out, ", which {waiters}")?;
         }
-        self.site(layout, "taken at", held.site)?;
+        self.site(layout, taken(held), held.site)?;
         self.text(layout, held.site)
     }
 
@@ -234,6 +234,10 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             }
         }
     }
+}
+
+fn taken(held: &Held) -> &'static str {
+    if held.left_behind { "left behind by a task that took it at" } else { "taken at" }
 }
 
 fn find_hold<'t>(thread: &'t StuckThread, resource: &Resource) -> Option<&'t Held> {

@@ -201,6 +201,7 @@ pub struct Held {
     pub(super) resource: Resource,
     #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
     pub(super) site: &'static Location<'static>,
+    pub(super) left_behind: bool,
 }
 
 impl Held {
@@ -214,6 +215,13 @@ impl Held {
     #[must_use]
     pub fn site(&self) -> &'static Location<'static> {
         self.site
+    }
+
+    /// Whether a task acquired it that ran in place on this thread, and has ended. Its guard was forgotten, or is kept for
+    /// longer than the task: the thread alone can release it.
+    #[must_use]
+    pub fn is_left_behind(&self) -> bool {
+        self.left_behind
     }
 }
 

@@ -16,6 +16,7 @@ use crate::primitive::now;
 
 /// One context, as it was.
 struct Person {
+    context: usize,
     name: Option<Arc<str>>,
     os_id: u32,
     is_gone: bool,
@@ -91,7 +92,7 @@ impl Scene {
         graph.begin_core();
         self.copy_context(graph, me);
         if let Some(owner) = graph.entry(me).and_then(|entry| entry.shown_provider(graph).context) {
-            self.copy_context(graph, owner);
+            self.copy_context(graph, graph.actor(owner));
         }
         self.core = self.needed_people;
         self.is_complete()
@@ -102,7 +103,9 @@ impl Scene {
         self.begin();
         graph.begin_core();
         for context in graph.contexts() {
-            if graph.entry(context).is_some() || !context.holds.is_empty() {
+            // What a retired one holds is told with what its thread waits in.
+            let is_told = graph.actor(context) == context;
+            if is_told && (graph.entry(context).is_some() || !context.holds.is_empty()) {
                 self.copy_context(graph, context);
             }
         }
@@ -125,18 +128,23 @@ impl Scene {
     fn copy_context(&mut self, graph: &Graph, context: &'static Context) {
         let record = graph.record(context);
         let mut holds = 0;
-        context.holds.for_each(|hold| {
-            holds += 1;
-            if self.holds.len() < self.holds.capacity() {
-                self.holds.push((context.address(), hold));
-            }
-        });
+        let mut copy_holds = |holder: &'static Context| {
+            holder.holds.for_each(|hold| {
+                holds += 1;
+                if self.holds.len() < self.holds.capacity() {
+                    self.holds.push((holder.address(), hold));
+                }
+            });
+        };
+        copy_holds(context);
+        let is_actor = |retired: &&'static Context| *retired != context && graph.actor(retired) == context;
+        graph.retired(context).filter(is_actor).for_each(copy_holds);
         self.needed_holds += holds;
         self.needed_people += 1;
         if self.people.len() == self.people.capacity() {
             return;
         }
-        let wait = record.entry.as_ref().map(|entry| {
+        let wait = graph.entry(context).map(|entry| {
             let shown = entry.shown_provider(graph);
             PersonWait {
                 resource: entry.waitable().facts(shown.nth),
@@ -152,7 +160,8 @@ impl Scene {
         self.people.push(Person {
             name: record.name.clone(),
             os_id: record.os_id,
-            is_gone: context.lifeline.is_cut(),
+            context: context.address(),
+            is_gone: graph.first_of(context).lifeline.is_cut(),
             is_in_place: record.nested,
             pool: record.group.map(|group| Arc::clone(&graph.group(group).name)),
             wait,
@@ -194,10 +203,11 @@ impl Scene {
                 let resource = Resource::from(hold.resource);
                 let is_run = (hold.resource.type_of)().mode == HoldMode::Running;
                 // One that it is cancelling meanwhile is among what it holds.
-                if is_run && task.is_none() {
+                let left_behind = holder != person.context;
+                if is_run && task.is_none() && !left_behind {
                     task = Some(Task { resource: Resource { made_at: hold.site, ..resource } });
                 } else if !is_stale(holder, hold.resource.key) {
-                    held.push(Held { resource, site: hold.site });
+                    held.push(Held { resource, site: hold.site, left_behind });
                 }
             }
             StuckThread {
@@ -246,10 +256,10 @@ impl super::graph::Entry {
                 Provider::External => (None, None, None),
             };
             let rank = match (context, group) {
-                (Some(context), _) if graph.is_in_core(context) => 4,
+                (Some(context), _) if graph.is_in_core(graph.actor(context)) => 4,
                 (_, Some(group)) if graph.is_group_in_core(group) => 4,
-                (Some(context), _) if graph.record(context).gone.get() => 3,
-                (Some(context), _) if graph.entry(context).is_some() => 2,
+                (Some(context), _) if graph.thread(context).gone.get() => 3,
+                (Some(context), _) if graph.entry(graph.actor(context)).is_some() => 2,
                 _ => 1,
             };
             if rank > best {
@@ -274,7 +284,9 @@ impl Judgement {
             Self::Relock => Kind::Relock,
             Self::Abandoned(_) => Kind::Abandoned,
             Self::Starvation => Kind::Starvation,
-            Self::Cycle | Self::NotDeadlocked | Self::Bystander | Self::OwnerEnding | Self::NoRoom => Kind::Cycle,
+            Self::Cycle | Self::NotDeadlocked | Self::Bystander | Self::OwnerEnding { .. } | Self::NoRoom => {
+                Kind::Cycle
+            }
         }
     }
 }

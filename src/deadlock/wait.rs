@@ -284,8 +284,12 @@ impl Registered<'_> {
                     graph.put_back(me, summons);
                     return Step::MakeRoom;
                 }
-                Judgement::OwnerEnding => {
-                    graph.moves(me);
+                Judgement::OwnerEnding { stuck } => {
+                    if stuck {
+                        graph.stands(me);
+                    } else {
+                        graph.moves(me);
+                    }
                     let again = now() + self.pause;
                     self.pause = LONGEST_PAUSE.min(self.pause * 2);
                     graph.put_back(me, Summons::Recheck);

@@ -55,6 +55,8 @@ pub(crate) enum Ingredient {
     FindersLook,
     /// A context is used again under a new number only.
     FreshNumber,
+    /// A retired context can do no more than what its thread waits in.
+    ActorOfTheRetired,
     /// The contexts that a registered one runs inside of are registered with it.
     OuterContexts,
     /// A group that loses a member has those who count on it judged again.

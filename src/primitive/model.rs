@@ -460,6 +460,8 @@ pub(crate) mod thread_end {
             true
         }
 
+        pub(crate) fn mend(&self) {}
+
         pub(crate) fn is_cut(&self) -> bool {
             self.0.load(Acquire)
         }
@@ -472,7 +474,9 @@ pub(crate) mod thread_end {
         }
     }
 
-    pub(crate) fn run_at_thread_end(_: fn(*const ()), _: *const ()) {}
+    pub(crate) fn run_at_thread_end(_: fn(*const ()), _: *const ()) -> bool {
+        true
+    }
 
     pub(crate) fn thread_is_ending() -> bool {
         false

@@ -75,6 +75,11 @@ impl Lifeline {
         self.made.get().is_some_and(|&made| made)
     }
 
+    /// Makes a lifeline that was cut one that another thread may hold.
+    pub(crate) fn mend(&self) {
+        self.cut.store(false, Ordering::Relaxed);
+    }
+
     /// Whether the thread that held the lifeline is gone: not one instruction of it can run any more.
     ///
     /// A compare-and-swap in user space, no system call. Called by one thread at a time, under the graph's mutex,
@@ -114,14 +119,12 @@ impl Lifeline {
 /// Arranges for `end(argument)` to run on this thread once its thread-locals have been destroyed. It may arrange for that
 /// again, as often as there are rounds of destructors (4 at least).
 ///
-/// Only the latest argument counts. Where the system has no key left, `end` never runs: the context is not reused,
-/// and nothing else is lost, since [`Lifeline::is_cut`] does not depend on it.
-pub(crate) fn run_at_thread_end(end: fn(*const ()), argument: *const ()) {
-    if let Some(key) = key(end) {
-        // SAFETY:
-        // - the key was created and is never deleted.
-        unsafe { libc::pthread_setspecific(key, argument.cast()) };
-    }
+/// Only the latest argument counts. `false`: `end` will not run, since the system has no key left, or no memory for it.
+/// [`Lifeline::is_cut`] does not depend on that.
+pub(crate) fn run_at_thread_end(end: fn(*const ()), argument: *const ()) -> bool {
+    // SAFETY:
+    // - the key was created and is never deleted.
+    key(end).is_some_and(|key| unsafe { libc::pthread_setspecific(key, argument.cast()) } == 0)
 }
 
 static END: OnceLock<fn(*const ())> = OnceLock::new();

@@ -28,6 +28,9 @@ impl Lifeline {
         true
     }
 
+    /// Does nothing: nothing is ever cut.
+    pub(crate) fn mend(&self) {}
+
     /// Always `false`.
     pub(crate) fn is_cut(&self) -> bool {
         false
@@ -44,11 +47,11 @@ impl Drop for AtEnd {
     }
 }
 
-/// Arranges for `end(argument)` to run when this thread's thread-locals are destroyed.
-pub(crate) fn run_at_thread_end(end: fn(*const ()), argument: *const ()) {
+/// Arranges for `end(argument)` to run when this thread's thread-locals are destroyed. `false`: it will not run.
+pub(crate) fn run_at_thread_end(end: fn(*const ()), argument: *const ()) -> bool {
     thread_local! { static AT_END: AtEnd = const { AtEnd(Cell::new(None)) } }
     // A thread whose locals are gone already keeps its context: a small leak, on a thread that is about to end.
-    let _ = AT_END.try_with(|at_end| at_end.0.set(Some((end, argument))));
+    AT_END.try_with(|at_end| at_end.0.set(Some((end, argument)))).is_ok()
 }
 
 /// Never known here.

@@ -164,8 +164,8 @@ impl Made {
         for (context, does) in contexts.iter().copied().zip(&picture.contexts) {
             match does {
                 Does::Run => {}
-                Does::End => graph.record_mut(context).ended = true,
-                Does::Gone => graph.record(context).gone.set(true),
+                Does::End => graph.record_mut(context).thread.ended = true,
+                Does::Gone => graph.record(context).thread.gone.set(true),
                 Does::Wait(want) => {
                     let from = want.from.iter().map(|from| match *from {
                         From::Context(at) => Source::Context(contexts[at].id()),
@@ -207,7 +207,7 @@ impl Made {
             Judgement::Abandoned(gone) => Verdict::Abandoned(place(gone)),
             Judgement::NotDeadlocked => Verdict::Live,
             Judgement::Bystander => Verdict::Bystander,
-            Judgement::OwnerEnding => Verdict::AskAgain,
+            Judgement::OwnerEnding { .. } => Verdict::AskAgain,
             Judgement::Relock => Verdict::Relock,
             Judgement::Cycle => Verdict::Cycle,
             Judgement::Starvation => Verdict::Starvation,

@@ -19,6 +19,17 @@ pub(super) fn help(report: &Report, names: &Names<'_>) -> String {
         Kind::Relock if resource.is_some_and(|resource| resource.is_task) => {
             "a task that waits for its own result never has one: hand the result on, do not wait for it".to_owned()
         }
+        Kind::Relock
+            if first
+                .zip(resource)
+                .and_then(|(thread, lock)| find_hold(thread, lock))
+                .is_some_and(Held::is_left_behind) =>
+        {
+            format!(
+                "a task that ran on this thread took the lock{} and ended: let guards drop before their task ends",
+                taken(first)
+            )
+        }
         Kind::Relock => {
             format!("release the guard taken{} before locking again, or use an `RLock`", taken(first))
         }

@@ -1,0 +1,258 @@
+//! Contexts as they are taken by threads and given back.
+
+use std::sync::Arc;
+
+use super::context::{Context, ContextId};
+use super::graph::{Graph, ThreadRecord, with};
+use crate::primitive::{Ingredient, is_removed, thread_is_ending};
+
+/// A context for the calling thread, which holds its lifeline from now on: its first one.
+pub(super) fn take_context(name: Option<Arc<str>>, os_id: u32) -> &'static Context {
+    let context = unused_context();
+    // SAFETY:
+    // - contexts are never freed or moved.
+    // - this one is on no list, so that nobody holds its lifeline.
+    unsafe { context.lifeline.hold() };
+    let old_name = with(|graph| {
+        let record = graph.record_mut(context);
+        // Taken by a destructor after all of ours: nothing will tell of this thread's end.
+        record.thread = ThreadRecord { ended: thread_is_ending(), ..ThreadRecord::new() };
+        record.first = None;
+        graph.name_context(context, name, os_id, false)
+    });
+    drop(old_name);
+    context
+}
+
+/// A context that runs inside of `outer`, the calling thread's.
+pub(super) fn take_inner_context(outer: &'static Context) -> &'static Context {
+    let context = unused_context();
+    let old_name = with(|graph| {
+        let (name, os_id) = (graph.record(outer).name.clone(), graph.record(outer).os_id);
+        graph.record_mut(context).first = Some(graph.first_of(outer));
+        graph.name_context(context, name, os_id, true)
+    });
+    drop(old_name);
+    context
+}
+
+impl Graph {
+    /// Gives a context its number. Returns the name of the thread that had it before, to be dropped without the mutex.
+    fn name_context(
+        &mut self,
+        context: &'static Context,
+        name: Option<Arc<str>>,
+        os_id: u32,
+        nested: bool,
+    ) -> Option<Arc<str>> {
+        let record = self.record_mut(context);
+        let old_name = std::mem::replace(&mut record.name, name);
+        record.os_id = os_id;
+        record.nested = nested;
+        let id = record.last_id;
+        context.set_id(self, id);
+        old_name
+    }
+
+    /// A context of no thread, which waits for what a test says.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn add_for_test(&mut self) -> &'static Context {
+        let context: &'static Context = Box::leak(Box::new(Context::new()));
+        let id = ContextId::first(self.contexts.len());
+        self.record_mut(context).last_id = id;
+        context.set_id(self, id);
+        self.contexts.push(context);
+        context
+    }
+
+    /// Adds a context to those that nobody has.
+    fn free(&mut self, context: &'static Context) {
+        let free = self.free.replace(context);
+        self.record_mut(context).next_free = free;
+    }
+
+    /// Frees the contexts of threads that are gone, where nothing tells of a thread's end. Linear in the contexts, and done
+    /// when there are twice as many as were left the last time.
+    fn sweep(&mut self) {
+        if !self.has_untold || self.contexts.len() < self.swept * 2 {
+            return;
+        }
+        let holds = |context: &'static Context| !context.holds.is_empty();
+        for at in 0..self.contexts.len() {
+            let first = self.contexts[at];
+            let is_first = first.id().get() != 0 && self.record(first).first.is_none();
+            if is_first && self.is_gone(first) && !holds(first) && !self.retired(first).any(holds) {
+                while let Some(retired) = self.pop_retired(first) {
+                    self.free_gone(retired);
+                }
+                first.lifeline.mend();
+                self.free_gone(first);
+            }
+        }
+        self.swept = self.contexts().count().max(FIRST_SWEEP);
+    }
+
+    /// Frees a context of a thread that is gone, and those that ran inside of it.
+    fn free_gone(&mut self, mut context: &'static Context) {
+        loop {
+            let inner = context.nesting.clear();
+            self.unlink(context);
+            context.set_id(self, None);
+            self.free(context);
+            match inner {
+                Some(inner) => context = inner,
+                None => return,
+            }
+        }
+    }
+
+    fn pop_retired(&mut self, first: &'static Context) -> Option<&'static Context> {
+        let retired = self.record(first).thread.retired?;
+        let next = self.record_mut(retired).next_retired.take();
+        self.record_mut(first).thread.retired = next;
+        Some(retired)
+    }
+}
+
+/// As many contexts are made before the first sweep.
+pub(super) const FIRST_SWEEP: usize = 64;
+
+/// A context that nobody has, with its next number.
+fn unused_context() -> &'static Context {
+    reuse_context().unwrap_or_else(add_context)
+}
+
+fn reuse_context() -> Option<&'static Context> {
+    with(|graph| {
+        if graph.free.is_none() {
+            graph.sweep();
+        }
+        loop {
+            let context = graph.free?;
+            let record = graph.record_mut(context);
+            let next = record.next_free.take();
+            if !is_removed(Ingredient::FreshNumber) {
+                record.last_id = record.last_id.and_then(ContextId::next);
+            }
+            let has_number = record.last_id.is_some();
+            graph.free = next;
+            if has_number {
+                return Some(context);
+            }
+        }
+    })
+}
+
+fn add_context() -> &'static Context {
+    let context: &'static Context = Box::leak(Box::new(Context::new()));
+    let mut room: Vec<&'static Context> = Vec::new();
+    loop {
+        let needed = with(|graph| {
+            if graph.contexts.len() == graph.contexts.capacity() {
+                let needed = graph.contexts.len() * 2 + 16;
+                if room.capacity() < needed {
+                    return Some(needed);
+                }
+                room.append(&mut graph.contexts);
+                std::mem::swap(&mut room, &mut graph.contexts);
+            }
+            let id = ContextId::first(graph.contexts.len()).expect("more than 2^24 threads own locks at once");
+            graph.record_mut(context).last_id = Some(id);
+            graph.contexts.push(context);
+            None
+        });
+        match needed {
+            None => return context,
+            Some(needed) => room.reserve_exact(needed),
+        }
+    }
+}
+
+/// Nothing will tell of the end of the thread that has this context: whoever waits for it has to ask, now and again.
+#[cold]
+pub(super) fn expect_no_word_of(first: &'static Context) {
+    with(|graph| {
+        graph.record_mut(first).thread.ended = true;
+        graph.has_untold = true;
+    });
+}
+
+/// Marks a thread one of whose contexts holds something while it ends, and re-checks those who wait for it.
+pub(super) fn end_thread(first: &'static Context) {
+    with(|graph| {
+        graph.record_mut(first).thread.ended = true;
+        if !is_removed(Ingredient::SummonsAtEnd) {
+            graph.recheck_waits_for(first);
+        }
+    });
+}
+
+/// Gives the first context of a thread back at its end: none of its contexts holds anything.
+pub(super) fn give_context(first: &'static Context) {
+    let name = take_name(first);
+    drop(name);
+    // SAFETY:
+    // - the calling thread took this context, and holds its lifeline since.
+    if !unsafe { first.lifeline.release() } {
+        // Whoever took this context next would wait for the lifeline for ever: nobody does.
+        return;
+    }
+    with(|graph| graph.free(first));
+}
+
+/// Gives back a context that ran inside of another one: it holds nothing.
+pub(super) fn give_inner_context(context: &'static Context) {
+    let name = take_name(context);
+    drop(name);
+    with(|graph| graph.free(context));
+}
+
+fn take_name(context: &'static Context) -> Option<Arc<str>> {
+    with(|graph| {
+        context.set_id(graph, None);
+        graph.record_mut(context).name.take()
+    })
+}
+
+/// Keeps a context of the calling thread that still holds something when its body has ended.
+#[cold]
+pub(super) fn retire(context: &'static Context) {
+    with(|graph| {
+        let first = graph.first_of(context);
+        let before = graph.record_mut(first).thread.retired.replace(context);
+        graph.record_mut(context).next_retired = before;
+    });
+}
+
+/// Takes one of the calling thread's retired contexts which has released everything since, if there is one among the latest
+/// few.
+pub(super) fn take_retired(of: &'static Context) -> Option<&'static Context> {
+    const LOOKED_AT: usize = 4;
+    with(|graph| {
+        let first = graph.first_of(of);
+        let mut before = None;
+        for _ in 0..LOOKED_AT {
+            let place = match before {
+                None => &mut graph.record_mut(first).thread.retired,
+                Some(before) => &mut graph.record_mut(before).next_retired,
+            };
+            let retired = (*place)?;
+            if retired.holds.is_empty() {
+                *place = None;
+                let next = graph.record_mut(retired).next_retired.take();
+                match before {
+                    None => graph.record_mut(first).thread.retired = next,
+                    Some(before) => graph.record_mut(before).next_retired = next,
+                }
+                return Some(retired);
+            }
+            before = Some(retired);
+        }
+        None
+    })
+}
+
+/// Takes the calling thread's latest retired context, whatever it holds.
+pub(super) fn take_any_retired(first: &'static Context) -> Option<&'static Context> {
+    with(|graph| graph.pop_retired(first))
+}
