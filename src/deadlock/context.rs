@@ -231,8 +231,9 @@ pub(crate) fn thread_name() -> Option<Arc<str>> {
         thread_local! { static PROBE: HandleIsThere = const { HandleIsThere } }
         let name = || std::thread::current().name().map(Arc::from);
         // The destructor of a thread-specific key may be the first to lock, and runs after the handle is gone and where
-        // the probe cannot tell: there std panics.
-        let name = PROBE.try_with(|_| std::panic::catch_unwind(name).ok()).ok().flatten().flatten();
+        // the probe cannot tell: there std panics. Where that would end the process, std is not asked.
+        let ask = || if cfg!(panic = "abort") { None } else { std::panic::catch_unwind(name).ok().flatten() };
+        let name = PROBE.try_with(|_| ask()).ok().flatten();
         name.or_else(|| (os_thread_id() == std::process::id()).then(|| "main".into()))
     }
     #[cfg(all(test, loom))]

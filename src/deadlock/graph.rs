@@ -13,27 +13,19 @@ use super::judge::Core;
 use super::reduction::Reduction;
 use super::registry::FIRST_SWEEP;
 use super::resource::Site;
+use super::summons::Summons;
 use super::wait::Failure;
-use super::waitable::{Need, Provider, Waitable};
-use crate::primitive::{FilterOp, Ingredient, Mutex, UnparkToken, global, is_removed, unpark_filter};
-
-/// What wakes a registered waiter without a grant: look at your entry, under the graph's mutex.
-pub(crate) const KICK: UnparkToken = UnparkToken(2);
-
-/// What the graph asks of a registered wait. Kept in its entry; the unpark token is only a kick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Summons {
-    None,
-    /// Something changed that no wait of its own announces: judge again.
-    Recheck,
-    /// A deadlock was found whose finder can neither return nor unwind: be its victim.
-    Victim,
-}
+use super::waitable::{Provider, Waitable};
+use crate::primitive::{Ingredient, Mutex, global, is_removed};
 
 /// One registered wait.
 pub(super) struct Entry {
     /// Lives on the waiter's stack until it withdraws.
     pub(super) waitable: NonNull<dyn Waitable>,
+    /// What its waiter parks on.
+    pub(super) key: usize,
+    /// [`Waitable::is_chained`].
+    pub(super) is_chained: bool,
     pub(super) site: Site,
     pub(super) since: Instant,
     /// Ends by itself: never part of a verdict.
@@ -46,7 +38,7 @@ pub(super) struct Entry {
     /// Its own judge saw that it waits for itself: not handed over to it, but asked for again.
     pub(super) own: bool,
     /// Its own judge found it stuck, and it stayed.
-    pub(super) stands: bool,
+    pub(super) is_stuck: bool,
     /// Who found the deadlock that this wait is to be the victim of.
     pub(super) finder: Option<&'static Context>,
 }
@@ -60,7 +52,7 @@ impl Entry {
     }
 
     /// Whether this holds of one of those who can end the wait.
-    fn any_provider(&self, graph: &Graph, mut matches: impl FnMut(Provider<'_>) -> bool) -> bool {
+    pub(super) fn any_provider(&self, graph: &Graph, mut matches: impl FnMut(Provider<'_>) -> bool) -> bool {
         let mut found = false;
         self.waitable().providers(graph, &mut |provider| found |= matches(provider));
         found
@@ -85,7 +77,7 @@ pub(super) struct Record {
     pub(super) mark: Mark,
     pub(super) last_id: Option<ContextId>,
     previous: Option<&'static Context>,
-    next: Option<&'static Context>,
+    pub(super) next: Option<&'static Context>,
     pub(super) next_free: Option<&'static Context>,
     /// The next member of the same group.
     pub(super) next_member: Option<&'static Context>,
@@ -157,8 +149,10 @@ pub(crate) struct Graph {
     pub(super) has_untold: bool,
     /// How many contexts the last sweep left.
     pub(super) swept: usize,
-    /// The registered waits, and how many there are.
-    first: Option<&'static Context>,
+    /// The registered waits that one context can end, and the others.
+    pub(super) chained: Option<&'static Context>,
+    pub(super) forked: Option<&'static Context>,
+    /// How many registered waits there are.
     pub(super) waits: usize,
     stamp: u64,
     pub(super) reports: u64,
@@ -209,7 +203,8 @@ impl Graph {
             free: None,
             has_untold: false,
             swept: FIRST_SWEEP,
-            first: None,
+            chained: None,
+            forked: None,
             waits: 0,
             stamp: 0,
             reports: 0,
@@ -266,7 +261,8 @@ impl Graph {
     /// The context that has to act before `context` can do anything: itself, or the innermost of its thread, while that
     /// is registered and this one is not. (Its body has ended, and left something locked that the thread alone can release.)
     pub(super) fn actor(&self, context: &'static Context) -> &'static Context {
-        if self.record(context).entry.is_some() || is_removed(Ingredient::ActorOfTheRetired) {
+        let alone = is_removed(Ingredient::ActorOfTheRetired) || is_removed(Ingredient::OuterContexts);
+        if alone || self.record(context).entry.is_some() {
             return context;
         }
         let waiting = self.thread(context).waiting;
@@ -290,7 +286,15 @@ impl Graph {
 
     /// The registered waits.
     pub(super) fn registered(&self) -> impl Iterator<Item = &'static Context> + '_ {
-        std::iter::successors(self.first, |&context| self.record(context).next)
+        [self.chained, self.forked].into_iter().flat_map(|first| self.waits_from(first))
+    }
+
+    fn waits_from(&self, first: Option<&'static Context>) -> impl Iterator<Item = &'static Context> + '_ {
+        std::iter::successors(first, |&context| self.record(context).next)
+    }
+
+    fn list_of(&mut self, is_chained: bool) -> &mut Option<&'static Context> {
+        if is_chained { &mut self.chained } else { &mut self.forked }
     }
 
     /// Adds a wait, and those of the contexts that `me` runs inside of, each for the next one. The thread of `me`
@@ -324,7 +328,7 @@ impl Graph {
     }
 
     pub(super) fn link(&mut self, me: &'static Context, entry: Entry) {
-        let first = self.first.replace(me);
+        let first = self.list_of(entry.is_chained).replace(me);
         if let Some(first) = first {
             self.record_mut(first).previous = Some(me);
         }
@@ -343,7 +347,7 @@ impl Graph {
         let (previous, next) = (record.previous.take(), record.next.take());
         match previous {
             Some(previous) => self.record_mut(previous).next = next,
-            None => self.first = next,
+            None => *self.list_of(entry.is_chained) = next,
         }
         if let Some(next) = next {
             self.record_mut(next).previous = previous;
@@ -354,138 +358,8 @@ impl Graph {
         Some(entry)
     }
 
-    /// Has the one judged again who made another wait the victim of a deadlock, now that this is settled. A wait for
-    /// several can be part of several deadlocks, and its judge tells of one at a time.
-    fn recheck_finder(&mut self, finder: Option<&'static Context>) {
-        if let Some(finder) = finder.filter(|_| !is_removed(Ingredient::FindersLook)) {
-            self.summon(finder, Summons::Recheck);
-        }
-    }
-
-    /// Makes another wait the victim of the deadlock that `me` found.
-    pub(super) fn make_victim(&mut self, victim: &'static Context, me: &'static Context) {
-        if let Some(entry) = self.record_mut(victim).entry.as_mut() {
-            entry.finder = Some(me);
-        }
-        self.summon(victim, Summons::Victim);
-    }
-
-    /// Leaves a summons in a registered wait and wakes it.
-    pub(super) fn summon(&mut self, context: &'static Context, summons: Summons) {
-        let Some(entry) = self.record_mut(context).entry.as_mut() else { return };
-        if entry.summons != Summons::Victim {
-            entry.summons = summons;
-        }
-        let key = entry.waitable().key();
-        context.set_summoned(self, true);
-        let me = context.address();
-        // SAFETY:
-        // - the key is an address that a primitive of ours controls.
-        // - the closures neither unwind nor park nor unpark.
-        unsafe {
-            unpark_filter(key, |token| if token.0 == me { FilterOp::Unpark } else { FilterOp::Skip }, |_| KICK);
-        }
-    }
-
-    /// Summons every registered wait.
-    pub(super) fn summon_all(&mut self, summons: Summons) {
-        let mut next = self.first;
-        while let Some(context) = next {
-            next = self.record(context).next;
-            self.summon(context, summons);
-        }
-    }
-
-    /// Has the registered waits judged again of which `concerns` holds.
-    fn recheck(&mut self, concerns: impl Fn(&Self, &'static Context, &Entry) -> bool) {
-        let mut next = self.first;
-        while let Some(context) = next {
-            next = self.record(context).next;
-            if self.entry(context).is_some_and(|entry| !entry.timed && concerns(self, context, entry)) {
-                self.summon(context, Summons::Recheck);
-            }
-        }
-    }
-
-    /// Has the waits that count on a group judged again.
-    pub(super) fn recheck_group(&mut self, group: NonNull<GroupRecord>) {
-        if is_removed(Ingredient::GroupEvents) {
-            return;
-        }
-        self.recheck(|graph, _, entry| {
-            entry.any_provider(graph, |provider| matches!(provider, Provider::AnyOf(other) if other.address() == group))
-        });
-    }
-
-    /// Has the waits judged again that a thread could end, by one of its contexts or as a member of its group.
-    pub(super) fn recheck_waits_for(&mut self, first: &'static Context) {
-        let group = self.record(first).group;
-        self.recheck(|graph, _, entry| {
-            entry.any_provider(graph, |provider| match provider {
-                Provider::Context(id) => graph.context(id).is_some_and(|context| graph.first_of(context) == first),
-                Provider::AnyOf(other) => Some(other.address()) == group,
-                Provider::External | Provider::Process(_) => false,
-            })
-        });
-    }
-
-    /// A wait was found not to be stuck.
-    pub(super) fn moves(&mut self, me: &'static Context) {
-        if let Some(entry) = self.record_mut(me).entry.as_mut() {
-            entry.stands = false;
-        }
-    }
-
-    /// A wait was found to be stuck, and stays: whoever had an alternative that led here is judged again, for the
-    /// deadlock that this completes need not be one that this wait is part of.
-    pub(super) fn stands(&mut self, me: &'static Context) {
-        if let Some(entry) = self.record_mut(me).entry.as_mut()
-            && !std::mem::replace(&mut entry.stands, true)
-        {
-            self.recheck(|graph, context, entry| {
-                context != me
-                    && (matches!(entry.waitable().need(), Need::Any | Need::AtLeast(_))
-                        || entry.any_provider(graph, |provider| matches!(provider, Provider::AnyOf(_))))
-            });
-        }
-    }
-
-    /// Forgets which deadlocks were reported.
-    pub(super) fn forget_reports(&mut self) {
-        let mut next = self.first;
-        while let Some(context) = next {
-            let record = self.record_mut(context);
-            next = record.next;
-            if let Some(entry) = record.entry.as_mut() {
-                entry.reported = 0;
-            }
-        }
-    }
-
     pub(super) fn new_stamp(&mut self) -> u64 {
         self.stamp += 1;
         self.stamp
     }
-
-    /// Takes what a registered wait was asked to do.
-    pub(super) fn answer_summons(&mut self, me: &'static Context) -> Summons {
-        me.set_summoned(self, false);
-        let Some(entry) = self.record_mut(me).entry.as_mut() else { return Summons::None };
-        let summons = std::mem::replace(&mut entry.summons, Summons::None);
-        let finder = entry.finder.filter(|_| summons == Summons::Victim);
-        self.recheck_finder(finder);
-        summons
-    }
-
-    /// Asks again what could not be answered yet.
-    pub(super) fn put_back(&mut self, me: &'static Context, summons: Summons) {
-        if let Some(entry) = self.record_mut(me).entry.as_mut() {
-            entry.summons = summons;
-        }
-    }
-}
-
-/// Has a wait judged again, if it is registered: it has one alternative fewer, and no wait of its own says so.
-pub(crate) fn recheck(context: &'static Context) {
-    with(|graph| graph.summon(context, Summons::Recheck));
 }

@@ -6,9 +6,10 @@
 use std::ptr::NonNull;
 
 use super::context::Context;
-use super::graph::{self, Entry, Graph, Summons};
+use super::graph::{self, Entry, Graph};
 use super::group::GroupRecord;
 use super::reduction::Reduction;
+use super::summons::Summons;
 use super::waitable::{Need, Provider};
 use crate::primitive::{Ingredient, is_removed};
 
@@ -39,13 +40,15 @@ pub(super) struct Core {
     members: Vec<&'static Context>,
     /// What its members are marked with.
     stamp: u64,
+    /// Each member waits for the next one alone.
+    pub(super) is_ring: bool,
     /// How much room a walk lacked, 0 for none.
     wanted: usize,
 }
 
 impl Core {
     pub(super) const fn new() -> Self {
-        Self { members: Vec::new(), stamp: 0, wanted: 0 }
+        Self { members: Vec::new(), stamp: 0, is_ring: true, wanted: 0 }
     }
 }
 
@@ -205,6 +208,7 @@ impl Graph {
     /// Forgets the last deadlock that was found.
     pub(super) fn begin_core(&mut self) {
         self.core.members.clear();
+        self.core.is_ring = true;
         self.core.stamp = self.new_stamp();
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::graph::{self, Summons};
+use super::graph;
 use super::hook::{self, Hook, HookList, Hooks};
 use super::report::LongWait;
 use super::scene::Scene;
+use super::summons::Summons;
 use super::trace;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet;

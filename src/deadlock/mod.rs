@@ -26,6 +26,7 @@ mod scene;
 mod signal;
 mod snapshot;
 mod source;
+pub(crate) mod summons;
 mod trace;
 pub(crate) mod wait;
 pub(crate) mod waitable;

@@ -9,9 +9,10 @@ use std::ptr::NonNull;
 use std::time::Instant;
 
 use super::context::{self, Context};
-use super::graph::{Entry, Graph, Summons};
+use super::graph::{Entry, Graph};
 use super::registry;
 use super::resource::{ResourceFacts, Site};
+use super::summons::Summons;
 use super::wait::{Failure, erase};
 use super::waitable::{Need, Provider, Waitable};
 use crate::primitive::set_current_context;
@@ -50,6 +51,8 @@ impl Frame {
     pub(super) fn entry(&self, reported: u64, since: Instant) -> Entry {
         Entry {
             waitable: erase(self),
+            key: self.key(),
+            is_chained: true,
             site: self.site,
             since,
             timed: false,
@@ -58,7 +61,7 @@ impl Frame {
             summons: Summons::None,
             reported,
             own: false,
-            stands: false,
+            is_stuck: false,
             finder: None,
         }
     }
@@ -90,6 +93,10 @@ impl Waitable for Frame {
 
     fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
         visit(Provider::Context(self.inner.id()));
+    }
+
+    fn is_chained(&self) -> bool {
+        true
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::graph::{self, Summons};
+use super::graph;
+use super::summons::Summons;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::{global, quiet};
 
@@ -113,7 +114,8 @@ fn first_policy() -> Policy {
 /// Sets how long a wait may last before it enters the wait-for graph. The default is 500 µs; zero is at once.
 ///
 /// A deadlock is found within the grace of its closing. Shorter waits cost nothing but a time-out on their park, so a
-/// short grace trades throughput under contention for an earlier report. Waits that have begun keep theirs.
+/// short grace trades throughput under contention for an earlier report. Waits that have begun notice a shorter grace within
+/// 50 ms.
 pub fn set_grace(grace: Duration) {
     GRACE.store(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX), Relaxed);
 }

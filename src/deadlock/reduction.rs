@@ -9,7 +9,7 @@
 use std::ptr::NonNull;
 
 use super::context::Context;
-use super::graph::{Graph, Mark};
+use super::graph::{Entry, Graph, Mark};
 use super::group::GroupRecord;
 use super::judge::Judgement;
 use super::waitable::{Need, Provider};
@@ -44,6 +44,8 @@ struct Node {
     who: Who,
     /// How many more live providers it takes. 0: it is live.
     missing: u32,
+    /// How many it took before any liveness was handed back.
+    lacked: u32,
     /// Its providers are the edges from here …
     first: u32,
     /// … to here.
@@ -77,6 +79,8 @@ struct Edge {
 }
 
 const NONE: u32 = u32::MAX;
+/// The nodes and edges that the search for the best victim may visit: some milliseconds.
+const MAX_WORK: usize = 1 << 20;
 /// Lacks more than it can ever get.
 const FOREVER: u32 = u32::MAX;
 
@@ -164,7 +168,7 @@ impl Reduction {
         let place = self.nodes.len() as u32;
         mark.stamp.set(self.stamp);
         mark.node.set(place);
-        self.nodes.push(Node { who, missing: 0, first: 0, end: 0, waiters: NONE, reached: Reached::No });
+        self.nodes.push(Node { who, missing: 0, lacked: 0, first: 0, end: 0, waiters: NONE, reached: Reached::No });
         place
     }
 
@@ -188,7 +192,7 @@ impl Reduction {
             };
             let end = self.edges.len() as u32;
             let node = &mut self.nodes[at];
-            (node.missing, node.first, node.end) = (missing, first, end);
+            (node.missing, node.lacked, node.first, node.end) = (missing, missing, first, end);
             at += 1;
         }
     }
@@ -311,6 +315,21 @@ impl Reduction {
         }
     }
 
+    /// Returns whether everybody in the core goes on once the wait at this place ends. As much work as [`work`](Self::work).
+    fn frees_the_core(&mut self, place: u32) -> bool {
+        for node in &mut self.nodes {
+            node.missing = node.lacked;
+        }
+        self.nodes[place as usize].missing = 0;
+        self.order.clear();
+        self.settle();
+        !self.nodes.iter().any(|node| node.reached == Reached::Both && node.is_stuck())
+    }
+
+    fn work(&self) -> usize {
+        self.nodes.len() + self.edges.len()
+    }
+
     /// Follows the waits for what `order` begins with backward, over what is stuck.
     fn reach_backward(&mut self) {
         let mut at = 0;
@@ -412,6 +431,27 @@ impl Graph {
                 Who::Group(group) => self.add_group_to_core(group),
             }
         }
+        self.core.is_ring = false;
+        found
+    }
+
+    /// Returns the first member of the deadlock just found that `accepts`, and whose failing lets all of it go on: not so each
+    /// where a wait needs several. Looks no further when it has done too much `work` under the mutex.
+    pub(super) fn find_breaker(
+        &mut self,
+        work: &mut usize,
+        accepts: impl Fn(&Entry) -> bool,
+    ) -> Option<&'static Context> {
+        let mut reduction = std::mem::replace(&mut self.reduction, Reduction::new());
+        let found = self.core().iter().copied().find(|&member| {
+            let can = self.entry(member).is_some_and(&accepts);
+            // Each member of a ring is what another one waits for alone.
+            can && (self.core.is_ring || {
+                *work += reduction.work();
+                *work <= MAX_WORK && reduction.frees_the_core(self.record(member).mark.node.get())
+            })
+        });
+        self.reduction = reduction;
         found
     }
 

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use super::Deadlock;
 use super::context::Context;
-use super::graph::{self, Entry, Graph, Summons};
+use super::graph::{self, Entry, Graph};
 use super::judge::{self, Judgement};
 use super::long_wait;
 use super::policy::{self, Policy};
 use super::resource::Site;
 use super::scene::Scene;
+use super::summons::Summons;
 use super::waitable::{HANDED_OVER, Waitable};
-use crate::primitive::{Ingredient, ParkResult, ParkToken, SpinWait, is_removed, now, park};
+use crate::primitive::{Ingredient, ParkResult, ParkToken, SpinWait, is_removed, now, park, runs_destructors};
 
 /// How long a wait may last, and what may become of it.
 #[derive(Clone, Copy, Debug)]
@@ -43,13 +44,14 @@ pub(crate) enum Failure {
 pub(crate) enum Limit {
     /// Never.
     None,
-    /// At a time, or, where that is past what the clock can tell, never; either way it is no part of any deadlock.
-    Until(Option<Instant>),
+    /// At a time: it is no part of any deadlock.
+    Until(Instant),
 }
 
 impl Limit {
+    /// A limit that is past what the clock can tell is none.
     pub(crate) fn after(timeout: Duration) -> Self {
-        Self::Until(now().checked_add(timeout))
+        now().checked_add(timeout).map_or(Self::None, Self::Until)
     }
 
     fn is_timed(self) -> bool {
@@ -59,7 +61,7 @@ impl Limit {
     fn instant(self) -> Option<Instant> {
         match self {
             Self::None => None,
-            Self::Until(instant) => instant,
+            Self::Until(instant) => Some(instant),
         }
     }
 
@@ -89,10 +91,13 @@ pub(crate) fn wait<W: Waitable>(me: &'static Context, resource: &W, terms: Terms
         return wait_registered(me, resource, terms, now());
     }
     let mut spin = SpinWait::new();
-    let mut started: Option<(Instant, Instant)> = None;
+    let mut started: Option<Instant> = None;
     loop {
         if resource.try_grant(me) {
             return Outcome::Granted;
+        }
+        if terms.limit.is_over() {
+            return Outcome::TimedOut;
         }
         if !resource.has_queue() && spin.spin() {
             continue;
@@ -100,23 +105,38 @@ pub(crate) fn wait<W: Waitable>(me: &'static Context, resource: &W, terms: Terms
         if !resource.announce() {
             continue;
         }
-        let (start, grace_end) = *started.get_or_insert_with(|| {
-            let now = now();
-            (now, now + grace - TIMER_SLACK.min(grace / 8))
-        });
-        let until = terms.limit.instant().map_or(grace_end, |limit| limit.min(grace_end));
-        match park_on(me, resource, Some(until), || true) {
+        let start = *started.get_or_insert_with(now);
+        let grace = policy::grace();
+        let grace_end = start.checked_add(grace - TIMER_SLACK.min(grace / 8));
+        let until = [grace_end, terms.limit.instant()].into_iter().flatten().min();
+        // A grace that is taken back is noticed at the end of a slice.
+        let slice_end = if grace <= LONGEST_SLICE { until } else { earlier(until, now() + LONGEST_SLICE) };
+        match park_on(me, resource, slice_end, || true) {
             ParkResult::Unparked(HANDED_OVER) => {
                 resource.accept(me);
                 return Outcome::Granted;
             }
-            ParkResult::Unparked(_) | ParkResult::Invalid => {}
-            ParkResult::TimedOut if terms.limit.is_over() => return Outcome::TimedOut,
-            ParkResult::TimedOut => return wait_registered(me, resource, terms, start),
+            ParkResult::TimedOut if grace_is_over(start) && !terms.limit.is_over() => {
+                return wait_registered(me, resource, terms, start);
+            }
+            // Who timed out tries once more: a wake-up that came at that moment may have been for this waiter.
+            ParkResult::TimedOut | ParkResult::Unparked(_) | ParkResult::Invalid => {}
         }
         spin.reset();
     }
 }
+
+fn grace_is_over(start: Instant) -> bool {
+    let grace = policy::grace();
+    start.checked_add(grace - TIMER_SLACK.min(grace / 8)).is_some_and(|end| now() >= end)
+}
+
+fn earlier(limit: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(limit.map_or(other, |limit| limit.min(other)))
+}
+
+/// A long grace is slept in slices: each reads it again, and so does a wait that is under way when it is shortened.
+const LONGEST_SLICE: Duration = Duration::from_millis(50);
 
 /// How much later than asked for a time-out fires, unless a thread set this otherwise (Linux: `PR_SET_TIMERSLACK`).
 /// The grace is cut by so much, so that it ends on time.
@@ -163,6 +183,8 @@ enum Step {
     Warn,
     /// The scene needs more room than it has: make it, outside the mutex.
     MakeRoom,
+    /// This wait would be the victim by unwinding: see whether it can, outside the mutex.
+    SeeWhetherItUnwinds,
 }
 
 /// The wait in the graph: registered means ungranted.
@@ -176,6 +198,7 @@ fn wait_registered(me: &'static Context, resource: &dyn Waitable, terms: Terms, 
         since,
         scene: Scene::new(),
         reported: 0,
+        can_unwind: None,
         pause: FIRST_PAUSE,
         alarm: long_wait::Alarm::new(),
     };
@@ -219,6 +242,7 @@ fn wait_registered(me: &'static Context, resource: &dyn Waitable, terms: Terms, 
                 wait.scene.make_room();
                 judge::make_room();
             }
+            Step::SeeWhetherItUnwinds => wait.can_unwind = Some(!runs_destructors()),
         }
     }
 }
@@ -237,6 +261,8 @@ struct Registered<'a> {
     scene: Scene,
     /// The number of the standing report that this wait is part of, 0 for none.
     reported: u64,
+    /// Whether a panic may leave the wait; `None` while that does not matter.
+    can_unwind: Option<bool>,
     pause: Duration,
     alarm: long_wait::Alarm,
 }
@@ -269,6 +295,9 @@ impl Registered<'_> {
         if graph.entry(me).is_none() {
             let entry = self.entry();
             graph.register(me, entry);
+        } else if let Some(entry) = graph.record_mut(me).entry.as_mut() {
+            // A wait for several parks on one after the other.
+            entry.key = self.resource.key();
         }
         if self.alarm.is_stale() {
             // A hook was installed since the last look at them: look again, without the mutex.
@@ -278,22 +307,22 @@ impl Registered<'_> {
         let mut until = self.terms.limit.instant();
         if summons != Summons::None && !self.terms.limit.is_timed() {
             match graph.judge(me) {
-                Judgement::NotDeadlocked => graph.moves(me),
-                Judgement::Bystander => graph.stands(me),
+                Judgement::NotDeadlocked => graph.mark_live(me),
+                Judgement::Bystander => graph.mark_stuck(me),
                 Judgement::NoRoom => {
                     graph.put_back(me, summons);
                     return Step::MakeRoom;
                 }
                 Judgement::OwnerEnding { stuck } => {
                     if stuck {
-                        graph.stands(me);
+                        graph.mark_stuck(me);
                     } else {
-                        graph.moves(me);
+                        graph.mark_live(me);
                     }
                     let again = now() + self.pause;
                     self.pause = LONGEST_PAUSE.min(self.pause * 2);
                     graph.put_back(me, Summons::Recheck);
-                    until = Some(until.map_or(again, |until| until.min(again)));
+                    until = earlier(until, again);
                 }
                 found => {
                     if let Some(step) = self.react(graph, found, summons) {
@@ -303,7 +332,7 @@ impl Registered<'_> {
             }
         }
         if let Some(due) = self.alarm.due(self.since) {
-            until = Some(until.map_or(due, |until| until.min(due)));
+            until = earlier(until, due);
         }
         Step::Park { until, announced: self.resource.announce() }
     }
@@ -311,19 +340,25 @@ impl Registered<'_> {
     fn entry(&self) -> Entry {
         Entry {
             waitable: erase(self.resource),
+            key: self.resource.key(),
+            is_chained: self.resource.is_chained(),
             site: self.terms.site,
             since: self.since,
             timed: self.terms.limit.is_timed(),
-            failure: match self.terms.failure {
-                Failure::Unwind if std::thread::panicking() => Failure::Never,
-                failure => failure,
-            },
+            failure: self.failure(),
             // A new wait is judged once: it may close a deadlock.
             summons: Summons::Recheck,
             reported: self.reported,
             own: false,
-            stands: false,
+            is_stuck: false,
             finder: None,
+        }
+    }
+
+    fn failure(&self) -> Failure {
+        match self.terms.failure {
+            Failure::Unwind if self.can_unwind == Some(false) || std::thread::panicking() => Failure::Never,
+            failure => failure,
         }
     }
 
@@ -334,15 +369,22 @@ impl Registered<'_> {
         if policy == Policy::Off {
             return None;
         }
-        let victim = choose_victim(graph, found, policy);
+        if let Some(entry) = graph.record_mut(me).entry.as_mut() {
+            entry.failure = self.failure();
+        }
+        let victim = choose_victim(graph, found, summons, policy);
         match victim {
+            Some(victim) if victim == me && self.terms.failure == Failure::Unwind && self.can_unwind.is_none() => {
+                graph.put_back(me, summons);
+                return Some(Step::SeeWhetherItUnwinds);
+            }
             Some(victim) if victim != me => {
                 graph.make_victim(victim, me);
                 return None;
             }
             // Said before, and left standing.
             None if policy == Policy::Report && graph.is_reported() => {
-                graph.stands(me);
+                graph.mark_stuck(me);
                 return None;
             }
             _ => {}
@@ -369,17 +411,30 @@ impl Registered<'_> {
     }
 }
 
-/// The member of the deadlock that was found which is to be its victim, if there is one that can.
+/// Returns the member of the deadlock just found which is to be its victim, if there is one that can.
 ///
-/// Whoever found it comes first, except that a starvation is a value first of all: it is for those who wait for what
-/// is queued, not for a lock that one of the workers holds.
-fn choose_victim(graph: &Graph, found: Judgement, policy: Policy) -> Option<&'static Context> {
-    let candidates = if policy == Policy::Abort { &graph.core()[..1] } else { graph.core() };
-    let first = |accepts: &dyn Fn(&Entry) -> bool| {
-        candidates.iter().copied().find(|&member| graph.entry(member).is_some_and(accepts))
-    };
-    let by_value = (found == Judgement::Starvation).then(|| first(&|entry| entry.failure == Failure::Value)).flatten();
-    by_value.or_else(|| first(&|entry| entry.can_fail(policy)))
+/// One whose failing lets everybody go on comes first; where there is none, or it takes too long to find, the rest is judged
+/// again and has a victim of its own. Of several the finder comes first, except that a starvation is a value first of all: it
+/// is for those who wait for what is queued, not for a lock that one of the workers holds.
+fn choose_victim(graph: &mut Graph, found: Judgement, summons: Summons, policy: Policy) -> Option<&'static Context> {
+    let finder = *graph.core().first()?;
+    let can_fail = |entry: &Entry| entry.can_fail(policy);
+    let finder_can = graph.entry(finder).is_some_and(can_fail);
+    // Another finder chose this one already.
+    if summons == Summons::Victim && finder_can {
+        return Some(finder);
+    }
+    if policy == Policy::Abort {
+        return finder_can.then_some(finder);
+    }
+    let by_value = |entry: &Entry| found == Judgement::Starvation && entry.failure == Failure::Value;
+    let mut work = 0;
+    graph.find_breaker(&mut work, by_value).or_else(|| graph.find_breaker(&mut work, can_fail)).or_else(|| {
+        let first = |accepts: &dyn Fn(&Entry) -> bool| {
+            graph.core().iter().copied().find(|&member| graph.entry(member).is_some_and(accepts))
+        };
+        first(&by_value).or_else(|| first(&can_fail))
+    })
 }
 
 impl Entry {

@@ -52,6 +52,11 @@ pub(crate) trait Waitable {
     /// Calls `visit` with each of those who can end this wait. Called under the graph's mutex.
     fn providers(&self, graph: &Graph, visit: &mut dyn FnMut(Provider<'_>));
 
+    /// Returns whether one context alone can end this wait, whenever it is asked: never a group, never one of several.
+    fn is_chained(&self) -> bool {
+        false
+    }
+
     /// Takes the resource for `me` and lists the hold, if it is to be had.
     fn try_grant(&self, me: &'static Context) -> bool;
 

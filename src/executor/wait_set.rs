@@ -7,8 +7,9 @@ use super::cell::TaskRef;
 use super::continuation::Continuation;
 use super::future::Status;
 use crate::deadlock::context::{self, Context};
-use crate::deadlock::graph::{self, Graph};
+use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{ResourceFacts, Site};
+use crate::deadlock::summons;
 use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Need, Provider, RETRY, Waitable};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
@@ -72,7 +73,7 @@ impl WaitSet {
             self.wake();
         } else if !is_removed(Ingredient::RecheckOfAlternatives) {
             // One alternative fewer: what is left may be a deadlock.
-            graph::recheck(self.waiter);
+            summons::recheck(self.waiter);
         }
     }
 

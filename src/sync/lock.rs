@@ -187,12 +187,16 @@ impl<T: ?Sized> Lock<T> {
         Some(LockGuard(unsafe { self.0.make_guard_unchecked(guard) }))
     }
 
-    /// Locks if the lock becomes free within `timeout`. A time-out too long for the clock is for ever.
+    /// Locks if the lock becomes free within `timeout`.
+    ///
+    /// # Panics
+    ///
+    /// As [`lock`](Self::lock), if `timeout` is past what the clock can tell, as `Duration::MAX` is: that is no time-out.
     ///
     /// # Deadlocks
     ///
     /// None: the wait ends by itself, so it is never part of a verdict. Even a wait for a lock that this thread holds
-    /// lasts until its time-out.
+    /// lasts until its time-out. A wait whose `timeout` is past what the clock can tell is judged like any other.
     ///
     /// # Examples
     ///

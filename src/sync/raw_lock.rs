@@ -109,7 +109,7 @@ impl RawLock {
         let request = Request::new(type_of);
         match self.try_lock_fast(request) {
             Some(guard) => Some(guard),
-            None => self.try_lock_limited(request, Limit::Until(Some(limit))),
+            None => self.try_lock_limited(request, Limit::Until(limit)),
         }
     }
 
@@ -301,8 +301,14 @@ impl RawLock {
 
     #[cold]
     #[inline(never)]
+    #[track_caller]
     fn try_lock_limited(&self, request: Request, limit: Limit) -> Option<RawGuard> {
-        self.wait(request, limit, Failure::Unwind).ok()
+        match self.wait(request, limit, Failure::Unwind) {
+            Ok(guard) => Some(guard),
+            Err(Ended::TimedOut) => None,
+            // The time-out was past what the clock can tell.
+            Err(Ended::Deadlock(deadlock)) => deadlock.raise(),
+        }
     }
 
     fn wait(&self, request: Request, limit: Limit, failure: Failure) -> Result<RawGuard, Ended> {
@@ -345,6 +351,10 @@ impl Waitable for LockWait<'_> {
 
     fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
         visit(self.lock.owner().map_or(Provider::External, Provider::Context));
+    }
+
+    fn is_chained(&self) -> bool {
+        true
     }
 
     fn try_grant(&self, me: &'static Context) -> bool {

@@ -127,15 +127,16 @@ impl<T: ?Sized> RLock<T> {
         Some(RLockGuard::new(self, self.raw.try_lock(Self::describe)?))
     }
 
-    /// Locks if that is possible within `timeout`. A time-out too long for the clock is for ever.
+    /// Locks if that is possible within `timeout`.
     ///
     /// # Panics
     ///
-    /// If this thread holds the lock 2³² − 1 times.
+    /// If this thread holds the lock 2³² − 1 times. As [`lock`](Self::lock), if `timeout` is past what the clock can tell, as
+    /// `Duration::MAX` is: that is no time-out.
     ///
     /// # Deadlocks
     ///
-    /// None: the wait ends by itself.
+    /// None: the wait ends by itself. One whose `timeout` is past what the clock can tell is judged like any other.
     #[inline]
     #[track_caller]
     pub fn try_lock_for(&self, timeout: Duration) -> Option<RLockGuard<'_, T>> {

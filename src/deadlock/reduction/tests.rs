@@ -1,6 +1,7 @@
 //! Graphs made by hand and at random, judged from every waiter, against an oracle that is slow and obvious.
 
 mod oracle;
+mod victims;
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -10,9 +11,10 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use crate::deadlock::context::ContextId;
-use crate::deadlock::graph::{Entry, Summons};
+use crate::deadlock::graph::Entry;
 use crate::deadlock::group::Group;
 use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType};
+use crate::deadlock::summons::Summons;
 use crate::deadlock::wait::{Failure, erase};
 use crate::deadlock::waitable::Waitable;
 use crate::primitive::now;
@@ -176,6 +178,8 @@ impl Made {
                     let wait = Rc::new(PictureWait { need: want.need, from: from.collect() });
                     let entry = Entry {
                         waitable: erase(&*wait),
+                        key: wait.key(),
+                        is_chained: false,
                         site: std::panic::Location::caller(),
                         since: now(),
                         timed: want.timed,
@@ -183,7 +187,7 @@ impl Made {
                         summons: Summons::None,
                         reported: u64::from(want.reported),
                         own: false,
-                        stands: false,
+                        is_stuck: false,
                         finder: None,
                     };
                     graph.link(context, entry);
@@ -402,16 +406,16 @@ fn a_wait_that_stays_stuck_has_those_with_alternatives_judged_again_once() {
     let mut made = Made::new(&Picture { contexts: contexts.to_vec(), groups: vec![team([4])] });
     let [newcomer, other] = [2, 5].map(|at| made.contexts[at]);
     assert_eq!(made.judge(2).kind, Verdict::Bystander);
-    made.graph.stands(newcomer);
+    made.graph.mark_stuck(newcomer);
     assert_eq!(summoned(&made), [3, 5]);
     assert_eq!(made.judge(5).kind, Verdict::Cycle);
     assert_eq!(made.judge(3).kind, Verdict::Starvation);
     for at in [3, 5] {
         made.graph.answer_summons(made.contexts[at]);
     }
-    made.graph.stands(newcomer);
+    made.graph.mark_stuck(newcomer);
     assert!(summoned(&made).is_empty(), "said before");
-    made.graph.stands(other);
+    made.graph.mark_stuck(other);
     assert_eq!(summoned(&made), [3], "everybody but itself");
 }
 

@@ -20,22 +20,42 @@ impl From {
     }
 }
 
-/// The oracle: everybody is stuck who cannot be shown to be live, round after round; deadlocks are strong components.
-pub(super) fn by_definition(picture: &Picture, me: usize) -> Found {
-    let want = |at: usize| match &picture.contexts[at] {
+/// What a context wants that can be stuck.
+fn want(picture: &Picture, at: usize) -> Option<&Want> {
+    match &picture.contexts[at] {
         Does::Wait(want) if !want.timed => Some(want),
         _ => None,
-    };
-    let is_gone = |from: &From| matches!(*from, From::Context(at) if matches!(picture.contexts[at], Does::Gone));
-    let required = |want: &Want| match want.need {
+    }
+}
+
+fn is_gone(picture: &Picture, from: &From) -> bool {
+    matches!(*from, From::Context(at) if matches!(picture.contexts[at], Does::Gone))
+}
+
+fn required(want: &Want) -> usize {
+    match want.need {
         Need::One | Need::Any => 1,
         Need::All => want.from.len(),
         Need::AtLeast(least) => least as usize,
-    };
-    let is_abandoned = |want: &Want| {
-        let left = want.from.iter().filter(|from| !is_gone(from)).count();
-        required(want) <= want.from.len() && left < required(want)
-    };
+    }
+}
+
+fn is_abandoned(picture: &Picture, want: &Want) -> bool {
+    let left = want.from.iter().filter(|from| !is_gone(picture, from)).count();
+    required(want) <= want.from.len() && left < required(want)
+}
+
+/// Whether all of a deadlock that `me` found goes on once the wait of one of its members ends.
+pub(super) fn is_broken_by(picture: &Picture, me: usize, core: &BTreeSet<usize>, victim: usize) -> bool {
+    let mut without = picture.clone();
+    without.contexts[victim] = Does::Run;
+    let stuck = stuck(&without, me);
+    core.iter().all(|&member| !stuck.contains(&(false, member)))
+}
+
+/// Everybody who cannot be shown to be live, round after round.
+fn stuck(picture: &Picture, me: usize) -> BTreeSet<Node> {
+    let want = |at: usize| want(picture, at);
     let mut stuck: BTreeSet<Node> =
         (0..picture.contexts.len()).filter(|&at| want(at).is_some()).map(|at| (false, at)).collect();
     stuck.extend((0..picture.groups.len()).map(|at| (true, at)));
@@ -60,14 +80,20 @@ pub(super) fn by_definition(picture: &Picture, me: usize) -> Found {
             let want = want(at).unwrap();
             required(want) > want.from.len()
                 || want.from.iter().filter(|from| is_live(at, from)).count() >= required(want)
-                || at != me && !want.reported && is_abandoned(want)
+                || at != me && !want.reported && is_abandoned(picture, want)
         };
         let left: BTreeSet<_> = stuck.iter().copied().filter(|node| !escapes(node)).collect();
         if left == stuck {
-            break;
+            return stuck;
         }
         stuck = left;
     }
+}
+
+/// The oracle: deadlocks are strong components of what is stuck.
+pub(super) fn by_definition(picture: &Picture, me: usize) -> Found {
+    let want = |at: usize| want(picture, at);
+    let stuck = stuck(picture, me);
     let mut residue = DiGraph::<Node, ()>::new();
     let places: BTreeMap<Node, NodeIndex> = stuck.iter().map(|&node| (node, residue.add_node(node))).collect();
     for (&node, &place) in &places {
@@ -91,8 +117,8 @@ pub(super) fn by_definition(picture: &Picture, me: usize) -> Found {
     let component = tarjan_scc(&residue).into_iter().find(|nodes| nodes.contains(&here)).unwrap();
     let component: BTreeSet<Node> = component.into_iter().map(|place| residue[place]).collect();
     let is_alone = component.len() == 1;
-    let (kind, core) = if is_abandoned(mine) {
-        let gone = mine.from.iter().find(|from| is_gone(from)).unwrap();
+    let (kind, core) = if is_abandoned(picture, mine) {
+        let gone = mine.from.iter().find(|from| is_gone(picture, from)).unwrap();
         let From::Context(gone) = *gone else { unreachable!("a group is not gone") };
         (Verdict::Abandoned(gone), BTreeSet::from([myself]))
     } else if is_alone && !residue.contains_edge(here, here) {

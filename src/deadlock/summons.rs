@@ -1,0 +1,296 @@
+//! What the graph asks of registered waits, and how they hear of it.
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+use super::context::Context;
+use super::graph::{Entry, Graph, with};
+use super::group::GroupRecord;
+use super::waitable::{Need, Provider};
+use crate::primitive::{FilterOp, Ingredient, UnparkToken, is_removed, unpark_filter};
+
+/// What wakes a registered waiter without a grant: look at your entry, under the graph's mutex.
+pub(crate) const KICK: UnparkToken = UnparkToken(2);
+
+/// What the graph asks of a registered wait. Kept in its entry; the unpark token is only a kick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Summons {
+    None,
+    /// Something changed that no wait of its own announces: judge again.
+    Recheck,
+    /// A deadlock was found whose finder can neither return nor unwind: be its victim.
+    Victim,
+}
+
+/// The registered waits of one kind, or of both.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Among {
+    All,
+    /// Those that have alternatives, need several, or count on a group.
+    Forked,
+}
+
+impl Graph {
+    /// Re-checks the waiter that chose this victim, now that the victim has answered. A wait for several can be part of several
+    /// deadlocks, and its judge tells of one at a time.
+    pub(super) fn recheck_finder(&mut self, finder: Option<&'static Context>) {
+        if let Some(finder) = finder.filter(|_| !is_removed(Ingredient::FindersLook)) {
+            self.summon(finder, Summons::Recheck);
+        }
+    }
+
+    /// Makes another wait the victim of the deadlock that `me` found.
+    pub(super) fn make_victim(&mut self, victim: &'static Context, me: &'static Context) {
+        if let Some(entry) = self.record_mut(victim).entry.as_mut() {
+            entry.finder = Some(me);
+        }
+        self.summon(victim, Summons::Victim);
+    }
+
+    /// Leaves a summons in a registered wait and wakes it.
+    pub(super) fn summon(&mut self, context: &'static Context, summons: Summons) {
+        if let Some(key) = self.leave_summons(context, summons) {
+            let me = context.address();
+            // SAFETY:
+            // - the key is an address that a primitive of ours controls.
+            // - the closures neither unwind nor park nor unpark.
+            unsafe {
+                unpark_filter(key, |token| if token.0 == me { FilterOp::Unpark } else { FilterOp::Skip }, |_| KICK);
+            }
+        }
+    }
+
+    /// Leaves a summons in a registered wait. Returns what its waiter parks on.
+    fn leave_summons(&mut self, context: &'static Context, summons: Summons) -> Option<usize> {
+        let entry = self.record_mut(context).entry.as_mut()?;
+        if entry.summons != Summons::Victim {
+            entry.summons = summons;
+        }
+        let key = entry.key;
+        context.set_summoned(self, true);
+        Some(key)
+    }
+
+    /// Leaves a summons in each registered wait which `concerns`, and wakes them.
+    ///
+    /// Goes once through each queue, and not once for each waiter in it: linear in the waits.
+    fn summon_where(
+        &mut self,
+        among: Among,
+        summons: Summons,
+        concerns: impl Fn(&Self, &'static Context, &Entry) -> bool,
+    ) {
+        let mut any = false;
+        for first in self.lists(among) {
+            let mut next = first;
+            while let Some(context) = next {
+                next = self.record(context).next;
+                if self.entry(context).is_some_and(|entry| concerns(self, context, entry)) {
+                    self.leave_summons(context, summons);
+                    any = true;
+                }
+            }
+        }
+        if !any {
+            return;
+        }
+        let stamp = self.new_stamp();
+        for first in self.lists(among) {
+            let mut next = first;
+            while let Some(context) = next {
+                let record = self.record(context);
+                next = record.next;
+                let is_due = context.is_summoned() && record.mark.stamp.get() != stamp;
+                if let Some(entry) = record.entry.as_ref().filter(|_| is_due) {
+                    self.kick_summoned(entry.key, stamp);
+                }
+            }
+        }
+    }
+
+    fn lists(&self, among: Among) -> [Option<&'static Context>; 2] {
+        [self.chained.filter(|_| among == Among::All), self.forked]
+    }
+
+    /// Wakes those in one queue that were summoned, and marks them.
+    fn kick_summoned(&self, key: usize, stamp: u64) {
+        /// So many are woken without allocating.
+        const AT_ONCE: usize = 8;
+        loop {
+            let woken = Cell::new(0);
+            let filter = |token: crate::primitive::ParkToken| {
+                #[cfg(all(test, not(loom)))]
+                tests::LOOKED_AT.set(tests::LOOKED_AT.get() + 1);
+                if woken.get() == AT_ONCE {
+                    return FilterOp::Stop;
+                }
+                // SAFETY:
+                // - a park token is the address of a context (`wait::park_on`).
+                let context = unsafe { Context::at(token.0) };
+                if !context.is_summoned() {
+                    return FilterOp::Skip;
+                }
+                self.record(context).mark.stamp.set(stamp);
+                woken.set(woken.get() + 1);
+                FilterOp::Unpark
+            };
+            // SAFETY:
+            // - the key is an address that a primitive of ours controls.
+            // - the closures neither unwind nor park nor unpark.
+            unsafe { unpark_filter(key, filter, |_| KICK) };
+            if woken.get() < AT_ONCE {
+                return;
+            }
+        }
+    }
+
+    /// Summons every registered wait.
+    pub(super) fn summon_all(&mut self, summons: Summons) {
+        self.summon_where(Among::All, summons, |_, _, _| true);
+    }
+
+    /// Re-checks the registered waits which `concerns`.
+    fn recheck(&mut self, among: Among, concerns: impl Fn(&Self, &'static Context, &Entry) -> bool) {
+        self.summon_where(among, Summons::Recheck, |graph, context, entry| {
+            !entry.timed && concerns(graph, context, entry)
+        });
+    }
+
+    /// Re-checks the waits that count on a group.
+    pub(super) fn recheck_group(&mut self, group: NonNull<GroupRecord>) {
+        if is_removed(Ingredient::GroupEvents) {
+            return;
+        }
+        self.recheck(Among::Forked, |graph, _, entry| {
+            entry.any_provider(graph, |provider| matches!(provider, Provider::AnyOf(other) if other.address() == group))
+        });
+    }
+
+    /// Re-checks the waits that a thread could end, by one of its contexts or as a member of its group.
+    pub(super) fn recheck_waits_for(&mut self, first: &'static Context) {
+        let group = self.record(first).group;
+        self.recheck(Among::All, |graph, _, entry| {
+            entry.any_provider(graph, |provider| match provider {
+                Provider::Context(id) => graph.context(id).is_some_and(|context| graph.first_of(context) == first),
+                Provider::AnyOf(other) => Some(other.address()) == group,
+                Provider::External | Provider::Process(_) => false,
+            })
+        });
+    }
+
+    /// Notes that a wait was found not to be stuck.
+    pub(super) fn mark_live(&mut self, me: &'static Context) {
+        if let Some(entry) = self.record_mut(me).entry.as_mut() {
+            entry.is_stuck = false;
+        }
+    }
+
+    /// Notes that a wait was found to be stuck, and stays. Re-checks those with alternatives, one of which may have led here:
+    /// the deadlock that this completes need not be one that this wait is part of.
+    pub(super) fn mark_stuck(&mut self, me: &'static Context) {
+        if let Some(entry) = self.record_mut(me).entry.as_mut()
+            && !std::mem::replace(&mut entry.is_stuck, true)
+        {
+            self.recheck(Among::Forked, |graph, context, entry| {
+                context != me
+                    && (matches!(entry.waitable().need(), Need::Any | Need::AtLeast(_))
+                        || entry.any_provider(graph, |provider| matches!(provider, Provider::AnyOf(_))))
+            });
+        }
+    }
+
+    /// Forgets which deadlocks were reported.
+    pub(super) fn forget_reports(&mut self) {
+        for first in self.lists(Among::All) {
+            let mut next = first;
+            while let Some(context) = next {
+                let record = self.record_mut(context);
+                next = record.next;
+                if let Some(entry) = record.entry.as_mut() {
+                    entry.reported = 0;
+                }
+            }
+        }
+    }
+
+    /// Takes what a registered wait was asked to do.
+    pub(super) fn answer_summons(&mut self, me: &'static Context) -> Summons {
+        me.set_summoned(self, false);
+        let Some(entry) = self.record_mut(me).entry.as_mut() else { return Summons::None };
+        let summons = std::mem::replace(&mut entry.summons, Summons::None);
+        let finder = entry.finder.filter(|_| summons == Summons::Victim);
+        self.recheck_finder(finder);
+        summons
+    }
+
+    /// Asks again what could not be answered yet.
+    pub(super) fn put_back(&mut self, me: &'static Context, summons: Summons) {
+        if let Some(entry) = self.record_mut(me).entry.as_mut() {
+            entry.summons = summons;
+        }
+    }
+}
+
+/// Re-checks a wait, if it is registered: it has one alternative fewer, and no wait of its own says so.
+pub(crate) fn recheck(context: &'static Context) {
+    with(|graph| graph.summon(context, Summons::Recheck));
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+    use crate::Lock;
+    use crate::deadlock::{Kind, context, registry};
+
+    thread_local! {
+        /// How many parked waiters this thread has looked at.
+        pub(super) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How many parked waiters a thread looks at that ends with a lock for which so many wait.
+    fn looked_at(waiters: usize) -> usize {
+        let lock = Arc::new(Lock::new(()));
+        let (start, started) = std::sync::mpsc::channel();
+        let owner = thread::spawn({
+            let lock = Arc::clone(&lock);
+            move || {
+                std::mem::forget(lock.lock());
+                start.send(()).unwrap();
+                let me = context::current();
+                let is_mine = |graph: &Graph, entry: &Entry| {
+                    entry.any_provider(graph, |provider| matches!(provider, Provider::Context(id) if id == me.id()))
+                };
+                let waiting = |graph: &Graph| {
+                    graph.registered().filter(|&context| is_mine(graph, graph.entry(context).unwrap())).count()
+                };
+                while with(|graph| waiting(graph)) < waiters {
+                    thread::yield_now();
+                }
+                registry::end_thread(me);
+                LOOKED_AT.get()
+            }
+        });
+        started.recv().unwrap();
+        let waiters: Vec<_> = (0..waiters)
+            .map(|_| {
+                let lock = Arc::clone(&lock);
+                let thread = thread::Builder::new().stack_size(1 << 17);
+                thread.spawn(move || lock.acquire().map(drop).unwrap_err().report().kind()).unwrap()
+            })
+            .collect();
+        let looked_at = owner.join().unwrap();
+        assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == Kind::Abandoned));
+        looked_at
+    }
+
+    #[test]
+    fn whoever_summons_many_looks_at_each_once() {
+        let [few, many] = [100, 400].map(looked_at);
+        // One in eight is looked at once more, as the first of the next eight. Some may not be parked yet, or awake again.
+        assert!(few <= 2 * 100 && many <= 2 * 400, "{few} for 100, {many} for 400");
+        assert!(many >= 40, "{many}: nobody was parked");
+    }
+}
