@@ -105,11 +105,13 @@ pub(super) struct Mark {
     pub(super) node: Cell<u32>,
     /// The last deadlock that it is a part of.
     pub(super) core: Cell<u64>,
+    /// The next one in the order of that walk.
+    pub(super) after: Cell<Option<&'static Context>>,
 }
 
 impl Mark {
     pub(super) const fn new() -> Self {
-        Self { stamp: Cell::new(0), node: Cell::new(0), core: Cell::new(0) }
+        Self { stamp: Cell::new(0), node: Cell::new(0), core: Cell::new(0), after: Cell::new(None) }
     }
 }
 
@@ -140,6 +142,14 @@ impl Record {
     }
 }
 
+/// In so many lists lie the waits that one context can end.
+pub(super) const LISTS: usize = 256;
+
+/// Which of the [`LISTS`] a wait lies in. (Knuth's multiplicative hash.)
+fn list_of(key: usize) -> usize {
+    ((key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - LISTS.trailing_zeros())) as usize
+}
+
 /// Everything under the graph's mutex.
 pub(crate) struct Graph {
     /// All contexts ever made, by index.
@@ -150,7 +160,9 @@ pub(crate) struct Graph {
     /// How many contexts the last sweep left.
     pub(super) swept: usize,
     /// The registered waits that one context can end, and the others.
-    pub(super) chained: Option<&'static Context>,
+    ///
+    /// The first lie in lists by what they park on, so that those who wait for a lock are found without a look at the rest.
+    pub(super) chained: [Option<&'static Context>; LISTS],
     pub(super) forked: Option<&'static Context>,
     /// How many registered waits there are.
     pub(super) waits: usize,
@@ -203,7 +215,7 @@ impl Graph {
             free: None,
             has_untold: false,
             swept: FIRST_SWEEP,
-            chained: None,
+            chained: [None; LISTS],
             forked: None,
             waits: 0,
             stamp: 0,
@@ -286,15 +298,20 @@ impl Graph {
 
     /// The registered waits.
     pub(super) fn registered(&self) -> impl Iterator<Item = &'static Context> + '_ {
-        [self.chained, self.forked].into_iter().flat_map(|first| self.waits_from(first))
+        self.chained.iter().chain([&self.forked]).flat_map(|&first| self.waits_from(first))
+    }
+
+    /// The registered waits that one context can end, and that may park on this key.
+    pub(super) fn chained_at(&self, key: usize) -> impl Iterator<Item = &'static Context> + '_ {
+        self.waits_from(self.chained[list_of(key)])
     }
 
     fn waits_from(&self, first: Option<&'static Context>) -> impl Iterator<Item = &'static Context> + '_ {
         std::iter::successors(first, |&context| self.record(context).next)
     }
 
-    fn list_of(&mut self, is_chained: bool) -> &mut Option<&'static Context> {
-        if is_chained { &mut self.chained } else { &mut self.forked }
+    fn list_of(&mut self, is_chained: bool, key: usize) -> &mut Option<&'static Context> {
+        if is_chained { &mut self.chained[list_of(key)] } else { &mut self.forked }
     }
 
     /// Adds a wait, and those of the contexts that `me` runs inside of, each for the next one. The thread of `me`
@@ -328,7 +345,7 @@ impl Graph {
     }
 
     pub(super) fn link(&mut self, me: &'static Context, entry: Entry) {
-        let first = self.list_of(entry.is_chained).replace(me);
+        let first = self.list_of(entry.is_chained, entry.key).replace(me);
         if let Some(first) = first {
             self.record_mut(first).previous = Some(me);
         }
@@ -347,7 +364,7 @@ impl Graph {
         let (previous, next) = (record.previous.take(), record.next.take());
         match previous {
             Some(previous) => self.record_mut(previous).next = next,
-            None => *self.list_of(entry.is_chained) = next,
+            None => *self.list_of(entry.is_chained, entry.key) = next,
         }
         if let Some(next) = next {
             self.record_mut(next).previous = previous;

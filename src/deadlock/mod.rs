@@ -7,6 +7,7 @@
 //!
 //! The protocol, and why it is exact, is in the `README.md` beside this module's source.
 
+mod bystanders;
 pub(crate) mod context;
 pub(crate) mod graph;
 pub(crate) mod group;

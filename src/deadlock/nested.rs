@@ -68,7 +68,8 @@ impl Frame {
 }
 
 impl Context {
-    /// What this context runs inside of, if it is that of a body. Its own thread alone calls this.
+    /// What this context runs inside of, if it is that of a body. Its own thread alone calls this, or whoever has the graph's
+    /// mutex, while the context is registered.
     pub(super) fn frame(&self) -> Option<&Frame> {
         // SAFETY:
         // - `run_nested` stores a frame of its own stack for as long as it runs, and takes it out again however it

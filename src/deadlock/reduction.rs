@@ -123,7 +123,7 @@ impl Reduction {
     /// Finds out who is live and who is stuck, from `starts` on. `false`: there is no room.
     ///
     /// `me` is the one whose judge this is: it waits for itself if it says so, and it alone may be abandoned.
-    fn run(&mut self, graph: &mut Graph, me: &'static Context, everybody: bool) -> bool {
+    pub(super) fn run(&mut self, graph: &mut Graph, me: &'static Context, everybody: bool) -> bool {
         loop {
             self.begin(graph.new_stamp());
             self.node(Who::Context(me), &graph.record(me).mark);
@@ -330,6 +330,24 @@ impl Reduction {
         self.nodes.len() + self.edges.len()
     }
 
+    /// Calls `visit` with each context that is stuck behind the nodes at these places, once [`run`](Self::run) has looked at
+    /// everybody.
+    pub(super) fn for_each_behind(
+        &mut self,
+        places: impl Iterator<Item = u32>,
+        mut visit: impl FnMut(&'static Context),
+    ) {
+        for place in places {
+            self.reach(place, Reached::No, Reached::Backward);
+        }
+        self.reach_backward();
+        for &place in &self.order {
+            if let Who::Context(context) = self.nodes[place as usize].who {
+                visit(context);
+            }
+        }
+    }
+
     /// Follows the waits for what `order` begins with backward, over what is stuck.
     fn reach_backward(&mut self) {
         let mut at = 0;
@@ -453,36 +471,5 @@ impl Graph {
         });
         self.reduction = reduction;
         found
-    }
-
-    /// Calls `visit` with everybody who is stuck behind the deadlock that was found, and is not part of it.
-    ///
-    /// `me` is the one who found it. Linear in the registered waits and their providers. `false`: there is no room.
-    pub(super) fn for_each_bystander(
-        &mut self,
-        me: &'static Context,
-        mut visit: impl FnMut(&Self, &'static Context),
-    ) -> bool {
-        if self.waits == self.core().len() {
-            return true;
-        }
-        let mut reduction = std::mem::replace(&mut self.reduction, Reduction::new());
-        let fits = reduction.run(self, me, true);
-        if fits {
-            for &member in self.core() {
-                reduction.reach(self.record(member).mark.node.get(), Reached::No, Reached::Backward);
-            }
-            reduction.reach_backward();
-            for &place in &reduction.order {
-                match reduction.nodes[place as usize].who {
-                    Who::Context(context) if !self.is_in_core(context) => visit(self, context),
-                    _ => {}
-                }
-            }
-        } else {
-            self.want_room(reduction.room());
-        }
-        self.reduction = reduction;
-        fits
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 
 use super::context::Context;
-use super::graph::{Entry, Graph, with};
+use super::graph::{Entry, Graph, LISTS, with};
 use super::group::GroupRecord;
 use super::waitable::{Need, Provider};
 use crate::primitive::{FilterOp, Ingredient, UnparkToken, is_removed, unpark_filter};
@@ -81,8 +81,8 @@ impl Graph {
         concerns: impl Fn(&Self, &'static Context, &Entry) -> bool,
     ) {
         let mut any = false;
-        for first in self.lists(among) {
-            let mut next = first;
+        for list in Self::lists(among) {
+            let mut next = self.first_of_list(list);
             while let Some(context) = next {
                 next = self.record(context).next;
                 if self.entry(context).is_some_and(|entry| concerns(self, context, entry)) {
@@ -95,8 +95,8 @@ impl Graph {
             return;
         }
         let stamp = self.new_stamp();
-        for first in self.lists(among) {
-            let mut next = first;
+        for list in Self::lists(among) {
+            let mut next = self.first_of_list(list);
             while let Some(context) = next {
                 let record = self.record(context);
                 next = record.next;
@@ -108,8 +108,13 @@ impl Graph {
         }
     }
 
-    fn lists(&self, among: Among) -> [Option<&'static Context>; 2] {
-        [self.chained.filter(|_| among == Among::All), self.forked]
+    /// The lists to go through: of those of chained waits, and the one behind them.
+    fn lists(among: Among) -> std::ops::RangeInclusive<usize> {
+        if among == Among::All { 0..=LISTS } else { LISTS..=LISTS }
+    }
+
+    fn first_of_list(&self, list: usize) -> Option<&'static Context> {
+        self.chained.get(list).copied().unwrap_or(self.forked)
     }
 
     /// Wakes those in one queue that were summoned, and marks them.
@@ -201,8 +206,8 @@ impl Graph {
 
     /// Forgets which deadlocks were reported.
     pub(super) fn forget_reports(&mut self) {
-        for first in self.lists(Among::All) {
-            let mut next = first;
+        for list in Self::lists(Among::All) {
+            let mut next = self.first_of_list(list);
             while let Some(context) = next {
                 let record = self.record_mut(context);
                 next = record.next;
