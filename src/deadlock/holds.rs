@@ -22,14 +22,14 @@ use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use std::panic::Location;
 
 use super::resource::{Name, Origin, ResourceFacts, Site, TypeOf};
+use super::spill::{CHUNK, Spill};
 use crate::primitive::{Word, quiet};
 
-/// Slots inside the context; further holds go to chunks of [`CHUNK`].
+/// Slots inside the context; further holds are [spilled](super::spill).
 const INLINE: usize = 16;
-/// Slots of one spilled chunk.
-const CHUNK: usize = 16;
 /// What one slot stores.
 const WORDS: usize = 6;
+pub(super) type Words = [*mut (); WORDS];
 
 /// The place of one hold in its context's list.
 pub(crate) type HoldIndex = u32;
@@ -113,24 +113,19 @@ pub(crate) struct Place<'s> {
 
 /// Slots and the bits that say which of them are in use.
 #[repr(C)]
-struct Chunk<const SLOTS: usize> {
+pub(super) struct Chunk<const SLOTS: usize> {
     used: quiet::AtomicU32,
-    next: quiet::AtomicPtr<Chunk<CHUNK>>,
     slots: [Slot<QuietWord, WORDS>; SLOTS],
 }
 
 impl<const SLOTS: usize> Chunk<SLOTS> {
-    const fn new() -> Self {
-        Self {
-            used: quiet::AtomicU32::new(0),
-            next: quiet::AtomicPtr::new(std::ptr::null_mut()),
-            slots: [const { Slot::empty() }; SLOTS],
-        }
+    pub(super) const fn new() -> Self {
+        Self { used: quiet::AtomicU32::new(0), slots: [const { Slot::empty() }; SLOTS] }
     }
 
     /// A free slot, if there is one. Writes nothing. The owner alone calls this.
     #[inline]
-    fn find(&self) -> Option<Place<'_>> {
+    pub(super) fn find(&self) -> Option<Place<'_>> {
         let used = self.used.load(Relaxed);
         let index = used.trailing_ones();
         let slot = self.slots.get(index as usize)?;
@@ -139,7 +134,7 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
 
     /// Takes a slot that was found. The owner alone calls this, and took and gave nothing since.
     #[inline]
-    fn take(&self, place: Place<'_>, words: [*mut (); WORDS]) -> HoldIndex {
+    pub(super) fn take(&self, place: Place<'_>, words: Words) -> HoldIndex {
         place.slot.write(place.version, words);
         // ORDERING: Release pairs with the Acquire load in `read`: whoever sees the bit sees the words.
         self.used.store(place.used, Release);
@@ -148,7 +143,7 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
 
     /// Frees a slot. The owner alone calls this.
     #[inline]
-    fn give(&self, index: HoldIndex) {
+    pub(super) fn give(&self, index: HoldIndex) {
         let used = self.used.load(Relaxed);
         // ORDERING: Release keeps the reads and writes under the resource before the hold disappears.
         self.used.store(used & !(1 << index), Release);
@@ -159,30 +154,44 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
         let words = self.slots[index].read(|| self.used.load(Acquire) & 1 << index != 0)?;
         Some(decode(words))
     }
-
-    fn next(&self) -> Option<&Chunk<CHUNK>> {
-        // ORDERING: Acquire pairs with the Release store in `find_spilled`, which publishes the chunk.
-        //
-        // SAFETY:
-        // - the pointer is null or came from `Box::leak`, and chunks are never freed.
-        unsafe { self.next.load(Acquire).as_ref() }
-    }
 }
 
 /// What a context holds.
-#[repr(transparent)]
-pub(crate) struct Holds(Chunk<INLINE>);
+#[repr(C)]
+pub(crate) struct Holds {
+    inline: Chunk<INLINE>,
+    /// Null until more is held than fits inline.
+    spill: quiet::AtomicPtr<Spill>,
+}
 
 impl Holds {
     pub(crate) const fn new() -> Self {
-        Self(Chunk::new())
+        Self { inline: Chunk::new(), spill: quiet::AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    fn spill(&self) -> Option<&Spill> {
+        // ORDERING: Acquire pairs with the Release store in `make_spill`.
+        //
+        // SAFETY:
+        // - the pointer is null or came from `Box::leak`, and is never freed.
+        unsafe { self.spill.load(Acquire).as_ref() }
+    }
+
+    /// Where the holds go that do not fit inline. The context's own thread alone calls this.
+    fn make_spill(&self) -> &Spill {
+        self.spill().unwrap_or_else(|| {
+            let spill = Box::leak(Box::new(Spill::new()));
+            // ORDERING: Release publishes it to `spill`.
+            self.spill.store(spill, Release);
+            spill
+        })
     }
 
     /// Where the next hold goes, if it is inline: what [`take`](Self::take) has to read, read before the lock is
     /// taken, since no load overtakes an atomic read-modify-write.
     #[inline]
     pub(crate) fn find(&self) -> Option<Place<'_>> {
-        self.0.find()
+        self.inline.find()
     }
 
     /// Lists a hold, in the place that was just [found](Self::find). The context's own thread alone calls this;
@@ -190,7 +199,7 @@ impl Holds {
     #[inline]
     pub(crate) fn take(&self, place: Option<Place<'_>>, facts: &ResourceFacts, site: Site) -> HoldIndex {
         match place {
-            Some(place) => self.0.take(place, encode(facts, site)),
+            Some(place) => self.inline.take(place, encode(facts, site)),
             None => self.take_spilled(facts, site),
         }
     }
@@ -199,40 +208,15 @@ impl Holds {
     #[cold]
     #[inline(never)]
     fn take_spilled(&self, facts: &ResourceFacts, site: Site) -> HoldIndex {
-        let (base, chunk, place) = self.find_spilled();
-        let base = HoldIndex::try_from(base).expect("fewer than 2^32 nested holds");
-        base + chunk.take(place, encode(facts, site))
+        let spill = self.make_spill();
+        INLINE as HoldIndex + spill.take(spill.find(), encode(facts, site))
     }
 
     /// Makes sure that the next [`take`](Self::take) allocates nothing. The context's own thread alone calls this, and
     /// it alone takes holds: the room stays.
     pub(crate) fn make_room(&self) {
         if self.find().is_none() {
-            self.find_spilled();
-        }
-    }
-
-    /// A free slot past those inline, in a chunk that is made if need be, and how many slots are before that chunk.
-    fn find_spilled(&self) -> (usize, &Chunk<CHUNK>, Place<'_>) {
-        let mut base = INLINE;
-        let mut next = &self.0.next;
-        loop {
-            let chunk = match next.load(Relaxed) {
-                chunk if chunk.is_null() => {
-                    let chunk = Box::leak(Box::new(Chunk::new()));
-                    // ORDERING: Release publishes the chunk to `Chunk::next`.
-                    next.store(chunk, Release);
-                    &*chunk
-                }
-                // SAFETY:
-                // - the pointer is not null, came from `Box::leak`, and chunks are never freed.
-                chunk => unsafe { &*chunk },
-            };
-            if let Some(place) = chunk.find() {
-                return (base, chunk, place);
-            }
-            base += CHUNK;
-            next = &chunk.next;
+            self.make_spill().find();
         }
     }
 
@@ -240,7 +224,7 @@ impl Holds {
     #[inline]
     pub(crate) fn give(&self, index: HoldIndex) {
         if (index as usize) < INLINE {
-            self.0.give(index);
+            self.inline.give(index);
         } else {
             self.give_spilled(index);
         }
@@ -248,15 +232,8 @@ impl Holds {
 
     #[cold]
     fn give_spilled(&self, index: HoldIndex) {
-        let mut rest = index as usize - INLINE;
-        let mut chunk = self.0.next();
-        while let Some(this) = chunk {
-            if rest < CHUNK {
-                this.give(HoldIndex::try_from(rest).expect("less than CHUNK"));
-                return;
-            }
-            rest -= CHUNK;
-            chunk = this.next();
+        if let Some(spill) = self.spill() {
+            spill.give(index - INLINE as HoldIndex);
         }
     }
 
@@ -274,13 +251,7 @@ impl Holds {
 
     /// Whether nothing is listed.
     pub(crate) fn is_empty(&self) -> bool {
-        let mut chunk = self.0.next();
-        let mut used = self.0.used.load(Relaxed);
-        while let Some(this) = chunk {
-            used |= this.used.load(Relaxed);
-            chunk = this.next();
-        }
-        used == 0
+        self.inline.used.load(Relaxed) == 0 && self.spill().is_none_or(Spill::is_empty)
     }
 
     /// Calls `visit` with each hold. A hold that is taken or given meanwhile may be left out, never torn.
@@ -296,11 +267,9 @@ impl Holds {
             }
             index += 1;
         };
-        (0..INLINE).for_each(|i| see(self.0.read(i)));
-        let mut chunk = self.0.next();
-        while let Some(this) = chunk {
-            (0..CHUNK).for_each(|i| see(this.read(i)));
-            chunk = this.next();
+        (0..INLINE).for_each(|i| see(self.inline.read(i)));
+        for chunk in self.spill().into_iter().flat_map(Spill::chunks) {
+            (0..CHUNK).for_each(|i| see(chunk.read(i)));
         }
     }
 }

@@ -27,6 +27,7 @@ mod scene;
 mod signal;
 mod snapshot;
 mod source;
+mod spill;
 pub(crate) mod summons;
 mod trace;
 pub(crate) mod wait;
