@@ -9,29 +9,32 @@ use super::nested::{self, Nesting};
 use super::registry;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{
-    AtomicBool, Lifeline, current_context, os_thread_id, quiet, run_at_thread_end, set_current_context,
+    AtomicBool, COPY_BITS, Lifeline, current_context, os_thread_id, quiet, run_at_thread_end, set_current_context,
 };
 
 /// The number of a context: never given twice in the life of the process, never zero, even, so that a lock word has a
 /// bit to spare, and below 2^63, so that a task's word can name somebody else.
 ///
-/// `[ 0 | generation : 38 | index : 24 | 0 ]`. The index finds the context; the generation tells its lives apart. A
-/// context whose generations are used up is not used again.
+/// `[ 0 | copy : 11 | generation : 27 | index : 24 | 0 ]`. The index finds the context; the generation tells its lives apart. A
+/// context whose generations are used up is not used again. The copy tells this copy of the crate from others in the process
+/// (another version, or a shared library): one that meets another's number in a lock's word knows nobody of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ContextId(u64);
 
 impl ContextId {
     const INDEX_BITS: u32 = 24;
-    const LAST_GENERATION: u64 = (1 << (62 - Self::INDEX_BITS)) - 1;
+    const GENERATION_BITS: u32 = 62 - Self::INDEX_BITS - COPY_BITS;
+    const LAST_GENERATION: u64 = (1 << Self::GENERATION_BITS) - 1;
 
-    /// The first number of the context at `index`, `None` if there are too many contexts.
-    pub(super) fn first(index: usize) -> Option<Self> {
-        (index < 1 << Self::INDEX_BITS).then_some(Self(1 << (Self::INDEX_BITS + 1) | (index as u64) << 1))
+    /// The first number of the context at `index` in this copy of the crate, `None` if there are too many contexts.
+    pub(super) fn first(index: usize, copy: u64) -> Option<Self> {
+        let copy = copy << (Self::INDEX_BITS + 1 + Self::GENERATION_BITS);
+        (index < 1 << Self::INDEX_BITS).then_some(Self(copy | 1 << (Self::INDEX_BITS + 1) | (index as u64) << 1))
     }
 
     /// The next number of the same context, `None` when there is none left.
     pub(super) fn next(self) -> Option<Self> {
-        let generation = self.0 >> (Self::INDEX_BITS + 1);
+        let generation = self.0 >> (Self::INDEX_BITS + 1) & Self::LAST_GENERATION;
         (generation < Self::LAST_GENERATION).then(|| Self(self.0 + (1 << (Self::INDEX_BITS + 1))))
     }
 
@@ -250,11 +253,10 @@ mod tests {
     #[test]
     fn the_last_number_of_a_context_leaves_the_highest_and_the_lowest_bit_free() {
         let last_index = (1 << ContextId::INDEX_BITS) - 1;
-        assert_eq!(ContextId::first(last_index + 1), None);
-        let first = ContextId::first(last_index).unwrap();
-        let before = ContextId::LAST_GENERATION - 1;
-        let last =
-            ContextId(before << (ContextId::INDEX_BITS + 1) | first.0 & ((1 << (ContextId::INDEX_BITS + 1)) - 1));
+        let last_copy = (1 << COPY_BITS) - 1;
+        assert_eq!(ContextId::first(last_index + 1, last_copy), None);
+        let first = ContextId::first(last_index, last_copy).unwrap();
+        let last = ContextId(first.0 + ((ContextId::LAST_GENERATION - 2) << (ContextId::INDEX_BITS + 1)));
         let last = last.next().unwrap();
         assert_eq!((last.next(), last.index()), (None, last_index));
         assert_eq!(last.get(), !(1 << 63 | 1));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::context::{Context, ContextId};
 use super::graph::{Graph, ThreadRecord, with};
-use crate::primitive::{Ingredient, is_removed, thread_is_ending};
+use crate::primitive::{Ingredient, copy_number, is_removed, thread_is_ending};
 
 /// A context for the calling thread, which holds its lifeline from now on: its first one.
 pub(super) fn take_context(name: Option<Arc<str>>, os_id: u32) -> &'static Context {
@@ -58,7 +58,7 @@ impl Graph {
     #[cfg(all(test, not(loom)))]
     pub(super) fn add_for_test(&mut self) -> &'static Context {
         let context: &'static Context = Box::leak(Box::new(Context::new()));
-        let id = ContextId::first(self.contexts.len());
+        let id = ContextId::first(self.contexts.len(), copy_number());
         self.record_mut(context).last_id = id;
         context.set_id(self, id);
         self.contexts.push(context);
@@ -146,6 +146,7 @@ fn reuse_context() -> Option<&'static Context> {
 fn add_context() -> &'static Context {
     let context: &'static Context = Box::leak(Box::new(Context::new()));
     let mut room: Vec<&'static Context> = Vec::new();
+    let copy = copy_number();
     loop {
         let needed = with(|graph| {
             if graph.contexts.len() == graph.contexts.capacity() {
@@ -156,7 +157,7 @@ fn add_context() -> &'static Context {
                 room.append(&mut graph.contexts);
                 std::mem::swap(&mut room, &mut graph.contexts);
             }
-            let id = ContextId::first(graph.contexts.len()).expect("more than 2^24 threads own locks at once");
+            let id = ContextId::first(graph.contexts.len(), copy).expect("more than 2^24 threads own locks at once");
             graph.record_mut(context).last_id = Some(id);
             graph.contexts.push(context);
             None

@@ -30,11 +30,23 @@ pub(crate) use platform::{
     catch_unwind, current_context, current_worker, global, join_thread, new_atomic, now, os_thread_id, park,
     set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
 };
-pub(crate) use thread_end::{Lifeline, run_at_thread_end, thread_is_ending};
+pub(crate) use thread_end::{Lifeline, copy_number, run_at_thread_end, thread_is_ending};
 pub(crate) use word::Word;
 
 #[cfg(all(test, loom))]
 pub(crate) use platform::{events, join_threads, let_no_thread_start, let_time_pass, queue_sleeps, remove, soon};
+
+/// So many bits has the number of a copy of this crate.
+pub(crate) const COPY_BITS: u32 = 11;
+
+/// A number for this copy of the crate where the system gives none that is its own: from where it lies in memory. Above those of
+/// thread-specific keys.
+fn number_by_address() -> u64 {
+    static HERE: u8 = 0;
+    let page = std::ptr::from_ref(&HERE).addr() as u64 >> 12;
+    let half = 1 << (COPY_BITS - 1);
+    half | page.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - COPY_BITS + 1)
+}
 
 /// Parts of the protocols that a model can take out, to show that it fails without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

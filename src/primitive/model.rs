@@ -478,6 +478,10 @@ pub(crate) mod thread_end {
         true
     }
 
+    pub(crate) fn copy_number() -> u64 {
+        super::super::number_by_address()
+    }
+
     pub(crate) fn thread_is_ending() -> bool {
         false
     }

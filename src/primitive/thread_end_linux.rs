@@ -122,16 +122,16 @@ impl Lifeline {
 /// Only the latest argument counts. `false`: `end` will not run, since the system has no key left, or no memory for it.
 /// [`Lifeline::is_cut`] does not depend on that.
 pub(crate) fn run_at_thread_end(end: fn(*const ()), argument: *const ()) -> bool {
+    END.get_or_init(|| end);
     // SAFETY:
     // - the key was created and is never deleted.
-    key(end).is_some_and(|key| unsafe { libc::pthread_setspecific(key, argument.cast()) } == 0)
+    key().is_some_and(|key| unsafe { libc::pthread_setspecific(key, argument.cast()) } == 0)
 }
 
 static END: OnceLock<fn(*const ())> = OnceLock::new();
 
-fn key(end: fn(*const ())) -> Option<libc::pthread_key_t> {
+fn key() -> Option<libc::pthread_key_t> {
     static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
-    END.get_or_init(|| end);
     *KEY.get_or_init(|| {
         let mut key = 0;
         // SAFETY:
@@ -139,6 +139,12 @@ fn key(end: fn(*const ())) -> Option<libc::pthread_key_t> {
         let rc = unsafe { libc::pthread_key_create(&raw mut key, Some(destroy)) };
         (rc == 0).then_some(key)
     })
+}
+
+/// A number that no other copy of this crate in the process has, if the system has a key left for this one: that of the key.
+pub(crate) fn copy_number() -> u64 {
+    let key = key().map(u64::from).filter(|&key| key < 1 << (super::COPY_BITS - 1));
+    key.unwrap_or_else(super::number_by_address)
 }
 
 thread_local! {

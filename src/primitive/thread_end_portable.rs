@@ -54,6 +54,11 @@ pub(crate) fn run_at_thread_end(end: fn(*const ()), argument: *const ()) -> bool
     AT_END.try_with(|at_end| at_end.0.set(Some((end, argument)))).is_ok()
 }
 
+/// A number that another copy of this crate in the process is unlikely to have.
+pub(crate) fn copy_number() -> u64 {
+    super::number_by_address()
+}
+
 /// Never known here.
 pub(crate) fn thread_is_ending() -> bool {
     false

@@ -1,0 +1,104 @@
+//! Two copies of the crate in one process: each takes the other's threads for nobody it knows.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use bowline::{Lock, RLock};
+use support::gate::Gate;
+use support::{LIMIT, in_fresh_process, on_another_thread, stderr, within};
+
+unsafe extern "C" {
+    fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
+    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
+}
+
+const RTLD_NOW: c_int = 2;
+
+/// A function of the other copy.
+fn function(name: &str) -> *mut c_void {
+    // Cargo builds the examples, of which this library is one, before it runs the tests.
+    let mut folder: PathBuf = std::env::current_exe().expect("the path of this binary");
+    while folder.file_name().is_some_and(|name| name != "deps") {
+        folder.pop();
+    }
+    folder.pop();
+    let path = folder.join("examples/libsecond_copy.so");
+    let path = CString::new(path.to_str().expect("text")).unwrap();
+    // SAFETY:
+    // - the library does nothing as it is loaded that a program may not do.
+    let library = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
+    assert!(!library.is_null(), "{path:?} is built with the tests");
+    let name = CString::new(name).unwrap();
+    // SAFETY:
+    // - the library is loaded, and the name a C string.
+    let function = unsafe { dlsym(library, name.as_ptr()) };
+    assert!(!function.is_null());
+    function
+}
+
+#[track_caller]
+fn in_two_copies(test: &str, body: impl FnOnce()) {
+    if let Some(output) = in_fresh_process(test, &[], || within(LIMIT * 3 / 4, body)) {
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_re_entrant_lock_that_one_copy_holds_lets_no_thread_of_another_in() {
+    in_two_copies("a_re_entrant_lock_that_one_copy_holds_lets_no_thread_of_another_in", || {
+        // SAFETY:
+        // - that is its type.
+        let tries: unsafe extern "C" fn(*const RLock<u32>) -> bool =
+            unsafe { std::mem::transmute(function("copy_tries_rlock")) };
+        // The first thread that locks here, and the first that locks there.
+        let lock = RLock::new(1);
+        let held = lock.lock();
+        // SAFETY:
+        // - it is a lock of this crate, and the library is built with the test.
+        assert!(!on_another_thread(|| unsafe { tries(&raw const lock) }));
+        drop(held);
+        // SAFETY:
+        // - as above.
+        assert!(on_another_thread(|| unsafe { tries(&raw const lock) }));
+    });
+}
+
+#[test]
+fn a_lock_that_one_copy_holds_is_no_relock_in_another() {
+    in_two_copies("a_lock_that_one_copy_holds_is_no_relock_in_another", || {
+        // SAFETY:
+        // - that is its type.
+        let acquires: unsafe extern "C" fn(*const Lock<u32>) -> bool =
+            unsafe { std::mem::transmute(function("copy_acquires")) };
+        let lock = Arc::new(Lock::new(1));
+        let (held, release) = (Gate::default(), Gate::default());
+        let holder = {
+            let (lock, held, release) = (Arc::clone(&lock), held.clone(), release.clone());
+            move || {
+                let guard = lock.lock();
+                held.open();
+                release.pass();
+                drop(guard);
+            }
+        };
+        let holder = thread::spawn(holder);
+        held.pass();
+        let asks = thread::spawn({
+            let lock = Arc::clone(&lock);
+            // SAFETY:
+            // - it is a lock of this crate, and the library is built with the test.
+            move || unsafe { acquires(&raw const *lock) }
+        });
+        // It is told that it asks for what it holds at once, or never.
+        thread::sleep(std::time::Duration::from_millis(20));
+        assert!(!asks.is_finished());
+        release.open();
+        holder.join().unwrap();
+    });
+}
