@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests as everybody runs them (unit, integration, doctests; every feature is on in tests), and that the library
-# also builds with fewer features. A test that hangs ends the script.
+# also builds with fewer features. A test that hangs ends the script. ci/fresh.sh runs this in a fresh clone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
