@@ -27,3 +27,8 @@ for features in "" serde signal tracing process "process serde" "process signal"
     echo "-- cargo check --lib --no-default-features --features '$features'"
     cargo check -p bowline --lib --no-default-features --features "$features"
 done
+
+# What other systems get in the place of process pools.
+echo "-- cargo test --lib process_pool::tests, for other systems"
+RUSTFLAGS="--cfg bowline_portable" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/portable" \
+    cargo test --lib process_pool::tests
