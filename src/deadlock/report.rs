@@ -291,10 +291,30 @@ impl Resource {
     }
 
     /// Whether two values of one report or snapshot mean the same resource.
+    ///
+    /// Where a lock is replaced in place although its guard was forgotten, the old one and the new are told apart by where
+    /// they were made, by name and by primitive; if all of that is the same, they count as one.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        self.key == other.key
+        self.identity() == other.identity()
     }
+
+    pub(super) fn identity(&self) -> Identity {
+        if self.is_task {
+            return Identity { key: self.key, made_at: None, name: None, primitive: "" };
+        }
+        Identity { key: self.key, made_at: Some(self.made_at), name: self.name, primitive: self.primitive }
+    }
+}
+
+/// What tells the resources of one picture apart. The address alone does not: a guard can be forgotten, its lock dropped,
+/// and another one made in its place. A task's does, since nobody forgets that it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    key: usize,
+    made_at: Option<&'static Location<'static>>,
+    name: Option<&'static str>,
+    primitive: &'static str,
 }
 
 /// A wait that ended because it was part of a deadlock: what [`Lock::acquire`](crate::Lock::acquire) returns.

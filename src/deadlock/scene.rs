@@ -1,5 +1,6 @@
 //! What is copied out of the graph, under its mutex and without allocating, to be told once it is unlocked.
 
+use std::collections::{HashMap, HashSet};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -170,23 +171,7 @@ impl Scene {
 
     /// The people that were copied, in order.
     pub(super) fn threads(&mut self) -> Vec<StuckThread> {
-        // A guard that was forgotten stays listed, and a new lock may live at the address of its lock by now. Where
-        // somebody waits for that new lock, its word says who owns it, and the old hold is left out.
-        let owners: Vec<(usize, usize)> = {
-            let mut owners: Vec<_> = self
-                .people
-                .iter()
-                .filter_map(|person| person.wait.as_ref())
-                .filter(|wait| wait.owner != 0)
-                .map(|wait| (wait.resource.key, wait.owner))
-                .collect();
-            owners.sort_unstable();
-            owners
-        };
-        let is_stale = |holder: usize, key: usize| {
-            let at = owners.partition_point(|&(other, _)| other < key);
-            owners.get(at).is_some_and(|&(other, owner)| other == key && owner != holder)
-        };
+        let wanted = Wanted::by(&self.people);
         let mut holds = self.holds.drain(..);
         let told = self.people.drain(..).map(|person| {
             let (mut task, mut held) = (None, Vec::new());
@@ -196,10 +181,11 @@ impl Scene {
                 // One that it is cancelling meanwhile is among what it holds.
                 if is_run && task.is_none() {
                     task = Some(Task { resource: Resource { made_at: hold.site, ..resource } });
-                } else if !is_stale(holder, hold.resource.key) {
+                } else if !wanted.is_another(holder, &resource) {
                     held.push(Held { resource, site: hold.site });
                 }
             }
+            keep_the_last_of_each(&mut held);
             StuckThread {
                 name: person.name,
                 os_id: person.os_id,
@@ -221,6 +207,37 @@ impl Scene {
         });
         told.collect()
     }
+}
+
+/// What is waited for: there, as it was made, and owned by who its word says.
+///
+/// A guard that was forgotten stays listed, and a new lock may be at the address of its lock by now. Where somebody waits for
+/// the new one, the old hold is known by who has it or by what it names, and is left out.
+struct Wanted(HashMap<usize, (usize, Resource)>);
+
+impl Wanted {
+    fn by(people: &[Person]) -> Self {
+        let waits = people.iter().filter_map(|person| person.wait.as_ref());
+        Self(waits.map(|wait| (wait.resource.key, (wait.owner, Resource::from(wait.resource)))).collect())
+    }
+
+    /// Whether what is waited for at this address is another resource than the one that `holder` has listed, or is
+    /// owned by somebody else.
+    fn is_another(&self, holder: usize, listed: &Resource) -> bool {
+        self.0
+            .get(&listed.key)
+            .is_some_and(|(owner, wanted)| *owner != 0 && *owner != holder || !wanted.is_same(listed))
+    }
+}
+
+/// A thread holds a resource once: of several holds of one that can't be told from another, all but one are of guards that
+/// were forgotten, of locks that are no more. The true one is the last, unless places in the list before it were freed
+/// meanwhile; the list does not tell.
+fn keep_the_last_of_each(held: &mut Vec<Held>) {
+    let mut seen = HashSet::with_capacity(held.len());
+    held.reverse();
+    held.retain(|held| seen.insert(held.resource.identity()));
+    held.reverse();
 }
 
 /// The one of a wait's providers that is told.

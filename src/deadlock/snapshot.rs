@@ -9,7 +9,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::graph;
 use super::render::{self, Humane, Names, Style};
-use super::report::{Report, Resource, StuckThread, Task};
+use super::report::{Identity, Report, Resource, StuckThread, Task};
 use super::resource::Site;
 use super::scene::Scene;
 
@@ -173,16 +173,14 @@ impl Report {
 #[derive(Default)]
 struct Nodes {
     graph: DiGraph<Node, Edge>,
-    /// A forgotten guard's hold names an address where another lock may live by now, which was made elsewhere.
-    resources: HashMap<(usize, Option<Site>), NodeIndex>,
+    resources: HashMap<Identity, NodeIndex>,
     /// By the address of the name, which the pool's threads share: another pool may have the same.
     pools: HashMap<*const u8, NodeIndex>,
 }
 
 impl Nodes {
     fn resource(&mut self, resource: &Resource) -> NodeIndex {
-        let made_at = Some(resource.made_at).filter(|_| !resource.is_task);
-        *self.resources.entry((resource.key, made_at)).or_insert_with(|| {
+        *self.resources.entry(resource.identity()).or_insert_with(|| {
             let resource = resource.clone();
             self.graph.add_node(if resource.is_task { Node::Task(Task { resource }) } else { Node::Resource(resource) })
         })

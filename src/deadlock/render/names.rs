@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::style::{NAME, Style};
-use crate::deadlock::report::{Resource, StuckThread, Wait};
+use crate::deadlock::report::{Identity, Resource, StuckThread, Wait};
 use crate::deadlock::resource::Site;
 use crate::deadlock::source::clip;
 
@@ -17,10 +17,10 @@ pub(in crate::deadlock) struct Names<'r> {
     pub(super) style: Style,
     /// The threads that have a name, each once, by the number that debuggers show.
     namesakes: HashMap<&'r str, Vec<u32>>,
-    /// Who waits for a resource, by its key.
-    waiters: HashMap<usize, Vec<&'r StuckThread>>,
-    /// The keys of the resources that look alike.
-    lookalikes: HashMap<Look, Vec<usize>>,
+    /// Who waits for a resource.
+    waiters: HashMap<Identity, Vec<&'r StuckThread>>,
+    /// The resources that look alike, each with its number among them.
+    lookalikes: HashMap<Look, HashMap<Identity, usize>>,
 }
 
 /// What tells resources apart on sight.
@@ -51,7 +51,7 @@ impl<'r> Names<'r> {
                 names.add(&task.resource);
             }
             if let Some(wait) = &thread.waits_for {
-                names.waiters.entry(wait.resource.key).or_default().push(thread);
+                names.waiters.entry(wait.resource.identity()).or_default().push(thread);
                 names.add(&wait.resource);
             }
         }
@@ -61,9 +61,8 @@ impl<'r> Names<'r> {
 
     fn add(&mut self, resource: &Resource) {
         let alike = self.lookalikes.entry(Look::of(resource)).or_default();
-        if !alike.contains(&resource.key) {
-            alike.push(resource.key);
-        }
+        let next = alike.len() + 1;
+        alike.entry(resource.identity()).or_insert(next);
     }
 
     /// `thread 'left'`; with the number that debuggers show if there is no name, or if others have the same.
@@ -146,12 +145,12 @@ impl<'r> Names<'r> {
     /// The number of a resource among those that look the same, `None` if it is the only one.
     fn number(&self, resource: &Resource) -> Option<usize> {
         let alike = self.lookalikes.get(&Look::of(resource)).filter(|alike| alike.len() > 1)?;
-        alike.iter().position(|&key| key == resource.key).map(|at| at + 1)
+        alike.get(&resource.identity()).copied()
     }
 
     /// Whether somebody waits for a resource.
     pub(super) fn is_wanted(&self, resource: &Resource) -> bool {
-        self.waiters.contains_key(&resource.key)
+        self.waiters.contains_key(&resource.identity())
     }
 
     /// Whether others look the same as a resource.
@@ -161,7 +160,7 @@ impl<'r> Names<'r> {
 
     /// `thread 'left' waits for`, of the resource that `holder` holds.
     pub(super) fn waiters(&self, holder: &StuckThread, resource: &Resource) -> Option<String> {
-        match self.waiters.get(&resource.key)?.as_slice() {
+        match self.waiters.get(&resource.identity())?.as_slice() {
             [] => None,
             [only] if std::ptr::eq(*only, holder) => Some("it waits for itself".to_owned()),
             [only] => Some(format!("{} waits for", self.thread(only))),
