@@ -298,7 +298,20 @@ fn the_text_of_a_report_names_every_thread_lock_and_line() {
     }
     assert_eq!(text, deadlock.report().to_string());
     assert!(std::error::Error::source(&deadlock).is_none());
-    assert!(deadlock.clone().to_string() == text && format!("{deadlock:?}").contains("Cycle"));
+    assert!(deadlock.clone().to_string() == text && format!("{deadlock:?}") == text);
+}
+
+#[test]
+fn a_deadlock_that_is_unwrapped_or_returned_from_main_is_read_as_its_report() {
+    let deadlock = &CROSSED.0;
+    let text = deadlock.to_string();
+    for shown in [format!("{deadlock:?}"), format!("{deadlock:#?}")] {
+        assert_eq!(shown, text);
+    }
+    let result: Result<(), _> = Err(deadlock.clone());
+    let payload = catch_unwind(AssertUnwindSafe(|| result.unwrap())).unwrap_err();
+    assert!(message(&*payload).ends_with(&text), "{}", message(&*payload));
+    assert!(message(&*payload).contains("deadlock: 2 threads wait for each other\n"), "{}", message(&*payload));
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(crate) mod waitable;
 pub use hook::{Hook, on_deadlock};
 pub use long_wait::warn_after;
 pub use policy::{Policy, policy, set_grace, set_policy};
-pub use report::{Deadlock, Held, Kind, LongWait, Report, Resource, StuckThread, Task, Wait};
+pub use report::{Deadlock, Held, Kind, LongWait, Purpose, Report, Resource, StuckThread, Task, Wait};
 #[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 pub use signal::dump_on_signal;
 pub use snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};

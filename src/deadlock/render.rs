@@ -11,14 +11,14 @@ use std::fmt;
 
 use help::help;
 pub(crate) use names::Humane;
-pub(super) use names::Names;
 #[cfg(feature = "process")]
 pub(crate) use names::printable;
+pub(super) use names::{Names, Place};
 pub(super) use style::Style;
 use style::{HEADLINE, HELP, SOURCE};
 
 use super::report::{Held, Kind, LongWait, Report, Resource, StuckThread};
-use super::resource::Site;
+use super::resource::{DESERIALIZED, Site};
 use super::source::Sources;
 
 /// Deadlocks of more threads are shown in few lines each, without source text.
@@ -115,7 +115,8 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             write!(self.out, "\nalso stuck behind it: {}", self.names.thread(thread))?;
             if let Some(wait) = &thread.waits_for {
                 let comma = if wait.resource.name.is_some() && wait.process.is_none() { "" } else { "," };
-                write!(self.out, " waits for {}{comma} at {}", self.names.wait(wait, Names::resource), wait.site)?;
+                let place = Place::of_wait(wait);
+                write!(self.out, " waits for {}{comma} {place}", self.names.wait(wait, Names::resource))?;
             }
         }
         match threads.len().saturating_sub(MOST_BYSTANDERS) {
@@ -131,7 +132,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         let waiter = self.names.thread(&long.waiter);
         let resource = self.names.wait(wait, Names::resource);
         write!(self.out, "long wait: {waiter} has waited {} for {resource}", Humane(wait.waited))?;
-        self.site(Layout::Paragraph, "at", wait.site)?;
+        self.place(Layout::Paragraph, "", &Place::of_wait(wait))?;
         self.text(Layout::Paragraph, wait.site)?;
         let Some(owner) = &long.owner else {
             let is_told = wait.process.is_some();
@@ -140,7 +141,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         let does = if wait.resource.is_task { "runs" } else { "holds" };
         write!(self.out, "\n{} {does} it", self.names.thread(owner))?;
         if let Some(held) = find_hold(owner, &wait.resource) {
-            self.site(Layout::Paragraph, "taken at", held.site)?;
+            self.place(Layout::Paragraph, "taken ", &Place::of_hold(held))?;
             self.text(Layout::Paragraph, held.site)?;
         }
         if owner.waits_for.is_some() {
@@ -176,7 +177,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             return self.out.write_str(if thread.is_gone { " has ended" } else { "" });
         };
         write!(self.out, " waits for {}", self.names.wait(wait, Names::resource_and_type))?;
-        self.site(layout, "at", wait.site)?;
+        self.place(layout, "", &Place::of_wait(wait))?;
         write!(self.out, ", for at least {}", Humane(wait.waited))?;
         self.out.write_str(if wait.timed { ", with a time-out" } else { "" })?;
         self.text(layout, wait.site)
@@ -192,18 +193,19 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         if let Some(waiters) = self.names.waiters(thread, &held.resource) {
             write!(self.out, ", which {waiters}")?;
         }
-        self.site(layout, "taken at", held.site)?;
+        self.place(layout, "taken ", &Place::of_hold(held))?;
         self.text(layout, held.site)
     }
 
-    fn site(&mut self, layout: Layout, word: &str, site: Site) -> fmt::Result {
+    fn place(&mut self, layout: Layout, word: &str, place: &Place<'_>) -> fmt::Result {
         let joint = if layout == Layout::Paragraph { "\n    " } else { ", " };
-        write!(self.out, "{joint}{word} {site}")
+        write!(self.out, "{joint}{word}{place}")
     }
 
     /// The source text of a line.
     fn text(&mut self, layout: Layout, site: Site) -> fmt::Result {
         if layout == Layout::Paragraph
+            && site != DESERIALIZED
             && let Some(text) = self.sources.line(site)
         {
             write!(self.out, "\n     {}", self.names.style.paint(SOURCE, format_args!("| {text}")))?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::render;
+use super::resource::{DESERIALIZED, FORMATTED, SERIALIZED, Site};
 
 /// What kind of deadlock a [`Report`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,6 +143,7 @@ pub struct Wait {
     pub(super) resource: Resource,
     #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
     pub(super) site: &'static Location<'static>,
+    pub(super) purpose: Option<Purpose>,
     pub(super) waited: Duration,
     pub(super) timed: bool,
     pub(super) queued_in: Option<Arc<str>>,
@@ -175,10 +177,16 @@ impl Wait {
         self.process
     }
 
-    /// The line that waits.
+    /// The line that waits; if there is a [purpose](Self::purpose), the line that made what is waited for.
     #[must_use]
     pub fn site(&self) -> &'static Location<'static> {
         self.site
+    }
+
+    /// What the wait is for, where that is not by a call of the program's own.
+    #[must_use]
+    pub fn purpose(&self) -> Option<Purpose> {
+        self.purpose
     }
 
     /// How long the wait had lasted when this was recorded.
@@ -201,6 +209,7 @@ pub struct Held {
     pub(super) resource: Resource,
     #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
     pub(super) site: &'static Location<'static>,
+    pub(super) purpose: Option<Purpose>,
 }
 
 impl Held {
@@ -210,10 +219,41 @@ impl Held {
         &self.resource
     }
 
-    /// The line that acquired it.
+    /// The line that acquired it; if there is a [purpose](Self::purpose), the line that made it.
     #[must_use]
     pub fn site(&self) -> &'static Location<'static> {
         self.site
+    }
+
+    /// What it was acquired for, where that was not by a call of the program's own.
+    #[must_use]
+    pub fn purpose(&self) -> Option<Purpose> {
+        self.purpose
+    }
+}
+
+/// What a lock is taken for by its implementation of a trait, which knows no line of the program: who formats or serializes a
+/// lock may do so far from any mention of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Purpose {
+    /// To format it with `{:?}`.
+    Debug,
+    /// To serialize it.
+    Serialize,
+}
+
+impl Purpose {
+    /// What the line of an acquisition is shown as, and what it was for: `made_at` is the line that made the lock.
+    pub(super) fn of(site: Site, made_at: Site) -> (Site, Option<Self>) {
+        if site == FORMATTED {
+            (made_at, Some(Self::Debug))
+        } else if site == SERIALIZED {
+            (made_at, Some(Self::Serialize))
+        } else {
+            (site, None)
+        }
     }
 }
 
@@ -279,10 +319,17 @@ impl Resource {
         self.data_type
     }
 
-    /// The line that made it.
+    /// The line that made it. No line of the program makes a lock that was [deserialized](Self::is_deserialized): this is one
+    /// of this crate's then, and `null` where the report is serialized.
     #[must_use]
     pub fn made_at(&self) -> &'static Location<'static> {
         self.made_at
+    }
+
+    /// Whether it is a lock that was made by deserializing.
+    #[must_use]
+    pub fn is_deserialized(&self) -> bool {
+        self.made_at == DESERIALIZED
     }
 
     /// Whether it is a pool, which protects no data.
@@ -319,8 +366,9 @@ pub(super) struct Identity {
 
 /// A wait that ended because it was part of a deadlock: what [`Lock::acquire`](crate::Lock::acquire) returns.
 ///
-/// Cheap to clone: the report is shared.
-#[derive(Clone, Debug)]
+/// Cheap to clone: the report is shared. [`Display`](fmt::Display) and [`Debug`] are the report, so that it is read where an
+/// error is unwrapped, or returned from `main`.
+#[derive(Clone)]
 pub struct Deadlock(Arc<Report>);
 
 impl Deadlock {
@@ -345,6 +393,12 @@ impl Deadlock {
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Debug for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -384,6 +438,9 @@ pub(super) fn serialize_site<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     use serde::ser::SerializeStruct;
+    if *site == DESERIALIZED {
+        return serializer.serialize_none();
+    }
     let mut fields = serializer.serialize_struct("Location", 3)?;
     fields.serialize_field("file", site.file())?;
     fields.serialize_field("line", &site.line())?;

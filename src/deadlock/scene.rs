@@ -10,7 +10,7 @@ use super::graph::Graph;
 use super::group::GroupRecord;
 use super::holds::Hold;
 use super::judge::Judgement;
-use super::report::{Deadlock, Held, Kind, Report, Resource, StuckThread, Task, Wait};
+use super::report::{Deadlock, Held, Kind, Purpose, Report, Resource, StuckThread, Task, Wait};
 use super::resource::{HoldMode, ResourceFacts, Site};
 use super::waitable::Provider;
 use crate::primitive::now;
@@ -37,6 +37,23 @@ struct PersonWait {
     queued_in: Option<Arc<str>>,
     process: Option<u32>,
     others: usize,
+}
+
+impl PersonWait {
+    fn told(self) -> Wait {
+        let resource = Resource::from(self.resource);
+        let (site, purpose) = Purpose::of(self.site, resource.made_at);
+        Wait {
+            resource,
+            site,
+            purpose,
+            waited: self.waited,
+            timed: self.timed,
+            queued_in: self.queued_in,
+            process: self.process,
+            others: self.others,
+        }
+    }
 }
 
 /// Buffers for the copy. They grow outside the mutex only.
@@ -182,7 +199,8 @@ impl Scene {
                 if is_run && task.is_none() {
                     task = Some(Task { resource: Resource { made_at: hold.site, ..resource } });
                 } else if !wanted.is_another(holder, &resource) {
-                    held.push(Held { resource, site: hold.site });
+                    let (site, purpose) = Purpose::of(hold.site, resource.made_at);
+                    held.push(Held { resource, site, purpose });
                 }
             }
             keep_the_last_of_each(&mut held);
@@ -193,15 +211,7 @@ impl Scene {
                 is_in_place: person.is_in_place,
                 task,
                 pool: person.pool,
-                waits_for: person.wait.map(|wait| Wait {
-                    resource: Resource::from(wait.resource),
-                    site: wait.site,
-                    waited: wait.waited,
-                    timed: wait.timed,
-                    queued_in: wait.queued_in,
-                    process: wait.process,
-                    others: wait.others,
-                }),
+                waits_for: person.wait.map(PersonWait::told),
                 holds: held,
             }
         });

@@ -9,7 +9,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::graph;
 use super::render::{self, Humane, Names, Style};
-use super::report::{Identity, Report, Resource, StuckThread, Task};
+use super::report::{Identity, Purpose, Report, Resource, StuckThread, Task};
 use super::resource::Site;
 use super::scene::Scene;
 
@@ -115,6 +115,8 @@ pub enum Edge {
         /// The line that waits.
         #[cfg_attr(feature = "serde", serde(serialize_with = "super::report::serialize_site"))]
         site: Site,
+        /// What it waits for it for, where that is no call of the program's own: see [`Wait::purpose`](super::Wait::purpose).
+        purpose: Option<Purpose>,
         /// How long the wait had lasted.
         waited: Duration,
         /// Whether the wait has a time-out, and so is no part of any deadlock.
@@ -128,6 +130,8 @@ pub enum Edge {
         /// The line that acquired it.
         #[cfg_attr(feature = "serde", serde(serialize_with = "super::report::serialize_site"))]
         site: Site,
+        /// What for, where that was no call of the program's own: see [`Held::purpose`](super::Held::purpose).
+        purpose: Option<Purpose>,
     },
     /// The task is run by the thread.
     Runs,
@@ -213,8 +217,9 @@ impl WaitForGraph {
                     Some(pool) if !wait.resource.is_task => pool,
                     _ => nodes.resource(&wait.resource),
                 };
-                let (site, waited, timed, process) = (wait.site, wait.waited, wait.timed, wait.process);
-                let waits = Edge::Waits { site, waited, timed, process };
+                let (site, purpose) = (wait.site, wait.purpose);
+                let waits =
+                    Edge::Waits { site, purpose, waited: wait.waited, timed: wait.timed, process: wait.process };
                 nodes.graph.add_edge(me, provided, waits);
                 if let Some(pool) = pool.filter(|&pool| pool != provided) {
                     nodes.graph.update_edge(provided, pool, Edge::Queued);
@@ -222,7 +227,7 @@ impl WaitForGraph {
             }
             for held in &thread.holds {
                 let resource = nodes.resource(&held.resource);
-                nodes.graph.add_edge(resource, me, Edge::Holds { site: held.site });
+                nodes.graph.add_edge(resource, me, Edge::Holds { site: held.site, purpose: held.purpose });
             }
         }
         Self { graph: nodes.graph }
@@ -262,11 +267,11 @@ impl WaitForGraph {
         }
         for edge in self.graph.raw_edges() {
             let (label, colour) = match &edge.weight {
-                Edge::Waits { site, waited, process, .. } => {
+                Edge::Waits { site, purpose, waited, process, .. } => {
                     let runs = process.map_or(String::new(), |process| format!("\nfor process {process}"));
-                    (format!("waits {}{runs}\n{site}", Humane(*waited)), ", color=red")
+                    (format!("waits {}{runs}\n{}{site}", Humane(*waited), purpose_label(*purpose)), ", color=red")
                 }
-                Edge::Holds { site } => (format!("held by\n{site}"), ""),
+                Edge::Holds { site, purpose } => (format!("held by\n{}{site}", purpose_label(*purpose)), ""),
                 Edge::Runs => ("run by".to_owned(), ""),
                 Edge::Queued => ("queued in".to_owned(), ""),
                 Edge::Worker => ("worked for by".to_owned(), ""),
@@ -282,6 +287,15 @@ impl WaitForGraph {
             Node::Thread(thread) => Some(thread),
             _ => None,
         })
+    }
+}
+
+/// Before the line that made a lock, what the lock was taken for.
+fn purpose_label(purpose: Option<Purpose>) -> &'static str {
+    match purpose {
+        None => "",
+        Some(Purpose::Debug) => "to format it, made at\n",
+        Some(Purpose::Serialize) => "to serialize it, made at\n",
     }
 }
 
@@ -547,9 +561,9 @@ thread 'right' waits for 'a' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
                 {"kind": "thread", "name": null, "os_id": 2, "is_gone": false},
             ],
             "edges": [
-                {"from": 0, "to": 1, "kind": "waits", "site": place(B), "timed": false, "process": null,
+                {"from": 0, "to": 1, "kind": "waits", "site": place(B), "purpose": null, "timed": false, "process": null,
                     "waited": {"secs": 0, "nanos": 1_250_000}},
-                {"from": 1, "to": 2, "kind": "holds", "site": place(A)},
+                {"from": 1, "to": 2, "kind": "holds", "site": place(A), "purpose": null},
             ],
         });
         assert_eq!(serde_json::to_value(&graph).unwrap(), expected);

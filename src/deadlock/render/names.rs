@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::style::{NAME, Style};
-use crate::deadlock::report::{Identity, Resource, StuckThread, Wait};
+use crate::deadlock::report::{Held, Identity, Purpose, Resource, StuckThread, Wait};
 use crate::deadlock::resource::Site;
 use crate::deadlock::source::clip;
 
@@ -100,8 +100,7 @@ impl<'r> Names<'r> {
             label += &format!(" #{number}");
         }
         let label = self.style.paint(NAME, label);
-        let made = if resource.is_task { "submitted" } else { "made" };
-        if resource.name.is_some() { label } else { format!("{label} {made} at {}", resource.made_at) }
+        if resource.name.is_some() { label } else { format!("{label} {}", origin(resource)) }
     }
 
     /// What is waited for, and for what else: `task 'sum' (queued in pool 'io') and 2 more`, or `task 'sum', which process
@@ -166,6 +165,44 @@ impl<'r> Names<'r> {
             [only] => Some(format!("{} waits for", self.thread(only))),
             [first, rest @ ..] => Some(format!("{} and {} more wait for", self.thread(first), rest.len())),
         }
+    }
+}
+
+/// `made at src/main.rs:10:13`.
+fn origin(resource: &Resource) -> String {
+    match resource {
+        Resource { is_task: true, made_at, .. } => format!("submitted at {made_at}"),
+        deserialized if deserialized.is_deserialized() => "made by deserializing".to_owned(),
+        Resource { made_at, .. } => format!("made at {made_at}"),
+    }
+}
+
+/// `at src/main.rs:10:13`; or, where no line of the program is known, what for, and where the lock is from.
+pub(in crate::deadlock) struct Place<'r> {
+    site: Site,
+    purpose: Option<Purpose>,
+    resource: &'r Resource,
+}
+
+impl<'r> Place<'r> {
+    pub(in crate::deadlock) fn of_hold(held: &'r Held) -> Self {
+        Self { site: held.site, purpose: held.purpose, resource: &held.resource }
+    }
+
+    pub(in crate::deadlock) fn of_wait(wait: &'r Wait) -> Self {
+        Self { site: wait.site, purpose: wait.purpose, resource: &wait.resource }
+    }
+}
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.purpose {
+            None => return write!(f, "at {}", self.site),
+            Some(Purpose::Debug) => f.write_str("to format it with `{:?}`")?,
+            Some(Purpose::Serialize) => f.write_str("to serialize it")?,
+        }
+        // One without a name is called by that line.
+        if self.resource.name.is_some() { write!(f, " ({})", origin(self.resource)) } else { Ok(()) }
     }
 }
 

@@ -40,7 +40,16 @@ impl StuckThread {
     pub(in crate::deadlock) fn waits(mut self, resource: &Resource, site: Site) -> Self {
         let waited = Duration::from_micros(1250);
         let resource = resource.clone();
-        self.waits_for = Some(Wait { resource, site, waited, timed: false, queued_in: None, process: None, others: 0 });
+        self.waits_for = Some(Wait {
+            resource,
+            site,
+            purpose: None,
+            waited,
+            timed: false,
+            queued_in: None,
+            process: None,
+            others: 0,
+        });
         self
     }
 
@@ -70,7 +79,7 @@ impl StuckThread {
     }
 
     pub(in crate::deadlock) fn holding(mut self, resource: &Resource, site: Site) -> Self {
-        self.holds.push(Held { resource: resource.clone(), site });
+        self.holds.push(Held { resource: resource.clone(), site, purpose: None });
         self
     }
 
@@ -368,7 +377,7 @@ fn locks_and_threads_that_look_alike_are_numbered() {
 fn every_member_of_a_long_ring_is_named_in_two_lines() {
     let mut report = ring(MOST_PARAGRAPHS + 1, Some("fork"));
     let unwanted = lock(1000, None, MADE_TOO);
-    report.threads[16].holds.extend([(); 2].map(|()| Held { resource: unwanted.clone(), site: C }));
+    report.threads[16].holds.extend([(); 2].map(|()| Held { resource: unwanted.clone(), site: C, purpose: None }));
     let text = text(&report);
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 2 + 2 * 17 + 2, "{text}");
