@@ -278,6 +278,17 @@ impl Holds {
         found
     }
 
+    /// How many are listed.
+    pub(crate) fn count(&self) -> usize {
+        let mut chunk = self.0.next();
+        let mut count = self.0.used.load(Relaxed).count_ones() as usize;
+        while let Some(this) = chunk {
+            count += this.used.load(Relaxed).count_ones() as usize;
+            chunk = this.next();
+        }
+        count
+    }
+
     /// Whether nothing is listed.
     pub(crate) fn is_empty(&self) -> bool {
         let mut chunk = self.0.next();

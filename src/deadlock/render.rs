@@ -23,8 +23,12 @@ use super::source::Sources;
 
 /// Deadlocks of more threads are shown in few lines each, without source text.
 const MOST_PARAGRAPHS: usize = 16;
+/// More threads of a deadlock are counted, not shown.
+const MOST_THREADS: usize = 64;
 /// More bystanders are counted, not shown.
 const MOST_BYSTANDERS: usize = 10;
+/// More of what a thread holds is counted, not shown.
+const MOST_HOLDS: usize = 16;
 
 /// Prints a report to standard error.
 pub(super) fn print(report: &Report) {
@@ -103,10 +107,14 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             });
         }
         self.out.write_str("\n")?;
-        threads.iter().try_for_each(|thread| {
+        for thread in threads.iter().take(MOST_THREADS) {
             self.out.write_str("\n")?;
-            self.thread(thread, Layout::Terse)
-        })
+            self.thread(thread, Layout::Terse)?;
+        }
+        match threads.len().saturating_sub(MOST_THREADS) {
+            0 => Ok(()),
+            rest => write!(self.out, "\n… and {rest} more"),
+        }
     }
 
     fn bystanders(&mut self, threads: &[StuckThread]) -> fmt::Result {
@@ -161,15 +169,24 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             write!(self.out, "\n  submitted at {}", task.resource.made_at)?;
             self.text(layout, task.resource.made_at)?;
         }
-        let mut left_out = 0;
-        for held in &thread.holds {
-            if layout == Layout::Terse && !self.names.is_wanted(&held.resource) {
-                left_out += 1;
-            } else {
-                self.hold(thread, held, layout)?;
-            }
+        let shown = self.shown_holds(thread, layout);
+        shown.iter().try_for_each(|held| self.hold(thread, held, layout))?;
+        match (thread.holds.len() + thread.omitted_holds - shown.len(), layout) {
+            (0, _) => Ok(()),
+            (rest, Layout::Terse) => write!(self.out, " (and holds {rest} more)"),
+            (rest, _) => write!(self.out, "\n  … and {rest} more"),
         }
-        if left_out == 0 { Ok(()) } else { write!(self.out, " (and holds {left_out} more)") }
+    }
+
+    /// What is shown of what a thread holds: in its order, unless that is too much, then first what somebody waits for.
+    fn shown_holds<'t>(&self, thread: &'t StuckThread, layout: Layout) -> Vec<&'t Held> {
+        if layout != Layout::Terse && thread.holds.len() <= MOST_HOLDS {
+            return thread.holds.iter().collect();
+        }
+        let (wanted, others): (Vec<_>, Vec<_>) =
+            thread.holds.iter().partition(|held| self.names.is_wanted(&held.resource));
+        let others = others.into_iter().filter(|_| layout != Layout::Terse);
+        wanted.into_iter().chain(others).take(MOST_HOLDS).collect()
     }
 
     fn state(&mut self, thread: &StuckThread, layout: Layout) -> fmt::Result {

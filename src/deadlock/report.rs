@@ -26,8 +26,9 @@ pub enum Kind {
 /// A proved deadlock: who waits for what, who holds it, and from which lines.
 ///
 /// [`Display`](fmt::Display) renders it for a person; the first line is stable and greppable, for example
-/// `deadlock: 2 threads wait for each other`. Making a report copies a few words for each thread; text is rendered
-/// only when it is displayed.
+/// `deadlock: 2 threads wait for each other`. Making a report copies a few words for each thread and for each of up to 64 things
+/// that it holds; text is rendered only when it is displayed. It shows 64 threads, 10 bystanders, and 16 of the things that each
+/// holds, those first that somebody waits for, and counts the rest.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Report {
@@ -80,10 +81,11 @@ pub struct StuckThread {
     pub(super) os_id: u32,
     pub(super) is_gone: bool,
     pub(super) is_in_place: bool,
-    pub(super) task: Option<Task>,
+    pub(super) task: Option<Box<Task>>,
     pub(super) pool: Option<Arc<str>>,
     pub(super) waits_for: Option<Wait>,
     pub(super) holds: Vec<Held>,
+    pub(super) omitted_holds: usize,
 }
 
 impl StuckThread {
@@ -108,7 +110,7 @@ impl StuckThread {
     /// The task that it runs, if it runs one.
     #[must_use]
     pub fn task(&self) -> Option<&Task> {
-        self.task.as_ref()
+        self.task.as_deref()
     }
 
     /// Whether this is a task that runs in place: on the thread of somebody who waits for it, and who is told as well.
@@ -129,10 +131,17 @@ impl StuckThread {
         self.waits_for.as_ref()
     }
 
-    /// What the thread holds.
+    /// What the thread holds. Of a thread that holds more than 64 things these are the ones that somebody in the same report or
+    /// snapshot waits for, and as many others as make up 64: see [`omitted_holds`](Self::omitted_holds).
     #[must_use]
     pub fn holds(&self) -> &[Held] {
         &self.holds
+    }
+
+    /// How many more things it holds than [`holds`](Self::holds) has.
+    #[must_use]
+    pub fn omitted_holds(&self) -> usize {
+        self.omitted_holds
     }
 }
 

@@ -15,8 +15,12 @@ use super::resource::{HoldMode, ResourceFacts, Site};
 use super::waitable::Provider;
 use crate::primitive::now;
 
+/// A thread that holds more has only so many of its holds copied, and those that somebody waits for.
+pub(super) const MOST_HOLDS: usize = 64;
+
 /// One context, as it was.
 struct Person {
+    context: &'static Context,
     name: Option<Arc<str>>,
     os_id: u32,
     is_gone: bool,
@@ -25,6 +29,8 @@ struct Person {
     wait: Option<PersonWait>,
     /// How many of the scene's holds are this person's: they lie in the order of the people.
     holds: usize,
+    /// How many more there are.
+    omitted: usize,
 }
 
 struct PersonWait {
@@ -59,8 +65,9 @@ impl PersonWait {
 /// Buffers for the copy. They grow outside the mutex only.
 pub(super) struct Scene {
     people: Vec<Person>,
-    /// Each with the address of its context.
-    holds: Vec<(usize, Hold)>,
+    holds: Vec<Hold>,
+    /// The keys of what the people wait for, in order: with room for one for each of the people that there is room for.
+    wanted: Vec<usize>,
     needed_people: usize,
     needed_holds: usize,
     /// The first so many people are the deadlock, the rest are bystanders.
@@ -71,8 +78,10 @@ pub(super) struct Scene {
 impl Scene {
     /// Room for a small deadlock: most are told without a second look.
     pub(super) fn new() -> Self {
+        let people = Vec::with_capacity(8);
         Self {
-            people: Vec::with_capacity(8),
+            wanted: Vec::with_capacity(people.capacity()),
+            people,
             holds: Vec::with_capacity(24),
             needed_people: 0,
             needed_holds: 0,
@@ -87,6 +96,8 @@ impl Scene {
         self.holds.clear();
         self.people.reserve(self.needed_people + 4);
         self.holds.reserve(self.needed_holds + 16);
+        self.wanted.clear();
+        self.wanted.reserve(self.people.capacity());
     }
 
     /// Copies a deadlock. `false`: there was not enough room, nothing is lost, make it and judge again.
@@ -100,7 +111,7 @@ impl Scene {
             self.copy_context(graph, gone);
         }
         self.core = self.needed_people;
-        graph.for_each_bystander(me, |graph, bystander| self.copy_context(graph, bystander)) && self.is_complete()
+        graph.for_each_bystander(me, |graph, bystander| self.copy_context(graph, bystander)) && self.copy_holds()
     }
 
     /// Copies one wait and whoever holds what it waits for.
@@ -112,7 +123,7 @@ impl Scene {
             self.copy_context(graph, owner);
         }
         self.core = self.needed_people;
-        self.is_complete()
+        self.copy_holds()
     }
 
     /// Copies everybody who waits or holds something.
@@ -125,7 +136,7 @@ impl Scene {
             }
         }
         self.core = self.needed_people;
-        self.is_complete()
+        self.copy_holds()
     }
 
     fn begin(&mut self) {
@@ -136,20 +147,60 @@ impl Scene {
         self.now = now();
     }
 
-    fn is_complete(&self) -> bool {
-        self.people.len() == self.needed_people && self.holds.len() == self.needed_holds
+    /// Copies what the people hold, once all of them are there. `false`: there was not enough room for all that is to be
+    /// copied.
+    ///
+    /// Of somebody who holds very much that is what somebody waits for, the task that it runs, and so much else.
+    fn copy_holds(&mut self) -> bool {
+        if self.people.len() < self.needed_people {
+            return false;
+        }
+        let Self { people, holds: copies, wanted, .. } = self;
+        wanted.clear();
+        wanted.extend(people.iter().filter_map(|person| Some(person.wait.as_ref()?.resource.key)));
+        wanted.sort_unstable();
+        let mut needed = 0;
+        let mut copy = |hold: Hold| {
+            needed += 1;
+            if copies.len() < copies.capacity() {
+                copies.push(hold);
+            }
+        };
+        for person in people {
+            let holds = &person.context.holds;
+            if holds.count() <= MOST_HOLDS {
+                holds.for_each(|hold| {
+                    person.holds += 1;
+                    copy(hold);
+                });
+                continue;
+            }
+            let matters = |hold: &Hold| {
+                wanted.binary_search(&hold.resource.key).is_ok() || (hold.resource.type_of)().mode == HoldMode::Running
+            };
+            holds.for_each(|hold| {
+                if matters(&hold) {
+                    person.holds += 1;
+                    copy(hold);
+                }
+            });
+            holds.for_each(|hold| match matters(&hold) {
+                true => {}
+                false if person.holds < MOST_HOLDS => {
+                    person.holds += 1;
+                    copy(hold);
+                }
+                false => person.omitted += 1,
+            });
+        }
+        self.needed_holds = needed;
+        self.holds.len() == needed
     }
 
     fn copy_context(&mut self, graph: &Graph, context: &'static Context) {
         let record = graph.record(context);
-        let mut holds = 0;
-        context.holds.for_each(|hold| {
-            holds += 1;
-            if self.holds.len() < self.holds.capacity() {
-                self.holds.push((context.address(), hold));
-            }
-        });
-        self.needed_holds += holds;
+        // A guess, until all the people are there.
+        self.needed_holds += context.holds.count().min(MOST_HOLDS);
         self.needed_people += 1;
         if self.people.len() == self.people.capacity() {
             return;
@@ -168,13 +219,15 @@ impl Scene {
             }
         });
         self.people.push(Person {
+            context,
             name: record.name.clone(),
             os_id: record.os_id,
             is_gone: context.lifeline.is_cut(),
             is_in_place: record.nested,
             pool: record.group.map(|group| Arc::clone(&graph.group(group).name)),
             wait,
-            holds,
+            holds: 0,
+            omitted: 0,
         });
     }
 
@@ -192,13 +245,13 @@ impl Scene {
         let mut holds = self.holds.drain(..);
         let told = self.people.drain(..).map(|person| {
             let (mut task, mut held) = (None, Vec::new());
-            for (holder, hold) in holds.by_ref().take(person.holds) {
+            for hold in holds.by_ref().take(person.holds) {
                 let resource = Resource::from(hold.resource);
                 let is_run = (hold.resource.type_of)().mode == HoldMode::Running;
                 // One that it is cancelling meanwhile is among what it holds.
                 if is_run && task.is_none() {
-                    task = Some(Task { resource: Resource { made_at: hold.site, ..resource } });
-                } else if !wanted.is_another(holder, &resource) {
+                    task = Some(Box::new(Task { resource: Resource { made_at: hold.site, ..resource } }));
+                } else if !wanted.is_another(person.context.address(), &resource) {
                     let (site, purpose) = Purpose::of(hold.site, resource.made_at);
                     held.push(Held { resource, site, purpose });
                 }
@@ -213,6 +266,7 @@ impl Scene {
                 pool: person.pool,
                 waits_for: person.wait.map(PersonWait::told),
                 holds: held,
+                omitted_holds: person.omitted,
             }
         });
         told.collect()

@@ -17,7 +17,9 @@ use super::scene::Scene;
 ///
 /// Waits enter the graph after the [grace](super::set_grace), so shorter ones are not in it; threads that neither wait
 /// nor hold anything are not in it either. The waits and who owns what they wait for are of one moment. What running
-/// threads hold is read while they run: a hold that is taken or released meanwhile may be missing.
+/// threads hold is read while they run: a hold that is taken or released meanwhile may be missing. Of a thread that holds very
+/// much a part is in it: see [`StuckThread::holds`]. A guard that was forgotten holds its lock, also when that is no more; if a
+/// lock that was made by the same line under the same name is in its place by now, the two are one.
 ///
 /// Takes time in proportion to the threads that hold something, during which no long wait can begin or end; locks that
 /// are free, and short waits, are not held up. Never waits for a tracked lock, so that it can be taken at any time.
@@ -331,7 +333,7 @@ impl fmt::Display for WaitForGraph {
 mod serialize {
     use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-    use super::{Edge, Node, NodeKind, Resource, Task, WaitForGraph};
+    use super::{Edge, Node, NodeKind, Resource, StuckThread, Task, WaitForGraph};
 
     #[derive(Serialize)]
     struct PoolNode<'g> {
@@ -346,6 +348,7 @@ mod serialize {
         name: Option<&'g str>,
         os_id: u32,
         is_gone: bool,
+        omitted_holds: usize,
     }
 
     #[derive(Serialize)]
@@ -368,8 +371,8 @@ mod serialize {
             let kind = self.kind();
             match self {
                 Self::Thread(thread) => {
-                    let (os_id, is_gone) = (thread.os_id, thread.is_gone);
-                    ThreadNode { kind, name: thread.name(), os_id, is_gone }.serialize(serializer)
+                    let &StuckThread { os_id, is_gone, omitted_holds, .. } = thread;
+                    ThreadNode { kind, name: thread.name(), os_id, is_gone, omitted_holds }.serialize(serializer)
                 }
                 Self::Task(Task { resource }) | Self::Resource(resource) => {
                     ResourceNode { kind, resource }.serialize(serializer)
@@ -556,9 +559,9 @@ thread 'right' waits for 'a' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
         let place = |site: Site| json!({"file": site.file(), "line": site.line(), "column": site.column()});
         let expected = json!({
             "nodes": [
-                {"kind": "thread", "name": "x", "os_id": 1, "is_gone": false},
+                {"kind": "thread", "name": "x", "os_id": 1, "is_gone": false, "omitted_holds": 0},
                 {"kind": "resource", "name": "a", "primitive": "Lock", "data_type": "alloc::vec::Vec<u64>", "made_at": place(A)},
-                {"kind": "thread", "name": null, "os_id": 2, "is_gone": false},
+                {"kind": "thread", "name": null, "os_id": 2, "is_gone": false, "omitted_holds": 0},
             ],
             "edges": [
                 {"from": 0, "to": 1, "kind": "waits", "site": place(B), "purpose": null, "timed": false, "process": null,
