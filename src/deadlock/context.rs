@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::graph::{self, Graph, Record};
 use super::holds::Holds;
 use super::nested::{self, Nesting};
+use super::thread_name::ThreadName;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{
     AtomicBool, Lifeline, current_context, os_thread_id, quiet, run_at_thread_end, set_current_context,
@@ -157,8 +158,7 @@ pub(crate) fn current() -> &'static Context {
 #[cold]
 #[inline(never)]
 fn enter() -> &'static Context {
-    let name = thread_name();
-    let context = graph::take_context(name, os_thread_id());
+    let context = graph::take_context(ThreadName::of_this(), os_thread_id());
     set_current_context(std::ptr::from_ref(context).cast());
     run_at_thread_end(leave, std::ptr::from_ref(context).cast());
     context

@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::context::{Context, ContextId};
@@ -12,6 +11,7 @@ use super::group::GroupRecord;
 use super::judge::Core;
 use super::reduction::Reduction;
 use super::resource::Site;
+use super::thread_name::ThreadName;
 use super::wait::Failure;
 use super::waitable::{Need, Provider, Waitable};
 use crate::primitive::{FilterOp, Ingredient, Mutex, UnparkToken, global, is_removed, thread_is_ending, unpark_filter};
@@ -68,7 +68,7 @@ impl Entry {
 
 /// The graph's notes on one context.
 pub(super) struct Record {
-    pub(super) name: Option<Arc<str>>,
+    pub(super) name: ThreadName,
     pub(super) os_id: u32,
     /// The thread runs its last destructors: it may be gone soon, without another word.
     pub(super) ended: bool,
@@ -108,7 +108,7 @@ impl Mark {
 impl Record {
     pub(super) const fn new() -> Self {
         Self {
-            name: None,
+            name: ThreadName::None,
             os_id: 0,
             ended: false,
             gone: Cell::new(false),
@@ -430,7 +430,7 @@ pub(crate) fn recheck(context: &'static Context) {
 }
 
 /// A context for the calling thread, which holds its lifeline from now on.
-pub(super) fn take_context(name: Option<Arc<str>>, os_id: u32) -> &'static Context {
+pub(super) fn take_context(name: ThreadName, os_id: u32) -> &'static Context {
     let context = hold_context();
     with(|graph| {
         let record = graph.record_mut(context);
@@ -544,7 +544,7 @@ pub(super) fn end_context(context: &'static Context) {
 pub(super) fn give_context(context: &'static Context) {
     let name = with(|graph| {
         context.set_id(graph, None);
-        graph.record_mut(context).name.take()
+        std::mem::take(&mut graph.record_mut(context).name)
     });
     drop(name);
     // SAFETY:

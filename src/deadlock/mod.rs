@@ -25,6 +25,7 @@ mod scene;
 mod signal;
 mod snapshot;
 mod source;
+mod thread_name;
 mod trace;
 pub(crate) mod wait;
 pub(crate) mod waitable;

@@ -89,7 +89,8 @@ pub struct StuckThread {
 }
 
 impl StuckThread {
-    /// The thread's name, if it has one.
+    /// The thread's name, if it has one: the one that std knows, or, on Linux, one that it got otherwise
+    /// (`pthread_setname_np`) before its first lock. Not one that it may have from the thread that started it.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()

@@ -12,6 +12,7 @@ use super::holds::Hold;
 use super::judge::Judgement;
 use super::report::{Deadlock, Held, Kind, Purpose, Report, Resource, StuckThread, Task, Wait};
 use super::resource::{HoldMode, ResourceFacts, Site};
+use super::thread_name::{NamesNow, ThreadName};
 use super::waitable::Provider;
 use crate::primitive::now;
 
@@ -21,7 +22,7 @@ pub(super) const MOST_HOLDS: usize = 64;
 /// One context, as it was.
 struct Person {
     context: &'static Context,
-    name: Option<Arc<str>>,
+    name: ThreadName,
     os_id: u32,
     is_gone: bool,
     is_in_place: bool,
@@ -29,6 +30,8 @@ struct Person {
     wait: Option<PersonWait>,
     /// How many of the scene's holds are this person's: they lie in the order of the people.
     holds: usize,
+    /// Whether only a part of them is copied.
+    holds_much: bool,
     /// How many more there are.
     omitted: usize,
 }
@@ -66,8 +69,9 @@ impl PersonWait {
 pub(super) struct Scene {
     people: Vec<Person>,
     holds: Vec<Hold>,
-    /// The keys of what the people wait for, in order: with room for one for each of the people that there is room for.
+    /// The keys of what the people wait for, in order, where somebody holds very much. Room for them is made then.
     wanted: Vec<usize>,
+    needed_wanted: usize,
     needed_people: usize,
     needed_holds: usize,
     /// The first so many people are the deadlock, the rest are bystanders.
@@ -78,11 +82,11 @@ pub(super) struct Scene {
 impl Scene {
     /// Room for a small deadlock: most are told without a second look.
     pub(super) fn new() -> Self {
-        let people = Vec::with_capacity(8);
         Self {
-            wanted: Vec::with_capacity(people.capacity()),
-            people,
+            people: Vec::with_capacity(8),
             holds: Vec::with_capacity(24),
+            wanted: Vec::new(),
+            needed_wanted: 0,
             needed_people: 0,
             needed_holds: 0,
             core: 0,
@@ -97,7 +101,7 @@ impl Scene {
         self.people.reserve(self.needed_people + 4);
         self.holds.reserve(self.needed_holds + 16);
         self.wanted.clear();
-        self.wanted.reserve(self.people.capacity());
+        self.wanted.reserve(self.needed_wanted);
     }
 
     /// Copies a deadlock. `false`: there was not enough room, nothing is lost, make it and judge again.
@@ -156,9 +160,17 @@ impl Scene {
             return false;
         }
         let Self { people, holds: copies, wanted, .. } = self;
+        // Looked at once: a thread that runs goes on taking and releasing.
+        people.iter_mut().for_each(|person| person.holds_much = person.context.holds.count() > MOST_HOLDS);
         wanted.clear();
-        wanted.extend(people.iter().filter_map(|person| Some(person.wait.as_ref()?.resource.key)));
-        wanted.sort_unstable();
+        if people.iter().any(|person| person.holds_much) {
+            self.needed_wanted = people.len();
+            if wanted.capacity() < people.len() {
+                return false;
+            }
+            wanted.extend(people.iter().filter_map(|person| Some(person.wait.as_ref()?.resource.key)));
+            wanted.sort_unstable();
+        }
         let mut needed = 0;
         let mut copy = |hold: Hold| {
             needed += 1;
@@ -168,7 +180,7 @@ impl Scene {
         };
         for person in people {
             let holds = &person.context.holds;
-            if holds.count() <= MOST_HOLDS {
+            if !person.holds_much {
                 holds.for_each(|hold| {
                     person.holds += 1;
                     copy(hold);
@@ -227,6 +239,7 @@ impl Scene {
             pool: record.group.map(|group| Arc::clone(&graph.group(group).name)),
             wait,
             holds: 0,
+            holds_much: false,
             omitted: 0,
         });
     }
@@ -242,6 +255,7 @@ impl Scene {
     /// The people that were copied, in order.
     pub(super) fn threads(&mut self) -> Vec<StuckThread> {
         let wanted = Wanted::by(&self.people);
+        let mut names = NamesNow::default();
         let mut holds = self.holds.drain(..);
         let told = self.people.drain(..).map(|person| {
             let (mut task, mut held) = (None, Vec::new());
@@ -258,7 +272,7 @@ impl Scene {
             }
             keep_the_last_of_each(&mut held);
             StuckThread {
-                name: person.name,
+                name: names.told(person.name, person.os_id, person.is_gone),
                 os_id: person.os_id,
                 is_gone: person.is_gone,
                 is_in_place: person.is_in_place,
