@@ -129,6 +129,12 @@ printf -- '-- clippy, the library without features, and with process pools alone
 cargo clippy -p bowline -- -D warnings
 cargo clippy -p bowline --features process -- -D warnings
 
+# What systems other than Linux get, as far as it can be told here. Parts of the executor serve process pools alone.
+printf -- '-- the library for other systems, without features and with all\n'
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/portable"
+RUSTFLAGS="--cfg bowline_portable -D warnings" cargo check -p bowline --lib
+RUSTFLAGS="--cfg bowline_portable -D warnings -A dead_code" cargo check -p bowline --lib --all-features
+
 printf -- '-- licenses and bans\n'
 if command -v cargo-deny >/dev/null; then
     cargo deny check licenses bans

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests as everybody runs them (unit, integration, doctests; every feature is on in tests), and that the library
-# also builds with fewer features. A test that hangs ends the script.
+# also builds with fewer features. A test that hangs ends the script. ci/fresh.sh runs this in a fresh clone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,3 +27,8 @@ for features in "" serde signal tracing process "process serde" "process signal"
     echo "-- cargo check --lib --no-default-features --features '$features'"
     cargo check -p bowline --lib --no-default-features --features "$features"
 done
+
+# What other systems get in the place of process pools.
+echo "-- cargo test --lib process_pool::tests, for other systems"
+RUSTFLAGS="--cfg bowline_portable" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/portable" \
+    cargo test --lib process_pool::tests

@@ -7,14 +7,15 @@ mod support;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{self, Command, Output, Stdio};
 
 use bowline::{ProcessPoolExecutor, TaskError};
+use serde_json::{Value, json};
 use support::folder::Folder;
 use support::programs::Program;
 use support::workers::{pid, pool_of};
-use support::{LIMIT, in_fresh_process, stderr, watchdog, within};
+use support::{LIMIT, in_fresh_process, skipped, stderr, watchdog, within};
 
 /// What makes a process a worker.
 const WORKER: &str = "BOWLINE_WORKER";
@@ -276,19 +277,47 @@ fn workers_come_about_in_a_program_that_runs_its_tests_each_in_a_process() {
         });
     }
     let cargo = || Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    let has_it = cargo().args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success());
-    let binary = std::env::current_exe().expect("the path of this binary");
-    let is_usual = binary.parent().is_some_and(|folder| folder.ends_with("debug/deps"));
-    if !has_it || !is_usual {
-        eprintln!("skipped: no cargo-nextest, or a build that it would make again");
-        return;
+    if !cargo().args(["nextest", "--version"]).output().is_ok_and(|output| output.status.success()) {
+        return skipped("there is no cargo-nextest");
     }
-    let target = binary.ancestors().nth(3).map(Path::to_path_buf).expect("a target folder");
+    // Told what cargo would tell it about this binary: to build, it would want every package of the workspace.
+    let mut metadata = cargo();
+    metadata.args(["metadata", "--offline", "--no-deps", "--format-version", "1"]);
+    let metadata = metadata.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("a process");
+    let mut workspace: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let members = workspace["workspace_members"].as_array().expect("members").clone();
+    let nodes = |id| json!({"id": id, "dependencies": [], "deps": [], "features": []});
+    workspace["resolve"] = json!({"nodes": members.into_iter().map(nodes).collect::<Vec<_>>(), "root": null});
+    let packages = workspace["packages"].as_array().expect("packages");
+    let package = packages.iter().find(|package| package["name"] == "bowline").expect("this package");
+    let binaries = json!({
+        "rust-build-meta": {
+            "target-directory": workspace["target_directory"],
+            "base-output-directories": ["debug"],
+            "non-test-binaries": {},
+            "linked-paths": [],
+        },
+        "rust-binaries": {
+            "bowline::process_entry": {
+                "binary-id": "bowline::process_entry",
+                "binary-name": "process_entry",
+                "package-id": package["id"],
+                "kind": "test",
+                "binary-path": std::env::current_exe().expect("the path of this binary"),
+                "build-platform": "target",
+            },
+        },
+    });
+    let folder = Folder::new();
+    let [workspace, binaries] = [("workspace", workspace), ("binaries", binaries)].map(|(name, json)| {
+        let path = folder.file(name);
+        std::fs::write(&path, json.to_string()).expect("a file");
+        path
+    });
     let mut nextest = cargo();
-    nextest.args(["nextest", "run", "--offline", "--package", "bowline", "--test", "process_entry", "--no-capture"]);
+    nextest.args(["nextest", "run", "--cargo-metadata", &workspace, "--binaries-metadata", &binaries, "--no-capture"]);
     nextest.args(["--", "--exact", test]);
-    nextest.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_TARGET_DIR", target).stdin(Stdio::null());
-    let output = nextest.output().expect("a process");
+    let output = nextest.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).output().expect("a process");
     let text = stderr(&output);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
     assert!(!text.contains("LEAK"), "{text}");

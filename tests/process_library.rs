@@ -10,19 +10,17 @@ use std::time::Duration;
 
 use support::processes::{has_ended, kill};
 use support::programs::Program;
-use support::{LIMIT, wait_until, within};
+use support::{LIMIT, skipped, stderr, wait_until, within};
 
 /// Python, without whatever finds it, and the library `tests/process_library/lib.rs`. `None`, and a word about that, where one
 /// of them is not to be had.
 fn python_and_library() -> Option<(PathBuf, PathBuf)> {
-    let run = |command: &mut Command| {
-        let output = command.output().ok().filter(|output| output.status.success());
-        if output.is_none() {
-            eprintln!("skipped: no {}", command.get_program().display());
-        }
-        output
+    let mut python = Command::new("python3");
+    python.args(["-c", "import ctypes, sys; print(sys.executable, end='')"]);
+    let Some(output) = python.output().ok().filter(|output| output.status.success()) else {
+        skipped("there is no python3 with ctypes");
+        return None;
     };
-    let output = run(Command::new("python3").args(["-c", "import ctypes, sys; print(sys.executable, end='')"]))?;
     let python = PathBuf::from(String::from_utf8(output.stdout).expect("a path that is text"));
     // The binary is in `target/PROFILE/deps`. What `cargo test` has built is not built again.
     let binary = std::env::current_exe().expect("the path of this binary");
@@ -32,7 +30,11 @@ fn python_and_library() -> Option<(PathBuf, PathBuf)> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["build", "--quiet", "--offline", "--example", "process_library", "--profile", profile]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_TARGET_DIR", folder.parent().expect("a target folder"));
-    run(&mut cargo)?;
+    let Ok(output) = cargo.output() else {
+        skipped("there is no cargo");
+        return None;
+    };
+    assert!(output.status.success(), "{}", stderr(&output));
     let library = folder.join("examples/libprocess_library.so");
     assert!(library.exists(), "cargo has built no {}", library.display());
     Some((python, library))

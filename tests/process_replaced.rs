@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bowline::{ProcessPoolExecutor, Rejected, StartError, StartFailure, TaskError};
 use support::folder::Folder;
 use support::programs::{Program, hear, say};
-use support::{LIMIT, watchdog, within};
+use support::{LIMIT, skipped, watchdog, within};
 
 /// Whoever starts a process while somebody else writes an executable keeps that open for a moment, and nobody can run it: one
 /// test at a time.
@@ -124,8 +124,7 @@ fn a_worker_of_another_build_is_refused_and_the_error_says_which_builds() {
         let path = copy(&folder);
         let mut bytes = fs::read(&path).expect("a copy");
         let Some(id) = build_id(&bytes) else {
-            eprintln!("skipped: this binary has no build id");
-            return;
+            return skipped("this binary has no build id");
         };
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let own = hex(&bytes[id.clone()]);

@@ -298,7 +298,22 @@ fn the_text_of_a_report_names_every_thread_lock_and_line() {
     }
     assert_eq!(text, deadlock.report().to_string());
     assert!(std::error::Error::source(&deadlock).is_none());
-    assert!(deadlock.clone().to_string() == text && format!("{deadlock:?}").contains("Cycle"));
+    assert!(deadlock.clone().to_string() == text && format!("{deadlock:?}") == text);
+}
+
+#[test]
+fn a_deadlock_that_is_unwrapped_or_returned_from_main_is_read_as_its_report() {
+    let deadlock = &CROSSED.0;
+    let text = deadlock.to_string();
+    for shown in [format!("{deadlock:?}"), format!("{deadlock:#?}")] {
+        assert_eq!(shown, text);
+    }
+    let lock = Lock::named("unwrapped", ());
+    let _guard = lock.lock();
+    let payload = catch_unwind(AssertUnwindSafe(|| drop(lock.acquire().unwrap()))).unwrap_err();
+    let (_, text) = message(&*payload).split_once("deadlock: ").expect("a report");
+    assert!(text.contains(" waits for a lock it holds itself\n\nthread '"), "{text}");
+    assert!(text.contains(&format!("waits for 'unwrapped' (Lock<()>)\n    at {}:", file!())), "{text}");
 }
 
 #[test]

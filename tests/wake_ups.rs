@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bowline::{Future, ThreadPoolExecutor};
 use support::gate::Busy;
-use support::{LIMIT, in_fresh_process, stderr, this_os_id, until_asleep, wait_until, within};
+use support::{LIMIT, in_fresh_process, skipped, stderr, this_os_id, until_asleep, wait_until, within};
 
 /// Names the file into which the system calls of this process are written.
 const TRACE: &str = "BOWLINE_TEST_TRACE";
@@ -41,7 +41,7 @@ fn traced(name: &str, body: impl FnOnce()) -> Option<String> {
             Some(calls)
         }
         other => {
-            eprintln!("skipped: strace does not work here: {other:?}");
+            skipped(format_args!("strace does not work here: {other:?}"));
             None
         }
     }

@@ -7,6 +7,7 @@ use super::graph::{Graph, Record};
 use super::holds::Holds;
 use super::nested::{self, Nesting};
 use super::registry;
+use super::thread_name::ThreadName;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{
     AtomicBool, COPY_BITS, Lifeline, current_context, os_thread_id, quiet, run_at_thread_end, set_current_context,
@@ -161,8 +162,7 @@ pub(crate) fn current() -> &'static Context {
 #[cold]
 #[inline(never)]
 fn enter() -> &'static Context {
-    let name = thread_name();
-    let context = registry::take_context(name, os_thread_id());
+    let context = registry::take_context(ThreadName::of_this(), os_thread_id());
     set_current_context(std::ptr::from_ref(context).cast());
     if !run_at_thread_end(leave, std::ptr::from_ref(context).cast()) {
         registry::expect_no_word_of(context);

@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::context::{Context, ContextId};
@@ -14,6 +13,7 @@ use super::reduction::Reduction;
 use super::registry::FIRST_SWEEP;
 use super::resource::Site;
 use super::summons::Summons;
+use super::thread_name::ThreadName;
 use super::wait::Failure;
 use super::waitable::{Provider, Waitable};
 use crate::primitive::{Ingredient, Mutex, global, is_removed};
@@ -61,7 +61,7 @@ impl Entry {
 
 /// The graph's notes on one context.
 pub(super) struct Record {
-    pub(super) name: Option<Arc<str>>,
+    pub(super) name: ThreadName,
     pub(super) os_id: u32,
     /// Of a thread's first context: what the graph knows of the thread.
     pub(super) thread: ThreadRecord,
@@ -124,7 +124,7 @@ impl ThreadRecord {
 impl Record {
     pub(super) const fn new() -> Self {
         Self {
-            name: None,
+            name: ThreadName::None,
             os_id: 0,
             thread: ThreadRecord::new(),
             first: None,

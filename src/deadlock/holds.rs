@@ -237,16 +237,27 @@ impl Holds {
         }
     }
 
-    /// Where the hold of the resource with this key is listed. The context's own thread alone calls this.
+    /// Where the hold of the resource with this key is listed, which the context holds and is about to release. The
+    /// context's own thread alone calls this.
+    ///
+    /// Of several one alone can be true, since two locks are not at one address: the others are of guards that were
+    /// forgotten and of locks that are no more. They are removed, so that it does not matter which one is left.
     #[cold]
     pub(crate) fn index_of(&self, key: usize) -> Option<HoldIndex> {
         let mut found = None;
         self.for_each_indexed(|index, hold| {
-            if hold.resource.key == key {
-                found = Some(index);
+            if hold.resource.key == key
+                && let Some(other) = found.replace(index)
+            {
+                self.give(other);
             }
         });
         found
+    }
+
+    /// How many are listed.
+    pub(crate) fn count(&self) -> usize {
+        self.inline.used.load(Relaxed).count_ones() as usize + self.spill().map_or(0, Spill::count)
     }
 
     /// Whether nothing is listed.

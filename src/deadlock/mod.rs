@@ -23,12 +23,13 @@ pub(crate) mod render;
 mod report;
 pub(crate) mod resource;
 mod scene;
-#[cfg(all(unix, feature = "signal"))]
+#[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 mod signal;
 mod snapshot;
 mod source;
 mod spill;
 pub(crate) mod summons;
+mod thread_name;
 mod trace;
 pub(crate) mod wait;
 pub(crate) mod waitable;
@@ -36,8 +37,8 @@ pub(crate) mod waitable;
 pub use hook::{Hook, on_deadlock};
 pub use long_wait::warn_after;
 pub use policy::{Policy, policy, set_grace, set_policy};
-pub use report::{Deadlock, Held, Kind, LongWait, Report, Resource, StuckThread, Task, Wait};
-#[cfg(all(unix, feature = "signal"))]
+pub use report::{Deadlock, Held, Kind, LongWait, Purpose, Report, Resource, StuckThread, Task, Wait};
+#[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 pub use signal::dump_on_signal;
 pub use snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};
 
@@ -47,7 +48,7 @@ pub use snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};
 pub(crate) fn print_line(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
     let text = format!("{text}\n");
-    #[cfg(unix)]
+    #[cfg(all(unix, not(bowline_portable)))]
     {
         use std::fs::File;
         use std::mem::ManuallyDrop;
@@ -58,7 +59,7 @@ pub(crate) fn print_line(text: std::fmt::Arguments<'_>) {
         let mut stderr = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
         let _ = stderr.write_all(text.as_bytes());
     }
-    #[cfg(not(unix))]
+    #[cfg(any(not(unix), bowline_portable))]
     {
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }

@@ -1,13 +1,12 @@
 //! Contexts as they are taken by threads and given back.
 
-use std::sync::Arc;
-
 use super::context::{Context, ContextId};
 use super::graph::{Graph, ThreadRecord, with};
+use super::thread_name::ThreadName;
 use crate::primitive::{Ingredient, copy_number, is_removed, thread_is_ending};
 
 /// A context for the calling thread, which holds its lifeline from now on: its first one.
-pub(super) fn take_context(name: Option<Arc<str>>, os_id: u32) -> &'static Context {
+pub(super) fn take_context(name: ThreadName, os_id: u32) -> &'static Context {
     let context = unused_context();
     // SAFETY:
     // - contexts are never freed or moved.
@@ -38,13 +37,7 @@ pub(super) fn take_inner_context(outer: &'static Context) -> &'static Context {
 
 impl Graph {
     /// Gives a context its number. Returns the name of the thread that had it before, to be dropped without the mutex.
-    fn name_context(
-        &mut self,
-        context: &'static Context,
-        name: Option<Arc<str>>,
-        os_id: u32,
-        nested: bool,
-    ) -> Option<Arc<str>> {
+    fn name_context(&mut self, context: &'static Context, name: ThreadName, os_id: u32, nested: bool) -> ThreadName {
         let record = self.record_mut(context);
         let old_name = std::mem::replace(&mut record.name, name);
         record.os_id = os_id;
@@ -208,10 +201,10 @@ pub(super) fn give_inner_context(context: &'static Context) {
     with(|graph| graph.free(context));
 }
 
-fn take_name(context: &'static Context) -> Option<Arc<str>> {
+fn take_name(context: &'static Context) -> ThreadName {
     with(|graph| {
         context.set_id(graph, None);
-        graph.record_mut(context).name.take()
+        std::mem::take(&mut graph.record_mut(context).name)
     })
 }
 

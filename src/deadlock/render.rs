@@ -11,20 +11,24 @@ use std::fmt;
 
 use help::help;
 pub(crate) use names::Humane;
-pub(super) use names::Names;
 #[cfg(feature = "process")]
 pub(crate) use names::printable;
+pub(super) use names::{Names, Place};
 pub(super) use style::Style;
 use style::{HEADLINE, HELP, SOURCE};
 
 use super::report::{Held, Kind, LongWait, Report, Resource, StuckThread};
-use super::resource::Site;
+use super::resource::{DESERIALIZED, Site};
 use super::source::Sources;
 
 /// Deadlocks of more threads are shown in few lines each, without source text.
 const MOST_PARAGRAPHS: usize = 16;
+/// More threads of a deadlock are counted, not shown.
+const MOST_THREADS: usize = 64;
 /// More bystanders are counted, not shown.
 const MOST_BYSTANDERS: usize = 10;
+/// More of what a thread holds is counted, not shown.
+const MOST_HOLDS: usize = 16;
 
 /// Prints a report to standard error.
 pub(super) fn print(report: &Report) {
@@ -103,10 +107,14 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             });
         }
         self.out.write_str("\n")?;
-        threads.iter().try_for_each(|thread| {
+        for thread in threads.iter().take(MOST_THREADS) {
             self.out.write_str("\n")?;
-            self.thread(thread, Layout::Terse)
-        })
+            self.thread(thread, Layout::Terse)?;
+        }
+        match threads.len().saturating_sub(MOST_THREADS) {
+            0 => Ok(()),
+            rest => write!(self.out, "\n… and {rest} more"),
+        }
     }
 
     fn bystanders(&mut self, threads: &[StuckThread]) -> fmt::Result {
@@ -115,7 +123,8 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             write!(self.out, "\nalso stuck behind it: {}", self.names.thread(thread))?;
             if let Some(wait) = &thread.waits_for {
                 let comma = if wait.resource.name.is_some() && wait.process.is_none() { "" } else { "," };
-                write!(self.out, " waits for {}{comma} at {}", self.names.wait(wait, Names::resource), wait.site)?;
+                let place = Place::of_wait(wait);
+                write!(self.out, " waits for {}{comma} {place}", self.names.wait(wait, Names::resource))?;
             }
         }
         match threads.len().saturating_sub(MOST_BYSTANDERS) {
@@ -131,7 +140,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         let waiter = self.names.thread(&long.waiter);
         let resource = self.names.wait(wait, Names::resource);
         write!(self.out, "long wait: {waiter} has waited {} for {resource}", Humane(wait.waited))?;
-        self.site(Layout::Paragraph, "at", wait.site)?;
+        self.place(Layout::Paragraph, "", &Place::of_wait(wait))?;
         self.text(Layout::Paragraph, wait.site)?;
         let Some(owner) = &long.owner else {
             let is_told = wait.process.is_some();
@@ -140,7 +149,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         let does = if wait.resource.is_task { "runs" } else { "holds" };
         write!(self.out, "\n{} {does} it", self.names.thread(owner))?;
         if let Some(held) = find_hold(owner, &wait.resource) {
-            self.site(Layout::Paragraph, taken(held), held.site)?;
+            self.place(Layout::Paragraph, taken(held), &Place::of_hold(held))?;
             self.text(Layout::Paragraph, held.site)?;
         }
         if owner.waits_for.is_some() {
@@ -160,15 +169,24 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             write!(self.out, "\n  submitted at {}", task.resource.made_at)?;
             self.text(layout, task.resource.made_at)?;
         }
-        let mut left_out = 0;
-        for held in &thread.holds {
-            if layout == Layout::Terse && !self.names.is_wanted(&held.resource) {
-                left_out += 1;
-            } else {
-                self.hold(thread, held, layout)?;
-            }
+        let shown = self.shown_holds(thread, layout);
+        shown.iter().try_for_each(|held| self.hold(thread, held, layout))?;
+        match (thread.holds.len() + thread.omitted_holds - shown.len(), layout) {
+            (0, _) => Ok(()),
+            (rest, Layout::Terse) => write!(self.out, " (and holds {rest} more)"),
+            (rest, _) => write!(self.out, "\n  … and {rest} more"),
         }
-        if left_out == 0 { Ok(()) } else { write!(self.out, " (and holds {left_out} more)") }
+    }
+
+    /// What is shown of what a thread holds: in its order, unless that is too much, then first what somebody waits for.
+    fn shown_holds<'t>(&self, thread: &'t StuckThread, layout: Layout) -> Vec<&'t Held> {
+        if layout != Layout::Terse && thread.holds.len() <= MOST_HOLDS {
+            return thread.holds.iter().collect();
+        }
+        let (wanted, others): (Vec<_>, Vec<_>) =
+            thread.holds.iter().partition(|held| self.names.is_wanted(&held.resource));
+        let others = others.into_iter().filter(|_| layout != Layout::Terse);
+        wanted.into_iter().chain(others).take(MOST_HOLDS).collect()
     }
 
     fn state(&mut self, thread: &StuckThread, layout: Layout) -> fmt::Result {
@@ -176,7 +194,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             return self.out.write_str(if thread.is_gone { " has ended" } else { "" });
         };
         write!(self.out, " waits for {}", self.names.wait(wait, Names::resource_and_type))?;
-        self.site(layout, "at", wait.site)?;
+        self.place(layout, "", &Place::of_wait(wait))?;
         write!(self.out, ", for at least {}", Humane(wait.waited))?;
         self.out.write_str(if wait.timed { ", with a time-out" } else { "" })?;
         self.text(layout, wait.site)
@@ -192,18 +210,19 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         if let Some(waiters) = self.names.waiters(thread, &held.resource) {
             write!(self.out, ", which {waiters}")?;
         }
-        self.site(layout, taken(held), held.site)?;
+        self.place(layout, taken(held), &Place::of_hold(held))?;
         self.text(layout, held.site)
     }
 
-    fn site(&mut self, layout: Layout, word: &str, site: Site) -> fmt::Result {
+    fn place(&mut self, layout: Layout, word: &str, place: &Place<'_>) -> fmt::Result {
         let joint = if layout == Layout::Paragraph { "\n    " } else { ", " };
-        write!(self.out, "{joint}{word} {site}")
+        write!(self.out, "{joint}{word}{place}")
     }
 
     /// The source text of a line.
     fn text(&mut self, layout: Layout, site: Site) -> fmt::Result {
         if layout == Layout::Paragraph
+            && site != DESERIALIZED
             && let Some(text) = self.sources.line(site)
         {
             write!(self.out, "\n     {}", self.names.style.paint(SOURCE, format_args!("| {text}")))?;

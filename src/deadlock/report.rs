@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::render;
+use super::resource::{DESERIALIZED, FORMATTED, SERIALIZED, Site};
 
 /// What kind of deadlock a [`Report`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,8 +26,9 @@ pub enum Kind {
 /// A proved deadlock: who waits for what, who holds it, and from which lines.
 ///
 /// [`Display`](fmt::Display) renders it for a person; the first line is stable and greppable, for example
-/// `deadlock: 2 threads wait for each other`. Making a report copies a few words for each thread; text is rendered
-/// only when it is displayed.
+/// `deadlock: 2 threads wait for each other`. Making a report copies a few words for each thread and for each of up to 64 things
+/// that it holds; text is rendered only when it is displayed. It shows 64 threads, 10 bystanders, and 16 of the things that each
+/// holds, those first that somebody waits for, and counts the rest.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Report {
@@ -79,14 +81,16 @@ pub struct StuckThread {
     pub(super) os_id: u32,
     pub(super) is_gone: bool,
     pub(super) is_in_place: bool,
-    pub(super) task: Option<Task>,
+    pub(super) task: Option<Box<Task>>,
     pub(super) pool: Option<Arc<str>>,
     pub(super) waits_for: Option<Wait>,
     pub(super) holds: Vec<Held>,
+    pub(super) omitted_holds: usize,
 }
 
 impl StuckThread {
-    /// The thread's name, if it has one.
+    /// The thread's name, if it has one: the one that std knows, or, on Linux, one that it got otherwise
+    /// (`pthread_setname_np`) before its first lock. Not one that it may have from the thread that started it.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
@@ -107,7 +111,7 @@ impl StuckThread {
     /// The task that it runs, if it runs one.
     #[must_use]
     pub fn task(&self) -> Option<&Task> {
-        self.task.as_ref()
+        self.task.as_deref()
     }
 
     /// Whether this is a task that runs in place: on the thread of somebody who waits for it, and who is told as well.
@@ -128,10 +132,17 @@ impl StuckThread {
         self.waits_for.as_ref()
     }
 
-    /// What the thread holds.
+    /// What the thread holds. Of a thread that holds more than 64 things these are the ones that somebody in the same report or
+    /// snapshot waits for, and as many others as make up 64: see [`omitted_holds`](Self::omitted_holds).
     #[must_use]
     pub fn holds(&self) -> &[Held] {
         &self.holds
+    }
+
+    /// How many more things it holds than [`holds`](Self::holds) has.
+    #[must_use]
+    pub fn omitted_holds(&self) -> usize {
+        self.omitted_holds
     }
 }
 
@@ -142,6 +153,7 @@ pub struct Wait {
     pub(super) resource: Resource,
     #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
     pub(super) site: &'static Location<'static>,
+    pub(super) purpose: Option<Purpose>,
     pub(super) waited: Duration,
     pub(super) timed: bool,
     pub(super) queued_in: Option<Arc<str>>,
@@ -175,10 +187,16 @@ impl Wait {
         self.process
     }
 
-    /// The line that waits.
+    /// The line that waits; if there is a [purpose](Self::purpose), the line that made what is waited for.
     #[must_use]
     pub fn site(&self) -> &'static Location<'static> {
         self.site
+    }
+
+    /// What the wait is for, where that is not by a call of the program's own.
+    #[must_use]
+    pub fn purpose(&self) -> Option<Purpose> {
+        self.purpose
     }
 
     /// How long the wait had lasted when this was recorded.
@@ -202,6 +220,7 @@ pub struct Held {
     #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
     pub(super) site: &'static Location<'static>,
     pub(super) left_behind: bool,
+    pub(super) purpose: Option<Purpose>,
 }
 
 impl Held {
@@ -211,7 +230,7 @@ impl Held {
         &self.resource
     }
 
-    /// The line that acquired it.
+    /// The line that acquired it; if there is a [purpose](Self::purpose), the line that made it.
     #[must_use]
     pub fn site(&self) -> &'static Location<'static> {
         self.site
@@ -222,6 +241,37 @@ impl Held {
     #[must_use]
     pub fn is_left_behind(&self) -> bool {
         self.left_behind
+    }
+
+    /// What it was acquired for, where that was not by a call of the program's own.
+    #[must_use]
+    pub fn purpose(&self) -> Option<Purpose> {
+        self.purpose
+    }
+}
+
+/// What a lock is taken for by its implementation of a trait, which knows no line of the program: who formats or serializes a
+/// lock may do so far from any mention of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Purpose {
+    /// To format it with `{:?}`.
+    Debug,
+    /// To serialize it.
+    Serialize,
+}
+
+impl Purpose {
+    /// What the line of an acquisition is shown as, and what it was for: `made_at` is the line that made the lock.
+    pub(super) fn of(site: Site, made_at: Site) -> (Site, Option<Self>) {
+        if site == FORMATTED {
+            (made_at, Some(Self::Debug))
+        } else if site == SERIALIZED {
+            (made_at, Some(Self::Serialize))
+        } else {
+            (site, None)
+        }
     }
 }
 
@@ -287,10 +337,17 @@ impl Resource {
         self.data_type
     }
 
-    /// The line that made it.
+    /// The line that made it. No line of the program makes a lock that was [deserialized](Self::is_deserialized): this is one
+    /// of this crate's then, and `null` where the report is serialized.
     #[must_use]
     pub fn made_at(&self) -> &'static Location<'static> {
         self.made_at
+    }
+
+    /// Whether it is a lock that was made by deserializing.
+    #[must_use]
+    pub fn is_deserialized(&self) -> bool {
+        self.made_at == DESERIALIZED
     }
 
     /// Whether it is a pool, which protects no data.
@@ -299,16 +356,37 @@ impl Resource {
     }
 
     /// Whether two values of one report or snapshot mean the same resource.
+    ///
+    /// Where a lock is replaced in place although its guard was forgotten, the old one and the new are told apart by where
+    /// they were made, by name and by primitive; if all of that is the same, they count as one.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        self.key == other.key
+        self.identity() == other.identity()
     }
+
+    pub(super) fn identity(&self) -> Identity {
+        if self.is_task {
+            return Identity { key: self.key, made_at: None, name: None, primitive: "" };
+        }
+        Identity { key: self.key, made_at: Some(self.made_at), name: self.name, primitive: self.primitive }
+    }
+}
+
+/// What tells the resources of one picture apart. The address alone does not: a guard can be forgotten, its lock dropped,
+/// and another one made in its place. A task's does, since nobody forgets that it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    key: usize,
+    made_at: Option<&'static Location<'static>>,
+    name: Option<&'static str>,
+    primitive: &'static str,
 }
 
 /// A wait that ended because it was part of a deadlock: what [`Lock::acquire`](crate::Lock::acquire) returns.
 ///
-/// Cheap to clone: the report is shared.
-#[derive(Clone, Debug)]
+/// Cheap to clone: the report is shared. [`Display`](fmt::Display) and [`Debug`] are the report, so that it is read where an
+/// error is unwrapped, or returned from `main`.
+#[derive(Clone)]
 pub struct Deadlock(Arc<Report>);
 
 impl Deadlock {
@@ -333,6 +411,12 @@ impl Deadlock {
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Debug for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -372,6 +456,9 @@ pub(super) fn serialize_site<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     use serde::ser::SerializeStruct;
+    if *site == DESERIALIZED {
+        return serializer.serialize_none();
+    }
     let mut fields = serializer.serialize_struct("Location", 3)?;
     fields.serialize_field("file", site.file())?;
     fields.serialize_field("line", &site.line())?;

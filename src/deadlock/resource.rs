@@ -6,6 +6,13 @@ use std::panic::Location;
 /// A line of the user's program.
 pub(crate) type Site = &'static Location<'static>;
 
+/// Stands for the line of a lock that its `Debug` takes: no line of the user's can go through [`fmt`](std::fmt).
+pub(crate) const FORMATTED: Site = Location::caller();
+/// Stands for the line of a lock that its `Serialize` takes.
+pub(crate) const SERIALIZED: Site = Location::caller();
+/// Stands for the line of a lock that its `Deserialize` makes.
+pub(crate) const DESERIALIZED: Site = Location::caller();
+
 /// What kind of thing a resource is: the primitive's name, the type of what it protects, and how it is held.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ResourceType {

@@ -1,5 +1,6 @@
 //! What is copied out of the graph, under its mutex and without allocating, to be told once it is unlocked.
 
+use std::collections::{HashMap, HashSet};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,15 +10,19 @@ use super::graph::Graph;
 use super::group::GroupRecord;
 use super::holds::Hold;
 use super::judge::Judgement;
-use super::report::{Deadlock, Held, Kind, Report, Resource, StuckThread, Task, Wait};
+use super::report::{Deadlock, Held, Kind, Purpose, Report, Resource, StuckThread, Task, Wait};
 use super::resource::{HoldMode, ResourceFacts, Site};
+use super::thread_name::{NamesNow, ThreadName};
 use super::waitable::Provider;
 use crate::primitive::now;
 
+/// A thread that holds more has only so many of its holds copied, and those that somebody waits for.
+pub(super) const MOST_HOLDS: usize = 64;
+
 /// One context, as it was.
 struct Person {
-    context: usize,
-    name: Option<Arc<str>>,
+    context: &'static Context,
+    name: ThreadName,
     os_id: u32,
     is_gone: bool,
     is_in_place: bool,
@@ -25,6 +30,10 @@ struct Person {
     wait: Option<PersonWait>,
     /// How many of the scene's holds are this person's: they lie in the order of the people.
     holds: usize,
+    /// Whether only a part of them is copied.
+    holds_much: bool,
+    /// How many more there are.
+    omitted: usize,
 }
 
 struct PersonWait {
@@ -39,11 +48,31 @@ struct PersonWait {
     others: usize,
 }
 
+impl PersonWait {
+    fn told(self) -> Wait {
+        let resource = Resource::from(self.resource);
+        let (site, purpose) = Purpose::of(self.site, resource.made_at);
+        Wait {
+            resource,
+            site,
+            purpose,
+            waited: self.waited,
+            timed: self.timed,
+            queued_in: self.queued_in,
+            process: self.process,
+            others: self.others,
+        }
+    }
+}
+
 /// Buffers for the copy. They grow outside the mutex only.
 pub(super) struct Scene {
     people: Vec<Person>,
-    /// Each with the address of its context.
+    /// Each with the address of the context that lists it.
     holds: Vec<(usize, Hold)>,
+    /// The keys of what the people wait for, in order, where somebody holds very much. Room for them is made then.
+    wanted: Vec<usize>,
+    needed_wanted: usize,
     needed_people: usize,
     needed_holds: usize,
     /// The first so many people are the deadlock, the rest are bystanders.
@@ -57,6 +86,8 @@ impl Scene {
         Self {
             people: Vec::with_capacity(8),
             holds: Vec::with_capacity(24),
+            wanted: Vec::new(),
+            needed_wanted: 0,
             needed_people: 0,
             needed_holds: 0,
             core: 0,
@@ -70,6 +101,8 @@ impl Scene {
         self.holds.clear();
         self.people.reserve(self.needed_people + 4);
         self.holds.reserve(self.needed_holds + 16);
+        self.wanted.clear();
+        self.wanted.reserve(self.needed_wanted);
     }
 
     /// Copies a deadlock. `false`: there was not enough room, nothing is lost, make it and judge again.
@@ -83,7 +116,7 @@ impl Scene {
             self.copy_context(graph, gone);
         }
         self.core = self.needed_people;
-        graph.for_each_bystander(me, |graph, bystander| self.copy_context(graph, bystander)) && self.is_complete()
+        graph.for_each_bystander(me, |graph, bystander| self.copy_context(graph, bystander)) && self.copy_holds(graph)
     }
 
     /// Copies one wait and whoever holds what it waits for.
@@ -95,7 +128,7 @@ impl Scene {
             self.copy_context(graph, graph.actor(owner));
         }
         self.core = self.needed_people;
-        self.is_complete()
+        self.copy_holds(graph)
     }
 
     /// Copies everybody who waits or holds something.
@@ -110,7 +143,7 @@ impl Scene {
             }
         }
         self.core = self.needed_people;
-        self.is_complete()
+        self.copy_holds(graph)
     }
 
     fn begin(&mut self) {
@@ -121,25 +154,67 @@ impl Scene {
         self.now = now();
     }
 
-    fn is_complete(&self) -> bool {
-        self.people.len() == self.needed_people && self.holds.len() == self.needed_holds
+    /// Copies what the people hold, once all of them are there. `false`: there was not enough room for all that is to be
+    /// copied.
+    ///
+    /// Of somebody who holds very much that is what somebody waits for, the task that it runs, and so much else.
+    fn copy_holds(&mut self, graph: &Graph) -> bool {
+        if self.people.len() < self.needed_people {
+            return false;
+        }
+        let Self { people, holds: copies, wanted, .. } = self;
+        // Looked at once: a thread that runs goes on taking and releasing.
+        people.iter_mut().for_each(|person| person.holds_much = count_holds(graph, person.context) > MOST_HOLDS);
+        wanted.clear();
+        if people.iter().any(|person| person.holds_much) {
+            self.needed_wanted = people.len();
+            if wanted.capacity() < people.len() {
+                return false;
+            }
+            wanted.extend(people.iter().filter_map(|person| Some(person.wait.as_ref()?.resource.key)));
+            wanted.sort_unstable();
+        }
+        let mut needed = 0;
+        let mut copy = |holder: &'static Context, hold: Hold| {
+            needed += 1;
+            if copies.len() < copies.capacity() {
+                copies.push((holder.address(), hold));
+            }
+        };
+        for person in people {
+            if !person.holds_much {
+                for_each_hold(graph, person.context, |holder, hold| {
+                    person.holds += 1;
+                    copy(holder, hold);
+                });
+                continue;
+            }
+            let matters = |hold: &Hold| {
+                wanted.binary_search(&hold.resource.key).is_ok() || (hold.resource.type_of)().mode == HoldMode::Running
+            };
+            for_each_hold(graph, person.context, |holder, hold| {
+                if matters(&hold) {
+                    person.holds += 1;
+                    copy(holder, hold);
+                }
+            });
+            for_each_hold(graph, person.context, |holder, hold| match matters(&hold) {
+                true => {}
+                false if person.holds < MOST_HOLDS => {
+                    person.holds += 1;
+                    copy(holder, hold);
+                }
+                false => person.omitted += 1,
+            });
+        }
+        self.needed_holds = needed;
+        self.holds.len() == needed
     }
 
     fn copy_context(&mut self, graph: &Graph, context: &'static Context) {
         let record = graph.record(context);
-        let mut holds = 0;
-        let mut copy_holds = |holder: &'static Context| {
-            holder.holds.for_each(|hold| {
-                holds += 1;
-                if self.holds.len() < self.holds.capacity() {
-                    self.holds.push((holder.address(), hold));
-                }
-            });
-        };
-        copy_holds(context);
-        let is_actor = |retired: &&'static Context| *retired != context && graph.actor(retired) == context;
-        graph.retired(context).filter(is_actor).for_each(copy_holds);
-        self.needed_holds += holds;
+        // A guess, until all the people are there.
+        self.needed_holds += count_holds(graph, context).min(MOST_HOLDS);
         self.needed_people += 1;
         if self.people.len() == self.people.capacity() {
             return;
@@ -158,14 +233,16 @@ impl Scene {
             }
         });
         self.people.push(Person {
+            context,
             name: record.name.clone(),
             os_id: record.os_id,
-            context: context.address(),
             is_gone: graph.first_of(context).lifeline.is_cut(),
             is_in_place: record.nested,
             pool: record.group.map(|group| Arc::clone(&graph.group(group).name)),
             wait,
-            holds,
+            holds: 0,
+            holds_much: false,
+            omitted: 0,
         });
     }
 
@@ -179,23 +256,8 @@ impl Scene {
 
     /// The people that were copied, in order.
     pub(super) fn threads(&mut self) -> Vec<StuckThread> {
-        // A guard that was forgotten stays listed, and a new lock may live at the address of its lock by now. Where
-        // somebody waits for that new lock, its word says who owns it, and the old hold is left out.
-        let owners: Vec<(usize, usize)> = {
-            let mut owners: Vec<_> = self
-                .people
-                .iter()
-                .filter_map(|person| person.wait.as_ref())
-                .filter(|wait| wait.owner != 0)
-                .map(|wait| (wait.resource.key, wait.owner))
-                .collect();
-            owners.sort_unstable();
-            owners
-        };
-        let is_stale = |holder: usize, key: usize| {
-            let at = owners.partition_point(|&(other, _)| other < key);
-            owners.get(at).is_some_and(|&(other, owner)| other == key && owner != holder)
-        };
+        let wanted = Wanted::by(&self.people);
+        let mut names = NamesNow::default();
         let mut holds = self.holds.drain(..);
         let told = self.people.drain(..).map(|person| {
             let (mut task, mut held) = (None, Vec::new());
@@ -203,34 +265,75 @@ impl Scene {
                 let resource = Resource::from(hold.resource);
                 let is_run = (hold.resource.type_of)().mode == HoldMode::Running;
                 // One that it is cancelling meanwhile is among what it holds.
-                let left_behind = holder != person.context;
+                let left_behind = holder != person.context.address();
                 if is_run && task.is_none() && !left_behind {
-                    task = Some(Task { resource: Resource { made_at: hold.site, ..resource } });
-                } else if !is_stale(holder, hold.resource.key) {
-                    held.push(Held { resource, site: hold.site, left_behind });
+                    task = Some(Box::new(Task { resource: Resource { made_at: hold.site, ..resource } }));
+                } else if !wanted.is_another(holder, &resource) {
+                    let (site, purpose) = Purpose::of(hold.site, resource.made_at);
+                    held.push(Held { resource, site, purpose, left_behind });
                 }
             }
+            keep_the_last_of_each(&mut held);
             StuckThread {
-                name: person.name,
+                name: names.told(person.name, person.os_id, person.is_gone),
                 os_id: person.os_id,
                 is_gone: person.is_gone,
                 is_in_place: person.is_in_place,
                 task,
                 pool: person.pool,
-                waits_for: person.wait.map(|wait| Wait {
-                    resource: Resource::from(wait.resource),
-                    site: wait.site,
-                    waited: wait.waited,
-                    timed: wait.timed,
-                    queued_in: wait.queued_in,
-                    process: wait.process,
-                    others: wait.others,
-                }),
+                waits_for: person.wait.map(PersonWait::told),
                 holds: held,
+                omitted_holds: person.omitted,
             }
         });
         told.collect()
     }
+}
+
+/// What is waited for: there, as it was made, and owned by who its word says.
+///
+/// A guard that was forgotten stays listed, and a new lock may be at the address of its lock by now. Where somebody waits for
+/// the new one, the old hold is known by who has it or by what it names, and is left out.
+struct Wanted(HashMap<usize, (usize, Resource)>);
+
+impl Wanted {
+    fn by(people: &[Person]) -> Self {
+        let waits = people.iter().filter_map(|person| person.wait.as_ref());
+        Self(waits.map(|wait| (wait.resource.key, (wait.owner, Resource::from(wait.resource)))).collect())
+    }
+
+    /// Whether what is waited for at this address is another resource than the one that `holder` has listed, or is
+    /// owned by somebody else.
+    fn is_another(&self, holder: usize, listed: &Resource) -> bool {
+        self.0
+            .get(&listed.key)
+            .is_some_and(|(owner, wanted)| *owner != 0 && *owner != holder || !wanted.is_same(listed))
+    }
+}
+
+/// A thread holds a resource once: of several holds of one that can't be told from another, all but one are of guards that
+/// were forgotten, of locks that are no more. The true one is the last, unless places in the list before it were freed
+/// meanwhile; the list does not tell.
+fn keep_the_last_of_each(held: &mut Vec<Held>) {
+    let mut seen = HashSet::with_capacity(held.len());
+    held.reverse();
+    held.retain(|held| seen.insert(held.resource.identity()));
+    held.reverse();
+}
+
+/// The contexts whose holds are told as those of this one: with it those that its thread left behind and cannot look after
+/// before this one goes on.
+fn holders(graph: &Graph, context: &'static Context) -> impl Iterator<Item = &'static Context> {
+    let is_stuck_here = move |retired: &&'static Context| *retired != context && graph.actor(retired) == context;
+    std::iter::once(context).chain(graph.retired(context).filter(is_stuck_here))
+}
+
+fn count_holds(graph: &Graph, context: &'static Context) -> usize {
+    holders(graph, context).map(|holder| holder.holds.count()).sum()
+}
+
+fn for_each_hold(graph: &Graph, context: &'static Context, mut visit: impl FnMut(&'static Context, Hold)) {
+    holders(graph, context).for_each(|holder| holder.holds.for_each(|hold| visit(holder, hold)));
 }
 
 /// The one of a wait's providers that is told.

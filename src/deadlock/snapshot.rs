@@ -9,7 +9,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::graph;
 use super::render::{self, Humane, Names, Style};
-use super::report::{Report, Resource, StuckThread, Task};
+use super::report::{Identity, Purpose, Report, Resource, StuckThread, Task};
 use super::resource::Site;
 use super::scene::Scene;
 
@@ -17,7 +17,9 @@ use super::scene::Scene;
 ///
 /// Waits enter the graph after the [grace](super::set_grace), so shorter ones are not in it; threads that neither wait
 /// nor hold anything are not in it either. The waits and who owns what they wait for are of one moment. What running
-/// threads hold is read while they run: a hold that is taken or released meanwhile may be missing.
+/// threads hold is read while they run: a hold that is taken or released meanwhile may be missing. Of a thread that holds very
+/// much a part is in it: see [`StuckThread::holds`]. A guard that was forgotten holds its lock, also when that is no more; if a
+/// lock that was made by the same line under the same name is in its place by now, the two are one.
 ///
 /// Takes time in proportion to the threads that hold something, during which no long wait can begin or end; locks that
 /// are free, and short waits, are not held up. Never waits for a tracked lock, so that it can be taken at any time.
@@ -115,6 +117,8 @@ pub enum Edge {
         /// The line that waits.
         #[cfg_attr(feature = "serde", serde(serialize_with = "super::report::serialize_site"))]
         site: Site,
+        /// What it waits for it for, where that is no call of the program's own: see [`Wait::purpose`](super::Wait::purpose).
+        purpose: Option<Purpose>,
         /// How long the wait had lasted.
         waited: Duration,
         /// Whether the wait has a time-out, and so is no part of any deadlock.
@@ -128,6 +132,8 @@ pub enum Edge {
         /// The line that acquired it.
         #[cfg_attr(feature = "serde", serde(serialize_with = "super::report::serialize_site"))]
         site: Site,
+        /// What for, where that was no call of the program's own: see [`Held::purpose`](super::Held::purpose).
+        purpose: Option<Purpose>,
     },
     /// The task is run by the thread.
     Runs,
@@ -173,16 +179,14 @@ impl Report {
 #[derive(Default)]
 struct Nodes {
     graph: DiGraph<Node, Edge>,
-    /// A forgotten guard's hold names an address where another lock may live by now, which was made elsewhere.
-    resources: HashMap<(usize, Option<Site>), NodeIndex>,
+    resources: HashMap<Identity, NodeIndex>,
     /// By the address of the name, which the pool's threads share: another pool may have the same.
     pools: HashMap<*const u8, NodeIndex>,
 }
 
 impl Nodes {
     fn resource(&mut self, resource: &Resource) -> NodeIndex {
-        let made_at = Some(resource.made_at).filter(|_| !resource.is_task);
-        *self.resources.entry((resource.key, made_at)).or_insert_with(|| {
+        *self.resources.entry(resource.identity()).or_insert_with(|| {
             let resource = resource.clone();
             self.graph.add_node(if resource.is_task { Node::Task(Task { resource }) } else { Node::Resource(resource) })
         })
@@ -215,8 +219,9 @@ impl WaitForGraph {
                     Some(pool) if !wait.resource.is_task => pool,
                     _ => nodes.resource(&wait.resource),
                 };
-                let (site, waited, timed, process) = (wait.site, wait.waited, wait.timed, wait.process);
-                let waits = Edge::Waits { site, waited, timed, process };
+                let (site, purpose) = (wait.site, wait.purpose);
+                let waits =
+                    Edge::Waits { site, purpose, waited: wait.waited, timed: wait.timed, process: wait.process };
                 nodes.graph.add_edge(me, provided, waits);
                 if let Some(pool) = pool.filter(|&pool| pool != provided) {
                     nodes.graph.update_edge(provided, pool, Edge::Queued);
@@ -224,7 +229,7 @@ impl WaitForGraph {
             }
             for held in &thread.holds {
                 let resource = nodes.resource(&held.resource);
-                nodes.graph.add_edge(resource, me, Edge::Holds { site: held.site });
+                nodes.graph.add_edge(resource, me, Edge::Holds { site: held.site, purpose: held.purpose });
             }
         }
         Self { graph: nodes.graph }
@@ -264,11 +269,11 @@ impl WaitForGraph {
         }
         for edge in self.graph.raw_edges() {
             let (label, colour) = match &edge.weight {
-                Edge::Waits { site, waited, process, .. } => {
+                Edge::Waits { site, purpose, waited, process, .. } => {
                     let runs = process.map_or(String::new(), |process| format!("\nfor process {process}"));
-                    (format!("waits {}{runs}\n{site}", Humane(*waited)), ", color=red")
+                    (format!("waits {}{runs}\n{}{site}", Humane(*waited), purpose_label(*purpose)), ", color=red")
                 }
-                Edge::Holds { site } => (format!("held by\n{site}"), ""),
+                Edge::Holds { site, purpose } => (format!("held by\n{}{site}", purpose_label(*purpose)), ""),
                 Edge::Runs => ("run by".to_owned(), ""),
                 Edge::Queued => ("queued in".to_owned(), ""),
                 Edge::Worker => ("worked for by".to_owned(), ""),
@@ -284,6 +289,15 @@ impl WaitForGraph {
             Node::Thread(thread) => Some(thread),
             _ => None,
         })
+    }
+}
+
+/// Before the line that made a lock, what the lock was taken for.
+fn purpose_label(purpose: Option<Purpose>) -> &'static str {
+    match purpose {
+        None => "",
+        Some(Purpose::Debug) => "to format it, made at\n",
+        Some(Purpose::Serialize) => "to serialize it, made at\n",
     }
 }
 
@@ -319,7 +333,7 @@ impl fmt::Display for WaitForGraph {
 mod serialize {
     use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-    use super::{Edge, Node, NodeKind, Resource, Task, WaitForGraph};
+    use super::{Edge, Node, NodeKind, Resource, StuckThread, Task, WaitForGraph};
 
     #[derive(Serialize)]
     struct PoolNode<'g> {
@@ -334,6 +348,7 @@ mod serialize {
         name: Option<&'g str>,
         os_id: u32,
         is_gone: bool,
+        omitted_holds: usize,
     }
 
     #[derive(Serialize)]
@@ -356,8 +371,8 @@ mod serialize {
             let kind = self.kind();
             match self {
                 Self::Thread(thread) => {
-                    let (os_id, is_gone) = (thread.os_id, thread.is_gone);
-                    ThreadNode { kind, name: thread.name(), os_id, is_gone }.serialize(serializer)
+                    let &StuckThread { os_id, is_gone, omitted_holds, .. } = thread;
+                    ThreadNode { kind, name: thread.name(), os_id, is_gone, omitted_holds }.serialize(serializer)
                 }
                 Self::Task(Task { resource }) | Self::Resource(resource) => {
                     ResourceNode { kind, resource }.serialize(serializer)
@@ -544,14 +559,14 @@ thread 'right' waits for 'a' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
         let place = |site: Site| json!({"file": site.file(), "line": site.line(), "column": site.column()});
         let expected = json!({
             "nodes": [
-                {"kind": "thread", "name": "x", "os_id": 1, "is_gone": false},
+                {"kind": "thread", "name": "x", "os_id": 1, "is_gone": false, "omitted_holds": 0},
                 {"kind": "resource", "name": "a", "primitive": "Lock", "data_type": "alloc::vec::Vec<u64>", "made_at": place(A)},
-                {"kind": "thread", "name": null, "os_id": 2, "is_gone": false},
+                {"kind": "thread", "name": null, "os_id": 2, "is_gone": false, "omitted_holds": 0},
             ],
             "edges": [
-                {"from": 0, "to": 1, "kind": "waits", "site": place(B), "timed": false, "process": null,
+                {"from": 0, "to": 1, "kind": "waits", "site": place(B), "purpose": null, "timed": false, "process": null,
                     "waited": {"secs": 0, "nanos": 1_250_000}},
-                {"from": 1, "to": 2, "kind": "holds", "site": place(A)},
+                {"from": 1, "to": 2, "kind": "holds", "site": place(A), "purpose": null},
             ],
         });
         assert_eq!(serde_json::to_value(&graph).unwrap(), expected);

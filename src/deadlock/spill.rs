@@ -31,7 +31,7 @@ pub(super) struct Spill {
     made: quiet::AtomicU32,
     /// The first of the chunks that have room, [`NO_CHUNK`] for none. For the owner.
     with_room: quiet::AtomicU32,
-    /// How many holds are listed here. For the owner.
+    /// How many holds are listed here. Written by the owner.
     taken: quiet::AtomicU32,
 }
 
@@ -127,9 +127,14 @@ impl Spill {
         self.taken.store(self.taken.load(Relaxed) - 1, Relaxed);
     }
 
-    /// Returns whether nothing is listed here. For the owner, or whoever knows that it lists nothing meanwhile.
+    /// How many holds are listed here.
+    pub(super) fn count(&self) -> usize {
+        self.taken.load(Relaxed) as usize
+    }
+
+    /// Returns whether nothing is listed here.
     pub(super) fn is_empty(&self) -> bool {
-        self.taken.load(Relaxed) == 0
+        self.count() == 0
     }
 
     /// The chunks, in order.

@@ -12,6 +12,7 @@ mod header;
 mod map;
 mod panic;
 #[cfg(feature = "process")]
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), path = "process_pool/portable.rs")]
 mod process_pool;
 mod promise;
 mod shared_future;

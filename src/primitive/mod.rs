@@ -5,6 +5,7 @@
 //! the wait-for graph and the door are the production code in both.
 
 mod destructors;
+mod os_names;
 mod word;
 
 #[cfg(not(all(test, loom)))]
@@ -17,14 +18,15 @@ mod model;
 #[cfg(all(test, loom))]
 use model as platform;
 
-#[cfg_attr(target_os = "linux", path = "thread_end_linux.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "thread_end_portable.rs")]
+#[cfg_attr(all(target_os = "linux", not(bowline_portable)), path = "thread_end_linux.rs")]
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), path = "thread_end_portable.rs")]
 #[cfg(not(all(test, loom)))]
 mod thread_end;
 #[cfg(all(test, loom))]
 use model::thread_end;
 
 pub(crate) use destructors::runs_destructors;
+pub(crate) use os_names::{OsName, ThreadNames, os_thread_name, process_name};
 pub(crate) use platform::{
     AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, Queue, SpinWait, Thread, UnparkToken,
     catch_unwind, current_context, current_worker, global, join_thread, new_atomic, now, os_thread_id, park,
@@ -111,7 +113,7 @@ pub(crate) const fn is_removed(_: Ingredient) -> bool {
 pub(crate) use platform::is_removed;
 
 /// Starts a thread that runs until the process ends.
-#[cfg(all(unix, feature = "signal"))]
+#[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }
@@ -121,7 +123,7 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io:
 /// They are the standard library's in every build, so that they cost a model no interleavings.
 pub(crate) mod quiet {
     pub(crate) use std::sync::atomic::AtomicBool;
-    #[cfg(feature = "process")]
+    #[cfg(all(target_os = "linux", not(bowline_portable), feature = "process"))]
     pub(crate) use std::sync::atomic::AtomicI32;
     pub(crate) use std::sync::atomic::fence;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};

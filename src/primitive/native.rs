@@ -135,14 +135,14 @@ pub(crate) fn catch_unwind<R>(run: impl FnOnce() -> R) -> std::thread::Result<R>
 
 /// The operating system's number for this thread, 0 where it has none that a person could use.
 pub(crate) fn os_thread_id() -> u32 {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(bowline_portable)))]
     {
         // SAFETY:
         // - `gettid` has no preconditions.
         let id = unsafe { libc::gettid() };
         id.cast_unsigned()
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(any(not(target_os = "linux"), bowline_portable))]
     {
         0
     }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::lock_guard::{ArcLockGuard, LockGuard};
 use super::raw_lock::RawLock;
 use crate::deadlock::Deadlock;
-use crate::deadlock::resource::ResourceType;
+#[cfg(feature = "serde")]
+use crate::deadlock::resource::{DESERIALIZED, SERIALIZED};
+use crate::deadlock::resource::{FORMATTED, ResourceType};
 
 /// A mutual exclusion lock that explains its deadlocks: Python's `threading.Lock` with the data inside.
 ///
@@ -33,7 +35,11 @@ use crate::deadlock::resource::ResourceType;
 ///
 /// Reports name the line that called `lock`. A function of yours that locks on behalf of its callers, such as a method
 /// `fn lock(&self)` of a type that has a lock inside, should be `#[track_caller]`: then they name the callers' lines, which
-/// differ, and not the one line in that function.
+/// differ, and not the one line in that function. A function that is passed on as a value (`map(Lock::new)`,
+/// `map(Lock::lock)`, `Arc::default()`) is called by a line of the standard library: write a closure where the line matters.
+///
+/// [`Debug`](fmt::Debug) and serde know no line of the program: a lock that they take is told as that, with the line that
+/// [made](crate::deadlock::Held::purpose) it, and one that they make [as that](crate::deadlock::Resource::is_deserialized).
 ///
 /// # Beside parking_lot's `Mutex`
 ///
@@ -300,6 +306,17 @@ impl<T: ?Sized> Lock<T> {
         self.0.get_mut()
     }
 
+    /// The guard of an acquisition.
+    ///
+    /// # Safety
+    ///
+    /// The raw guard is of this lock.
+    unsafe fn guard(&self, guard: super::raw_lock::RawGuard) -> LockGuard<'_, T> {
+        // SAFETY:
+        // - the guard proves that this lock is held (caller).
+        LockGuard(unsafe { self.0.make_guard_unchecked(guard) })
+    }
+
     /// Unlocks a guard whose lock is known.
     ///
     /// # Safety
@@ -343,25 +360,32 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Lock<T> {
         if let Some(name) = self.raw().name() {
             out.field("name", &name);
         }
-        match self.try_lock() {
-            Some(guard) => out.field("data", &&*guard),
+        match self.raw().try_lock_at(Self::describe, FORMATTED) {
+            // SAFETY:
+            // - `guard` is of this lock.
+            Some(guard) => out.field("data", &&*unsafe { self.guard(guard) }),
             None => out.field("data", &format_args!("<locked>")),
         };
         out.finish()
     }
 }
 
-/// Serializes the value, which is locked meanwhile.
+/// Serializes the value, which is locked meanwhile. A deadlock is the serializer's error.
 #[cfg(feature = "serde")]
 impl<T: ?Sized + serde::Serialize> serde::Serialize for Lock<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.acquire().map_err(serde::ser::Error::custom)?.serialize(serializer)
+        let guard = self.raw().acquire_at(Self::describe, SERIALIZED).map_err(serde::ser::Error::custom)?;
+        // SAFETY:
+        // - `guard` is of this lock.
+        let guard = unsafe { self.guard(guard) };
+        guard.serialize(serializer)
     }
 }
 
 #[cfg(feature = "serde")]
 impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for Lock<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Self::new)
+        let value = T::deserialize(deserializer)?;
+        Ok(Self(lock_api::Mutex::from_raw(RawLock::made_at(DESERIALIZED), value)))
     }
 }

@@ -80,6 +80,11 @@ impl RawLock {
         Self { word: AtomicU64::new(0), origin: Origin::here(name) }
     }
 
+    #[cfg(feature = "serde")]
+    pub(crate) fn made_at(site: Site) -> Self {
+        Self { word: AtomicU64::new(0), origin: Origin::at(site, None) }
+    }
+
     /// Locks, or panics when that is a deadlock and the policy says so.
     #[inline]
     #[track_caller]
@@ -142,6 +147,22 @@ impl RawLock {
         let request = Request::new(type_of);
         let context = context::current();
         self.take(context).then(|| self.list(context, request))
+    }
+
+    /// [`try_lock`](Self::try_lock), for what is no line of the user's.
+    pub(crate) fn try_lock_at(&self, type_of: TypeOf, site: Site) -> Option<RawGuard> {
+        let context = context::current();
+        self.take(context).then(|| self.list(context, Request { site, type_of }))
+    }
+
+    /// [`acquire`](Self::acquire), for what is no line of the user's.
+    #[cfg(feature = "serde")]
+    pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawGuard, Deadlock> {
+        let request = Request { site, type_of };
+        match self.try_lock_fast(request) {
+            Some(guard) => Ok(guard),
+            None => self.acquire_slow(request),
+        }
     }
 
     fn take(&self, me: &'static Context) -> bool {

@@ -6,7 +6,7 @@ use super::raw_lock::{RawGuard, RawLock};
 use crate::deadlock::Deadlock;
 use crate::deadlock::context;
 use crate::deadlock::holds::HoldIndex;
-use crate::deadlock::resource::TypeOf;
+use crate::deadlock::resource::{Site, TypeOf};
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet;
 
@@ -26,6 +26,11 @@ impl RawRLock {
     #[track_caller]
     pub(crate) const fn new(name: Option<&'static str>) -> Self {
         Self { lock: RawLock::new(name), again: quiet::AtomicU32::new(0) }
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn made_at(site: Site) -> Self {
+        Self { lock: RawLock::made_at(site), again: quiet::AtomicU32::new(0) }
     }
 
     #[inline]
@@ -52,6 +57,23 @@ impl RawRLock {
         match self.try_again() {
             Some(guard) => Some(guard),
             None => self.lock.try_lock(type_of),
+        }
+    }
+
+    /// [`try_lock`](Self::try_lock), for what is no line of the user's.
+    pub(crate) fn try_lock_at(&self, type_of: TypeOf, site: Site) -> Option<RawGuard> {
+        match self.try_again() {
+            Some(guard) => Some(guard),
+            None => self.lock.try_lock_at(type_of, site),
+        }
+    }
+
+    /// [`acquire`](Self::acquire), for what is no line of the user's.
+    #[cfg(feature = "serde")]
+    pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawGuard, Deadlock> {
+        match self.try_again() {
+            Some(guard) => Ok(guard),
+            None => self.lock.acquire_at(type_of, site),
         }
     }
 

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::raw_rlock::RawRLock;
 use super::rlock_guard::RLockGuard;
 use crate::deadlock::Deadlock;
-use crate::deadlock::resource::ResourceType;
+#[cfg(feature = "serde")]
+use crate::deadlock::resource::{DESERIALIZED, SERIALIZED};
+use crate::deadlock::resource::{FORMATTED, ResourceType};
 
 /// A mutual exclusion lock that its owner may take again: Python's `threading.RLock` with the data inside.
 ///
@@ -227,25 +229,27 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RLock<T> {
             out.field("name", &name);
         }
         out.field("depth", &self.raw.depth());
-        match self.try_lock() {
-            Some(guard) => out.field("data", &&*guard),
+        match self.raw.try_lock_at(Self::describe, FORMATTED) {
+            Some(guard) => out.field("data", &&*RLockGuard::new(self, guard)),
             None => out.field("data", &format_args!("<locked>")),
         };
         out.finish()
     }
 }
 
-/// Serializes the value, which is locked meanwhile.
+/// Serializes the value, which is locked meanwhile. A deadlock is the serializer's error.
 #[cfg(feature = "serde")]
 impl<T: ?Sized + serde::Serialize> serde::Serialize for RLock<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.acquire().map_err(serde::ser::Error::custom)?.serialize(serializer)
+        let guard = self.raw.acquire_at(Self::describe, SERIALIZED).map_err(serde::ser::Error::custom)?;
+        RLockGuard::new(self, guard).serialize(serializer)
     }
 }
 
 #[cfg(feature = "serde")]
 impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for RLock<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Self::new)
+        let value = T::deserialize(deserializer)?;
+        Ok(Self { raw: RawRLock::made_at(DESERIALIZED), data: UnsafeCell::new(value) })
     }
 }

@@ -63,6 +63,13 @@ pub(crate) fn watchdog(limit: Duration) -> Watchdog {
     Watchdog(alive)
 }
 
+/// Says that a test, or a part of it, can't run here, and why. Written directly, so that it is seen: the output of a test
+/// that passes is not.
+pub(crate) fn skipped(why: impl std::fmt::Display) {
+    let test = thread::current().name().unwrap_or("a test without a name").to_owned();
+    let _ = std::io::stderr().write_all(format!("skipped: {test}: {why}\n").as_bytes());
+}
+
 /// Runs `body` under a [`watchdog`].
 pub(crate) fn within<R>(limit: Duration, body: impl FnOnce() -> R) -> R {
     let _watchdog = watchdog(limit);

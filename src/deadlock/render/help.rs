@@ -1,8 +1,8 @@
 //! What would have avoided a deadlock.
 
 use super::find_hold;
-use super::names::Names;
-use crate::deadlock::report::{Held, Kind, Report, StuckThread, Wait};
+use super::names::{Names, Place};
+use crate::deadlock::report::{Held, Kind, Purpose, Report, Resource, StuckThread, Wait};
 
 /// More of a ring's lines are shown by its ends.
 const MOST_PLACES: usize = 5;
@@ -13,7 +13,7 @@ pub(super) fn help(report: &Report, names: &Names<'_>) -> String {
     let resource = first.and_then(|thread| Some(&thread.waits_for.as_ref()?.resource));
     let taken = |thread: Option<&StuckThread>| {
         let held = thread.zip(resource).and_then(|(thread, resource)| find_hold(thread, resource));
-        held.map_or(String::new(), |held| format!(" at {}", held.site))
+        held.map_or(String::new(), |held| format!(" {}", Place::of_hold(held)))
     };
     match report.kind {
         Kind::Relock if resource.is_some_and(|resource| resource.is_task) => {
@@ -30,6 +30,10 @@ pub(super) fn help(report: &Report, names: &Names<'_>) -> String {
                 taken(first)
             )
         }
+        Kind::Relock if purpose(first, resource).is_some() => {
+            "a lock is held while it is formatted or serialized: let nothing in there lock it again, or use an `RLock`"
+                .to_owned()
+        }
         Kind::Relock => {
             format!("release the guard taken{} before locking again, or use an `RLock`", taken(first))
         }
@@ -45,6 +49,11 @@ pub(super) fn help(report: &Report, names: &Names<'_>) -> String {
             format!("{leaked} {name}{}: let it drop before the thread ends", taken(gone))
         }
     }
+}
+
+/// What the thread took the resource for, if not by a call of the program's own.
+fn purpose(thread: Option<&StuckThread>, resource: Option<&Resource>) -> Option<Purpose> {
+    find_hold(thread?, resource?)?.purpose
 }
 
 /// How the circle could be broken: of locks, of results, or of both.
@@ -64,14 +73,14 @@ fn circle(threads: &[StuckThread], names: &Names<'_>) -> String {
         Some((thread.waits_for.as_ref()?, thread.holds.iter().find(is_wanted)?))
     });
     if let Some((wait, held)) = holder {
-        let (held, site) = (names.resource(&held.resource), held.site);
-        return format!("release {held}, taken at {site}, before waiting for {}", names.wait(wait, Names::resource));
+        let (held, place) = (names.resource(&held.resource), Place::of_hold(held));
+        return format!("release {held}, taken {place}, before waiting for {}", names.wait(wait, Names::resource));
     }
     match threads.iter().find(is_for_task).and_then(|thread| thread.waits_for.as_ref()) {
         Some(wait) => format!(
-            "each needs the result of the next: break the circle, for example let nobody in it wait for {} at {}",
+            "each needs the result of the next: break the circle, for example let nobody in it wait for {} {}",
             names.resource(&wait.resource),
-            wait.site
+            Place::of_wait(wait)
         ),
         None => "break the circle of results".to_owned(),
     }
@@ -111,7 +120,7 @@ fn order(threads: &[StuckThread], names: &Names<'_>) -> String {
         .iter()
         .zip(takers)
         .map(|(held, (wait, thread))| {
-            let site = find_hold(thread, held).map_or(String::new(), |held| format!(", at {}", held.site));
+            let site = find_hold(thread, held).map_or(String::new(), |held| format!(", {}", Place::of_hold(held)));
             let [first, then] = [held, &wait.resource].map(|lock| names.resource(lock));
             format!("{} takes {first} before {then}{site}", names.thread(thread))
         })

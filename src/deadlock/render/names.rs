@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::style::{NAME, Style};
-use crate::deadlock::report::{Resource, StuckThread, Wait};
+use crate::deadlock::report::{Held, Identity, Purpose, Resource, StuckThread, Wait};
 use crate::deadlock::resource::Site;
 use crate::deadlock::source::clip;
 
@@ -17,10 +17,10 @@ pub(in crate::deadlock) struct Names<'r> {
     pub(super) style: Style,
     /// The threads that have a name, each once, by the number that debuggers show.
     namesakes: HashMap<&'r str, Vec<u32>>,
-    /// Who waits for a resource, by its key.
-    waiters: HashMap<usize, Vec<&'r StuckThread>>,
-    /// The keys of the resources that look alike.
-    lookalikes: HashMap<Look, Vec<usize>>,
+    /// Who waits for a resource.
+    waiters: HashMap<Identity, Vec<&'r StuckThread>>,
+    /// The resources that look alike, each with its number among them.
+    lookalikes: HashMap<Look, HashMap<Identity, usize>>,
 }
 
 /// What tells resources apart on sight.
@@ -51,7 +51,7 @@ impl<'r> Names<'r> {
                 names.add(&task.resource);
             }
             if let Some(wait) = &thread.waits_for {
-                names.waiters.entry(wait.resource.key).or_default().push(thread);
+                names.waiters.entry(wait.resource.identity()).or_default().push(thread);
                 names.add(&wait.resource);
             }
         }
@@ -61,9 +61,8 @@ impl<'r> Names<'r> {
 
     fn add(&mut self, resource: &Resource) {
         let alike = self.lookalikes.entry(Look::of(resource)).or_default();
-        if !alike.contains(&resource.key) {
-            alike.push(resource.key);
-        }
+        let next = alike.len() + 1;
+        alike.entry(resource.identity()).or_insert(next);
     }
 
     /// `thread 'left'`; with the number that debuggers show if there is no name, or if others have the same.
@@ -101,8 +100,7 @@ impl<'r> Names<'r> {
             label += &format!(" #{number}");
         }
         let label = self.style.paint(NAME, label);
-        let made = if resource.is_task { "submitted" } else { "made" };
-        if resource.name.is_some() { label } else { format!("{label} {made} at {}", resource.made_at) }
+        if resource.name.is_some() { label } else { format!("{label} {}", origin(resource)) }
     }
 
     /// What is waited for, and for what else: `task 'sum' (queued in pool 'io') and 2 more`, or `task 'sum', which process
@@ -146,12 +144,12 @@ impl<'r> Names<'r> {
     /// The number of a resource among those that look the same, `None` if it is the only one.
     fn number(&self, resource: &Resource) -> Option<usize> {
         let alike = self.lookalikes.get(&Look::of(resource)).filter(|alike| alike.len() > 1)?;
-        alike.iter().position(|&key| key == resource.key).map(|at| at + 1)
+        alike.get(&resource.identity()).copied()
     }
 
     /// Whether somebody waits for a resource.
     pub(super) fn is_wanted(&self, resource: &Resource) -> bool {
-        self.waiters.contains_key(&resource.key)
+        self.waiters.contains_key(&resource.identity())
     }
 
     /// Whether others look the same as a resource.
@@ -161,12 +159,50 @@ impl<'r> Names<'r> {
 
     /// `thread 'left' waits for`, of the resource that `holder` holds.
     pub(super) fn waiters(&self, holder: &StuckThread, resource: &Resource) -> Option<String> {
-        match self.waiters.get(&resource.key)?.as_slice() {
+        match self.waiters.get(&resource.identity())?.as_slice() {
             [] => None,
             [only] if std::ptr::eq(*only, holder) => Some("it waits for itself".to_owned()),
             [only] => Some(format!("{} waits for", self.thread(only))),
             [first, rest @ ..] => Some(format!("{} and {} more wait for", self.thread(first), rest.len())),
         }
+    }
+}
+
+/// `made at src/main.rs:10:13`.
+fn origin(resource: &Resource) -> String {
+    match resource {
+        Resource { is_task: true, made_at, .. } => format!("submitted at {made_at}"),
+        deserialized if deserialized.is_deserialized() => "made by deserializing".to_owned(),
+        Resource { made_at, .. } => format!("made at {made_at}"),
+    }
+}
+
+/// `at src/main.rs:10:13`; or, where no line of the program is known, what for, and where the lock is from.
+pub(in crate::deadlock) struct Place<'r> {
+    site: Site,
+    purpose: Option<Purpose>,
+    resource: &'r Resource,
+}
+
+impl<'r> Place<'r> {
+    pub(in crate::deadlock) fn of_hold(held: &'r Held) -> Self {
+        Self { site: held.site, purpose: held.purpose, resource: &held.resource }
+    }
+
+    pub(in crate::deadlock) fn of_wait(wait: &'r Wait) -> Self {
+        Self { site: wait.site, purpose: wait.purpose, resource: &wait.resource }
+    }
+}
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.purpose {
+            None => return write!(f, "at {}", self.site),
+            Some(Purpose::Debug) => f.write_str("to format it with `{:?}`")?,
+            Some(Purpose::Serialize) => f.write_str("to serialize it")?,
+        }
+        // One without a name is called by that line.
+        if self.resource.name.is_some() { write!(f, " ({})", origin(self.resource)) } else { Ok(()) }
     }
 }
 

@@ -33,6 +33,7 @@ pub(in crate::deadlock) fn thread(name: &str, os_id: u32) -> StuckThread {
         pool: None,
         waits_for: None,
         holds: Vec::new(),
+        omitted_holds: 0,
     }
 }
 
@@ -40,7 +41,16 @@ impl StuckThread {
     pub(in crate::deadlock) fn waits(mut self, resource: &Resource, site: Site) -> Self {
         let waited = Duration::from_micros(1250);
         let resource = resource.clone();
-        self.waits_for = Some(Wait { resource, site, waited, timed: false, queued_in: None, process: None, others: 0 });
+        self.waits_for = Some(Wait {
+            resource,
+            site,
+            purpose: None,
+            waited,
+            timed: false,
+            queued_in: None,
+            process: None,
+            others: 0,
+        });
         self
     }
 
@@ -60,7 +70,7 @@ impl StuckThread {
     }
 
     pub(in crate::deadlock) fn running(mut self, task: &Resource) -> Self {
-        self.task = Some(Task { resource: task.clone() });
+        self.task = Some(Box::new(Task { resource: task.clone() }));
         self
     }
 
@@ -70,7 +80,7 @@ impl StuckThread {
     }
 
     pub(in crate::deadlock) fn holding(mut self, resource: &Resource, site: Site) -> Self {
-        self.holds.push(Held { resource: resource.clone(), site, left_behind: false });
+        self.holds.push(Held { resource: resource.clone(), site, purpose: None, left_behind: false });
         self
     }
 
@@ -368,13 +378,57 @@ fn locks_and_threads_that_look_alike_are_numbered() {
 fn every_member_of_a_long_ring_is_named_in_two_lines() {
     let mut report = ring(MOST_PARAGRAPHS + 1, Some("fork"));
     let unwanted = lock(1000, None, MADE_TOO);
-    report.threads[16].holds.extend([(); 2].map(|()| Held { resource: unwanted.clone(), site: C, left_behind: false }));
+    report.threads[16].holds.extend([(); 2].map(|()| Held {
+        resource: unwanted.clone(),
+        site: C,
+        purpose: None,
+        left_behind: false,
+    }));
     let text = text(&report);
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 2 + 2 * 17 + 2, "{text}");
     let alike = "(Lock<Vec<u64>>), which thread 't15' waits for, taken at";
     assert_eq!(lines[34], format!("thread 't16' waits for 'fork' #17 (Lock<Vec<u64>>), at {A}, for at least 1.2 ms"));
     assert_eq!(lines[35], format!("  and holds 'fork' #16 {alike} {B} (and holds 2 more)"));
+}
+
+#[test]
+fn members_of_a_very_long_ring_are_counted() {
+    let shown = |size| {
+        let text = text(&ring(size, Some("fork")));
+        assert!(text.starts_with(&format!("deadlock: {size} threads wait for each other\n")), "{text}");
+        let lines = text.lines().filter(|line| line.starts_with("thread 't")).count();
+        (lines, text.contains(&format!("taken at {B}\n… and {} more\n\nhelp: ", size.saturating_sub(MOST_THREADS))))
+    };
+    assert_eq!(shown(MOST_THREADS), (MOST_THREADS, false));
+    assert_eq!(shown(MOST_THREADS + 936), (MOST_THREADS, true));
+}
+
+#[test]
+fn what_a_thread_holds_beyond_the_first_is_counted_and_what_is_waited_for_is_among_the_first() {
+    let [a, ..] = named();
+    let others: Vec<_> = (0..40).map(|key| lock(100 + key, None, MADE_TOO)).collect();
+    let holder = |count: usize| {
+        let mut holder =
+            others[..count].iter().fold(thread("x", 1).waits(&a, B), |holder, lock| holder.holding(lock, C));
+        holder.omitted_holds = 1000;
+        holder.holding(&a, A)
+    };
+    let report = |count| text(&made(Kind::Relock, [holder(count)], Vec::new()));
+    // All of them, in their order.
+    let few = report(MOST_HOLDS - 1);
+    assert_eq!(few.matches("and holds").count(), MOST_HOLDS, "{few}");
+    let last =
+        format!("  and holds 'a' (Lock<Vec<u64>>), which it waits for itself\n    taken at {A}\n  … and 1000 more\n\n");
+    assert!(few.contains(&last), "{few}");
+    // Not all, the wanted one first.
+    let many = report(40);
+    assert_eq!(many.matches("and holds").count(), MOST_HOLDS, "{many}");
+    assert!(many.find("and holds 'a'").unwrap() < many.find("and holds Lock").unwrap(), "{many}");
+    assert!(many.contains("\n  … and 1025 more\n\nhelp: "), "{many}");
+    let lines = fmt::from_fn(|f| threads([holder(40)].iter(), f)).to_string();
+    assert_eq!(lines.lines().count(), 1 + MOST_HOLDS + 1, "{lines}");
+    assert!(lines.ends_with("\n  … and 1025 more"), "{lines}");
 }
 
 #[test]

@@ -4,25 +4,18 @@ use std::ffi::OsString;
 use std::fmt;
 use std::panic::Location;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::ProcessPoolExecutor;
-use super::call::{Call, Callable};
-use super::codec::CodecError;
-use super::core::Settings;
-use super::entry;
-use super::error::{MOST_WORKERS, ProcessPoolError};
-use super::identity::Identity;
-use super::process::{OWN, Program};
+use super::call::Call;
+use super::callable::Callable;
+use super::error::ProcessPoolError;
+use super::pool::ProcessPoolExecutor;
+use super::setup;
 use crate::executor::error::TaskError;
-use crate::executor::panic::note_locations;
 use crate::executor::thread_pool::Initialized;
-use crate::primitive::Ordering::Relaxed;
-use crate::primitive::quiet::AtomicU64;
 
 /// So long a worker may take to be ready, unless the builder says otherwise.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,8 +23,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const MOST: usize = 1 << 30;
 /// Lengths travel in 32 bits.
 const MOST_OF_ALL: usize = u32::MAX as usize;
-/// Workers that are inside of each other.
-const MOST_DEPTH: u32 = 3;
 
 /// Makes a [`ProcessPoolExecutor`] that is not the usual one: see [`ProcessPoolExecutor::builder`].
 ///
@@ -58,15 +49,15 @@ const MOST_DEPTH: u32 = 3;
 /// ```
 #[must_use = "a builder makes a pool when `build` is called"]
 pub struct ProcessPoolBuilder {
-    max_workers: Option<usize>,
-    name: Option<String>,
-    worker_exe: Option<PathBuf>,
-    worker_args: Vec<OsString>,
-    start_timeout: Duration,
-    capture_stderr: bool,
-    most: usize,
-    retries: u32,
-    initializer: Option<Box<EncodeInitializer>>,
+    pub(super) max_workers: Option<usize>,
+    pub(super) name: Option<String>,
+    pub(super) worker_exe: Option<PathBuf>,
+    pub(super) worker_args: Vec<OsString>,
+    pub(super) start_timeout: Duration,
+    pub(super) capture_stderr: bool,
+    pub(super) most: usize,
+    pub(super) retries: u32,
+    pub(super) initializer: Option<Box<EncodeInitializer>>,
 }
 
 /// Encodes the call of an initializer, which may have so many bytes.
@@ -123,7 +114,7 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The program that is started as a worker. The default is the executable of this process, on Linux whatever has become of
+    /// The program that is started as a worker. The default is the executable of this process, whatever has become of
     /// its file meanwhile. A path without a slash is looked up in `PATH`.
     ///
     /// Whatever it is, it has to contain this very library, from the same build, as the executable or the shared library that
@@ -190,57 +181,12 @@ impl ProcessPoolBuilder {
     ///
     /// `max_workers` is 0, or more than 16383. This process is a worker of a worker of a worker, or is to be one and has not
     /// begun. This library is not part of the program's executable, and no [`worker_exe`](Self::worker_exe) was given. The
-    /// initializer's arguments can't be encoded, or are longer than [`max_message_size`](Self::max_message_size).
+    /// initializer's arguments can't be encoded, or are longer than [`max_message_size`](Self::max_message_size). This system
+    /// has no process pools ([`Unsupported`](ProcessPoolError::Unsupported): any but Linux).
     #[track_caller]
     pub fn build(self) -> Result<ProcessPoolExecutor, ProcessPoolError> {
-        static POOLS: AtomicU64 = AtomicU64::new(0);
-        let made_at = Location::caller();
-        let default = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
-        let max_workers = self.max_workers.unwrap_or_else(default);
-        if !(1..=MOST_WORKERS).contains(&max_workers) {
-            return Err(ProcessPoolError::MaxWorkers(max_workers));
-        }
-        if entry::is_privileged() {
-            return Err(ProcessPoolError::Privileged);
-        }
-        if entry::is_worker_to_be() {
-            return Err(ProcessPoolError::InWorkerStartup);
-        }
-        let depth = entry::depth();
-        if depth >= MOST_DEPTH {
-            return Err(ProcessPoolError::TooDeep { depth: depth + 1, most: MOST_DEPTH });
-        }
-        let identity = Identity::of_this();
-        if self.worker_exe.is_none() && !identity.is_main_program() {
-            let program = std::env::current_exe().unwrap_or_default();
-            return Err(ProcessPoolError::NotTheProgram { library: identity.name().into(), program });
-        }
-        let initializer = self.initializer.map(|encode| encode(self.most)).transpose();
-        let initializer = initializer.map_err(|error| match error {
-            TaskError::Encode(error) => ProcessPoolError::Initializer(error),
-            error => ProcessPoolError::Initializer(CodecError::new(error.to_string())),
-        })?;
-        note_locations();
-        let number = POOLS.fetch_add(1, Relaxed);
-        Ok(ProcessPoolExecutor::with(Settings {
-            name: self.name.map_or_else(|| format!("ProcessPoolExecutor-{number}").into(), Arc::from),
-            made_at,
-            max_workers,
-            program: Program {
-                path: self.worker_exe.map_or_else(own_executable, Ok).unwrap_or_default(),
-                args: self.worker_args,
-                capture_stderr: self.capture_stderr,
-            },
-            start_timeout: self.start_timeout,
-            most: self.most,
-            retries: self.retries,
-            initializer,
-        }))
+        setup::core(self, Location::caller()).map(ProcessPoolExecutor::of)
     }
-}
-
-fn own_executable() -> std::io::Result<PathBuf> {
-    if OWN.is_empty() { std::env::current_exe() } else { Ok(OWN.into()) }
 }
 
 impl fmt::Debug for ProcessPoolBuilder {

@@ -92,7 +92,7 @@ impl<A: Word> Claims<A> {
     }
 }
 
-#[cfg(all(test, not(loom), target_os = "linux", not(miri)))]
+#[cfg(all(test, not(loom), not(miri)))]
 impl Claims<quiet::AtomicU64> {
     /// Whether the worker has started task `id` (and perhaps ended it): as long as its slot was not offered again.
     pub(super) fn is_started(&self, id: u64) -> bool {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::call::Call;
-use super::dispatcher::{Dispatcher, Todo};
+use super::dispatcher::{Counts, Dispatcher, Todo};
 use super::fork::Generation;
 use super::job::Job;
 use super::link::SocketLink;
@@ -116,6 +116,28 @@ impl Core {
     /// Whether this is another process than the one that made the pool.
     pub(super) fn is_forked(&self) -> bool {
         self.made_in.is_past()
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.settings.name
+    }
+
+    pub(super) fn max_workers(&self) -> usize {
+        self.settings.max_workers
+    }
+
+    /// Whether no more tasks are taken.
+    pub(super) fn is_closed(&self) -> bool {
+        self.dispatcher.is_closed()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.dispatcher.counts()
+    }
+
+    /// The worker processes that are up.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.dispatcher.pids()
     }
 
     /// Takes a task.

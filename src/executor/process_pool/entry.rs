@@ -65,17 +65,9 @@ fn mark() -> Option<OsString> {
 
 /// Whether this program has rights that whoever started it has not: such a one is not for them to tell what to run.
 pub(super) fn is_privileged() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        // SAFETY:
-        // - `getauxval` has no preconditions.
-        unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        use rustix::process::{getegid, geteuid, getgid, getuid};
-        getuid() != geteuid() || getgid() != getegid()
-    }
+    // SAFETY:
+    // - `getauxval` has no preconditions.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 /// Life before `main`: a worker never gets there.
@@ -140,7 +132,6 @@ fn run(mark: &OsStr) -> io::Result<()> {
     let (setup, page) = receive_setup(stream, &mut reader)?;
     let page = Page::open(page)?.leak();
     DEPTH.store(setup.depth, Relaxed);
-    #[cfg(target_os = "linux")]
     let _ = rustix::thread::set_name(&std::ffi::CString::new(setup.name.as_bytes()).unwrap_or_default());
     let parent = Pid::from_raw(setup.parent.cast_signed()).ok_or_else(|| io::Error::other("the parent has no id"))?;
     watch::watch(stream.as_fd(), parent, getpgrp())?;
@@ -148,7 +139,7 @@ fn run(mark: &OsStr) -> io::Result<()> {
     panic::note_locations();
     panic::note_backtraces(setup.backtraces);
     worker::close_in_forks(stream);
-    debug_assert!(getpgrp() == getpid() || !cfg!(target_os = "linux"), "a worker leads a group");
+    debug_assert!(getpgrp() == getpid(), "a worker leads a group");
 
     let mut ready = Vec::new();
     frame::append(&mut ready, Kind::Ready, 0, &[]);
@@ -187,12 +178,6 @@ fn take_stdin() -> io::Result<OwnedFd> {
     }
 }
 
-#[cfg(not(target_vendor = "apple"))]
-const CLOSED_BY_EXEC: RecvFlags = RecvFlags::CMSG_CLOEXEC;
-/// The page is mapped and its descriptor closed before any task begins.
-#[cfg(target_vendor = "apple")]
-const CLOSED_BY_EXEC: RecvFlags = RecvFlags::empty();
-
 fn receive_setup(stream: &OwnedFd, reader: &mut FrameReader) -> io::Result<(Setup, OwnedFd)> {
     let mut page = None;
     loop {
@@ -208,7 +193,7 @@ fn receive_setup(stream: &OwnedFd, reader: &mut FrameReader) -> io::Result<(Setu
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let buffer = &mut [IoSliceMut::new(reader.space())];
-        let received = rustix::io::retry_on_intr(|| recvmsg(stream, buffer, &mut control, CLOSED_BY_EXEC));
+        let received = rustix::io::retry_on_intr(|| recvmsg(stream, buffer, &mut control, RecvFlags::CMSG_CLOEXEC));
         let bytes = match received {
             Err(Errno::CONNRESET) => 0,
             received => received?.bytes,

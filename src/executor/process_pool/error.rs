@@ -38,6 +38,8 @@ pub enum ProcessPoolError {
     /// This program has rights that whoever started it has not (set-user-id, capabilities): a worker is told what to run by
     /// its environment and its standard input, which are theirs.
     Privileged,
+    /// This system has no process pools: they are made of what Linux has.
+    Unsupported,
 }
 
 impl fmt::Display for ProcessPoolError {
@@ -64,6 +66,7 @@ initialiser",
             Self::Privileged => f.write_str(
                 "a program that has more rights than whoever started it (set-user-id, capabilities) has no process pools",
             ),
+            Self::Unsupported => f.write_str("there are no process pools on this system, only on Linux: use threads here"),
             Self::Initializer(error) => write!(f, "the initializer's arguments could not be encoded: {error}"),
         }
     }
@@ -77,7 +80,8 @@ impl Error for ProcessPoolError {
             | Self::TooDeep { .. }
             | Self::NotTheProgram { .. }
             | Self::InWorkerStartup
-            | Self::Privileged => None,
+            | Self::Privileged
+            | Self::Unsupported => None,
         }
     }
 }
@@ -95,6 +99,7 @@ mod tests {
             (ProcessPoolError::TooDeep { depth: 4, most: 3 }, ["would be at level 4", "3 is the last"]),
             (library, ["library '/lib/plug.so' has process pools, and the program '/bin/host'", "`worker_exe`"]),
             (ProcessPoolError::InWorkerStartup, ["before it had begun", "not in a static initialiser"]),
+            (ProcessPoolError::Unsupported, ["no process pools on this system", "use threads"]),
             (ProcessPoolError::Initializer(CodecError::new("no text")), ["the initializer's arguments", ": no text"]),
         ] {
             let text = error.to_string();

@@ -202,7 +202,6 @@ fn executable() -> PathBuf {
 }
 
 /// The loaded object that this address is in.
-#[cfg(target_os = "linux")]
 fn object_around(address: usize) -> Option<Object> {
     struct Search {
         address: usize,
@@ -233,7 +232,6 @@ fn object_around(address: usize) -> Option<Object> {
 /// # Safety
 ///
 /// The information is valid, and the object stays loaded during this call.
-#[cfg(target_os = "linux")]
 unsafe fn object(info: &libc::dl_phdr_info, address: usize, is_main_program: bool) -> Option<Object> {
     use std::ffi::{CStr, OsStr};
     use std::os::unix::ffi::OsStrExt;
@@ -276,7 +274,6 @@ unsafe fn object(info: &libc::dl_phdr_info, address: usize, is_main_program: boo
 }
 
 /// The linker's build id, if it is among these notes.
-#[cfg(target_os = "linux")]
 fn build_id(mut notes: &[u8], align: usize) -> Option<&[u8]> {
     const BUILD_ID: u32 = 3;
     // Notes are aligned to 4 bytes, or to 8 where their header says so.
@@ -296,16 +293,7 @@ fn build_id(mut notes: &[u8], align: usize) -> Option<&[u8]> {
     }
 }
 
-/// All that is loaded, told apart by the executable's content: a portable stand-in.
-#[cfg(not(target_os = "linux"))]
-fn object_around(_address: usize) -> Option<Object> {
-    let name = executable();
-    let content = std::fs::read(&name).ok()?;
-    let everything = 0..usize::MAX;
-    Some(Object { name, is_main_program: true, build: Build::Checksum(checksum(&[&content])), code: vec![everything] })
-}
-
-#[cfg(all(test, not(loom), target_os = "linux", not(miri)))]
+#[cfg(all(test, not(loom), not(miri)))]
 mod tests {
     use std::process::Command;
 

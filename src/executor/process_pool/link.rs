@@ -30,11 +30,8 @@ const SMALL: usize = 16 << 10;
 /// So many bytes are sent at once, about.
 const BATCH: usize = 64 << 10;
 
-/// Who is gone is told by an error. (Where there is no such flag, by the signal that std, and a worker, ignore.)
-#[cfg(not(target_vendor = "apple"))]
+/// Who is gone is told by an error.
 pub(super) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-#[cfg(target_vendor = "apple")]
-pub(super) const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// A frame to be sent: its header, and what follows.
 struct Piece {

@@ -2,12 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
-
-use rustix::process::Signal;
 
 use super::signal;
 use crate::deadlock::render::{Humane, printable};
@@ -42,8 +38,8 @@ pub enum WorkerExit {
         /// Whether the system has written the process's memory to a file.
         core_dumped: bool,
     },
-    /// Its main thread, which runs the tasks, used up its stack. Told on Linux; elsewhere, and of another thread, it is a
-    /// signal like any.
+    /// Its main thread, which runs the tasks, used up its stack. Of another thread it is a signal
+    /// like any.
     StackOverflow,
     /// It sent what makes no sense, for this reason, and was killed: something else writes to its socket, or to its memory.
     Protocol(Arc<str>),
@@ -127,15 +123,6 @@ pub(super) fn last_lines(lines: &[String], f: &mut fmt::Formatter<'_>) -> fmt::R
 }
 
 impl WorkerExit {
-    /// How the process ended whose exit status this is.
-    pub(super) fn of(status: ExitStatus) -> Self {
-        match (status.code(), status.signal()) {
-            (Some(code), _) => Self::Code(code),
-            (None, Some(number)) => Self::Signal { number, core_dumped: status.core_dumped() },
-            (None, None) => Self::Unknown,
-        }
-    }
-
     /// The name of the signal that ended the process: `SIGKILL`, `SIGRTMIN+3`. `None` if it was no signal, or one that is
     /// not known on this system.
     #[must_use]
@@ -155,7 +142,7 @@ impl fmt::Display for WorkerExit {
             Self::Signal { number, core_dumped } => {
                 let core = if *core_dumped { ", core dumped" } else { "" };
                 match self.signal_name() {
-                    Some(name) if *number == Signal::ABORT.as_raw() => {
+                    Some(name) if *number == signal::ABORT => {
                         write!(f, "aborted (signal {number}, {name}{core})")
                     }
                     Some(name) => write!(f, "was killed by signal {number} ({name}{core})"),
@@ -219,16 +206,5 @@ mod tests {
         assert_eq!(lost.exit().signal_name(), Some("SIGKILL"));
         assert_eq!(WorkerExit::Code(9).signal_name(), None);
         assert_eq!(lost.stderr(), ["one", "two"]);
-    }
-
-    #[test]
-    fn an_exit_status_is_read_as_the_system_wrote_it() {
-        // As `wait` has it: the signal, 128 for a core, the code times 256.
-        let of = |raw| WorkerExit::of(ExitStatus::from_raw(raw));
-        assert_eq!(of(99 << 8), WorkerExit::Code(99));
-        assert_eq!(of(0), WorkerExit::Code(0));
-        assert_eq!(of(9), signal(9));
-        assert_eq!(of(128 | 11), WorkerExit::Signal { number: 11, core_dumped: true });
-        assert_eq!(of(0x137f), WorkerExit::Unknown, "stopped");
     }
 }

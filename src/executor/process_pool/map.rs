@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::call::{self, Call, Callable};
+use super::callable::Callable;
 use super::core::Core;
-use super::{ProcessPoolExecutor, submit_call};
+use super::pool::ProcessPoolExecutor;
 use crate::deadlock::resource::Origin;
 use crate::executor::future::Future;
 use crate::executor::map::{Chunk, HasMap, Results, TakesChunks};
@@ -35,11 +35,7 @@ where
     F::Output: Serialize + DeserializeOwned + Send + 'static,
 {
     fn submit_chunk(&self, chunk: Chunk<T>) -> Future<Results<F::Output>> {
-        let call = Call::of_chunk(self.f, chunk.items, self.core.settings.most);
-        let origin = Origin::at(chunk.site, None);
-        // SAFETY:
-        // - the function is for the results of a chunk.
-        unsafe { submit_call::<F, _>(&self.core, call, call::complete_chunk::<F::Output>, origin) }
+        self.core.call_chunk(Origin::at(chunk.site, None), self.f, chunk.items)
     }
 
     fn has_room(&self) -> bool {
@@ -47,6 +43,6 @@ where
     }
 
     fn max_workers(&self) -> usize {
-        self.core.settings.max_workers
+        self.core.max_workers()
     }
 }

@@ -15,13 +15,9 @@ pub(super) const STACK_OVERFLOW: u32 = 1;
 /// This is for one thread of a process, the first that calls it. Where the stack can't be found out, or there is no
 /// memory for another one to run the handler on, nothing changes.
 pub(super) fn install(fate: &'static AtomicU32) {
-    #[cfg(target_os = "linux")]
     let _ = linux::install(fate);
-    #[cfg(not(target_os = "linux"))]
-    let _ = fate;
 }
 
-#[cfg(target_os = "linux")]
 mod linux {
     use std::mem::MaybeUninit;
     use std::ops::Range;
@@ -186,7 +182,7 @@ mod linux {
     }
 }
 
-#[cfg(all(test, not(loom), target_os = "linux", not(miri)))]
+#[cfg(all(test, not(loom), not(miri)))]
 mod tests {
     use std::hint::black_box;
     use std::io::Read;

@@ -85,7 +85,7 @@ impl Page {
     }
 
     /// Whether the worker has started task `id`, as [`Claims::is_started`] says.
-    #[cfg(all(test, not(loom), target_os = "linux", not(miri)))]
+    #[cfg(all(test, not(loom), not(miri)))]
     fn is_started(&self, id: u64) -> bool {
         self.layout().claims.is_started(id)
     }
@@ -124,7 +124,6 @@ impl Page {
 }
 
 /// Memory of the page's size that another process can be given.
-#[cfg(target_os = "linux")]
 fn memory() -> io::Result<OwnedFd> {
     use rustix::fs::{MemfdFlags, SealFlags};
     use rustix::io::Errno;
@@ -141,22 +140,7 @@ fn memory() -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Memory of the page's size that another process can be given: a file that has lost its name.
-#[cfg(not(target_os = "linux"))]
-fn memory() -> io::Result<OwnedFd> {
-    use std::os::unix::fs::OpenOptionsExt;
-
-    static MADE: AtomicU32 = AtomicU32::new(0);
-    // ORDERING: Relaxed, only the numbers have to differ.
-    let number = MADE.fetch_add(1, Relaxed);
-    let path = std::env::temp_dir().join(format!("bowline-page-{}-{number}", std::process::id()));
-    let file = std::fs::File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-    std::fs::remove_file(&path)?;
-    file.set_len(SIZE as u64)?;
-    Ok(file.into())
-}
-
-#[cfg(all(test, not(loom), target_os = "linux", not(miri)))]
+#[cfg(all(test, not(loom), not(miri)))]
 mod tests {
     use std::sync::Arc;
 

@@ -110,4 +110,4 @@ impl Process {
 }
 
 /// The executable of this process, whatever has become of its file.
-pub(super) const OWN: &str = if cfg!(target_os = "linux") { "/proc/self/exe" } else { "" };
+pub(super) const OWN: &str = "/proc/self/exe";

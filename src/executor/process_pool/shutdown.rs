@@ -32,13 +32,23 @@ pub(super) fn shutdown(core: &Arc<Core>, options: ShutdownOptions, site: Site) -
 }
 
 /// Ends the pool now.
-pub(super) fn end_now(core: &Arc<Core>, signal: Signal, waits: bool, site: Site) -> ShutdownReport {
+fn end_now(core: &Arc<Core>, signal: Signal, waits: bool, site: Site) -> ShutdownReport {
     if core.is_forked() {
         return nothing();
     }
     let start = Start::now(core);
     let failed = core.end_now(signal, Rejected::Killed);
     start.report(core, failed, waits.then(|| wait(core, Limit::None, Failure::Value, site)))
+}
+
+/// Ends the pool now, by SIGKILL, and waits until that is done.
+pub(super) fn kill(core: &Arc<Core>, site: Site) -> ShutdownReport {
+    end_now(core, Signal::KILL, true, site)
+}
+
+/// Ends the pool now, by SIGTERM, and does not wait.
+pub(super) fn terminate(core: &Arc<Core>, site: Site) -> ShutdownReport {
+    end_now(core, Signal::TERM, false, site)
 }
 
 /// What is done to the workers of another process. Its locks are as they were at that moment, perhaps held.

@@ -1,6 +1,14 @@
-//! What signals are called.
+//! What signals are called, and which of them ended a process.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 use rustix::process::Signal;
+
+use super::lost::WorkerExit;
+
+/// What `abort` ends a process by.
+pub(super) const ABORT: i32 = Signal::ABORT.as_raw();
 
 /// All of them but the real-time ones.
 const NAMES: &[(Signal, &str)] = &[
@@ -33,19 +41,15 @@ const NAMES: &[(Signal, &str)] = &[
     (Signal::WINCH, "SIGWINCH"),
     (Signal::IO, "SIGIO"),
     (Signal::SYS, "SIGSYS"),
-    #[cfg(target_os = "linux")]
     (Signal::POWER, "SIGPWR"),
-    #[cfg(all(
-        target_os = "linux",
-        not(any(
-            target_arch = "mips",
-            target_arch = "mips32r6",
-            target_arch = "mips64",
-            target_arch = "mips64r6",
-            target_arch = "sparc",
-            target_arch = "sparc64"
-        ))
-    ))]
+    #[cfg(not(any(
+        target_arch = "mips",
+        target_arch = "mips32r6",
+        target_arch = "mips64",
+        target_arch = "mips64r6",
+        target_arch = "sparc",
+        target_arch = "sparc64"
+    )))]
     (Signal::STKFLT, "SIGSTKFLT"),
 ];
 
@@ -56,7 +60,6 @@ pub(super) fn name(number: i32) -> Option<&'static str> {
 }
 
 /// Numbered from the first that the C library leaves to programs.
-#[cfg(target_os = "linux")]
 fn real_time(number: i32) -> Option<&'static str> {
     macro_rules! names {
         ($($n:literal)*) => { ["SIGRTMIN", $(concat!("SIGRTMIN+", $n)),*] };
@@ -66,9 +69,15 @@ fn real_time(number: i32) -> Option<&'static str> {
     NAMES.get(usize::try_from(at).ok()?).copied()
 }
 
-#[cfg(not(target_os = "linux"))]
-fn real_time(_: i32) -> Option<&'static str> {
-    None
+impl WorkerExit {
+    /// How the process ended whose exit status this is.
+    pub(super) fn of(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, Some(number)) => Self::Signal { number, core_dumped: status.core_dumped() },
+            (None, None) => Self::Unknown,
+        }
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -78,7 +87,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn every_signal_of_linux_has_a_name_of_its_own() {
         let first = libc::SIGRTMIN();
         let named: Vec<_> = (1..32).chain(first..=libc::SIGRTMAX()).map(|number| name(number).unwrap()).collect();
@@ -89,7 +97,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn names_are_those_of_the_system() {
         use libc::{SIGABRT, SIGALRM, SIGCHLD, SIGKILL, SIGPWR, SIGRTMAX, SIGRTMIN, SIGSEGV, SIGSTKFLT, SIGVTALRM};
         for (number, expected) in [
@@ -108,5 +115,16 @@ mod tests {
         }
         let last = format!("SIGRTMIN+{}", SIGRTMAX() - SIGRTMIN());
         assert_eq!(name(SIGRTMAX()), Some(&*last));
+    }
+
+    #[test]
+    fn an_exit_status_is_read_as_the_system_wrote_it() {
+        // As `wait` has it: the signal, 128 for a core, the code times 256.
+        let of = |raw| WorkerExit::of(ExitStatus::from_raw(raw));
+        assert_eq!(of(99 << 8), WorkerExit::Code(99));
+        assert_eq!(of(0), WorkerExit::Code(0));
+        assert_eq!(of(9), WorkerExit::Signal { number: 9, core_dumped: false });
+        assert_eq!(of(128 | 11), WorkerExit::Signal { number: 11, core_dumped: true });
+        assert_eq!(of(0x137f), WorkerExit::Unknown, "stopped");
     }
 }

@@ -49,7 +49,7 @@ impl StartError {
         Self(Arc::new(Start { program, attempts, failure, stderr }))
     }
 
-    /// The executable that was to be the worker: `/proc/self/exe` for that of this process, on Linux.
+    /// The executable that was to be the worker: `/proc/self/exe` for that of this process.
     #[must_use]
     pub fn program(&self) -> &Path {
         &self.0.program

@@ -67,31 +67,18 @@ pub(super) fn end(group: Pid) -> ! {
 }
 
 /// A descriptor of that process. `None` where the system has none.
-#[cfg(target_os = "linux")]
 fn process(id: Pid) -> Option<OwnedFd> {
     rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty()).ok()
 }
 
 /// Has a stopped process be continued when its parent is gone, so that the watch runs. The kernel does so only if nobody
 /// of the same session takes the orphans in.
-#[cfg(target_os = "linux")]
 fn continue_when_orphaned() {
     // Sent at the end of the thread that started the process: that one stays until it has reaped it.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
 }
 
-/// Elsewhere it is up to the system.
-#[cfg(not(target_os = "linux"))]
-fn continue_when_orphaned() {}
-
-/// Only Linux has descriptors of processes.
-#[cfg(not(target_os = "linux"))]
-fn process(_: Pid) -> Option<OwnedFd> {
-    None
-}
-
 /// Runs `spawn` with all signals blocked, which a thread that it starts inherits: they are for the worker's own threads.
-#[cfg(target_os = "linux")]
 fn without_signals<R>(spawn: impl FnOnce() -> R) -> R {
     use std::mem::MaybeUninit;
 
@@ -112,13 +99,7 @@ fn without_signals<R>(spawn: impl FnOnce() -> R) -> R {
     spawned
 }
 
-/// Signals are blocked on Linux only.
-#[cfg(not(target_os = "linux"))]
-fn without_signals<R>(spawn: impl FnOnce() -> R) -> R {
-    spawn()
-}
-
-#[cfg(all(test, not(loom), target_os = "linux", not(miri)))]
+#[cfg(all(test, not(loom), not(miri)))]
 mod tests {
     use std::fs::read_to_string;
     use std::io::{BufRead, BufReader, Read, Write};

@@ -1,0 +1,65 @@
+//! What has to hold where a pool is made, and what is decided then.
+
+use std::sync::Arc;
+
+use super::builder::ProcessPoolBuilder;
+use super::codec::CodecError;
+use super::core::{Core, Settings};
+use super::entry;
+use super::error::{MOST_WORKERS, ProcessPoolError};
+use super::identity::Identity;
+use super::process::{OWN, Program};
+use crate::deadlock::resource::Site;
+use crate::executor::error::TaskError;
+use crate::executor::panic::note_locations;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicU64;
+
+/// Workers that are inside of each other.
+const MOST_DEPTH: u32 = 3;
+
+/// What the handles of the pool share that the builder describes.
+pub(super) fn core(builder: ProcessPoolBuilder, made_at: Site) -> Result<Arc<Core>, ProcessPoolError> {
+    static POOLS: AtomicU64 = AtomicU64::new(0);
+    let default = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
+    let max_workers = builder.max_workers.unwrap_or_else(default);
+    if !(1..=MOST_WORKERS).contains(&max_workers) {
+        return Err(ProcessPoolError::MaxWorkers(max_workers));
+    }
+    if entry::is_privileged() {
+        return Err(ProcessPoolError::Privileged);
+    }
+    if entry::is_worker_to_be() {
+        return Err(ProcessPoolError::InWorkerStartup);
+    }
+    let depth = entry::depth();
+    if depth >= MOST_DEPTH {
+        return Err(ProcessPoolError::TooDeep { depth: depth + 1, most: MOST_DEPTH });
+    }
+    let identity = Identity::of_this();
+    if builder.worker_exe.is_none() && !identity.is_main_program() {
+        let program = std::env::current_exe().unwrap_or_default();
+        return Err(ProcessPoolError::NotTheProgram { library: identity.name().into(), program });
+    }
+    let initializer = builder.initializer.map(|encode| encode(builder.most)).transpose();
+    let initializer = initializer.map_err(|error| match error {
+        TaskError::Encode(error) => ProcessPoolError::Initializer(error),
+        error => ProcessPoolError::Initializer(CodecError::new(error.to_string())),
+    })?;
+    note_locations();
+    let number = POOLS.fetch_add(1, Relaxed);
+    Ok(Core::new(Settings {
+        name: builder.name.map_or_else(|| format!("ProcessPoolExecutor-{number}").into(), Arc::from),
+        made_at,
+        max_workers,
+        program: Program {
+            path: builder.worker_exe.unwrap_or_else(|| OWN.into()),
+            args: builder.worker_args,
+            capture_stderr: builder.capture_stderr,
+        },
+        start_timeout: builder.start_timeout,
+        most: builder.most,
+        retries: builder.retries,
+        initializer,
+    }))
+}
