@@ -256,7 +256,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
 }
 
 fn taken(held: &Held) -> &'static str {
-    if held.left_behind { "left behind by a task that took it at" } else { "taken at" }
+    if held.left_behind { "left behind by a task that took it " } else { "taken " }
 }
 
 fn find_hold<'t>(thread: &'t StuckThread, resource: &Resource) -> Option<&'t Held> {
