@@ -3,6 +3,7 @@
 //! As long as each wait on the way can be ended by one context alone this is a walk along a chain; the first wait on
 //! the way that has alternatives, or needs several, sends it to the [reduction](super::reduction).
 
+use std::ops::ControlFlow;
 use std::ptr::NonNull;
 
 use super::context::Context;
@@ -96,7 +97,8 @@ impl Graph {
                 Provider::Context(id) => self.context(id).map_or(Way::Open, Way::To),
                 Provider::AnyOf(_) => Way::Forks,
                 Provider::External | Provider::Process(_) => Way::Open,
-            }
+            };
+            ControlFlow::Break(())
         });
         way
     }

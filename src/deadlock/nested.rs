@@ -12,7 +12,7 @@ use super::context::{self, Context};
 use super::graph::{self, Entry, Graph, Summons};
 use super::resource::{ResourceFacts, Site};
 use super::wait::{Failure, erase};
-use super::waitable::{Need, Provider, Waitable};
+use super::waitable::{Need, Provider, Visit, Waitable};
 use crate::primitive::{set_current_context, thread_is_ending};
 
 /// What a context's own thread notes on the contexts around it.
@@ -84,8 +84,8 @@ impl Waitable for Frame {
         Need::One
     }
 
-    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
-        visit(Provider::Context(self.inner.id()));
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
+        _ = visit(Provider::Context(self.inner.id()));
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {

@@ -317,7 +317,7 @@ impl Registered<'_> {
             // A new wait is judged once: it may close a deadlock.
             summons: Summons::Recheck,
             reported: self.reported,
-            own: false,
+            own: !self.resource.may_be_handed_over(),
             stands: false,
             finder: None,
         }

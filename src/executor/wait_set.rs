@@ -10,7 +10,7 @@ use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::{self, Graph};
 use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
-use crate::deadlock::waitable::{Need, Provider, RETRY, Waitable};
+use crate::deadlock::waitable::{Need, Provider, RETRY, Visit, Waitable};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, new_atomic, unpark_filter};
 
@@ -143,12 +143,16 @@ impl Waitable for SetWait<'_> {
         Need::Any
     }
 
-    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
         let mut candidates = self.candidates().peekable();
         if candidates.peek().is_none() {
-            visit(Provider::External);
+            _ = visit(Provider::External);
         }
-        candidates.for_each(|(_, provider)| visit(provider));
+        _ = candidates.try_for_each(|(_, provider)| visit(provider));
+    }
+
+    fn may_be_handed_over(&self) -> bool {
+        false
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {
