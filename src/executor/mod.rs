@@ -11,6 +11,7 @@ mod future;
 mod header;
 mod map;
 mod panic;
+mod pending;
 #[cfg(feature = "process")]
 mod process_pool;
 mod promise;
