@@ -8,6 +8,7 @@
 //! The protocol, and why it is exact, is in the `README.md` beside this module's source.
 
 pub(crate) mod context;
+pub(crate) mod deferred;
 pub(crate) mod graph;
 pub(crate) mod group;
 pub(crate) mod holds;

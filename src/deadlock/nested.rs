@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use std::time::Instant;
 
 use super::context::{self, Context};
+use super::deferred;
 use super::graph::{self, Entry, Graph, Summons};
 use super::resource::{ResourceFacts, Site};
 use super::wait::{Failure, erase};
@@ -117,6 +118,9 @@ impl Waitable for Frame {
 ///
 /// `facts` is what the outer context waits for, `site` the line that waits.
 pub(crate) fn run_nested<R>(facts: ResourceFacts, site: Site, body: impl FnOnce() -> R) -> R {
+    // The body may wait for what is queued, or for whoever does.
+    deferred::run_queued();
+    let _anew = deferred::begin_anew();
     let outer = context::current();
     let inner = inner_of(outer);
     let frame = Frame { outer, inner, facts, site };

@@ -14,11 +14,12 @@ use super::error::TaskError;
 use super::future::Status;
 use super::header::Header;
 use super::panic;
-use super::state::{CONTINUATIONS, DETACHED, Phase, WAITERS, is_done};
+use super::state::{CONTINUATIONS, DETACHED, LASTING, Phase, WAITERS, is_done};
 use super::stats::Stats;
 use super::thread_pool::Core;
 use super::trace::{self, TaskSpan};
-use crate::deadlock::context::{self};
+use crate::deadlock::context;
+use crate::deadlock::deferred;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceType, TypeOf};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::primitive::{Ingredient, is_removed, quiet};
@@ -257,14 +258,19 @@ impl TaskRef {
     ///
     /// # Safety
     ///
-    /// The closure and the result can be sent to another thread, and the task is done before either of them dangles.
+    /// The closure and the result can be sent to another thread, and the task is done before either of them dangles. If it is
+    /// `lasting` neither ever does.
     pub(super) unsafe fn with_task<F: FnOnce() -> T, T>(
         task: F,
         pool: *const Core,
         origin: Origin,
         span: TaskSpan,
+        lasting: bool,
     ) -> (Self, Self) {
         let cell = Self::new(Slot::Task(task), 2, pool, origin, span);
+        if lasting {
+            cell.make_lasting();
+        }
         (Self(cell.0), cell)
     }
 
@@ -293,6 +299,11 @@ impl TaskRef {
         let cell = Box::new(Cell { header, slot: UnsafeCell::new(slot) });
         let cell = NonNull::from(Box::leak(cell));
         Self(cell.cast())
+    }
+
+    /// Notes in a cell that nobody else knows that its result borrows nothing.
+    fn make_lasting(&self) {
+        self.state.store(self.state.load(Relaxed) | LASTING, Relaxed);
     }
 
     /// Runs the task that the caller [claimed](Header::claim).
@@ -394,11 +405,23 @@ impl TaskRef {
     pub(super) unsafe fn detach(&self) {
         // ORDERING: Acquire pairs with the Release in `end`: the result is there to be dropped. Release pairs with the
         // Acquire in `end`: the owner's last look at the slot came before.
-        if is_done(self.state.fetch_or(DETACHED, AcqRel)) {
-            // SAFETY:
-            // - a done task's slot is the owner's of its result (caller).
-            unsafe { (self.vtable.empty)(self.0) };
+        let word = self.state.fetch_or(DETACHED, AcqRel);
+        if !is_done(word) {
+            return;
         }
+        // SAFETY:
+        // - a done task's slot is the owner's of its result (caller).
+        let empty = || unsafe { (self.vtable.empty)(self.0) };
+        if word & LASTING == 0 {
+            return empty();
+        }
+        // It may hold the future of another task that is done, whose result holds the next.
+        deferred::run(empty, |_| {
+            let task = self.clone();
+            // SAFETY:
+            // - as above; the result borrows nothing, so that it is not too late for it.
+            Box::new(move || unsafe { (task.vtable.empty)(task.0) })
+        });
     }
 
     #[cfg(not(feature = "process"))]

@@ -6,6 +6,7 @@ use std::task::Waker;
 use super::future::Status;
 use super::panic;
 use super::wait_set::WaitSet;
+use crate::deadlock::deferred;
 
 /// One thing to be run when a task is done.
 pub(super) enum Continuation {
@@ -45,9 +46,10 @@ impl Then {
         self.continuations.0.iter().any(|continuation| matches!(continuation, Continuation::Callback(_)))
     }
 
-    /// Runs all of it here, in order.
+    /// Runs all of it on this thread, in order: here, or soon.
     pub(super) fn run(self) {
-        self.continuations.in_order().for_each(|continuation| continuation.run(self.status));
+        let run = move || self.continuations.in_order().for_each(|continuation| continuation.run(self.status));
+        deferred::run(run, |run| Box::new(run));
     }
 }
 

@@ -11,6 +11,7 @@ use super::thread_pool::Core;
 use super::trace::TaskSpan;
 use super::wait_set::WaitSet;
 use crate::deadlock::context::ContextId;
+use crate::deadlock::deferred;
 use crate::deadlock::resource::{Origin, ResourceFacts, Site};
 use crate::deadlock::waitable::{Provider, RETRY};
 use crate::primitive::Ordering::{Acquire, Relaxed};
@@ -201,7 +202,8 @@ impl Header {
     /// Has `callback` run when the task is done: here and now, if it is done already.
     pub(super) fn call_when_done(&self, callback: Box<dyn FnOnce(Status) + Send>) {
         if let Err(continuation) = self.when_done(Continuation::Callback(callback)) {
-            continuation.run(Status::from(self.phase()));
+            let status = Status::from(self.phase());
+            deferred::run(move || continuation.run(status), |run| Box::new(run));
         }
     }
 
@@ -248,7 +250,10 @@ impl Header {
         let forgotten = list.as_mut().and_then(|all| all.remove(is_it));
         // The user's code, with no lock held.
         drop(list);
-        drop(forgotten);
+        // A waker may be the last that has a task of some executor, and that task the last that has another future.
+        if let Some(forgotten) = forgotten {
+            deferred::run(move || drop(forgotten), |run| Box::new(run));
+        }
     }
 }
 

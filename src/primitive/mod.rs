@@ -34,6 +34,13 @@ pub(crate) use word::Word;
 #[cfg(all(test, loom))]
 pub(crate) use platform::{events, join_threads, let_no_thread_start, let_time_pass, queue_sleeps, remove, soon};
 
+/// About where the stack is now. It grows downwards wherever threads have stacks of this kind.
+#[inline(never)]
+pub(crate) fn stack_pointer() -> usize {
+    let here = 0_u8;
+    std::ptr::from_ref(std::hint::black_box(&here)).addr()
+}
+
 /// Parts of the protocols that a model can take out, to show that it fails without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ingredient {
