@@ -96,7 +96,7 @@ fn a_large_argument_is_kept_once_where_it_came_from_for_as_long_as_its_task_runs
         let task = pool.submit(|_: Vec<u8>| thread::sleep(LIMIT), (bytes,));
         wait_until(|| task.running());
         let live = live() - before;
-        assert!((LARGE..most).contains(&live), "{live} bytes for {LARGE}");
         let _ = pool.kill();
+        assert!((LARGE..most).contains(&live), "{live} bytes for {LARGE}");
     });
 }
