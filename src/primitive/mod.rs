@@ -4,6 +4,7 @@
 //! (`--cfg loom`, tests only) replaces what lies below our own code and nothing else: the lock word, the contexts,
 //! the wait-for graph and the door are the production code in both.
 
+mod contain;
 mod word;
 
 #[cfg(not(all(test, loom)))]
@@ -23,6 +24,7 @@ mod thread_end;
 #[cfg(all(test, loom))]
 use model::thread_end;
 
+pub(crate) use contain::contain;
 pub(crate) use platform::{
     AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, Queue, SpinWait, Thread, UnparkToken,
     catch_unwind, current_context, current_worker, global, join_thread, new_atomic, now, os_thread_id, park,
