@@ -20,6 +20,7 @@ mod state;
 mod stats;
 mod thread_pool;
 mod trace;
+mod unwind;
 mod wait;
 mod wait_set;
 

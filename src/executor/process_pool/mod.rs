@@ -49,6 +49,7 @@ pub use builder::ProcessPoolBuilder;
 pub use call::Callable;
 use call::{Call, Complete};
 pub use codec::{CodecError, Json};
+pub(in crate::executor) use core::Core as ProcessCore;
 use core::{Core, Settings};
 pub use error::ProcessPoolError;
 use job::Job;
