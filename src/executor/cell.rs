@@ -5,6 +5,7 @@ mod remote;
 
 use std::any::type_name;
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -253,6 +254,16 @@ fn task_type<F>() -> ResourceType {
     ResourceType { primitive: "Future", data: type_name::<F>(), mode: HoldMode::Running }
 }
 
+/// The vtable of a cell whose result, of the type `T`, is put by hand.
+struct Promised<T>(PhantomData<T>);
+
+impl<T> Promised<T> {
+    const VTABLE: VTable = VTable { type_of: || ResourceType::exclusive::<T>(PROMISE), ..Cell::<fn() -> T, T>::VTABLE };
+}
+
+/// What is waited for where no task runs.
+const PROMISE: &str = "Promise";
+
 impl TaskRef {
     /// A cell with two references: one to be queued, one for the future.
     ///
@@ -276,8 +287,14 @@ impl TaskRef {
 
     /// A cell without a closure, whose result is put by hand. Two references.
     pub(super) fn without_task<T: Send>(origin: Origin) -> (Self, Self) {
-        let cell = Self::new::<fn() -> T, T>(Slot::Empty, 2, std::ptr::null(), origin, TaskSpan::none());
+        let header = Header::new(&Promised::<T>::VTABLE, 2, std::ptr::null(), origin, TaskSpan::none());
+        let cell = Self::with_header(header, Slot::<fn() -> T, T>::Empty);
         (Self(cell.0), cell)
+    }
+
+    /// Whether the result is put by hand.
+    pub(super) fn is_promised(&self) -> bool {
+        (self.vtable.type_of)().primitive == PROMISE
     }
 
     /// A cell that is done, with this error.
@@ -295,7 +312,10 @@ impl TaskRef {
         origin: Origin,
         span: TaskSpan,
     ) -> Self {
-        let header = Header::new(&Cell::<F, T>::VTABLE, references, pool, origin, span);
+        Self::with_header(Header::new(&Cell::<F, T>::VTABLE, references, pool, origin, span), slot)
+    }
+
+    fn with_header<F, T>(header: Header, slot: Slot<F, T>) -> Self {
         let cell = Box::new(Cell { header, slot: UnsafeCell::new(slot) });
         let cell = NonNull::from(Box::leak(cell));
         Self(cell.cast())

@@ -310,7 +310,8 @@ impl<T> fmt::Debug for Future<T> {
 /// `Future { task: "name", status: Finished }`.
 pub(super) fn debug(task: &TaskRef, what: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut fields = f.debug_struct(what);
-    fields.field("task", &task.name().unwrap_or_else(|| task.type_name()));
+    let kind = if task.is_promised() { "promise_of" } else { "task" };
+    fields.field(kind, &task.name().unwrap_or_else(|| task.type_name()));
     fields.field("status", &task.status());
     fields.finish()
 }
