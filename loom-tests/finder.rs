@@ -12,7 +12,7 @@ use crate::deadlock::context::{Context, current};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::ResourceFacts;
 use crate::deadlock::wait::{Failure, Limit, Outcome, Terms, wait};
-use crate::deadlock::waitable::{Need, Provider, Waitable};
+use crate::deadlock::waitable::{Need, Visit, Waitable};
 use crate::primitive::{Ingredient, events, remove};
 
 /// The wait for two flags, one after the other.
@@ -34,7 +34,7 @@ impl Waitable for Both<'_> {
         Need::All
     }
 
-    fn providers(&self, graph: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
+    fn providers(&self, graph: &Graph, visit: &mut Visit<'_>) {
         self.flags.iter().for_each(|flag| flag.providers(graph, visit));
     }
 

@@ -12,7 +12,7 @@ use crate::deadlock::graph::Graph;
 use crate::deadlock::group::Group;
 use crate::deadlock::resource::{Origin, ResourceFacts};
 use crate::deadlock::wait::{Failure, Limit, Outcome, Terms, wait};
-use crate::deadlock::waitable::{Need, Provider, Waitable};
+use crate::deadlock::waitable::{Need, Provider, Visit, Waitable};
 use crate::deadlock::{Kind, Report};
 use crate::primitive::{FilterOp, Ingredient, UnparkToken, events, remove, unpark_filter};
 
@@ -68,9 +68,9 @@ impl Waitable for Flag {
         Need::One
     }
 
-    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
         let runner = ContextId::from_word(self.runner.load(Ordering::Relaxed));
-        visit(match (self.done.load(Ordering::Relaxed), runner, &self.group) {
+        _ = visit(match (self.done.load(Ordering::Relaxed), runner, &self.group) {
             (false, Some(runner), _) => Provider::Context(runner),
             (false, None, Some(group)) => Provider::AnyOf(group),
             _ => Provider::External,

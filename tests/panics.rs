@@ -5,12 +5,14 @@ mod support;
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::thread::{self, ThreadId};
 
-use bowline::{Future, Lock, PanicInfo, Rejected, Status, TaskError, ThreadPoolExecutor, WhenFull};
+use bowline::{Future, Lock, PanicInfo, Rejected, Status, TaskError, ThreadPoolExecutor, WhenFull, deadlock, promise};
 use support::gate::{Busy, Gate};
 use support::{LIMIT, message, wait_until, within};
 
@@ -326,6 +328,83 @@ fn a_payload_that_panics_when_it_is_dropped_costs_no_worker() {
         assert!(catch_unwind(AssertUnwindSafe(|| drop(payload))).is_err());
         assert_eq!((worker_of(&pool), drops.load(SeqCst), pool.panic_count()), (worker, 3, 3));
     });
+}
+
+/// A payload that counts its drops.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// Panics when it wakes.
+struct PanicsWith(Arc<AtomicUsize>);
+
+impl Wake for PanicsWith {
+    fn wake(self: Arc<Self>) {
+        resume_unwind(Box::new(Counted(Arc::clone(&self.0))));
+    }
+}
+
+#[test]
+fn the_payload_of_every_contained_panic_is_dropped() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let payload = || Box::new(Counted(Arc::clone(&drops)));
+    // Callbacks, wakers, and callbacks that come late.
+    let (promise, mut future) = promise::<u8>();
+    let first = payload();
+    future.add_done_callback(move |_| resume_unwind(first));
+    let waker = Waker::from(Arc::new(PanicsWith(Arc::clone(&drops))));
+    assert!(std::future::Future::poll(Pin::new(&mut future), &mut Context::from_waker(&waker)).is_pending());
+    promise.set_result(1).unwrap();
+    assert_eq!(drops.load(SeqCst), 2);
+    let late = payload();
+    future.on_done(move |_| resume_unwind(late));
+    assert_eq!(drops.load(SeqCst), 3);
+    // Hooks.
+    let counted = Arc::clone(&drops);
+    let hook = deadlock::on_deadlock(move |_| resume_unwind(Box::new(Counted(Arc::clone(&counted)))));
+    let lock = Lock::new(());
+    let guard = lock.lock();
+    lock.acquire().unwrap_err();
+    drop((guard, hook));
+    assert_eq!(drops.load(SeqCst), 4);
+    // Tasks, whose panic nobody looks at.
+    let pool = ThreadPoolExecutor::builder().max_workers(1).build();
+    let panics = payload();
+    pool.submit(move || -> () { resume_unwind(panics) }).wait().unwrap();
+    let (of_item, other) = (payload(), Mutex::new(Some(payload())));
+    drop(pool.submit(move || -> () { resume_unwind(of_item) }));
+    let items = pool.map(move |_| -> () { resume_unwind(other.lock().unwrap().take().unwrap()) }, [0]);
+    assert_eq!(items.filter(Result::is_err).count(), 1);
+    drop(pool);
+    assert_eq!(drops.load(SeqCst), 7);
+    // Destructors, of what is cancelled and of results.
+    let pool = ThreadPoolExecutor::new(1);
+    let busy = Busy::keep(&pool, 1);
+    let dropped = PanicsInDrop(Some(payload()));
+    let cancelled = pool.submit(move || drop(dropped));
+    assert!(cancelled.cancel());
+    busy.release();
+    assert_eq!(drops.load(SeqCst), 8);
+    // An initializer.
+    let initial = Mutex::new(Some(payload()));
+    let broken = ThreadPoolExecutor::builder().max_workers(1);
+    let broken = broken.initializer(move || -> () { resume_unwind(initial.lock().unwrap().take().unwrap()) }).build();
+    assert!(matches!(broken.submit(|| ()).result(), Err(TaskError::Rejected(Rejected::Broken(_)))));
+    drop(broken);
+    assert_eq!(drops.load(SeqCst), 9);
+}
+
+/// Panics when it is dropped.
+struct PanicsInDrop(Option<Box<Counted>>);
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        resume_unwind(self.0.take().unwrap());
+    }
 }
 
 #[test]

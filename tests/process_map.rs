@@ -267,7 +267,7 @@ fn no_more_is_taken_from_the_input_than_the_buffer_holds() {
             assert_eq!(taken.get(), 0, "nothing before the first result is asked for");
             for yielded in 0..10 {
                 map.next().unwrap().unwrap();
-                assert_eq!(taken.get(), yielded + buffer);
+                assert!((yielded + 1..=yielded + buffer).contains(&taken.get()));
             }
             drop(map);
             let before = taken.get();

@@ -162,11 +162,13 @@ fn a_wait_for_a_promise_is_in_the_graph_with_the_line_that_made_it() {
             until_parked("is in the graph");
             let told = support::until_waiting("is in the graph");
             let wait = told.waits_for().unwrap();
-            assert_eq!(wait.resource().primitive(), "Future");
+            assert_eq!((wait.resource().primitive(), wait.resource().data_type()), ("Promise", "u8"));
             assert_eq!((wait.resource().made_at().file(), wait.resource().made_at().line()), (file!(), line));
             assert_eq!(wait.site().file(), file!());
             assert!(!wait.is_timed());
-            assert!(deadlock::snapshot().to_string().contains("'is in the graph' waits for "));
+            let text = deadlock::snapshot().to_string();
+            assert!(text.contains("'is in the graph' waits for Promise<u8> made at "), "{text}");
+            assert!(!text.contains("waits for task fn()"), "{text}");
             promise.set_result(1).unwrap();
             assert_eq!(waiter.join().unwrap().unwrap(), 1);
         });
@@ -179,6 +181,7 @@ fn debug_shows_how_far_the_result_has_come() {
     assert!(format!("{promise:?}").starts_with("Promise {") && format!("{promise:?}").contains("Pending"));
     assert!(promise.set_running());
     assert!(format!("{promise:?}").contains("Running"));
+    assert!(format!("{future:?}").contains("promise_of: \"u8\""), "{future:?}");
     drop(future);
 }
 

@@ -276,7 +276,7 @@ fn the_wait_is_in_the_graph_with_its_own_line() {
                 let waiter = spawn_named(s, &name, || (line!(), wait(&futures, return_when, None)).0);
                 let told = until_waiting(&name);
                 let wait = told.waits_for().unwrap();
-                assert_eq!((wait.resource().primitive(), wait.is_timed()), ("Future", false));
+                assert_eq!((wait.resource().primitive(), wait.is_timed()), ("Promise", false));
                 let site = wait.site();
                 keep(&mut promises, 0);
                 keep(&mut promises, 1);

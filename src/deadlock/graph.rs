@@ -3,6 +3,7 @@
 //! See `README.md` beside this file for the protocol and its proof.
 
 use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::ptr::NonNull;
 use std::time::Instant;
 
@@ -35,7 +36,8 @@ pub(super) struct Entry {
     pub(super) summons: Summons,
     /// The report that this wait was part of and that left it standing; 0 for none.
     pub(super) reported: u64,
-    /// Its own judge saw that it waits for itself: not handed over to it, but asked for again.
+    /// If it names itself as its provider it waits for itself: it was not handed the resource. Its own judge saw so, or the
+    /// resource never is handed over.
     pub(super) own: bool,
     /// Its own judge found it stuck, and it stayed.
     pub(super) is_stuck: bool,
@@ -54,7 +56,10 @@ impl Entry {
     /// Whether this holds of one of those who can end the wait.
     pub(super) fn any_provider(&self, graph: &Graph, mut matches: impl FnMut(Provider<'_>) -> bool) -> bool {
         let mut found = false;
-        self.waitable().providers(graph, &mut |provider| found |= matches(provider));
+        self.waitable().providers(graph, &mut |provider| {
+            found = matches(provider);
+            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
         found
     }
 }

@@ -1,12 +1,12 @@
 //! What the user runs when a deadlock was found or a wait is long.
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::long_wait;
 use super::report::Report;
 use super::trace;
+use crate::primitive::contain;
 use crate::primitive::quiet::{Mutex, PoisonError};
 
 type DeadlockHook = dyn Fn(&Report) + Send + Sync;
@@ -132,9 +132,7 @@ pub(super) fn run_deadlock_hooks(report: &Report) {
 /// Drops hooks, of which this may be the last: they have destructors of the user's, and a wait that is over, or goes on, is no
 /// place to unwind from.
 pub(super) fn drop_contained<T>(hooks: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(hooks))) {
-        std::mem::forget(payload);
-    }
+    contain(|| drop(hooks));
 }
 
 /// Runs hooks one after the other, unless this thread is inside a hook already. Contains their panics.
@@ -150,9 +148,6 @@ pub(super) fn run<F: Fn()>(hooks: impl Iterator<Item = F>) {
     }
     let _leave = Leave;
     for hook in hooks {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
-            // A payload whose destructor panics must not take the process down.
-            std::mem::forget(payload);
-        }
+        contain(hook);
     }
 }

@@ -3,6 +3,7 @@
 //! As long as each wait on the way can be ended by one context alone this is a walk along a chain; the first wait on
 //! the way that has alternatives, or needs several, sends it to the [reduction](super::reduction).
 
+use std::ops::ControlFlow;
 use std::ptr::NonNull;
 
 use super::context::Context;
@@ -100,7 +101,8 @@ impl Graph {
                 Provider::Context(id) => self.context(id).map_or(Way::Open, |provider| Way::To(self.actor(provider))),
                 Provider::AnyOf(_) => Way::Forks,
                 Provider::External | Provider::Process(_) => Way::Open,
-            }
+            };
+            ControlFlow::Break(())
         });
         way
     }

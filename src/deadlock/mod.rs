@@ -9,6 +9,7 @@
 
 mod bystanders;
 pub(crate) mod context;
+pub(crate) mod deferred;
 pub(crate) mod graph;
 pub(crate) mod group;
 pub(crate) mod holds;

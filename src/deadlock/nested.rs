@@ -9,12 +9,13 @@ use std::ptr::NonNull;
 use std::time::Instant;
 
 use super::context::{self, Context};
+use super::deferred;
 use super::graph::{Entry, Graph};
 use super::registry;
 use super::resource::{ResourceFacts, Site};
 use super::summons::Summons;
 use super::wait::{Failure, erase};
-use super::waitable::{Need, Provider, Waitable};
+use super::waitable::{Need, Provider, Visit, Waitable};
 use crate::primitive::set_current_context;
 
 /// What a context's own thread notes on the contexts around it.
@@ -92,8 +93,8 @@ impl Waitable for Frame {
         Need::One
     }
 
-    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
-        visit(Provider::Context(self.inner.id()));
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
+        _ = visit(Provider::Context(self.inner.id()));
     }
 
     fn is_chained(&self) -> bool {
@@ -129,6 +130,9 @@ impl Waitable for Frame {
 ///
 /// `facts` is what the outer context waits for, `site` the line that waits.
 pub(crate) fn run_nested<R>(facts: ResourceFacts, site: Site, body: impl FnOnce() -> R) -> R {
+    // The body may wait for what is queued, or for whoever does.
+    deferred::run_queued();
+    let _anew = deferred::begin_anew();
     let outer = context::current();
     let inner = inner_of(outer);
     let frame = Frame { outer, inner, facts, site };

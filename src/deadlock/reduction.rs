@@ -6,6 +6,7 @@
 //! providers. This is the reduction of Holt (Some Deadlock Properties of Computer Systems, 1972) with general needs as
 //! in Brzezinski, Helary and Raynal (1995).
 
+use std::ops::ControlFlow;
 use std::ptr::NonNull;
 
 use super::context::Context;
@@ -24,6 +25,10 @@ pub(super) struct Reduction {
     /// Places of nodes: still to be looked at, or in the order of a walk.
     order: Vec<u32>,
     stamp: u64,
+    /// How many providers are looked at of a wait that any of them ends.
+    most: usize,
+    /// Not all were looked at: a wait that was found stuck may be live.
+    was_cut: bool,
     /// Something did not fit.
     overflowed: bool,
     /// A context was found to be gone after its resource had been looked at.
@@ -32,6 +37,8 @@ pub(super) struct Reduction {
     abandoned: Option<&'static Context>,
     /// The walker waits for a context that has run its last destructor and is not gone yet.
     is_ending: bool,
+    /// Somebody on the way does.
+    is_near_end: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -84,6 +91,9 @@ const MAX_WORK: usize = 1 << 20;
 /// Lacks more than it can ever get.
 const FOREVER: u32 = u32::MAX;
 
+/// The first look at a wait that any of its providers ends goes no further: most are live by one of these.
+const FIRST_LOOK: usize = if cfg!(test) { 2 } else { 64 };
+
 /// What one provider of a wait comes to.
 enum Prospect {
     Live,
@@ -99,10 +109,13 @@ impl Reduction {
             edges: Vec::new(),
             order: Vec::new(),
             stamp: 0,
+            most: FIRST_LOOK,
+            was_cut: false,
             overflowed: false,
             look_again: false,
             abandoned: None,
             is_ending: false,
+            is_near_end: false,
         }
     }
 
@@ -124,6 +137,7 @@ impl Reduction {
     ///
     /// `me` is the one whose judge this is: it waits for itself if it says so, and it alone may be abandoned.
     pub(super) fn run(&mut self, graph: &mut Graph, me: &'static Context, everybody: bool) -> bool {
+        self.most = if everybody { usize::MAX } else { FIRST_LOOK };
         loop {
             self.begin(graph.new_stamp());
             self.node(Who::Context(me), &graph.record(me).mark);
@@ -137,12 +151,17 @@ impl Reduction {
                 return false;
             }
             // Each time some context is known to be gone before its resource is looked at, which was not before.
-            if !self.look_again {
-                break;
+            if self.look_again {
+                continue;
             }
+            self.settle();
+            // Alternatives that were left out can only make a wait live.
+            if self.was_cut && self.nodes[0].is_stuck() {
+                self.most = usize::MAX;
+                continue;
+            }
+            return true;
         }
-        self.settle();
-        true
     }
 
     fn begin(&mut self, stamp: u64) {
@@ -150,10 +169,12 @@ impl Reduction {
         self.edges.clear();
         self.order.clear();
         self.stamp = stamp;
+        self.was_cut = false;
         self.overflowed = false;
         self.look_again = false;
         self.abandoned = None;
         self.is_ending = false;
+        self.is_near_end = false;
     }
 
     /// The place of a node, which is made if it is new.
@@ -200,9 +221,20 @@ impl Reduction {
     /// How many of its providers a registered wait still lacks.
     fn explore_context(&mut self, graph: &Graph, at: u32, context: &'static Context, is_me: bool) -> u32 {
         let Some(entry) = graph.entry(context).filter(|entry| !entry.is_live()) else { return 0 };
+        // As many that are live end the wait whatever the others do.
+        let enough = match entry.waitable().need() {
+            Need::One | Need::Any => 1,
+            Need::All => u32::MAX,
+            Need::AtLeast(least) => least,
+        };
         let (mut all, mut live, mut gone) = (0, 0, 0);
         let mut first_gone = None;
+        let mut was_cut = false;
         entry.waitable().providers(graph, &mut |provider| {
+            if enough == 1 && all as usize == self.most {
+                was_cut = true;
+                return ControlFlow::Break(());
+            }
             all += 1;
             let other = match provider {
                 Provider::Context(id) => graph.context(id).map(|other| graph.actor(other)),
@@ -219,18 +251,19 @@ impl Reduction {
                     first_gone = first_gone.or(Some(other));
                 }
             }
+            if live >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        let required = match entry.waitable().need() {
-            Need::One | Need::Any => 1,
-            Need::All => all,
-            Need::AtLeast(least) => least,
-        };
+        self.was_cut |= was_cut;
+        let required = if entry.waitable().need() == Need::All { all } else { enough };
         // Enough, or nobody to wait for, or more wanted than there are: nothing can be proved.
         if required <= live || required > all {
             return 0;
         }
         if all - gone >= required {
             return required - live;
+        }
+        if was_cut {
+            return FOREVER;
         }
         if is_me {
             self.abandoned = first_gone;
@@ -243,8 +276,8 @@ impl Reduction {
         let other = match provider {
             Provider::External | Provider::Process(_) => return Prospect::Live,
             Provider::AnyOf(group) => {
-                let group = group.address();
-                return Prospect::Waits(self.node(Who::Group(group), &graph.group(group).mark));
+                let place = self.group_node(graph, group.address());
+                return if self.nodes[place as usize].is_stuck() { Prospect::Waits(place) } else { Prospect::Live };
             }
             // Whoever had this number has given it back: a look at what has changed since.
             Provider::Context(id) => match graph.context(id) {
@@ -259,6 +292,7 @@ impl Reduction {
             None if self.is_gone(graph, other, of_walker) => Prospect::Gone(other),
             None => {
                 self.is_ending |= of_walker && graph.thread(other).ended;
+                self.is_near_end |= graph.thread(other).ended;
                 Prospect::Live
             }
         }
@@ -273,17 +307,35 @@ impl Reduction {
         is_gone
     }
 
+    /// The place of a group's node: it lacks nothing if the group is live at once.
+    fn group_node(&mut self, graph: &Graph, group: NonNull<GroupRecord>) -> u32 {
+        let mark = &graph.group(group).mark;
+        let is_known = mark.stamp.get() == self.stamp;
+        let place = self.node(Who::Group(group), mark);
+        if !is_known && !self.overflowed {
+            self.nodes[place as usize].missing = u32::from(!self.is_live_group(graph, group));
+        }
+        place
+    }
+
+    /// Whether a group has a member that is live, or nobody knows who will be one.
+    fn is_live_group(&mut self, graph: &Graph, group: NonNull<GroupRecord>) -> bool {
+        let record = graph.group(group);
+        record.expected > 0
+            || record.first.is_none()
+            || graph.members(group).any(|member| match graph.entry(member) {
+                Some(entry) => entry.is_live(),
+                None => {
+                    let is_live = !self.is_gone(graph, member, false);
+                    self.is_near_end |= is_live && graph.thread(member).ended;
+                    is_live
+                }
+            })
+    }
+
     /// 1 if a group lacks a member that is live.
     fn explore_group(&mut self, graph: &Graph, at: u32, group: NonNull<GroupRecord>) -> u32 {
-        let record = graph.group(group);
-        if record.expected > 0 || record.first.is_none() {
-            return 0;
-        }
-        let is_live = |member: &'static Context| match graph.entry(member) {
-            Some(entry) => entry.is_live(),
-            None => !self.is_gone(graph, member, false),
-        };
-        if graph.members(group).any(is_live) {
+        if !self.nodes[at as usize].is_stuck() {
             return 0;
         }
         for member in graph.members(group).filter(|&member| graph.entry(member).is_some()) {
@@ -420,7 +472,8 @@ impl Graph {
         // Whether it will be stuck, or part of a deadlock, is known once that context is gone.
         let ending = reduction.is_ending.then_some(Judgement::OwnerEnding { stuck: is_stuck });
         if !is_stuck {
-            return ending.unwrap_or(Judgement::NotDeadlocked);
+            let ending = Judgement::OwnerEnding { stuck: false };
+            return if reduction.is_near_end { ending } else { Judgement::NotDeadlocked };
         }
         reduction.reach(0, Reached::No, Reached::Backward);
         reduction.reach_backward();

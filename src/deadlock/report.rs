@@ -325,7 +325,7 @@ impl Resource {
         self.name
     }
 
-    /// The primitive: `Lock`, `RLock`, `Future`.
+    /// The primitive: `Lock`, `RLock`, `Future` (of a task), `Promise`.
     #[must_use]
     pub fn primitive(&self) -> &'static str {
         self.primitive

@@ -1,6 +1,7 @@
 //! What is copied out of the graph, under its mutex and without allocating, to be told once it is unlocked.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -370,6 +371,7 @@ impl super::graph::Entry {
                 shown = Shown { nth: count, context, group, process, others: 0 };
             }
             count += 1;
+            ControlFlow::Continue(())
         });
         // Several may provide one thing: the readers of one lock.
         if count > 1 {

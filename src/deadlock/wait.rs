@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Deadlock;
 use super::context::Context;
+use super::deferred;
 use super::graph::{self, Entry, Graph};
 use super::judge::{self, Judgement};
 use super::long_wait;
@@ -86,6 +87,7 @@ pub(crate) enum Outcome {
 /// The first part is what any lock does: spin a little, then park, for at most the grace. Nearly all waits end there
 /// and the graph never hears of them.
 pub(crate) fn wait<W: Waitable>(me: &'static Context, resource: &W, terms: Terms) -> Outcome {
+    deferred::run_queued();
     let grace = policy::grace();
     if terms.relock || grace.is_zero() {
         return wait_registered(me, resource, terms, now());
@@ -349,7 +351,7 @@ impl Registered<'_> {
             // A new wait is judged once: it may close a deadlock.
             summons: Summons::Recheck,
             reported: self.reported,
-            own: false,
+            own: !self.resource.may_be_handed_over(),
             is_stuck: false,
             finder: None,
         }

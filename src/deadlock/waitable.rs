@@ -1,5 +1,7 @@
 //! What can be waited for: the one question that a primitive answers to join the graph.
 
+use std::ops::ControlFlow;
+
 use super::context::{Context, ContextId};
 use super::graph::Graph;
 use super::group::Group;
@@ -38,6 +40,9 @@ pub(crate) enum Provider<'g> {
     Process(u32),
 }
 
+/// What is called with each provider of a wait. `Break`: no further one is needed.
+pub(crate) type Visit<'v> = dyn FnMut(Provider<'_>) -> ControlFlow<()> + 'v;
+
 /// What can be waited for. Answers one question for the graph: who can end this wait?
 pub(crate) trait Waitable {
     /// The address to park on.
@@ -49,8 +54,16 @@ pub(crate) trait Waitable {
     /// How many of the [providers](Self::providers) it takes.
     fn need(&self) -> Need;
 
-    /// Calls `visit` with each of those who can end this wait. Called under the graph's mutex.
-    fn providers(&self, graph: &Graph, visit: &mut dyn FnMut(Provider<'_>));
+    /// Calls `visit` with each of those who can end this wait, until that breaks. Called under the graph's mutex.
+    ///
+    /// Where any one of many is enough, the one that broke the last visit comes first: then most visits are short.
+    fn providers(&self, graph: &Graph, visit: &mut Visit<'_>);
+
+    /// Whether a waiter that is named as its own provider may have been handed the resource. Otherwise it waits for
+    /// itself.
+    fn may_be_handed_over(&self) -> bool {
+        true
+    }
 
     /// Returns whether one context alone can end this wait, whenever it is asked: never a group, never one of several.
     fn is_chained(&self) -> bool {

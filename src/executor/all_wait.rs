@@ -10,7 +10,7 @@ use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
-use crate::deadlock::waitable::{Need, Provider, Waitable};
+use crate::deadlock::waitable::{Need, Visit, Waitable};
 
 /// Waits until all of `tasks` are done. A worker that waits without a limit runs those that are queued in its own pool.
 ///
@@ -68,8 +68,12 @@ impl Waitable for AllWait<'_> {
         Need::All
     }
 
-    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
-        self.pending().for_each(|task| visit(task.provider()));
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
+        _ = self.pending().try_for_each(|task| visit(task.provider()));
+    }
+
+    fn may_be_handed_over(&self) -> bool {
+        false
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {

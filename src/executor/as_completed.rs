@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::any_future::{AnyFuture, task_of};
 use super::blocking::Ended;
 use super::cell::TaskRef;
+use super::pending::Pending;
 use super::wait_set::{Until, WaitSet};
 use crate::deadlock::Deadlock;
 use crate::deadlock::wait::Limit;
@@ -47,9 +48,15 @@ pub fn as_completed<F: AnyFuture>(futures: impl IntoIterator<Item = F>) -> AsCom
     let tasks: Vec<TaskRef> = futures.iter().flatten().map(|future| task_of(future).clone()).collect();
     let set = WaitSet::of(tasks.iter(), Until::First);
     let total = futures.len();
-    let (numbers, places) = ((0..total).collect(), (0..total).collect());
-    let pending = Pending { tasks, numbers, places };
-    AsCompleted { futures, pending, ready: VecDeque::new(), set, limit: Limit::None, total, left: total }
+    AsCompleted {
+        futures,
+        pending: Pending::new(tasks),
+        ready: VecDeque::new(),
+        set,
+        limit: Limit::None,
+        total,
+        left: total,
+    }
 }
 
 /// The iterator of [`as_completed`].
@@ -65,26 +72,6 @@ pub struct AsCompleted<F: AnyFuture> {
     total: usize,
     /// How many were not yielded yet.
     left: usize,
-}
-
-/// Numbered tasks, in any order.
-struct Pending {
-    tasks: Vec<TaskRef>,
-    /// The number of the task at each place.
-    numbers: Vec<usize>,
-    /// The place of the task with each number.
-    places: Vec<usize>,
-}
-
-impl Pending {
-    fn remove(&mut self, number: usize) {
-        let place = self.places[number];
-        self.tasks.swap_remove(place);
-        self.numbers.swap_remove(place);
-        if let Some(&moved) = self.numbers.get(place) {
-            self.places[moved] = place;
-        }
-    }
 }
 
 impl<F: AnyFuture> AsCompleted<F> {
@@ -122,7 +109,7 @@ impl<F: AnyFuture> Iterator for AsCompleted<F> {
             self.look();
         }
         if self.ready.is_empty() {
-            if let Err(ended) = self.set.wait(&self.pending.tasks, self.limit, Location::caller()) {
+            if let Err(ended) = self.set.wait(&mut self.pending, self.limit, Location::caller()) {
                 let deadlock = if let Ended::Deadlock(deadlock) = ended { Some(deadlock) } else { None };
                 return Some(Err(self.give_up(deadlock)));
             }

@@ -8,7 +8,7 @@ use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
-use crate::deadlock::waitable::{Need, Provider, Waitable};
+use crate::deadlock::waitable::{Need, Visit, Waitable};
 
 /// Why a wait for tasks ended before they were done.
 pub(super) enum Ended {
@@ -56,8 +56,12 @@ impl Waitable for TaskWait<'_> {
         Need::One
     }
 
-    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
-        visit(self.0.provider());
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
+        _ = visit(self.0.provider());
+    }
+
+    fn may_be_handed_over(&self) -> bool {
+        false
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {

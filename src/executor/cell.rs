@@ -5,6 +5,7 @@ mod remote;
 
 use std::any::type_name;
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -14,11 +15,12 @@ use super::error::TaskError;
 use super::future::Status;
 use super::header::Header;
 use super::panic;
-use super::state::{CONTINUATIONS, DETACHED, Phase, WAITERS, is_done};
+use super::state::{CONTINUATIONS, DETACHED, LASTING, Phase, WAITERS, is_done};
 use super::stats::Stats;
 use super::thread_pool::Core;
 use super::trace::{self, TaskSpan};
-use crate::deadlock::context::{self};
+use crate::deadlock::context;
+use crate::deadlock::deferred;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceType, TypeOf};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::primitive::{Ingredient, is_removed, quiet};
@@ -252,26 +254,47 @@ fn task_type<F>() -> ResourceType {
     ResourceType { primitive: "Future", data: type_name::<F>(), mode: HoldMode::Running }
 }
 
+/// The vtable of a cell whose result, of the type `T`, is put by hand.
+struct Promised<T>(PhantomData<T>);
+
+impl<T> Promised<T> {
+    const VTABLE: VTable = VTable { type_of: || ResourceType::exclusive::<T>(PROMISE), ..Cell::<fn() -> T, T>::VTABLE };
+}
+
+/// What is waited for where no task runs.
+const PROMISE: &str = "Promise";
+
 impl TaskRef {
     /// A cell with two references: one to be queued, one for the future.
     ///
     /// # Safety
     ///
-    /// The closure and the result can be sent to another thread, and the task is done before either of them dangles.
+    /// The closure and the result can be sent to another thread, and the task is done before either of them dangles. If it is
+    /// `lasting` neither ever does.
     pub(super) unsafe fn with_task<F: FnOnce() -> T, T>(
         task: F,
         pool: *const Core,
         origin: Origin,
         span: TaskSpan,
+        lasting: bool,
     ) -> (Self, Self) {
         let cell = Self::new(Slot::Task(task), 2, pool, origin, span);
+        if lasting {
+            cell.make_lasting();
+        }
         (Self(cell.0), cell)
     }
 
     /// A cell without a closure, whose result is put by hand. Two references.
     pub(super) fn without_task<T: Send>(origin: Origin) -> (Self, Self) {
-        let cell = Self::new::<fn() -> T, T>(Slot::Empty, 2, std::ptr::null(), origin, TaskSpan::none());
+        let header = Header::new(&Promised::<T>::VTABLE, 2, std::ptr::null(), origin, TaskSpan::none());
+        let cell = Self::with_header(header, Slot::<fn() -> T, T>::Empty);
         (Self(cell.0), cell)
+    }
+
+    /// Whether the result is put by hand.
+    pub(super) fn is_promised(&self) -> bool {
+        (self.vtable.type_of)().primitive == PROMISE
     }
 
     /// A cell that is done, with this error.
@@ -289,10 +312,18 @@ impl TaskRef {
         origin: Origin,
         span: TaskSpan,
     ) -> Self {
-        let header = Header::new(&Cell::<F, T>::VTABLE, references, pool, origin, span);
+        Self::with_header(Header::new(&Cell::<F, T>::VTABLE, references, pool, origin, span), slot)
+    }
+
+    fn with_header<F, T>(header: Header, slot: Slot<F, T>) -> Self {
         let cell = Box::new(Cell { header, slot: UnsafeCell::new(slot) });
         let cell = NonNull::from(Box::leak(cell));
         Self(cell.cast())
+    }
+
+    /// Notes in a cell that nobody else knows that its result borrows nothing.
+    fn make_lasting(&self) {
+        self.state.store(self.state.load(Relaxed) | LASTING, Relaxed);
     }
 
     /// Runs the task that the caller [claimed](Header::claim).
@@ -394,11 +425,23 @@ impl TaskRef {
     pub(super) unsafe fn detach(&self) {
         // ORDERING: Acquire pairs with the Release in `end`: the result is there to be dropped. Release pairs with the
         // Acquire in `end`: the owner's last look at the slot came before.
-        if is_done(self.state.fetch_or(DETACHED, AcqRel)) {
-            // SAFETY:
-            // - a done task's slot is the owner's of its result (caller).
-            unsafe { (self.vtable.empty)(self.0) };
+        let word = self.state.fetch_or(DETACHED, AcqRel);
+        if !is_done(word) {
+            return;
         }
+        // SAFETY:
+        // - a done task's slot is the owner's of its result (caller).
+        let empty = || unsafe { (self.vtable.empty)(self.0) };
+        if word & LASTING == 0 {
+            return empty();
+        }
+        // It may hold the future of another task that is done, whose result holds the next.
+        deferred::run(empty, |_| {
+            let task = self.clone();
+            // SAFETY:
+            // - as above; the result borrows nothing, so that it is not too late for it.
+            Box::new(move || unsafe { (task.vtable.empty)(task.0) })
+        });
     }
 
     #[cfg(not(feature = "process"))]

@@ -1,11 +1,13 @@
 //! What is run when a task is done.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
 use super::future::Status;
 use super::panic;
 use super::wait_set::WaitSet;
+use crate::deadlock::deferred;
 
 /// One thing to be run when a task is done.
 pub(super) enum Continuation {
@@ -18,8 +20,13 @@ pub(super) enum Continuation {
 }
 
 impl Continuation {
-    pub(super) fn is_waker_of(&self, owner: u64) -> bool {
-        matches!(self, Self::Waker(other, _) if *other == owner)
+    /// What it is found by; `None` if nobody looks for it.
+    fn key(&self) -> Option<Key> {
+        match self {
+            Self::Waker(owner, _) => Some(Key::Owner(*owner)),
+            Self::Notice(set, _) => Some(Key::of_set(set)),
+            Self::Callback(_) => None,
+        }
     }
 
     /// Runs what is to be run when a task is done. A panic is contained.
@@ -42,34 +49,181 @@ impl Then {
     /// Whether the user's code is among it that may take as long as it likes.
     #[cfg(feature = "process")]
     pub(super) fn has_callbacks(&self) -> bool {
-        self.continuations.0.iter().any(|continuation| matches!(continuation, Continuation::Callback(_)))
+        self.continuations.iter().any(|continuation| matches!(continuation, Continuation::Callback(_)))
     }
 
-    /// Runs all of it here, in order.
+    /// Runs all of it on this thread, in order: here, or soon.
     pub(super) fn run(self) {
-        self.continuations.in_order().for_each(|continuation| continuation.run(self.status));
+        let run = move || self.continuations.in_order().for_each(|continuation| continuation.run(self.status));
+        deferred::run(run, |run| Box::new(run));
     }
 }
 
+/// What a continuation is found by, to be replaced or taken off the list. A callback is neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// The waker of the owner with this number.
+    Owner(u64),
+    /// The notice to the set at this address.
+    Set(usize),
+}
+
+impl Key {
+    pub(super) fn of_set(set: &Arc<WaitSet>) -> Self {
+        Self::Set(Arc::as_ptr(set).addr())
+    }
+}
+
+/// Longer lists have an index.
+const FEW: usize = 8;
+
 /// All of them, in the order in which they were added. Boxed by each cell: most have none, and keep room for a pointer.
+///
+/// Adding, replacing and removing one takes constant time, amortised, however many owners and waits there are.
 #[derive(Default)]
-pub(super) struct Continuations(Vec<Continuation>);
+pub(super) struct Continuations {
+    /// `None` where one was removed.
+    list: Vec<Option<Continuation>>,
+    /// How many were.
+    removed: usize,
+    /// Where each is that can be found, if the list was ever longer than a [few](FEW).
+    places: Option<HashMap<Key, usize>>,
+    /// How many places were looked at or moved.
+    #[cfg(test)]
+    looks: usize,
+}
 
 impl Continuations {
     pub(super) fn push(&mut self, continuation: Continuation) {
-        self.0.push(continuation);
+        if let (Some(places), Some(key)) = (&mut self.places, continuation.key()) {
+            places.insert(key, self.list.len());
+        }
+        self.list.push(Some(continuation));
+        if self.places.is_none() && self.list.len() > FEW {
+            self.index();
+        }
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Continuation> {
-        self.0.iter_mut()
+    /// Puts the continuation into the place of the one with the same key, which comes back; behind all, if there is none.
+    pub(super) fn put(&mut self, key: Key, continuation: Continuation) -> Option<Continuation> {
+        debug_assert_eq!(continuation.key(), Some(key));
+        if let Some(place) = self.place_of(key) {
+            return self.list[place].replace(continuation);
+        }
+        self.push(continuation);
+        None
+    }
+
+    /// Takes one off the list.
+    pub(super) fn remove(&mut self, key: Key) -> Option<Continuation> {
+        let place = self.place_of(key)?;
+        let Some(places) = &mut self.places else { return self.list.remove(place) };
+        places.remove(&key);
+        let removed = self.list[place].take();
+        self.removed += 1;
+        // As many are looked at then as were removed since the last time.
+        if self.removed > FEW && self.removed > self.list.len() / 2 {
+            self.list.retain(Option::is_some);
+            self.removed = 0;
+            self.index();
+        }
+        removed
+    }
+
+    #[cfg(feature = "process")]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Continuation> {
+        self.list.iter().flatten()
     }
 
     pub(super) fn in_order(self) -> impl Iterator<Item = Continuation> {
-        self.0.into_iter()
+        self.list.into_iter().flatten()
     }
 
-    /// Takes the first that is meant off the list.
-    pub(super) fn remove(&mut self, is_it: impl Fn(&Continuation) -> bool) -> Option<Continuation> {
-        self.0.iter().position(is_it).map(|at| self.0.remove(at))
+    fn place_of(&mut self, key: Key) -> Option<usize> {
+        if let Some(places) = &self.places {
+            return places.get(&key).copied();
+        }
+        let is_it = |other: &Option<Continuation>| other.as_ref().and_then(Continuation::key) == Some(key);
+        let place = self.list.iter().position(is_it);
+        #[cfg(test)]
+        {
+            self.looks += place.unwrap_or(self.list.len());
+        }
+        place
+    }
+
+    fn index(&mut self) {
+        #[cfg(test)]
+        {
+            self.looks += self.list.len();
+        }
+        let places = self.list.iter().enumerate();
+        let places = places.filter_map(|(place, other)| Some((other.as_ref()?.key()?, place)));
+        let index = self.places.get_or_insert_default();
+        index.clear();
+        index.extend(places);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn waker(owner: u64) -> Continuation {
+        Continuation::Waker(owner, Waker::noop().clone())
+    }
+
+    fn owners(all: &Continuations) -> Vec<u64> {
+        let owner = |continuation: &Continuation| match continuation {
+            Continuation::Waker(owner, _) => *owner,
+            _ => u64::MAX,
+        };
+        all.iter().map(owner).collect()
+    }
+
+    #[test]
+    fn many_owners_cost_a_look_each_to_be_added_replaced_and_removed() {
+        const MANY: u64 = if cfg!(miri) { 200 } else { 32_000 };
+        let mut all = Continuations::default();
+        for _ in 0..3 {
+            for owner in 0..MANY {
+                all.put(Key::Owner(owner), waker(owner));
+            }
+        }
+        assert_eq!(owners(&all), (0..MANY).collect::<Vec<_>>());
+        // The last first, then the first first.
+        for owner in (MANY / 2..MANY).rev().chain(0..MANY / 2) {
+            assert!(all.remove(Key::Owner(owner)).is_some());
+            assert!(all.remove(Key::Owner(owner)).is_none());
+        }
+        assert_eq!(owners(&all), [0; 0]);
+        assert!(all.looks as u64 <= 4 * MANY, "{} looks at {MANY}", all.looks);
+    }
+
+    #[test]
+    fn what_was_added_runs_in_order_whatever_was_removed_or_replaced() {
+        for many in [1, 3, 8, 9, 40] {
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let mut all = Continuations::default();
+            for number in 0..many {
+                all.put(Key::Owner(number), waker(number));
+                let told = Arc::clone(&told);
+                all.push(Continuation::Callback(Box::new(move |_| told.lock().unwrap().push(number))));
+            }
+            for number in (0..many).filter(|number| number % 3 != 1) {
+                assert!(all.remove(Key::Owner(number)).is_some());
+            }
+            for number in (0..many).filter(|number| number % 3 == 1) {
+                assert!(all.put(Key::Owner(number), waker(number)).is_some(), "replaced");
+            }
+            all.put(Key::Owner(many), waker(many));
+            let left: Vec<_> = (0..many).filter(|number| number % 3 == 1).chain([many]).collect();
+            let wakers: Vec<_> = owners(&all).into_iter().filter(|&owner| owner != u64::MAX).collect();
+            assert_eq!(wakers, left);
+            all.in_order().for_each(|continuation| continuation.run(Status::Finished));
+            assert_eq!(*told.lock().unwrap(), (0..many).collect::<Vec<_>>());
+        }
     }
 }

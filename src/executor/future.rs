@@ -231,6 +231,10 @@ impl<T> Future<T> {
     /// Several callbacks run in the order in which they were added. A panic is contained: the panic hook prints it, and
     /// the next callback runs.
     ///
+    /// A callback may end further tasks, whose callbacks then run before that returns. Callbacks that end tasks in a chain do
+    /// not fill the stack: from a certain depth on they run one after the other, or when this thread begins to wait for
+    /// something of this crate.
+    ///
     /// Costs an allocation, and two more for the first callback of a future.
     pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) {
         self.task.call_when_done(Box::new(callback));
@@ -306,7 +310,8 @@ impl<T> fmt::Debug for Future<T> {
 /// `Future { task: "name", status: Finished }`.
 pub(super) fn debug(task: &TaskRef, what: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut fields = f.debug_struct(what);
-    fields.field("task", &task.name().unwrap_or_else(|| task.type_name()));
+    let kind = if task.is_promised() { "promise_of" } else { "task" };
+    fields.field(kind, &task.name().unwrap_or_else(|| task.type_name()));
     fields.field("status", &task.status());
     fields.finish()
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::cell::VTable;
-use super::continuation::{Continuation, Continuations};
+use super::continuation::{Continuation, Continuations, Key};
 use super::future::Status;
 use super::state::{CONTINUATIONS, Phase, WAITERS, is_done};
 use super::thread_pool::Core;
 use super::trace::TaskSpan;
 use super::wait_set::WaitSet;
 use crate::deadlock::context::ContextId;
+use crate::deadlock::deferred;
 use crate::deadlock::resource::{Origin, ResourceFacts, Site};
 use crate::deadlock::waitable::{Provider, RETRY};
 use crate::primitive::Ordering::{Acquire, Relaxed};
@@ -201,7 +202,8 @@ impl Header {
     /// Has `callback` run when the task is done: here and now, if it is done already.
     pub(super) fn call_when_done(&self, callback: Box<dyn FnOnce(Status) + Send>) {
         if let Err(continuation) = self.when_done(Continuation::Callback(callback)) {
-            continuation.run(Status::from(self.phase()));
+            let status = Status::from(self.phase());
+            deferred::run(move || continuation.run(status), |run| Box::new(run));
         }
     }
 
@@ -213,16 +215,7 @@ impl Header {
         if is_done(self.state.fetch_or(CONTINUATIONS, Acquire)) {
             return false;
         }
-        let all = list.get_or_insert_default();
-        let before = all.iter_mut().find(|other| other.is_waker_of(owner));
-        let waker = Continuation::Waker(owner, waker);
-        let replaced = match before {
-            Some(place) => Some(std::mem::replace(place, waker)),
-            None => {
-                all.push(waker);
-                None
-            }
-        };
+        let replaced = list.get_or_insert_default().put(Key::Owner(owner), Continuation::Waker(owner, waker));
         // The user's code, with no lock held.
         drop(list);
         drop(replaced);
@@ -231,24 +224,27 @@ impl Header {
 
     /// Takes an owner's waker off the list.
     pub(super) fn forget_waker(&self, owner: u64) {
-        self.forget(|other| other.is_waker_of(owner));
+        self.forget(Key::Owner(owner));
     }
 
     /// Takes a wait for several futures off the list.
     pub(super) fn forget_notice(&self, set: &Arc<WaitSet>) {
-        self.forget(|other| matches!(other, Continuation::Notice(other, _) if Arc::ptr_eq(other, set)));
+        self.forget(Key::of_set(set));
     }
 
-    fn forget(&self, is_it: impl Fn(&Continuation) -> bool) {
+    fn forget(&self, key: Key) {
         let word = self.state.load(Relaxed);
         if is_done(word) || word & CONTINUATIONS == 0 {
             return;
         }
         let mut list = self.continuations.lock();
-        let forgotten = list.as_mut().and_then(|all| all.remove(is_it));
+        let forgotten = list.as_mut().and_then(|all| all.remove(key));
         // The user's code, with no lock held.
         drop(list);
-        drop(forgotten);
+        // A waker may be the last that has a task of some executor, and that task the last that has another future.
+        if let Some(forgotten) = forgotten {
+            deferred::run(move || drop(forgotten), |run| Box::new(run));
+        }
     }
 }
 
@@ -332,7 +328,10 @@ mod tests {
             graph = snapshot();
         }
         let text = graph.to_string();
-        assert!(text.contains(&format!("waits for task 'thumbnail', which process {PID} runs, at ")), "{text}");
+        assert!(
+            text.contains(&format!("waits for 'thumbnail' (Promise<u8>), which process {PID} runs, at ")),
+            "{text}"
+        );
         // SAFETY:
         // - the cell was made with this type.
         unsafe { task.put::<u8>(Ok(7)) };

@@ -37,11 +37,13 @@ pub struct Map<I: Iterator, F, R, E: HasMap = ThreadPoolExecutor> {
     /// In items.
     buffer_size: Option<usize>,
     limit: Limit,
+    /// The items of the next chunk, as far as they were taken.
+    next: Vec<I::Item>,
     /// Chunks that are under way, with their sizes.
     chunks: VecDeque<(Future<Results<R>>, usize)>,
     /// What is left of the first chunk.
     first: std::vec::IntoIter<Result<R, TaskError>>,
-    /// Items that were taken and whose results were not yielded.
+    /// Items that were submitted and whose results were not yielded.
     under_way: usize,
     /// The iterator is gone, or gave up: items that were not begun are not wanted.
     stop: Arc<AtomicBool>,
@@ -92,6 +94,7 @@ where
             chunk_size: 1,
             buffer_size: None,
             limit: Limit::None,
+            next: Vec::new(),
             chunks: VecDeque::new(),
             first: Vec::new().into_iter(),
             under_way: 0,
@@ -113,6 +116,10 @@ where
     /// How many items are taken from the input ahead of the results that were yielded (one chunk at least). The default is
     /// 16 chunks for each worker that there may be.
     ///
+    /// While the next result is there no more are taken: it is yielded first. An input that is slow, such as a channel, is not
+    /// interrupted: what becomes ready while an item is waited for is yielded after that. With a buffer of 1 each result
+    /// comes before the next item is asked for.
+    ///
     /// # Panics
     ///
     /// `items` is 0.
@@ -131,21 +138,33 @@ where
 
     /// Submits as many items as may be under way, without waiting for the first call of `next`.
     pub fn start(mut self) -> Self {
-        self.submit();
+        self.submit(false);
         self
     }
 
-    fn submit(&mut self) {
+    /// Submits as many items as may be under way; fewer, if a result is `asked_for` and the next one is there.
+    fn submit(&mut self, asked_for: bool) {
         let ahead = self.buffer_size.unwrap_or_else(|| {
             self.calls.max_workers().saturating_mul(CHUNKS_PER_WORKER).saturating_mul(self.chunk_size)
         });
         // What is submitted ahead is not waited for: a full queue has to give the first result first.
         while self.under_way == 0 || self.under_way.saturating_add(self.chunk_size) <= ahead && self.calls.has_room() {
-            let items: Vec<_> = self.items.by_ref().take(self.chunk_size).collect();
-            let size = items.len();
+            while self.next.len() < self.chunk_size {
+                // The input may take as long as it likes, and can't be interrupted.
+                if asked_for && self.is_first_done() {
+                    return;
+                }
+                if self.next.is_empty() {
+                    self.next.reserve_exact(self.items.size_hint().0.min(self.chunk_size));
+                }
+                let Some(item) = self.items.next() else { break };
+                self.next.push(item);
+            }
+            let size = self.next.len();
             if size == 0 {
                 return;
             }
+            let items = std::mem::take(&mut self.next);
             let chunk = Chunk { items, stop: Arc::clone(&self.stop), site: self.site, limit: self.limit };
             let future = self.calls.submit_chunk(chunk);
             // After what may unwind: a subscriber's code.
@@ -154,13 +173,18 @@ where
         }
     }
 
+    /// Whether the next chunk's results are there.
+    fn is_first_done(&self) -> bool {
+        self.chunks.front().is_some_and(|(future, _)| future.done())
+    }
+
     /// The results of the next chunk; whether there is one.
     #[inline(never)]
     fn next_chunk(&mut self, site: Site) -> bool {
         if self.stop.load(Relaxed) {
             return false;
         }
-        self.submit();
+        self.submit(true);
         let Some((mut future, size)) = self.chunks.pop_front() else { return false };
         let done = wait_done(future.task(), self.limit, site).map_err(TaskError::from);
         let results = match done.map(|()| future.try_result().unwrap_or(Err(TaskError::Taken))) {
@@ -221,7 +245,7 @@ where
         }
         // A time-out, or a deadlock, ends it early.
         let (_, most) = self.items.size_hint();
-        (0, most.and_then(|most| most.checked_add(self.under_way)))
+        (0, most.and_then(|most| most.checked_add(self.under_way)?.checked_add(self.next.len())))
     }
 }
 

@@ -11,6 +11,7 @@ mod future;
 mod header;
 mod map;
 mod panic;
+mod pending;
 #[cfg(feature = "process")]
 #[cfg_attr(any(not(target_os = "linux"), bowline_portable), path = "process_pool/portable.rs")]
 mod process_pool;
@@ -20,6 +21,7 @@ mod state;
 mod stats;
 mod thread_pool;
 mod trace;
+mod unwind;
 mod wait;
 mod wait_set;
 

@@ -12,6 +12,7 @@ use crate::deadlock::context::thread_name;
 use crate::deadlock::print_line;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::catch_unwind;
+pub(super) use crate::primitive::contain;
 use crate::primitive::quiet::{AtomicBool, Mutex, Once, PoisonError};
 
 /// The panic of a task.
@@ -166,15 +167,6 @@ pub(super) fn catch<R>(task: impl FnOnce() -> R) -> Result<R, PanicInfo> {
     let result = catch_unwind(task);
     CATCHING.set(CATCHING.get() - 1);
     result.map_err(|payload| PanicInfo::new(payload, LAST.try_with(Cell::take).ok().flatten()))
-}
-
-/// Runs a piece of the user's code whose value and panic nobody wants: a callback, a destructor. Whether it returned.
-///
-/// The panic hook has told of the panic already.
-pub(super) fn contain(run: impl FnOnce()) -> bool {
-    let result = catch_unwind(run);
-    // A payload whose destructor panics must not take the thread down.
-    result.map_err(std::mem::forget).is_ok()
 }
 
 /// Runs what must not unwind, for others count on its end: if it does so all the same the process aborts.

@@ -13,6 +13,7 @@
 //! WAITERS        a waiter about to park on the cell         whoever ends the task, which wakes them all
 //! CONTINUATIONS  whoever lists a waker or a callback        whoever ends the task, which runs them all
 //! DETACHED       the future, when it is dropped             whoever ends the task, which drops the result itself
+//! LASTING        whoever makes the cell                     the future, when it is dropped: the result may be dropped later
 //! ```
 
 /// The phase is in these bits.
@@ -26,6 +27,9 @@ pub(super) const WAITERS: u64 = 1 << 3;
 pub(super) const CONTINUATIONS: u64 = 1 << 4;
 /// Nobody will take the result.
 pub(super) const DETACHED: u64 = 1 << 5;
+
+/// The result borrows nothing.
+pub(super) const LASTING: u64 = 1 << 6;
 
 /// How far a task has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

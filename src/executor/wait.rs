@@ -9,6 +9,7 @@ use super::any_future::{AnyFuture, task_of};
 use super::blocking::Ended;
 use super::cell::TaskRef;
 use super::future::Status;
+use super::pending::Pending;
 use super::wait_set::{Until, WaitSet};
 use crate::deadlock::Deadlock;
 use crate::deadlock::resource::Site;
@@ -43,7 +44,8 @@ pub struct DoneAndNotDone<'f, F: ?Sized> {
 /// A future that comes several times counts once. A time-out is no error: the lists say how far it went.
 ///
 /// Waiting for all allocates nothing for each future that is done already, and one place in a list for the others; waiting
-/// for the first costs an allocation for each future that is not done.
+/// for the first costs an allocation for each future that is not done, and a look of the judge at a few of them for each
+/// future that is done meanwhile.
 ///
 /// # Deadlocks
 ///
@@ -101,7 +103,7 @@ fn wait_for<F: AnyFuture + ?Sized>(
         ReturnWhen::FirstException => Until::FirstFailure(pending.len()),
     };
     let set = WaitSet::of(pending.iter(), until);
-    let ended = set.wait(&pending, limit, site);
-    pending.iter().for_each(|task| task.forget_notice(&set));
+    let ended = set.wait(&mut Pending::new(pending), limit, site);
+    tasks().for_each(|task| task.forget_notice(&set));
     ended
 }

@@ -1,17 +1,19 @@
 //! The wait for the first of several tasks: each tells the set when it is done.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::blocking::{self, Ended};
 use super::cell::TaskRef;
 use super::continuation::Continuation;
 use super::future::Status;
+use super::pending::Pending;
 use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::summons;
 use crate::deadlock::wait::{Failure, Limit, Terms};
-use crate::deadlock::waitable::{Need, Provider, RETRY, Waitable};
+use crate::deadlock::waitable::{Need, RETRY, Visit, Waitable};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, new_atomic, unpark_filter};
 
@@ -39,13 +41,23 @@ pub(super) struct WaitSet {
     told: Mutex<Vec<usize>>,
     /// Who waits.
     waiter: &'static Context,
+    /// How often the judge looked at a task.
+    #[cfg(all(test, not(loom)))]
+    looks: AtomicU64,
 }
 
 impl WaitSet {
     /// A set for the calling thread, told by each of these tasks with its position.
     pub(super) fn of<'t>(tasks: impl Iterator<Item = &'t TaskRef>, until: Until) -> Arc<Self> {
         let waiter = context::current();
-        let set = Arc::new(Self { word: new_atomic(0), until, told: Mutex::new(Vec::new()), waiter });
+        let set = Arc::new(Self {
+            word: new_atomic(0),
+            until,
+            told: Mutex::new(Vec::new()),
+            waiter,
+            #[cfg(all(test, not(loom)))]
+            looks: new_atomic(0),
+        });
         for (number, task) in tasks.enumerate() {
             if task.when_done(Continuation::Notice(Arc::clone(&set), number)).is_err() {
                 set.notice(number, task.status());
@@ -104,31 +116,21 @@ impl WaitSet {
         std::mem::take(&mut *told)
     }
 
-    /// Waits until the set has been told enough. `tasks` are those that are still to tell.
-    pub(super) fn wait(&self, tasks: &[TaskRef], limit: Limit, site: Site) -> Result<(), Ended> {
-        let wait = SetWait { set: self, tasks };
+    /// Waits until the set has been told enough. `pending` are those that are still to tell.
+    pub(super) fn wait(&self, pending: &mut Pending, limit: Limit, site: Site) -> Result<(), Ended> {
+        let wait = SetWait { set: self, pending: RefCell::new(pending) };
         // Another thread than the one that made the set: the set does not know whom to tell of a change.
         let me = if self.until == Until::First { context::current() } else { self.waiter };
         blocking::wait(me, &wait, Terms { site, limit, failure: Failure::Value, relock: false })
     }
 }
 
+/// A wait of the set's waiter.
 struct SetWait<'s> {
     set: &'s WaitSet,
-    tasks: &'s [TaskRef],
-}
-
-impl<'s> SetWait<'s> {
-    /// The tasks that can still end the wait, and who can end them.
-    fn candidates(&self) -> impl Iterator<Item = (&'s TaskRef, Provider<'s>)> {
-        let until = self.set.until;
-        self.tasks.iter().filter_map(move |task| match (task.status(), until) {
-            // Told, and it was not enough. (Or the last, which is about to tell: then there is no other.)
-            (Status::Finished, Until::FirstFailure(_)) => None,
-            // If it is done, it is about to tell.
-            _ => Some((task, task.provider())),
-        })
-    }
+    /// Changed under the graph's mutex only, while the wait is registered. The first of them was live at the last look, if
+    /// one was.
+    pending: RefCell<&'s mut Pending>,
 }
 
 impl Waitable for SetWait<'_> {
@@ -137,19 +139,36 @@ impl Waitable for SetWait<'_> {
     }
 
     fn facts(&self, nth: usize) -> ResourceFacts {
-        self.candidates().nth(nth).map_or(&self.tasks[0], |(task, _)| task).facts()
+        self.pending.borrow().tasks()[nth].facts()
     }
 
     fn need(&self) -> Need {
         Need::Any
     }
 
-    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
-        let mut candidates = self.candidates().peekable();
-        if candidates.peek().is_none() {
-            visit(Provider::External);
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
+        let mut pending = self.pending.borrow_mut();
+        let mut place = 0;
+        while let Some(task) = pending.tasks().get(place) {
+            #[cfg(all(test, not(loom)))]
+            self.set.looks.fetch_add(1, Relaxed);
+            // Told, and it was not enough: nothing to look at again. (The last of them is about to tell, as is one that is
+            // done in a wait for the first.) Whoever waits has a future of it, so that nothing is freed here.
+            let is_over = task.status() == Status::Finished && self.set.until != Until::First;
+            if is_over && pending.tasks().len() > 1 {
+                pending.remove_at(place);
+                continue;
+            }
+            if visit(task.provider()).is_break() {
+                pending.move_to_front(place);
+                return;
+            }
+            place += 1;
         }
-        candidates.for_each(|(_, provider)| visit(provider));
+    }
+
+    fn may_be_handed_over(&self) -> bool {
+        false
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {
@@ -180,4 +199,63 @@ impl Waitable for SetWait<'_> {
     }
 
     fn left_queue(&self, _: bool) {}
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::executor::promise::{Promise, promise};
+    use crate::executor::{Future, any_future::task_of};
+
+    const MANY: usize = if cfg!(miri) { 20 } else { 300 };
+
+    /// Waits for promises, each of which is kept once the wait has been judged since the last one was: how often the judge
+    /// looked at a task.
+    fn looks(until: Until, wait: impl FnOnce(&WaitSet, Pending)) -> u64 {
+        let (promises, futures): (Vec<Promise<u8>>, Vec<Future<u8>>) = (0..MANY).map(|_| promise()).unzip();
+        let tasks: Vec<_> = futures.iter().map(|future| task_of(future).clone()).collect();
+        let set = WaitSet::of(tasks.iter(), until);
+        thread::scope(|s| {
+            s.spawn(|| {
+                for promise in promises {
+                    let before = set.looks.load(Relaxed);
+                    promise.set_result(1).unwrap();
+                    while set.looks.load(Relaxed) == before && Arc::strong_count(&set) > 1 {
+                        thread::sleep(Duration::from_micros(50));
+                    }
+                }
+            });
+            wait(&set, Pending::new(tasks));
+        });
+        set.looks.load(Relaxed)
+    }
+
+    fn site() -> Site {
+        std::panic::Location::caller()
+    }
+
+    #[test]
+    fn futures_as_they_are_done_cost_the_judge_a_look_each() {
+        let looks = looks(Until::First, |set, mut pending| {
+            for _ in 0..MANY {
+                assert!(set.wait(&mut pending, Limit::None, site()).is_ok());
+                set.take_told().into_iter().for_each(|number| pending.remove(number));
+                if pending.tasks().is_empty() {
+                    break;
+                }
+            }
+        });
+        assert!((MANY as u64 / 2..=2 * MANY as u64).contains(&looks), "{looks} looks at {MANY} futures");
+    }
+
+    #[test]
+    fn values_while_a_failure_is_waited_for_cost_the_judge_a_look_each() {
+        let looks = looks(Until::FirstFailure(MANY), |set, mut pending| {
+            assert!(set.wait(&mut pending, Limit::None, site()).is_ok());
+        });
+        assert!((MANY as u64 / 2..=3 * MANY as u64).contains(&looks), "{looks} looks at {MANY} futures");
+    }
 }

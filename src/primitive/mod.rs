@@ -4,6 +4,7 @@
 //! (`--cfg loom`, tests only) replaces what lies below our own code and nothing else: the lock word, the contexts,
 //! the wait-for graph and the door are the production code in both.
 
+mod contain;
 mod destructors;
 mod os_names;
 mod word;
@@ -25,6 +26,7 @@ mod thread_end;
 #[cfg(all(test, loom))]
 use model::thread_end;
 
+pub(crate) use contain::contain;
 pub(crate) use destructors::runs_destructors;
 pub(crate) use os_names::{OsName, ThreadNames, os_thread_name, process_name};
 pub(crate) use platform::{
@@ -48,6 +50,13 @@ fn number_by_address() -> u64 {
     let page = std::ptr::from_ref(&HERE).addr() as u64 >> 12;
     let half = 1 << (COPY_BITS - 1);
     half | page.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - COPY_BITS + 1)
+}
+
+/// About where the stack is now. It grows downwards wherever threads have stacks of this kind.
+#[inline(never)]
+pub(crate) fn stack_pointer() -> usize {
+    let here = 0_u8;
+    std::ptr::from_ref(std::hint::black_box(&here)).addr()
 }
 
 /// Parts of the protocols that a model can take out, to show that it fails without them.

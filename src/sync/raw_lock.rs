@@ -10,7 +10,7 @@ use crate::deadlock::graph::Graph;
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType, Site, TypeOf};
 use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
-use crate::deadlock::waitable::{HANDED_OVER, Need, Provider, RETRY, Waitable};
+use crate::deadlock::waitable::{HANDED_OVER, Need, Provider, RETRY, Visit, Waitable};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, unpark_filter, unpark_one};
 
@@ -370,8 +370,8 @@ impl Waitable for LockWait<'_> {
         Need::One
     }
 
-    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
-        visit(self.lock.owner().map_or(Provider::External, Provider::Context));
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
+        _ = visit(self.lock.owner().map_or(Provider::External, Provider::Context));
     }
 
     fn is_chained(&self) -> bool {

@@ -3,6 +3,7 @@
 mod oracle;
 mod victims;
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -16,9 +17,9 @@ use crate::deadlock::group::Group;
 use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType};
 use crate::deadlock::summons::Summons;
 use crate::deadlock::wait::{Failure, erase};
-use crate::deadlock::waitable::Waitable;
+use crate::deadlock::waitable::{Visit, Waitable};
 use crate::primitive::now;
-use oracle::by_definition;
+use oracle::{agrees, by_definition};
 
 /// What one context of a picture does.
 #[derive(Clone, Debug)]
@@ -87,6 +88,8 @@ impl Does {
 struct PictureWait {
     need: Need,
     from: Vec<Source>,
+    /// How often a provider was looked at.
+    visits: Cell<usize>,
 }
 
 enum Source {
@@ -109,9 +112,10 @@ impl Waitable for PictureWait {
         self.need
     }
 
-    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
         for source in &self.from {
-            visit(match *source {
+            self.visits.set(self.visits.get() + 1);
+            let flow = visit(match *source {
                 Source::Context(id) => Provider::Context(id),
                 // SAFETY:
                 // - the groups stay where they are, and live as long as the waits (`Made`).
@@ -119,6 +123,9 @@ impl Waitable for PictureWait {
                 Source::External => Provider::External,
                 Source::Process => Provider::Process(4711),
             });
+            if flow.is_break() {
+                return;
+            }
         }
     }
 
@@ -148,7 +155,7 @@ struct Made {
     groups: Vec<Rc<Group>>,
     contexts: Vec<&'static Context>,
     graph: Graph,
-    _waits: Vec<Rc<PictureWait>>,
+    waits: Vec<Rc<PictureWait>>,
 }
 
 impl Made {
@@ -175,7 +182,7 @@ impl Made {
                         From::External => Source::External,
                         From::Process => Source::Process,
                     });
-                    let wait = Rc::new(PictureWait { need: want.need, from: from.collect() });
+                    let wait = Rc::new(PictureWait { need: want.need, from: from.collect(), visits: Cell::new(0) });
                     let entry = Entry {
                         waitable: erase(&*wait),
                         key: wait.key(),
@@ -195,7 +202,7 @@ impl Made {
                 }
             }
         }
-        Self { groups, contexts, graph, _waits: waits }
+        Self { groups, contexts, graph, waits }
     }
 
     fn judge(&mut self, at: usize) -> Found {
@@ -264,7 +271,7 @@ struct Found {
 fn judge(contexts: impl Into<Vec<Does>>, groups: impl Into<Vec<Team>>, at: usize) -> (Verdict, Vec<usize>) {
     let picture = Picture { contexts: contexts.into(), groups: groups.into() };
     let found = Made::new(&picture).judge(at);
-    assert_eq!(found, by_definition(&picture, at));
+    assert!(agrees(&picture, at, &found), "{found:?} is not {:?}", by_definition(&picture, at));
     (found.kind, found.core.into_iter().collect())
 }
 
@@ -281,6 +288,34 @@ fn an_alternative_that_runs_keeps_a_wait_alive() {
     assert_eq!(judge(ring(wait(Need::One, [From::Process])), [], 0), (Verdict::Live, vec![]));
     assert_eq!(judge(ring(wait(Need::One, [on(1)]).timed()), [], 0), (Verdict::Live, vec![]));
     assert_eq!(judge(ring(wait(Need::One, [on(1)])), [], 0), (Verdict::Cycle, vec![0, 1, 2]));
+}
+
+#[test]
+fn a_wait_for_the_first_of_many_is_judged_by_few_of_them() {
+    const MANY: usize = 1000;
+    let first_of = |from: From| wait(Need::Any, vec![from; MANY]);
+    let visits = |contexts: &[Does], groups: &[Team]| {
+        let picture = Picture { contexts: contexts.to_vec(), groups: groups.to_vec() };
+        let mut made = Made::new(&picture);
+        assert_eq!(made.judge(0).kind, Verdict::Live);
+        made.waits[0].visits.get()
+    };
+    assert_eq!(visits(&[first_of(on(1)), Run], &[]), 1, "one that runs");
+    assert_eq!(visits(&[first_of(From::Group(0)), Run], &[team([1])]), 1, "a worker that is free");
+    let waiting = [first_of(From::Group(0)), wait(Need::One, [on(2)]), Run];
+    assert_eq!(visits(&waiting, &[team([1])]), FIRST_LOOK + 1, "a worker that waits for one that runs");
+    // Where the first do not tell, all are asked.
+    let mut from = vec![on(1); MANY];
+    from.push(on(2));
+    let last = [wait(Need::Any, from), wait(Need::One, [on(0)]), wait(Need::One, [on(3)]), Run];
+    assert!(visits(&last, &[]) > MANY);
+}
+
+#[test]
+fn whoever_may_be_stuck_when_an_ending_context_is_gone_asks_again() {
+    // 1 has begun to wait after 0 had found it running, and looked no further.
+    let contexts = [wait(Need::Any, [on(1), on(2)]), wait(Need::One, [on(0)]), End];
+    assert_eq!(judge(contexts, [], 1), (Verdict::AskAgain, vec![]));
 }
 
 #[test]
@@ -530,7 +565,8 @@ fn random_graphs_are_judged_as_defined() {
                 continue;
             }
             let found = Made::new(&picture).judge(at);
-            proptest::prop_assert_eq!(&found, &by_definition(&picture, at), "judged {}", at);
+            let defined = by_definition(&picture, at);
+            proptest::prop_assert!(agrees(&picture, at, &found), "judged {}: {:?} is not {:?}", at, found, defined);
             *tally.borrow_mut().entry(std::mem::discriminant(&found.kind)).or_default() += 1;
             if !found.bystanders.is_empty() {
                 *tally.borrow_mut().entry(std::mem::discriminant(&Verdict::Bystander)).or_default() += 1;

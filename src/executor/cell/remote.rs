@@ -98,6 +98,8 @@ impl TaskRef {
         let header = Header::new(&OfCall::<F, T>::VTABLE, 2, std::ptr::null(), origin, TaskSpan::none());
         let cell = Cell { header, slot: UnsafeCell::new(Slot::Empty) };
         let cell = NonNull::from(Box::leak(Box::new(RemoteCell::<T> { cell, owner })));
-        (Self(cell.cast()), Self(cell.cast()))
+        let task = Self(cell.cast());
+        task.make_lasting();
+        (task, Self(cell.cast()))
     }
 }

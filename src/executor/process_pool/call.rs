@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::callable::Callable;
 use super::codec::{self, CodecError};
-use super::frame;
+use super::frame::{self, Message};
 use super::identity::{Identity, NotHere};
 use crate::executor::cell::TaskRef;
 use crate::executor::continuation::Then;
@@ -18,8 +18,15 @@ use crate::executor::error::TaskError;
 use crate::executor::panic::{self, PanicInfo, PanicLocation};
 use crate::executor::thread_pool::Initialized;
 
-/// What a worker runs: reads the arguments, and writes the result behind what is in the buffer.
-pub(super) type Thunk = unsafe fn(&[u8], &mut Vec<u8>) -> Result<(), Failure>;
+/// What a worker runs: reads the arguments, drops the message that they came in, and writes the result behind what is in the
+/// buffer.
+pub(super) type Thunk = unsafe fn(Message<'_>, &mut Vec<u8>) -> Result<(), Failure>;
+
+/// The arguments of a call. Large ones are in memory once while the function runs: as values.
+fn read_arguments<A: DeserializeOwned>(message: Message<'_>) -> Result<A, Failure> {
+    let bytes = Call::arguments(message.payload());
+    caught(|| codec::decode::<A>(bytes))?.map_err(Failure::Decode)
+}
 
 /// Why a call has no result, as the worker tells it.
 #[derive(Serialize, Deserialize, Debug)]
@@ -126,14 +133,14 @@ unsafe fn conjure<F: Copy>() -> F {
 /// # Safety
 ///
 /// Whoever wrote the arguments had a value of the type `F`.
-unsafe fn run<F: Callable<A>, A: DeserializeOwned>(args: &[u8], result: &mut Vec<u8>) -> Result<(), Failure>
+unsafe fn run<F: Callable<A>, A: DeserializeOwned>(message: Message<'_>, result: &mut Vec<u8>) -> Result<(), Failure>
 where
     F::Output: Serialize,
 {
     // SAFETY:
     // - the caller's contract.
     let f = unsafe { conjure::<F>() };
-    let args = caught(|| codec::decode::<A>(args))?.map_err(Failure::Decode)?;
+    let args = read_arguments::<A>(message)?;
     let value = caught(|| f.call(args))?;
     encode_result(value, result)
 }
@@ -143,14 +150,17 @@ where
 /// # Safety
 ///
 /// As [`run`].
-unsafe fn run_chunk<F: Callable<(I,)>, I: DeserializeOwned>(args: &[u8], result: &mut Vec<u8>) -> Result<(), Failure>
+unsafe fn run_chunk<F: Callable<(I,)>, I: DeserializeOwned>(
+    message: Message<'_>,
+    result: &mut Vec<u8>,
+) -> Result<(), Failure>
 where
     F::Output: Serialize,
 {
     // SAFETY:
     // - the caller's contract.
     let f = unsafe { conjure::<F>() };
-    let items = caught(|| codec::decode::<Vec<I>>(args))?.map_err(Failure::Decode)?;
+    let items = read_arguments::<Vec<I>>(message)?;
     let call = |item| panic::catch(|| f.call((item,))).map_err(RemotePanic::from);
     encode_result(items.into_iter().map(call).collect::<Vec<_>>(), result)
 }
@@ -160,14 +170,17 @@ where
 /// # Safety
 ///
 /// As [`run`].
-unsafe fn run_initializer<F: Callable<A>, A: DeserializeOwned>(args: &[u8], result: &mut Vec<u8>) -> Result<(), Failure>
+unsafe fn run_initializer<F: Callable<A>, A: DeserializeOwned>(
+    message: Message<'_>,
+    result: &mut Vec<u8>,
+) -> Result<(), Failure>
 where
     F::Output: Initialized,
 {
     // SAFETY:
     // - the caller's contract.
     let f = unsafe { conjure::<F>() };
-    let args = caught(|| codec::decode::<A>(args))?.map_err(Failure::Decode)?;
+    let args = read_arguments::<A>(message)?;
     let ended = caught(|| f.call(args).into_result())?;
     // As long as any other error may be, whatever is allowed for values.
     encode_result(ended.err().map(|reason| shortened(&reason)), result)
@@ -193,6 +206,9 @@ pub(super) struct Call {
     payload: Arc<Vec<u8>>,
     checksum: u32,
 }
+
+/// With more room to spare than this the arguments are not kept.
+const MOST_SPARE: usize = 64 << 10;
 
 /// The function's place comes first.
 const OFFSET: usize = size_of::<u64>();
@@ -239,7 +255,10 @@ impl Call {
             drop(args);
             encoded.map(|()| payload)
         });
-        let payload = encoded.map_err(TaskError::Panicked)?.map_err(TaskError::Encode)?;
+        let mut payload = encoded.map_err(TaskError::Panicked)?.map_err(TaskError::Encode)?;
+        if payload.capacity() - payload.len() > MOST_SPARE {
+            payload.shrink_to_fit();
+        }
         if payload.len() > most {
             return Err(TaskError::Encode(too_long("the arguments take", payload.len(), most, type_name::<A>())));
         }
@@ -255,14 +274,19 @@ impl Call {
         self.checksum
     }
 
-    /// In the worker: the function and its arguments. `None` if there is no such function here.
-    pub(super) fn read(payload: &[u8]) -> Option<(Thunk, &[u8])> {
-        let (place, args) = payload.split_first_chunk::<OFFSET>()?;
+    /// The encoded arguments, behind the function's place.
+    pub(super) fn arguments(payload: &[u8]) -> &[u8] {
+        payload.get(OFFSET..).unwrap_or_default()
+    }
+
+    /// In the worker: the function. `None` if there is no such function here.
+    pub(super) fn read(payload: &[u8]) -> Option<Thunk> {
+        let place = payload.first_chunk::<OFFSET>()?;
         let address = Identity::of_this().address_of(u64::from_le_bytes(*place))?;
         // SAFETY:
         // - the parent runs the same build (the handshake), where this place is that of a thunk: it comes from a `Call`,
         //   behind a checksum.
-        Some((unsafe { std::mem::transmute::<usize, Thunk>(address) }, args))
+        Some(unsafe { std::mem::transmute::<usize, Thunk>(address) })
     }
 }
 

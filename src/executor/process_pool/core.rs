@@ -37,7 +37,7 @@ pub(super) struct Settings {
     pub(super) initializer: Option<Call>,
 }
 
-pub(super) struct Core {
+pub(in crate::executor) struct Core {
     /// The process that made the pool: in one that was forked off it there are no supervisors, and the streams are the other's.
     made_in: Generation,
     pub(super) settings: Settings,

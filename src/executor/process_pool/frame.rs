@@ -10,6 +10,7 @@
 //!
 //! Stands alone, nothing else of the crate is named here: the fuzz target in `fuzz/` includes this file.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::ops::Range;
@@ -97,6 +98,20 @@ pub(super) struct Frame<'b> {
     pub(super) kind: Kind,
     pub(super) id: u64,
     pub(super) payload: &'b [u8],
+}
+
+/// A frame that has arrived, whose payload is dropped with it: a large one has the buffer to itself.
+pub(super) struct Message<'b> {
+    pub(super) kind: Kind,
+    pub(super) id: u64,
+    bytes: Cow<'b, [u8]>,
+    payload: usize,
+}
+
+impl Message<'_> {
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.bytes[self.payload..]
+    }
 }
 
 /// A header that can be believed.
@@ -203,21 +218,39 @@ impl FrameReader {
     ///
     /// If this is no stream of frames, or has ceased to be one: from then on always, and always the same.
     pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        let taken = self.take()?;
+        Ok(taken.map(|(head, payload)| Frame { kind: head.kind, id: head.id, payload: &self.buffer[payload] }))
+    }
+
+    /// As [`next`](Self::next). Of a large frame with nothing behind it the buffer is given away: whoever is done with the
+    /// payload frees it, and does not keep it until the next frame is asked for.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(super) fn next_message(&mut self) -> Result<Option<Message<'_>>, FrameError> {
+        let Some((Head { kind, id, length, .. }, payload)) = self.take()? else { return Ok(None) };
+        if length > ROOM && payload.end == self.end {
+            (self.start, self.end) = (0, 0);
+            let mut buffer = std::mem::take(&mut self.buffer);
+            buffer.truncate(payload.end);
+            return Ok(Some(Message { kind, id, bytes: Cow::Owned(buffer), payload: payload.start }));
+        }
+        Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&self.buffer[payload]), payload: 0 }))
+    }
+
+    /// Takes out the next frame: its header, and the place of its payload.
+    fn take(&mut self) -> Result<Option<(Head, Range<usize>)>, FrameError> {
         let found = match self.broken {
             Some(error) => Err(error),
             None => self.find(),
         };
-        match found {
-            Ok(Some((head, payload))) => {
-                self.start = payload.end;
-                Ok(Some(Frame { kind: head.kind, id: head.id, payload: &self.buffer[payload] }))
-            }
-            Ok(None) => Ok(None),
-            Err(error) => {
-                self.broken = Some(error);
-                Err(error)
-            }
+        match &found {
+            Ok(Some((_, payload))) => self.start = payload.end,
+            Ok(None) => {}
+            Err(error) => self.broken = Some(*error),
         }
+        found
     }
 
     /// Whether the stream, if it ends here, ends in the middle of a frame. To be asked when [`next`](Self::next) has no

@@ -78,7 +78,7 @@ impl ModelLink {
 impl Link for ModelLink {
     fn enqueue(&self, id: u64, job: &Job) {
         self.claims.offer(id);
-        let (_, args) = Call::read(job.call.payload()).expect("a function of this program");
+        let args = Call::arguments(job.call.payload());
         let (number,) = codec::decode::<(u32,)>(args).expect("the number that was encoded");
         self.push(Frame::Task { id, number });
     }

@@ -9,7 +9,7 @@ use rustix::net::RecvFlags;
 use super::call::{Call, Failure, MOST_FAILURE, too_long};
 use super::codec;
 use super::entry::send;
-use super::frame::{self, FrameReader, HEADER, Kind};
+use super::frame::{self, FrameReader, HEADER, Kind, Message};
 use super::page::Page;
 use super::spin::{Usual, spin_until};
 use crate::primitive::Ordering::Relaxed;
@@ -26,19 +26,19 @@ pub(super) fn serve(stream: &OwnedFd, mut reader: FrameReader, page: &Page, most
     let mut asked_for_more = false;
     loop {
         let rings = page.rings();
-        while let Some(frame) = reader.next().map_err(io::Error::other)? {
+        while let Some(message) = reader.next_message().map_err(io::Error::other)? {
             asked_for_more = false;
-            let id = frame.id;
+            let id = message.id;
             reply.clear();
             reply.resize(HEADER, 0);
             let began = Instant::now();
-            let kind = match frame.kind {
+            let kind = match message.kind {
                 Kind::Stop => {
                     end_within(LONGEST_EXIT);
                     return Ok(());
                 }
-                Kind::Init => run(frame.payload, &mut reply, most.max(MOST_FAILURE)),
-                Kind::Task if page.start(id) => run(frame.payload, &mut reply, most),
+                Kind::Init => run(message, &mut reply, most.max(MOST_FAILURE)),
+                Kind::Task if page.start(id) => run(message, &mut reply, most),
                 Kind::Task => Kind::Skipped,
                 kind => return Err(io::Error::other(format!("the parent sent a frame of the kind {kind:?}"))),
             };
@@ -91,11 +91,11 @@ fn end_within(seconds: u32) {
 const MOST_KEPT: usize = 1 << 20;
 
 /// Runs a call and writes what became of it behind the reply's header.
-fn run(payload: &[u8], reply: &mut Vec<u8>, most: usize) -> Kind {
-    let ended = match Call::read(payload) {
+fn run(message: Message<'_>, reply: &mut Vec<u8>, most: usize) -> Kind {
+    let ended = match Call::read(message.payload()) {
         // SAFETY:
         // - the parent encoded the call with a value of this function (`Call::of`); it runs the same build.
-        Some((thunk, args)) => unsafe { thunk(args, reply) },
+        Some(thunk) => unsafe { thunk(message, reply) },
         None => Err(Failure::NoFunction),
     };
     let failure = match ended {

@@ -8,7 +8,7 @@ use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
-use crate::deadlock::waitable::{Need, Provider, Waitable};
+use crate::deadlock::waitable::{Need, Provider, Visit, Waitable};
 use crate::executor::blocking::{self, Ended};
 
 /// Waits until there is room in the queue, or until the pool is closed.
@@ -45,8 +45,8 @@ impl Waitable for RoomWait<'_> {
         Need::One
     }
 
-    fn providers(&self, _: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
-        visit(if self.0.has_room_for_judge() { Provider::External } else { Provider::AnyOf(self.0.group()) });
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
+        _ = visit(if self.0.has_room_for_judge() { Provider::External } else { Provider::AnyOf(self.0.group()) });
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {

@@ -54,7 +54,7 @@ impl<'scope> Scope<'scope, '_> {
         // SAFETY:
         // - `run` returns only when every task on the list is done, and `'scope` lasts longer than `run` waits. Nothing
         //   between this and the list unwinds.
-        let future = unsafe { task.submit(self.core, Limit::None) };
+        let future = unsafe { task.borrowing().submit(self.core, Limit::None) };
         let mut tasks = self.tasks.lock();
         let is_full = tasks.len() == tasks.capacity();
         let done: Vec<_> = if is_full { tasks.extract_if(.., |task| task.is_done()).collect() } else { Vec::new() };

@@ -13,7 +13,7 @@ use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
-use crate::deadlock::waitable::{Need, Provider, Waitable};
+use crate::deadlock::waitable::{Need, Provider, Visit, Waitable};
 use crate::executor::blocking::{self, Ended};
 use crate::primitive::join_thread;
 
@@ -182,10 +182,10 @@ impl Waitable for JoinWait<'_> {
         Need::All
     }
 
-    fn providers(&self, graph: &Graph, visit: &mut dyn FnMut(Provider<'_>)) {
-        self.0.group().for_each_member(graph, |member| visit(Provider::Context(member)));
+    fn providers(&self, graph: &Graph, visit: &mut Visit<'_>) {
+        self.0.group().for_each_member(graph, |member| _ = visit(Provider::Context(member)));
         // Workers that have not joined yet, or have left already.
-        visit(Provider::External);
+        _ = visit(Provider::External);
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {

@@ -29,11 +29,18 @@ pub(super) struct Task<F> {
     name: Option<&'static str>,
     site: Site,
     span: TaskSpan,
+    /// Neither the closure nor the result borrows anything.
+    lasting: bool,
 }
 
 impl<F> Task<F> {
     pub(super) fn new(run: F, name: Option<&'static str>, site: Site) -> Self {
-        Self { run, name, site, span: TaskSpan::current() }
+        Self { run, name, site, span: TaskSpan::current(), lasting: true }
+    }
+
+    /// The same, of a closure that borrows, or whose result does.
+    pub(super) fn borrowing(self) -> Self {
+        Self { lasting: false, ..self }
     }
 
     /// Queues the task, does what the pool is set to do when it is full (to wait, for so long), and gives its future,
@@ -41,12 +48,12 @@ impl<F> Task<F> {
     ///
     /// # Safety
     ///
-    /// The task is done before the closure or the result dangles.
+    /// The task is done before the closure or the result dangles; unless it is [`borrowing`](Self::borrowing), neither ever does.
     pub(super) unsafe fn submit<T: Send>(self, core: &Arc<Core>, limit: Limit) -> Future<T>
     where
         F: FnOnce() -> T + Send,
     {
-        let (name, site) = (self.name, self.site);
+        let (name, site, lasting) = (self.name, self.site, self.lasting);
         let when_full = core.settings().when_full;
         let room = if when_full == WhenFull::Block { Room::Awaited(limit) } else { Room::Given };
         // SAFETY:
@@ -58,7 +65,7 @@ impl<F> Task<F> {
         if when_full == WhenFull::CallerRuns && matches!(reason, Rejected::QueueFull) {
             // SAFETY:
             // - the caller's contract.
-            return unsafe { Task::new(run, name, site).run_here(core) };
+            return unsafe { Task { lasting, ..Task::new(run, name, site) }.run_here(core) };
         }
         drop(run);
         Future::failed(TaskError::Rejected(reason), Origin::at(site, name))
@@ -68,7 +75,7 @@ impl<F> Task<F> {
     ///
     /// # Safety
     ///
-    /// The task is done before the closure or the result dangles.
+    /// The task is done before the closure or the result dangles; unless it is [`borrowing`](Self::borrowing), neither ever does.
     pub(super) unsafe fn enqueue<T: Send>(self, core: &Arc<Core>, room: Room) -> Result<Future<T>, SubmitError<F>>
     where
         F: FnOnce() -> T + Send,
@@ -79,7 +86,8 @@ impl<F> Task<F> {
         let origin = Origin::at(self.site, self.name);
         // SAFETY:
         // - both can be sent (bounds); the rest is the caller's contract.
-        let (queued, task) = unsafe { TaskRef::with_task(self.run, Arc::as_ptr(core), origin, self.span) };
+        let (queued, task) =
+            unsafe { TaskRef::with_task(self.run, Arc::as_ptr(core), origin, self.span, self.lasting) };
         core.push(queued);
         // SAFETY:
         // - the cell was made with this type, for this future.
@@ -95,10 +103,10 @@ impl<F> Task<F> {
     where
         F: FnOnce() -> T + Send,
     {
+        let origin = Origin::at(self.site, self.name);
         // SAFETY:
         // - both can be sent (bounds); the rest is the caller's contract.
-        let (task, mine) =
-            unsafe { TaskRef::with_task(self.run, std::ptr::null(), Origin::at(self.site, self.name), self.span) };
+        let (task, mine) = unsafe { TaskRef::with_task(self.run, std::ptr::null(), origin, self.span, self.lasting) };
         let claimed = task.claim();
         debug_assert!(claimed, "nobody else knows the task");
         let stats = Stats::default();

@@ -20,6 +20,21 @@ impl From {
     }
 }
 
+/// Whether a verdict is right. A wait that is live may ask again while somebody ends, and has to if it would be part of a
+/// deadlock once that one is gone.
+pub(super) fn agrees(picture: &Picture, me: usize, found: &Found) -> bool {
+    let defined = by_definition(picture, me);
+    match (found.kind, defined.kind) {
+        (Verdict::Live, Verdict::Live | Verdict::AskAgain) => {
+            let mut later = picture.clone();
+            later.contexts.iter_mut().filter(|does| matches!(does, Does::End)).for_each(|does| *does = Does::Gone);
+            !by_definition(&later, me).kind.is_deadlock()
+        }
+        (Verdict::AskAgain, Verdict::Live) => picture.contexts.iter().any(|does| matches!(does, Does::End)),
+        _ => *found == defined,
+    }
+}
+
 /// What a context wants that can be stuck.
 fn want(picture: &Picture, at: usize) -> Option<&Want> {
     match &picture.contexts[at] {

@@ -62,5 +62,5 @@ fn in_random_graphs_a_member_is_found_that_frees_all_if_there_is_one() {
         panic!("{failure}");
     }
     let seen = seen.map(|count| count.get());
-    assert!(seen.iter().all(|&count| count > 20), "another one, the finder, nobody: {seen:?}");
+    assert!(seen.iter().all(|&count| count > 5), "another one, the finder, nobody: {seen:?}");
 }

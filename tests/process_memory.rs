@@ -1,0 +1,102 @@
+//! What large arguments take: once in the worker while their function runs, and once where they came from.
+//!
+//! In a test binary of its own, whose allocator counts, in its workers too.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use support::workers::pool_of;
+use support::{LIMIT, wait_until, within};
+
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY:
+// - everything is left to the system's allocator; counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), SeqCst);
+        // SAFETY:
+        // - as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), SeqCst);
+        // SAFETY:
+        // - as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const LARGE: usize = 8 << 20;
+/// What everything else may take.
+const SLACK: usize = 2 << 20;
+
+/// The tests count, so that each runs alone.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn live() -> usize {
+    LIVE.load(SeqCst)
+}
+
+/// A task: how much its worker has in memory while it runs.
+fn live_beside(text: String) -> usize {
+    let live = live();
+    drop(text);
+    live
+}
+
+/// A task: the same, of a chunk.
+fn live_beside_item(text: String) -> usize {
+    live_beside(text)
+}
+
+fn large() -> String {
+    "x".repeat(LARGE)
+}
+
+#[test]
+fn a_large_argument_is_in_its_worker_once_while_the_function_runs() {
+    let _alone = alone();
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        for _ in 0..2 {
+            let live = pool.submit(live_beside, (large(),)).result().unwrap();
+            assert!((LARGE..LARGE + SLACK).contains(&live), "{live} bytes for {LARGE}");
+        }
+        let mut map = pool.map(live_beside_item, [large()]);
+        let live = map.next().unwrap().unwrap();
+        assert!((LARGE..LARGE + SLACK).contains(&live), "{live} bytes for {LARGE}");
+    });
+}
+
+#[test]
+fn a_large_argument_is_kept_once_where_it_came_from_for_as_long_as_its_task_runs() {
+    let _alone = alone();
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let before = live();
+        // A sequence, whose length is not known when its encoding begins.
+        let bytes = (0..LARGE + LARGE / 4).map(|at| at as u8).collect::<Vec<u8>>();
+        let most = bytes.len() + SLACK;
+        let task = pool.submit(|_: Vec<u8>| thread::sleep(LIMIT), (bytes,));
+        wait_until(|| task.running());
+        let live = live() - before;
+        let _ = pool.kill();
+        assert!((LARGE..most).contains(&live), "{live} bytes for {LARGE}");
+    });
+}
