@@ -5,12 +5,13 @@
 mod support;
 
 use std::ffi::{CString, c_char, c_int, c_void};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
 use bowline::{Lock, RLock};
 use support::gate::Gate;
+use support::library::library;
 use support::{LIMIT, in_fresh_process, on_another_thread, stderr, within};
 
 unsafe extern "C" {
@@ -20,20 +21,13 @@ unsafe extern "C" {
 
 const RTLD_NOW: c_int = 2;
 
-/// A function of the other copy.
-fn function(name: &str) -> *mut c_void {
-    // Cargo builds the examples, of which this library is one, before it runs the tests.
-    let mut folder: PathBuf = std::env::current_exe().expect("the path of this binary");
-    while folder.file_name().is_some_and(|name| name != "deps") {
-        folder.pop();
-    }
-    folder.pop();
-    let path = folder.join("examples/libsecond_copy.so");
-    let path = CString::new(path.to_str().expect("text")).unwrap();
+/// A function of the other copy, in this library.
+fn function(library: &Path, name: &str) -> *mut c_void {
+    let path = CString::new(library.to_str().expect("text")).unwrap();
     // SAFETY:
     // - the library does nothing as it is loaded that a program may not do.
     let library = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
-    assert!(!library.is_null(), "{path:?} is built with the tests");
+    assert!(!library.is_null(), "{path:?} is built");
     let name = CString::new(name).unwrap();
     // SAFETY:
     // - the library is loaded, and the name a C string.
@@ -43,19 +37,20 @@ fn function(name: &str) -> *mut c_void {
 }
 
 #[track_caller]
-fn in_two_copies(test: &str, body: impl FnOnce()) {
-    if let Some(output) = in_fresh_process(test, &[], || within(LIMIT * 3 / 4, body)) {
+fn in_two_copies(test: &str, body: impl FnOnce(&Path)) {
+    let Some(library) = library("second_copy") else { return };
+    if let Some(output) = in_fresh_process(test, &[], || within(LIMIT * 3 / 4, || body(&library))) {
         assert!(output.status.success(), "{}", stderr(&output));
     }
 }
 
 #[test]
 fn a_re_entrant_lock_that_one_copy_holds_lets_no_thread_of_another_in() {
-    in_two_copies("a_re_entrant_lock_that_one_copy_holds_lets_no_thread_of_another_in", || {
+    in_two_copies("a_re_entrant_lock_that_one_copy_holds_lets_no_thread_of_another_in", |library| {
         // SAFETY:
         // - that is its type.
         let tries: unsafe extern "C" fn(*const RLock<u32>) -> bool =
-            unsafe { std::mem::transmute(function("copy_tries_rlock")) };
+            unsafe { std::mem::transmute(function(library, "copy_tries_rlock")) };
         // The first thread that locks here, and the first that locks there.
         let lock = RLock::new(1);
         let held = lock.lock();
@@ -71,11 +66,11 @@ fn a_re_entrant_lock_that_one_copy_holds_lets_no_thread_of_another_in() {
 
 #[test]
 fn a_lock_that_one_copy_holds_is_no_relock_in_another() {
-    in_two_copies("a_lock_that_one_copy_holds_is_no_relock_in_another", || {
+    in_two_copies("a_lock_that_one_copy_holds_is_no_relock_in_another", |library| {
         // SAFETY:
         // - that is its type.
         let acquires: unsafe extern "C" fn(*const Lock<u32>) -> bool =
-            unsafe { std::mem::transmute(function("copy_acquires")) };
+            unsafe { std::mem::transmute(function(library, "copy_acquires")) };
         let lock = Arc::new(Lock::new(1));
         let (held, release) = (Gate::default(), Gate::default());
         let holder = {

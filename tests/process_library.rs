@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use support::library::library;
 use support::processes::{has_ended, kill};
 use support::programs::Program;
-use support::{LIMIT, skipped, stderr, wait_until, within};
+use support::{LIMIT, skipped, wait_until, within};
 
 /// Python, without whatever finds it, and the library `tests/process_library/lib.rs`. `None`, and a word about that, where one
 /// of them is not to be had.
@@ -22,21 +23,7 @@ fn python_and_library() -> Option<(PathBuf, PathBuf)> {
         return None;
     };
     let python = PathBuf::from(String::from_utf8(output.stdout).expect("a path that is text"));
-    // The binary is in `target/PROFILE/deps`. What `cargo test` has built is not built again.
-    let binary = std::env::current_exe().expect("the path of this binary");
-    let folder = binary.ancestors().nth(2).expect("a folder for the profile");
-    let profile = folder.file_name().and_then(|name| name.to_str()).expect("a profile");
-    let profile = if profile == "debug" { "dev" } else { profile };
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.args(["build", "--quiet", "--offline", "--example", "process_library", "--profile", profile]);
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_TARGET_DIR", folder.parent().expect("a target folder"));
-    let Ok(output) = cargo.output() else {
-        skipped("there is no cargo");
-        return None;
-    };
-    assert!(output.status.success(), "{}", stderr(&output));
-    let library = folder.join("examples/libprocess_library.so");
-    assert!(library.exists(), "cargo has built no {}", library.display());
+    let library = library("process_library")?;
     Some((python, library))
 }
 

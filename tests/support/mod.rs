@@ -12,6 +12,8 @@ pub(crate) mod folder;
 pub(crate) mod foreign;
 pub(crate) mod gate;
 #[cfg(target_os = "linux")]
+pub(crate) mod library;
+#[cfg(target_os = "linux")]
 pub(crate) mod processes;
 #[cfg(target_os = "linux")]
 pub(crate) mod programs;
