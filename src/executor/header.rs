@@ -328,7 +328,10 @@ mod tests {
             graph = snapshot();
         }
         let text = graph.to_string();
-        assert!(text.contains(&format!("waits for 'thumbnail' (Promise<u8>), which process {PID} runs, at ")), "{text}");
+        assert!(
+            text.contains(&format!("waits for 'thumbnail' (Promise<u8>), which process {PID} runs, at ")),
+            "{text}"
+        );
         // SAFETY:
         // - the cell was made with this type.
         unsafe { task.put::<u8>(Ok(7)) };
