@@ -130,6 +130,7 @@ impl Continuations {
         removed
     }
 
+    #[cfg(any(test, feature = "process"))]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Continuation> {
         self.list.iter().flatten()
     }
