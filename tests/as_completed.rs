@@ -298,5 +298,5 @@ fn debug_shows_how_many_are_left() {
     assert!(iterator.next().unwrap().is_ok());
     assert_eq!(format!("{iterator:?}"), "AsCompleted { left: 2, total: 3, .. }");
     let unfinished = iterator.next().unwrap().unwrap_err();
-    assert_eq!(format!("{unfinished:?}"), "Unfinished { unfinished: 2, total: 3, deadlock: None }");
+    assert_eq!(format!("{unfinished:?}"), "Unfinished(2 (of 3) futures unfinished)");
 }

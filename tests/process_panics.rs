@@ -27,7 +27,7 @@ fn a_panic_comes_with_its_message_its_line_and_its_process() {
         assert_eq!(panic.to_string(), text);
         let error = TaskError::Panicked(panic);
         assert_eq!(error.to_string(), format!("the task {text}"));
-        assert_eq!(error.source().unwrap().to_string(), text);
+        assert!(error.source().is_none(), "that would say it again");
         assert!(format!("{error:?}").contains(&format!("process: {worker}")), "{error:?}");
         assert_eq!(pool.submit(pid, ()).result().unwrap(), worker, "it lives on");
     });

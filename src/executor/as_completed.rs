@@ -169,16 +169,9 @@ impl<F> fmt::Display for Unfinished<F> {
 
 impl<F> fmt::Debug for Unfinished<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unfinished")
-            .field("unfinished", &self.futures.len())
-            .field("total", &self.total)
-            .field("deadlock", &self.deadlock)
-            .finish()
+        // For whoever reads the message of an `unwrap`.
+        write!(f, "Unfinished({self})")
     }
 }
 
-impl<F> std::error::Error for Unfinished<F> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.deadlock.as_ref().map(|deadlock| deadlock as _)
-    }
-}
+impl<F> std::error::Error for Unfinished<F> {}

@@ -130,7 +130,7 @@ impl Continuations {
         removed
     }
 
-    #[cfg(feature = "process")]
+    #[cfg(any(test, feature = "process"))]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Continuation> {
         self.list.iter().flatten()
     }

@@ -12,7 +12,10 @@ use crate::deadlock::Deadlock;
 /// Why a [`Future`](crate::Future) has no value.
 ///
 /// Cheap to clone: what is large is shared.
-#[derive(Clone, Debug)]
+///
+/// [`Display`](fmt::Display) says all that this crate knows, the report of a deadlock and the message of a panic included.
+/// What is not in there, an error of the system, is the [`source`](Error::source).
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum TaskError {
     /// The task was cancelled before it began.
@@ -60,23 +63,47 @@ impl fmt::Display for TaskError {
     }
 }
 
+/// For whoever reads the message of an `unwrap`: a deadlock as its report, everything else on a line.
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled => f.write_str("Cancelled"),
+            Self::Panicked(panic) => {
+                write!(f, "Panicked({panic}")?;
+                panic.thread().map_or(Ok(()), |thread| write!(f, ", thread: {thread:?}"))?;
+                panic.process().map_or(Ok(()), |process| write!(f, ", process: {process}"))?;
+                f.write_str(")")
+            }
+            Self::Timeout => f.write_str("Timeout"),
+            Self::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),
+            Self::Rejected(rejected @ Rejected::Deadlock(_)) => fmt::Debug::fmt(rejected, f),
+            Self::Rejected(rejected) => write!(f, "Rejected({rejected:?})"),
+            Self::Taken => f.write_str("Taken"),
+            Self::BrokenPromise => f.write_str("BrokenPromise"),
+            #[cfg(feature = "process")]
+            Self::WorkerLost(lost) => write!(f, "WorkerLost({lost})"),
+            #[cfg(feature = "process")]
+            Self::Encode(error) => write!(f, "Encode({error})"),
+            #[cfg(feature = "process")]
+            Self::Decode(error) => write!(f, "Decode({error})"),
+        }
+    }
+}
+
 impl Error for TaskError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Panicked(panic) => Some(panic),
-            Self::Deadlock(deadlock) => Some(deadlock),
-            Self::Rejected(rejected) => Some(rejected),
+            Self::Rejected(rejected) => rejected.source(),
+            Self::Panicked(_) | Self::Deadlock(_) => None,
             #[cfg(feature = "process")]
-            Self::WorkerLost(lost) => Some(lost),
-            #[cfg(feature = "process")]
-            Self::Encode(error) | Self::Decode(error) => Some(error),
+            Self::WorkerLost(_) | Self::Encode(_) | Self::Decode(_) => None,
             Self::Cancelled | Self::Timeout | Self::Taken | Self::BrokenPromise => None,
         }
     }
 }
 
 /// Why an executor does not take a task, or does not run one that it took.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Rejected {
     /// The executor was shut down.
@@ -109,7 +136,7 @@ impl fmt::Display for Rejected {
             Self::QueueFull => f.write_str("the executor's queue is full"),
             Self::Timeout => f.write_str("the executor's queue was full until the time-out"),
             Self::Broken(reason) => write!(f, "the executor is broken: {reason}"),
-            Self::NoThread(error) => write!(f, "the executor has no thread: {error}"),
+            Self::NoThread(_) => f.write_str("the executor has no thread: the system refuses to start one"),
             Self::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),
             #[cfg(feature = "process")]
             Self::Forked => f.write_str("the executor belongs to the process that this one was forked off"),
@@ -121,16 +148,39 @@ impl fmt::Display for Rejected {
     }
 }
 
+/// As that of [`TaskError`].
+impl fmt::Debug for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shutdown => f.write_str("Shutdown"),
+            Self::QueueFull => f.write_str("QueueFull"),
+            Self::Timeout => f.write_str("Timeout"),
+            Self::Broken(reason) => write!(f, "Broken({reason:?})"),
+            Self::NoThread(error) => write!(f, "NoThread({error})"),
+            Self::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),
+            #[cfg(feature = "process")]
+            Self::Forked => f.write_str("Forked"),
+            #[cfg(feature = "process")]
+            Self::Killed => f.write_str("Killed"),
+            #[cfg(feature = "process")]
+            Self::NoWorker(error) => {
+                write!(f, "NoWorker({error}")?;
+                error.source().map_or(Ok(()), |source| write!(f, ": {source}"))?;
+                f.write_str(")")
+            }
+        }
+    }
+}
+
 impl Error for Rejected {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::NoThread(error) => Some(&**error),
-            Self::Deadlock(deadlock) => Some(deadlock),
             #[cfg(feature = "process")]
-            Self::NoWorker(error) => Some(error),
+            Self::NoWorker(error) => error.source(),
             #[cfg(feature = "process")]
             Self::Killed | Self::Forked => None,
-            Self::Shutdown | Self::QueueFull | Self::Timeout | Self::Broken(_) => None,
+            Self::Shutdown | Self::QueueFull | Self::Timeout | Self::Broken(_) | Self::Deadlock(_) => None,
         }
     }
 }
@@ -188,39 +238,79 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::executor::panic;
     use crate::executor::process_pool::{StartFailure, WorkerExit};
 
-    #[test]
-    fn a_lost_worker_is_told_as_it_is_and_kept_as_the_source() {
+    /// Every kind of error there is, with what its text has to say.
+    fn all() -> Vec<(TaskError, &'static str)> {
         let lost = WorkerLost::new(4711, WorkerExit::Code(99), "sum", Duration::from_secs(2), Vec::new());
-        let error = TaskError::WorkerLost(lost.clone());
-        assert_eq!(error.to_string(), lost.to_string());
-        assert_eq!(error.source().unwrap().to_string(), lost.to_string());
-        assert!(error.source().unwrap().is::<WorkerLost>());
+        let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let start = |failure| StartError::new(PathBuf::from("/bin/no"), 3, failure, Vec::new());
+        let panic = panic::catch(|| -> () { std::panic::resume_unwind(Box::new("meant to")) }).unwrap_err();
+        let lock = crate::Lock::named("held", ());
+        let _guard = lock.lock();
+        let deadlock = || lock.acquire().unwrap_err();
+        let rejected = [
+            (Rejected::Shutdown, "shut down"),
+            (Rejected::QueueFull, "full"),
+            (Rejected::Timeout, "time-out"),
+            (Rejected::Broken("no more".into()), "broken: no more"),
+            (Rejected::NoThread(Arc::new(refused())), "has no thread"),
+            (Rejected::Deadlock(deadlock()), "deadlock: "),
+            (Rejected::Forked, "forked"),
+            (Rejected::Killed, "forcefully shut down"),
+            (Rejected::NoWorker(start(StartFailure::Spawn(refused()))), "from '/bin/no', tried 3 times"),
+            (Rejected::NoWorker(start(StartFailure::Refused("no page".into()))), "no page"),
+        ];
+        let rejected = rejected.map(|(reason, text)| (TaskError::Rejected(reason), text));
+        let others = [
+            (TaskError::Cancelled, "cancelled"),
+            (TaskError::Panicked(panic), "the task panicked: meant to"),
+            (TaskError::Timeout, "in time"),
+            (TaskError::Deadlock(deadlock()), "deadlock: "),
+            (TaskError::Taken, "taken before"),
+            (TaskError::BrokenPromise, "dropped without a result"),
+            (TaskError::WorkerLost(lost), "worker process 4711 terminated abruptly with exit code 99"),
+            (TaskError::Encode(CodecError::new("a key is no text")), "could not be encoded: a key is no text"),
+            (TaskError::Decode(CodecError::new("a key is no text")), "could not be decoded: a key is no text"),
+        ];
+        others.into_iter().chain(rejected).collect()
     }
 
     #[test]
-    fn an_executor_without_workers_says_what_the_system_says() {
-        let refused = StartFailure::Spawn(io::Error::from(io::ErrorKind::PermissionDenied));
-        let rejected = Rejected::NoWorker(StartError::new(PathBuf::from("/bin/no"), 3, refused, Vec::new()));
-        assert!(rejected.to_string().starts_with("the executor has no worker process: "), "{rejected}");
-        let error = TaskError::Rejected(rejected);
-        let chain: Vec<_> = std::iter::successors(error.source(), |error| (*error).source()).collect();
-        let last = chain.last().unwrap().downcast_ref::<io::Error>().unwrap();
-        assert_eq!((chain.len(), last.kind()), (3, io::ErrorKind::PermissionDenied));
-        let killed = TaskError::Rejected(Rejected::Killed);
-        assert_eq!(killed.to_string(), "the task was rejected: the executor was forcefully shut down");
-    }
-
-    #[test]
-    fn what_cannot_be_coded_keeps_its_reason() {
-        let reason = CodecError::new("a key is no text");
-        let encode = TaskError::Encode(reason.clone());
-        assert_eq!(encode.to_string(), "the task's arguments or result could not be encoded: a key is no text");
-        let decode = TaskError::Decode(reason);
-        assert_eq!(decode.to_string(), "the task's arguments or result could not be decoded: a key is no text");
-        for error in [encode, decode] {
-            assert!(error.source().unwrap().is::<CodecError>());
+    fn an_error_says_what_is_known_and_nothing_twice() {
+        for (error, text) in all() {
+            assert!(error.to_string().contains(text), "{error}");
+            let mut chain = vec![&error as &dyn Error];
+            while let Some(source) = chain[chain.len() - 1].source() {
+                assert!(!chain.iter().any(|error| error.to_string().contains(&source.to_string())), "{source}");
+                chain.push(source);
+            }
         }
+    }
+
+    #[test]
+    fn the_error_of_the_system_is_the_source() {
+        let is_of_the_system = |error: &TaskError| {
+            matches!(error, TaskError::Rejected(Rejected::NoThread(_)) | TaskError::Rejected(Rejected::NoWorker(_)))
+                && !error.to_string().contains("no page")
+        };
+        for (error, _) in all() {
+            let source = error.source().map(|source| source.downcast_ref::<io::Error>().unwrap().kind());
+            assert_eq!(source, is_of_the_system(&error).then_some(io::ErrorKind::PermissionDenied), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_that_is_unwrapped_is_read_as_a_line_or_as_the_report() {
+        for (error, _) in all() {
+            let text = format!("{error:?}");
+            let is_report = error.to_string().contains("deadlock: ");
+            assert_eq!(text.starts_with("deadlock: "), is_report, "{text}");
+            assert!(!text.contains(" { ") && (is_report || !text.contains('\n')), "{text}");
+            assert_eq!(format!("{error:#?}"), text);
+        }
+        let unfinished = [TaskError::Cancelled, TaskError::Taken].map(|error| format!("{error:?}"));
+        assert_eq!(unfinished, ["Cancelled", "Taken"]);
     }
 }

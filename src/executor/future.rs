@@ -14,7 +14,7 @@ use super::error::TaskError;
 use super::shared_future::SharedFuture;
 use super::state::Phase;
 use crate::deadlock::Deadlock;
-use crate::deadlock::resource::{Origin, Site};
+use crate::deadlock::resource::Origin;
 use crate::deadlock::wait::Limit;
 
 /// How far a task has come.
@@ -174,25 +174,37 @@ impl<T> Future<T> {
         wait_done(&self.task, Limit::after(timeout), Location::caller()).is_ok()
     }
 
-    /// Waits for the task and says why it has no value; `None` if it has one.
+    /// Waits for the task and returns why it has no value; `None` if it has one, or had one that was taken since.
+    ///
+    /// [`TaskError::Deadlock`] if waiting for the task is part of a deadlock, and [`TaskError::Taken`] if the task failed and
+    /// the error was taken since.
     #[track_caller]
     pub fn exception(&self) -> Option<TaskError> {
-        self.exception_by(Limit::None, Location::caller())
-    }
-
-    /// As [`exception`](Self::exception), for at most `timeout`: then the answer is [`TaskError::Timeout`].
-    #[track_caller]
-    pub fn exception_timeout(&self, timeout: Duration) -> Option<TaskError> {
-        self.exception_by(Limit::after(timeout), Location::caller())
-    }
-
-    fn exception_by(&self, limit: Limit, site: Site) -> Option<TaskError> {
-        match wait_done(&self.task, limit, site) {
-            // SAFETY:
-            // - the task is done, and the result is taken by the future's owner only, through `&mut` or by value.
-            Ok(()) => unsafe { self.task.error() },
+        match wait_done(&self.task, Limit::None, Location::caller()) {
+            Ok(()) => self.error(),
             Err(ended) => Some(ended.into()),
         }
+    }
+
+    /// As [`exception`](Self::exception), for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::Timeout`] if the task is not done by then: nobody knows whether it will have a value.
+    #[track_caller]
+    pub fn exception_timeout(&self, timeout: Duration) -> Result<Option<TaskError>, TaskError> {
+        wait_done(&self.task, Limit::after(timeout), Location::caller())?;
+        Ok(self.error())
+    }
+
+    /// Why the task, which is done, has no value.
+    fn error(&self) -> Option<TaskError> {
+        if self.task.phase() == Phase::Finished {
+            return None;
+        }
+        // SAFETY:
+        // - the task is done, and the result is taken by the future's owner only, through `&mut` or by value.
+        unsafe { self.task.error() }
     }
 
     /// Cancels the task if it has not begun: it will not run, and what its closure owns is dropped here. Whether the task

@@ -136,9 +136,12 @@ impl<T> SharedFuture<T> {
     }
 
     /// As [`Future::exception_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
     #[track_caller]
-    #[must_use]
-    pub fn exception_timeout(&self, timeout: Duration) -> Option<TaskError> {
+    pub fn exception_timeout(&self, timeout: Duration) -> Result<Option<TaskError>, TaskError> {
         self.shared.future.exception_timeout(timeout)
     }
 

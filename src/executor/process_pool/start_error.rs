@@ -12,7 +12,8 @@ use crate::deadlock::render::{Humane, printable};
 
 /// A worker process that never got so far as to run a task, though it was tried again.
 ///
-/// Cheap to clone. [`Display`](fmt::Display) says what was tried, how often, and why the last attempt failed.
+/// Cheap to clone. [`Display`](fmt::Display) says what was tried, how often, and why the last attempt failed; if the system
+/// refused the process, what it says is the [`source`](Error::source).
 #[derive(Clone)]
 pub struct StartError(Arc<Start>);
 
@@ -95,7 +96,11 @@ impl fmt::Display for StartError {
             0 | 1 => f.write_str("tried once: ")?,
             _ => write!(f, "tried {attempts} times: ")?,
         }
-        fmt::Display::fmt(failure, f)?;
+        match failure {
+            // What it says is the source.
+            StartFailure::Spawn(_) => f.write_str("the system refused it")?,
+            other => fmt::Display::fmt(other, f)?,
+        }
         last_lines(stderr, f)
     }
 }
@@ -134,9 +139,8 @@ mod tests {
     #[test]
     fn a_failed_start_says_what_was_tried_how_often_and_why() {
         let refused = io::Error::from_raw_os_error(Errno::AGAIN.raw_os_error());
-        let system = refused.to_string();
         for (failure, text) in [
-            (StartFailure::Spawn(refused), &*system),
+            (StartFailure::Spawn(refused), "the system refused it"),
             (
                 StartFailure::Ended(WorkerExit::Code(127)),
                 "it terminated abruptly with exit code 127 before it was ready",

@@ -238,6 +238,30 @@ fn a_large_payload_is_not_moved_for_each_read() {
 }
 
 #[test]
+fn the_buffer_of_a_large_message_is_its_own_and_that_of_others_stays() {
+    let mut reader = FrameReader::new(MOST);
+    let mut large = Vec::new();
+    append(&mut large, Kind::Task, 1, &vec![7; MOST]);
+    give(&mut reader, &large);
+    let message = reader.next_message().expect("the stream is whole").expect("all of it is here");
+    assert_eq!((message.kind, message.id), (Kind::Task, 1));
+    assert!(message.payload().len() == MOST && message.payload().iter().all(|&byte| byte == 7));
+    drop(message);
+    assert_eq!(reader.capacity(), 0);
+    // A small one, and a large one with another behind it.
+    give(&mut reader, sample().as_slice());
+    assert_eq!(reader.next_message().unwrap().unwrap().payload(), b"some arguments");
+    assert_eq!(reader.capacity(), ROOM);
+    large.extend_from_slice(&sample());
+    give(&mut reader, &large);
+    assert_eq!(reader.next_message().unwrap().unwrap().payload().len(), MOST);
+    assert_eq!(reader.next_message().unwrap().unwrap().payload(), b"some arguments");
+    assert!(reader.next_message().unwrap().is_none() && !reader.is_inside_frame());
+    give(&mut reader, b"nonsense, and not the header of a frame");
+    assert!(reader.next_message().is_err() && reader.next_message().is_err());
+}
+
+#[test]
 fn the_memory_of_a_large_frame_is_given_back() {
     let mut reader = FrameReader::new(MOST);
     let mut bytes = Vec::new();
