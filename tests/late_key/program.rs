@@ -2,6 +2,7 @@
 //! which runs after std has let go of the thread's name.
 
 use std::ffi::{c_int, c_uint, c_void};
+use std::sync::OnceLock;
 use std::thread;
 
 use bowline::Lock;
@@ -13,8 +14,21 @@ unsafe extern "C" {
     fn pthread_setspecific(key: c_uint, value: *const c_void) -> c_int;
 }
 
-extern "C" fn lock_late(_: *mut c_void) {
-    *LOCK.lock() += 1;
+static KEY: OnceLock<c_uint> = OnceLock::new();
+
+/// The rounds in which the system destroys keys that are set again and again.
+const ROUNDS: usize = 4;
+
+/// Locks in the last round: the value is how many there are until then.
+extern "C" fn lock_late(rounds: *mut c_void) {
+    if rounds.addr() == 1 { *LOCK.lock() += 1 } else { set(rounds.addr() - 1) }
+}
+
+fn set(rounds: usize) {
+    let value = std::ptr::without_provenance::<c_void>(rounds);
+    // SAFETY:
+    // - the key was created and is never deleted; the value is not looked at.
+    assert_eq!(unsafe { pthread_setspecific(*KEY.get().expect("created"), value) }, 0);
 }
 
 fn main() {
@@ -22,15 +36,13 @@ fn main() {
     // SAFETY:
     // - `key` is a place to write to.
     assert_eq!(unsafe { pthread_key_create(&raw mut key, lock_late) }, 0);
-    let set = move || {
-        // SAFETY:
-        // - the key was created and is never deleted; the value is not looked at.
-        assert_eq!(unsafe { pthread_setspecific(key, (&raw const LOCK).cast()) }, 0);
-    };
+    KEY.set(key).expect("once");
     for name in [None, Some("late")] {
-        let thread = name.map_or_else(thread::Builder::new, |name: &str| thread::Builder::new().name(name.to_owned()));
-        thread.spawn(set).expect("a thread").join().expect("it does not panic");
+        for rounds in 1..=ROUNDS {
+            let thread = name.map_or_else(thread::Builder::new, |name: &str| thread::Builder::new().name(name.to_owned()));
+            thread.spawn(move || set(rounds)).expect("a thread").join().expect("it does not panic");
+        }
     }
-    assert_eq!(*LOCK.lock(), 2);
-    println!("two first locks in late destructors");
+    assert_eq!(*LOCK.lock(), 2 * ROUNDS as u32);
+    println!("first locks in each round of late destructors");
 }
