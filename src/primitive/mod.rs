@@ -32,7 +32,9 @@ pub(crate) use thread_end::{Lifeline, run_at_thread_end, thread_is_ending};
 pub(crate) use word::Word;
 
 #[cfg(all(test, loom))]
-pub(crate) use platform::{events, join_threads, let_no_thread_start, let_time_pass, queue_sleeps, remove, soon};
+pub(crate) use platform::{
+    events, join_threads, let_no_thread_start, let_no_thread_start_but_first, let_time_pass, queue_sleeps, remove, soon,
+};
 
 /// Parts of the protocols that a model can take out, to show that it fails without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,6 @@ use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use super::growth::Refusal;
 use super::word::{BROKEN, CLOSED, IDLE, JOINERS, QUEUED, SUBMITTERS, WORKER, idle, queued, workers};
 use crate::deadlock::group::Group;
 use crate::deadlock::resource::Site;
@@ -226,15 +225,12 @@ impl Core {
             if is_removed(Ingredient::ExpectedFirst) {
                 self.group.expect();
             }
-            return match self.start(1) {
-                Err(Refusal { error, is_last: true }) => Err(Rejected::NoThread(Arc::new(error))),
-                Ok(()) | Err(_) => Ok(()),
-            };
+            return self.start(1).map(drop);
         }
         // More workers may be allowed since the look at that: see `grow`. (Their number, and not the word once more, which is
         // another core's by now.)
         if self.max_workers() != max_workers && !is_removed(Ingredient::SecondLookAtLimit) {
-            self.grow();
+            return self.grow(1);
         }
         Ok(())
     }
@@ -371,12 +367,13 @@ impl Core {
                 Err(now) => word = now,
             }
         };
-        // More workers may be allowed since the look at that: see `grow`.
-        if !is_over && Self::is_short(self.state.load(Relaxed), self.max_workers()) {
-            self.grow();
-        }
         if word & CLOSED != 0 && workers(word) > 1 && !is_removed(Ingredient::SentinelPassedOn) {
             self.queue.push(None);
+        }
+        // More workers may be allowed since the look at that: see `grow`. Last, since it may run destructors of the user's.
+        if !is_over && Self::is_short(self.state.load(Relaxed), self.max_workers()) {
+            let refused = self.grow(0).is_err();
+            debug_assert!(!refused, "there was no task to be given up");
         }
         true
     }

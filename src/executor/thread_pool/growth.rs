@@ -5,23 +5,32 @@ use std::sync::Arc;
 use super::core::Core;
 use super::word::{IDLE, JOINERS, QUEUED, SUBMITTERS, WORKER, queued, workers};
 use super::worker::Worker;
+use crate::deadlock::context;
+use crate::executor::cell::TaskRef;
 use crate::executor::error::{Rejected, TaskError};
 use crate::executor::stats::Stats;
 use crate::primitive::Ordering::{AcqRel, Relaxed};
 use crate::primitive::{spawn_thread, yield_now};
 
-/// The system does not start a thread.
-pub(super) struct Refusal {
-    pub(super) error: std::io::Error,
-    /// There is no other worker.
-    pub(super) is_last: bool,
+/// What a submitter gave up in place of the worker that it could not start.
+struct GivenUp {
+    /// Its own tasks are not counted any more, and must not be pushed.
+    mine: bool,
+    /// Tasks of others, claimed and not counted any more, which the caller has to fail.
+    orphans: Vec<TaskRef>,
 }
 
 impl Core {
-    /// Starts a worker that is counted already. `mine`: the tasks that the caller was admitted with, and gives up if there
-    /// is no other worker.
+    /// Starts a worker that is counted already, and expected by the group. Returns whether it was started.
+    ///
+    /// `mine`: how many tasks the caller was admitted with and has not pushed.
+    ///
+    /// # Errors
+    ///
+    /// The system starts no thread, there is no other worker, and the caller's tasks were given up. Otherwise they are still
+    /// counted and have to be pushed.
     #[cold]
-    pub(super) fn start(self: &Arc<Self>, mine: u64) -> Result<(), Refusal> {
+    pub(super) fn start(self: &Arc<Self>, mine: u64) -> Result<bool, Rejected> {
         let stats = Arc::new(Stats::default());
         let number = {
             let mut threads = self.threads();
@@ -38,46 +47,44 @@ impl Core {
         match spawn_thread(format!("{}_{number}", self.settings.name), stack_size, run) {
             Ok(thread) => {
                 self.threads().handles.push(thread);
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 self.add_up(&stats);
-                let is_last = self.give_up_start(mine);
+                let reason = Rejected::NoThread(Arc::new(error));
+                let given_up = self.give_up_start(mine);
                 self.group.is_not_coming();
-                Err(Refusal { error, is_last })
+                // Destructors of the user's, which may wait for anybody: from here on nobody counts on the caller, but for
+                // those who wait for one of these tasks, and the graph knows that.
+                for task in given_up.orphans {
+                    task.fail(TaskError::Rejected(reason.clone()));
+                }
+                if given_up.mine { Err(reason) } else { Ok(false) }
             }
         }
     }
 
-    /// Uncounts a worker that could not be started. Whether it was the last; then `mine` is given up, and tasks that others
-    /// put into the queue meanwhile fail.
+    /// Uncounts a worker that could not be started. If it was the last, gives up `mine` and takes out what others pushed
+    /// because that worker was counted.
+    ///
+    /// Runs no code of the user's: until it returns, others count on a worker that does not come.
     #[cold]
-    fn give_up_start(&self, mut mine: u64) -> bool {
+    fn give_up_start(&self, mine: u64) -> GivenUp {
+        let mut given_up = GivenUp { mine: false, orphans: Vec::new() };
         let mut word = self.state.load(Relaxed);
         loop {
+            // Given up once: somebody else may have a worker counted by the next turn.
+            let kept = if given_up.mine { 0 } else { mine };
             let is_last = workers(word) == 1;
             let next = match queued(word) {
                 _ if !is_last => word - WORKER - IDLE,
                 // In one step, so that nobody counts on it meanwhile.
-                all if all == mine => word - mine * QUEUED - WORKER - IDLE,
-                _ if mine > 0 => word - mine * QUEUED,
+                all if all == kept => word - kept * QUEUED - WORKER - IDLE,
+                _ if kept > 0 => word - kept * QUEUED,
                 // Somebody was admitted because this worker was counted, and will push. Not waited for asleep: a worker
                 // that is started by the next one may take it.
                 _ => {
-                    match self.queue.pop() {
-                        Some(Some(task)) if task.claim() => {
-                            self.uncount(QUEUED);
-                            let refused = std::io::Error::from(std::io::ErrorKind::WouldBlock);
-                            task.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(refused))));
-                        }
-                        Some(Some(_)) => self.tombstone_is_out(),
-                        // For a worker that another one has started meanwhile.
-                        Some(None) => {
-                            self.queue.push(None);
-                            yield_now();
-                        }
-                        None => yield_now(),
-                    }
+                    given_up.orphans.extend(self.take_orphan());
                     word = self.state.load(Relaxed);
                     continue;
                 }
@@ -85,6 +92,7 @@ impl Core {
             // ORDERING: as in `admit`.
             match self.state.compare_exchange(word, next, AcqRel, Relaxed) {
                 Ok(_) => {
+                    given_up.mine |= queued(next) < queued(word);
                     if queued(next) < queued(word) && word & SUBMITTERS != 0 {
                         self.wake_submitter();
                     }
@@ -92,14 +100,33 @@ impl Core {
                         self.wake_joiners();
                     }
                     if workers(next) < workers(word) {
-                        return is_last;
+                        return given_up;
                     }
-                    mine = 0;
                     word = next;
                 }
                 Err(now) => word = now,
             }
         }
+    }
+
+    /// Takes a task out of the queue that no worker will come for, if one is there by now.
+    fn take_orphan(&self) -> Option<TaskRef> {
+        match self.queue.pop() {
+            Some(Some(task)) if task.claim() => {
+                // Whoever waits for it waits for the caller from now on, whatever other task's destructor holds that up.
+                task.runner.store(context::current().id().get(), Relaxed);
+                self.uncount(QUEUED);
+                return Some(task);
+            }
+            Some(Some(_)) => self.tombstone_is_out(),
+            // For a worker that another one has started meanwhile.
+            Some(None) => {
+                self.queue.push(None);
+                yield_now();
+            }
+            None => yield_now(),
+        }
+        None
     }
 
     /// Sets how many workers there may be, and starts those that the queue needs, or lets those go that are too many.
@@ -108,28 +135,29 @@ impl Core {
         for _ in max_workers..before {
             self.queue.push(None);
         }
-        self.grow();
+        let refused = self.grow(0).is_err();
+        debug_assert!(!refused, "there was no task to be given up");
     }
 
-    /// Starts the workers that the queue needs and that there may be.
+    /// Starts the workers that the queue needs and that there may be. `mine` and the error: as in [`start`](Self::start).
     ///
     /// Whoever allows more of them looks at the word here. Whoever changes the word, so that one more is needed, looks after
     /// that how many there may be. Both change the word, one after the other, and the second sees what the first did before.
     #[cold]
-    pub(super) fn grow(self: &Arc<Self>) {
+    pub(super) fn grow(self: &Arc<Self>, mine: u64) -> Result<(), Rejected> {
         loop {
             // ORDERING: a change that changes nothing: the look misses no earlier one, and (Release) whoever changes the word
             // later (Acquire: `admit`, `try_exit`) sees how many there may be.
             let word = self.state.fetch_or(0, AcqRel);
             if !Self::is_short(word, self.max_workers()) {
-                return;
+                return Ok(());
             }
             self.group.expect();
             // ORDERING: as in `admit`.
             if self.state.compare_exchange(word, word + WORKER + IDLE, AcqRel, Relaxed).is_err() {
                 self.group.is_not_coming();
-            } else if self.start(0).is_err() {
-                return;
+            } else if !self.start(mine)? {
+                return Ok(());
             }
         }
     }
