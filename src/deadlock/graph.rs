@@ -84,7 +84,8 @@ pub(super) struct Record {
     previous: Option<&'static Context>,
     next: Option<&'static Context>,
     next_free: Option<&'static Context>,
-    /// The next member of the same group.
+    /// The members of the same group before and after it.
+    pub(super) previous_member: Option<&'static Context>,
     pub(super) next_member: Option<&'static Context>,
 }
 
@@ -120,6 +121,7 @@ impl Record {
             previous: None,
             next: None,
             next_free: None,
+            previous_member: None,
             next_member: None,
         }
     }
@@ -348,6 +350,7 @@ impl Graph {
 
     /// Has the waits that count on a group judged again.
     pub(super) fn recheck_group(&mut self, group: NonNull<GroupRecord>) {
+        self.group_mut(group).rechecked_at = self.stamp;
         if is_removed(Ingredient::GroupEvents) {
             return;
         }
