@@ -8,7 +8,6 @@ use super::worker::Worker;
 use crate::deadlock::context;
 use crate::executor::cell::TaskRef;
 use crate::executor::error::{Rejected, TaskError};
-use crate::executor::stats::Stats;
 use crate::primitive::Ordering::{AcqRel, Relaxed};
 use crate::primitive::{spawn_thread, yield_now};
 
@@ -31,26 +30,16 @@ impl Core {
     /// counted and have to be pushed.
     #[cold]
     pub(super) fn start(self: &Arc<Self>, mine: u64) -> Result<bool, Rejected> {
-        let stats = Arc::new(Stats::default());
-        let number = {
-            let mut threads = self.threads();
-            threads.handles.retain(|thread| !thread.is_finished());
-            threads.stats.push(Arc::clone(&stats));
-            threads.started += 1;
-            threads.started - 1
-        };
+        let (number, stats) = self.threads().begin();
         let (core, stack_size) = (Arc::clone(self), self.settings.stack_size);
-        let run = {
-            let stats = Arc::clone(&stats);
-            move || Worker::run(core, &stats)
-        };
+        let run = move || Worker::run(core, number, &stats);
         match spawn_thread(format!("{}_{number}", self.settings.name), stack_size, run) {
             Ok(thread) => {
-                self.threads().handles.push(thread);
+                self.threads().keep(thread);
                 Ok(true)
             }
             Err(error) => {
-                self.add_up(&stats);
+                self.threads().end(number);
                 let reason = Rejected::NoThread(Arc::new(error));
                 let given_up = self.give_up_start(mine);
                 self.group.is_not_coming();
@@ -131,10 +120,11 @@ impl Core {
 
     /// Sets how many workers there may be, and starts those that the queue needs, or lets those go that are too many.
     pub(super) fn set_max_workers(self: &Arc<Self>, max_workers: usize) {
-        let before = self.max_workers.swap(max_workers as u64, Relaxed) as usize;
-        for _ in max_workers..before {
-            self.queue.push(None);
-        }
+        self.max_workers.store(max_workers as u64, Relaxed);
+        // ORDERING: as in `grow`. Whoever is counted later sees how many there may be.
+        let word = self.state.fetch_or(0, AcqRel);
+        // One for each that is too many: those that sleep look around, and those that work look after their task.
+        self.wake_workers(workers(word).saturating_sub(max_workers as u64));
         let refused = self.grow(0).is_err();
         debug_assert!(!refused, "there was no task to be given up");
     }
@@ -158,6 +148,73 @@ impl Core {
                 self.group.is_not_coming();
             } else if !self.start(mine)? {
                 return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::iter::from_fn;
+    use std::time::{Duration, Instant};
+
+    use super::super::ThreadPoolExecutor;
+    use super::*;
+
+    /// How many messages are in the queue of an idle pool. Takes them out.
+    fn messages(core: &Core) -> usize {
+        from_fn(|| core.queue.pop()).count()
+    }
+
+    #[test]
+    fn a_pool_without_workers_is_sent_no_wake_up() {
+        let pool = ThreadPoolExecutor::new(1000);
+        for _ in 0..1000 {
+            pool.set_max_workers(1);
+            pool.set_max_workers(1000);
+        }
+        assert_eq!(messages(&pool.0.0), 0);
+    }
+
+    #[test]
+    fn no_more_wake_ups_are_on_their_way_than_there_are_workers() {
+        let pool = ThreadPoolExecutor::new(1);
+        let (held, hold) = crate::promise::<()>();
+        let busy = pool.submit(move || hold.result());
+        while busy.status() == crate::Status::Pending {
+            std::thread::yield_now();
+        }
+        // As if nine more had been started, and slept.
+        let core = &pool.0.0;
+        core.state.fetch_add(9 * (WORKER + IDLE), Relaxed);
+        for _ in 0..1000 {
+            pool.set_max_workers(10);
+            pool.set_max_workers(1);
+        }
+        let messages = messages(core);
+        core.state.fetch_sub(9 * (WORKER + IDLE), Relaxed);
+        assert_eq!(messages, 9);
+        assert!(held.set_result(()).is_ok());
+        busy.result().unwrap().unwrap();
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "waits for threads")]
+    fn workers_that_are_too_many_end_whenever_that_is_said() {
+        let pool = ThreadPoolExecutor::new(8);
+        let limit = Instant::now() + Duration::from_secs(60);
+        for round in 0..50 {
+            let all = std::sync::Arc::new(std::sync::Barrier::new(8));
+            pool.set_max_workers(8);
+            let tasks = [(); 8].map(|()| {
+                let all = Arc::clone(&all);
+                pool.submit(move || drop(all.wait()))
+            });
+            tasks.into_iter().for_each(|task| task.result().unwrap());
+            [1, 5, 2 + round % 7, 1 + round % 3].into_iter().for_each(|workers| pool.set_max_workers(workers));
+            while pool.worker_count() > pool.max_workers() {
+                assert!(Instant::now() < limit, "{pool:?} has {} workers", pool.worker_count());
+                std::thread::yield_now();
             }
         }
     }

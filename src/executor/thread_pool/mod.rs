@@ -12,6 +12,7 @@ mod scope;
 mod shutdown;
 mod stack;
 mod submit;
+mod threads;
 mod word;
 mod worker;
 
@@ -303,13 +304,13 @@ impl ThreadPoolExecutor {
     /// How many tasks have run to their end, in whatever way.
     #[must_use]
     pub fn completed(&self) -> u64 {
-        self.core().counts().0
+        self.core().threads().totals().0
     }
 
     /// How many tasks have panicked.
     #[must_use]
     pub fn panic_count(&self) -> u64 {
-        self.core().counts().1
+        self.core().threads().totals().1
     }
 }
 

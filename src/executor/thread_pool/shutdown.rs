@@ -113,7 +113,7 @@ impl ShutdownReport {
 /// Shuts the pool down.
 pub(super) fn shutdown(core: &Core, options: ShutdownOptions, failure: Failure, site: Site) -> ShutdownReport {
     let start = Instant::now();
-    let (before, _) = core.counts();
+    let (before, _) = core.threads().totals();
     core.close();
     let cancelled = if options.cancel_pending { core.cancel_queued() } else { 0 };
     let ended = if options.wait { wait_for_workers(core, options.limit(), failure, site) } else { Ok(()) };
@@ -123,7 +123,7 @@ pub(super) fn shutdown(core: &Core, options: ShutdownOptions, failure: Failure, 
     }
     let word = core.word();
     ShutdownReport {
-        completed: core.counts().0 - before,
+        completed: core.threads().totals().0 - before,
         cancelled,
         queued: queued(word) as usize,
         workers: workers(word) as usize,
@@ -164,7 +164,8 @@ fn wait_for_workers(core: &Core, limit: Limit, failure: Failure, site: Site) -> 
 /// The workers have left: what is left of their threads is the destructors of their thread-locals. One of these may be
 /// what drops the last handle.
 fn join_threads(core: &Core) {
-    core.take_threads().into_iter().for_each(join_thread);
+    let handles = core.threads().take_handles();
+    handles.into_iter().for_each(join_thread);
 }
 
 struct JoinWait<'c>(&'c Core);

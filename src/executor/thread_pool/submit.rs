@@ -103,7 +103,7 @@ impl<F> Task<F> {
         debug_assert!(claimed, "nobody else knows the task");
         let stats = Stats::default();
         run_nested(task.facts(), self.site, || task.run(&stats));
-        core.add_up(&stats);
+        core.threads().add_up(&stats);
         // SAFETY:
         // - the cell was made with this type, for this future.
         unsafe { Future::of(mine) }

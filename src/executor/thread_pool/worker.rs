@@ -21,7 +21,7 @@ pub(super) struct Worker {
 
 impl Worker {
     /// The life of a worker that is counted, and expected by the pool's group.
-    pub(super) fn run(core: Arc<Core>, stats: &Arc<Stats>) {
+    pub(super) fn run(core: Arc<Core>, number: usize, stats: &Arc<Stats>) {
         let stack = Stack::here(core.settings().stack_size);
         let worker = Self { core, stats: Arc::clone(stats), stack };
         let core = &worker.core;
@@ -42,7 +42,7 @@ impl Worker {
             }
             core.group().leave();
             set_current_worker(ptr::null());
-            core.add_up(stats);
+            core.threads().end(number);
             core.exited();
         });
         // It may have the last reference to the pool, and with that to the user's initializer.
