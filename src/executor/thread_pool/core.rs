@@ -25,7 +25,9 @@ pub enum WhenFull {
     Block,
     /// Is told so.
     Reject,
-    /// Runs the task itself.
+    /// Runs the task itself, on top of what it does. Such a task may submit others, which are run on top of it, until three
+    /// quarters of the stack are used: then it waits for room as with [`Block`](Self::Block). Once a submission returns, the
+    /// task is done or queued.
     CallerRuns,
 }
 

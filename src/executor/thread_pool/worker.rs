@@ -4,7 +4,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::core::Core;
-use super::stack::Stack;
+use super::stack::{self, Stack};
 use crate::deadlock::nested::run_nested;
 use crate::deadlock::resource::Site;
 use crate::executor::cell::TaskRef;
@@ -66,6 +66,11 @@ impl Worker {
 /// Whether the calling thread works for this pool.
 pub(super) fn works_for(core: *const Core) -> bool {
     Worker::current().is_some_and(|worker| ptr::eq(Arc::as_ptr(&worker.core), core))
+}
+
+/// Whether another task may begin on top of what the calling thread does.
+pub(super) fn has_room_for_task() -> bool {
+    Worker::current().map_or_else(stack::has_room_outside, |worker| worker.stack.has_room())
 }
 
 /// Runs a task on this thread, in a context of its own, if it is queued in the pool that this thread works for.
