@@ -65,6 +65,8 @@ pub(crate) struct Core {
     /// A wait for room was judged when there was some, and nobody has been told since that it is gone.
     room_counted_on: AtomicBool,
     broken: OnceLock<Arc<str>>,
+    /// A shutdown was told not to wait, or not for longer: the end of the last handle does not wait either.
+    is_detached: quiet::AtomicBool,
     /// How many tasks are in the queue that somebody has claimed. For a moment it can be less than that, and below zero.
     tombstones: quiet::AtomicU64,
     /// How many messages without a task are in the queue, or were taken out by a worker that has yet to look around.
@@ -97,6 +99,7 @@ impl Core {
             settings,
             room_counted_on: AtomicBool::new(false),
             broken: OnceLock::new(),
+            is_detached: quiet::AtomicBool::new(false),
             tombstones: quiet::AtomicU64::new(0),
             wake_ups: new_atomic(0),
             clearing: quiet::Mutex::new(()),
@@ -137,6 +140,16 @@ impl Core {
     pub(super) fn word(&self) -> u64 {
         // ORDERING: Acquire pairs with the Release of every change.
         self.state.load(Acquire)
+    }
+
+    /// The end of the last handle waits for nobody.
+    pub(super) fn detach(&self) {
+        self.is_detached.store(true, Relaxed);
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        // Relaxed: who asks has the last handle, and whoever detached had one.
+        self.is_detached.load(Relaxed)
     }
 
     /// Workers that are not idle.
