@@ -1,13 +1,15 @@
 //! A pool's word and queue: no task is missed, none is run twice, the workers are enough, and all of them end.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use loom::thread;
 
 use super::{Count, Parcel, Pool, assert_ended, explore};
-use crate::primitive::{Ingredient, events, join_threads, let_no_thread_start, queue_sleeps, remove};
-use crate::{Rejected, ShutdownOptions, TaskError, ThreadPoolExecutor, promise};
+use crate::primitive::{
+    Ingredient, events, join_threads, let_no_thread_start, let_no_thread_start_but_first, queue_sleeps, remove,
+};
+use crate::{Future, Rejected, ShutdownOptions, TaskError, ThreadPoolExecutor, promise};
 
 /// Where tasks and threads note that they were here: no interleaving of its own.
 #[derive(Default)]
@@ -406,6 +408,98 @@ fn all_who_submit_are_told_so_when_no_thread_can_be_had() {
         assert_eq!(pool.occupancy_for_models(), (0, 0, 0));
         pool.end();
         true
+    });
+}
+
+fn assert_no_thread(future: Future<()>) {
+    let result = future.result();
+    assert!(matches!(result, Err(TaskError::Rejected(Rejected::NoThread(_)))), "nobody can have run it: {result:?}");
+}
+
+/// Submits a task that does nothing. `Err`: it was given up for want of a thread.
+fn try_submit(pool: &ThreadPoolExecutor) -> Result<Future<()>, ()> {
+    pool.try_submit(|| ()).map_err(|error| assert!(matches!(error.reason(), Rejected::NoThread(_)), "{error}"))
+}
+
+#[test]
+fn a_submitter_that_gave_up_its_task_is_told_so_when_another_takes_its_place() {
+    explore(2, || {
+        let pool = Pool::new(2);
+        // A second submitter, refused as well, has left its task to the worker that the first waits for.
+        let (left, ended_by) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
+        let_no_thread_start_but_first({
+            let (pool, left, ended_by) = (pool.handle(), Arc::clone(&left), Arc::clone(&ended_by));
+            move || {
+                let future = pool.submit(|| ());
+                future.add_done_callback(move |_| *ended_by.lock().unwrap() = Some(thread::current().id()));
+                *left.lock().unwrap() = Some(future);
+            }
+        });
+        let first = thread::spawn({
+            let pool = pool.handle();
+            move || try_submit(&pool)
+        });
+        let third = try_submit(&pool);
+        let first = first.join().unwrap();
+        assert_eq!(pool.occupancy_for_models(), (0, 0, 0));
+        let gave_up = first.is_err();
+        let left = left.lock().unwrap().take().expect("somebody was refused first");
+        first.into_iter().chain(third).chain([left]).for_each(assert_no_thread);
+        pool.end();
+        // It gave up its task, and had no need to fail the other one any more.
+        gave_up && *ended_by.lock().unwrap() == Some(thread::current().id())
+    });
+}
+
+#[test]
+fn three_who_submit_are_told_so_when_no_thread_can_be_had() {
+    explore(3, || {
+        let_no_thread_start();
+        let pool = Pool::new(2);
+        let submitters: [_; 2] = std::array::from_fn(|_| {
+            let pool = pool.handle();
+            thread::spawn(move || try_submit(&pool))
+        });
+        let mine = try_submit(&pool);
+        let taken: Vec<_> = submitters.map(|other| other.join().unwrap()).into_iter().chain([mine]).flatten().collect();
+        // Two of them counted on the third one's worker.
+        let reached = taken.len() > 1;
+        taken.into_iter().for_each(assert_no_thread);
+        assert_eq!(pool.occupancy_for_models(), (0, 0, 0));
+        pool.end();
+        reached
+    });
+}
+
+#[test]
+fn a_task_that_is_admitted_while_the_pool_may_grow_is_given_up_by_whoever_grows_it() {
+    explore(2, || {
+        let pool = Pool::new(1);
+        let others = Arc::new(Mutex::new(None));
+        let_no_thread_start_but_first({
+            let (pool, others) = (pool.handle(), Arc::clone(&others));
+            move || {
+                let queued = try_submit(&pool);
+                let submitter = thread::spawn({
+                    let pool = pool.clone();
+                    move || try_submit(&pool)
+                });
+                // It counts on the worker of the first, and then on one more that there may be.
+                thread::yield_now();
+                pool.set_max_workers(2);
+                thread::yield_now();
+                *others.lock().unwrap() = Some((queued, submitter));
+            }
+        });
+        let first = try_submit(&pool);
+        let (queued, submitter) = others.lock().unwrap().take().expect("the first was refused");
+        let last = submitter.join().unwrap();
+        // The first left its task to the other, who gave up its own.
+        let reached = first.is_ok() && last.is_err();
+        first.into_iter().chain(queued).chain(last).for_each(assert_no_thread);
+        assert_eq!(pool.occupancy_for_models(), (0, 0, 0));
+        pool.end();
+        reached
     });
 }
 

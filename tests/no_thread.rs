@@ -9,11 +9,11 @@ mod support;
 use std::cell::RefCell;
 use std::error::Error;
 use std::ffi::{c_int, c_void};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
-use bowline::{Future, Rejected, ShutdownOptions, TaskError, ThreadPoolExecutor, WhenFull};
+use bowline::{Future, Lock, Rejected, ShutdownOptions, TaskError, ThreadPoolExecutor, WhenFull};
 use support::gate::{Busy, Gate};
 use support::{LIMIT, spawn_named, until_parked, wait_until, within};
 
@@ -102,6 +102,62 @@ fn a_stack_that_the_system_does_not_have_is_no_thread() {
         assert_no_thread(pool.submit(|| ()));
         assert_no_thread(pool.submit(|| ()));
         assert!(pool.shutdown().is_complete());
+    });
+}
+
+#[test]
+fn nothing_is_left_when_many_submit_at_once_and_no_thread_can_be_had() {
+    within(LIMIT, || {
+        for round in 0..240 {
+            let submitters = 3 + round % 6;
+            let builder = ThreadPoolExecutor::builder().max_workers(1 + round % 4).stack_size(1 << 46);
+            let pool = if round % 2 == 0 { builder.build() } else { builder.queue_capacity(2).build() };
+            let barrier = Barrier::new(submitters);
+            let futures: Vec<_> = thread::scope(|s| {
+                let submit = || {
+                    barrier.wait();
+                    [(); 5].map(|()| pool.submit(|| ()))
+                };
+                let submitters: Vec<_> = (0..submitters).map(|_| s.spawn(submit)).collect();
+                submitters.into_iter().flat_map(|submitter| submitter.join().unwrap()).collect()
+            });
+            assert_eq!((pool.queued(), pool.worker_count()), (0, 0));
+            assert!(pool.shutdown().is_complete());
+            drop(pool);
+            assert!(futures.iter().all(|future| !future.cancel()), "it is done, and its pool is gone");
+            futures.into_iter().for_each(assert_no_thread);
+        }
+    });
+}
+
+#[test]
+fn a_destructor_that_waits_for_whoever_waits_for_a_worker_that_does_not_come_is_part_of_a_deadlock() {
+    struct Needs(Arc<Lock<()>>, mpsc::Sender<bool>);
+    impl Drop for Needs {
+        fn drop(&mut self) {
+            self.1.send(self.0.acquire().is_err()).unwrap();
+        }
+    }
+    within(LIMIT, || {
+        let (pool, gate, lock) = (ThreadPoolExecutor::new(1), Gate::default(), Arc::new(Lock::new(())));
+        let (tell, told) = mpsc::channel();
+        thread::scope(|s| {
+            let submitter = submit_late(s, &pool, &gate);
+            let needs = Needs(Arc::clone(&lock), tell);
+            let first = pool.submit(move || drop(needs));
+            let second = pool.submit(|| ());
+            let waiter = spawn_named(s, "holds what a destructor needs", || {
+                let _guard = lock.lock();
+                matches!(second.result(), Err(TaskError::Deadlock(_)))
+            });
+            until_parked("holds what a destructor needs");
+            gate.open();
+            assert_no_thread(submitter.join().unwrap());
+            let victims = [waiter.join().unwrap(), told.recv().unwrap()];
+            assert_eq!(victims.into_iter().filter(|&victim| victim).count(), 1, "one of them is told, and both go on");
+            assert_no_thread(first);
+        });
+        assert_eq!((pool.queued(), pool.worker_count()), (0, 0));
     });
 }
 

@@ -84,7 +84,8 @@ pub(super) struct Record {
     previous: Option<&'static Context>,
     pub(super) next: Option<&'static Context>,
     pub(super) next_free: Option<&'static Context>,
-    /// The next member of the same group.
+    /// The members of the same group before and after it.
+    pub(super) previous_member: Option<&'static Context>,
     pub(super) next_member: Option<&'static Context>,
 }
 
@@ -142,6 +143,7 @@ impl Record {
             previous: None,
             next: None,
             next_free: None,
+            previous_member: None,
             next_member: None,
         }
     }
@@ -378,6 +380,11 @@ impl Graph {
         me.set_summoned(self, false);
         self.recheck_finder(entry.finder);
         Some(entry)
+    }
+
+    /// The last walk's.
+    pub(super) fn stamp(&self) -> u64 {
+        self.stamp
     }
 
     pub(super) fn new_stamp(&mut self) -> u64 {

@@ -25,6 +25,8 @@ pub(super) struct GroupRecord {
     pub(super) expected: usize,
     pub(super) first: Option<&'static Context>,
     pub(super) mark: Mark,
+    /// The last walk before those who count on the group were told to judge again.
+    pub(super) rechecked_at: u64,
 }
 
 // SAFETY:
@@ -36,7 +38,8 @@ unsafe impl Send for Group {}
 
 impl Group {
     pub(crate) fn new(name: Arc<str>, made_at: Site) -> Self {
-        let record = Box::new(GroupRecord { name, made_at, expected: 0, first: None, mark: Mark::new() });
+        let record =
+            Box::new(GroupRecord { name, made_at, expected: 0, first: None, mark: Mark::new(), rechecked_at: 0 });
         Self { record: NonNull::from(Box::leak(record)) }
     }
 
@@ -55,7 +58,7 @@ impl Group {
     pub(crate) fn is_not_coming(&self) {
         graph::with(|graph| {
             graph.group_mut(self.record).expected -= 1;
-            graph.recheck_group(self.record);
+            graph.recheck_if_counted_on(self.record);
         });
     }
 
@@ -80,7 +83,7 @@ impl Group {
         graph::with(|graph| {
             if graph.record(me).group == Some(self.record) {
                 graph.remove_member(self.record, me);
-                graph.recheck_group(self.record);
+                graph.recheck_if_counted_on(self.record);
             }
         });
     }
@@ -128,25 +131,189 @@ impl Graph {
         std::iter::successors(self.group(group).first, |&member| self.record(member).next_member)
     }
 
+    /// Re-checks the waits that count on a group, if any may: the group has lost one who could have helped them.
+    ///
+    /// Whoever counts on it was judged when it registered, and that walk came by the group; if none has since the last
+    /// recheck, then all of them have been told. So the end of a pool's workers, one after the other, costs constant time
+    /// each, whatever else is registered.
+    fn recheck_if_counted_on(&mut self, group: NonNull<GroupRecord>) {
+        let record = self.group(group);
+        if record.mark.stamp.get() > record.rechecked_at {
+            self.recheck_group(group);
+        }
+    }
+
     pub(super) fn add_member(&mut self, group: NonNull<GroupRecord>, context: &'static Context) {
         debug_assert!(self.record(context).group.is_none(), "a worker works for one pool");
         let next = self.group_mut(group).first.replace(context);
+        if let Some(next) = next {
+            self.record_mut(next).previous_member = Some(context);
+        }
         let record = self.record_mut(context);
+        record.previous_member = None;
         record.next_member = next;
         record.group = Some(group);
     }
 
     pub(super) fn remove_member(&mut self, group: NonNull<GroupRecord>, context: &'static Context) {
         let record = self.record_mut(context);
-        let next = record.next_member.take();
+        let (previous, next) = (record.previous_member.take(), record.next_member.take());
         record.group = None;
-        if self.group(group).first == Some(context) {
-            self.group_mut(group).first = next;
-            return;
+        match previous {
+            Some(previous) => self.record_mut(previous).next_member = next,
+            None => self.group_mut(group).first = next,
         }
-        let previous = self.members(group).find(|&member| self.record(member).next_member == Some(context));
-        if let Some(previous) = previous {
-            self.record_mut(previous).next_member = next;
+        if let Some(next) = next {
+            self.record_mut(next).previous_member = previous;
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::cell::Cell;
+
+    use super::super::graph::Entry;
+    use super::super::judge::Judgement;
+    use super::super::resource::{Origin, ResourceFacts, ResourceType};
+    use super::super::summons::Summons;
+    use super::super::wait::{Failure, erase};
+    use super::super::waitable::{Need, Provider, Visit, Waitable};
+    use super::*;
+    use crate::primitive::now;
+
+    /// A wait that counts how often somebody looks at who can end it.
+    struct Counted<'g> {
+        group: Option<&'g Group>,
+        looks: Cell<usize>,
+    }
+
+    impl Waitable for Counted<'_> {
+        fn key(&self) -> usize {
+            std::ptr::from_ref(self).addr()
+        }
+
+        fn facts(&self, _: usize) -> ResourceFacts {
+            let type_of = || ResourceType::exclusive::<u32>("Lock");
+            ResourceFacts { key: self.key(), origin: Origin::here(None), type_of }
+        }
+
+        fn need(&self) -> Need {
+            Need::One
+        }
+
+        fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
+            self.looks.set(self.looks.get() + 1);
+            _ = visit(self.group.map_or(Provider::External, Provider::AnyOf));
+        }
+
+        fn try_grant(&self, _: &'static Context) -> bool {
+            false
+        }
+
+        fn accept(&self, _: &'static Context) {}
+
+        fn has_queue(&self) -> bool {
+            false
+        }
+
+        fn announce(&self) -> bool {
+            true
+        }
+
+        fn is_announced(&self) -> bool {
+            true
+        }
+
+        fn left_queue(&self, _: bool) {}
+    }
+
+    /// A graph in which somebody waits for a group with so many members, or for something else.
+    fn with_wait(
+        members: usize,
+        on_group: bool,
+        then: impl FnOnce(&mut Graph, &Group, &'static Context, &Cell<usize>),
+    ) {
+        let group = Group::new("pool".into(), std::panic::Location::caller());
+        let mut graph = Graph::new();
+        graph.make_room_for_test(16);
+        for _ in 0..members {
+            let member = graph.add_for_test();
+            graph.add_member(group.record, member);
+        }
+        let (wait, waiter) = (Counted { group: on_group.then_some(&group), looks: Cell::new(0) }, graph.add_for_test());
+        let entry = Entry {
+            waitable: erase(&wait),
+            key: wait.key(),
+            is_chained: false,
+            site: std::panic::Location::caller(),
+            since: now(),
+            timed: false,
+            failure: Failure::Value,
+            summons: Summons::None,
+            reported: 0,
+            own: false,
+            is_stuck: false,
+            finder: None,
+        };
+        graph.link(waiter, entry);
+        assert_eq!(graph.judge(waiter), Judgement::NotDeadlocked);
+        wait.looks.set(0);
+        then(&mut graph, &group, waiter, &wait.looks);
+        graph.unlink(waiter);
+        let rest: Vec<_> = graph.members(group.record).collect();
+        rest.into_iter().for_each(|member| graph.remove_member(group.record, member));
+    }
+
+    impl Graph {
+        fn let_leave(&mut self, group: &Group, member: &'static Context) {
+            self.remove_member(group.record, member);
+            self.recheck_if_counted_on(group.record);
+        }
+    }
+
+    #[test]
+    fn members_leave_in_any_order() {
+        with_wait(7, false, |graph, group, _, _| {
+            let mut members: Vec<_> = graph.members(group.record).collect();
+            for at in [3, 0, 4, 2, 0] {
+                graph.remove_member(group.record, members.remove(at));
+                assert!(graph.members(group.record).eq(members.iter().copied()), "without the one at {at}");
+            }
+            let late = graph.add_for_test();
+            graph.add_member(group.record, late);
+            assert_eq!(graph.members(group.record).count(), 3);
+        });
+    }
+
+    #[test]
+    fn a_group_that_nobody_counts_on_loses_its_members_without_a_look_at_any_wait() {
+        with_wait(500, false, |graph, group, _, looks| {
+            while let Some(member) = graph.group(group.record).first {
+                graph.let_leave(group, member);
+            }
+            assert_eq!(looks.get(), 0);
+        });
+    }
+
+    #[test]
+    fn whoever_counts_on_a_group_is_told_of_each_loss_until_it_was_told() {
+        with_wait(500, true, |graph, group, waiter, looks| {
+            let leave = |graph: &mut Graph| {
+                let member = graph.group(group.record).first.expect("there are enough");
+                graph.let_leave(group, member);
+                graph.entry(waiter).expect("it waits").summons
+            };
+            for _ in 0..3 {
+                assert_eq!(leave(graph), Summons::Recheck);
+                let told = looks.get();
+                for _ in 0..100 {
+                    leave(graph);
+                }
+                assert_eq!(looks.get(), told, "it has yet to look for itself");
+                assert_eq!(graph.answer_summons(waiter), Summons::Recheck);
+                assert_eq!(graph.judge(waiter), Judgement::NotDeadlocked);
+            }
+        });
     }
 }

@@ -163,6 +163,7 @@ impl Graph {
 
     /// Re-checks the waits that count on a group.
     pub(super) fn recheck_group(&mut self, group: NonNull<GroupRecord>) {
+        self.group_mut(group).rechecked_at = self.stamp();
         if is_removed(Ingredient::GroupEvents) {
             return;
         }

@@ -38,7 +38,9 @@ pub(crate) use thread_end::{Lifeline, copy_number, run_at_thread_end, thread_is_
 pub(crate) use word::Word;
 
 #[cfg(all(test, loom))]
-pub(crate) use platform::{events, join_threads, let_no_thread_start, let_time_pass, queue_sleeps, remove, soon};
+pub(crate) use platform::{
+    events, join_threads, let_no_thread_start, let_no_thread_start_but_first, let_time_pass, queue_sleeps, remove, soon,
+};
 
 /// So many bits has the number of a copy of this crate.
 pub(crate) const COPY_BITS: u32 = 11;

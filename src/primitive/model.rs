@@ -199,6 +199,10 @@ impl Thread {
 /// Starts a thread, unless the model's system [has none left](let_no_thread_start).
 pub(crate) fn spawn_thread(_: String, _: usize, run: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
     if SYSTEM.starts_no_thread.get() {
+        let before = SYSTEM.before_refusal.take();
+        if let Some(before) = before {
+            before();
+        }
         return Err(std::io::ErrorKind::WouldBlock.into());
     }
     let handle = Arc::new(Cell::new(Some(loom::thread::spawn(run))));
@@ -216,6 +220,7 @@ pub(crate) fn join_threads() {
 /// What a model's system is set to do, and what it has seen.
 struct System {
     starts_no_thread: Cell<bool>,
+    before_refusal: Cell<Option<Box<dyn FnOnce()>>>,
     sleeps: Cell<usize>,
     threads: RefCell<Vec<Thread>>,
 }
@@ -225,12 +230,23 @@ struct System {
 unsafe impl Sync for System {}
 
 loom::lazy_static! {
-    static ref SYSTEM: System = System { starts_no_thread: Cell::new(false), sleeps: Cell::new(0), threads: RefCell::default() };
+    static ref SYSTEM: System = System {
+        starts_no_thread: Cell::new(false),
+        before_refusal: Cell::new(None),
+        sleeps: Cell::new(0),
+        threads: RefCell::default(),
+    };
 }
 
 /// From now on the system starts no thread for a pool.
 pub(crate) fn let_no_thread_start() {
     SYSTEM.starts_no_thread.set(true);
+}
+
+/// As [`let_no_thread_start`]; the first who is refused runs `before` first, when its worker is counted already.
+pub(crate) fn let_no_thread_start_but_first(before: impl FnOnce() + 'static) {
+    let_no_thread_start();
+    SYSTEM.before_refusal.set(Some(Box::new(before)));
 }
 
 /// How often somebody has gone to sleep at an empty [`Queue`] in this execution.

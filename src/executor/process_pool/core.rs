@@ -52,6 +52,8 @@ pub(in crate::executor) struct Core {
     /// No worker is started before, but for tasks that have none; and how long that pause is.
     no_start_before: Mutex<Option<(Instant, Duration)>>,
     has_failed_to_start: AtomicBool,
+    /// A shutdown was told not to wait, or not for longer: the end of the last handle does not wait either.
+    is_detached: AtomicBool,
     callbacks: Mutex<Option<ThreadPoolExecutor>>,
 }
 
@@ -109,6 +111,7 @@ impl Core {
             killed: event(Origin::at(site, Some("order to end at once"))),
             no_start_before: Mutex::new(None),
             has_failed_to_start: AtomicBool::new(false),
+            is_detached: AtomicBool::new(false),
             callbacks: Mutex::new(None),
         })
     }
@@ -283,6 +286,16 @@ impl Core {
         }
         self.carry_out(todo);
         failed
+    }
+
+    /// The end of the last handle waits for nobody.
+    pub(super) fn detach(&self) {
+        self.is_detached.store(true, Relaxed);
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        // Relaxed: who asks has the last handle, and whoever detached had one.
+        self.is_detached.load(Relaxed)
     }
 
     pub(super) fn ended(&self) -> &TaskRef {

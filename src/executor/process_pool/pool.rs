@@ -28,7 +28,9 @@ use crate::executor::thread_pool::{ShutdownOptions, ShutdownReport};
 /// nothing has to be set up, in a program, a test or an example. Workers are started as they are needed, up to
 /// `max_workers`, and stay until the pool is shut down. A clone is another handle of the same pool; two handles are equal if they
 /// are of one pool. When the last handle is dropped the pool takes no more tasks, runs those that it has, and the drop waits for
-/// that. (A pool in a `static` is never dropped: it ends with the process, whatever is queued.)
+/// that; unless a [shutdown](Self::shutdown_with) came before that was told not to wait, or for how long: what that left is
+/// [detached](ShutdownReport::detached), and the drop does not wait. (A pool in a `static` is never dropped: it ends with the
+/// process, whatever is queued.)
 ///
 /// **A crash costs one task.** Whatever kills a worker (a signal, `abort`, `exit`, a stack overflow, the system for want of
 /// memory) fails the task that it ran, with [`TaskError::WorkerLost`](crate::TaskError::WorkerLost), and no other: what it had
@@ -249,8 +251,11 @@ impl ProcessPoolExecutor {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// [Shuts down](Self::shutdown) without waiting, or for so long, or with the tasks cancelled that no worker has begun. With a
-    /// time-out, the callbacks are not waited for.
+    /// [Shuts down](Self::shutdown) without waiting, or with a time-out, or with the tasks cancelled that no worker has begun. With
+    /// a time-out, the callbacks are not waited for.
+    ///
+    /// After a shutdown without waiting, or with a time-out, the drop of the last handle does not wait: the workers that are
+    /// left are detached, as the report says, and run what is queued.
     ///
     /// # Examples
     ///
@@ -267,6 +272,7 @@ impl ProcessPoolExecutor {
     /// assert!(endless.result().is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[must_use = "the report says what was left"]
     #[track_caller]
     pub fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
         shutdown::shutdown(self.core(), options, Location::caller())

@@ -28,7 +28,12 @@ pub(super) fn shutdown(core: &Arc<Core>, options: ShutdownOptions, site: Site) -
         core.carry_out(todo);
     }
     let ended = options.waits().then(|| wait(core, options.limit(), Failure::Value, site));
-    start.report(core, cancelled, ended)
+    if options.detaches() {
+        core.detach();
+    }
+    let mut report = start.report(core, cancelled, ended);
+    report.detached = options.detaches() && report.workers > 0;
+    report
 }
 
 /// Ends the pool now.
@@ -53,7 +58,15 @@ pub(super) fn terminate(core: &Arc<Core>, site: Site) -> ShutdownReport {
 
 /// What is done to the workers of another process. Its locks are as they were at that moment, perhaps held.
 fn nothing() -> ShutdownReport {
-    ShutdownReport { completed: 0, cancelled: 0, queued: 0, workers: 0, took: Duration::ZERO, deadlock: None }
+    ShutdownReport {
+        completed: 0,
+        cancelled: 0,
+        queued: 0,
+        workers: 0,
+        detached: false,
+        took: Duration::ZERO,
+        deadlock: None,
+    }
 }
 
 /// The end of the last handle.
@@ -62,7 +75,9 @@ pub(super) fn drop_pool(core: &Arc<Core>) {
         return;
     }
     core.carry_out(core.dispatcher.close());
-    let _ = wait(core, Limit::None, Failure::Never, core.settings.made_at);
+    if !core.is_detached() {
+        let _ = wait(core, Limit::None, Failure::Never, core.settings.made_at);
+    }
 }
 
 /// Waits until the last worker is gone, its supervisor's thread with it, and the callbacks have run. These may wait for
@@ -99,6 +114,7 @@ impl Start {
             cancelled,
             queued: counts.queued,
             workers: counts.workers,
+            detached: false,
             took: self.at.elapsed(),
             deadlock: if let Some(Err(Ended::Deadlock(deadlock))) = ended { Some(deadlock) } else { None },
         }

@@ -110,7 +110,9 @@ impl ThreadPoolBuilder {
     /// The size of each worker's stack in bytes. The default is 2 MiB.
     ///
     /// A worker that waits for a queued task of its own pool runs it on top of the waiting one, as long as a quarter of
-    /// its stack is left: the size decides how deep such waits can nest.
+    /// its stack is left: the size decides how deep such waits can nest. What thread-locals and guard pages take of it does not
+    /// count. On a stack that a task made itself (to grow, or for a coroutine), Linux is asked for the size of that one, at the
+    /// price of a look at the process's mappings each time; elsewhere the worker waits there as any other thread does.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self

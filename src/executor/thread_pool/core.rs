@@ -4,18 +4,17 @@ use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use super::growth::Refusal;
+use super::threads::Threads;
 use super::word::{BROKEN, CLOSED, IDLE, JOINERS, QUEUED, SUBMITTERS, WORKER, idle, queued, workers};
 use crate::deadlock::group::Group;
 use crate::deadlock::resource::Site;
 use crate::executor::cell::TaskRef;
 use crate::executor::error::{Rejected, TaskError};
 use crate::executor::state::Phase;
-use crate::executor::stats::Stats;
 use crate::executor::trace;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::quiet::PoisonError;
-use crate::primitive::{AtomicBool, AtomicU64, Ingredient, Queue, Thread, is_removed, new_atomic, quiet};
+use crate::primitive::{AtomicBool, AtomicU64, Ingredient, Queue, is_removed, new_atomic, quiet};
 
 /// What a submitter does about a full queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -26,7 +25,9 @@ pub enum WhenFull {
     Block,
     /// Is told so.
     Reject,
-    /// Runs the task itself.
+    /// Runs the task itself, on top of what it does. Such a task may submit others, which are run on top of it, until three
+    /// quarters of the stack are used: then it waits for room as with [`Block`](Self::Block). Once a submission returns, the
+    /// task is done or queued.
     CallerRuns,
 }
 
@@ -64,8 +65,12 @@ pub(crate) struct Core {
     /// A wait for room was judged when there was some, and nobody has been told since that it is gone.
     room_counted_on: AtomicBool,
     broken: OnceLock<Arc<str>>,
+    /// A shutdown was told not to wait, or not for longer: the end of the last handle does not wait either.
+    is_detached: quiet::AtomicBool,
     /// How many tasks are in the queue that somebody has claimed. For a moment it can be less than that, and below zero.
     tombstones: quiet::AtomicU64,
+    /// How many messages without a task are in the queue, or were taken out by a worker that has yet to look around.
+    wake_ups: AtomicU64,
     clearing: quiet::Mutex<()>,
     threads: quiet::Mutex<Threads>,
 }
@@ -84,15 +89,6 @@ impl<T> Deref for Apart<T> {
     }
 }
 
-#[derive(Default)]
-pub(super) struct Threads {
-    pub(super) started: usize,
-    pub(super) handles: Vec<Thread>,
-    pub(super) stats: Vec<Arc<Stats>>,
-    /// Of tasks that workers ran who have ended.
-    past: (u64, u64),
-}
-
 impl Core {
     pub(super) fn new(settings: Settings, max_workers: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -103,7 +99,9 @@ impl Core {
             settings,
             room_counted_on: AtomicBool::new(false),
             broken: OnceLock::new(),
+            is_detached: quiet::AtomicBool::new(false),
             tombstones: quiet::AtomicU64::new(0),
+            wake_ups: new_atomic(0),
             clearing: quiet::Mutex::new(()),
             threads: quiet::Mutex::new(Threads::default()),
         })
@@ -144,6 +142,16 @@ impl Core {
         self.state.load(Acquire)
     }
 
+    /// The end of the last handle waits for nobody.
+    pub(super) fn detach(&self) {
+        self.is_detached.store(true, Relaxed);
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        // Relaxed: who asks has the last handle, and whoever detached had one.
+        self.is_detached.load(Relaxed)
+    }
+
     /// Workers that are not idle.
     pub(super) fn active(&self) -> usize {
         let word = self.state.load(Relaxed);
@@ -152,14 +160,6 @@ impl Core {
 
     pub(super) fn threads(&self) -> quiet::MutexGuard<'_, Threads> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What became of all tasks: how many ran, and how many of them panicked.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        let threads = self.threads();
-        threads.stats.iter().fold(threads.past, |(completed, panicked), stats| {
-            (completed + stats.completed(), panicked + stats.panicked())
-        })
     }
 
     pub(super) fn is_short(word: u64, max_workers: usize) -> bool {
@@ -226,15 +226,12 @@ impl Core {
             if is_removed(Ingredient::ExpectedFirst) {
                 self.group.expect();
             }
-            return match self.start(1) {
-                Err(Refusal { error, is_last: true }) => Err(Rejected::NoThread(Arc::new(error))),
-                Ok(()) | Err(_) => Ok(()),
-            };
+            return self.start(1).map(drop);
         }
         // More workers may be allowed since the look at that: see `grow`. (Their number, and not the word once more, which is
         // another core's by now.)
         if self.max_workers() != max_workers && !is_removed(Ingredient::SecondLookAtLimit) {
-            self.grow();
+            return self.grow(1);
         }
         Ok(())
     }
@@ -268,6 +265,28 @@ impl Core {
         self.queue.push(Some(task));
     }
 
+    /// Has one worker look around: there may be too many, or no task will come any more.
+    fn wake_worker(&self) {
+        self.wake_ups.fetch_add(1, Relaxed);
+        self.queue.push(None);
+    }
+
+    /// Has so many workers look around that may sleep: there may be too many of them.
+    pub(super) fn wake_workers(&self, workers: u64) {
+        // ORDERING: Release: the caller has changed something, and whoever is counted here looks at that after it uncounts
+        // itself (Acquire, in `next`). A no-op read-modify-write if nobody has to be woken: those who are counted look later.
+        let mut there = self.wake_ups.fetch_add(0, AcqRel);
+        while there < workers {
+            match self.wake_ups.compare_exchange(there, there + 1, AcqRel, Relaxed) {
+                Ok(_) => {
+                    self.queue.push(None);
+                    there += 1;
+                }
+                Err(now) => there = now,
+            }
+        }
+    }
+
     /// Uncounts a task that the caller claimed, and whose place in the queue is a tombstone now.
     pub(in crate::executor) fn unqueue(&self) {
         let word = self.uncount(QUEUED);
@@ -281,19 +300,25 @@ impl Core {
     #[cold]
     fn clear_tombstones(&self) {
         // One at a time, and once through the queue: what others add meanwhile is not looked at.
-        let Ok(_clearing) = self.clearing.try_lock() else { return };
-        let mut live = Vec::new();
+        let Ok(clearing) = self.clearing.try_lock() else { return };
+        let (mut live, mut dead) = (Vec::new(), Vec::new());
         let mut rest = self.tombstones.load(Relaxed).cast_signed().saturating_add(queued(self.word()) as i64);
         while rest > 0 {
             rest -= 1;
             match self.queue.pop() {
                 None => break,
-                Some(Some(task)) if task.phase() != Phase::Pending => self.tombstone_is_out(),
+                Some(Some(task)) if task.phase() != Phase::Pending => {
+                    self.tombstone_is_out();
+                    dead.push(task);
+                }
                 Some(message) => live.push(message),
             }
         }
         // Behind those that came meanwhile, in the order in which they were.
         live.into_iter().for_each(|message| self.queue.push(message));
+        // Perhaps the last references to their cells: freed when nothing is in hand any more.
+        drop(clearing);
+        drop(dead);
     }
 
     /// A task that was popped had been claimed.
@@ -311,7 +336,7 @@ impl Core {
         }
         if before & CLOSED != 0 && queued(before) == 1 {
             // The workers may go: the first to hear of it tells the next.
-            self.queue.push(None);
+            self.wake_worker();
         }
         if before & SUBMITTERS != 0 {
             self.wake_submitter();
@@ -350,8 +375,13 @@ impl Core {
                 }
                 // Claimed by somebody else.
                 Some(_) => self.tombstone_is_out(),
-                None if self.try_exit(is_idle, true) => return None,
-                None => {}
+                None => {
+                    // ORDERING: Acquire pairs with the Release in `wake_workers`, for the look at how many there may be.
+                    self.wake_ups.fetch_sub(1, AcqRel);
+                    if self.try_exit(is_idle, true) {
+                        return None;
+                    }
+                }
             }
         }
     }
@@ -371,22 +401,15 @@ impl Core {
                 Err(now) => word = now,
             }
         };
-        // More workers may be allowed since the look at that: see `grow`.
-        if !is_over && Self::is_short(self.state.load(Relaxed), self.max_workers()) {
-            self.grow();
-        }
         if word & CLOSED != 0 && workers(word) > 1 && !is_removed(Ingredient::SentinelPassedOn) {
-            self.queue.push(None);
+            self.wake_worker();
+        }
+        // More workers may be allowed since the look at that: see `grow`. Last, since it may run destructors of the user's.
+        if !is_over && Self::is_short(self.state.load(Relaxed), self.max_workers()) {
+            let refused = self.grow(0).is_err();
+            debug_assert!(!refused, "there was no task to be given up");
         }
         true
-    }
-
-    /// Adds up what a worker did that ends, or a submitter that was none.
-    pub(super) fn add_up(&self, stats: &Stats) {
-        let mut threads = self.threads();
-        threads.stats.retain(|other| !std::ptr::eq(&**other, stats));
-        threads.past.0 += stats.completed();
-        threads.past.1 += stats.panicked();
     }
 
     /// The last thing that a worker does here, after it was uncounted.
@@ -405,7 +428,7 @@ impl Core {
             return;
         }
         if queued(before) == 0 {
-            self.queue.push(None);
+            self.wake_worker();
         }
         if before & SUBMITTERS != 0 {
             self.wake_submitters();
@@ -456,10 +479,5 @@ impl Core {
             self.queue.push(None);
         }
         cancelled
-    }
-
-    /// The threads that were started, to be joined.
-    pub(super) fn take_threads(&self) -> Vec<Thread> {
-        std::mem::take(&mut self.threads().handles)
     }
 }

@@ -12,6 +12,7 @@ mod scope;
 mod shutdown;
 mod stack;
 mod submit;
+mod threads;
 mod word;
 mod worker;
 
@@ -40,8 +41,10 @@ use crate::deadlock::wait::{Failure, Limit};
 ///
 /// Python's `concurrent.futures.ThreadPoolExecutor`: workers are started as they are needed, up to `max_workers`, and stay
 /// until the pool is shut down. A clone is another handle of the same pool; two handles are equal if they are of one pool.
-/// When the last handle is dropped the pool takes no more tasks, runs those that it has, and the drop waits for that. (A
-/// pool in a `static` is never dropped: it ends with the process, whatever is queued.)
+/// When the last handle is dropped the pool takes no more tasks, runs those that it has, and the drop waits for that; unless a
+/// [shutdown](Self::shutdown_with) came before that was told not to wait, or for how long: what that left is
+/// [detached](ShutdownReport::detached), and the drop does not wait. (A pool in a `static` is never dropped: it ends with the
+/// process, whatever is queued.)
 ///
 /// A panic in a task goes to its future; the worker lives on.
 ///
@@ -73,7 +76,7 @@ struct Handle(Arc<Core>);
 impl Drop for Handle {
     fn drop(&mut self) {
         let settings = self.0.settings();
-        if settings.is_waited_for {
+        if settings.is_waited_for && !self.0.is_detached() {
             let _ = shutdown::end(&self.0, Failure::Never, settings.made_at);
         } else {
             self.0.close();
@@ -252,7 +255,24 @@ impl ThreadPoolExecutor {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// [Shuts down](Self::shutdown) without waiting, or for so long, or with the queued tasks cancelled.
+    /// [Shuts down](Self::shutdown) without waiting, or with a time-out, or with the queued tasks cancelled.
+    ///
+    /// After a shutdown without waiting, or with a time-out, the drop of the last handle does not wait: the workers that are
+    /// left are detached, as the report says. A [`scope`](Self::scope) waits for its tasks all the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ShutdownOptions, ThreadPoolExecutor};
+    /// use std::time::Duration;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// drop(pool.submit(|| -> () { loop { std::thread::park() } }));
+    /// let report = pool.shutdown_with(ShutdownOptions::new().timeout(Duration::from_millis(10)));
+    /// assert!(report.detached && report.workers == 1);
+    /// drop(pool); // returns at once
+    /// ```
+    #[must_use = "the report says what was left"]
     #[track_caller]
     pub fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
         shutdown::shutdown(self.core(), options, Failure::Value, Location::caller())
@@ -303,13 +323,13 @@ impl ThreadPoolExecutor {
     /// How many tasks have run to their end, in whatever way.
     #[must_use]
     pub fn completed(&self) -> u64 {
-        self.core().counts().0
+        self.core().threads().totals().0
     }
 
     /// How many tasks have panicked.
     #[must_use]
     pub fn panic_count(&self) -> u64 {
-        self.core().counts().1
+        self.core().threads().totals().1
     }
 }
 

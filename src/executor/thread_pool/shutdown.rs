@@ -49,7 +49,8 @@ impl ShutdownOptions {
         Self { wait: true, cancel_pending: false, timeout: None }
     }
 
-    /// Whether to wait for the workers to end. Without that they run what is queued, and then end by themselves.
+    /// Whether to wait for the workers to end. Without that they run what is queued, and then end by themselves: they are
+    /// [detached](ShutdownReport::detached).
     pub const fn wait(mut self, wait: bool) -> Self {
         self.wait = wait;
         self
@@ -61,7 +62,8 @@ impl ShutdownOptions {
         self
     }
 
-    /// How long to wait for the workers to end. (Not for the destructors of their thread-locals, as without a limit.)
+    /// How long to wait for the workers to end. (Not for the destructors of their thread-locals, as without a limit.) Those
+    /// that have not ended by then are [detached](ShutdownReport::detached).
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -77,6 +79,11 @@ impl ShutdownOptions {
         self.wait
     }
 
+    /// Whether the caller does not wait, or not for longer: nor will the end of the last handle.
+    pub(in crate::executor) fn detaches(&self) -> bool {
+        !self.wait || self.timeout.is_some()
+    }
+
     /// Counted from this call.
     pub(in crate::executor) fn limit(&self) -> Limit {
         self.timeout.map_or(Limit::None, Limit::after)
@@ -85,7 +92,6 @@ impl ShutdownOptions {
 
 /// What a shutdown did, and what it left.
 #[derive(Clone, Debug)]
-#[must_use]
 #[non_exhaustive]
 pub struct ShutdownReport {
     /// The tasks that ran to their end during the shutdown.
@@ -96,6 +102,10 @@ pub struct ShutdownReport {
     pub queued: usize,
     /// The workers that have not ended.
     pub workers: usize,
+    /// Whether these workers were detached: the shutdown was told not to wait, or not for longer, and so the drop of the last
+    /// handle does not wait for them either. They go on in the background, run what is queued, and end by themselves, or with
+    /// the program. A later [`shutdown`](super::ThreadPoolExecutor::shutdown) can still wait for them.
+    pub detached: bool,
     /// How long it took.
     pub took: Duration,
     /// Why the wait ended early, if it was part of a deadlock.
@@ -113,7 +123,7 @@ impl ShutdownReport {
 /// Shuts the pool down.
 pub(super) fn shutdown(core: &Core, options: ShutdownOptions, failure: Failure, site: Site) -> ShutdownReport {
     let start = Instant::now();
-    let (before, _) = core.counts();
+    let (before, _) = core.threads().totals();
     core.close();
     let cancelled = if options.cancel_pending { core.cancel_queued() } else { 0 };
     let ended = if options.wait { wait_for_workers(core, options.limit(), failure, site) } else { Ok(()) };
@@ -121,12 +131,16 @@ pub(super) fn shutdown(core: &Core, options: ShutdownOptions, failure: Failure, 
     if ended.is_ok() && options.wait && options.timeout.is_none() {
         join_threads(core);
     }
+    if options.detaches() {
+        core.detach();
+    }
     let word = core.word();
     ShutdownReport {
-        completed: core.counts().0 - before,
+        completed: core.threads().totals().0 - before,
         cancelled,
         queued: queued(word) as usize,
         workers: workers(word) as usize,
+        detached: options.detaches() && workers(word) > 0,
         took: start.elapsed(),
         deadlock: if let Err(Ended::Deadlock(deadlock)) = ended { Some(deadlock) } else { None },
     }
@@ -164,7 +178,8 @@ fn wait_for_workers(core: &Core, limit: Limit, failure: Failure, site: Site) -> 
 /// The workers have left: what is left of their threads is the destructors of their thread-locals. One of these may be
 /// what drops the last handle.
 fn join_threads(core: &Core) {
-    core.take_threads().into_iter().for_each(join_thread);
+    let handles = core.threads().take_handles();
+    handles.into_iter().for_each(join_thread);
 }
 
 struct JoinWait<'c>(&'c Core);

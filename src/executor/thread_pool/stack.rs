@@ -1,22 +1,154 @@
-//! How much of a thread's stack is left.
+//! How much of the calling thread's stack is left.
+//!
+//! A task that is run on top of another one, in place or by a submitter, needs room below. The bounds of a thread's own stack
+//! are the system's word where it gives one: thread-locals and guard pages may take a large part of what was asked for. A
+//! thread may also run on a stack that somebody else made, as coroutines do and whatever grows a stack. Then the stack pointer
+//! is outside of those bounds, and the mapping that it points into is looked up each time, since such stacks come and go.
+
+use std::cell::Cell;
+use std::ops::Range;
 
 use crate::primitive::stack_pointer;
 
-/// Where a thread's stack ends, as far as a task may use it.
+/// Where a thread's stack is, and how far a task may use it.
 #[derive(Clone, Copy)]
 pub(super) struct Stack {
+    bottom: usize,
     /// Below this address no further task is begun.
     limit: usize,
+    top: usize,
 }
 
 impl Stack {
-    /// The stack of the calling thread, which has just begun, and has so many bytes. A quarter is kept for the last task.
+    /// The stack of the calling thread, which has just begun, and asked for so many bytes. A quarter of what it got is kept
+    /// for the last task.
     pub(super) fn here(size: usize) -> Self {
-        Self { limit: stack_pointer().saturating_sub(size - size / 4) }
+        let (here, known) = (stack_pointer(), system::of_thread());
+        let bottom = known.as_ref().map_or(here.saturating_sub(size), |known| known.start);
+        // The frame of the caller, too.
+        let top = known.map_or(here.saturating_add(4096), |known| known.end);
+        Self { bottom, limit: bottom + here.saturating_sub(bottom) / 4, top }
     }
 
     /// Whether another task may begin on top of the running one.
     pub(super) fn has_room(self) -> bool {
-        cfg!(all(test, loom)) || stack_pointer() > self.limit
+        // A model runs on stacks of loom's, and an interpreter has none.
+        if cfg!(any(miri, all(test, loom))) {
+            return true;
+        }
+        let here = stack_pointer();
+        if (self.bottom..self.top).contains(&here) {
+            return here > self.limit;
+        }
+        system::mapping_around(here).is_some_and(|stack| here - stack.start > keep(&stack))
+    }
+}
+
+/// How much is kept for the last task of a stack whose beginning is not known.
+fn keep(stack: &Range<usize>) -> usize {
+    // What lies below may be another mapping's: a part of something large says nothing.
+    const MAX_KEPT: usize = 1 << 20;
+    (stack.len() / 4).min(MAX_KEPT)
+}
+
+/// Whether another task may begin on the calling thread, which is no worker.
+pub(super) fn has_room_outside() -> bool {
+    /// Where the system does not tell: what there is at least below the highest place that was seen.
+    const ASSUMED: usize = 256 << 10;
+    thread_local! {
+        // Without a destructor: there until the end of the thread.
+        static STACK: Cell<Option<Stack>> = const { Cell::new(None) };
+    }
+    let here = stack_pointer();
+    let known = STACK.get().filter(|stack| system::TELLS || here < stack.top);
+    let stack = known.unwrap_or_else(|| match system::of_thread() {
+        Some(known) => Stack { bottom: known.start, limit: known.start + keep(&known), top: known.end },
+        None => Stack::here(ASSUMED),
+    });
+    STACK.set(Some(stack));
+    stack.has_room()
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+mod system {
+    use std::fs::File;
+    use std::io::{BufRead, BufReader};
+    use std::mem::MaybeUninit;
+    use std::ops::Range;
+    use std::ptr;
+
+    pub(super) const TELLS: bool = true;
+
+    /// The stack that the system gave the calling thread, without the guard at its bottom.
+    pub(super) fn of_thread() -> Option<Range<usize>> {
+        let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+        // SAFETY:
+        // - the thread is the calling one, and the attributes are written to.
+        if unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) } != 0 {
+            return None;
+        }
+        let (mut bottom, mut size, mut guard) = (ptr::null_mut(), 0, 0);
+        // SAFETY:
+        // - the attributes were made above, and are used no more after the last call.
+        // - the places are written to.
+        let is_known = unsafe {
+            let is_known = libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut bottom, &raw mut size) == 0
+                && libc::pthread_attr_getguardsize(attributes.as_ptr(), &raw mut guard) == 0;
+            libc::pthread_attr_destroy(attributes.as_mut_ptr());
+            is_known
+        };
+        // Some count the guard as a part of the stack. (Of a main thread glibc says how large it would like its guard to be.)
+        let bounds = bottom.addr().checked_add(guard)?..bottom.addr().checked_add(size)?;
+        (is_known && !bounds.is_empty()).then_some(bounds)
+    }
+
+    /// The mapping that this address is in. Costs a look at all of the process's mappings.
+    #[cold]
+    pub(super) fn mapping_around(address: usize) -> Option<Range<usize>> {
+        let maps = BufReader::new(File::open("/proc/self/maps").ok()?);
+        maps.lines().map_while(Result::ok).find_map(|line| {
+            let (first, rest) = line.split_once('-')?;
+            let (end, _) = rest.split_once(' ')?;
+            let mapping = usize::from_str_radix(first, 16).ok()?..usize::from_str_radix(end, 16).ok()?;
+            mapping.contains(&address).then_some(mapping)
+        })
+    }
+}
+
+#[cfg(not(all(target_os = "linux", not(miri))))]
+mod system {
+    use std::ops::Range;
+
+    pub(super) const TELLS: bool = false;
+
+    pub(super) fn of_thread() -> Option<Range<usize>> {
+        None
+    }
+
+    pub(super) fn mapping_around(_: usize) -> Option<Range<usize>> {
+        None
+    }
+}
+
+#[cfg(all(test, not(loom), target_os = "linux", not(miri)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_knows_the_stack_that_this_runs_on() {
+        let (known, here) = (system::of_thread().unwrap(), stack_pointer());
+        assert!(known.contains(&here), "{here:x} in {known:x?}");
+        let mapping = system::mapping_around(here).unwrap();
+        assert!(mapping.contains(&here) && mapping.contains(&known.start), "{known:x?} in {mapping:x?}");
+        assert!(Stack::here(2 << 20).has_room() && has_room_outside());
+        assert_eq!(system::mapping_around(0), None);
+    }
+
+    #[test]
+    fn a_stack_that_is_nearly_used_has_no_room() {
+        let Stack { bottom, top, .. } = Stack::here(2 << 20);
+        assert!(!Stack { bottom, limit: stack_pointer(), top }.has_room());
+        // Elsewhere: the mapping says so.
+        assert!(Stack { bottom: 1, limit: 1, top: 2 }.has_room());
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::core::{Core, WhenFull};
 use super::room::wait_for_room;
+use super::worker::has_room_for_task;
 use crate::deadlock::nested::run_nested;
 use crate::deadlock::resource::{Origin, Site};
 use crate::deadlock::wait::Limit;
@@ -62,11 +63,24 @@ impl<F> Task<F> {
             Ok(future) => return future,
             Err(error) => error.into_parts(),
         };
-        if when_full == WhenFull::CallerRuns && matches!(reason, Rejected::QueueFull) {
-            // SAFETY:
-            // - the caller's contract.
-            return unsafe { Task { lasting, ..Task::new(run, name, site) }.run_here(core) };
-        }
+        let (reason, run) = match reason {
+            Rejected::QueueFull if when_full == WhenFull::CallerRuns => {
+                let task = Task { lasting, ..Task::new(run, name, site) };
+                if has_room_for_task() {
+                    // SAFETY:
+                    // - the caller's contract.
+                    return unsafe { task.run_here(core) };
+                }
+                // The caller is a task that a submitter runs, inside of another one, and so on.
+                // SAFETY:
+                // - the caller's contract.
+                match unsafe { task.enqueue(core, Room::Awaited(limit)) } {
+                    Ok(future) => return future,
+                    Err(error) => error.into_parts(),
+                }
+            }
+            reason => (reason, run),
+        };
         drop(run);
         Future::failed(TaskError::Rejected(reason), Origin::at(site, name))
     }
@@ -111,7 +125,7 @@ impl<F> Task<F> {
         debug_assert!(claimed, "nobody else knows the task");
         let stats = Stats::default();
         run_nested(task.facts(), self.site, || task.run(&stats));
-        core.add_up(&stats);
+        core.threads().add_up(&stats);
         // SAFETY:
         // - the cell was made with this type, for this future.
         unsafe { Future::of(mine) }

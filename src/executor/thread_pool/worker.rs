@@ -4,7 +4,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::core::Core;
-use super::stack::Stack;
+use super::stack::{self, Stack};
 use crate::deadlock::nested::run_nested;
 use crate::deadlock::resource::Site;
 use crate::executor::cell::TaskRef;
@@ -21,7 +21,7 @@ pub(super) struct Worker {
 
 impl Worker {
     /// The life of a worker that is counted, and expected by the pool's group.
-    pub(super) fn run(core: Arc<Core>, stats: &Arc<Stats>) {
+    pub(super) fn run(core: Arc<Core>, number: usize, stats: &Arc<Stats>) {
         let stack = Stack::here(core.settings().stack_size);
         let worker = Self { core, stats: Arc::clone(stats), stack };
         let core = &worker.core;
@@ -42,7 +42,7 @@ impl Worker {
             }
             core.group().leave();
             set_current_worker(ptr::null());
-            core.add_up(stats);
+            core.threads().end(number);
             core.exited();
         });
         // It may have the last reference to the pool, and with that to the user's initializer.
@@ -66,6 +66,11 @@ impl Worker {
 /// Whether the calling thread works for this pool.
 pub(super) fn works_for(core: *const Core) -> bool {
     Worker::current().is_some_and(|worker| ptr::eq(Arc::as_ptr(&worker.core), core))
+}
+
+/// Whether another task may begin on top of what the calling thread does.
+pub(super) fn has_room_for_task() -> bool {
+    Worker::current().map_or_else(stack::has_room_outside, |worker| worker.stack.has_room())
 }
 
 /// Runs a task on this thread, in a context of its own, if it is queued in the pool that this thread works for.
