@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
@@ -170,8 +171,8 @@ fn a_worker_program_that_is_none_says_how_it_ended_and_is_not_started_for_ever()
 
         let missing = start_error(folder.file("missing").as_ref());
         assert!(matches!(missing.failure(), StartFailure::Spawn(_)), "{missing:?}");
-        assert!(missing.to_string().contains("No such file"), "{missing}");
+        assert!(missing.source().unwrap().to_string().contains("No such file"), "{missing:?}");
         let no_program = start_error(starts.as_ref());
-        assert!(no_program.to_string().contains("Permission denied"), "{no_program}");
+        assert!(no_program.source().unwrap().to_string().contains("Permission denied"), "{no_program:?}");
     });
 }
