@@ -133,7 +133,6 @@ fn prove(state: &State, reporter: usize, report: &Report) -> Result<Vec<Wait>, S
     if residue.nodes[members[0]] != Node::Frame(reporter, state.threads[reporter].frames.len() - 1) {
         return Err(format!("the reporter is {:?}", residue.nodes[members[0]]));
     }
-    let is_pool = |node: usize| matches!(residue.nodes[node], Node::Pool(_));
     let is_left = |node: usize| matches!(residue.nodes[node], Node::Left(_));
     if is_abandoned {
         check_abandoned(state, report, &residue, members[0])?;
@@ -142,8 +141,12 @@ fn prove(state: &State, reporter: usize, report: &Report) -> Result<Vec<Wait>, S
     }
     // Who is stuck behind it waits for it, and it does not wait for them, as far as was told of.
     let is_told = |node: usize| places.contains(&node) || is_left(node);
-    let is_complete = |pool: usize| residue.providers(pool).iter().all(|&worker| is_told(worker));
-    let reached = residue.reach(members[0], |node| is_told(node) || is_pool(node) && is_complete(node));
+    // A task that seems to be queued may be cancelled by now: then its pool is in nobody's way.
+    let is_certain = |pool: usize| match residue.nodes[pool] {
+        Node::Pool(number) => state.is_certain(number) && residue.providers(pool).iter().all(|&worker| is_told(worker)),
+        _ => false,
+    };
+    let reached = residue.reach(members[0], |node| is_told(node) || is_certain(node));
     for &bystander in bystanders {
         let reach = residue.reach(bystander, |_| true);
         if !members.iter().any(|&member| reach[member]) {

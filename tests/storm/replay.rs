@@ -92,6 +92,7 @@ pub(crate) struct Pool {
     pub(crate) max_workers: usize,
     /// The number that is being set.
     pub(crate) next_max: Option<usize>,
+    pub(crate) was_resized: bool,
     /// Where submitters wait for room.
     pub(crate) capacity: Option<usize>,
     pub(crate) is_refused: bool,
@@ -123,6 +124,7 @@ impl State {
         let pools = program.pools.iter().map(|plan| Pool {
             max_workers: plan.max_workers,
             next_max: None,
+            was_resized: false,
             capacity: plan.capacity.filter(|_| plan.when_full == WhenFull::Block),
             is_refused: plan.refused,
             is_closing: false,
@@ -142,6 +144,13 @@ impl State {
             policy_since: 0,
             grace: program.grace,
         }
+    }
+
+    /// Whether whatever seems to be queued in a pool is, and all its workers but the idle are known.
+    pub(crate) fn is_certain(&self, pool: usize) -> bool {
+        let is_queued = |task: &Task| task.cancellers == 0 && !task.is_cancelled;
+        let Pool { is_cancelling, was_resized, .. } = self.pools[pool];
+        !is_cancelling && !was_resized && self.tasks.iter().filter(|task| task.pool == pool).all(is_queued)
     }
 
     /// Whether a task may be done, as far as the log knows.
@@ -202,8 +211,11 @@ impl State {
             What::Workers(pool) => {
                 let of_pool = |task: &usize| self.tasks[*task].pool == *pool;
                 let mut tasks = (0..self.tasks.len()).filter(of_pool);
-                tasks.all(|task| {
-                    matches!(self.tasks[task].phase, Phase::New | Phase::Submitting) || self.may_be_done(task)
+                tasks.all(|task| match self.tasks[task].phase {
+                    Phase::New | Phase::Submitting => true,
+                    // Its submitter runs it.
+                    Phase::Running(thread, _) => self.threads[thread].pool != Some(*pool),
+                    _ => self.may_be_done(task),
                 })
             }
         }
@@ -332,7 +344,10 @@ impl State {
                 self.pools[pool].is_closed = true;
                 self.pools[pool].has_cancelled |= cancels;
             }
-            Event::Resizes { pool, to } => self.pools[pool].next_max = Some(to),
+            Event::Resizes { pool, to } => {
+                self.pools[pool].next_max = Some(to);
+                self.pools[pool].was_resized = true;
+            }
             Event::Resized(pool) => {
                 let pool = &mut self.pools[pool];
                 pool.max_workers = pool.next_max.take().unwrap_or(pool.max_workers);

@@ -34,7 +34,7 @@ enum Need {
     Nothing,
     All(Vec<usize>),
     Any(Vec<usize>),
-    /// A worker that is not stuck, or one more than there are.
+    /// A worker that is not stuck, or one more where there may be more. (One of too many may help, too, until it has left.)
     Worker(Vec<usize>, usize),
     Impossible,
 }
@@ -73,7 +73,7 @@ impl Residue {
                         Need::Nothing => true,
                         Need::All(providers) => !providers.iter().any(stuck),
                         Need::Any(providers) => !providers.iter().all(stuck),
-                        Need::Worker(workers, max) => workers.iter().filter(|&worker| stuck(worker)).count() < *max,
+                        Need::Worker(workers, max) => workers.len() < *max || !workers.iter().all(stuck),
                         Need::Impossible => false,
                     }
             };
@@ -212,18 +212,16 @@ impl Residue {
                 }
                 let mut providers = Vec::new();
                 for &task in tasks.iter().filter(|task| !is_over(task)) {
-                    providers.push(match state.tasks[task].phase {
-                        Phase::Running(thread, depth) => self.at(Node::Frame(thread, depth)),
-                        _ => {
-                            let pool = state.tasks[task].pool;
-                            let runs_it = *when == ReturnWhen::AllCompleted && state.threads[me.0].pool == Some(pool);
-                            // Whether it runs one in place within a limit that never ends is its own affair.
-                            if runs_it && (wait.limit == Limit::Never || view != View::Possible) {
-                                return Need::Nothing;
-                            }
-                            self.at(Node::Pool(pool))
-                        }
-                    });
+                    let pool = state.tasks[task].pool;
+                    let runs_it = *when == ReturnWhen::AllCompleted && state.threads[me.0].pool == Some(pool);
+                    match state.tasks[task].phase {
+                        Phase::Running(thread, depth) => providers.push(self.at(Node::Frame(thread, depth))),
+                        _ if runs_it && view != View::Possible => return Need::Nothing,
+                        // Cancelled meanwhile, or begun by another worker: it is in nobody's way. Whether one is run in
+                        // place within a limit that never ends is its own affair.
+                        _ if runs_it && wait.limit == Limit::Never => {}
+                        _ => providers.push(self.at(Node::Pool(pool))),
+                    }
                 }
                 if *when == ReturnWhen::AllCompleted { Need::All(providers) } else { Need::Any(providers) }
             }
