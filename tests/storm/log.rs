@@ -79,7 +79,11 @@ pub(crate) enum Event {
     Forgets(usize),
     /// The guard is dropped when the thread ends, if not before.
     Keeps(usize),
-    Submits(usize),
+    /// Under its name, or without one.
+    Submits {
+        task: usize,
+        named: bool,
+    },
     Submitted {
         task: usize,
         accepted: bool,
@@ -101,6 +105,11 @@ pub(crate) enum Event {
     HasShutDown {
         pool: usize,
         cancels: bool,
+    },
+    /// A task that a shutdown may have missed is cancelled, or still queued.
+    Seen {
+        task: usize,
+        cancelled: bool,
     },
     Resizes {
         pool: usize,

@@ -11,7 +11,7 @@ use bowline::deadlock::{Kind, Policy, Report, StuckThread};
 use crate::log::{Entry, Event, Failure, Limit, Outcome, What};
 use crate::replay::{Frame, State};
 use crate::residue::{Node, Residue, View};
-use crate::script::{LOCKS, POOLS, Program, TASKS};
+use crate::script::{LOCKS, POOLS, Program};
 use crate::tally::Tally;
 
 /// A wait: whose frame waits, and since when.
@@ -53,10 +53,12 @@ fn node_of(state: &State, told: &StuckThread) -> Result<Node, String> {
     if !told.is_in_place() {
         return Ok(Node::Frame(thread, 0));
     }
-    let name = task_name(told);
-    let runs_it = |frame: &Frame| name.is_some() && frame.task.map(|task| TASKS[task]) == name;
+    if told.task().is_none() {
+        return Ok(Node::Left(thread));
+    }
+    let runs_it = |frame: &Frame| frame.task.is_some_and(|task| state.name(task) == task_name(told));
     let depth = state.threads[thread].frames.iter().skip(1).position(runs_it);
-    Ok(depth.map_or(Node::Left(thread), |depth| Node::Frame(thread, depth + 1)))
+    depth.map(|depth| Node::Frame(thread, depth + 1)).ok_or_else(|| format!("[{thread}] runs no such task"))
 }
 
 fn expect<T: PartialEq + std::fmt::Debug>(what: &str, told: T, known: T) -> Result<(), String> {
@@ -77,7 +79,7 @@ fn check_told(state: &State, told: &StuckThread, node: Node) -> Result<Option<Wa
     // The destructors of thread-locals may come after the name.
     expect("name", told.name().unwrap_or(&thread.name), &thread.name)?;
     let frame = &thread.frames[depth];
-    expect("task", task_name(told), frame.task.map(|task| TASKS[task]))?;
+    expect("task", told.task().map(|_| task_name(told)), frame.task.map(|task| state.name(task)))?;
     let held: BTreeSet<_> = frame.held.iter().map(|&lock| LOCKS[lock]).collect();
     let told_held: BTreeSet<_> = told.holds().iter().filter_map(|held| held.resource().name()).collect();
     expect("held", told_held, held)?;
@@ -87,10 +89,10 @@ fn check_told(state: &State, told: &StuckThread, node: Node) -> Result<Option<Wa
     }
     let (name, primitive) = (waits.resource().name(), waits.resource().primitive());
     let is_it = match thread.frames.get(depth + 1) {
-        Some(inner) => name == inner.task.map(|task| TASKS[task]),
+        Some(inner) => inner.task.is_some_and(|task| name == state.name(task)),
         None => match &wait.what {
             What::Lock(lock) => name == Some(LOCKS[*lock]),
-            What::Tasks(tasks, _) => tasks.iter().any(|&task| name == Some(TASKS[task])),
+            What::Tasks(tasks, _) => tasks.iter().any(|&task| name == state.name(task)),
             What::Room(pool) => primitive == "ThreadPoolExecutor" && waits.queued_in() == Some(POOLS[*pool]),
             What::Workers(_) => primitive == "ThreadPoolExecutor",
             What::Promise(_) => false,
@@ -115,14 +117,13 @@ fn prove(state: &State, reporter: usize, report: &Report) -> Result<Vec<Wait>, S
     let mut waits = Vec::new();
     for told in members.iter().chain(report.bystanders()) {
         let node = node_of(state, told)?;
-        let is_left = matches!(node, Node::Left(_));
         let wait = check_told(state, told, node)?;
         let place = residue.at(node);
-        if !residue.is_stuck(place) {
-            return Err(format!("{node:?} may go on"));
-        }
-        if places.contains(&place) && !is_left {
+        if places.contains(&place) && !matches!(node, Node::Left(_)) {
             return Err(format!("{node:?} is told twice"));
+        }
+        if !residue.is_stuck(place) {
+            return Err(format!("{:?} may go on", residue.nodes[place]));
         }
         if places.len() < members.len() {
             waits.extend(wait);
@@ -344,7 +345,7 @@ impl<'p> Oracle<'p> {
     /// The deadlock that ought to have been broken, or reported, by now, if there is one.
     pub(crate) fn owed(&self) -> Option<String> {
         let policy = self.state.policy;
-        if policy == Policy::Off {
+        if policy == Policy::Off || self.state.has_endless_grace() {
             return None;
         }
         let residue = Residue::of(&self.state, View::Certain);

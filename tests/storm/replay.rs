@@ -6,7 +6,7 @@ use bowline::deadlock::Policy;
 use bowline::{ReturnWhen, WhenFull};
 
 use crate::log::{Entry, Event, Failure, Limit, Outcome, What};
-use crate::script::{LOCKS, Program, TASKS};
+use crate::script::{ENDLESS_GRACE, LOCKS, Program, TASKS};
 
 /// A wait that has not ended.
 #[derive(Clone, Debug)]
@@ -82,9 +82,22 @@ pub(crate) enum Phase {
 pub(crate) struct Task {
     pub(crate) pool: usize,
     pub(crate) phase: Phase,
+    pub(crate) has_name: bool,
     /// How many try to cancel it.
     pub(crate) cancellers: usize,
     pub(crate) is_cancelled: bool,
+    pub(crate) sweep: Sweep,
+}
+
+/// Whether a shutdown has cancelled a task that nobody had begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Sweep {
+    No,
+    /// It was being submitted meanwhile.
+    Unknown,
+    /// It was queued before these threads began to cancel all that is.
+    Begun(Vec<usize>),
+    Done,
 }
 
 #[derive(Clone, Debug)]
@@ -98,9 +111,8 @@ pub(crate) struct Pool {
     pub(crate) is_refused: bool,
     pub(crate) is_closing: bool,
     pub(crate) is_closed: bool,
-    pub(crate) is_cancelling: bool,
-    /// Every task that was queued when that began is cancelled, or has begun.
-    pub(crate) has_cancelled: bool,
+    /// How many cancel what is queued.
+    pub(crate) sweepers: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -120,7 +132,14 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(program: &Program) -> Self {
-        let task = |pool| Task { pool, phase: Phase::New, cancellers: 0, is_cancelled: false };
+        let task = |pool| Task {
+            pool,
+            phase: Phase::New,
+            has_name: true,
+            cancellers: 0,
+            is_cancelled: false,
+            sweep: Sweep::No,
+        };
         let pools = program.pools.iter().map(|plan| Pool {
             max_workers: plan.max_workers,
             next_max: None,
@@ -129,8 +148,7 @@ impl State {
             is_refused: plan.refused,
             is_closing: false,
             is_closed: false,
-            is_cancelling: false,
-            has_cancelled: false,
+            sweepers: 0,
         });
         Self {
             threads: Vec::new(),
@@ -146,21 +164,30 @@ impl State {
         }
     }
 
+    /// The name under which reports know a task.
+    pub(crate) fn name(&self, task: usize) -> Option<&'static str> {
+        self.tasks[task].has_name.then_some(TASKS[task])
+    }
+
+    /// Whether no wait that begins now is looked at while the round lasts.
+    pub(crate) fn has_endless_grace(&self) -> bool {
+        self.grace >= ENDLESS_GRACE
+    }
+
     /// Whether whatever seems to be queued in a pool is, and all its workers but the idle are known.
     pub(crate) fn is_certain(&self, pool: usize) -> bool {
-        let is_queued = |task: &Task| task.cancellers == 0 && !task.is_cancelled;
-        let Pool { is_cancelling, was_resized, .. } = self.pools[pool];
-        !is_cancelling && !was_resized && self.tasks.iter().filter(|task| task.pool == pool).all(is_queued)
+        let is_queued = |task: &Task| task.cancellers == 0 && !task.is_cancelled && task.sweep == Sweep::No;
+        !self.pools[pool].was_resized && self.tasks.iter().filter(|task| task.pool == pool).all(is_queued)
     }
 
     /// Whether a task may be done, as far as the log knows.
     pub(crate) fn may_be_done(&self, task: usize) -> bool {
-        let Task { pool, phase, cancellers, is_cancelled } = self.tasks[task];
+        let Task { pool, phase, cancellers, is_cancelled, ref sweep, .. } = self.tasks[task];
         let pool = &self.pools[pool];
         match phase {
             Phase::Done { .. } | Phase::Rejected => true,
             Phase::Running(..) => false,
-            _ => is_cancelled || cancellers > 0 || pool.is_cancelling || pool.has_cancelled || pool.is_refused,
+            _ => is_cancelled || cancellers > 0 || *sweep != Sweep::No || pool.is_refused,
         }
     }
 
@@ -286,6 +313,36 @@ impl State {
         Ok(())
     }
 
+    fn begins_to_sweep(&mut self, thread: usize, pool: usize) {
+        self.pools[pool].sweepers += 1;
+        for task in self.tasks.iter_mut().filter(|task| task.pool == pool) {
+            match (task.phase, &mut task.sweep) {
+                (Phase::Queued, Sweep::Begun(sweepers)) => sweepers.push(thread),
+                (Phase::Queued, sweep) if *sweep != Sweep::Done => *sweep = Sweep::Begun(vec![thread]),
+                (Phase::Submitting, sweep) => *sweep = Sweep::Unknown,
+                _ => {}
+            }
+        }
+    }
+
+    fn has_swept(&mut self, thread: usize, pool: usize) {
+        self.pools[pool].sweepers -= 1;
+        for task in self.tasks.iter_mut().filter(|task| task.pool == pool) {
+            if matches!(&task.sweep, Sweep::Begun(sweepers) if sweepers.contains(&thread)) {
+                task.sweep = Sweep::Done;
+            }
+        }
+    }
+
+    /// The tasks of which nobody knows whether a shutdown cancelled them.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = usize> {
+        let is_unknown = |task: &usize| {
+            let Task { pool, phase, ref sweep, .. } = self.tasks[*task];
+            phase == Phase::Queued && *sweep == Sweep::Unknown && self.pools[pool].sweepers == 0
+        };
+        (0..self.tasks.len()).filter(is_unknown)
+    }
+
     /// What is the case after this event. An error is an event that cannot be.
     pub(crate) fn apply(&mut self, entry: &Entry) -> Result<(), String> {
         let Entry { number, thread, ref event } = *entry;
@@ -318,7 +375,13 @@ impl State {
             Event::Waited(outcome) => self.waited(thread, outcome)?,
             Event::Took(lock) => self.take(thread, lock)?,
             Event::Releases(lock) => self.release(thread, lock)?,
-            Event::Submits(task) => self.tasks[task].phase = Phase::Submitting,
+            Event::Submits { task, named } => {
+                self.tasks[task].phase = Phase::Submitting;
+                self.tasks[task].has_name = named;
+                if self.pools[self.tasks[task].pool].sweepers > 0 {
+                    self.tasks[task].sweep = Sweep::Unknown;
+                }
+            }
             Event::Submitted { task, accepted } => {
                 let phase = &mut self.tasks[task].phase;
                 if *phase == Phase::Submitting {
@@ -338,11 +401,21 @@ impl State {
             }
             Event::ShutsDown { pool, cancels } => {
                 self.pools[pool].is_closing = true;
-                self.pools[pool].is_cancelling |= cancels;
+                if cancels {
+                    self.begins_to_sweep(thread, pool);
+                }
             }
             Event::HasShutDown { pool, cancels } => {
                 self.pools[pool].is_closed = true;
-                self.pools[pool].has_cancelled |= cancels;
+                if cancels {
+                    self.has_swept(thread, pool);
+                }
+            }
+            Event::Seen { task, cancelled } => {
+                let task = &mut self.tasks[task];
+                if task.phase == Phase::Queued && task.sweep == Sweep::Unknown {
+                    task.sweep = if cancelled { Sweep::Done } else { Sweep::No };
+                }
             }
             Event::Resizes { pool, to } => {
                 self.pools[pool].next_max = Some(to);

@@ -3,7 +3,7 @@
 use bowline::ReturnWhen;
 
 use crate::log::{Limit, What};
-use crate::replay::{Frame, Phase, State, Task};
+use crate::replay::{Frame, Phase, State, Sweep, Task};
 
 /// What is not known for certain, and how it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,10 +230,10 @@ impl Residue {
 
     /// Whether a task is done for certain.
     fn is_done(&self, state: &State, task: usize) -> bool {
-        let Task { pool, phase, is_cancelled, .. } = state.tasks[task];
+        let Task { phase, is_cancelled, ref sweep, .. } = state.tasks[task];
         match phase {
             Phase::Done { .. } | Phase::Rejected => true,
-            Phase::Submitting | Phase::Queued => is_cancelled || state.pools[pool].has_cancelled,
+            Phase::Submitting | Phase::Queued => is_cancelled || *sweep == Sweep::Done,
             Phase::New | Phase::Running(..) => false,
         }
     }

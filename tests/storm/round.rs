@@ -12,7 +12,7 @@ use bowline::deadlock::{self, Policy};
 use crate::log::{Event, LOG, note};
 use crate::oracle::Oracle;
 use crate::replay::Phase;
-use crate::script::{self, Program};
+use crate::script;
 use crate::support::Dice;
 use crate::tally::Tally;
 use crate::world::{FAULTS, World, set_grace, set_policy};
@@ -33,15 +33,10 @@ pub(crate) fn run(seed: u64, tally: &mut Tally) -> Result<(), String> {
     LOG.enter("looks on", None);
     deadlock::set_policy(program.policy);
     deadlock::set_grace(program.grace);
+    let _warns = program.warns.map(|after| deadlock::warn_after(after, |wait| drop(wait.to_string())));
     let world = World::new(program.clone());
-    let mut round = Round {
-        oracle: Oracle::new(&program),
-        program: &program,
-        threads: start(&world),
-        world,
-        dice: Dice::new(seed),
-        tally,
-    };
+    let mut round =
+        Round { oracle: Oracle::new(&program), threads: start(&world), world, dice: Dice::new(seed), tally };
     let ended = round.look_on().and_then(|()| round.end());
     round.tally.rounds += 1;
     ended.map_err(|why| {
@@ -75,13 +70,13 @@ fn start(world: &Arc<World>) -> Vec<JoinHandle<()>> {
 #[derive(Clone, Copy)]
 enum Help {
     Policy,
+    Grace,
     Promise(usize),
     Pool(usize),
 }
 
 struct Round<'p, 't> {
     oracle: Oracle<'p>,
-    program: &'p Program,
     threads: Vec<JoinHandle<()>>,
     world: Arc<World>,
     dice: Dice,
@@ -131,6 +126,7 @@ impl Round<'_, '_> {
             if self.is_over() {
                 return Ok(());
             }
+            self.oracle.state.unknown().for_each(|task| self.world.look_at(task));
             if self.oracle.is_settled() {
                 match self.oracle.owed() {
                     Some(owed) if moved.elapsed() > PATIENCE => return Err(format!("a miss: {owed}")),
@@ -160,6 +156,9 @@ impl Round<'_, '_> {
         if state.policy != Policy::Panic {
             can.push(Help::Policy);
         }
+        if state.has_endless_grace() {
+            can.push(Help::Grace);
+        }
         can.extend((0..state.fulfilled.len()).filter(|&number| !state.fulfilled[number]).map(Help::Promise));
         can.extend((0..state.pools.len()).filter(|&pool| !state.pools[pool].is_closing).map(Help::Pool));
         if can.is_empty() {
@@ -171,21 +170,17 @@ impl Round<'_, '_> {
                 let policies = [Policy::Report, Policy::Off];
                 set_policy(policies[usize::from(state.policy == Policy::Report)]);
             }
-            Help::Policy => {
-                set_policy(Policy::Panic);
-                set_grace(Duration::ZERO);
-            }
-            Help::Promise(number) => self.world.fulfil(number),
+            Help::Policy => set_policy(Policy::Panic),
+            Help::Grace => set_grace(Duration::from_micros(self.dice.below(600) as u64)),
+            Help::Promise(number) => self.world.fulfil(number, true),
             Help::Pool(pool) => drop(self.world.shut_down(pool, false, false)),
         }
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), String> {
-        for pool in 0..self.program.pools.len() {
-            if self.world.shut_down(pool, false, true).is_err() {
-                return Err("a pool without tasks does not end".to_owned());
-            }
+        if let Some(pool) = self.world.end_pools(PATIENCE) {
+            return Err(format!("pool {pool} has nothing to do, and does not end"));
         }
         for thread in self.threads.drain(..) {
             thread.join().expect("a thread that panics notes it");

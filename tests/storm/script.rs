@@ -18,7 +18,7 @@ pub(crate) mod leaves_out {
     pub(crate) const LIMITS_BEYOND_THE_CLOCK: bool = true;
     /// A grace longer than the test, taken back while waits are under way.
     pub(crate) const GRACE_TAKEN_BACK: bool = true;
-    /// Waits in the destructors of thread-locals that can only unwind.
+    /// Destructors of thread-locals that unwind when they are the victim.
     pub(crate) const PANICS_OF_DESTRUCTORS: bool = true;
 }
 
@@ -28,6 +28,9 @@ pub(crate) const TASKS: [&str; 16] = [
     "task 0", "task 1", "task 2", "task 3", "task 4", "task 5", "task 6", "task 7", "task 8", "task 9", "task 10",
     "task 11", "task 12", "task 13", "task 14", "task 15",
 ];
+
+/// Longer than a round.
+pub(crate) const ENDLESS_GRACE: Duration = Duration::from_secs(3_600);
 
 /// How long somebody is ready to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +82,9 @@ pub(crate) enum Step {
     /// The end of the thread does this, in the destructor of a thread-local.
     Late(Vec<Step>),
     /// The next task that nobody has submitted.
-    Submit,
+    Submit(Submission),
+    /// So many of the next tasks, in a scope of this pool, which waits for them.
+    Scope(usize, usize),
     Wait(Vec<usize>, ReturnWhen, Patience),
     Result(usize, Patience),
     Promise(usize, Patience),
@@ -94,7 +99,21 @@ pub(crate) enum Step {
         cancels: bool,
         waits: bool,
     },
-    Fulfil(usize),
+    /// Keeps a promise, or breaks it.
+    Fulfil {
+        promise: usize,
+        keeps: bool,
+    },
+    /// Looks at the wait-for graph.
+    Look,
+}
+
+/// By which call a task is submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Submission {
+    Plain,
+    Try,
+    For(u64),
 }
 
 /// What somebody does, and how it takes it to be a victim.
@@ -126,6 +145,8 @@ pub(crate) struct Program {
     pub(crate) threads: Vec<Script>,
     pub(crate) policy: Policy,
     pub(crate) grace: Duration,
+    /// After so much time a hook is told of a wait.
+    pub(crate) warns: Option<Duration>,
 }
 
 /// What may come up in a script.
@@ -178,7 +199,7 @@ pub(crate) fn program(seed: u64) -> Program {
         if palette.submits {
             (0..palette.tasks.div_ceil(2)).for_each(|_| {
                 let at = dice.below(script.steps.len());
-                script.steps.insert(at, Step::Submit);
+                script.steps.insert(at, Step::Submit(submission(dice)));
             });
         }
         threads.push(script);
@@ -202,6 +223,7 @@ pub(crate) fn program(seed: u64) -> Program {
         threads,
         policy: [Policy::Panic, Policy::Panic, Policy::Report, Policy::Off][dice.below(4)],
         grace: grace(dice),
+        warns: (dice.below(4) == 0).then(|| Duration::from_micros(dice.below(1_500) as u64)),
     }
 }
 
@@ -245,6 +267,18 @@ fn script(dice: &mut Dice, palette: &Palette, length: usize) -> Script {
     Script { steps: (0..length).map(|_| step(dice, palette)).collect(), goes_on: dice.below(3) > 0 }
 }
 
+fn submission(dice: &mut Dice) -> Submission {
+    match dice.below(8) {
+        0 => Submission::Try,
+        1 => Submission::For(dice.below(1_000) as u64),
+        _ => Submission::Plain,
+    }
+}
+
+fn fulfil(dice: &mut Dice, palette: &Palette) -> Step {
+    Step::Fulfil { promise: dice.below(palette.promises), keeps: dice.below(3) > 0 }
+}
+
 fn tasks(dice: &mut Dice, palette: &Palette) -> Vec<usize> {
     (0..1 + dice.below(3)).map(|_| dice.below(palette.tasks)).collect()
 }
@@ -275,7 +309,7 @@ fn step(dice: &mut Dice, palette: &Palette) -> Step {
         0..2 if palette.promises > 0 => {
             return Step::Promise(dice.below(palette.promises), patience(dice, palette.timed));
         }
-        2..4 if palette.promises > 0 => return Step::Fulfil(dice.below(palette.promises)),
+        2..4 if palette.promises > 0 => return fulfil(dice, palette),
         4..8 => return Step::Sleep(dice.below(400) as u64),
         8..11 => return Step::Unlocked { at: dice.below(8), by_value: dice.below(2) == 0 },
         11..14 => return Step::Map(dice.below(8)),
@@ -284,7 +318,8 @@ fn step(dice: &mut Dice, palette: &Palette) -> Step {
         28 => return Step::Panic,
         29..55 if palette.tasks > 0 => {
             return match dice.below(12) {
-                0..4 if palette.submits => Step::Submit,
+                0 if palette.submits && !palette.is_task => Step::Scope(dice.below(palette.pools), 1 + dice.below(4)),
+                0..4 if palette.submits => Step::Submit(submission(dice)),
                 0..5 => Step::Result(dice.below(palette.tasks), patience(dice, palette.timed)),
                 5..9 => Step::Wait(tasks(dice, palette), ReturnWhen::AllCompleted, patience(dice, palette.timed)),
                 9..11 => {
@@ -308,14 +343,7 @@ fn late_step(dice: &mut Dice, palette: &Palette) -> Step {
         0 => Step::Release { at: 0, fair: false },
         1 if palette.forgets > 0 => Step::Forget(0),
         2 => Step::Sleep(dice.below(200) as u64),
-        _ => {
-            let way = match way(dice, palette) {
-                Way::Lock if leaves_out::PANICS_OF_DESTRUCTORS => Way::Acquire,
-                Way::For(Patience::Longest) if leaves_out::PANICS_OF_DESTRUCTORS => Way::Acquire,
-                way => way,
-            };
-            Step::Take(dice.below(palette.locks.len()), way)
-        }
+        _ => Step::Take(dice.below(palette.locks.len()), way(dice, palette)),
     }
 }
 
@@ -327,8 +355,9 @@ fn meddler(dice: &mut Dice, palette: &Palette) -> Script {
         steps.push(match dice.below(10) {
             0..3 => Step::Policy([Policy::Panic, Policy::Report, Policy::Off][dice.below(3)]),
             3..5 => Step::Grace(grace(dice)),
-            5 if !leaves_out::GRACE_TAKEN_BACK => Step::Grace(Duration::from_secs(3_600)),
-            6 if palette.promises > 0 => Step::Fulfil(dice.below(palette.promises)),
+            5 if !leaves_out::GRACE_TAKEN_BACK => Step::Grace(ENDLESS_GRACE),
+            6 if palette.promises > 0 => fulfil(dice, palette),
+            6 => Step::Look,
             _ if palette.tasks == 0 => continue,
             7..9 => Step::Resize(dice.below(palette.pools), 1 + dice.below(4)),
             9 if dice.below(4) == 0 => {

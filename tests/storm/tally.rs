@@ -5,12 +5,12 @@ use std::fmt;
 
 use bowline::deadlock::Kind;
 
-use crate::log::{Entry, Event, Limit, Outcome, What};
+use crate::log::{Entry, Event, Failure, Limit, Outcome, What};
 use crate::replay::State;
 use crate::script::leaves_out;
 
 /// What has to happen, and whether the storm leaves it out.
-const WANTED: [(&str, bool); 21] = [
+const WANTED: [(&str, bool); 22] = [
     ("relocks", false),
     ("cycles", false),
     ("longer cycles", false),
@@ -21,6 +21,7 @@ const WANTED: [(&str, bool); 21] = [
     ("victims by value", false),
     ("victims by panic", false),
     ("waits that timed out", false),
+    ("scopes", false),
     ("tasks in place", false),
     ("members in place", false),
     ("tasks that failed", false),
@@ -75,6 +76,7 @@ impl Tally {
             Event::Submitted { accepted: false, .. } => self.add("tasks refused"),
             Event::Forgets(_) => self.add("guards forgotten"),
             Event::Releases(_) if has_left => self.add("guards dropped by the end of a thread"),
+            Event::Waits(What::Tasks(tasks, _), _, Failure::Never) if tasks.len() > 1 => self.add("scopes"),
             Event::Waits(..) if has_left => self.add("waits of destructors"),
             _ => {}
         }

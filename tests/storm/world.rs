@@ -3,21 +3,23 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bowline::deadlock::{self, Deadlock};
 use bowline::{
-    Lock, LockGuard, Promise, RLock, Rejected, ReturnWhen, SharedFuture, ShutdownOptions, Status, TaskError,
+    Future, Lock, LockGuard, Promise, RLock, Rejected, ReturnWhen, SharedFuture, ShutdownOptions, Status, TaskError,
     ThreadPoolExecutor, promise, wait,
 };
 
 use crate::guards::{self, Data, Guard, Holding, Kept};
 use crate::log::{Event, Failure, LOG, Limit, Outcome, What, is_known, note};
 use crate::replay::State;
-use crate::script::{Keeper, LOCKS, POOLS, Patience, PoolPlan, Program, Script, Step, TASKS, Way, leaves_out};
+use crate::script::{
+    Keeper, LOCKS, POOLS, Patience, PoolPlan, Program, Script, Step, Submission, TASKS, Way, leaves_out,
+};
 use crate::support::message;
 
 /// More addresses than the system has: it starts no thread with such a stack.
@@ -36,6 +38,8 @@ pub(crate) struct World {
     promises: Vec<Mutex<Option<Promise<()>>>>,
     promised: Vec<SharedFuture<()>>,
     next_task: AtomicUsize,
+    /// Whether a task was submitted without a name. A second one could not be told from it.
+    is_one_unnamed: AtomicBool,
 }
 
 /// Somebody was chosen to break a deadlock, and was told so by a value or by a panic.
@@ -186,6 +190,7 @@ impl World {
             promises,
             promised,
             next_task: AtomicUsize::new(0),
+            is_one_unnamed: AtomicBool::new(false),
             program,
         })
     }
@@ -218,9 +223,12 @@ impl World {
 
     /// What is left for the destructor of a thread-local.
     pub(crate) fn run_late(self: &Arc<Self>, steps: &[Step]) {
-        let script = Script { steps: steps.to_vec(), goes_on: true };
+        let script = Script { steps: steps.to_vec(), goes_on: leaves_out::PANICS_OF_DESTRUCTORS };
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.run(&script))) {
             check_panic(&*payload);
+            if !leaves_out::PANICS_OF_DESTRUCTORS {
+                resume_unwind(payload);
+            }
         }
     }
 
@@ -271,7 +279,9 @@ impl World {
                     guards::run_late(Arc::clone(self), steps.clone());
                 }
             }
-            Step::Submit => self.submit()?,
+            Step::Submit(submission) => self.submit(submission)?,
+            Step::Scope(pool, tasks) => self.scope(pool, tasks)?,
+            Step::Look => drop(deadlock::snapshot()),
             Step::Wait(ref tasks, when, patience) => self.wait(tasks, when, patience)?,
             Step::Result(task, patience) => self.result(task, patience)?,
             Step::Promise(number, patience) => {
@@ -295,7 +305,7 @@ impl World {
                 note(Event::Resized(pool));
             }
             Step::ShutDown { pool, cancels, waits } => self.shut_down(pool, cancels, waits)?,
-            Step::Fulfil(number) => self.fulfil(number),
+            Step::Fulfil { promise, keeps } => self.fulfil(promise, keeps),
         }
         Ok(())
     }
@@ -341,22 +351,81 @@ impl World {
         Ok(())
     }
 
-    fn submit(self: &Arc<Self>) -> Result<(), Victim> {
+    fn submit(self: &Arc<Self>, mut submission: Submission) -> Result<(), Victim> {
         let task = self.next_task.fetch_add(1, SeqCst);
         let Some((pool, _)) = self.program.tasks.get(task) else { return Ok(()) };
-        note(Event::Submits(task));
-        note(Event::Waits(What::Room(*pool), Limit::Never, Failure::Value));
-        let theirs = Arc::clone(self);
-        let future = self.pools[*pool].submit_named(TASKS[task], move || theirs.run_task(task)).shared();
-        let (accepted, outcome) = match future.try_result() {
-            Some(Err(TaskError::Rejected(Rejected::Deadlock(_)))) => (false, Outcome::Deadlock),
-            Some(Err(TaskError::Rejected(_))) => (false, Outcome::Granted),
-            _ => (true, Outcome::Granted),
+        let (theirs, executor) = (Arc::clone(self), &self.pools[*pool]);
+        let run = move || theirs.run_task(task);
+        if submission != Submission::Plain && self.is_one_unnamed.swap(true, SeqCst) {
+            submission = Submission::Plain;
+        }
+        let limit = if matches!(submission, Submission::For(_)) { Limit::Soon } else { Limit::Never };
+        note(Event::Submits { task, named: submission == Submission::Plain });
+        self.noted_submission(task, What::Room(*pool), limit, || match submission {
+            Submission::Plain => Ok(executor.submit_named(TASKS[task], run)),
+            Submission::Try => executor.try_submit(run).map_err(|error| error.reason().clone()),
+            Submission::For(micros) => {
+                let timeout = Duration::from_micros(micros);
+                executor.submit_timeout(run, timeout).map_err(|error| error.reason().clone())
+            }
+        })
+    }
+
+    /// Submits a task, and notes before and after.
+    fn noted_submission(
+        &self,
+        task: usize,
+        what: What,
+        limit: Limit,
+        submit: impl FnOnce() -> Result<Future<()>, Rejected>,
+    ) -> Result<(), Victim> {
+        note(Event::Waits(what, limit, Failure::Value));
+        let submitted = submit().map(Future::shared);
+        let refusal = match &submitted {
+            Err(refusal) => Some(refusal.clone()),
+            Ok(future) => match future.try_result() {
+                Some(Err(TaskError::Rejected(refusal))) => Some(refusal),
+                _ => None,
+            },
+        };
+        let outcome = match refusal {
+            Some(Rejected::Deadlock(_)) => Outcome::Deadlock,
+            Some(Rejected::Timeout) => Outcome::TimedOut,
+            _ => Outcome::Granted,
         };
         note(Event::Waited(outcome));
-        note(Event::Submitted { task, accepted });
-        assert!(self.futures[task].set(future).is_ok(), "submitted once");
+        note(Event::Submitted { task, accepted: refusal.is_none() });
+        if let Ok(future) = submitted {
+            assert!(self.futures[task].set(future).is_ok(), "submitted once");
+        }
         if outcome == Outcome::Deadlock { Err(Victim::Value) } else { Ok(()) }
+    }
+
+    /// Submits some tasks in a scope, whose end waits for them and cannot fail.
+    fn scope(self: &Arc<Self>, pool: usize, tasks: usize) -> Result<(), Victim> {
+        let ended = self.pools[pool].scope(|scope| {
+            let mut ended = Ok(());
+            let mut mine = Vec::new();
+            for _ in 0..tasks {
+                let task = self.next_task.load(SeqCst);
+                let is_of_pool = self.program.tasks.get(task).is_some_and(|&(other, _)| other == pool);
+                if !is_of_pool || self.next_task.compare_exchange(task, task + 1, SeqCst, SeqCst).is_err() {
+                    break;
+                }
+                note(Event::Submits { task, named: true });
+                ended = self.noted_submission(task, What::Room(pool), Limit::Never, || {
+                    Ok(scope.submit_named(TASKS[task], move || self.run_task(task)))
+                });
+                mine.push(task);
+                if ended.is_err() {
+                    break;
+                }
+            }
+            note(Event::Waits(What::Tasks(mine, ReturnWhen::AllCompleted), Limit::Never, Failure::Never));
+            ended
+        });
+        note(Event::Waited(Outcome::Granted));
+        ended
     }
 
     fn result(&self, task: usize, patience: Patience) -> Result<(), Victim> {
@@ -392,17 +461,23 @@ impl World {
     }
 
     pub(crate) fn shut_down(&self, pool: usize, cancels: bool, waits: bool) -> Result<(), Victim> {
-        let options = ShutdownOptions::new().cancel_pending(cancels).wait(waits);
         note(Event::ShutsDown { pool, cancels });
-        let shut_down = || self.pools[pool].shutdown_with(options);
-        let ended = if waits {
-            noted(What::Workers(pool), Limit::Never, Failure::Value, || shut_down().deadlock.map_or(Ok(Some(())), Err))
-        } else {
-            let _ = shut_down();
-            Ok(None)
-        };
+        let pool_ends = ShutdownOptions::new().cancel_pending(cancels).wait(false);
+        let _ = self.pools[pool].shutdown_with(pool_ends);
         note(Event::HasShutDown { pool, cancels });
-        ended.map(drop)
+        if waits {
+            let wait = || self.pools[pool].shutdown().deadlock.map_or(Ok(Some(())), Err);
+            noted(What::Workers(pool), Limit::Never, Failure::Value, wait)?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether a task still waits to be begun. No shutdown is under way.
+    pub(crate) fn look_at(&self, task: usize) {
+        let status = self.futures[task].get().map(SharedFuture::status);
+        if let Some(Status::Pending | Status::Cancelled) = status {
+            note(Event::Seen { task, cancelled: status == Some(Status::Cancelled) });
+        }
     }
 
     /// Checks what is left when every thread has ended.
@@ -422,13 +497,24 @@ impl World {
         }
     }
 
-    /// Keeps a promise, if that was not done before.
-    pub(crate) fn fulfil(&self, number: usize) {
+    /// Keeps a promise, or breaks it, if that was not done before.
+    pub(crate) fn fulfil(&self, number: usize, keeps: bool) {
         let promise = self.promises[number].lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(promise) = promise {
             note(Event::Fulfils(number));
-            promise.set_result(()).expect("nobody cancels it");
+            if keeps {
+                promise.set_result(()).expect("nobody cancels it");
+            }
         }
+    }
+
+    /// Waits for the end of all workers. Not for ever: a pool that does not end is returned.
+    pub(crate) fn end_pools(&self, patience: Duration) -> Option<usize> {
+        self.pools.iter().position(|pool| {
+            // With a limit it does not wait for the threads themselves.
+            let is_complete = pool.shutdown_with(ShutdownOptions::new().timeout(patience)).is_complete();
+            !is_complete || !pool.shutdown().is_complete()
+        })
     }
 }
 
