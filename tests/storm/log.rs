@@ -210,6 +210,11 @@ pub(crate) fn is_known() -> bool {
     MINE.get().is_some()
 }
 
+/// How much has been noted in this round.
+pub(crate) fn note_count() -> u64 {
+    LOG.next.load(SeqCst)
+}
+
 /// Notes what the calling thread does.
 pub(crate) fn note(event: Event) {
     let buffer = MINE.get().expect("a thread of the storm");

@@ -11,7 +11,7 @@ use bowline::deadlock::{Kind, Policy, Report, StuckThread};
 use crate::log::{Entry, Event, Failure, Limit, Outcome, What};
 use crate::replay::{Frame, State};
 use crate::residue::{Node, Residue, View};
-use crate::script::{LOCKS, POOLS, Program};
+use crate::script::{LOCKS, POOLS, Program, leaves_out};
 use crate::tally::Tally;
 
 /// A wait: whose frame waits, and since when.
@@ -307,7 +307,12 @@ impl<'p> Oracle<'p> {
         let is_excused = || {
             self.state.next_policy.is_some() || self.entries.iter().filter(|entry| entry.number > since).any(intervenes)
         };
-        before.kind == verdict.kind && set(before) == set(verdict) && !is_excused()
+        let overlaps = |other: &Verdict| {
+            let shares = other.members.iter().any(|wait| before.members.contains(wait));
+            other.number > before.number && shares && set(other) != set(before)
+        };
+        let is_by_turns = || leaves_out::REPORTS_BY_TURNS && self.verdicts.iter().any(overlaps);
+        before.kind == verdict.kind && set(before) == set(verdict) && !is_excused() && !is_by_turns()
     }
 
     /// A wait failed: the last report of its thread was about that.

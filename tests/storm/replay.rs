@@ -125,7 +125,8 @@ pub(crate) struct State {
     pub(crate) fulfilled: Vec<bool>,
     pub(crate) policy: Policy,
     pub(crate) next_policy: Option<Policy>,
-    /// When the policy began to change for the last time.
+    /// When the one who looks on began to change the policy for the last time, with all who wait in the graph: what was
+    /// reported before has to be said again.
     pub(crate) policy_since: u64,
     pub(crate) grace: Duration,
 }
@@ -426,7 +427,7 @@ impl State {
                 pool.max_workers = pool.next_max.take().unwrap_or(pool.max_workers);
             }
             Event::SetsPolicy(policy) => {
-                if policy != self.policy {
+                if policy != self.policy && thread == 0 {
                     self.policy_since = number;
                 }
                 self.next_policy = Some(policy);

@@ -7,13 +7,13 @@ use std::sync::{Arc, Barrier, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use bowline::deadlock::{self, Policy};
+use bowline::deadlock::{self, Policy, StuckThread};
 
-use crate::log::{Event, LOG, note};
+use crate::log::{Event, LOG, note, note_count};
 use crate::oracle::Oracle;
 use crate::replay::Phase;
 use crate::script;
-use crate::support::Dice;
+use crate::support::{Dice, find_thread_where};
 use crate::tally::Tally;
 use crate::world::{FAULTS, World, set_grace, set_policy};
 
@@ -164,11 +164,17 @@ impl Round<'_, '_> {
         if can.is_empty() {
             return Err("a hang: everybody waits, and nobody outside can help".to_owned());
         }
-        match can[self.dice.below(can.len())] {
+        let help = can[self.dice.below(can.len())];
+        if matches!(help, Help::Policy) && !state.has_endless_grace() {
+            if !self.until_registered()? {
+                return Ok(());
+            }
+        }
+        match help {
             // By way of another, perhaps.
             Help::Policy if self.dice.below(3) == 0 => {
                 let policies = [Policy::Report, Policy::Off];
-                set_policy(policies[usize::from(state.policy == Policy::Report)]);
+                set_policy(policies[usize::from(self.oracle.state.policy == Policy::Report)]);
             }
             Help::Policy => set_policy(Policy::Panic),
             Help::Grace => set_grace(Duration::from_micros(self.dice.below(600) as u64)),
@@ -176,6 +182,26 @@ impl Round<'_, '_> {
             Help::Pool(pool) => drop(self.world.shut_down(pool, false, false)),
         }
         Ok(())
+    }
+
+    /// Waits until whoever waits is in the wait-for graph: a hook that still runs keeps its thread out of it. `false`: something
+    /// has happened meanwhile.
+    fn until_registered(&self) -> Result<bool, String> {
+        let end = Instant::now() + PATIENCE;
+        for thread in self.oracle.busy() {
+            let os_id = self.oracle.state.threads[thread].os_id;
+            let waits = |told: &StuckThread| told.os_id() == os_id && told.waits_for().is_some();
+            while find_thread_where(waits).is_none() {
+                if note_count() != self.oracle.entries.len() as u64 {
+                    return Ok(false);
+                }
+                if Instant::now() > end {
+                    return Err(format!("[{thread}] waits, and is not in the graph"));
+                }
+                thread::sleep(Duration::from_micros(100));
+            }
+        }
+        Ok(true)
     }
 
     fn end(&mut self) -> Result<(), String> {

@@ -20,6 +20,8 @@ pub(crate) mod leaves_out {
     pub(crate) const GRACE_TAKEN_BACK: bool = true;
     /// Destructors of thread-locals that unwind when they are the victim.
     pub(crate) const PANICS_OF_DESTRUCTORS: bool = true;
+    /// Deadlocks with a member in common that are left standing, and said again by turns while their hooks run.
+    pub(crate) const REPORTS_BY_TURNS: bool = true;
 }
 
 pub(crate) const LOCKS: [&str; 6] = ["lock 0", "lock 1", "lock 2", "lock 3", "lock 4", "lock 5"];
@@ -202,14 +204,22 @@ pub(crate) fn program(seed: u64) -> Program {
                 script.steps.insert(at, Step::Submit(submission(dice)));
             });
         }
+        if palette.submits && palette.tasks > 0 && dice.below(3) == 0 {
+            // The end of a scope, with a lock that its tasks may want: as many deadlocks as there are such tasks.
+            let at = dice.below(script.steps.len());
+            let scope = Step::Scope(dice.below(palette.pools), 2 + dice.below(3));
+            let take = Step::Take(dice.below(palette.locks.len()), [Way::Lock, Way::Acquire][dice.below(2)]);
+            script.steps.splice(at..at, [take, scope]);
+        }
         threads.push(script);
     }
     palette.is_task = true;
     palette.submits = !refused || !leaves_out::SUBMITTERS_OF_A_REFUSED_POOL;
+    let is_one_pool = dice.below(2) == 0;
     let tasks = (0..palette.tasks)
         .map(|_| {
             let length = 1 + dice.below(6);
-            (dice.below(pools.len()), script(dice, &palette, length))
+            (if is_one_pool { 0 } else { dice.below(pools.len()) }, script(dice, &palette, length))
         })
         .collect();
     if dice.below(2) == 0 {
