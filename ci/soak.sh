@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Long runs, no part of .ci/run: the storm for BOWLINE_STORM_SECONDS, the soak test for BOWLINE_SOAK_SECONDS, then the test
-# suite BOWLINE_SOAK_ROUNDS times, until the first failure. Arguments choose other tests than all, as for `cargo test`: ci/soak.sh --lib --test 'process_*'
+# suite BOWLINE_SOAK_ROUNDS times, until the first failure. Arguments choose other tests than all, as for `cargo test`:
+# ci/soak.sh --lib --test 'process_*'
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -37,7 +37,7 @@ use support::{LIMIT, in_fresh_process, stderr, within};
 use crate::tally::Tally;
 
 /// Rounds of the ordinary suite.
-const ROUNDS: u64 = 400;
+const ROUNDS: u64 = 250;
 /// How long one process of a longer storm lasts.
 const SPELL: Duration = Duration::from_secs(20);
 

@@ -11,9 +11,13 @@
 //! - a task that runs by the log really runs there; one that really runs, and whose thread waits, runs there by the log.
 //!
 //! Two consequences carry the oracle. A thread that waits by the log for what another holds by the log is really blocked:
-//! **what is stuck by the log is stuck**. And a thread that is registered in the wait-for graph did nothing since its `Waits`, so
-//! that all that it holds, and all that it runs, is noted: **what the detector saw stuck is stuck by the log, at the moment at which
-//! it looked**. That moment is not noted; it lies between the reporter's `Waits` and its `Reported`.
+//! **what is stuck by the log is stuck**. And a thread that is registered in the wait-for graph did nothing since its
+//! `Waits`, so that all that it holds, and all that it runs, is noted: **what the detector saw stuck is stuck by the log, at
+//! the moment at which it looked**. That moment is not noted; it lies between the reporter's `Waits` and its `Reported`.
+//!
+//! **What is not known for certain** is taken the way that accuses nobody ([`View`](crate::residue::View)): a task between
+//! `Cancels` and `Cancelled`, one that seems to be queued and that somebody has claimed, the number of workers while it is
+//! set, one who seems to wait and is about to be told.
 
 use std::cell::Cell;
 use std::fmt;

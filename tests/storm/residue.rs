@@ -121,9 +121,9 @@ impl Residue {
     pub(crate) fn cores(&self) -> Vec<Vec<usize>> {
         let reach: Vec<_> = (0..self.nodes.len()).map(|from| self.reach(from, |_| true)).collect();
         let mut cores: Vec<Vec<usize>> = Vec::new();
-        for at in 0..self.nodes.len() {
-            if reach[at][at] && !cores.iter().any(|core| core.contains(&at)) {
-                cores.push((0..self.nodes.len()).filter(|&other| reach[at][other] && reach[other][at]).collect());
+        for (at, reached) in reach.iter().enumerate() {
+            if reached[at] && !cores.iter().any(|core| core.contains(&at)) {
+                cores.push((0..self.nodes.len()).filter(|&other| reached[other] && reach[other][at]).collect());
             }
         }
         cores

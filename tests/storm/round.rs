@@ -165,10 +165,8 @@ impl Round<'_, '_> {
             return Err("a hang: everybody waits, and nobody outside can help".to_owned());
         }
         let help = can[self.dice.below(can.len())];
-        if matches!(help, Help::Policy) && !state.has_endless_grace() {
-            if !self.until_registered()? {
-                return Ok(());
-            }
+        if matches!(help, Help::Policy) && !state.has_endless_grace() && !self.until_registered()? {
+            return Ok(());
         }
         match help {
             // By way of another, perhaps.
