@@ -256,6 +256,24 @@ fn a_worker_too_many_that_is_allowed_again_before_it_ends_is_not_missed() {
 }
 
 #[test]
+fn full_a_worker_too_many_ends_although_the_number_went_up_and_down() {
+    explore(1, || {
+        let pool = Pool::new(2);
+        let futures = [pool.submit(|| 1), pool.submit(|| 2)];
+        let (_, _, workers) = pool.occupancy_for_models();
+        [1, 2, 1].into_iter().for_each(|workers| pool.set_max_workers(workers));
+        let slept = queue_sleeps() > 0;
+        // A wake-up that was counted, and taken before, would leave one asleep.
+        while pool.worker_count() > 1 {
+            thread::yield_now();
+        }
+        pool.end();
+        assert!(futures.into_iter().all(|future| future.result().is_ok()));
+        workers == 2 && slept
+    });
+}
+
+#[test]
 fn a_pool_that_shrinks_and_closes_ends() {
     explore(2, || {
         let pool = Pool::new(2);

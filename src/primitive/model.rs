@@ -61,10 +61,6 @@ impl AtomicU64 {
         self.live().map_or(self.first, |live| live.fetch_sub(value, order))
     }
 
-    pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
-        self.live().map_or(self.first, |live| live.swap(value, order))
-    }
-
     pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
         self.live().map_or(self.first, |live| live.fetch_add(value, order))
     }

@@ -204,13 +204,13 @@ mod tests {
         let pool = ThreadPoolExecutor::new(8);
         let limit = Instant::now() + Duration::from_secs(60);
         for round in 0..50 {
-            let all = std::sync::Arc::new(std::sync::Barrier::new(8));
+            let all = Arc::new(std::sync::Barrier::new(8));
             pool.set_max_workers(8);
             let tasks = [(); 8].map(|()| {
                 let all = Arc::clone(&all);
-                pool.submit(move || drop(all.wait()))
+                pool.submit(move || all.wait().is_leader())
             });
-            tasks.into_iter().for_each(|task| task.result().unwrap());
+            tasks.into_iter().for_each(|task| assert!(task.result().is_ok()));
             [1, 5, 2 + round % 7, 1 + round % 3].into_iter().for_each(|workers| pool.set_max_workers(workers));
             while pool.worker_count() > pool.max_workers() {
                 assert!(Instant::now() < limit, "{pool:?} has {} workers", pool.worker_count());
