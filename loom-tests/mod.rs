@@ -33,9 +33,18 @@ use crate::{ShutdownReport, ThreadPoolExecutor};
 /// Runs `body` under every interleaving with at most so many preemptions (or `LOOM_MAX_PREEMPTIONS`, if that is more).
 /// `body` returns whether this execution reached what the model is about; at least one has to.
 fn explore(preemptions: usize, body: impl Fn() -> bool + Send + Sync + 'static) {
+    explore_within(loom::model::Builder::new().preemption_bound.max(Some(preemptions)), body);
+}
+
+/// The same, with no more preemptions whoever asks for more: for what takes hours with them.
+fn explore_at_most(preemptions: usize, body: impl Fn() -> bool + Send + Sync + 'static) {
+    explore_within(Some(preemptions), body);
+}
+
+fn explore_within(preemption_bound: Option<usize>, body: impl Fn() -> bool + Send + Sync + 'static) {
     let (reached, executions) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.max(Some(preemptions));
+    builder.preemption_bound = preemption_bound;
     builder.check({
         let (reached, executions) = (Arc::clone(&reached), Arc::clone(&executions));
         move || {

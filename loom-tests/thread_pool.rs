@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use loom::thread;
 
-use super::{Count, Parcel, Pool, assert_ended, explore};
+use super::{Count, Parcel, Pool, assert_ended, explore, explore_at_most};
 use crate::primitive::{
     Ingredient, events, join_threads, let_no_thread_start, let_no_thread_start_but_first, queue_sleeps, remove,
 };
@@ -257,7 +257,7 @@ fn a_worker_too_many_that_is_allowed_again_before_it_ends_is_not_missed() {
 
 #[test]
 fn full_a_worker_too_many_ends_although_the_number_went_up_and_down() {
-    explore(1, || {
+    explore_at_most(1, || {
         let pool = Pool::new(2);
         let futures = [pool.submit(|| 1), pool.submit(|| 2)];
         let (_, _, workers) = pool.occupancy_for_models();

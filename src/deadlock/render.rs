@@ -28,7 +28,7 @@ const MOST_THREADS: usize = 64;
 /// More bystanders are counted, not shown.
 const MOST_BYSTANDERS: usize = 10;
 /// More of what a thread holds is counted, not shown.
-const MOST_HOLDS: usize = 16;
+const MAX_HOLDS: usize = 16;
 
 /// Prints a report to standard error.
 pub(super) fn print(report: &Report) {
@@ -180,13 +180,13 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
 
     /// What is shown of what a thread holds: in its order, unless that is too much, then first what somebody waits for.
     fn shown_holds<'t>(&self, thread: &'t StuckThread, layout: Layout) -> Vec<&'t Held> {
-        if layout != Layout::Terse && thread.holds.len() <= MOST_HOLDS {
+        if layout != Layout::Terse && thread.holds.len() <= MAX_HOLDS {
             return thread.holds.iter().collect();
         }
         let (wanted, others): (Vec<_>, Vec<_>) =
             thread.holds.iter().partition(|held| self.names.is_wanted(&held.resource));
         let others = others.into_iter().filter(|_| layout != Layout::Terse);
-        wanted.into_iter().chain(others).take(MOST_HOLDS).collect()
+        wanted.into_iter().chain(others).take(MAX_HOLDS).collect()
     }
 
     fn state(&mut self, thread: &StuckThread, layout: Layout) -> fmt::Result {

@@ -18,7 +18,7 @@ use super::waitable::Provider;
 use crate::primitive::now;
 
 /// A thread that holds more has only so many of its holds copied, and those that somebody waits for.
-pub(super) const MOST_HOLDS: usize = 64;
+pub(super) const MAX_HOLDS: usize = 64;
 
 /// One context, as it was.
 struct Person {
@@ -165,7 +165,7 @@ impl Scene {
         }
         let Self { people, holds: copies, wanted, .. } = self;
         // Looked at once: a thread that runs goes on taking and releasing.
-        people.iter_mut().for_each(|person| person.holds_much = count_holds(graph, person.context) > MOST_HOLDS);
+        people.iter_mut().for_each(|person| person.holds_much = count_holds(graph, person.context) > MAX_HOLDS);
         wanted.clear();
         if people.iter().any(|person| person.holds_much) {
             self.needed_wanted = people.len();
@@ -201,7 +201,7 @@ impl Scene {
             });
             for_each_hold(graph, person.context, |holder, hold| match matters(&hold) {
                 true => {}
-                false if person.holds < MOST_HOLDS => {
+                false if person.holds < MAX_HOLDS => {
                     person.holds += 1;
                     copy(holder, hold);
                 }
@@ -215,7 +215,7 @@ impl Scene {
     fn copy_context(&mut self, graph: &Graph, context: &'static Context) {
         let record = graph.record(context);
         // A guess, until all the people are there.
-        self.needed_holds += count_holds(graph, context).min(MOST_HOLDS);
+        self.needed_holds += count_holds(graph, context).min(MAX_HOLDS);
         self.needed_people += 1;
         if self.people.len() == self.people.capacity() {
             return;

@@ -5,7 +5,7 @@ use std::any::Any;
 use super::catch_unwind;
 
 /// A payload whose destructor panics has another one, and so on: after so many the last is forgotten.
-const MOST_PAYLOADS: usize = 16;
+const MAX_PAYLOADS: usize = 16;
 
 /// Runs a piece of the user's code whose value and panic nobody wants: a callback, a hook, a destructor. Returns whether it
 /// returned.
@@ -18,7 +18,7 @@ pub(crate) fn contain(run: impl FnOnce()) -> bool {
 /// Drops the payload of a panic, whose destructor may panic.
 #[cold]
 fn drop_payload(mut payload: Box<dyn Any + Send>) {
-    for _ in 0..MOST_PAYLOADS {
+    for _ in 0..MAX_PAYLOADS {
         match catch_unwind(|| drop(payload)) {
             Ok(()) => return,
             Err(next) => payload = next,
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_payload_whose_destructors_never_cease_to_panic_is_forgotten_in_the_end() {
-        assert_eq!(dropped(usize::MAX), MOST_PAYLOADS);
+        assert_eq!(dropped(usize::MAX), MAX_PAYLOADS);
     }
 
     #[test]

@@ -416,18 +416,18 @@ fn what_a_thread_holds_beyond_the_first_is_counted_and_what_is_waited_for_is_amo
     };
     let report = |count| text(&made(Kind::Relock, [holder(count)], Vec::new()));
     // All of them, in their order.
-    let few = report(MOST_HOLDS - 1);
-    assert_eq!(few.matches("and holds").count(), MOST_HOLDS, "{few}");
+    let few = report(MAX_HOLDS - 1);
+    assert_eq!(few.matches("and holds").count(), MAX_HOLDS, "{few}");
     let last =
         format!("  and holds 'a' (Lock<Vec<u64>>), which it waits for itself\n    taken at {A}\n  … and 1000 more\n\n");
     assert!(few.contains(&last), "{few}");
     // Not all, the wanted one first.
     let many = report(40);
-    assert_eq!(many.matches("and holds").count(), MOST_HOLDS, "{many}");
+    assert_eq!(many.matches("and holds").count(), MAX_HOLDS, "{many}");
     assert!(many.find("and holds 'a'").unwrap() < many.find("and holds Lock").unwrap(), "{many}");
     assert!(many.contains("\n  … and 1025 more\n\nhelp: "), "{many}");
     let lines = fmt::from_fn(|f| threads([holder(40)].iter(), f)).to_string();
-    assert_eq!(lines.lines().count(), 1 + MOST_HOLDS + 1, "{lines}");
+    assert_eq!(lines.lines().count(), 1 + MAX_HOLDS + 1, "{lines}");
     assert!(lines.ends_with("\n  … and 1025 more"), "{lines}");
 }
 
