@@ -181,3 +181,23 @@ fn a_destructor_of_a_thread_local_passes_on_what_another_one_found() {
         assert!(output.status.success(), "{}", stderr(&output));
     }
 }
+
+#[test]
+fn a_destructor_of_a_thread_local_unwinds_where_nobody_else_can_be_told() {
+    within(LIMIT, || {
+        let lock = Arc::new(Lock::new(0));
+        let (told, was_told) = std::sync::mpsc::channel();
+        let late = Arc::clone(&lock);
+        thread::spawn(move || {
+            at_the_end(move || {
+                let held = late.lock();
+                let relock = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(late.lock())));
+                drop(held);
+                told.send(support::message(&*relock.expect_err("it holds it")).to_owned()).unwrap();
+            });
+        });
+        let message = was_told.recv().expect("the destructor catches it");
+        assert!(message.starts_with("deadlock: "), "{message}");
+        assert_eq!(*lock.lock(), 0);
+    });
+}

@@ -36,6 +36,8 @@ pub(crate) enum Failure {
     Value,
     /// The thread unwinds, if the policy is to panic and it is not unwinding already.
     Unwind,
+    /// The same, from a destructor that the panic must not leave: only if nobody else can fail.
+    UnwindLast,
     /// Not at all: somebody else has to be the victim.
     Never,
 }
@@ -359,7 +361,8 @@ impl Registered<'_> {
 
     fn failure(&self) -> Failure {
         match self.terms.failure {
-            Failure::Unwind if self.can_unwind == Some(false) || std::thread::panicking() => Failure::Never,
+            Failure::Unwind if std::thread::panicking() => Failure::Never,
+            Failure::Unwind if self.can_unwind == Some(false) => Failure::UnwindLast,
             failure => failure,
         }
     }
@@ -416,7 +419,7 @@ impl Registered<'_> {
 /// Returns the member of the deadlock just found which is to be its victim, if there is one that can.
 ///
 /// One whose failing lets everybody go on comes first; where there is none, or it takes too long to find, the rest is judged
-/// again and has a victim of its own. Of several the finder comes first, except that a starvation is a value first of all: it
+/// again and has a victim of its own. Last comes who would unwind from a destructor. Of several the finder comes first, except that a starvation is a value first of all: it
 /// is for those who wait for what is queued, not for a lock that one of the workers holds.
 fn choose_victim(graph: &mut Graph, found: Judgement, summons: Summons, policy: Policy) -> Option<&'static Context> {
     let finder = *graph.core().first()?;
@@ -435,7 +438,8 @@ fn choose_victim(graph: &mut Graph, found: Judgement, summons: Summons, policy: 
         let first = |accepts: &dyn Fn(&Entry) -> bool| {
             graph.core().iter().copied().find(|&member| graph.entry(member).is_some_and(accepts))
         };
-        first(&by_value).or_else(|| first(&can_fail))
+        let last = |entry: &Entry| policy == Policy::Panic && entry.failure == Failure::UnwindLast;
+        first(&by_value).or_else(|| first(&can_fail)).or_else(|| first(&last))
     })
 }
 
@@ -445,7 +449,7 @@ impl Entry {
         match self.failure {
             Failure::Value => true,
             Failure::Unwind => policy == Policy::Panic,
-            Failure::Never => false,
+            Failure::UnwindLast | Failure::Never => false,
         }
     }
 }
