@@ -73,7 +73,14 @@ fn storm(first: u64) {
     let (start, mut tally) = (Instant::now(), Tally::default());
     let seed = number("BOWLINE_STORM_SEED");
     let is_spell = number("BOWLINE_STORM_SECONDS").is_some();
-    while if is_spell { start.elapsed() < SPELL } else { tally.rounds < ROUNDS } {
+    let is_enough = |tally: &Tally| {
+        if is_spell {
+            return start.elapsed() >= SPELL;
+        }
+        // What is rare may need some more.
+        tally.rounds >= ROUNDS && (tally.missing().is_empty() || tally.rounds >= 8 * ROUNDS)
+    };
+    while !is_enough(&tally) {
         let seed = seed.unwrap_or(first + tally.rounds);
         if let Err(why) = round::run(seed, &mut tally) {
             eprintln!("{why}");
