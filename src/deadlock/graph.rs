@@ -72,11 +72,13 @@ pub(super) struct Record {
     pub(super) thread: ThreadRecord,
     /// The first context of its thread; `None`: this one is the first.
     pub(super) first: Option<&'static Context>,
-    /// The next context that [retired](ThreadRecord::retired) before this one.
+    /// The next [retired](ThreadRecord::retired) one.
     pub(super) next_retired: Option<&'static Context>,
     /// Runs a task on its waiter's thread.
     pub(super) nested: bool,
     pub(super) entry: Option<Entry>,
+    /// The last report that it was part of and that left it standing; 0 for none.
+    pub(super) reported: u64,
     /// The group that it is a member of.
     pub(super) group: Option<NonNull<GroupRecord>>,
     pub(super) mark: Mark,
@@ -98,8 +100,9 @@ pub(super) struct ThreadRecord {
     pub(super) gone: Cell<bool>,
     /// The innermost context of the thread, while that is registered: until then no context of the thread does anything.
     pub(super) waiting: Option<&'static Context>,
-    /// The latest context that still held something when its body ended.
+    /// The first and, if there is one, the last of the contexts that still held something when their bodies ended.
     pub(super) retired: Option<&'static Context>,
+    pub(super) last_retired: Option<&'static Context>,
 }
 
 /// What a walk notes on what it visits. Reached with the graph's mutex held, like all of a record.
@@ -123,7 +126,7 @@ impl Mark {
 
 impl ThreadRecord {
     pub(super) const fn new() -> Self {
-        Self { ended: false, gone: Cell::new(false), waiting: None, retired: None }
+        Self { ended: false, gone: Cell::new(false), waiting: None, retired: None, last_retired: None }
     }
 }
 
@@ -137,6 +140,7 @@ impl Record {
             next_retired: None,
             nested: false,
             entry: None,
+            reported: 0,
             group: None,
             mark: Mark::new(),
             last_id: None,
@@ -331,7 +335,9 @@ impl Graph {
         let mut inner = me;
         while let Some(frame) = inner.frame() {
             if !is_removed(Ingredient::OuterContexts) {
-                self.link(frame.outer, frame.entry(reported, since));
+                // It stands with the inner one if it was part of what was reported.
+                let was_part = self.record(frame.outer).reported == reported;
+                self.link(frame.outer, frame.entry(if was_part { reported } else { 0 }, since));
             }
             inner = frame.outer;
         }

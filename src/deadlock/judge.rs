@@ -256,7 +256,9 @@ impl Graph {
         let number = self.reports;
         let members = std::mem::take(&mut self.core.members);
         for &member in &members {
-            if let Some(entry) = self.record_mut(member).entry.as_mut() {
+            let record = self.record_mut(member);
+            record.reported = number;
+            if let Some(entry) = record.entry.as_mut() {
                 entry.reported = number;
             }
         }

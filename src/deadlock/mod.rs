@@ -9,7 +9,6 @@
 
 mod bystanders;
 pub(crate) mod context;
-pub(crate) mod deferred;
 pub(crate) mod graph;
 pub(crate) mod group;
 pub(crate) mod holds;

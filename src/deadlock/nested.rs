@@ -9,7 +9,6 @@ use std::ptr::NonNull;
 use std::time::Instant;
 
 use super::context::{self, Context};
-use super::deferred;
 use super::graph::{Entry, Graph};
 use super::registry;
 use super::resource::{ResourceFacts, Site};
@@ -29,6 +28,11 @@ pub(super) struct Nesting {
 impl Nesting {
     pub(super) const fn new() -> Self {
         Self { frame: Cell::new(None), inner: Cell::new(None) }
+    }
+
+    /// What runs inside of it, or did. For the thread itself, or whoever knows that it is gone.
+    pub(super) fn inner(&self) -> Option<&'static Context> {
+        self.inner.get()
     }
 
     /// Forgets what a thread noted that is gone. Returns what ran inside.
@@ -131,8 +135,6 @@ impl Waitable for Frame {
 /// `facts` is what the outer context waits for, `site` the line that waits.
 pub(crate) fn run_nested<R>(facts: ResourceFacts, site: Site, body: impl FnOnce() -> R) -> R {
     // The body may wait for what is queued, or for whoever does.
-    deferred::run_queued();
-    let _anew = deferred::begin_anew();
     let outer = context::current();
     let inner = inner_of(outer);
     let frame = Frame { outer, inner, facts, site };

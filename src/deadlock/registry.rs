@@ -74,7 +74,8 @@ impl Graph {
         for at in 0..self.contexts.len() {
             let first = self.contexts[at];
             let is_first = first.id().get() != 0 && self.record(first).first.is_none();
-            if is_first && self.is_gone(first) && !holds(first) && !self.retired(first).any(holds) {
+            let inside = || std::iter::successors(Some(first), |context| context.nesting.inner());
+            if is_first && self.is_gone(first) && !inside().any(holds) && !self.retired(first).any(holds) {
                 while let Some(retired) = self.pop_retired(first) {
                     self.free_gone(retired);
                 }
@@ -89,6 +90,10 @@ impl Graph {
     fn free_gone(&mut self, mut context: &'static Context) {
         loop {
             let inner = context.nesting.clear();
+            if let Some(group) = self.record(context).group {
+                self.remove_member(group, context);
+                self.recheck_group(group);
+            }
             self.unlink(context);
             context.set_id(self, None);
             self.free(context);
@@ -99,15 +104,26 @@ impl Graph {
         }
     }
 
+    /// Takes the thread's first retired context off the list.
     fn pop_retired(&mut self, first: &'static Context) -> Option<&'static Context> {
         let retired = self.record(first).thread.retired?;
         let next = self.record_mut(retired).next_retired.take();
         self.record_mut(first).thread.retired = next;
         Some(retired)
     }
+
+    /// Adds a retired context behind the others of its thread.
+    fn push_retired(&mut self, first: &'static Context, retired: &'static Context) {
+        let thread = &mut self.record_mut(first).thread;
+        let last = thread.last_retired.replace(retired).filter(|_| thread.retired.is_some());
+        match last {
+            Some(last) => self.record_mut(last).next_retired = Some(retired),
+            None => thread.retired = Some(retired),
+        }
+    }
 }
 
-/// As many contexts are made before the first sweep.
+/// Twice as many contexts are made before the first sweep.
 pub(super) const FIRST_SWEEP: usize = 64;
 
 /// A context that nobody has, with its next number.
@@ -213,40 +229,28 @@ fn take_name(context: &'static Context) -> ThreadName {
 pub(super) fn retire(context: &'static Context) {
     with(|graph| {
         let first = graph.first_of(context);
-        let before = graph.record_mut(first).thread.retired.replace(context);
-        graph.record_mut(context).next_retired = before;
+        graph.push_retired(first, context);
     });
 }
 
-/// Takes one of the calling thread's retired contexts which has released everything since, if there is one among the latest
-/// few.
+/// Takes one of the calling thread's retired contexts which has released everything since, if there is one among the next few.
+/// Those that have not are looked at again after all the others.
 pub(super) fn take_retired(of: &'static Context) -> Option<&'static Context> {
     const LOOKED_AT: usize = 4;
     with(|graph| {
         let first = graph.first_of(of);
-        let mut before = None;
         for _ in 0..LOOKED_AT {
-            let place = match before {
-                None => &mut graph.record_mut(first).thread.retired,
-                Some(before) => &mut graph.record_mut(before).next_retired,
-            };
-            let retired = (*place)?;
+            let retired = graph.pop_retired(first)?;
             if retired.holds.is_empty() {
-                *place = None;
-                let next = graph.record_mut(retired).next_retired.take();
-                match before {
-                    None => graph.record_mut(first).thread.retired = next,
-                    Some(before) => graph.record_mut(before).next_retired = next,
-                }
                 return Some(retired);
             }
-            before = Some(retired);
+            graph.push_retired(first, retired);
         }
         None
     })
 }
 
-/// Takes the calling thread's latest retired context, whatever it holds.
+/// Takes the calling thread's next retired context, whatever it holds.
 pub(super) fn take_any_retired(first: &'static Context) -> Option<&'static Context> {
     with(|graph| graph.pop_retired(first))
 }

@@ -236,6 +236,8 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             |at: usize| report.threads.get(at).map_or("a thread".to_owned(), |thread| self.names.thread(thread));
         let for_task =
             report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_task);
+        let for_pool =
+            report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_pool());
         let tasks = if !report.threads.is_empty() && report.threads.iter().all(|thread| thread.task.is_some()) {
             "task"
         } else {
@@ -244,6 +246,9 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         let tasks = if count == 1 { format!("1 {tasks} waits") } else { format!("{count} {tasks}s wait") };
         match report.kind {
             Kind::Relock if for_task => format!("deadlock: {} waits for itself", thread(0)),
+            Kind::Relock if for_pool => {
+                format!("deadlock: {} waits for the end of a pool that it works for", thread(0))
+            }
             Kind::Relock => format!("deadlock: {} waits for a lock it holds itself", thread(0)),
             Kind::Cycle => format!("deadlock: {tasks} for each other"),
             Kind::Starvation => format!("deadlock: {tasks} for workers that all wait"),

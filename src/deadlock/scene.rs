@@ -325,8 +325,9 @@ fn keep_the_last_of_each(held: &mut Vec<Held>) {
 /// The contexts whose holds are told as those of this one: with it those that its thread left behind and cannot look after
 /// before this one goes on.
 fn holders(graph: &Graph, context: &'static Context) -> impl Iterator<Item = &'static Context> {
+    let waits = graph.thread(context).waiting == Some(context);
     let is_stuck_here = move |retired: &&'static Context| *retired != context && graph.actor(retired) == context;
-    std::iter::once(context).chain(graph.retired(context).filter(is_stuck_here))
+    std::iter::once(context).chain(waits.then(|| graph.retired(context)).into_iter().flatten().filter(is_stuck_here))
 }
 
 fn count_holds(graph: &Graph, context: &'static Context) -> usize {

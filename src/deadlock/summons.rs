@@ -49,6 +49,7 @@ impl Graph {
 
     /// Leaves a summons in a registered wait and wakes it.
     pub(super) fn summon(&mut self, context: &'static Context, summons: Summons) {
+        self.mark_live(context);
         if let Some(key) = self.leave_summons(context, summons) {
             let me = context.address();
             // SAFETY:
@@ -73,11 +74,15 @@ impl Graph {
 
     /// Leaves a summons in each registered wait which `concerns`, and wakes them.
     ///
+    /// `changed`: something did, so that who was known to be stuck may not be. Then it says so again if it is (see
+    /// [`mark_stuck`](Self::mark_stuck)).
+    ///
     /// Goes once through each queue, and not once for each waiter in it: linear in the waits.
     fn summon_where(
         &mut self,
         among: Among,
         summons: Summons,
+        changed: bool,
         concerns: impl Fn(&Self, &'static Context, &Entry) -> bool,
     ) {
         let mut any = false;
@@ -87,6 +92,9 @@ impl Graph {
                 next = self.record(context).next;
                 if self.entry(context).is_some_and(|entry| concerns(self, context, entry)) {
                     self.leave_summons(context, summons);
+                    if changed {
+                        self.mark_live(context);
+                    }
                     any = true;
                 }
             }
@@ -151,12 +159,12 @@ impl Graph {
 
     /// Summons every registered wait.
     pub(super) fn summon_all(&mut self, summons: Summons) {
-        self.summon_where(Among::All, summons, |_, _, _| true);
+        self.summon_where(Among::All, summons, true, |_, _, _| true);
     }
 
     /// Re-checks the registered waits which `concerns`.
     fn recheck(&mut self, among: Among, concerns: impl Fn(&Self, &'static Context, &Entry) -> bool) {
-        self.summon_where(among, Summons::Recheck, |graph, context, entry| {
+        self.summon_where(among, Summons::Recheck, true, |graph, context, entry| {
             !entry.timed && concerns(graph, context, entry)
         });
     }
@@ -184,7 +192,7 @@ impl Graph {
         });
     }
 
-    /// Notes that a wait was found not to be stuck.
+    /// Notes that a wait is not known to be stuck.
     pub(super) fn mark_live(&mut self, me: &'static Context) {
         if let Some(entry) = self.record_mut(me).entry.as_mut() {
             entry.is_stuck = false;
@@ -193,12 +201,15 @@ impl Graph {
 
     /// Notes that a wait was found to be stuck, and stays. Re-checks those with alternatives, one of which may have led here:
     /// the deadlock that this completes need not be one that this wait is part of.
+    ///
+    /// Once, until something changed that concerns it: two that re-check each other come to rest.
     pub(super) fn mark_stuck(&mut self, me: &'static Context) {
         if let Some(entry) = self.record_mut(me).entry.as_mut()
             && !std::mem::replace(&mut entry.is_stuck, true)
         {
-            self.recheck(Among::Forked, |graph, context, entry| {
+            self.summon_where(Among::Forked, Summons::Recheck, false, |graph, context, entry| {
                 context != me
+                    && !entry.timed
                     && (matches!(entry.waitable().need(), Need::Any | Need::AtLeast(_))
                         || entry.any_provider(graph, |provider| matches!(provider, Provider::AnyOf(_))))
             });

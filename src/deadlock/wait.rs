@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::Deadlock;
 use super::context::Context;
-use super::deferred;
 use super::graph::{self, Entry, Graph};
 use super::judge::{self, Judgement};
 use super::long_wait;
@@ -89,7 +88,6 @@ pub(crate) enum Outcome {
 /// The first part is what any lock does: spin a little, then park, for at most the grace. Nearly all waits end there
 /// and the graph never hears of them.
 pub(crate) fn wait<W: Waitable>(me: &'static Context, resource: &W, terms: Terms) -> Outcome {
-    deferred::run_queued();
     let grace = policy::grace();
     if terms.relock || grace.is_zero() {
         return wait_registered(me, resource, terms, now());

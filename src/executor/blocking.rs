@@ -32,6 +32,12 @@ pub(super) fn wait_done(task: &TaskRef, limit: Limit, site: Site) -> Result<(), 
     wait(me, &TaskWait(task), Terms { site, limit, failure: Failure::Value, relock })
 }
 
+/// Waits until a task is done, whatever becomes of the wait: it can't fail.
+pub(super) fn wait_until_done(task: &TaskRef, site: Site) {
+    let terms = Terms { site, limit: Limit::None, failure: Failure::Never, relock: false };
+    while wait(context::current(), &TaskWait(task), terms).is_err() {}
+}
+
 /// Waits at the door.
 pub(super) fn wait<W: Waitable>(me: &'static Context, what: &W, terms: Terms) -> Result<(), Ended> {
     match wait::wait(me, what, terms) {

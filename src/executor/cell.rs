@@ -10,6 +10,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
+use super::chain;
 use super::continuation::Then;
 use super::error::TaskError;
 use super::future::Status;
@@ -20,7 +21,6 @@ use super::stats::Stats;
 use super::thread_pool::Core;
 use super::trace::{self, TaskSpan};
 use crate::deadlock::context;
-use crate::deadlock::deferred;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceType, TypeOf};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::primitive::{Ingredient, is_removed, quiet};
@@ -436,11 +436,11 @@ impl TaskRef {
             return empty();
         }
         // It may hold the future of another task that is done, whose result holds the next.
-        deferred::run(empty, |_| {
+        chain::run(self.origin(), empty, |_| {
             let task = self.clone();
             // SAFETY:
-            // - as above; the result borrows nothing, so that it is not too late for it.
-            Box::new(move || unsafe { (task.vtable.empty)(task.0) })
+            // - as above; the result borrows nothing, and can be sent.
+            move || unsafe { (task.vtable.empty)(task.0) }
         });
     }
 
@@ -503,7 +503,7 @@ impl TaskRef {
     #[cold]
     fn take_continuations(&self, phase: Phase) -> Option<Then> {
         let continuations = self.continuations.lock().take();
-        continuations.map(|continuations| Then { continuations, status: Status::from(phase) })
+        continuations.map(|continuations| Then { continuations, status: Status::from(phase), origin: self.origin() })
     }
 }
 

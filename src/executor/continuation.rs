@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::chain;
 use super::future::Status;
 use super::panic;
 use super::wait_set::WaitSet;
-use crate::deadlock::deferred;
+use crate::deadlock::resource::Origin;
 
 /// One thing to be run when a task is done.
 pub(super) enum Continuation {
@@ -43,6 +44,8 @@ impl Continuation {
 pub(super) struct Then {
     pub(super) continuations: Box<Continuations>,
     pub(super) status: Status,
+    /// Of the task.
+    pub(super) origin: Origin,
 }
 
 impl Then {
@@ -52,10 +55,21 @@ impl Then {
         self.continuations.iter().any(|continuation| matches!(continuation, Continuation::Callback(_)))
     }
 
-    /// Runs all of it on this thread, in order: here, or soon.
-    pub(super) fn run(self) {
-        let run = move || self.continuations.in_order().for_each(|continuation| continuation.run(self.status));
-        deferred::run(run, |run| Box::new(run));
+    /// Tells the waits for several futures: at once, for they must not wait for the user's code that was there first.
+    pub(super) fn tell_waits(&mut self) {
+        let status = self.status;
+        self.continuations.take_notices().into_iter().for_each(|notice| notice.run(status));
+    }
+
+    /// Tells the waits for several futures, then wakes whoever awaits the result, then runs the callbacks, in order.
+    pub(super) fn run(mut self) {
+        self.tell_waits();
+        let run = move || {
+            let is_waker = |continuation: &Continuation| matches!(continuation, Continuation::Waker(..));
+            let (wakers, callbacks): (Vec<_>, Vec<_>) = self.continuations.in_order().partition(is_waker);
+            wakers.into_iter().chain(callbacks).for_each(|continuation| continuation.run(self.status));
+        };
+        chain::run(self.origin, run, |run| run);
     }
 }
 
@@ -128,6 +142,12 @@ impl Continuations {
             self.index();
         }
         removed
+    }
+
+    /// Takes the notices off the list, which nobody looks into any more.
+    fn take_notices(&mut self) -> Vec<Continuation> {
+        let is_notice = |place: &mut Option<Continuation>| matches!(place, Some(Continuation::Notice(..)));
+        self.list.iter_mut().filter_map(|place| if is_notice(place) { place.take() } else { None }).collect()
     }
 
     #[cfg(any(test, feature = "process"))]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::cell::VTable;
+use super::chain;
 use super::continuation::{Continuation, Continuations, Key};
 use super::future::Status;
 use super::state::{CONTINUATIONS, Phase, WAITERS, is_done};
@@ -11,7 +12,6 @@ use super::thread_pool::Core;
 use super::trace::TaskSpan;
 use super::wait_set::WaitSet;
 use crate::deadlock::context::ContextId;
-use crate::deadlock::deferred;
 use crate::deadlock::resource::{Origin, ResourceFacts, Site};
 use crate::deadlock::waitable::{Provider, RETRY};
 use crate::primitive::Ordering::{Acquire, Relaxed};
@@ -127,6 +127,10 @@ impl Header {
         std::ptr::from_ref(self).addr()
     }
 
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
+    }
+
     pub(super) fn facts(&self) -> ResourceFacts {
         ResourceFacts { key: self.key(), origin: self.origin, type_of: self.vtable.type_of }
     }
@@ -203,7 +207,7 @@ impl Header {
     pub(super) fn call_when_done(&self, callback: Box<dyn FnOnce(Status) + Send>) {
         if let Err(continuation) = self.when_done(Continuation::Callback(callback)) {
             let status = Status::from(self.phase());
-            deferred::run(move || continuation.run(status), |run| Box::new(run));
+            chain::run(self.origin, move || continuation.run(status), |run| run);
         }
     }
 
@@ -243,7 +247,7 @@ impl Header {
         drop(list);
         // A waker may be the last that has a task of some executor, and that task the last that has another future.
         if let Some(forgotten) = forgotten {
-            deferred::run(move || drop(forgotten), |run| Box::new(run));
+            chain::run(self.origin, move || drop(forgotten), |run| run);
         }
     }
 }

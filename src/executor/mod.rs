@@ -5,6 +5,7 @@ mod any_future;
 mod as_completed;
 mod blocking;
 mod cell;
+mod chain;
 mod continuation;
 mod error;
 mod future;

@@ -40,8 +40,8 @@ impl<T: RefUnwindSafe> RefUnwindSafe for SharedFuture<T> {}
 
 #[cfg(feature = "process")]
 mod process {
-    use super::super::process_pool::{ProcessCore, ProcessPoolBuilder, ProcessPoolExecutor, StartError, StartFailure};
+    use super::super::process_pool::{ProcessPoolBuilder, ProcessPoolExecutor, StartError, StartFailure};
     use super::{RefUnwindSafe, UnwindSafe};
 
-    unwind_safe!(ProcessCore, ProcessPoolBuilder, ProcessPoolExecutor, StartError, StartFailure);
+    unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor, StartError, StartFailure);
 }

@@ -19,6 +19,9 @@ pub(super) fn help(report: &Report, names: &Names<'_>) -> String {
         Kind::Relock if resource.is_some_and(|resource| resource.is_task) => {
             "a task that waits for its own result never has one: hand the result on, do not wait for it".to_owned()
         }
+        Kind::Relock if resource.is_some_and(Resource::is_pool) => {
+            "a pool ends when its tasks have: shut it down from outside of them, or without waiting".to_owned()
+        }
         Kind::Relock
             if first
                 .zip(resource)

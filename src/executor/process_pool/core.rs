@@ -229,7 +229,8 @@ impl Core {
     }
 
     /// Runs what is to be run of a task that is done.
-    pub(super) fn run_later(&self, then: Then) {
+    pub(super) fn run_later(&self, mut then: Then) {
+        then.tell_waits();
         if !then.has_callbacks() {
             then.run();
         } else if let Some(run) = self.hand_over(then) {
@@ -239,7 +240,8 @@ impl Core {
 
     /// The user's callbacks may wait for anything, other tasks of this pool included: they have a thread of their own. What is
     /// left to the caller are wakers, or what there is no thread for.
-    fn hand_over(&self, then: Then) -> Option<Box<dyn FnOnce()>> {
+    fn hand_over(&self, mut then: Then) -> Option<Box<dyn FnOnce()>> {
+        then.tell_waits();
         if !then.has_callbacks() {
             return Some(Box::new(move || then.run()));
         }
@@ -250,7 +252,7 @@ impl Core {
                 builder.for_executor(self.settings.made_at).build()
             })
             .clone();
-        let refused = callbacks.try_submit(move || then.run()).err()?;
+        let refused = callbacks.try_submit_callbacks(then.origin, move || then.run()).err()?;
         Some(Box::new(refused.into_task()))
     }
 

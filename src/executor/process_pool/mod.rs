@@ -39,7 +39,6 @@ mod worker;
 pub use builder::ProcessPoolBuilder;
 pub use callable::Callable;
 pub use codec::{CodecError, Json};
-pub(in crate::executor) use core::Core as ProcessCore;
 pub use error::ProcessPoolError;
 pub use lost::{WorkerExit, WorkerLost};
 #[cfg(all(test, loom))]

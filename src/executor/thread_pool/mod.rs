@@ -30,7 +30,7 @@ pub use scope::Scope;
 pub use shutdown::{ShutdownOptions, ShutdownReport};
 use submit::{Room, Task};
 use word::{CLOSED, queued, workers};
-pub(in crate::executor) use worker::run_in_place;
+pub(in crate::executor) use worker::{Deputy, has_room_for_task, run_in_place};
 
 use super::error::SubmitError;
 use super::future::Future;
@@ -167,6 +167,22 @@ impl ThreadPoolExecutor {
         // SAFETY:
         // - the task and its result borrow nothing.
         unsafe { Task::new(task, None, Location::caller()).enqueue(self.core(), Room::Given) }
+    }
+
+    /// The same, for the callbacks of another executor's task, which reports name.
+    #[cfg(feature = "process")]
+    pub(in crate::executor) fn try_submit_callbacks<F>(
+        &self,
+        of: crate::deadlock::resource::Origin,
+        run: F,
+    ) -> Result<Future<()>, SubmitError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let task = Task::new(run, Some("callbacks of a process task"), of.made_at());
+        // SAFETY:
+        // - the task borrows nothing, and has no result.
+        unsafe { task.enqueue(self.core(), Room::Given) }
     }
 
     /// Queues a task, and waits for room for at most `timeout` if the queue is full.

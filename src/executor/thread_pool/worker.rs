@@ -63,13 +63,34 @@ impl Worker {
     }
 }
 
+/// Who works for the pool of the thread that made this, while that one waits: nobody, if it is no worker.
+pub(in crate::executor) struct Deputy(Option<(Arc<Core>, Arc<Stats>)>);
+
+impl Deputy {
+    /// Of the calling thread.
+    pub(in crate::executor) fn of_this() -> Self {
+        Self(Worker::current().map(|worker| (Arc::clone(&worker.core), Arc::clone(&worker.stats))))
+    }
+
+    /// Does `work`, which does not unwind, on the calling thread, which has just begun and has a stack of so many bytes.
+    pub(in crate::executor) fn run(self, stack_size: usize, work: impl FnOnce()) {
+        let Some((core, stats)) = self.0 else { return work() };
+        let worker = Worker { core, stats, stack: Stack::here(stack_size) };
+        set_current_worker(ptr::from_ref(&worker).cast());
+        work();
+        set_current_worker(ptr::null());
+        // As at the end of a worker.
+        panic::contain(|| drop(worker));
+    }
+}
+
 /// Whether the calling thread works for this pool.
 pub(super) fn works_for(core: *const Core) -> bool {
     Worker::current().is_some_and(|worker| ptr::eq(Arc::as_ptr(&worker.core), core))
 }
 
 /// Whether another task may begin on top of what the calling thread does.
-pub(super) fn has_room_for_task() -> bool {
+pub(in crate::executor) fn has_room_for_task() -> bool {
     Worker::current().map_or_else(stack::has_room_outside, |worker| worker.stack.has_room())
 }
 
