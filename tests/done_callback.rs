@@ -5,8 +5,11 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
+use std::time::Duration;
 
-use bowline::{Future, Promise, Status, TaskError, ThreadPoolExecutor, promise};
+use bowline::{
+    Future, Promise, ReturnWhen, SharedFuture, Status, TaskError, ThreadPoolExecutor, as_completed, promise, wait,
+};
 use support::deadlocks::Gate;
 use support::{LIMIT, spawn_named, until_waiting, within};
 
@@ -258,4 +261,39 @@ fn a_callback_is_dropped_after_it_has_run_and_not_kept_by_the_future() {
     promise.set_result(()).unwrap();
     assert_eq!(Arc::strong_count(&witness), 1);
     drop(future);
+}
+
+#[test]
+fn whoever_waits_for_one_of_several_is_told_before_a_callback_that_waits_for_it() {
+    within(LIMIT, || {
+        let ways: [fn(&SharedFuture<u8>) -> bool; 4] = [
+            |future| wait([future], ReturnWhen::FirstCompleted, None).deadlock.is_none(),
+            |future| wait([future], ReturnWhen::FirstException, None).deadlock.is_none(),
+            |future| as_completed([future.clone()]).next().is_some_and(|done| done.is_ok()),
+            |future| futures::executor::block_on(future.clone()).is_ok(),
+        ];
+        for (at, way) in ways.into_iter().enumerate() {
+            let (given, future) = promise();
+            let future = future.shared();
+            let (returned, has_returned) = promise::<()>();
+            future.add_done_callback(move |_| {
+                let _ = has_returned.result();
+            });
+            thread::scope(|s| {
+                let waiter = spawn_named(s, "before callbacks", || {
+                    let is_done = way(&future);
+                    returned.set_result(()).unwrap();
+                    is_done
+                });
+                if at < 3 {
+                    until_waiting("before callbacks");
+                } else {
+                    // Another executor's wait is in no graph. One that begins too late finds the result.
+                    thread::sleep(Duration::from_millis(20));
+                }
+                given.set_result(7).unwrap();
+                assert!(waiter.join().unwrap());
+            });
+        }
+    });
 }

@@ -235,6 +235,31 @@ mod tests {
     }
 
     #[test]
+    fn what_bodies_leave_behind_for_a_while_costs_no_context_each() {
+        let mut numbers = std::collections::HashSet::new();
+        let locks: Vec<_> = (0..8).map(|_| RawRLock::new(None)).collect();
+        let mut held = std::collections::VecDeque::new();
+        for round in 0..200 {
+            let lock = &locks[round % locks.len()];
+            if held.len() == locks.len() {
+                let (lock, guard): (&RawRLock, _) = held.pop_front().unwrap();
+                // SAFETY:
+                // - the guard is of this lock.
+                unsafe { lock.unlock(guard) };
+            }
+            let (guard, number) = in_place(|| (lock.lock(nothing), context::current().id().get()));
+            numbers.insert(number);
+            held.push_back((lock, guard));
+        }
+        assert!(numbers.len() <= 2 * locks.len(), "{} contexts for {} guards", numbers.len(), locks.len());
+        for (lock, guard) in held {
+            // SAFETY:
+            // - the guard is of this lock.
+            unsafe { lock.unlock(guard) };
+        }
+    }
+
+    #[test]
     fn a_body_that_unwinds_leaves_its_waiter_as_it_was() {
         let before = context::current().id();
         let ended = std::panic::catch_unwind(|| in_place(|| panic!("as a body must not")));
