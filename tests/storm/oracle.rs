@@ -9,7 +9,7 @@ use std::fmt::Write;
 use bowline::deadlock::{Kind, Policy, Report, StuckThread};
 
 use crate::log::{Entry, Event, Failure, Limit, Outcome, What};
-use crate::replay::{Frame, State};
+use crate::replay::{Frame, State, Thread};
 use crate::residue::{Node, Residue, View};
 use crate::script::{LOCKS, POOLS, Program, leaves_out};
 use crate::tally::Tally;
@@ -52,6 +52,9 @@ fn task_name(told: &StuckThread) -> Option<&'static str> {
 /// Whose frame is told of.
 fn node_of(state: &State, told: &StuckThread) -> Result<Node, String> {
     let thread = thread_of(state, told)?;
+    if state.threads[thread].is_gone {
+        return Err(format!("[{thread}] is gone"));
+    }
     if !told.is_in_place() {
         return Ok(Node::Frame(thread, 0));
     }
@@ -237,15 +240,22 @@ impl<'p> Oracle<'p> {
     }
 
     fn with_gone(&self, mut state: State, report: &Report) -> Result<State, String> {
-        for &thread in &self.declared {
-            state.threads[thread].is_gone = true;
+        // Who was in the middle of something was not gone yet.
+        let may_be_gone = |thread: &&mut Thread| (thread.has_left || thread.is_idle()) && thread.top().wait.is_none();
+        for &declared in &self.declared {
+            if let Some(thread) = state.threads.get_mut(declared).filter(may_be_gone) {
+                thread.is_gone = true;
+            }
         }
         if let (Kind::Abandoned, [_, gone]) = (report.kind(), report.threads()) {
             if !gone.is_gone() {
                 return Err("the owner is not gone".to_owned());
             }
-            let thread = thread_of(&state, gone)?;
-            state.threads[thread].is_gone = true;
+            let number = thread_of(&state, gone)?;
+            match state.threads.get_mut(number).filter(may_be_gone) {
+                Some(thread) => thread.is_gone = true,
+                None => return Err(format!("[{number}] is not at its end")),
+            }
         }
         Ok(state)
     }
