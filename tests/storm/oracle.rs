@@ -9,7 +9,7 @@ use std::fmt::Write;
 use bowline::deadlock::{Kind, Policy, Report, StuckThread};
 
 use crate::log::{Entry, Event, Failure, Limit, Outcome, What};
-use crate::replay::{Frame, State};
+use crate::replay::{Frame, State, Thread};
 use crate::residue::{Node, Residue, View};
 use crate::script::{LOCKS, POOLS, Program, leaves_out};
 use crate::tally::Tally;
@@ -23,6 +23,8 @@ struct Verdict {
     reporter: usize,
     kind: Kind,
     members: Vec<Wait>,
+    /// Whether one of them waits for several, and may be a member of several deadlocks.
+    is_for_several: bool,
     is_last_to_wait: bool,
     /// The wait that it broke.
     victim: Option<Wait>,
@@ -50,11 +52,11 @@ fn task_name(told: &StuckThread) -> Option<&'static str> {
 /// Whose frame is told of.
 fn node_of(state: &State, told: &StuckThread) -> Result<Node, String> {
     let thread = thread_of(state, told)?;
+    if state.threads[thread].is_gone {
+        return Err(format!("[{thread}] is gone"));
+    }
     if !told.is_in_place() {
         return Ok(Node::Frame(thread, 0));
-    }
-    if told.task().is_none() {
-        return Ok(Node::Left(thread));
     }
     let runs_it = |frame: &Frame| frame.task.is_some_and(|task| state.name(task) == task_name(told));
     let depth = state.threads[thread].frames.iter().skip(1).position(runs_it);
@@ -66,7 +68,7 @@ fn expect<T: PartialEq + std::fmt::Debug>(what: &str, told: T, known: T) -> Resu
 }
 
 /// Checks what is told of somebody who waits: its name, its task, its wait and what it holds.
-fn check_told(state: &State, told: &StuckThread, node: Node) -> Result<Option<Wait>, String> {
+fn check_told(state: &State, told: &StuckThread, node: Node) -> Result<Wait, String> {
     if told.is_gone() {
         return Err(format!("{:?} is gone", told.name()));
     }
@@ -74,13 +76,15 @@ fn check_told(state: &State, told: &StuckThread, node: Node) -> Result<Option<Wa
     if waits.is_timed() {
         return Err(format!("{:?} has a limit", told.name()));
     }
-    let Node::Frame(at, depth) = node else { return Ok(None) };
+    let Node::Frame(at, depth) = node else { return Err(format!("{node:?} does not wait")) };
     let thread = &state.threads[at];
     // The destructors of thread-locals may come after the name.
     expect("name", told.name().unwrap_or(&thread.name), &thread.name)?;
     let frame = &thread.frames[depth];
     expect("task", told.task().map(|_| task_name(told)), frame.task.map(|task| state.name(task)))?;
-    let held: BTreeSet<_> = frame.held.iter().map(|&lock| LOCKS[lock]).collect();
+    // What ended tasks have left to the thread is told with its innermost wait.
+    let left = if depth + 1 == thread.frames.len() { &thread.left[..] } else { &[] };
+    let held: BTreeSet<_> = frame.held.iter().chain(left).map(|&lock| LOCKS[lock]).collect();
     let told_held: BTreeSet<_> = told.holds().iter().filter_map(|held| held.resource().name()).collect();
     expect("held", told_held, held)?;
     let Some(wait) = &frame.wait else { return Err(format!("{:?} does not wait", told.name())) };
@@ -98,11 +102,7 @@ fn check_told(state: &State, told: &StuckThread, node: Node) -> Result<Option<Wa
             What::Promise(_) => false,
         },
     };
-    if is_it {
-        Ok(Some(((at, depth), wait.since)))
-    } else {
-        Err(format!("told of {primitive} {name:?}, known {wait:?}"))
-    }
+    if is_it { Ok(((at, depth), wait.since)) } else { Err(format!("told of {primitive} {name:?}, known {wait:?}")) }
 }
 
 /// Whether a report is true in a state; if so, the waits of its members.
@@ -119,14 +119,14 @@ fn prove(state: &State, reporter: usize, report: &Report) -> Result<Vec<Wait>, S
         let node = node_of(state, told)?;
         let wait = check_told(state, told, node)?;
         let place = residue.at(node);
-        if places.contains(&place) && !matches!(node, Node::Left(_)) {
+        if places.contains(&place) {
             return Err(format!("{node:?} is told twice"));
         }
         if !residue.is_stuck(place) {
             return Err(format!("{:?} may go on", residue.nodes[place]));
         }
         if places.len() < members.len() {
-            waits.extend(wait);
+            waits.push(wait);
         }
         places.push(place);
     }
@@ -153,7 +153,7 @@ fn prove(state: &State, reporter: usize, report: &Report) -> Result<Vec<Wait>, S
         if !members.iter().any(|&member| reach[member]) {
             return Err(format!("{:?} does not wait for it", residue.nodes[bystander]));
         }
-        if reached[bystander] && !is_left(bystander) {
+        if reached[bystander] {
             return Err(format!("{:?} is no bystander", residue.nodes[bystander]));
         }
     }
@@ -240,15 +240,22 @@ impl<'p> Oracle<'p> {
     }
 
     fn with_gone(&self, mut state: State, report: &Report) -> Result<State, String> {
-        for &thread in &self.declared {
-            state.threads[thread].is_gone = true;
+        // Who was in the middle of something was not gone yet.
+        let may_be_gone = |thread: &&mut Thread| (thread.has_left || thread.is_idle()) && thread.top().wait.is_none();
+        for &declared in &self.declared {
+            if let Some(thread) = state.threads.get_mut(declared).filter(may_be_gone) {
+                thread.is_gone = true;
+            }
         }
         if let (Kind::Abandoned, [_, gone]) = (report.kind(), report.threads()) {
             if !gone.is_gone() {
                 return Err("the owner is not gone".to_owned());
             }
-            let thread = thread_of(&state, gone)?;
-            state.threads[thread].is_gone = true;
+            let number = thread_of(&state, gone)?;
+            match state.threads.get_mut(number).filter(may_be_gone) {
+                Some(thread) => thread.is_gone = true,
+                None => return Err(format!("[{number}] is not at its end")),
+            }
         }
         Ok(state)
     }
@@ -270,7 +277,23 @@ impl<'p> Oracle<'p> {
             self.declared.push(gone);
         }
         let is_last_to_wait = members.iter().all(|&(_, since)| since <= wait.since);
-        let verdict = Verdict { number, reporter, kind: report.kind(), members, is_last_to_wait, victim: None };
+        let waits_for_several = |&((thread, depth), _): &Wait| {
+            let frame = self.state.threads[thread].frames.get(depth);
+            match frame.and_then(|frame| frame.wait.as_ref()).map(|wait| &wait.what) {
+                Some(What::Tasks(tasks, _)) => tasks.len() > 1,
+                Some(What::Workers(_)) => true,
+                _ => false,
+            }
+        };
+        let verdict = Verdict {
+            number,
+            reporter,
+            kind: report.kind(),
+            is_for_several: members.iter().any(waits_for_several),
+            members,
+            is_last_to_wait,
+            victim: None,
+        };
         let is_again = |before: &&Verdict| self.is_again(before, &verdict);
         if let Some(before) = self.verdicts.iter().find(is_again) {
             return Err(format!("said before, at {}", before.number));
@@ -307,11 +330,7 @@ impl<'p> Oracle<'p> {
         let is_excused = || {
             self.state.next_policy.is_some() || self.entries.iter().filter(|entry| entry.number > since).any(intervenes)
         };
-        let overlaps = |other: &Verdict| {
-            let shares = other.members.iter().any(|wait| before.members.contains(wait));
-            other.number > before.number && shares && set(other) != set(before)
-        };
-        let is_by_turns = || leaves_out::REPORTS_BY_TURNS && self.verdicts.iter().any(overlaps);
+        let is_by_turns = || leaves_out::REPORTS_BY_TURNS && verdict.is_for_several;
         before.kind == verdict.kind && set(before) == set(verdict) && !is_excused() && !is_by_turns()
     }
 

@@ -144,7 +144,8 @@ impl Residue {
             Node::Outside if view == View::UnlessHelped => Need::Impossible,
             Node::Outside => Need::Nothing,
             Node::Gone(_) => Need::Impossible,
-            Node::Left(thread) => Need::All(vec![self.at(Node::Frame(thread, 0))]),
+            // The thread can release it, in whatever it comes to do next.
+            Node::Left(thread) => Need::All(vec![self.at(Node::Frame(thread, state.threads[thread].frames.len() - 1))]),
             Node::Pool(pool) => self.need_of_pool(state, view, pool),
             Node::Frame(at, depth) => {
                 let thread = &state.threads[at];

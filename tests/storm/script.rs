@@ -18,8 +18,6 @@ pub(crate) mod leaves_out {
     pub(crate) const LIMITS_BEYOND_THE_CLOCK: bool = true;
     /// A grace longer than the test, taken back while waits are under way.
     pub(crate) const GRACE_TAKEN_BACK: bool = true;
-    /// Destructors of thread-locals that unwind when they are the victim.
-    pub(crate) const PANICS_OF_DESTRUCTORS: bool = true;
     /// Deadlocks with a member in common that are left standing, and said again by turns while their hooks run.
     pub(crate) const REPORTS_BY_TURNS: bool = true;
 }
