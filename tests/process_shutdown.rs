@@ -435,10 +435,11 @@ fn a_program_that_ends_right_after_a_submit_runs_the_tasks_as_its_pool_is_droppe
 }
 
 #[test]
-fn a_program_that_ends_after_a_shutdown_without_waiting_still_waits_in_the_drop() {
-    let name = "a_program_that_ends_after_a_shutdown_without_waiting_still_waits_in_the_drop";
+fn a_program_that_ends_after_a_shutdown_without_waiting_does_not_wait_in_the_drop() {
+    let name = "a_program_that_ends_after_a_shutdown_without_waiting_does_not_wait_in_the_drop";
     if let Some(said) = program(name, |pool, _| drop(pool.shutdown_with(NO_WAIT))) {
-        assert_eq!(said, ["apple", "pear"]);
+        // Whatever its workers had come to when they ended with it.
+        assert!(["apple", "pear"].starts_with(&said.iter().map(String::as_str).collect::<Vec<_>>()), "{said:?}");
     }
 }
 

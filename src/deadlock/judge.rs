@@ -266,11 +266,10 @@ impl Graph {
         number
     }
 
-    /// Whether the deadlock that was found was reported before, all of it at once, and left standing.
+    /// Whether each member of the deadlock that was found was part of one that was reported and left standing.
     pub(super) fn is_reported(&self) -> bool {
-        let mark = |&member: &&'static Context| self.entry(member).map_or(0, |entry| entry.reported);
-        let number = self.core().first().map_or(0, mark);
-        number != 0 && self.core().iter().all(|member| mark(member) == number)
+        let is_marked = |&member: &&'static Context| self.entry(member).is_some_and(|entry| entry.reported != 0);
+        !self.core().is_empty() && self.core().iter().all(is_marked)
     }
 }
 

@@ -248,7 +248,8 @@ mod tests {
                 }
             }
         });
-        assert!((MANY as u64 / 2..=2 * MANY as u64).contains(&looks), "{looks} looks at {MANY} futures");
+        // A few more where other tests of this process re-check all that waits. Looking at all each time is 75 times as much.
+        assert!((MANY as u64 / 2..=20 * MANY as u64).contains(&looks), "{looks} looks at {MANY} futures");
     }
 
     #[test]
@@ -256,6 +257,6 @@ mod tests {
         let looks = looks(Until::FirstFailure(MANY), |set, mut pending| {
             assert!(set.wait(&mut pending, Limit::None, site()).is_ok());
         });
-        assert!((MANY as u64 / 2..=3 * MANY as u64).contains(&looks), "{looks} looks at {MANY} futures");
+        assert!((MANY as u64 / 2..=20 * MANY as u64).contains(&looks), "{looks} looks at {MANY} futures");
     }
 }

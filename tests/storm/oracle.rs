@@ -11,7 +11,7 @@ use bowline::deadlock::{Kind, Policy, Report, StuckThread};
 use crate::log::{Entry, Event, Failure, Limit, Outcome, What};
 use crate::replay::{Frame, State, Thread};
 use crate::residue::{Node, Residue, View};
-use crate::script::{LOCKS, POOLS, Program, leaves_out};
+use crate::script::{LOCKS, POOLS, Program};
 use crate::tally::Tally;
 
 /// A wait: whose frame waits, and since when.
@@ -23,8 +23,6 @@ struct Verdict {
     reporter: usize,
     kind: Kind,
     members: Vec<Wait>,
-    /// Whether one of them waits for several, and may be a member of several deadlocks.
-    is_for_several: bool,
     is_last_to_wait: bool,
     /// The wait that it broke.
     victim: Option<Wait>,
@@ -277,23 +275,7 @@ impl<'p> Oracle<'p> {
             self.declared.push(gone);
         }
         let is_last_to_wait = members.iter().all(|&(_, since)| since <= wait.since);
-        let waits_for_several = |&((thread, depth), _): &Wait| {
-            let frame = self.state.threads[thread].frames.get(depth);
-            match frame.and_then(|frame| frame.wait.as_ref()).map(|wait| &wait.what) {
-                Some(What::Tasks(tasks, _)) => tasks.len() > 1,
-                Some(What::Workers(_)) => true,
-                _ => false,
-            }
-        };
-        let verdict = Verdict {
-            number,
-            reporter,
-            kind: report.kind(),
-            is_for_several: members.iter().any(waits_for_several),
-            members,
-            is_last_to_wait,
-            victim: None,
-        };
+        let verdict = Verdict { number, reporter, kind: report.kind(), members, is_last_to_wait, victim: None };
         let is_again = |before: &&Verdict| self.is_again(before, &verdict);
         if let Some(before) = self.verdicts.iter().find(is_again) {
             return Err(format!("said before, at {}", before.number));
@@ -330,8 +312,7 @@ impl<'p> Oracle<'p> {
         let is_excused = || {
             self.state.next_policy.is_some() || self.entries.iter().filter(|entry| entry.number > since).any(intervenes)
         };
-        let is_by_turns = || leaves_out::REPORTS_BY_TURNS && verdict.is_for_several;
-        before.kind == verdict.kind && set(before) == set(verdict) && !is_excused() && !is_by_turns()
+        before.kind == verdict.kind && set(before) == set(verdict) && !is_excused()
     }
 
     /// A wait failed: the last report of its thread was about that.

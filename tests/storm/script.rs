@@ -8,20 +8,6 @@ use bowline::deadlock::Policy;
 
 use crate::support::Dice;
 
-/// What the storm leaves out for now, each a fault of the crate that would end it at once.
-pub(crate) mod leaves_out {
-    /// Guards that outlive a task which ran in place.
-    pub(crate) const GUARDS_OF_TASKS_IN_PLACE: bool = true;
-    /// Several submitters of a pool that gets no thread.
-    pub(crate) const SUBMITTERS_OF_A_REFUSED_POOL: bool = true;
-    /// Time-outs that no clock can tell.
-    pub(crate) const LIMITS_BEYOND_THE_CLOCK: bool = true;
-    /// A grace longer than the test, taken back while waits are under way.
-    pub(crate) const GRACE_TAKEN_BACK: bool = true;
-    /// Deadlocks with a member in common that are left standing, and said again by turns while their hooks run.
-    pub(crate) const REPORTS_BY_TURNS: bool = true;
-}
-
 pub(crate) const LOCKS: [&str; 6] = ["lock 0", "lock 1", "lock 2", "lock 3", "lock 4", "lock 5"];
 pub(crate) const POOLS: [&str; 3] = ["pool 0", "pool 1", "pool 2"];
 pub(crate) const TASKS: [&str; 16] = [
@@ -189,10 +175,8 @@ pub(crate) fn program(seed: u64) -> Program {
         is_task: false,
         submits: true,
     };
-    let refused = pools.iter().any(|pool| pool.refused);
     let mut threads = Vec::new();
-    for at in 0..2 + dice.below(4) {
-        palette.submits = at == 0 || !refused || !leaves_out::SUBMITTERS_OF_A_REFUSED_POOL;
+    for _ in 0..2 + dice.below(4) {
         let length = 4 + dice.below(10);
         let mut script = script(dice, &palette, length);
         // A task that nobody submits is none.
@@ -212,7 +196,6 @@ pub(crate) fn program(seed: u64) -> Program {
         threads.push(script);
     }
     palette.is_task = true;
-    palette.submits = !refused || !leaves_out::SUBMITTERS_OF_A_REFUSED_POOL;
     let is_one_pool = dice.below(2) == 0;
     let tasks = (0..palette.tasks)
         .map(|_| {
@@ -255,7 +238,7 @@ fn pool(dice: &mut Dice) -> PoolPlan {
 
 fn patience(dice: &mut Dice, timed: usize) -> Patience {
     if dice.below(100) < timed {
-        if !leaves_out::LIMITS_BEYOND_THE_CLOCK && dice.below(3) == 0 {
+        if dice.below(3) == 0 {
             return Patience::Longest;
         }
         return Patience::Micros(dice.below(2_000) as u64);
@@ -363,7 +346,7 @@ fn meddler(dice: &mut Dice, palette: &Palette) -> Script {
         steps.push(match dice.below(10) {
             0..3 => Step::Policy([Policy::Panic, Policy::Report, Policy::Off][dice.below(3)]),
             3..5 => Step::Grace(grace(dice)),
-            5 if !leaves_out::GRACE_TAKEN_BACK => Step::Grace(ENDLESS_GRACE),
+            5 => Step::Grace(ENDLESS_GRACE),
             6 if palette.promises > 0 => fulfil(dice, palette),
             6 => Step::Look,
             _ if palette.tasks == 0 => continue,

@@ -17,9 +17,7 @@ use bowline::{
 use crate::guards::{self, Data, Guard, Holding, Kept};
 use crate::log::{Event, Failure, LOG, Limit, Outcome, What, is_known, note};
 use crate::replay::State;
-use crate::script::{
-    Keeper, LOCKS, POOLS, Patience, PoolPlan, Program, Script, Step, Submission, TASKS, Way, leaves_out,
-};
+use crate::script::{Keeper, LOCKS, POOLS, Patience, PoolPlan, Program, Script, Step, Submission, TASKS, Way};
 use crate::support::message;
 
 /// More addresses than the system has: it starts no thread with such a stack.
@@ -264,12 +262,11 @@ impl World {
                 }
             }
             Step::Forget(at) => {
-                if let Some(at) = nth(at, guards).filter(|_| may_outlive()) {
+                if let Some(at) = nth(at, guards) {
                     guards.swap_remove(at).forget();
                 }
             }
-            Step::Keep(lock, way, keeper) if may_outlive() => self.keep(lock, way, keeper)?,
-            Step::Keep(..) => {}
+            Step::Keep(lock, way, keeper) => self.keep(lock, way, keeper)?,
             Step::DropKept => drop(guards::take_kept()),
             Step::Late(ref steps) => {
                 if IS_PLAIN.get() && !is_in_place() {
@@ -513,11 +510,6 @@ impl World {
             !is_complete || !pool.shutdown().is_complete()
         })
     }
-}
-
-/// Whether a guard that is taken now may outlive what runs now.
-fn may_outlive() -> bool {
-    !leaves_out::GUARDS_OF_TASKS_IN_PLACE || !is_in_place()
 }
 
 fn result_of(future: &SharedFuture<()>, patience: Patience) -> Result<Option<()>, Deadlock> {
