@@ -354,10 +354,10 @@ impl<'p> Oracle<'p> {
             return None;
         }
         let residue = Residue::of(&self.state, View::Certain);
-        let told_of = |waits: &[Wait], kinds: &dyn Fn(Kind) -> bool| {
+        // Several that were told of may be one by now: each of its waits was.
+        let told_of = |wait: &Wait, kinds: &dyn Fn(Kind) -> bool| {
             self.verdicts.iter().any(|verdict| {
-                let holds = |wait: &Wait| verdict.members.contains(wait);
-                verdict.number > self.state.policy_since && kinds(verdict.kind) && waits.iter().all(holds)
+                verdict.number > self.state.policy_since && kinds(verdict.kind) && verdict.members.contains(wait)
             })
         };
         let waits = |nodes: &[usize]| -> Vec<(Wait, Failure)> {
@@ -381,7 +381,8 @@ impl<'p> Oracle<'p> {
                 failure == Failure::Value || failure == Failure::Unwind && policy == Policy::Panic
             });
             let waits: Vec<_> = waits.into_iter().map(|(wait, _)| wait).collect();
-            let was_told = || told_of(&waits, &|kind| (kind == Kind::Abandoned) == is_abandoned);
+            let is_kind = |kind| (kind == Kind::Abandoned) == is_abandoned;
+            let was_told = || waits.iter().all(|wait| told_of(wait, &is_kind));
             if can_fail || !was_told() {
                 let mut text = format!("under {policy:?}, with a grace of {:?}, ", self.state.grace);
                 text += if is_abandoned { "abandoned:" } else { "a deadlock:" };
