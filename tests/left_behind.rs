@@ -8,7 +8,7 @@ use std::thread;
 
 use bowline::deadlock::{Deadlock, Kind, StuckThread};
 use bowline::{ArcLockGuard, Lock, RLock, ThreadPoolExecutor};
-use support::{LIMIT, find_thread, spawn_named, until_waiting, wait_until, within};
+use support::{LIMIT, spawn_named, until_waiting, wait_until, within};
 
 thread_local! {
     static KEPT: RefCell<Option<ArcLockGuard<u32>>> = const { RefCell::new(None) };
@@ -123,7 +123,11 @@ fn a_thread_that_runs_on_is_waited_for_and_drops_what_its_task_left_behind() {
             wait_until(|| kept.is_locked());
             let waiter = spawn_named(s, "waits for a keeper", || kept.acquire().map(drop));
             until_waiting("waits for a keeper");
-            assert!(find_thread("live keeper_0").is_none_or(|thread| thread.waits_for().is_none()));
+            let keeps = |thread: &StuckThread| {
+                thread.name() == Some("live keeper_0") && holds_left_behind(thread, "kept for a while")
+            };
+            let keeper = support::find_thread_where(keeps).expect("it holds the lock");
+            assert!(keeper.waits_for().is_none() && !keeper.is_in_place(), "{keeper:?}");
             opened.open();
             waiter.join().unwrap().expect("it was released");
             worker.join().unwrap();

@@ -72,7 +72,9 @@ pub(super) struct Record {
     pub(super) thread: ThreadRecord,
     /// The first context of its thread; `None`: this one is the first.
     pub(super) first: Option<&'static Context>,
-    /// The next [retired](ThreadRecord::retired) one.
+    /// Its body has ended and left something locked: one of the [retired](ThreadRecord::retired).
+    pub(super) is_retired: bool,
+    /// The next of them.
     pub(super) next_retired: Option<&'static Context>,
     /// Runs a task on its waiter's thread.
     pub(super) nested: bool,
@@ -137,6 +139,7 @@ impl Record {
             os_id: 0,
             thread: ThreadRecord::new(),
             first: None,
+            is_retired: false,
             next_retired: None,
             nested: false,
             entry: None,

@@ -107,13 +107,16 @@ impl Graph {
     /// Takes the thread's first retired context off the list.
     fn pop_retired(&mut self, first: &'static Context) -> Option<&'static Context> {
         let retired = self.record(first).thread.retired?;
-        let next = self.record_mut(retired).next_retired.take();
+        let record = self.record_mut(retired);
+        record.is_retired = false;
+        let next = record.next_retired.take();
         self.record_mut(first).thread.retired = next;
         Some(retired)
     }
 
     /// Adds a retired context behind the others of its thread.
     fn push_retired(&mut self, first: &'static Context, retired: &'static Context) {
+        self.record_mut(retired).is_retired = true;
         let thread = &mut self.record_mut(first).thread;
         let last = thread.last_retired.replace(retired).filter(|_| thread.retired.is_some());
         match last {

@@ -27,6 +27,8 @@ struct Person {
     os_id: u32,
     is_gone: bool,
     is_in_place: bool,
+    /// A task that has ended: what it holds it left behind.
+    is_retired: bool,
     pool: Option<Arc<str>>,
     wait: Option<PersonWait>,
     /// How many of the scene's holds are this person's: they lie in the order of the people.
@@ -238,7 +240,8 @@ impl Scene {
             name: record.name.clone(),
             os_id: record.os_id,
             is_gone: graph.first_of(context).lifeline.is_cut(),
-            is_in_place: record.nested,
+            is_in_place: record.nested && !record.is_retired,
+            is_retired: record.is_retired,
             pool: record.group.map(|group| Arc::clone(&graph.group(group).name)),
             wait,
             holds: 0,
@@ -266,7 +269,7 @@ impl Scene {
                 let resource = Resource::from(hold.resource);
                 let is_run = (hold.resource.type_of)().mode == HoldMode::Running;
                 // One that it is cancelling meanwhile is among what it holds.
-                let left_behind = holder != person.context.address();
+                let left_behind = person.is_retired || holder != person.context.address();
                 if is_run && task.is_none() && !left_behind {
                     task = Some(Box::new(Task { resource: Resource { made_at: hold.site, ..resource } }));
                 } else if !wanted.is_another(holder, &resource) {

@@ -234,7 +234,8 @@ impl ThreadPoolExecutor {
     ///
     /// # Deadlocks
     ///
-    /// The wait at the end cannot return an error: if it is part of a deadlock another member of it gets the error.
+    /// The wait at the end cannot return an error: if it is part of a deadlock another member of it gets the error. Where none can,
+    /// as in a deadlock of ends of scopes alone, the report is printed and the process aborts.
     ///
     /// # Examples
     ///
