@@ -162,6 +162,8 @@ fn a_map_that_times_out_yields_what_is_done_and_cancels_the_rest() {
         let folder = Folder::new();
         let mut map = pool.map(wait_at_two, items(&folder, 6)).start();
         folder.until_begun(2);
+        // The third has begun before this process has read the first two results.
+        wait_until(|| pool.completed() == 2);
         map = map.timeout(Duration::ZERO);
         assert_eq!([map.next().unwrap().unwrap(), map.next().unwrap().unwrap()], [0, 1]);
         assert!(matches!(map.next(), Some(Err(TaskError::Timeout))));

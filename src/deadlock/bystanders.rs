@@ -7,13 +7,15 @@ use super::waitable::{Provider, Waitable};
 
 impl Graph {
     /// Calls `visit` with everybody who is stuck behind the deadlock that was found, and is not part of it. `me` is the one who
-    /// found it. `false`: there is no room.
+    /// found it, `is_whole` whether they wait for each other. `false`: there is no room, or more of them do by now than when it
+    /// was found (a queue has filled up, say): judge again.
     ///
     /// As long as nobody waits for several, or for a group, this follows those who wait for what the members hold, and costs
     /// what it finds; otherwise it is linear in the registered waits and their providers.
     pub(super) fn for_each_bystander(
         &mut self,
         me: &'static Context,
+        is_whole: bool,
         mut visit: impl FnMut(&Self, &'static Context),
     ) -> bool {
         if self.waits == self.core().len() {
@@ -25,18 +27,22 @@ impl Graph {
         }
         let mut reduction = std::mem::replace(&mut self.reduction, Reduction::new());
         let fits = reduction.run(self, me, true);
+        let mut is_same = true;
         if fits {
             let places = self.core().iter().map(|&member| self.record(member).mark.node.get());
-            reduction.for_each_behind(places, |context| {
-                if !self.is_in_core(context) {
-                    visit(self, context);
-                }
-            });
+            is_same = reduction.look_behind(places) == self.core().len() || !is_whole;
+            if is_same {
+                reduction.for_each_behind(|context| {
+                    if !self.is_in_core(context) {
+                        visit(self, context);
+                    }
+                });
+            }
         } else {
             self.want_room(reduction.room());
         }
         self.reduction = reduction;
-        fits
+        fits && is_same
     }
 
     /// Follows the waits backward from the members of the deadlock, where each has one provider: whoever waits for one who is

@@ -382,19 +382,28 @@ impl Reduction {
         self.nodes.len() + self.edges.len()
     }
 
-    /// Calls `visit` with each context that is stuck behind the nodes at these places, once [`run`](Self::run) has looked at
-    /// everybody.
-    pub(super) fn for_each_behind(
-        &mut self,
-        places: impl Iterator<Item = u32>,
-        mut visit: impl FnMut(&'static Context),
-    ) {
+    /// Follows the waits for the nodes at these places back, once [`run`](Self::run) has looked at everybody, and from them
+    /// forward. How many contexts wait for them and are waited for, they themselves among them.
+    pub(super) fn look_behind(&mut self, places: impl Iterator<Item = u32>) -> usize {
         for place in places {
             self.reach(place, Reached::No, Reached::Backward);
         }
+        let count = self.order.len();
         self.reach_backward();
-        for &place in &self.order {
-            if let Who::Context(context) = self.nodes[place as usize].who {
+        self.order.truncate(count);
+        for at in 0..count {
+            self.nodes[self.order[at] as usize].reached = Reached::Both;
+        }
+        self.reach_forward();
+        self.order.iter().filter(|&&place| matches!(self.nodes[place as usize].who, Who::Context(_))).count()
+    }
+
+    /// Calls `visit` with each context that waits for the nodes that were looked behind, they themselves among them.
+    pub(super) fn for_each_behind(&self, mut visit: impl FnMut(&'static Context)) {
+        for node in &self.nodes {
+            if let Who::Context(context) = node.who
+                && node.reached != Reached::No
+            {
                 visit(context);
             }
         }

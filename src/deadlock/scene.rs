@@ -20,6 +20,9 @@ use crate::primitive::now;
 /// A thread that holds more has only so many of its holds copied, and those that somebody waits for.
 pub(super) const MAX_HOLDS: usize = 64;
 
+/// A deadlock that looks different each time is told as it is at last.
+const MAX_TRIES: u32 = 32;
+
 /// One context, as it was.
 struct Person {
     context: &'static Context,
@@ -78,6 +81,8 @@ pub(super) struct Scene {
     needed_wanted: usize,
     needed_people: usize,
     needed_holds: usize,
+    /// How often a deadlock was copied, with room and without.
+    tries: u32,
     /// The first so many people are the deadlock, the rest are bystanders.
     core: usize,
     now: Instant,
@@ -93,6 +98,7 @@ impl Scene {
             needed_wanted: 0,
             needed_people: 0,
             needed_holds: 0,
+            tries: 0,
             core: 0,
             now: now(),
         }
@@ -115,11 +121,14 @@ impl Scene {
         for &member in graph.core() {
             self.copy_context(graph, member);
         }
+        self.tries += 1;
+        let is_whole = !matches!(found, Judgement::Abandoned(_)) && self.tries < MAX_TRIES;
         if let Judgement::Abandoned(gone) = found {
             self.copy_context(graph, gone);
         }
         self.core = self.needed_people;
-        graph.for_each_bystander(me, |graph, bystander| self.copy_context(graph, bystander)) && self.copy_holds(graph)
+        graph.for_each_bystander(me, is_whole, |graph, bystander| self.copy_context(graph, bystander))
+            && self.copy_holds(graph)
     }
 
     /// Copies one wait and whoever holds what it waits for.

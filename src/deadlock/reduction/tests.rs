@@ -232,7 +232,9 @@ impl Made {
         assert_eq!(core.len(), self.graph.core().len(), "each member once");
         loop {
             let mut bystanders = Vec::new();
-            if self.graph.for_each_bystander(me, |_, bystander| bystanders.push(place(bystander))) {
+            if self.graph.for_each_bystander(me, !matches!(kind, Verdict::Abandoned(_)), |_, bystander| {
+                bystanders.push(place(bystander))
+            }) {
                 let set: BTreeSet<_> = bystanders.iter().copied().collect();
                 assert_eq!(set.len(), bystanders.len(), "each bystander once");
                 return Found { kind, core, bystanders: set };
