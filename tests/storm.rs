@@ -89,7 +89,8 @@ fn storm(first: u64) {
     }
     eprintln!("{tally}\n{:?}", start.elapsed());
     let missing = tally.missing();
-    assert!(missing.is_empty() || seed.is_some(), "never: {missing:?}");
+    // A spell on a busy machine has few rounds.
+    assert!(missing.is_empty() || seed.is_some() || tally.rounds < ROUNDS, "never: {missing:?}");
 }
 
 #[test]
