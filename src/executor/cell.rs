@@ -271,6 +271,7 @@ impl TaskRef {
     ///
     /// The closure and the result can be sent to another thread, and the task is done before either of them dangles. If it is
     /// `lasting` neither ever does.
+    #[inline(always)]
     pub(super) unsafe fn with_task<F: FnOnce() -> T, T>(
         task: F,
         pool: *const Core,

@@ -59,28 +59,46 @@ impl<F> Task<F> {
         let room = if when_full == WhenFull::Block { Room::Awaited(limit) } else { Room::Given };
         // SAFETY:
         // - the caller's contract.
-        let (reason, run) = match unsafe { self.enqueue(core, room) } {
+        let refused = match unsafe { self.enqueue(core, room) } {
             Ok(future) => return future,
             Err(error) => error.into_parts(),
         };
-        let (reason, run) = match reason {
-            Rejected::QueueFull if when_full == WhenFull::CallerRuns => {
-                let task = Task { lasting, ..Task::new(run, name, site) };
-                if has_room_for_task() {
-                    // SAFETY:
-                    // - the caller's contract.
-                    return unsafe { task.run_here(core) };
-                }
-                // The caller is a task that a submitter runs, inside of another one, and so on.
+        // SAFETY:
+        // - the caller's contract.
+        unsafe { Self::refused(core, limit, refused, (name, site, lasting)) }
+    }
+
+    /// What becomes of a task that was refused: the caller runs it, if that is so set, or its future fails.
+    ///
+    /// # Safety
+    ///
+    /// As above.
+    #[cold]
+    #[inline(never)]
+    unsafe fn refused<T: Send>(
+        core: &Arc<Core>,
+        limit: Limit,
+        (mut reason, mut run): (Rejected, F),
+        (name, site, lasting): (Option<&'static str>, Site, bool),
+    ) -> Future<T>
+    where
+        F: FnOnce() -> T + Send,
+    {
+        if matches!(reason, Rejected::QueueFull) && core.settings().when_full == WhenFull::CallerRuns {
+            let task = Task { lasting, ..Task::new(run, name, site) };
+            if has_room_for_task() {
                 // SAFETY:
                 // - the caller's contract.
-                match unsafe { task.enqueue(core, Room::Awaited(limit)) } {
-                    Ok(future) => return future,
-                    Err(error) => error.into_parts(),
-                }
+                return unsafe { task.run_here(core) };
             }
-            reason => (reason, run),
-        };
+            // The caller is a task that a submitter runs, inside of another one, and so on.
+            // SAFETY:
+            // - the caller's contract.
+            match unsafe { task.enqueue(core, Room::Awaited(limit)) } {
+                Ok(future) => return future,
+                Err(error) => (reason, run) = error.into_parts(),
+            }
+        }
         drop(run);
         Future::failed(TaskError::Rejected(reason), Origin::at(site, name))
     }
@@ -90,6 +108,7 @@ impl<F> Task<F> {
     /// # Safety
     ///
     /// The task is done before the closure or the result dangles; unless it is [`borrowing`](Self::borrowing), neither ever does.
+    #[inline(always)]
     pub(super) unsafe fn enqueue<T: Send>(self, core: &Arc<Core>, room: Room) -> Result<Future<T>, SubmitError<F>>
     where
         F: FnOnce() -> T + Send,
@@ -132,7 +151,7 @@ impl<F> Task<F> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn admit(core: &Arc<Core>, room: Room, site: Site) -> Result<(), Rejected> {
     core.admit().or_else(|refusal| admit_later(core, refusal, room, site))
 }
