@@ -1,4 +1,4 @@
-//! Who is stuck behind a deadlock, and no part of it.
+//! Finds the bystanders of a deadlock: stuck behind it, and no part of it.
 
 use super::context::Context;
 use super::graph::Graph;

@@ -133,9 +133,9 @@ impl Graph {
 
     /// Re-checks the waits that count on a group, if any may: the group has lost one who could have helped them.
     ///
-    /// Whoever counts on it was judged when it registered, and that walk came by the group; if none has since the last
-    /// recheck, then all of them have been told. So the end of a pool's workers, one after the other, costs constant time
-    /// each, whatever else is registered.
+    /// A deadlock that the loss completes lives by this group alone, so the last walk in it came by the group (`README.md`,
+    /// Groups). If no walk has since the last recheck, all waits concerned have been told. So the end of a worker costs
+    /// constant time, whatever else is registered.
     fn recheck_if_counted_on(&mut self, group: NonNull<GroupRecord>) {
         let record = self.group(group);
         if record.mark.stamp.get() > record.rechecked_at {

@@ -207,7 +207,7 @@ pub(super) fn give_context(first: &'static Context) {
     // SAFETY:
     // - the calling thread took this context, and holds its lifeline since.
     if !unsafe { first.lifeline.release() } {
-        // Whoever took this context next would wait for the lifeline for ever: nobody does.
+        // The next thread to take this context would wait for the lifeline for ever, so it is not freed.
         return;
     }
     with(|graph| graph.free(first));

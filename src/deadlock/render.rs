@@ -24,7 +24,7 @@ use super::source::Sources;
 /// Deadlocks of more threads are shown in few lines each, without source text.
 const MOST_PARAGRAPHS: usize = 16;
 /// More threads of a deadlock are counted, not shown.
-const MOST_THREADS: usize = 64;
+const MAX_THREADS: usize = 64;
 /// More bystanders are counted, not shown.
 const MOST_BYSTANDERS: usize = 10;
 /// More of what a thread holds is counted, not shown.
@@ -107,11 +107,11 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             });
         }
         self.out.write_str("\n")?;
-        for thread in threads.iter().take(MOST_THREADS) {
+        for thread in threads.iter().take(MAX_THREADS) {
             self.out.write_str("\n")?;
             self.thread(thread, Layout::Terse)?;
         }
-        match threads.len().saturating_sub(MOST_THREADS) {
+        match threads.len().saturating_sub(MAX_THREADS) {
             0 => Ok(()),
             rest => write!(self.out, "\n… and {rest} more"),
         }

@@ -17,7 +17,7 @@ pub(in crate::deadlock) struct Names<'r> {
     pub(super) style: Style,
     /// The threads that have a name, each once, by the number that debuggers show.
     namesakes: HashMap<&'r str, Vec<u32>>,
-    /// Who waits for a resource.
+    /// The waiters of each resource.
     waiters: HashMap<Identity, Vec<&'r StuckThread>>,
     /// The resources that look alike, each with its number among them.
     lookalikes: HashMap<Look, HashMap<Identity, usize>>,

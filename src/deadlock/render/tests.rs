@@ -398,10 +398,10 @@ fn members_of_a_very_long_ring_are_counted() {
         let text = text(&ring(size, Some("fork")));
         assert!(text.starts_with(&format!("deadlock: {size} threads wait for each other\n")), "{text}");
         let lines = text.lines().filter(|line| line.starts_with("thread 't")).count();
-        (lines, text.contains(&format!("taken at {B}\n… and {} more\n\nhelp: ", size.saturating_sub(MOST_THREADS))))
+        (lines, text.contains(&format!("taken at {B}\n… and {} more\n\nhelp: ", size.saturating_sub(MAX_THREADS))))
     };
-    assert_eq!(shown(MOST_THREADS), (MOST_THREADS, false));
-    assert_eq!(shown(MOST_THREADS + 936), (MOST_THREADS, true));
+    assert_eq!(shown(MAX_THREADS), (MAX_THREADS, false));
+    assert_eq!(shown(MAX_THREADS + 936), (MAX_THREADS, true));
 }
 
 #[test]
