@@ -417,8 +417,9 @@ impl Registered<'_> {
 /// Returns the member of the deadlock just found which is to be its victim, if there is one that can.
 ///
 /// One whose failing lets everybody go on comes first; where there is none, or it takes too long to find, the rest is judged
-/// again and has a victim of its own. Last comes who would unwind from a destructor. Of several the finder comes first, except that a starvation is a value first of all: it
-/// is for those who wait for what is queued, not for a lock that one of the workers holds.
+/// again and has a victim of its own. A wait that would unwind from a destructor comes last. Of several the finder comes first,
+/// except that a starvation is a value first of all: it is for those who wait for what is queued, not for a lock that one of
+/// the workers holds.
 fn choose_victim(graph: &mut Graph, found: Judgement, summons: Summons, policy: Policy) -> Option<&'static Context> {
     let finder = *graph.core().first()?;
     let can_fail = |entry: &Entry| entry.can_fail(policy);
