@@ -4,9 +4,10 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
+use bowline::deadlock::{self, Kind};
 use bowline::{AnyFuture, Lock, ReturnWhen, ThreadPoolExecutor, wait};
 use support::gate::Gate;
 use support::{LIMIT, in_fresh_process, spawn_named, stderr, until_waiting, wait_until, within};
@@ -64,6 +65,46 @@ fn a_wait_comes_and_goes() {
     drop(behind);
     // What stands, stands for ever.
     std::process::exit(0);
+}
+
+/// A wait that stood in a deadlock, which an intervention has ended, and whose lock is then left behind by a thread that ends.
+fn a_deadlock_ends_and_its_lock_is_left_behind() {
+    let kinds = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&kinds);
+    deadlock::on_deadlock(move |report| seen.lock().unwrap().push(report.kind())).keep();
+    let is_seen = |kind| kinds.lock().unwrap().contains(&kind);
+
+    let small = pool("small");
+    let lock = Arc::new(Lock::named("left behind", ()));
+    let (wanted, free) = (Arc::clone(&lock), Gate::default());
+    let begins = free.clone();
+    let behind = small.submit(move || {
+        begins.pass();
+        drop(wanted.lock());
+    });
+    wait_until(|| behind.running());
+    thread::scope(|s| {
+        spawn_named(s, "owner", || {
+            let held = lock.lock();
+            free.open();
+            small.scope(|scope| drop(scope.submit(|| ())));
+            std::mem::forget(held);
+        });
+        wait_until(|| is_seen(Kind::Starvation));
+        small.set_max_workers(2);
+    });
+    wait_until(|| is_seen(Kind::Abandoned));
+    drop(behind);
+    std::process::exit(0);
+}
+
+#[test]
+fn a_lock_left_behind_is_told_to_who_stood_in_a_deadlock_before() {
+    let name = "a_lock_left_behind_is_told_to_who_stood_in_a_deadlock_before";
+    let body = || within(LIMIT * 3 / 4, a_deadlock_ends_and_its_lock_is_left_behind);
+    if let Some(output) = in_fresh_process(name, &[("BOWLINE_DEADLOCK", "report")], body) {
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::registry::FIRST_SWEEP;
 use super::resource::Site;
 use super::summons::Summons;
 use super::thread_name::ThreadName;
+use super::told::Told;
 use super::wait::Failure;
 use super::waitable::{Provider, Waitable};
 use crate::primitive::{Ingredient, Mutex, global, is_removed};
@@ -34,8 +35,7 @@ pub(super) struct Entry {
     /// How it can end when it is part of a deadlock.
     pub(super) failure: Failure,
     pub(super) summons: Summons,
-    /// The report that this wait was part of and that left it standing; 0 for none.
-    pub(super) reported: u64,
+    pub(super) told: Told,
     /// If it names itself as its provider it waits for itself: it was not handed the resource. Its own judge saw so, or the
     /// resource never is handed over.
     pub(super) own: bool,
@@ -79,8 +79,8 @@ pub(super) struct Record {
     /// Runs a task on its waiter's thread.
     pub(super) nested: bool,
     pub(super) entry: Option<Entry>,
-    /// The last report that it was part of and that left it standing; 0 for none.
-    pub(super) reported: u64,
+    /// Of its last wait that a report was about.
+    pub(super) told: Told,
     /// The group that it is a member of.
     pub(super) group: Option<NonNull<GroupRecord>>,
     pub(super) mark: Mark,
@@ -143,7 +143,7 @@ impl Record {
             next_retired: None,
             nested: false,
             entry: None,
-            reported: 0,
+            told: Told::NOTHING,
             group: None,
             mark: Mark::new(),
             last_id: None,
@@ -331,7 +331,7 @@ impl Graph {
     /// Adds a wait, and those of the contexts that `me` runs inside of, each for the next one. The thread of `me`
     /// alone calls this.
     pub(super) fn register(&mut self, me: &'static Context, entry: Entry) {
-        let (reported, since) = (entry.reported, entry.since);
+        let (told, since) = (entry.told, entry.since);
         self.link(me, entry);
         let first = self.first_of(me);
         self.record_mut(first).thread.waiting = Some(me);
@@ -339,8 +339,11 @@ impl Graph {
         while let Some(frame) = inner.frame() {
             if !is_removed(Ingredient::OuterContexts) {
                 // It stands with the inner one if it was part of what was reported.
-                let was_part = self.record(frame.outer).reported == reported;
-                self.link(frame.outer, frame.entry(if was_part { reported } else { 0 }, since));
+                let was_part = self.record(frame.outer).told.is_with(told);
+                self.link(
+                    frame.outer,
+                    frame.entry(if was_part { self.record(frame.outer).told } else { Told::NOTHING }, since),
+                );
             }
             inner = frame.outer;
         }

@@ -177,6 +177,7 @@ mod tests {
     use super::super::judge::Judgement;
     use super::super::resource::{Origin, ResourceFacts, ResourceType};
     use super::super::summons::Summons;
+    use super::super::told::Told;
     use super::super::wait::{Failure, erase};
     use super::super::waitable::{Need, Provider, Visit, Waitable};
     use super::*;
@@ -251,7 +252,7 @@ mod tests {
             timed: false,
             failure: Failure::Value,
             summons: Summons::None,
-            reported: 0,
+            told: Told::NOTHING,
             own: false,
             is_stuck: false,
             finder: None,

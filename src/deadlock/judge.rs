@@ -11,6 +11,7 @@ use super::graph::{self, Entry, Graph};
 use super::group::GroupRecord;
 use super::reduction::Reduction;
 use super::summons::Summons;
+use super::told::Told;
 use super::waitable::{Need, Provider};
 use crate::primitive::{Ingredient, is_removed};
 
@@ -160,7 +161,7 @@ impl Graph {
     /// Whether somebody else's wait is known to be stuck because its owner is gone. Until it has said so itself it is
     /// live: it may be the victim.
     fn judge_other_owner(&self, waiter: &'static Context, owner: &'static Context) -> Judgement {
-        let was_said = self.entry(waiter).is_some_and(|entry| entry.reported != 0);
+        let was_said = self.entry(waiter).is_some_and(|entry| entry.told.is_abandoned());
         if was_said && self.thread(owner).gone.get() { Judgement::Bystander } else { Judgement::NotDeadlocked }
     }
 
@@ -250,25 +251,31 @@ impl Graph {
         self.take_room(&mut Room::new(self.core.wanted.max(least)));
     }
 
-    /// Marks the deadlock that was found as reported.
-    pub(super) fn mark_reported(&mut self) -> u64 {
+    /// Marks the deadlock that was found as reported. What was said of the one that was judged.
+    pub(super) fn mark_reported(&mut self, found: Judgement) -> Told {
         self.reports += 1;
-        let number = self.reports;
+        let (number, is_abandoned) = (self.reports, matches!(found, Judgement::Abandoned(_)));
+        let mut first = None;
         let members = std::mem::take(&mut self.core.members);
         for &member in &members {
             let record = self.record_mut(member);
-            record.reported = number;
             if let Some(entry) = record.entry.as_mut() {
-                entry.reported = number;
+                entry.told = entry.told.and(number, is_abandoned);
+                record.told = entry.told;
+                first.get_or_insert(entry.told);
             }
         }
         self.core.members = members;
-        number
+        first.unwrap_or_default()
     }
 
     /// Whether each member of the deadlock that was found was part of one that was reported and left standing.
-    pub(super) fn is_reported(&self) -> bool {
-        let is_marked = |&member: &&'static Context| self.entry(member).is_some_and(|entry| entry.reported != 0);
+    pub(super) fn is_reported(&self, found: Judgement) -> bool {
+        let was_said = match found {
+            Judgement::Abandoned(_) => Told::is_abandoned,
+            _ => Told::is_anything,
+        };
+        let is_marked = |&member: &&'static Context| self.entry(member).is_some_and(|entry| was_said(entry.told));
         !self.core().is_empty() && self.core().iter().all(is_marked)
     }
 }

@@ -30,6 +30,7 @@ mod source;
 mod spill;
 pub(crate) mod summons;
 mod thread_name;
+mod told;
 mod trace;
 pub(crate) mod wait;
 pub(crate) mod waitable;

@@ -13,6 +13,7 @@ use super::graph::{Entry, Graph};
 use super::registry;
 use super::resource::{ResourceFacts, Site};
 use super::summons::Summons;
+use super::told::Told;
 use super::wait::{Failure, erase};
 use super::waitable::{Need, Provider, Visit, Waitable};
 use crate::primitive::set_current_context;
@@ -53,7 +54,7 @@ pub(super) struct Frame {
 impl Frame {
     /// The wait of the outer context, which has lasted longer than that of the inner one, `since`: how much longer nobody
     /// notes, for a look at the clock would be a good part of what a short body costs.
-    pub(super) fn entry(&self, reported: u64, since: Instant) -> Entry {
+    pub(super) fn entry(&self, told: Told, since: Instant) -> Entry {
         Entry {
             waitable: erase(self),
             key: self.key(),
@@ -64,7 +65,7 @@ impl Frame {
             failure: Failure::Never,
             // Judged by the walk of the innermost context: whatever leads through this one leads through that.
             summons: Summons::None,
-            reported,
+            told,
             own: false,
             is_stuck: false,
             finder: None,

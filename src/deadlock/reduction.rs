@@ -269,7 +269,7 @@ impl Reduction {
             self.abandoned = first_gone;
         }
         // Somebody else says so itself, and may be the victim: until it has, it is live.
-        if is_me || entry.reported != 0 { FOREVER } else { 0 }
+        if is_me || entry.told.is_abandoned() { FOREVER } else { 0 }
     }
 
     fn prospect(&mut self, graph: &Graph, provider: Provider<'_>, of_walker: bool) -> Prospect {

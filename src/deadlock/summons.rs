@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use super::context::Context;
 use super::graph::{Entry, Graph, LISTS, with};
 use super::group::GroupRecord;
+use super::told::Told;
 use super::waitable::{Need, Provider};
 use crate::primitive::{FilterOp, Ingredient, UnparkToken, is_removed, unpark_filter};
 
@@ -224,7 +225,7 @@ impl Graph {
                 let record = self.record_mut(context);
                 next = record.next;
                 if let Some(entry) = record.entry.as_mut() {
-                    entry.reported = 0;
+                    entry.told = Told::NOTHING;
                 }
             }
         }

@@ -14,6 +14,7 @@ use super::policy::{self, Policy};
 use super::resource::Site;
 use super::scene::Scene;
 use super::summons::Summons;
+use super::told::Told;
 use super::waitable::{HANDED_OVER, Waitable};
 use crate::primitive::{Ingredient, ParkResult, ParkToken, SpinWait, is_removed, now, park, runs_destructors};
 
@@ -178,7 +179,7 @@ enum Step {
     /// Withdrawn, with the scene copied: be the victim.
     Victim(Judgement),
     /// Withdrawn, with the scene copied: say so, then go on waiting with this mark.
-    Announce(Judgement, u64),
+    Announce(Judgement, Told),
     /// With the scene copied: nobody can break this deadlock, or nobody may.
     Abort(Judgement),
     /// Withdrawn, with the scene copied: this wait has been long.
@@ -199,7 +200,7 @@ fn wait_registered(me: &'static Context, resource: &dyn Waitable, terms: Terms, 
         terms,
         since,
         scene: Scene::new(),
-        reported: 0,
+        told: Told::NOTHING,
         can_unwind: None,
         pause: FIRST_PAUSE,
         alarm: long_wait::Alarm::new(),
@@ -227,11 +228,11 @@ fn wait_registered(me: &'static Context, resource: &dyn Waitable, terms: Terms, 
                 super::hook::run_deadlock_hooks(deadlock.report());
                 return Outcome::Deadlock(deadlock);
             }
-            Step::Announce(judgement, number) => {
+            Step::Announce(judgement, told) => {
                 let deadlock = wait.scene.report(judgement);
                 deadlock.report().print();
                 super::hook::run_deadlock_hooks(deadlock.report());
-                wait.reported = number;
+                wait.told = told;
             }
             Step::Abort(judgement) => {
                 let deadlock = wait.scene.report(judgement);
@@ -261,8 +262,7 @@ struct Registered<'a> {
     terms: Terms,
     since: Instant,
     scene: Scene,
-    /// The number of the standing report that this wait is part of, 0 for none.
-    reported: u64,
+    told: Told,
     /// Whether a panic may leave the wait; `None` while that does not matter.
     can_unwind: Option<bool>,
     pause: Duration,
@@ -287,7 +287,7 @@ impl Registered<'_> {
                 return Step::MakeRoom;
             }
             // A deadlock that was reported and left standing is not reported again on the way back.
-            self.reported = graph.withdraw(me).map_or(0, |entry| entry.reported);
+            self.told = graph.withdraw(me).map_or(Told::NOTHING, |entry| entry.told);
             return Step::Warn;
         }
         if self.terms.limit.is_over() {
@@ -350,7 +350,7 @@ impl Registered<'_> {
             failure: self.failure(),
             // A new wait is judged once: it may close a deadlock.
             summons: Summons::Recheck,
-            reported: self.reported,
+            told: self.told,
             own: !self.resource.may_be_handed_over(),
             is_stuck: false,
             finder: None,
@@ -386,7 +386,7 @@ impl Registered<'_> {
                 return None;
             }
             // Said before, and left standing.
-            None if policy == Policy::Report && graph.is_reported() => {
+            None if policy == Policy::Report && graph.is_reported(found) => {
                 graph.mark_stuck(me);
                 return None;
             }
@@ -402,9 +402,9 @@ impl Registered<'_> {
                 Some(Step::Victim(found))
             }
             (None, Policy::Report) => {
-                let number = graph.mark_reported();
+                let told = graph.mark_reported(found);
                 graph.withdraw(me);
-                Some(Step::Announce(found, number))
+                Some(Step::Announce(found, told))
             }
             (None, _) => {
                 graph.withdraw(me);

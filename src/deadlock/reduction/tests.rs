@@ -16,6 +16,7 @@ use crate::deadlock::graph::Entry;
 use crate::deadlock::group::Group;
 use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType};
 use crate::deadlock::summons::Summons;
+use crate::deadlock::told::Told;
 use crate::deadlock::wait::{Failure, erase};
 use crate::deadlock::waitable::{Visit, Waitable};
 use crate::primitive::now;
@@ -192,7 +193,7 @@ impl Made {
                         timed: want.timed,
                         failure: Failure::Value,
                         summons: Summons::None,
-                        reported: u64::from(want.reported),
+                        told: if want.reported { Told::NOTHING.and(1, true) } else { Told::NOTHING },
                         own: false,
                         is_stuck: false,
                         finder: None,
@@ -493,16 +494,20 @@ fn a_deadlock_is_reported_when_all_of_it_was() {
     let contexts = [wait(Need::All, [on(1), on(2)]), wait(Need::One, [on(0)]), wait(Need::One, [on(0)])];
     let mut made = Made::new(&Picture { contexts: contexts.to_vec(), groups: Vec::new() });
     assert_eq!(made.judge(1).core, BTreeSet::from([0, 1, 2]));
-    assert!(!made.graph.is_reported());
-    made.graph.mark_reported();
+    assert!(!made.graph.is_reported(Judgement::Cycle));
+    made.graph.mark_reported(Judgement::Cycle);
     assert_eq!(made.judge(2).kind, Verdict::Cycle);
-    assert!(made.graph.is_reported());
+    assert!(made.graph.is_reported(Judgement::Cycle));
     let member = made.contexts[1];
+    assert!(!made.graph.is_reported(Judgement::Abandoned(member)), "which of them is left behind was not said");
+    made.graph.mark_reported(Judgement::Abandoned(member));
+    made.graph.mark_reported(Judgement::Cycle);
+    assert!(made.graph.is_reported(Judgement::Abandoned(member)), "and is not forgotten");
     let mut entry = made.graph.unlink(member).unwrap();
-    entry.reported = 0;
+    entry.told = Told::NOTHING;
     made.graph.link(member, entry);
     assert_eq!(made.judge(2).kind, Verdict::Cycle);
-    assert!(!made.graph.is_reported());
+    assert!(!made.graph.is_reported(Judgement::Cycle));
 }
 
 fn does() -> impl Strategy<Value = Does> {
