@@ -7,6 +7,8 @@ mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Output;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -254,6 +256,32 @@ fn a_standing_deadlock_is_broken_while_it_is_still_being_said() {
         drop(hook);
     };
     under_report("a_standing_deadlock_is_broken_while_it_is_still_being_said", body);
+}
+
+#[test]
+fn switching_off_and_on_in_a_hook_says_again_what_stands() {
+    let body = || {
+        let reports = Reports::about("said");
+        let has_switched = AtomicBool::new(false);
+        deadlock::on_deadlock(move |_| {
+            // Whoever reports is out of the graph meanwhile.
+            if !has_switched.swap(true, SeqCst) {
+                deadlock::set_policy(Policy::Off);
+                deadlock::set_policy(Policy::Report);
+            }
+        })
+        .keep();
+        spawn("said".to_owned(), || {
+            let lock = Lock::new(());
+            let _held = lock.lock();
+            drop(lock.lock());
+        });
+        wait_until(|| reports.count() == 2);
+        until_parked("said");
+        assert_eq!(reports.count(), 2);
+    };
+    let name = "switching_off_and_on_in_a_hook_says_again_what_stands";
+    under_report(name, body);
 }
 
 #[test]

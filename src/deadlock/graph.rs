@@ -181,7 +181,10 @@ pub(crate) struct Graph {
     /// How many registered waits there are.
     pub(super) waits: usize,
     stamp: u64,
+    /// How many deadlocks were reported and left standing.
     pub(super) reports: u64,
+    /// The last of them that was forgotten.
+    pub(super) forgotten: u64,
     pub(super) reduction: Reduction,
     pub(super) core: Core,
 }
@@ -234,6 +237,7 @@ impl Graph {
             waits: 0,
             stamp: 0,
             reports: 0,
+            forgotten: 0,
             reduction: Reduction::new(),
             core: Core::new(),
         }
@@ -331,8 +335,9 @@ impl Graph {
     /// Adds a wait, and those of the contexts that `me` runs inside of, each for the next one. The thread of `me`
     /// alone calls this.
     pub(super) fn register(&mut self, me: &'static Context, entry: Entry) {
-        let (told, since) = (entry.told, entry.since);
-        self.link(me, entry);
+        // It may have been forgotten while the hooks of its report ran.
+        let (told, since) = (entry.told.since(self.forgotten), entry.since);
+        self.link(me, Entry { told, ..entry });
         let first = self.first_of(me);
         self.record_mut(first).thread.waiting = Some(me);
         let mut inner = me;

@@ -219,6 +219,7 @@ impl Graph {
 
     /// Forgets which deadlocks were reported.
     pub(super) fn forget_reports(&mut self) {
+        self.forgotten = self.reports;
         for list in Self::lists(Among::All) {
             let mut next = self.first_of_list(list);
             while let Some(context) = next {

@@ -28,6 +28,11 @@ impl Told {
         self.is_abandoned
     }
 
+    /// The same, but nothing if all reports up to this one were forgotten.
+    pub(super) fn since(self, forgotten: u64) -> Self {
+        if self.report > forgotten { self } else { Self::NOTHING }
+    }
+
     /// Whether the last report about both is the same one.
     pub(super) fn is_with(self, other: Self) -> bool {
         self.report == other.report
