@@ -1,14 +1,17 @@
-//! Callbacks of tasks in worker processes: they run once, in order and on a thread of their own, may wait for whatever they
-//! like, and the end of the pool waits for them.
+//! Callbacks of tasks in worker processes: they run once, in order and on threads of their own, may wait for whatever they
+//! like, for each other as well, and the end of the pool waits for them.
 #![cfg(target_os = "linux")]
 
 mod support;
 
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 
-use bowline::{Lock, ProcessPoolExecutor, Status};
+use bowline::{Future, Lock, ProcessPoolExecutor, Status};
 use support::gate::Gate;
 use support::processes::is_gone;
 use support::workers::{Held, echo, pool_of};
@@ -30,6 +33,54 @@ fn a_callback_may_wait_for_another_task_of_the_same_worker() {
         assert_eq!(told.recv_timeout(LIMIT).unwrap(), 5);
         assert_eq!(first.result().unwrap(), 1);
         drop(pool);
+    });
+}
+
+#[test]
+fn callbacks_may_wait_for_what_other_callbacks_of_the_same_pool_do() {
+    const MANY: usize = 12;
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let held = Held::keep(&pool, 1);
+        let (tell, told) = mpsc::channel();
+        let mut next = tell;
+        // Each waits, by means that nobody sees, for the one after it.
+        for n in 0..MANY {
+            let (tell, told) = mpsc::channel();
+            let answer = std::mem::replace(&mut next, tell);
+            pool.submit(echo::<usize>, (n,)).add_done_callback(move |_| {
+                let count = if n + 1 == MANY { 0 } else { told.recv().unwrap() };
+                answer.send(count + 1).unwrap();
+            });
+        }
+        held.release();
+        assert_eq!(told.recv_timeout(LIMIT).unwrap(), MANY);
+        assert_eq!(pool.submit(echo::<u64>, (2,)).result().unwrap(), 2);
+        assert!(pool.shutdown().is_complete());
+    });
+}
+
+#[test]
+fn a_waker_may_wait_for_another_task_of_the_same_worker() {
+    struct Waits(Mutex<Option<Future<u64>>>, mpsc::Sender<u64>);
+
+    impl Wake for Waits {
+        fn wake(self: Arc<Self>) {
+            let other = self.0.lock().unwrap().take().expect("it is woken once");
+            self.1.send(other.result().unwrap()).unwrap();
+        }
+    }
+
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let held = Held::keep(&pool, 1);
+        let [mut awaited, other] = [1, 2].map(|n| pool.submit(echo::<u64>, (n,)));
+        let (tell, told) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Waits(Mutex::new(Some(other)), tell)));
+        assert!(Pin::new(&mut awaited).poll(&mut Context::from_waker(&waker)).is_pending());
+        held.release();
+        assert_eq!(told.recv_timeout(LIMIT).unwrap(), 2);
+        assert_eq!(awaited.result().unwrap(), 1);
     });
 }
 
@@ -61,7 +112,7 @@ fn a_callback_that_panics_is_contained() {
 }
 
 #[test]
-fn callbacks_run_in_the_order_in_which_they_were_added_and_their_tasks_ended() {
+fn callbacks_of_a_task_run_in_the_order_in_which_they_were_added() {
     within(LIMIT, || {
         let pool = ProcessPoolExecutor::new(1).unwrap();
         let held = Held::keep(&pool, 1);
@@ -76,7 +127,12 @@ fn callbacks_run_in_the_order_in_which_they_were_added_and_their_tasks_ended() {
         held.release();
         // It waits for the callbacks.
         drop(pool);
-        assert!(called.lock().unwrap().iter().copied().eq(0..150));
+        let called = called.lock().unwrap();
+        assert_eq!(called.len(), 150);
+        for n in 0..50 {
+            let its = called.iter().copied().filter(|callback| callback / 3 == n);
+            assert!(its.eq(n * 3..n * 3 + 3));
+        }
     });
 }
 

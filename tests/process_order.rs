@@ -8,10 +8,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 
 use bowline::{Future, ProcessPoolExecutor};
 use support::folder::{Folder, begin, die, open, pass, put};
-use support::workers::{Held, echo, pid, pool_of};
+use support::workers::{Held, echo, idle_pool, pid, pool_of};
 use support::{LIMIT, wait_until, within};
 
 #[test]
@@ -130,6 +131,48 @@ fn go_on(pool: ProcessPoolExecutor, came: Arc<AtomicU64>, most: u64) {
         let again = pool.clone();
         pool.submit(echo::<u64>, (1,)).add_done_callback(move |_| go_on(again, came, most));
     }
+}
+
+#[test]
+fn what_lies_behind_long_tasks_is_begun_in_order_before_what_came_later() {
+    const MANY: u64 = 40;
+    within(LIMIT, || {
+        let pool = idle_pool(2);
+        let folder = Folder::new();
+        // Tasks have been short: some are sent ahead.
+        (0..100).for_each(|n| assert_eq!(pool.submit(echo::<u64>, (n,)).result().unwrap(), n));
+        let [long, other] = [0, 1].map(|n| pool.submit(pass, (folder.path(), n, format!("open {n}"))));
+        let ahead: Vec<_> = (2..MANY).map(|n| pool.submit(begin, (folder.path(), n))).collect();
+        folder.until_begun(0);
+        folder.until_begun(1);
+        // Both are long by then.
+        thread::sleep(Duration::from_millis(2));
+        let later = pool.submit(begin, (folder.path(), MANY));
+        folder.put("open 1");
+        assert_eq!(other.result().unwrap(), 1);
+        ahead.into_iter().chain([later]).for_each(|task| assert!(task.result().is_ok()));
+        assert!(!long.done());
+        assert_eq!(folder.begun()[2..], (2..=MANY).collect::<Vec<_>>());
+        folder.put("open 0");
+        assert_eq!(long.result().unwrap(), 0);
+    });
+}
+
+#[test]
+fn nothing_is_sent_ahead_while_tasks_are_not_known_to_be_quick() {
+    within(LIMIT, || {
+        let pool = pool_of(2);
+        let folder = Folder::new();
+        let [first, second] = [0, 1].map(|n| pool.submit(pass, (folder.path(), n, format!("open {n}"))));
+        folder.until_begun(0);
+        folder.until_begun(1);
+        let queued: Vec<_> = (2..20).map(|n| pool.submit(begin, (folder.path(), n))).collect();
+        folder.put("open 1");
+        queued.into_iter().for_each(|task| assert!(task.result().is_ok()));
+        assert_eq!(folder.begun()[2..], (2..20).collect::<Vec<_>>());
+        folder.put("open 0");
+        assert_eq!((first.result().unwrap(), second.result().unwrap()), (0, 1));
+    });
 }
 
 #[test]

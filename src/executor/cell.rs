@@ -10,6 +10,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
+use super::blocking::Ended;
 use super::chain;
 use super::continuation::Then;
 use super::error::TaskError;
@@ -21,11 +22,12 @@ use super::stats::Stats;
 use super::thread_pool::Core;
 use super::trace::{self, TaskSpan};
 use crate::deadlock::context;
-use crate::deadlock::resource::{HoldMode, Origin, ResourceType, TypeOf};
+use crate::deadlock::resource::{HoldMode, Origin, ResourceType, Site, TypeOf};
+use crate::deadlock::wait::Limit;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::primitive::{Ingredient, is_removed, quiet};
 #[cfg(feature = "process")]
-pub(super) use remote::Owner;
+pub(super) use remote::{Owner, Reply};
 
 /// What depends on the types of the closure and of the result.
 pub(super) struct VTable {
@@ -40,6 +42,9 @@ pub(super) struct VTable {
     /// Where the task is another process's: who sends it there.
     #[cfg(feature = "process")]
     owner: Option<unsafe fn(NonNull<Header>) -> *const dyn Owner>,
+    /// Where the result may be bytes: reads it.
+    #[cfg(feature = "process")]
+    read: Option<unsafe fn(NonNull<Header>, Limit, Site) -> Result<(), Ended>>,
     pub(super) type_of: TypeOf,
 }
 
@@ -109,6 +114,8 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         free: Self::free,
         #[cfg(feature = "process")]
         owner: None,
+        #[cfg(feature = "process")]
+        read: None,
         type_of: task_type::<F>,
     };
 
@@ -443,6 +450,16 @@ impl TaskRef {
             // - as above; the result borrows nothing, and can be sent.
             move || unsafe { (task.vtable.empty)(task.0) }
         });
+    }
+
+    /// Results of this process's tasks are values.
+    ///
+    /// # Safety
+    ///
+    /// None: the signature is that with processes.
+    #[cfg(not(feature = "process"))]
+    pub(super) unsafe fn read(&self, _: Limit, _: Site) -> Result<(), Ended> {
+        Ok(())
     }
 
     #[cfg(not(feature = "process"))]

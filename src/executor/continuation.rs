@@ -49,10 +49,10 @@ pub(super) struct Then {
 }
 
 impl Then {
-    /// Whether the user's code is among it that may take as long as it likes.
+    /// Whether nothing of the user's is left to be run.
     #[cfg(feature = "process")]
-    pub(super) fn has_callbacks(&self) -> bool {
-        self.continuations.iter().any(|continuation| matches!(continuation, Continuation::Callback(_)))
+    pub(super) fn is_empty(&self) -> bool {
+        self.continuations.iter().next().is_none()
     }
 
     /// Tells the waits for several futures: at once, for they must not wait for the user's code that was there first.

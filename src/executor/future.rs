@@ -14,7 +14,7 @@ use super::error::TaskError;
 use super::shared_future::SharedFuture;
 use super::state::Phase;
 use crate::deadlock::Deadlock;
-use crate::deadlock::resource::Origin;
+use crate::deadlock::resource::{Origin, Site};
 use crate::deadlock::wait::Limit;
 
 /// How far a task has come.
@@ -181,7 +181,7 @@ impl<T> Future<T> {
     #[track_caller]
     pub fn exception(&self) -> Option<TaskError> {
         match wait_done(&self.task, Limit::None, Location::caller()) {
-            Ok(()) => self.error(),
+            Ok(()) => self.error(Limit::None, Location::caller()).unwrap_or_else(|ended| Some(ended.into())),
             Err(ended) => Some(ended.into()),
         }
     }
@@ -193,18 +193,22 @@ impl<T> Future<T> {
     /// [`TaskError::Timeout`] if the task is not done by then: nobody knows whether it will have a value.
     #[track_caller]
     pub fn exception_timeout(&self, timeout: Duration) -> Result<Option<TaskError>, TaskError> {
-        wait_done(&self.task, Limit::after(timeout), Location::caller())?;
-        Ok(self.error())
+        let (limit, site) = (Limit::after(timeout), Location::caller());
+        wait_done(&self.task, limit, site)?;
+        Ok(self.error(limit, site)?)
     }
 
     /// Why the task, which is done, has no value.
-    fn error(&self) -> Option<TaskError> {
-        if self.task.phase() == Phase::Finished {
-            return None;
-        }
+    fn error(&self, limit: Limit, site: Site) -> Result<Option<TaskError>, Ended> {
         // SAFETY:
         // - the task is done, and the result is taken by the future's owner only, through `&mut` or by value.
-        unsafe { self.task.error() }
+        unsafe { self.task.read(limit, site)? };
+        // SAFETY:
+        // - as above.
+        let error = unsafe { self.task.error() };
+        // What a finished task had was a value.
+        let was_value = matches!(error, Some(TaskError::Taken)) && self.task.phase() == Phase::Finished;
+        Ok(error.filter(|_| !was_value))
     }
 
     /// Cancels the task if it has not begun: it will not run, and what its closure owns is dropped here. Whether the task
@@ -274,14 +278,17 @@ impl<T> Future<T> {
     /// # Safety
     ///
     /// The task is done, and nobody takes the result while the reference is used.
-    pub(super) unsafe fn peek(&self) -> Result<&T, TaskError> {
+    pub(super) unsafe fn peek(&self, limit: Limit, site: Site) -> Result<Result<&T, TaskError>, Ended> {
+        // SAFETY:
+        // - the caller's contract.
+        unsafe { self.task.read(limit, site)? };
         // SAFETY:
         // - the cell's result is of this type (`of`); the rest is the caller's contract.
-        match unsafe { self.task.peek::<T>() } {
+        Ok(match unsafe { self.task.peek::<T>() } {
             Some(Ok(value)) => Ok(value),
             Some(Err(error)) => Err(error.clone()),
             None => Err(TaskError::Taken),
-        }
+        })
     }
 }
 

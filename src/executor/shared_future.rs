@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::blocking::wait_done;
+use super::blocking::{Ended, wait_done};
 use super::cell::TaskRef;
 use super::error::TaskError;
 use super::future::{self, Future, Status};
@@ -90,7 +90,7 @@ impl<T> SharedFuture<T> {
         T: Clone,
     {
         wait_done(self.task(), limit, site)?;
-        self.cloned()
+        self.cloned(limit, site)?
     }
 
     /// A clone of the result, if the task is done; never waits.
@@ -99,16 +99,20 @@ impl<T> SharedFuture<T> {
     where
         T: Clone,
     {
-        self.done().then(|| self.cloned())
+        if !self.done() {
+            return None;
+        }
+        // Another owner may be reading it.
+        self.cloned(Limit::after(Duration::ZERO), self.task().site()).ok()
     }
 
-    fn cloned(&self) -> Result<T, TaskError>
+    fn cloned(&self, limit: Limit, site: Site) -> Result<Result<T, TaskError>, Ended>
     where
         T: Clone,
     {
         // SAFETY:
         // - the task is done, and a shared result is never taken.
-        unsafe { self.shared.future.peek() }.cloned()
+        Ok(unsafe { self.shared.future.peek(limit, site)? }.cloned())
     }
 
     /// Waits for the task.
@@ -199,7 +203,7 @@ impl<T: Clone> std::future::Future for SharedFuture<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.task().is_done() || !self.task().wake_when_done(self.owner, context.waker()) {
-            return Poll::Ready(self.cloned());
+            return Poll::Ready(self.cloned(Limit::None, self.task().site()).unwrap_or_else(|ended| Err(ended.into())));
         }
         Poll::Pending
     }

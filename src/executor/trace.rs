@@ -49,7 +49,13 @@ mod on {
         }
     }
 
-    /// A task panicked, on this thread.
+    /// Whether there may be a subscriber that wants to hear of errors. Runs none of its code.
+    #[cfg(feature = "process")]
+    pub(in crate::executor) fn is_on() -> bool {
+        tracing::Level::ERROR <= tracing::level_filters::LevelFilter::current()
+    }
+
+    /// A task panicked, on this thread or in another process.
     pub(in crate::executor) fn task_panicked(task: &str, panic: &PanicInfo) {
         let location = panic.location().map(tracing::field::display);
         panic::contain(|| {
@@ -99,6 +105,12 @@ mod off {
         }
     }
 
+    #[cfg(feature = "process")]
+    #[inline]
+    pub(in crate::executor) fn is_on() -> bool {
+        false
+    }
+
     #[inline]
     pub(in crate::executor) fn task_panicked(_: &str, _: &PanicInfo) {}
 
@@ -106,7 +118,11 @@ mod off {
     pub(in crate::executor) fn pool_broken(_: &str, _: &str) {}
 }
 
+#[cfg(all(not(feature = "tracing"), feature = "process"))]
+pub(super) use off::is_on;
 #[cfg(not(feature = "tracing"))]
 pub(super) use off::{TaskSpan, pool_broken, task_panicked};
+#[cfg(all(feature = "tracing", feature = "process"))]
+pub(super) use on::is_on;
 #[cfg(feature = "tracing")]
 pub(super) use on::{TaskSpan, pool_broken, task_panicked};

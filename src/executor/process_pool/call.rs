@@ -12,7 +12,7 @@ use super::callable::Callable;
 use super::codec::{self, CodecError};
 use super::frame::{self, Message};
 use super::identity::{Identity, NotHere};
-use crate::executor::cell::TaskRef;
+use crate::executor::cell::{Reply, TaskRef};
 use crate::executor::continuation::Then;
 use crate::executor::error::TaskError;
 use crate::executor::panic::{self, PanicInfo, PanicLocation};
@@ -296,26 +296,42 @@ pub(super) fn too_long(what: &str, bytes: usize, most: usize, data: &str) -> Cod
 }
 
 /// How a task's result is put into its cell.
-pub(super) type Complete = unsafe fn(&TaskRef, Outcome<'_>) -> Option<Then>;
+pub(super) type Complete = unsafe fn(&TaskRef, Outcome) -> Option<Then>;
 
 /// How a call ended.
-pub(super) enum Outcome<'b> {
-    /// With this value, encoded.
-    Value(&'b [u8]),
+pub(super) enum Outcome {
+    /// With the value that is encoded in these bytes, from that place on.
+    Value(Vec<u8>, usize),
     /// With this error.
     Error(TaskError),
 }
 
-impl Outcome<'_> {
-    /// The value, decoded.
-    fn decode<V: DeserializeOwned>(self) -> Result<V, TaskError> {
+impl Outcome {
+    /// Puts what became of the call into its cell. A value is read when it is asked for.
+    ///
+    /// # Safety
+    ///
+    /// The cell's result is of the type `T`, and the caller claimed the task.
+    unsafe fn put<T>(self, task: &TaskRef, read: fn(&[u8], u32) -> Result<T, TaskError>) -> Option<Then> {
         match self {
-            Self::Value(bytes) => match panic::catch(|| codec::decode::<V>(bytes)) {
-                Ok(decoded) => decoded.map_err(TaskError::Decode),
-                Err(panic) => Err(TaskError::Panicked(panic)),
-            },
-            Self::Error(error) => Err(error),
+            Self::Value(bytes, start) => {
+                let process = task.process().unwrap_or_default();
+                // SAFETY:
+                // - the caller's contract; the cell is that of a call.
+                unsafe { task.put_reply(Reply { bytes, start, process, read }) }
+            }
+            // SAFETY:
+            // - the caller's contract.
+            Self::Error(error) => unsafe { task.put_quietly::<T>(Err(error)) },
         }
+    }
+}
+
+/// Reads a value, which is the user's code.
+fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, TaskError> {
+    match panic::catch(|| codec::decode::<V>(bytes)) {
+        Ok(decoded) => decoded.map_err(TaskError::Decode),
+        Err(panic) => Err(TaskError::Panicked(panic)),
     }
 }
 
@@ -323,24 +339,25 @@ impl Outcome<'_> {
 ///
 /// # Safety
 ///
-/// The cell's result is of the type `T`.
-pub(super) unsafe fn complete<T: DeserializeOwned>(task: &TaskRef, outcome: Outcome<'_>) -> Option<Then> {
+/// The cell was made for a call, and its result is of the type `T`.
+pub(super) unsafe fn complete<T: DeserializeOwned>(task: &TaskRef, outcome: Outcome) -> Option<Then> {
     // SAFETY:
     // - the caller's contract.
-    unsafe { task.put_quietly::<T>(outcome.decode()) }
+    unsafe { outcome.put(task, |bytes, _| read::<T>(bytes)) }
 }
 
 /// As [`complete`], for a chunk.
 ///
 /// # Safety
 ///
-/// The cell's result is a `Vec<Result<T, TaskError>>`.
-pub(super) unsafe fn complete_chunk<T: DeserializeOwned>(task: &TaskRef, outcome: Outcome<'_>) -> Option<Then> {
-    let pid = task.process().unwrap_or_default();
-    let of_item = |result: Result<T, RemotePanic>| result.map_err(|panic| TaskError::Panicked(panic.into_info(pid)));
-    let results = outcome.decode::<Vec<Result<T, RemotePanic>>>();
-    let results = results.map(|results| results.into_iter().map(of_item).collect::<Vec<_>>());
+/// The cell was made for a call, and its result is a `Vec<Result<T, TaskError>>`.
+pub(super) unsafe fn complete_chunk<T: DeserializeOwned>(task: &TaskRef, outcome: Outcome) -> Option<Then> {
+    fn read_chunk<T: DeserializeOwned>(bytes: &[u8], process: u32) -> Result<Vec<Result<T, TaskError>>, TaskError> {
+        let of_item =
+            |result: Result<T, RemotePanic>| result.map_err(|panic| TaskError::Panicked(panic.into_info(process)));
+        read::<Vec<Result<T, RemotePanic>>>(bytes).map(|results| results.into_iter().map(of_item).collect())
+    }
     // SAFETY:
     // - the caller's contract.
-    unsafe { task.put_quietly::<Vec<Result<T, TaskError>>>(results) }
+    unsafe { outcome.put(task, read_chunk::<T>) }
 }

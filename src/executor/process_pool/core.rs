@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::call::Call;
+use super::callbacks::Callbacks;
 use super::dispatcher::{Counts, Dispatcher, Todo};
 use super::fork::Generation;
 use super::job::Job;
@@ -17,13 +18,14 @@ use crate::executor::cell::{Owner, TaskRef};
 use crate::executor::continuation::Then;
 use crate::executor::error::{Rejected, TaskError};
 use crate::executor::header::Header;
-use crate::executor::thread_pool::ThreadPoolExecutor;
+use crate::executor::panic::PanicInfo;
+use crate::executor::trace;
 use crate::primitive::Ordering::Relaxed;
-use crate::primitive::quiet::{AtomicBool, AtomicU64, Mutex, MutexGuard, PoisonError};
+use crate::primitive::quiet::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::primitive::{Thread, spawn_thread};
 
-/// Of a supervisor: as much as a worker's main thread usually has. The one decodes what the other encoded.
-pub(super) const STACK_SIZE: usize = 8 << 20;
+/// Of a supervisor. If the system refuses other threads it runs callbacks, too.
+const STACK_SIZE: usize = 2 << 20;
 
 /// What was decided when the pool was made.
 pub(super) struct Settings {
@@ -47,14 +49,38 @@ pub(in crate::executor) struct Core {
     started: AtomicU64,
     /// Done when the last worker is gone and nothing will follow.
     ended: TaskRef,
-    /// Done when the workers are to be killed.
-    killed: TaskRef,
+    /// The workers are to be killed.
+    killed: Order,
     /// No worker is started before, but for tasks that have none; and how long that pause is.
     no_start_before: Mutex<Option<(Instant, Duration)>>,
     has_failed_to_start: AtomicBool,
     /// A shutdown was told not to wait, or not for longer: the end of the last handle does not wait either.
     is_detached: AtomicBool,
-    callbacks: Mutex<Option<ThreadPoolExecutor>>,
+    callbacks: Mutex<Option<Arc<Callbacks>>>,
+}
+
+/// Something that supervisors do as soon as it is said. Not a wait in the graph: that may run the user's hooks.
+#[derive(Default)]
+pub(super) struct Order {
+    is_given: Mutex<bool>,
+    given: Condvar,
+}
+
+impl Order {
+    fn give(&self) {
+        *lock(&self.is_given) = true;
+        self.given.notify_all();
+    }
+
+    pub(super) fn is_given(&self) -> bool {
+        *lock(&self.is_given)
+    }
+
+    /// Waits until it is given, or the time is over.
+    pub(super) fn wait(&self, limit: Duration) {
+        let wait = self.given.wait_timeout_while(lock(&self.is_given), limit, |is_given| !*is_given);
+        drop(wait.unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,8 +120,8 @@ fn happened(event: &TaskRef) {
     }
 }
 
-/// Foreign code that is to be run, and that may count on what the caller has yet to tell the dispatcher.
-type Late = Vec<Box<dyn FnOnce()>>;
+/// Callbacks that there is no thread for, deferred until the dispatcher is up to date; they may call back into the pool.
+type Late = Vec<Box<dyn FnOnce() + Send>>;
 
 impl Core {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
@@ -108,7 +134,7 @@ impl Core {
             threads: Mutex::default(),
             started: AtomicU64::new(0),
             ended: event(Origin::at(site, Some("end of the workers"))),
-            killed: event(Origin::at(site, Some("order to end at once"))),
+            killed: Order::default(),
             no_start_before: Mutex::new(None),
             has_failed_to_start: AtomicBool::new(false),
             is_detached: AtomicBool::new(false),
@@ -229,42 +255,60 @@ impl Core {
     }
 
     /// Runs what is to be run of a task that is done.
-    pub(super) fn run_later(&self, mut then: Then) {
-        then.tell_waits();
-        if !then.has_callbacks() {
-            then.run();
-        } else if let Some(run) = self.hand_over(then) {
+    pub(super) fn run_later(&self, then: Then) {
+        if let Some(run) = self.hand_over(then) {
             run();
         }
     }
 
-    /// The user's callbacks may wait for anything, other tasks of this pool included: they have a thread of their own. What is
-    /// left to the caller are wakers, or what there is no thread for.
-    fn hand_over(&self, mut then: Then) -> Option<Box<dyn FnOnce()>> {
+    /// Tells the waits for several tasks, and leaves wakers and callbacks, which may wait for anything, to [`Callbacks`]. What comes
+    /// back is what there is no thread for.
+    fn hand_over(&self, mut then: Then) -> Option<Box<dyn FnOnce() + Send>> {
         then.tell_waits();
-        if !then.has_callbacks() {
-            return Some(Box::new(move || then.run()));
+        if then.is_empty() {
+            return None;
         }
-        let callbacks = lock(&self.callbacks)
-            .get_or_insert_with(|| {
-                let name = format!("{}-callbacks", self.settings.name);
-                let builder = ThreadPoolExecutor::builder().max_workers(1).thread_name_prefix(name);
-                builder.for_executor(self.settings.made_at).build()
-            })
-            .clone();
-        let refused = callbacks.try_submit_callbacks(then.origin, move || then.run()).err()?;
-        Some(Box::new(refused.into_task()))
+        let callbacks = self.callbacks_or_new();
+        callbacks.submit(then.origin, Box::new(move || then.run())).err()
     }
 
-    /// The thread that runs callbacks, if there were any.
-    pub(super) fn callbacks(&self) -> Option<ThreadPoolExecutor> {
+    fn callbacks_or_new(&self) -> Arc<Callbacks> {
+        let make = || Arc::new(Callbacks::new(&self.settings.name, self.settings.made_at));
+        Arc::clone(lock(&self.callbacks).get_or_insert_with(make))
+    }
+
+    /// Tells the `tracing` subscriber, which is the user's code, of a task's panic.
+    pub(super) fn trace_panic(&self, job: &Job, panic: &PanicInfo) {
+        if trace::is_on() {
+            let (task, panic) = (job.name(), panic.clone());
+            let _ = self
+                .callbacks_or_new()
+                .submit(job.task.origin(), Box::new(move || trace::task_panicked(task, &panic)))
+                .map_err(|run| run());
+        }
+    }
+
+    /// Tells the `tracing` subscriber that the pool is broken.
+    pub(super) fn trace_broken(&self, reason: &str) {
+        if trace::is_on() {
+            let (name, reason) = (Arc::clone(&self.settings.name), Box::<str>::from(reason));
+            let origin = Origin::at(self.settings.made_at, None);
+            let _ = self
+                .callbacks_or_new()
+                .submit(origin, Box::new(move || trace::pool_broken(&name, &reason)))
+                .map_err(|run| run());
+        }
+    }
+
+    /// The threads that run callbacks, if there were any.
+    pub(super) fn callbacks(&self) -> Option<Arc<Callbacks>> {
         lock(&self.callbacks).clone()
     }
 
     /// A process was started. One that comes too late is killed at once.
     pub(super) fn add_process(&self, process: &Arc<Process>) {
         lock(&self.processes).push(Arc::clone(process));
-        if self.killed.is_done() {
+        if self.killed.is_given() {
             process.signal(Signal::KILL);
         }
     }
@@ -278,7 +322,7 @@ impl Core {
     pub(super) fn end_now(self: &Arc<Self>, signal: Signal, reason: Rejected) -> usize {
         let (_, todo) = self.dispatcher.close_now(reason);
         let failed = todo.failed.len();
-        happened(&self.killed);
+        self.killed.give();
         for process in &*lock(&self.processes) {
             process.signal(signal);
         }
@@ -304,7 +348,7 @@ impl Core {
         &self.ended
     }
 
-    pub(super) fn killed(&self) -> &TaskRef {
+    pub(super) fn killed(&self) -> &Order {
         &self.killed
     }
 

@@ -15,7 +15,7 @@ use crate::executor::error::{Rejected, TaskError};
 use crate::executor::header::Header;
 use crate::executor::state::Phase;
 use crate::primitive::{Ingredient, Mutex, is_removed};
-use state::{DEPTH, End, Member, State};
+use state::{DEPTH, End, LONG, Member, State};
 
 /// So many cancelled tasks may lie in the queue beside as many others.
 const MOST_TOMBSTONES: usize = 64;
@@ -129,26 +129,31 @@ impl<L: Link> Dispatcher<L> {
                 free: Vec::new(),
                 idle: Vec::new(),
                 ahead: 0,
+                was_quick: Usual::unknown_below(LONG),
+                look_at: None,
+                has_long: false,
                 starting: 0,
                 workers: 0,
                 max_workers,
                 has_failed_to_start: false,
                 failing: 0,
                 end: None,
-                sent: 0,
+                submitted: 0,
                 completed: 0,
             }),
         }
     }
 
     /// Takes a task: gives it to an idle worker, or queues it. `start_allowed`: no start has failed lately.
-    pub(super) fn submit(&self, job: Job, start_allowed: bool) -> Todo<L> {
+    pub(super) fn submit(&self, mut job: Job, start_allowed: bool) -> Todo<L> {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
         if let Some(reason) = state.refusal() {
             todo.will_fail(job, TaskError::Rejected(reason));
             return todo;
         }
+        job.number = state.submitted;
+        state.submitted += 1;
         state.queue.push_back(job);
         match state.pop_idle() {
             Some(number) => state.refill(number, &mut todo),
@@ -191,8 +196,10 @@ impl<L: Link> Dispatcher<L> {
         let sent = member.sent.pop_front().expect("it is there");
         let job = sent.job;
         if job.is_some() {
-            self.usual.note(member.link.last_time());
+            let took = member.link.last_time();
             todo.can_wait = member.sent.len() > DEPTH;
+            self.usual.note(took);
+            state.was_quick.note(took);
             state.completed += 1;
             state.promote(number);
         }
@@ -362,6 +369,12 @@ impl<L: Link> Dispatcher<L> {
             }
         }
         claimed
+    }
+
+    /// A task took this long, in a model of a pool that has run some.
+    #[cfg(test)]
+    pub(super) fn note_time(&self, took: Duration) {
+        self.state.lock().was_quick.note(took);
     }
 
     /// Whether tasks take so little time that whoever waits for one may spin.

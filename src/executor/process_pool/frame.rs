@@ -112,6 +112,19 @@ impl Message<'_> {
     pub(super) fn payload(&self) -> &[u8] {
         &self.bytes[self.payload..]
     }
+
+    /// The bytes that the payload is the end of, and where it begins.
+    pub(super) fn into_payload(self) -> (Vec<u8>, usize) {
+        match self.bytes {
+            Cow::Borrowed(bytes) => (bytes[self.payload..].to_vec(), 0),
+            Cow::Owned(mut bytes) => {
+                if bytes.capacity() - bytes.len() > ROOM {
+                    bytes.shrink_to_fit();
+                }
+                (bytes, self.payload)
+            }
+        }
+    }
 }
 
 /// A header that can be believed.

@@ -19,6 +19,8 @@ pub(super) struct Job {
     /// So often it may kill its worker without an error.
     retries: u32,
     resends: u32,
+    /// Among the tasks of the pool, in the order of their submission.
+    pub(super) number: u64,
     /// It was given to a worker that died, and can't be cancelled any more.
     pub(super) is_claimed: bool,
 }
@@ -28,7 +30,7 @@ impl Job {
     ///
     /// `complete` is for results of the cell's type.
     pub(super) unsafe fn new(task: TaskRef, call: Call, complete: Complete, retries: u32) -> Self {
-        Self { task, call, complete, retries, resends: MOST_RESENDS, is_claimed: false }
+        Self { task, call, complete, retries, resends: MOST_RESENDS, number: 0, is_claimed: false }
     }
 
     /// Claims the task, to have it run: `false` if it was cancelled.
@@ -68,7 +70,7 @@ impl Job {
     }
 
     /// Ends the task, which was claimed. What is to be run then is the caller's to run.
-    pub(super) fn complete(self, outcome: Outcome<'_>) -> Option<Then> {
+    pub(super) fn complete(self, outcome: Outcome) -> Option<Then> {
         debug_assert!(self.is_claimed, "nobody else ends it");
         // SAFETY:
         // - the function is for the type of this cell (`new`).
@@ -92,6 +94,4 @@ pub(super) struct Sent {
     /// `None`: it was taken back, and the worker will skip it.
     pub(super) job: Option<Job>,
     pub(super) since: Instant,
-    /// How many were sent before it, by all.
-    pub(super) order: u64,
 }

@@ -5,6 +5,7 @@
 mod builder;
 mod call;
 mod callable;
+mod callbacks;
 mod claim;
 mod codec;
 mod core;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::call::{Call, Outcome, complete};
 use super::claim::Claims;
 use super::codec;
-use super::dispatcher::Link;
+use super::dispatcher::{Dispatcher, Link};
 use super::job::Job;
 use crate::deadlock::resource::Origin;
 use crate::executor::cell::{Owner, TaskRef};
@@ -108,6 +108,13 @@ impl Link for ModelLink {
     }
 }
 
+/// The dispatcher of a pool whose tasks have been quick: it sends some ahead.
+pub(super) fn quick<L: Link>(max_workers: usize) -> Dispatcher<L> {
+    let dispatcher = Dispatcher::new(max_workers);
+    dispatcher.note_time(Duration::from_micros(200));
+    dispatcher
+}
+
 /// A task with this number.
 pub(super) fn job(owner: Arc<dyn Owner>, number: u32, retries: u32) -> (Job, Future<u32>) {
     fn task(number: u32) -> u32 {
@@ -124,5 +131,5 @@ pub(super) fn job(owner: Arc<dyn Owner>, number: u32, retries: u32) -> (Job, Fut
 pub(super) fn complete_with(job: Job, number: u32) -> Option<Then> {
     let mut result = Vec::new();
     codec::encode(&number, &mut result).expect("a number can be sent");
-    job.complete(Outcome::Value(&result))
+    job.complete(Outcome::Value(result, 0))
 }

@@ -46,6 +46,11 @@ use crate::executor::thread_pool::{ShutdownOptions, ShutdownReport};
 /// statics, thread-locals and a panic hook of its own, none of which is the parent's. It runs its tasks one after the other on its
 /// main thread. Standard output and standard error stay the program's; standard input of a worker is empty.
 ///
+/// A result is read (by its `Deserialize`) when it is asked for, on the thread that asks; one that nobody asks for is never read. A
+/// task whose result can't be read has [finished](crate::Status::Finished): whoever asks for it is told
+/// [`TaskError::Decode`](crate::TaskError::Decode). Callbacks and wakers run on threads of their own, those of one task in order,
+/// those of several tasks side by side if one takes longer than a millisecond.
+///
 /// A worker's group is a background one: a task that reads from the terminal (`/dev/tty`) is stopped by the system, and so is one
 /// that writes to a terminal that is set to stop such (`stty tostop`). A stopped worker holds up its task, and a shutdown that
 /// waits; [`kill`](Self::kill) ends it. In a process that is forked off this one the pool takes no tasks
@@ -238,8 +243,7 @@ impl ProcessPoolExecutor {
     /// Takes no more tasks, runs those that are queued, and waits until every worker has ended, and every callback has run.
     ///
     /// Another handle may do so, too, at the same time or again: each waits for all of that. The first of them also waits for the
-    /// threads to be gone that looked after the workers, and that run what callbacks there is no thread for. A callback of a task
-    /// may: it does not wait for itself.
+    /// threads to be gone that looked after the workers. A callback of a task may: it does not wait for itself.
     ///
     /// # Deadlocks
     ///

@@ -39,33 +39,44 @@ pub(in crate::executor) fn spin_until(mut has_come: impl FnMut() -> bool) {
     }
 }
 
-/// Longer times count as this: after a long time one short one is enough to be short, and after a short one two long ones are
-/// too long.
-const LONGEST_NOTED: Duration = Duration::from_micros(75);
 /// Once in so many times it is tried again whether it pays.
 const TRIES: u32 = 16;
 
 /// How long something takes, about: the mean of what it was and what it is.
 pub(super) struct Usual {
     nanoseconds: AtomicU32,
+    /// What is shorter is short.
+    limit: u32,
     asked: AtomicU32,
 }
 
 impl Usual {
-    /// Nothing is known yet.
+    /// Nothing is known yet. Less than a spin lasts is short.
     pub(super) fn unknown() -> Self {
-        Self { nanoseconds: AtomicU32::new(LONGEST_NOTED.as_nanos() as u32), asked: AtomicU32::new(0) }
+        Self::unknown_below(LONGEST)
+    }
+
+    /// Nothing is known yet. Less than this, which is at most a second, is short.
+    pub(super) fn unknown_below(limit: Duration) -> Self {
+        let limit = limit.as_nanos() as u32;
+        Self { nanoseconds: AtomicU32::new(Self::longest(limit)), limit, asked: AtomicU32::new(0) }
+    }
+
+    /// Longer times count as this: after a long time one short one is enough to be short, and after a short one two long
+    /// ones are too long.
+    fn longest(limit: u32) -> u32 {
+        limit + limit / 2
     }
 
     pub(super) fn note(&self, took: Duration) {
-        let took = took.min(LONGEST_NOTED).as_nanos() as u32;
+        let took = took.as_nanos().min(Self::longest(self.limit).into()) as u32;
         // Of two at once one is forgotten.
         self.nanoseconds.store(self.nanoseconds.load(Relaxed) / 2 + took / 2, Relaxed);
     }
 
-    /// Whether it takes less than a spin lasts, as far as is known.
+    /// Whether it is short, as far as is known.
     pub(super) fn was_short(&self) -> bool {
-        self.nanoseconds.load(Relaxed) < LONGEST.as_nanos() as u32
+        self.nanoseconds.load(Relaxed) < self.limit
     }
 
     /// Whether to spin for it. Now and then that is tried, to find out.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::call::{Failure, Outcome};
 use super::codec;
-use super::core::{Core, STACK_SIZE};
+use super::core::Core;
 use super::dispatcher::{Link, Unexpected};
 use super::frame::{FrameReader, Kind};
 use super::link::{Exchange, SocketLink};
@@ -15,11 +15,8 @@ use super::lost::{WorkerExit, WorkerLost};
 use super::start_error::StartError;
 use super::startup::{NotStarted, Started, start};
 use crate::deadlock::print_line;
-use crate::deadlock::wait::Limit;
-use crate::executor::blocking::wait_done;
 use crate::executor::error::{Rejected, TaskError};
 use crate::executor::panic;
-use crate::executor::trace;
 
 /// So often a worker is started in vain before the tasks that need it fail.
 const MOST_STARTS: u32 = 3;
@@ -42,9 +39,7 @@ pub(super) fn supervises(core: &Core) -> bool {
 /// The life of a supervisor: as long as there is something to do for the worker with this number.
 pub(super) fn run(core: Arc<Core>, number: usize) {
     SUPERVISES.set(Arc::as_ptr(&core));
-    // However deep what a worker sends: that is an error of its task, and no end of this process.
-    codec::keep_within_stack(STACK_SIZE);
-    // Whoever waits for a task of this worker counts on this thread. The user's code is contained.
+    // Whoever waits for a task of this worker counts on this thread: it runs no code of the user's.
     panic::never_unwinds(|| supervise(&core, number));
     SUPERVISES.set(ptr::null());
     drop(core);
@@ -55,7 +50,7 @@ fn supervise(core: &Arc<Core>, number: usize) {
     loop {
         if !pause.is_zero() {
             // Until then, or until the pool is killed.
-            let _ = wait_done(core.killed(), Limit::after(pause), core.settings.made_at);
+            core.killed().wait(pause);
         }
         let started = match start(core) {
             Ok(started) => started,
@@ -100,7 +95,7 @@ fn not_started(core: &Arc<Core>, failure: NotStarted, failures: u32) -> (Rejecte
             core.note_failed_start();
             let program = core.settings.program.path.clone();
             let reason = Rejected::NoWorker(StartError::new(program, failures, failure, stderr));
-            (reason, failures >= MOST_STARTS || core.killed().is_done())
+            (reason, failures >= MOST_STARTS || core.killed().is_given())
         }
     }
 }
@@ -115,7 +110,7 @@ fn break_down(core: &Arc<Core>, reason: &str) {
     let (was_open, todo) = core.dispatcher.close_now(Rejected::Broken(reason.into()));
     if was_open {
         print_line(format_args!("bowline: {} is broken: {reason}", core.settings.name));
-        trace::pool_broken(&core.settings.name, reason);
+        core.trace_broken(reason);
     }
     core.carry_out(todo);
 }
@@ -160,8 +155,8 @@ fn serve(
     // The worker has asked for what it waits for: until that is sent this waits for room, too.
     let (mut sends, mut sends_later) = (false, false);
     loop {
-        while let Some(frame) = reader.next().map_err(|error| error.to_string())? {
-            let (kind, id) = (frame.kind, frame.id);
+        while let Some(message) = reader.next_message().map_err(|error| error.to_string())? {
+            let (kind, id) = (message.kind, message.id);
             if kind == Kind::More {
                 sends = true;
                 continue;
@@ -181,14 +176,17 @@ fn serve(
             }
             let then = match (job, kind) {
                 (None, Kind::Skipped) => None,
-                (Some(job), Kind::Done) => job.complete(Outcome::Value(frame.payload)),
+                (Some(job), Kind::Done) => {
+                    let (bytes, start) = message.into_payload();
+                    job.complete(Outcome::Value(bytes, start))
+                }
                 (Some(job), Kind::Failed) => {
-                    let error = match codec::decode::<Failure>(frame.payload) {
+                    let error = match codec::decode::<Failure>(message.payload()) {
                         Ok(failure) => failure.into_error(link.pid()),
                         Err(error) => TaskError::Decode(error),
                     };
                     if let TaskError::Panicked(panic) = &error {
-                        trace::task_panicked(job.name(), panic);
+                        core.trace_panic(&job, panic);
                     }
                     job.complete(Outcome::Error(error))
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::{Link, Todo};
 use crate::executor::error::Rejected;
@@ -10,18 +11,14 @@ use crate::executor::process_pool::job::{Job, Sent};
 use crate::executor::process_pool::spin::Usual;
 use crate::primitive::{Ingredient, is_removed, now};
 
-/// So many tasks a worker may have, the one that it runs included.
+/// How many tasks a worker may have, the one that it runs included, while they are quick.
 pub(super) const DEPTH: usize = 2;
-/// So many while tasks are short: then it is the switching between processes that takes the time.
+/// How many while they are short: then it is the switching between processes that takes the time.
 const DEPTH_OF_SHORT: usize = SLOTS;
-/// Longer calls are not sent so far ahead.
-const SHORT_CALL: usize = 1 << 10;
-
-/// A task that lies behind another one is given to another worker when that many tasks for each worker have been sent
-/// since: the queue may never be empty.
-const MOST_OVERTAKE: u64 = 32;
-/// So often it is looked for one.
-const LOOK_EACH: u64 = 16;
+/// Longer calls are not sent as far ahead, in bytes.
+const MAX_SHORT_CALL: usize = 1 << 10;
+/// A task that takes less is quick: another one may lie behind it. What lies behind one that has run for longer is taken back.
+pub(super) const LONG: Duration = Duration::from_millis(1);
 
 /// How a pool takes no more tasks.
 pub(super) enum End {
@@ -45,6 +42,21 @@ impl<L> Member<L> {
     pub(super) fn has_task(&self) -> bool {
         self.sent.iter().any(|sent| sent.job.is_some())
     }
+
+    /// When the task that it runs comes to be long.
+    fn long_at(&self) -> Option<Instant> {
+        self.sent.iter().find(|sent| sent.job.is_some()).map(|sent| sent.since + LONG)
+    }
+
+    /// Whether the task that it runs has come to be long.
+    fn is_long(&self, now: Instant) -> bool {
+        self.long_at().is_some_and(|long_at| long_at <= now)
+    }
+
+    /// Whether a task lies behind the one that it runs.
+    fn has_ahead(&self) -> bool {
+        self.sent.iter().filter(|sent| sent.job.is_some()).nth(1).is_some()
+    }
 }
 
 pub(super) struct State<L> {
@@ -60,6 +72,13 @@ pub(super) struct State<L> {
     pub(super) idle: Vec<usize>,
     /// Tasks that lie with a worker behind the one that it runs.
     pub(super) ahead: usize,
+    /// Whether tasks are quick.
+    pub(super) was_quick: Usual,
+    /// When to look for tasks that lie behind a long one: none does before. `None`: none lies behind another, and nobody was in the
+    /// middle of a long one at the last look.
+    pub(super) look_at: Option<Instant>,
+    /// A worker was in the middle of a long task at the last look.
+    pub(super) has_long: bool,
     pub(super) starting: usize,
     /// All workers, those that are being started included, and those that have not [left](super::Dispatcher::leave).
     pub(super) workers: usize,
@@ -69,8 +88,8 @@ pub(super) struct State<L> {
     /// Callers who are to fail tasks, and have not yet.
     pub(super) failing: usize,
     pub(super) end: Option<End>,
-    /// How many tasks were sent to workers.
-    pub(super) sent: u64,
+    /// How many tasks were taken.
+    pub(super) submitted: u64,
     pub(super) completed: u64,
 }
 
@@ -117,12 +136,14 @@ impl<L: Link> State<L> {
 
     /// Starts a worker for a task that nobody is free for, or sends one ahead.
     pub(super) fn need_worker(&mut self, start_allowed: bool, todo: &mut Todo<L>) {
+        self.take_back_from_long();
         if self.may_start(start_allowed) {
             self.start_another(todo);
         } else if self.starting == 0 && self.ahead < self.workers * (self.depth() - 1) {
-            let depth = self.depth();
+            let (depth, now) = (self.depth(), now());
             let has_room = |member: &Option<Member<L>>| {
-                member.as_ref().is_some_and(|member| member.sent.len() < depth && !member.was_told_to_stop)
+                let may = |member: &Member<L>| member.sent.len() < depth && !member.was_told_to_stop;
+                member.as_ref().is_some_and(|member| may(member) && !member.is_long(now))
             };
             if let Some(number) = self.members.iter().position(has_room) {
                 self.refill(number, todo);
@@ -148,8 +169,13 @@ impl<L: Link> State<L> {
 
     /// How many tasks a worker may have, the next one of the queue included.
     pub(super) fn depth(&self) -> usize {
-        let is_short = |job: &Job| job.call.payload().len() <= SHORT_CALL;
-        if self.usual.was_short() && self.queue.front().is_none_or(is_short) { DEPTH_OF_SHORT } else { DEPTH }
+        let is_short = |job: &Job| job.call.payload().len() <= MAX_SHORT_CALL;
+        if !self.was_quick.was_short() {
+            return 1;
+        }
+        // Beside a long task the others take turns, so that none comes to lie far behind.
+        let goes_far = self.usual.was_short() && !self.has_long && self.queue.front().is_none_or(is_short);
+        if goes_far { DEPTH_OF_SHORT } else { DEPTH }
     }
 
     /// The next task of the queue that was not cancelled.
@@ -163,16 +189,48 @@ impl<L: Link> State<L> {
         None
     }
 
-    /// Takes a task back that lies behind another one with a worker, and was sent before so many others: for a worker that
-    /// has nothing to do, or because it was overtaken too often.
-    pub(super) fn steal(&mut self, before: u64) -> Option<Job> {
+    /// Takes back what lies behind other tasks, if one of these has become long: into the queue again, in the order in which it
+    /// was submitted. Looks at the workers once in as long as a task may take before it is long.
+    fn take_back_from_long(&mut self) {
+        let Some(look_at) = self.look_at else { return };
+        let now = now();
+        if now < look_at {
+            return;
+        }
+        let members = || self.members.iter().flatten();
+        self.has_long = members().any(|member| member.is_long(now));
+        let is_stuck = members().any(|member| member.is_long(now) && member.has_ahead());
+        let next = members().filter(|member| member.has_ahead()).filter_map(Member::long_at).filter(|&at| at > now);
+        self.look_at = next.chain(self.has_long.then_some(now + LONG)).min();
+        if !is_stuck {
+            return;
+        }
+        let mut taken = Vec::new();
+        for member in self.members.iter_mut().flatten() {
+            // The last first: the worker goes on from the front meanwhile.
+            let behind: Vec<_> = member.sent.iter_mut().filter(|sent| sent.job.is_some()).skip(1).collect();
+            for sent in behind.into_iter().rev() {
+                if member.link.recall(sent.id) {
+                    self.ahead -= 1;
+                    taken.extend(sent.job.take());
+                }
+            }
+        }
+        taken.sort_unstable_by_key(|job| std::cmp::Reverse(job.number));
+        for job in taken {
+            let place = self.queue.iter().position(|other| other.number > job.number);
+            self.queue.insert(place.unwrap_or(self.queue.len()), job);
+        }
+    }
+
+    /// Takes a task back that lies behind another one, for a worker that has nothing to do.
+    fn steal(&mut self) -> Option<Job> {
         if self.ahead == 0 || is_removed(Ingredient::TakenFromBehind) {
             return None;
         }
         for member in self.members.iter_mut().flatten() {
             // The first of these may have been begun, and the reply that tells so not be here yet: those behind it have not.
-            let live = member.sent.iter_mut().filter(|sent| sent.job.is_some()).skip(1);
-            for sent in live.take_while(|sent| sent.order < before) {
+            for sent in member.sent.iter_mut().filter(|sent| sent.job.is_some()).skip(1) {
                 if member.link.recall(sent.id) {
                     self.ahead -= 1;
                     return sent.job.take();
@@ -184,6 +242,7 @@ impl<L: Link> State<L> {
 
     /// Gives a worker what it can have; if there is nothing, it is idle, or told to stop.
     pub(super) fn refill(&mut self, number: usize, todo: &mut Todo<L>) {
+        self.take_back_from_long();
         loop {
             let member = self.members[number].as_ref().expect("only a worker that is up is refilled");
             let has_task = member.has_task();
@@ -194,13 +253,8 @@ impl<L: Link> State<L> {
             if has_task && (self.starting > 0 || !self.idle.is_empty()) {
                 return;
             }
-            let overtaken = if self.sent.is_multiple_of(LOOK_EACH) {
-                self.steal(self.sent.saturating_sub(MOST_OVERTAKE * self.workers as u64))
-            } else {
-                None
-            };
-            let job = match overtaken.or_else(|| self.pop()) {
-                None if !has_task => self.steal(u64::MAX),
+            let job = match self.pop() {
+                None if !has_task => self.steal(),
                 job => job,
             };
             let member = self.members[number].as_mut().expect("as above");
@@ -221,8 +275,10 @@ impl<L: Link> State<L> {
                 }
                 return;
             };
+            let now = now();
             if has_task {
                 self.ahead += 1;
+                self.look_at = self.look_at.into_iter().chain(member.long_at()).min();
             } else {
                 let claimed = job.claim();
                 debug_assert!(claimed, "a task is cancelled under this mutex");
@@ -231,8 +287,7 @@ impl<L: Link> State<L> {
             let id = member.next_id;
             member.next_id += 1;
             member.link.enqueue(id, &job);
-            member.sent.push_back(Sent { id, job: Some(job), since: now(), order: self.sent });
-            self.sent += 1;
+            member.sent.push_back(Sent { id, job: Some(job), since: now });
             todo.will_flush(&member.link);
         }
     }

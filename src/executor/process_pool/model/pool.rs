@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Frame, ModelLink, complete_with, job};
+use super::{Frame, ModelLink, complete_with, job, quick};
 use crate::executor::cell::Owner;
 use crate::executor::error::{Rejected, TaskError};
 use crate::executor::future::Future;
@@ -47,7 +47,7 @@ impl Owner for ModelPool {
 impl ModelPool {
     pub(crate) fn new(max_workers: usize) -> Arc<Self> {
         Arc::new(Self {
-            dispatcher: Dispatcher::new(max_workers),
+            dispatcher: quick(max_workers),
             begun: Default::default(),
             starts: Mutex::default(),
             replies_under_way: AtomicU32::new(0),

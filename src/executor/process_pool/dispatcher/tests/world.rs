@@ -8,7 +8,7 @@ use crate::executor::future::Future;
 use crate::executor::process_pool::claim::SLOTS;
 use crate::executor::process_pool::dispatcher::*;
 use crate::executor::process_pool::lost::{WorkerExit, WorkerLost};
-use crate::executor::process_pool::model::{Frame, ModelLink, complete_with, job};
+use crate::executor::process_pool::model::{Frame, ModelLink, complete_with, job, quick};
 
 /// What happens next. A number picks one of those to whom it can happen.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +100,7 @@ pub(super) struct World<'t> {
 impl<'t> World<'t> {
     pub(super) fn new(max_workers: usize, tally: &'t Tally) -> Self {
         Self {
-            pool: Arc::new(Pool { dispatcher: Dispatcher::new(max_workers) }),
+            pool: Arc::new(Pool { dispatcher: quick(max_workers) }),
             processes: Vec::new(),
             starting: Vec::new(),
             leaving: Vec::new(),

@@ -1,0 +1,116 @@
+//! The threads that run what is the user's of tasks that are done: callbacks, wakers, events for a `tracing` subscriber.
+//!
+//! A supervisor runs none of that: it may wait for anything, for tasks of the same worker as well, whose replies the supervisor has to
+//! read. One thread does as a rule. A callback may also wait for what another callback brings about, by whatever means; so while
+//! callbacks are queued a second thread looks once a millisecond whether one has ended, and adds a thread if none has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::deadlock::resource::{Origin, Site};
+use crate::deadlock::wait::Failure;
+use crate::executor::blocking::Ended;
+use crate::executor::thread_pool::ThreadPoolExecutor;
+use crate::primitive::Ordering::SeqCst;
+use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError};
+use crate::primitive::{Thread, join_thread, spawn_thread};
+
+/// How often the relief looks.
+const TICK: Duration = Duration::from_millis(1);
+/// After how many looks with nothing queued it ends.
+const MAX_QUIET: u32 = 50;
+/// What the relief needs.
+const STACK_SIZE: usize = 128 << 10;
+
+/// The threads, once there is something to run.
+pub(super) struct Callbacks {
+    pool: ThreadPoolExecutor,
+    relief: Arc<Relief>,
+    /// Of the relief that was started last.
+    thread: Mutex<Option<Thread>>,
+}
+
+#[derive(Default)]
+struct Relief {
+    /// Somebody looks. SeqCst, beside the look at the queue: whoever queues sees that somebody looks, or is seen.
+    is_up: AtomicBool,
+    is_over: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Callbacks {
+    /// The threads of the pool with this name, which was made there.
+    pub(super) fn new(of: &str, made_at: Site) -> Self {
+        let builder = ThreadPoolExecutor::builder().max_workers(1).thread_name_prefix(format!("{of}-callbacks"));
+        let pool = builder.for_executor(made_at).build();
+        Self { pool, relief: Arc::default(), thread: Mutex::new(None) }
+    }
+
+    /// Queues what is to be run of the task with this origin.
+    ///
+    /// # Errors
+    ///
+    /// There is no thread for it, and it comes back.
+    pub(super) fn submit(&self, of: Origin, run: Box<dyn FnOnce() + Send>) -> Result<(), Box<dyn FnOnce() + Send>> {
+        self.pool.try_submit_callbacks(of, run).map(drop).map_err(|refused| refused.into_task())?;
+        if self.pool.queued() > 0 && !self.relief.is_up.swap(true, SeqCst) {
+            self.start_relief();
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn start_relief(&self) {
+        let (pool, relief) = (self.pool.clone(), Arc::clone(&self.relief));
+        let run = move || relief.look(&pool);
+        match spawn_thread("bowline-relief".to_owned(), STACK_SIZE, run) {
+            Ok(thread) => {
+                lock(&self.thread).replace(thread);
+            }
+            // There would be no thread to be added either.
+            Err(_) => self.relief.is_up.store(false, SeqCst),
+        }
+    }
+
+    /// Waits until all that is queued was run and the threads are gone.
+    pub(super) fn end(&self, failure: Failure, site: Site) -> Result<(), Ended> {
+        self.pool.end(failure, site)?;
+        self.relief.is_over.store(true, SeqCst);
+        if let Some(thread) = lock(&self.thread).take() {
+            join_thread(thread);
+        }
+        Ok(())
+    }
+}
+
+impl Relief {
+    /// Adds a thread whenever something is queued and nothing has ended for a tick.
+    fn look(&self, pool: &ThreadPoolExecutor) {
+        let (mut ended, mut quiet) = (pool.completed(), 0);
+        while !self.is_over.load(SeqCst) {
+            std::thread::sleep(TICK);
+            let now = pool.completed();
+            if pool.queued() == 0 {
+                quiet += 1;
+            } else {
+                quiet = 0;
+                if now == ended {
+                    pool.set_max_workers(pool.max_workers() + 1);
+                }
+            }
+            ended = now;
+            if quiet == MAX_QUIET {
+                pool.set_max_workers(1);
+                self.is_up.store(false, SeqCst);
+                // What was queued before that is this one's to look after, unless somebody started another.
+                if pool.queued() == 0 || self.is_up.swap(true, SeqCst) {
+                    return;
+                }
+                quiet = 0;
+            }
+        }
+    }
+}
