@@ -20,7 +20,8 @@ use crate::deadlock::wait::{Failure, Limit};
 pub enum ReturnWhen {
     /// When any future is done.
     FirstCompleted,
-    /// When any future is done without a value (a panic, a cancellation, …); when all are done if none is.
+    /// When any future is done without a value (a panic, a cancellation, …); when all are done if none is. A result of a process
+    /// task counts as a value before anybody has read it.
     FirstException,
     /// When all futures are done.
     AllCompleted,
