@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::thread;
+use std::time::Duration;
 
 use bowline::{Future, Lock, ProcessPoolExecutor, Status};
 use support::gate::Gate;
 use support::processes::is_gone;
 use support::workers::{Held, echo, pool_of};
-use support::{LIMIT, find_thread, spawn_named, until_thread_where, wait_until, within};
+use support::{LIMIT, find_thread, in_fresh_process, spawn_named, stderr, until_thread_where, wait_until, within};
 
 #[test]
 fn a_callback_may_wait_for_another_task_of_the_same_worker() {
@@ -58,6 +59,61 @@ fn callbacks_may_wait_for_what_other_callbacks_of_the_same_pool_do() {
         assert_eq!(pool.submit(echo::<u64>, (2,)).result().unwrap(), 2);
         assert!(pool.shutdown().is_complete());
     });
+}
+
+#[test]
+fn a_callback_that_shuts_the_pool_down_leaves_those_that_wait_for_each_other_running() {
+    const MANY: usize = 8;
+    within(LIMIT, || {
+        for shuts_down in [true, false] {
+            let pool = pool_of(1);
+            let held = Held::keep(&pool, 1);
+            let (tell, told) = mpsc::channel();
+            let mut next = tell;
+            for n in 0..MANY {
+                let (tell, told) = mpsc::channel();
+                let answer = std::mem::replace(&mut next, tell);
+                let own = (n == 0).then(|| pool.clone());
+                pool.submit(echo::<usize>, (n,)).add_done_callback(move |_| {
+                    if let Some(pool) = own {
+                        if shuts_down {
+                            pool.shutdown();
+                        }
+                        drop(pool);
+                    }
+                    let count = if n + 1 == MANY { 0 } else { told.recv().unwrap() };
+                    answer.send(count + 1).unwrap();
+                });
+            }
+            // The callback has the last handle.
+            drop(held);
+            drop(pool);
+            assert_eq!(told.recv_timeout(LIMIT).unwrap(), MANY);
+        }
+    });
+}
+
+#[test]
+fn slow_callbacks_get_few_threads() {
+    let body = || {
+        within(LIMIT * 3 / 4, || {
+            let pool = pool_of(1);
+            let alone = Arc::new(Mutex::new(()));
+            for n in 0..200 {
+                let alone = Arc::clone(&alone);
+                pool.submit(echo::<u64>, (n,)).add_done_callback(move |_| {
+                    let _alone = alone.lock().unwrap();
+                    thread::sleep(Duration::from_millis(5));
+                });
+            }
+            assert_eq!(pool.submit(echo::<u64>, (1,)).result().unwrap(), 1);
+            let threads = std::fs::read_dir("/proc/self/task").unwrap().count();
+            assert!(threads < 60, "{threads}");
+            drop(pool);
+        });
+    };
+    let Some(output) = in_fresh_process("slow_callbacks_get_few_threads", &[], body) else { return };
+    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[test]

@@ -4,8 +4,11 @@
 
 mod support;
 
-use std::sync::OnceLock;
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 
 use bowline::{Lock, ProcessPoolExecutor, ReturnWhen, SharedFuture, Status, TaskError, wait};
@@ -153,6 +156,47 @@ fn a_shared_result_is_read_once_whoever_asks_first() {
             });
             assert_eq!(TIMES.load(SeqCst), n);
         }
+    });
+}
+
+#[test]
+fn an_owner_that_is_polled_while_another_one_reads_does_not_wait() {
+    static HELD: Lock<()> = Lock::new(());
+    static WOKEN: AtomicU64 = AtomicU64::new(0);
+
+    struct Counts;
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            WOKEN.fetch_add(1, SeqCst);
+        }
+    }
+
+    let waits = |_| {
+        drop(HELD.lock());
+        Ok(())
+    };
+    with_reader("an_owner_that_is_polled_while_another_one_reads_does_not_wait", waits, |pool| {
+        let shared = pool.submit(read, (1,)).shared();
+        assert!(shared.wait().is_ok());
+        let (waker, held) = (Waker::from(Arc::new(Counts)), HELD.lock());
+        thread::scope(|s| {
+            let theirs = shared.clone();
+            let reader = spawn_named(s, "reader", move || theirs.result());
+            until_waiting("reader");
+            let (mut polled, mut dropped) = (shared.clone(), shared.clone());
+            for owner in [&mut polled, &mut dropped] {
+                assert!(Pin::new(owner).poll(&mut Context::from_waker(&waker)).is_pending());
+            }
+            assert!(shared.try_result().is_none());
+            drop(dropped);
+            drop(held);
+            assert_eq!(reader.join().unwrap().unwrap(), Read(1));
+            assert_eq!(WOKEN.load(SeqCst), 1, "and the one that is gone is not");
+            let Poll::Ready(result) = Pin::new(&mut polled).poll(&mut Context::from_waker(&waker)) else {
+                panic!("it was read")
+            };
+            assert_eq!(result.unwrap(), Read(1));
+        });
     });
 }
 

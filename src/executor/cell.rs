@@ -45,6 +45,9 @@ pub(super) struct VTable {
     /// Where the result may be bytes: reads it.
     #[cfg(feature = "process")]
     read: Option<unsafe fn(NonNull<Header>, Limit, Site) -> Result<(), Ended>>,
+    /// Who reads it, if several may look at it.
+    #[cfg(feature = "process")]
+    event: Option<unsafe fn(NonNull<Header>) -> Option<TaskRef>>,
     pub(super) type_of: TypeOf,
 }
 
@@ -65,7 +68,8 @@ pub(super) struct TaskRef(NonNull<Header>);
 
 // SAFETY:
 // - the header is made for sharing; the slot is reached by one thread at a time: whoever claimed the task until it is
-//   done, the owner of the future from then on. `F` and `T` are `Send` where cells are made.
+//   done, the owner of the future from then on; of several who share it, the one that reads it, while the others wait for
+//   that one. `F` and `T` are `Send` where cells are made.
 unsafe impl Send for TaskRef {}
 // SAFETY:
 // - as above.
@@ -116,6 +120,8 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         owner: None,
         #[cfg(feature = "process")]
         read: None,
+        #[cfg(feature = "process")]
+        event: None,
         type_of: task_type::<F>,
     };
 
@@ -222,8 +228,11 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
     unsafe fn error(header: NonNull<Header>) -> Option<TaskError> {
         // SAFETY:
         // - nobody writes to a done task's slot but the owner of its result (caller).
-        match unsafe { &*header.cast::<Self>().as_ref().slot.get() } {
+        let (header, slot) = unsafe { (header.as_ref(), &*header.cast::<Self>().as_ref().slot.get()) };
+        match slot {
             Slot::Result(result) => result.as_ref().err().cloned(),
+            // What a finished task had was a value.
+            Slot::Empty if header.phase() == Phase::Finished => None,
             Slot::Empty => Some(TaskError::Taken),
             Slot::Task(_) => None,
         }
@@ -461,6 +470,15 @@ impl TaskRef {
     pub(super) unsafe fn read(&self, _: Limit, _: Site) -> Result<(), Ended> {
         Ok(())
     }
+
+    /// Nobody reads a value.
+    #[cfg(not(feature = "process"))]
+    pub(super) fn wake_when_read(&self, _: u64, _: &std::task::Waker) -> bool {
+        false
+    }
+
+    #[cfg(not(feature = "process"))]
+    pub(super) fn forget_waker_of_reading(&self, _: u64) {}
 
     #[cfg(not(feature = "process"))]
     fn claim_to_cancel(&self) -> bool {

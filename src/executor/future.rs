@@ -29,7 +29,7 @@ pub enum Status {
     Cancelled,
     /// It ended without a value: it panicked, or the executor could not run it.
     Failed,
-    /// It ended with a value.
+    /// It ended with a value. (That of a process task may turn out to be unreadable, which is told to whoever asks for it.)
     Finished,
 }
 
@@ -142,14 +142,15 @@ impl<T> Future<T> {
     ///
     /// # Deadlocks
     ///
-    /// A wait with a time-out is part of none, and runs no task in place.
+    /// A wait with a time-out is part of none, and runs no task in place. The result of a process task is read after the wait, however
+    /// long its `Deserialize` takes.
     #[track_caller]
     pub fn result_timeout(&mut self, timeout: Duration) -> Result<T, TaskError> {
         wait_done(&self.task, Limit::after(timeout), Location::caller())?;
         self.take()
     }
 
-    /// The result, if the task is done; never waits.
+    /// The result, if the task is done; never waits. (That of a process task is read then, by its `Deserialize`.)
     pub fn try_result(&mut self) -> Option<Result<T, TaskError>> {
         self.task.is_done().then(|| self.take())
     }
@@ -205,10 +206,7 @@ impl<T> Future<T> {
         unsafe { self.task.read(limit, site)? };
         // SAFETY:
         // - as above.
-        let error = unsafe { self.task.error() };
-        // What a finished task had was a value.
-        let was_value = matches!(error, Some(TaskError::Taken)) && self.task.phase() == Phase::Finished;
-        Ok(error.filter(|_| !was_value))
+        Ok(unsafe { self.task.error() })
     }
 
     /// Cancels the task if it has not begun: it will not run, and what its closure owns is dropped here. Whether the task
@@ -241,8 +239,8 @@ impl<T> Future<T> {
         self.task.is_done()
     }
 
-    /// Runs `callback` when the task is done, on the thread that ends it: a worker, or whoever cancels it. Runs it here if
-    /// the task is done already.
+    /// Runs `callback` when the task is done, on the thread that ends it: a worker, or whoever cancels it; of a process task, on a
+    /// thread that the pool has for callbacks. Runs it here if the task is done already.
     ///
     /// Several callbacks run in the order in which they were added. A panic is contained: the panic hook prints it, and
     /// the next callback runs.

@@ -93,7 +93,7 @@ impl<T> SharedFuture<T> {
         self.cloned(limit, site)?
     }
 
-    /// A clone of the result, if the task is done; never waits.
+    /// A clone of the result, if the task is done; never waits. `None`, too, while another owner reads the result of a process task.
     #[must_use]
     pub fn try_result(&self) -> Option<Result<T, TaskError>>
     where
@@ -194,6 +194,7 @@ impl<T> Clone for SharedFuture<T> {
 impl<T> Drop for SharedFuture<T> {
     fn drop(&mut self) {
         self.task().forget_waker(self.owner);
+        self.task().forget_waker_of_reading(self.owner);
     }
 }
 
@@ -202,10 +203,19 @@ impl<T: Clone> std::future::Future for SharedFuture<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.task().is_done() || !self.task().wake_when_done(self.owner, context.waker()) {
-            return Poll::Ready(self.cloned(Limit::None, self.task().site()).unwrap_or_else(|ended| Err(ended.into())));
+        let task = self.task();
+        if !task.is_done() && task.wake_when_done(self.owner, context.waker()) {
+            return Poll::Pending;
         }
-        Poll::Pending
+        loop {
+            // Reads it, unless another owner is just doing so.
+            if let Ok(result) = self.cloned(Limit::after(Duration::ZERO), task.site()) {
+                return Poll::Ready(result);
+            }
+            if task.wake_when_read(self.owner, context.waker()) {
+                return Poll::Pending;
+            }
+        }
     }
 }
 

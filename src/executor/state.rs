@@ -5,7 +5,7 @@
 //! PENDING      RUNNING, CANCELLING     whoever claims it: a worker, a waiter that runs it in place, a canceller
 //! RUNNING      FINISHED, FAILED        whoever claimed it
 //! CANCELLING   CANCELLED, FAILED       whoever claimed it: the closure is being dropped
-//! FINISHED     –                       the slot holds a value, or held one that was taken
+//! FINISHED     –                       the slot holds a value, or held one that was taken; or another process's bytes
 //! FAILED       –                       the slot holds an error, or held one
 //! CANCELLED    –                       the slot holds `TaskError::Cancelled`, or held it
 //!

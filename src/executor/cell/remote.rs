@@ -7,6 +7,7 @@ use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::task::Waker;
 
 use super::{Cell, Slot, TaskRef, VTable, task_type};
 use crate::deadlock::context;
@@ -67,6 +68,7 @@ impl<T> RemoteCell<T> {
             free: Self::free,
             owner: Some(Self::owner),
             read: Some(Self::read),
+            event: Some(Self::event),
             type_of: task_type::<F>,
             ..Cell::<fn() -> T, T>::VTABLE
         }
@@ -92,11 +94,28 @@ impl<T> RemoteCell<T> {
         // - the task is done, and the slot its owner's, with whom nobody shares it now (caller).
         // - `result` may be written to (caller).
         unsafe {
+            let result = &mut *result.cast::<Option<Result<T, TaskError>>>();
             match Self::reply(header).take() {
-                Some(reply) => *result.cast::<Option<Result<T, TaskError>>>() = Some(reply.read()),
-                None => Cell::<fn() -> T, T>::take(header, result),
+                Some(reply) => *result = Some(reply.read()),
+                None => Cell::<fn() -> T, T>::take(header, (&raw mut *result).cast()),
+            }
+            // The task has finished, and nothing but this says that there was an error.
+            if let Some(Err(_)) = result {
+                *Cell::<fn() -> T, T>::slot(header) = Slot::Result(Err(TaskError::Taken));
             }
         }
+    }
+
+    /// The event that the result was read, if somebody who shares it reads it, or has.
+    ///
+    /// # Safety
+    ///
+    /// The header is that of a cell of this type, which somebody has a reference to.
+    unsafe fn event(header: NonNull<Header>) -> Option<TaskRef> {
+        // SAFETY:
+        // - it is such a cell, and there (caller). The mutex in it is never borrowed for writing.
+        let reading = unsafe { &(*header.cast::<Self>().as_ptr()).reading };
+        reading.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads the result into the slot, or waits until another thread has.
@@ -213,6 +232,25 @@ impl TaskRef {
             Some(read) => unsafe { read(self.0, limit, site) },
             None => Ok(()),
         }
+    }
+
+    /// Has an owner of the result polled again when it has been read by another one, who is reading it: `false` if nobody is. To be
+    /// [forgotten](Self::forget_waker_of_reading).
+    pub(in crate::executor) fn wake_when_read(&self, owner: u64, waker: &Waker) -> bool {
+        self.event().is_some_and(|event| event.wake_when_done(owner, waker))
+    }
+
+    /// Takes an owner's waker off the list of those who wait for a reader.
+    pub(in crate::executor) fn forget_waker_of_reading(&self, owner: u64) {
+        if let Some(event) = self.event() {
+            event.forget_waker(owner);
+        }
+    }
+
+    fn event(&self) -> Option<Self> {
+        // SAFETY:
+        // - the vtable is that of this cell, and there is a reference to it: this one.
+        self.vtable.event.and_then(|event| unsafe { event(self.0) })
     }
 
     /// Ends the task that the caller claimed with what came from the other process. What is to be run then is left to the caller.

@@ -277,27 +277,24 @@ impl Core {
         Arc::clone(lock(&self.callbacks).get_or_insert_with(make))
     }
 
-    /// Tells the `tracing` subscriber, which is the user's code, of a task's panic.
-    pub(super) fn trace_panic(&self, job: &Job, panic: &PanicInfo) {
-        if trace::is_on() {
-            let (task, panic) = (job.name(), panic.clone());
-            let _ = self
-                .callbacks_or_new()
-                .submit(job.task.origin(), Box::new(move || trace::task_panicked(task, &panic)))
-                .map_err(|run| run());
-        }
+    /// Tells the `tracing` subscriber, which is the user's code, of a task's panic. What comes back is for the caller to run when all
+    /// else is done, as there is no thread for it.
+    pub(super) fn trace_panic(&self, job: &Job, panic: &PanicInfo) -> Option<Box<dyn FnOnce() + Send>> {
+        let (task, panic) = (job.name(), panic.clone());
+        self.trace(job.task.origin(), move || trace::task_panicked(task, &panic))
     }
 
-    /// Tells the `tracing` subscriber that the pool is broken.
-    pub(super) fn trace_broken(&self, reason: &str) {
-        if trace::is_on() {
-            let (name, reason) = (Arc::clone(&self.settings.name), Box::<str>::from(reason));
-            let origin = Origin::at(self.settings.made_at, None);
-            let _ = self
-                .callbacks_or_new()
-                .submit(origin, Box::new(move || trace::pool_broken(&name, &reason)))
-                .map_err(|run| run());
+    /// Tells the `tracing` subscriber that the pool is broken. As above.
+    pub(super) fn trace_broken(&self, reason: &str) -> Option<Box<dyn FnOnce() + Send>> {
+        let (name, reason) = (Arc::clone(&self.settings.name), Box::<str>::from(reason));
+        self.trace(Origin::at(self.settings.made_at, None), move || trace::pool_broken(&name, &reason))
+    }
+
+    fn trace(&self, of: Origin, run: impl FnOnce() + Send + 'static) -> Option<Box<dyn FnOnce() + Send>> {
+        if !trace::is_on() {
+            return None;
         }
+        self.callbacks_or_new().submit(of, Box::new(run)).err()
     }
 
     /// The threads that run callbacks, if there were any.

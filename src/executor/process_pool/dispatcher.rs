@@ -139,6 +139,8 @@ impl<L: Link> Dispatcher<L> {
                 failing: 0,
                 end: None,
                 submitted: 0,
+                #[cfg(test)]
+                passed: Duration::ZERO,
                 completed: 0,
             }),
         }
@@ -199,6 +201,8 @@ impl<L: Link> Dispatcher<L> {
             let took = member.link.last_time();
             todo.can_wait = member.sent.len() > DEPTH;
             self.usual.note(took);
+            // By this clock: what the worker says may be of the next task already.
+            let took = state.now().saturating_duration_since(sent.since);
             state.was_quick.note(took);
             state.completed += 1;
             state.promote(number);
@@ -228,8 +232,7 @@ impl<L: Link> Dispatcher<L> {
         let died_in_a_task = sent.iter().any(|(was_begun, _)| *was_begun);
         let mut killed = Vec::new();
         state.ahead -= sent.len().saturating_sub(1);
-        // The last first, so that the first comes to be the first again.
-        for (was_begun, mut sent) in sent.into_iter().rev() {
+        for (was_begun, mut sent) in sent {
             let Some(mut job) = sent.job.take() else { continue };
             match &state.end {
                 Some(End::Now(reason)) if !was_begun => todo.will_fail(job, TaskError::Rejected(reason.clone())),
@@ -237,7 +240,7 @@ impl<L: Link> Dispatcher<L> {
                     if was_begun {
                         job.claim();
                     }
-                    state.queue.push_front(job);
+                    state.queue_again(job);
                 }
                 _ => {
                     job.claim();
@@ -245,7 +248,6 @@ impl<L: Link> Dispatcher<L> {
                 }
             }
         }
-        killed.reverse();
         while state.live() > 0
             && let Some(idle) = state.pop_idle()
         {
@@ -369,6 +371,12 @@ impl<L: Link> Dispatcher<L> {
             }
         }
         claimed
+    }
+
+    /// Moves the time on.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn pass(&self, time: Duration) {
+        self.state.lock().passed += time;
     }
 
     /// A task took this long, in a model of a pool that has run some.

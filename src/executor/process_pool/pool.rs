@@ -49,7 +49,7 @@ use crate::executor::thread_pool::{ShutdownOptions, ShutdownReport};
 /// A result is read (by its `Deserialize`) when it is asked for, on the thread that asks; one that nobody asks for is never read. A
 /// task whose result can't be read has [finished](crate::Status::Finished): whoever asks for it is told
 /// [`TaskError::Decode`](crate::TaskError::Decode). Callbacks and wakers run on threads of their own, those of one task in order,
-/// those of several tasks side by side if one takes longer than a millisecond.
+/// those of several tasks side by side if one takes longer than a millisecond. A waker may have to wait for a callback that long.
 ///
 /// A worker's group is a background one: a task that reads from the terminal (`/dev/tty`) is stopped by the system, and so is one
 /// that writes to a terminal that is set to stop such (`stty tostop`). A stopped worker holds up its task, and a shutdown that

@@ -110,9 +110,12 @@ fn break_down(core: &Arc<Core>, reason: &str) {
     let (was_open, todo) = core.dispatcher.close_now(Rejected::Broken(reason.into()));
     if was_open {
         print_line(format_args!("bowline: {} is broken: {reason}", core.settings.name));
-        core.trace_broken(reason);
     }
+    let event = if was_open { core.trace_broken(reason) } else { None };
     core.carry_out(todo);
+    if let Some(event) = event {
+        event();
+    }
 }
 
 /// What came of a worker.
@@ -174,6 +177,7 @@ fn serve(
             } else {
                 todo.flush();
             }
+            let mut event = None;
             let then = match (job, kind) {
                 (None, Kind::Skipped) => None,
                 (Some(job), Kind::Done) => {
@@ -186,7 +190,7 @@ fn serve(
                         Err(error) => TaskError::Decode(error),
                     };
                     if let TaskError::Panicked(panic) = &error {
-                        core.trace_panic(&job, panic);
+                        event = core.trace_panic(&job, panic);
                     }
                     job.complete(Outcome::Error(error))
                 }
@@ -204,6 +208,9 @@ fn serve(
                 core.run_later(then);
             }
             core.carry_out(todo);
+            if let Some(event) = event {
+                event();
+            }
         }
         if sends {
             match link.exchange(reader).map_err(|error| error.to_string())? {

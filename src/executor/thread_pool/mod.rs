@@ -179,7 +179,7 @@ impl ThreadPoolExecutor {
     where
         F: FnOnce() + Send + 'static,
     {
-        let task = Task::new(run, Some("callbacks of a process task"), of.made_at());
+        let task = Task::spanless(run, Some("callbacks of a process task"), of.made_at());
         // SAFETY:
         // - the task borrows nothing, and has no result.
         unsafe { task.enqueue(self.core(), Room::Given) }

@@ -39,6 +39,12 @@ impl<F> Task<F> {
         Self { run, name, site, span: TaskSpan::current(), lasting: true }
     }
 
+    /// The same, and no code of a `tracing` subscriber is run for it.
+    #[cfg(feature = "process")]
+    pub(super) fn spanless(run: F, name: Option<&'static str>, site: Site) -> Self {
+        Self { run, name, site, span: TaskSpan::none(), lasting: true }
+    }
+
     /// The same, of a closure that borrows, or whose result does.
     pub(super) fn borrowing(self) -> Self {
         Self { lasting: false, ..self }

@@ -90,6 +90,9 @@ pub(super) struct State<L> {
     pub(super) end: Option<End>,
     /// How many tasks were taken.
     pub(super) submitted: u64,
+    /// How much time has passed, beside what has.
+    #[cfg(test)]
+    pub(super) passed: Duration,
     pub(super) completed: u64,
 }
 
@@ -140,7 +143,7 @@ impl<L: Link> State<L> {
         if self.may_start(start_allowed) {
             self.start_another(todo);
         } else if self.starting == 0 && self.ahead < self.workers * (self.depth() - 1) {
-            let (depth, now) = (self.depth(), now());
+            let (depth, now) = (self.depth(), self.now());
             let has_room = |member: &Option<Member<L>>| {
                 let may = |member: &Member<L>| member.sent.len() < depth && !member.was_told_to_stop;
                 member.as_ref().is_some_and(|member| may(member) && !member.is_long(now))
@@ -193,7 +196,7 @@ impl<L: Link> State<L> {
     /// was submitted. Looks at the workers once in as long as a task may take before it is long.
     fn take_back_from_long(&mut self) {
         let Some(look_at) = self.look_at else { return };
-        let now = now();
+        let now = self.now();
         if now < look_at {
             return;
         }
@@ -217,10 +220,21 @@ impl<L: Link> State<L> {
             }
         }
         taken.sort_unstable_by_key(|job| std::cmp::Reverse(job.number));
-        for job in taken {
-            let place = self.queue.iter().position(|other| other.number > job.number);
-            self.queue.insert(place.unwrap_or(self.queue.len()), job);
-        }
+        taken.into_iter().for_each(|job| self.queue_again(job));
+    }
+
+    /// Puts a task back into the queue, which is in the order of submission: near the front, as it was taken out before.
+    pub(super) fn queue_again(&mut self, job: Job) {
+        let place = self.queue.iter().position(|other| other.number > job.number);
+        self.queue.insert(place.unwrap_or(self.queue.len()), job);
+    }
+
+    /// The time, which a test may move on.
+    pub(super) fn now(&self) -> Instant {
+        #[cfg(test)]
+        return now() + self.passed;
+        #[cfg(not(test))]
+        now()
     }
 
     /// Takes a task back that lies behind another one, for a worker that has nothing to do.
@@ -257,6 +271,7 @@ impl<L: Link> State<L> {
                 None if !has_task => self.steal(),
                 job => job,
             };
+            let now = self.now();
             let member = self.members[number].as_mut().expect("as above");
             let Some(mut job) = job else {
                 if has_task {
@@ -275,7 +290,6 @@ impl<L: Link> State<L> {
                 }
                 return;
             };
-            let now = now();
             if has_task {
                 self.ahead += 1;
                 self.look_at = self.look_at.into_iter().chain(member.long_at()).min();
@@ -294,9 +308,11 @@ impl<L: Link> State<L> {
 
     /// The task that a worker ran has ended: it runs the next one that it has, if any.
     pub(super) fn promote(&mut self, number: usize) {
+        let now = self.now();
         let member = self.members[number].as_mut().expect("it replied");
-        if let Some((sent, job)) = member.sent.iter_mut().find_map(|sent| Some((&mut sent.since, sent.job.as_mut()?))) {
-            *sent = now();
+        if let Some((since, job)) = member.sent.iter_mut().find_map(|sent| Some((&mut sent.since, sent.job.as_mut()?)))
+        {
+            *since = now;
             let claimed = job.claim();
             debug_assert!(claimed, "a task is cancelled under this mutex");
             job.task.set_process(member.link.pid());

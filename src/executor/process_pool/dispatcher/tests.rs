@@ -21,6 +21,7 @@ fn step() -> impl Strategy<Value = Step> {
         12 => any::<usize>().prop_map(Leaves),
         14 => any::<usize>().prop_map(Cancel),
         6 => any::<usize>().prop_map(|_| Fail),
+        6 => any::<usize>().prop_map(|_| TimePasses),
         1 => any::<usize>().prop_map(|_| CancelQueued),
         1 => any::<usize>().prop_map(|_| Close),
         1 => any::<usize>().prop_map(|_| CloseNow),
@@ -137,6 +138,24 @@ fn a_start_is_tried_again_beside_a_worker_that_was_told_to_stop() {
 }
 
 const SUBMIT: Step = Step::Submit { start_allowed: true, retries: 0 };
+
+#[test]
+fn what_lies_behind_long_tasks_comes_first_wherever_it_lay() {
+    let tally = Tally::default();
+    let mut world = World::new(2, &tally);
+    let both_up = [SUBMIT, Step::Up(0), SUBMIT, Step::Up(0)];
+    // One ahead of each, and one in the queue.
+    for step in both_up.into_iter().chain([SUBMIT; 3]).chain([Step::Receives(0), Step::Receives(1), Step::TimePasses]) {
+        world.step(step);
+    }
+    // The next submit takes both back; whoever is the first to reply gets the first of them.
+    world.step(SUBMIT);
+    for step in [Step::Replies(1), Step::Supervises(1)] {
+        world.step(step);
+    }
+    assert_eq!(world.running(1), Some(2));
+    world.finish();
+}
 
 #[test]
 fn a_cancelled_task_does_not_outlive_the_last_worker() {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::executor::cell::Owner;
 use crate::executor::future::Future;
@@ -35,6 +36,8 @@ pub(super) enum Step {
     /// Somebody comes to fail one of the tasks that the dispatcher gave out for that.
     Fail,
     CancelQueued,
+    /// What runs has become long.
+    TimePasses,
     Close,
     CloseNow,
 }
@@ -166,12 +169,20 @@ impl<'t> World<'t> {
                 let todo = self.dispatcher().close();
                 self.carry_out(todo);
             }
+            Step::TimePasses => self.dispatcher().pass(Duration::from_millis(1)),
             Step::CloseNow => {
                 let (_, todo) = self.dispatcher().close_now(Rejected::Killed);
                 self.carry_out(todo);
             }
         }
         self.check();
+    }
+
+    /// The number of the task that a worker runs.
+    pub(super) fn running(&self, worker: usize) -> Option<u64> {
+        let state = self.dispatcher().state.lock();
+        let member = state.members[worker].as_ref().expect("it is up");
+        member.sent.iter().find_map(|sent| Some(sent.job.as_ref()?.number))
     }
 
     /// How many workers are up, and how many are being started.
