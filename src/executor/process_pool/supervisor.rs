@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::call::{Failure, Outcome};
 use super::codec;
-use super::core::{Core, STACK_SIZE};
+use super::core::Core;
 use super::dispatcher::{Link, Unexpected};
 use super::frame::{FrameReader, Kind};
 use super::link::{Exchange, SocketLink};
@@ -42,8 +42,6 @@ pub(super) fn supervises(core: &Core) -> bool {
 /// The life of a supervisor: as long as there is something to do for the worker with this number.
 pub(super) fn run(core: Arc<Core>, number: usize) {
     SUPERVISES.set(Arc::as_ptr(&core));
-    // However deep what a worker sends: that is an error of its task, and no end of this process.
-    codec::keep_within_stack(STACK_SIZE);
     // Whoever waits for a task of this worker counts on this thread. The user's code is contained.
     panic::never_unwinds(|| supervise(&core, number));
     SUPERVISES.set(ptr::null());
