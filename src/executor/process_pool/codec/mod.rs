@@ -32,8 +32,8 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, DeserializeSeed};
 use serde::ser::Serialize;
 
-use error::Fault;
 pub use error::CodecError;
+use error::Fault;
 pub use json::Json;
 use read::Reader;
 use write::Writer;

@@ -11,6 +11,9 @@ pub(super) const FIRST: u8 = 2;
 /// Further names are written each time.
 pub(super) const MAX_NAMES: usize = u8::MAX as usize - FIRST as usize + 1;
 
+/// For more names than this more memory is allocated.
+const USUAL_NAMES: usize = 16;
+
 /// The names that were written, in their order.
 pub(super) struct Written {
     names: Vec<&'static str>,
@@ -26,14 +29,17 @@ impl Written {
     /// The code of a name that was written before.
     #[inline]
     pub(super) fn code(&mut self, name: &'static str) -> Option<u8> {
-        // By its place: a name that is in the program twice is written twice.
-        let is_it = |known: &&'static str| ptr::eq::<str>(*known, name);
         let at = match self.names.get(self.next) {
-            Some(known) if is_it(known) => self.next,
-            _ => self.names.iter().position(is_it)?,
+            Some(known) if is_same(known, name) => self.next,
+            _ => self.find(name)?,
         };
         self.next = if at + 1 < self.names.len() { at + 1 } else { 0 };
         Some(FIRST + at as u8)
+    }
+
+    #[cold]
+    fn find(&self, name: &'static str) -> Option<usize> {
+        self.names.iter().position(|known| is_same(known, name))
     }
 
     /// Keeps a name that was just written.
@@ -43,12 +49,19 @@ impl Written {
     /// If there is no memory: the reader would count on it.
     pub(super) fn keep(&mut self, name: &'static str) -> Result<(), std::collections::TryReserveError> {
         if self.names.len() < MAX_NAMES {
-            self.names.try_reserve(1)?;
+            if self.names.len() == self.names.capacity() {
+                self.names.try_reserve(USUAL_NAMES)?;
+            }
             self.names.push(name);
             self.next = 0;
         }
         Ok(())
     }
+}
+
+/// By their place: a name that is in the program twice is written twice.
+fn is_same(one: &'static str, other: &'static str) -> bool {
+    ptr::eq::<str>(one, other)
 }
 
 /// The names that were read, in their order.
@@ -68,6 +81,9 @@ impl<'de> Read<'de> {
     /// Keeps a name that was just read.
     pub(super) fn keep(&mut self, name: &'de str) {
         if self.0.len() < MAX_NAMES {
+            if self.0.len() == self.0.capacity() {
+                self.0.reserve(USUAL_NAMES);
+            }
             self.0.push(name);
         }
     }

@@ -122,15 +122,21 @@ impl<'de> Reader<'de> {
     /// The name of a field or a variant. `None` behind the last field.
     #[inline]
     fn name(&mut self) -> Result<Option<&'de str>, Fault> {
-        match self.pop()? {
-            END => Ok(None),
-            NEW => {
-                let name = self.text()?;
-                self.names.keep(name);
-                Ok(Some(name))
-            }
-            code => self.names.of(code).map(Some).ok_or_else(|| Fault::not_a("a name")),
+        let code = self.pop()?;
+        match self.names.of(code) {
+            None if code != END => self.new_name(code).map(Some),
+            name => Ok(name),
         }
+    }
+
+    #[cold]
+    fn new_name(&mut self, code: u8) -> Result<&'de str, Fault> {
+        if code != NEW {
+            return Err(Fault::not_a("a name"));
+        }
+        let name = self.text()?;
+        self.names.keep(name);
+        Ok(name)
     }
 
     /// Reads elements up to their end.
@@ -466,11 +472,7 @@ impl<'de> de::VariantAccess<'de> for &mut Reader<'de> {
     }
 
     #[inline]
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
         self.trace.note(Kind::StructVariant);
         self.fields(visitor)
     }

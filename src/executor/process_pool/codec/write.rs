@@ -294,9 +294,9 @@ impl<'w, 'b> Serializer for &'w mut Writer<'b> {
         let mut said = Said { text: String::new(), lack: None };
         match write!(said, "{value}") {
             Ok(()) => self.serialize_str(&said.text),
-            Err(fmt::Error) => Err(said
-                .lack
-                .map_or_else(|| Fault::without_advice("its `Display` failed"), Fault::no_memory)),
+            Err(fmt::Error) => {
+                Err(said.lack.map_or_else(|| Fault::without_advice("its `Display` failed"), Fault::no_memory))
+            }
         }
     }
 }

@@ -87,7 +87,9 @@ fn rename_and_alias() {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(rename_all = "kebab-case", rename_all_fields = "UPPERCASE")]
     enum Variants {
-        FirstOne { some_field: u8 },
+        FirstOne {
+            some_field: u8,
+        },
         #[serde(rename = "FirstOne")]
         Second,
         #[serde(rename(serialize = "w", deserialize = "r"))]
@@ -152,7 +154,10 @@ fn skip_serializing_if_on_tuples() {
             refused(Tuple(a, b, c), "it reads a tuple of 3 where one of 2 was written");
             refused(Variant::Tuple(a, b, c), "it reads a tuple of 3 where one of 2 was written");
         } else {
-            assert_eq!((back(&Tuple(a, b, c)), back(&Variant::Tuple(a, b, c))), (Tuple(a, b, c), Variant::Tuple(a, b, c)));
+            assert_eq!(
+                (back(&Tuple(a, b, c)), back(&Variant::Tuple(a, b, c))),
+                (Tuple(a, b, c), Variant::Tuple(a, b, c))
+            );
         }
     }
 }
@@ -402,7 +407,9 @@ mod as_text {
         serializer.collect_str(value)
     }
 
-    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }

@@ -146,7 +146,11 @@ fn a_value_of_little_depth_fits_where_little_stack_is_left() {
     fn with_left(left: usize, bottom: usize, run: &mut dyn FnMut()) {
         let here = crate::primitive::stack_pointer();
         let filled = std::hint::black_box([0_u8; 1024]);
-        if here - bottom > left + 4096 { with_left(left, bottom, run) } else { run() }
+        if here - bottom > left + 4096 {
+            with_left(left, bottom, run)
+        } else {
+            run()
+        }
         std::hint::black_box(filled);
     }
     on_stack(1 << 20, || {

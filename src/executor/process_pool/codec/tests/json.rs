@@ -116,7 +116,9 @@ fn json_goes_as_deep_as_it_is_documented() {
     }
     // Two levels each, but for a newtype.
     let two = |tree| Tree::Struct { inner: Tree::Tuple(1, Box::new(tree)).into() };
-    let deep = || Tree::Newtype(Tree::Newtype(Tree::Newtype((0..31).fold(Tree::Leaf, |tree, _| two(tree)).into()).into()).into());
+    let deep = || {
+        Tree::Newtype(Tree::Newtype(Tree::Newtype((0..31).fold(Tree::Leaf, |tree, _| two(tree)).into()).into()).into())
+    };
     same(deep());
     refused(Tree::Newtype(Box::new(deep())), "too deep for JSON");
     let hidden = Json((0..100_000).fold(Hidden(None), |hidden, _| Hidden(Some(Box::new(hidden)))));

@@ -7,7 +7,9 @@ use proptest::collection::vec;
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
 use proptest::{prop_assert, prop_assert_eq, proptest};
 use serde::de::{DeserializeSeed, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess, Visitor};
-use serde::ser::{SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple, SerializeTupleVariant};
+use serde::ser::{
+    SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple, SerializeTupleVariant,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::super::read;
@@ -218,7 +220,8 @@ impl<'de> Visitor<'de> for ReadsFields<'_> {
             }
             nodes.push((NAMES[*at], map.next_value_seed(shape)?));
         }
-        let lacks = self.0.iter().find(|(at, may_lack, _)| !may_lack && nodes.iter().all(|(name, _)| *name != NAMES[*at]));
+        let lacks =
+            self.0.iter().find(|(at, may_lack, _)| !may_lack && nodes.iter().all(|(name, _)| *name != NAMES[*at]));
         lacks.map_or(Ok(nodes), |(at, ..)| Err(A::Error::missing_field(NAMES[*at])))
     }
 }
@@ -371,7 +374,9 @@ fn nodes(shape: &Shape) -> BoxedStrategy<Node> {
         Shape::Char => any::<char>().prop_map(Node::Char).boxed(),
         Shape::Text => any::<String>().prop_map(Node::Text).boxed(),
         Shape::Bytes => vec(any::<u8>(), 0..5).prop_map(Node::Bytes).boxed(),
-        Shape::Option(shape) => proptest::option::of(nodes(shape)).prop_map(|node| Node::Option(node.map(Box::new))).boxed(),
+        Shape::Option(shape) => {
+            proptest::option::of(nodes(shape)).prop_map(|node| Node::Option(node.map(Box::new))).boxed()
+        }
         Shape::Newtype(shape) => nodes(shape),
         Shape::Sequence(shape) => {
             (vec(nodes(shape), 0..4), says()).prop_map(|(nodes, says)| Node::Sequence(nodes, says)).boxed()
