@@ -7,6 +7,7 @@
 mod contain;
 mod destructors;
 mod os_names;
+mod stack;
 mod word;
 
 #[cfg(not(all(test, loom)))]
@@ -34,6 +35,7 @@ pub(crate) use platform::{
     catch_unwind, current_context, current_worker, global, join_thread, new_atomic, now, os_thread_id, park,
     set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
 };
+pub(crate) use stack::{SYSTEM_TELLS_STACKS, mapping_around, stack_of_thread, stack_pointer};
 pub(crate) use thread_end::{Lifeline, copy_number, run_at_thread_end, thread_is_ending};
 pub(crate) use word::Word;
 
@@ -52,13 +54,6 @@ fn number_by_address() -> u64 {
     let page = std::ptr::from_ref(&HERE).addr() as u64 >> 12;
     let half = 1 << (COPY_BITS - 1);
     half | page.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - COPY_BITS + 1)
-}
-
-/// About where the stack is now. It grows downwards wherever threads have stacks of this kind.
-#[inline(never)]
-pub(crate) fn stack_pointer() -> usize {
-    let here = 0_u8;
-    std::ptr::from_ref(std::hint::black_box(&here)).addr()
 }
 
 /// Parts of the protocols that a model can take out, to show that it fails without them.

@@ -201,8 +201,6 @@ impl<L: Link> Dispatcher<L> {
             let took = member.link.last_time();
             todo.can_wait = member.sent.len() > DEPTH;
             self.usual.note(took);
-            // By this clock: what the worker says may be of the next task already.
-            let took = state.now().saturating_duration_since(sent.since);
             state.was_quick.note(took);
             state.completed += 1;
             state.promote(number);

@@ -45,7 +45,10 @@ pub(super) fn serve(stream: &OwnedFd, mut reader: FrameReader, page: &Page, most
             let payload = &reply[HEADER..];
             let header = frame::header(kind, id, payload.len() as u32, frame::checksum(payload));
             reply[..HEADER].copy_from_slice(&header);
-            page.note_time(u32::try_from(began.elapsed().as_nanos()).unwrap_or(u32::MAX));
+            // To skip one took no time, and says nothing of tasks.
+            if kind != Kind::Skipped {
+                page.note_time(u32::try_from(began.elapsed().as_nanos()).unwrap_or(u32::MAX));
+            }
             send(stream, &reply)?;
             if reply.capacity() > MOST_KEPT {
                 reply = Vec::new();

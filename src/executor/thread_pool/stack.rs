@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use crate::primitive::stack_pointer;
+use crate::primitive::{SYSTEM_TELLS_STACKS, mapping_around, stack_of_thread, stack_pointer};
 
 /// Where a thread's stack is, and how far a task may use it.
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ impl Stack {
     /// The stack of the calling thread, which has just begun, and asked for so many bytes. A quarter of what it got is kept
     /// for the last task.
     pub(super) fn here(size: usize) -> Self {
-        let (here, known) = (stack_pointer(), system::of_thread());
+        let (here, known) = (stack_pointer(), stack_of_thread());
         let bottom = known.as_ref().map_or(here.saturating_sub(size), |known| known.start);
         // The frame of the caller, too.
         let top = known.map_or(here.saturating_add(4096), |known| known.end);
@@ -40,7 +40,7 @@ impl Stack {
         if (self.bottom..self.top).contains(&here) {
             return here > self.limit;
         }
-        system::mapping_around(here).is_some_and(|stack| here - stack.start > keep(&stack))
+        mapping_around(here).is_some_and(|stack| here - stack.start > keep(&stack))
     }
 }
 
@@ -60,8 +60,8 @@ pub(super) fn has_room_outside() -> bool {
         static STACK: Cell<Option<Stack>> = const { Cell::new(None) };
     }
     let here = stack_pointer();
-    let known = STACK.get().filter(|stack| system::TELLS || here < stack.top);
-    let stack = known.unwrap_or_else(|| match system::of_thread() {
+    let known = STACK.get().filter(|stack| SYSTEM_TELLS_STACKS || here < stack.top);
+    let stack = known.unwrap_or_else(|| match stack_of_thread() {
         Some(known) => Stack { bottom: known.start, limit: known.start + keep(&known), top: known.end },
         None => Stack::here(ASSUMED),
     });
@@ -69,79 +69,13 @@ pub(super) fn has_room_outside() -> bool {
     stack.has_room()
 }
 
-#[cfg(all(target_os = "linux", not(miri)))]
-mod system {
-    use std::fs::File;
-    use std::io::{BufRead, BufReader};
-    use std::mem::MaybeUninit;
-    use std::ops::Range;
-    use std::ptr;
-
-    pub(super) const TELLS: bool = true;
-
-    /// The stack that the system gave the calling thread, without the guard at its bottom.
-    pub(super) fn of_thread() -> Option<Range<usize>> {
-        let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
-        // SAFETY:
-        // - the thread is the calling one, and the attributes are written to.
-        if unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) } != 0 {
-            return None;
-        }
-        let (mut bottom, mut size, mut guard) = (ptr::null_mut(), 0, 0);
-        // SAFETY:
-        // - the attributes were made above, and are used no more after the last call.
-        // - the places are written to.
-        let is_known = unsafe {
-            let is_known = libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut bottom, &raw mut size) == 0
-                && libc::pthread_attr_getguardsize(attributes.as_ptr(), &raw mut guard) == 0;
-            libc::pthread_attr_destroy(attributes.as_mut_ptr());
-            is_known
-        };
-        // Some count the guard as a part of the stack. (Of a main thread glibc says how large it would like its guard to be.)
-        let bounds = bottom.addr().checked_add(guard)?..bottom.addr().checked_add(size)?;
-        (is_known && !bounds.is_empty()).then_some(bounds)
-    }
-
-    /// The mapping that this address is in. Costs a look at all of the process's mappings.
-    #[cold]
-    pub(super) fn mapping_around(address: usize) -> Option<Range<usize>> {
-        let maps = BufReader::new(File::open("/proc/self/maps").ok()?);
-        maps.lines().map_while(Result::ok).find_map(|line| {
-            let (first, rest) = line.split_once('-')?;
-            let (end, _) = rest.split_once(' ')?;
-            let mapping = usize::from_str_radix(first, 16).ok()?..usize::from_str_radix(end, 16).ok()?;
-            mapping.contains(&address).then_some(mapping)
-        })
-    }
-}
-
-#[cfg(not(all(target_os = "linux", not(miri))))]
-mod system {
-    use std::ops::Range;
-
-    pub(super) const TELLS: bool = false;
-
-    pub(super) fn of_thread() -> Option<Range<usize>> {
-        None
-    }
-
-    pub(super) fn mapping_around(_: usize) -> Option<Range<usize>> {
-        None
-    }
-}
-
 #[cfg(all(test, not(loom), target_os = "linux", not(miri)))]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_system_knows_the_stack_that_this_runs_on() {
-        let (known, here) = (system::of_thread().unwrap(), stack_pointer());
-        assert!(known.contains(&here), "{here:x} in {known:x?}");
-        let mapping = system::mapping_around(here).unwrap();
-        assert!(mapping.contains(&here) && mapping.contains(&known.start), "{known:x?} in {mapping:x?}");
+    fn a_stack_that_was_just_begun_has_room() {
         assert!(Stack::here(2 << 20).has_room() && has_room_outside());
-        assert_eq!(system::mapping_around(0), None);
     }
 
     #[test]

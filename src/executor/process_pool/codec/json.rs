@@ -1,0 +1,139 @@
+//! JSON inside of the codec's format, for types that this one can't read back.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
+use serde::ser::{self, Serialize, Serializer};
+
+use super::lossless;
+
+/// A value that goes between processes as JSON: for types that the binary format can't read back.
+///
+/// Arguments and results go between processes in a compact format that has values, lengths, and the names of fields and
+/// variants, and nothing that says of what type a value is. A type whose `Deserialize` looks at the data first, or skips a part
+/// of it, needs a format that does: everything with `#[serde(untagged)]`, `#[serde(flatten)]` or `#[serde(tag = "..")]` in it,
+/// structs with fields that are written and not read, and `serde_json::Value`. Take such an argument as `Json<T>`
+/// (`|Json(settings): Json<Settings>| ..`), and return such a result in one.
+///
+/// A value arrives as it was, or as an error. What a type does in every format is its own affair: a field that it skips, two
+/// fields that it writes under each other's names, the scope of a `SocketAddrV6`, which serde leaves out.
+///
+/// # JSON
+///
+/// The wrapper is one string of JSON in every outer format. That is several times the size and the time of the binary
+/// format, and has JSON's limits. These are errors when the value is written, or read:
+///
+/// - floating point numbers that are not finite, and integers of more than 64 bits;
+/// - `Some` of what is written as `null` (`Some(None)`, `Some(())`), which would be read back as `None`;
+/// - maps whose keys are neither text nor numbers nor `bool`s, or both text and others;
+/// - values that are nested more than 127 deep.
+///
+/// Keys are text in JSON: a type that looks at its keys first (an `untagged` enum as a key) finds text where it wrote numbers.
+/// `T` must own its data. Its `Serialize` is called twice.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::Json;
+/// use serde_json::{Value, from_str, json, to_string};
+///
+/// let settings = Json(json!({ "depth": 3, "names": ["a", "b"] }));
+/// assert_eq!(settings["depth"], 3); // a `Value`, but for the name
+///
+/// let sent = to_string(&settings)?; // here the outer format is JSON too
+/// assert_eq!(sent, r#""{\"depth\":3,\"names\":[\"a\",\"b\"]}""#);
+/// let Json(received) = from_str::<Json<Value>>(&sent)?;
+/// assert_eq!(received, settings.into_inner());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Json<T>(pub T);
+
+impl<T> Json<T> {
+    /// Takes the value out.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> From<T> for Json<T> {
+    fn from(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T> Deref for Json<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Json<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T: Serialize> Serialize for Json<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        lossless::check(&self.0).map_err(ser::Error::custom)?;
+        let mut text = Text(Vec::new());
+        serde_json::to_writer(&mut text, &self.0).map_err(ser::Error::custom)?;
+        serializer.serialize_str(std::str::from_utf8(&text.0).map_err(ser::Error::custom)?)
+    }
+}
+
+/// The JSON that was written, as long as there is memory for it.
+struct Text(Vec<u8>);
+
+impl io::Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.try_reserve(bytes.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Json<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfText<T>(PhantomData<T>);
+
+        impl<T: DeserializeOwned> Visitor<'_> for OfText<T> {
+            type Value = Json<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string of JSON")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Json<T>, E> {
+                serde_json::from_str(text).map(Json).map_err(|error| E::custom(NotJson(error)))
+            }
+        }
+
+        deserializer.deserialize_str(OfText(PhantomData))
+    }
+}
+
+/// Why a string is not the JSON of a type. The codec does not advise to take JSON then.
+pub(super) struct NotJson(serde_json::Error);
+
+impl fmt::Display for NotJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
