@@ -13,7 +13,7 @@ use bowline::{
 use support::folder::{Folder, begin, note, open, pass, wait_for};
 use support::processes::{is_gone, is_stopped, kill, resume, send, stop};
 use support::rogue::{shell, starts};
-use support::workers::{assert_killed, idle_pool, lost, only_worker};
+use support::workers::{assert_killed, idle_pool, lost, only_worker, quick_pool};
 use support::{LIMIT, wait_until, within};
 
 const NO_WAIT: ShutdownOptions = ShutdownOptions::new().wait(false);
@@ -164,10 +164,12 @@ fn every_signal_that_ends_a_worker_is_told() {
 #[test]
 fn a_task_that_was_sent_ahead_runs_elsewhere_once_when_its_worker_is_killed() {
     within(LIMIT, || {
-        let (pool, folder) = (idle_pool(1), Folder::new());
-        let (first, worker) = begun(&pool, &folder, 1);
+        let (pool, folder) = (quick_pool(1), Folder::new());
+        let worker = only_worker(&pool);
+        let first = pool.submit(pass, (folder.path(), 1, open()));
         let others: Vec<_> = (2..6).map(|n| pool.submit(begin, (folder.path(), n))).collect();
-        assert_eq!(pool.queued(), 4, "the one that was sent ahead included");
+        folder.until_begun(1);
+        assert_eq!(pool.queued(), 4, "those that were sent ahead included");
         kill(worker);
         assert_killed(first.result(), worker);
         for (task, n) in others.into_iter().zip(2..) {

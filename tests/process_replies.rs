@@ -31,6 +31,7 @@ fn rogue() {
     rogue.get_up();
     match &*step {
         "answers before it reads on" => {
+            rogue.run_first();
             let first = rogue.begin_task();
             // The header of a long one.
             let mut header = [0; 24];
@@ -45,6 +46,7 @@ fn rogue() {
             rogue.answer(u64::from_le_bytes(header[8..16].try_into().unwrap()), 6);
         }
         "skips what was taken back" => {
+            rogue.run_first();
             let first = rogue.begin_task();
             rogue.wait_for("ask");
             let mut part = vec![0; 64 << 10];
@@ -62,6 +64,23 @@ fn rogue() {
             assert_eq!(part[0], STOP);
             rogue.end(0);
         }
+        "begins the next one before it answers" => {
+            rogue.run_first();
+            let both = [(); 2].map(|()| rogue.begin_task());
+            rogue.note("has begun both");
+            rogue.wait_for("go on");
+            for (id, result) in both.into_iter().zip(5..) {
+                rogue.answer(id, result);
+            }
+            // The third was sent ahead, too.
+            let third = rogue.hear_task();
+            if rogue.has("cancelled") {
+                rogue.say_frame(SKIPPED, third, &[]);
+            } else {
+                rogue.begin(third);
+                rogue.answer(third, 7);
+            }
+        }
         step => panic!("nobody knows the step {step:?}"),
     }
     rogue.sleep();
@@ -72,8 +91,10 @@ fn a_reply_does_not_wait_until_a_long_message_to_its_worker_is_sent() {
     within(LIMIT, || {
         let folder = Folder::new();
         let pool = rogues(1, "answers before it reads on", &folder).build().unwrap();
-        let first = pool.submit(measure, (String::new(),));
+        let [quick, first] = [(); 2].map(|()| pool.submit(measure, (String::new(),)));
         let mut second = pool.submit(measure, ("x".repeat(LARGE),));
+        folder.put("all are submitted");
+        assert!(quick.result().is_ok());
         folder.put("asked");
         // The worker reads no byte of the second one meanwhile.
         assert_eq!(first.result().unwrap(), 5);
@@ -81,6 +102,31 @@ fn a_reply_does_not_wait_until_a_long_message_to_its_worker_is_sent() {
         folder.put("read");
         assert_eq!((second.result().unwrap(), starts(&folder)), (6, 1));
         let _ = pool.kill();
+    });
+}
+
+#[test]
+fn a_task_that_a_worker_has_begun_is_not_cancelled_though_no_reply_has_told_so() {
+    within(LIMIT, || {
+        for cancels_all in [false, true] {
+            let folder = Folder::new();
+            let pool = rogues(1, "begins the next one before it answers", &folder).build().unwrap();
+            let [quick, first, second, third] = [(); 4].map(|()| pool.submit(measure, (String::new(),)));
+            folder.put("all are submitted");
+            assert!(quick.result().is_ok());
+            folder.until("has begun both");
+            if cancels_all {
+                let report = pool.shutdown_with(ShutdownOptions::new().wait(false).cancel_pending(true));
+                assert_eq!((report.cancelled, third.cancelled()), (1, true));
+                folder.put("cancelled");
+            }
+            assert!(!second.cancel() && !first.cancel());
+            assert!(!second.done());
+            folder.put("go on");
+            assert_eq!((first.result().unwrap(), second.result().unwrap()), (5, 6));
+            assert_eq!(third.result().ok(), (!cancels_all).then_some(7));
+            let _ = pool.kill();
+        }
     });
 }
 
@@ -120,10 +166,12 @@ fn a_worker_hears_that_it_is_to_stop_though_the_socket_was_full_of_a_task_that_w
         for length in (128..420).step_by(6) {
             let folder = Folder::new();
             let pool = rogues(1, "skips what was taken back", &folder).name("stop").build().unwrap();
-            let first = pool.submit(measure, (String::new(),));
+            let [quick, first] = [(); 2].map(|()| pool.submit(measure, (String::new(),)));
             let second = pool.submit(measure, ("x".repeat(length << 10),));
+            folder.put("all are submitted");
+            assert!(quick.result().is_ok());
             wait_until(|| first.running());
-            // Sent ahead by the thread that has seen the worker get up.
+            // Sent ahead by the thread that has read the first reply.
             until_asleep(thread_of("stop_0"));
             assert!(second.cancel());
             assert!(!pool.shutdown_with(ShutdownOptions::new().timeout(Duration::ZERO)).is_complete());

@@ -31,6 +31,16 @@ pub(crate) fn idle_pool(workers: usize) -> ProcessPoolExecutor {
     pool
 }
 
+/// A pool whose workers are up and idle, and whose tasks have been quick: as long as one is, the next may be sent ahead behind it.
+#[track_caller]
+pub(crate) fn quick_pool(workers: usize) -> ProcessPoolExecutor {
+    let pool = idle_pool(workers);
+    for n in 0..20_u64 {
+        assert_eq!(pool.submit(echo::<u64>, (n,)).result().unwrap(), n);
+    }
+    pool
+}
+
 /// The only worker that is up.
 #[track_caller]
 pub(crate) fn only_worker(pool: &ProcessPoolExecutor) -> u32 {
