@@ -11,12 +11,15 @@ mod core;
 mod dispatcher;
 mod entry;
 mod error;
+mod fate;
 mod fork;
 mod frame;
+mod high;
 mod identity;
 mod job;
 mod link;
 mod lost;
+mod main_thread;
 mod map;
 #[cfg(test)]
 mod model;

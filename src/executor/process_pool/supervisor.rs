@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::call::{Failure, Outcome};
-use super::codec;
+use super::codec::{self, CodecError};
 use super::core::{Core, STACK_SIZE};
 use super::dispatcher::{Link, Unexpected};
 use super::frame::{FrameReader, Kind};
@@ -133,7 +133,7 @@ fn live(core: &Arc<Core>, number: usize, mut started: Started) -> Life {
     core.carry_out(core.dispatcher.up(number, Arc::clone(&started.link)));
     let mut began_before = false;
     let nonsense = serve(core, number, &started.link, &mut started.reader, &mut began_before).err();
-    let exit = started.end(core);
+    let exit = started.end(core, nonsense.is_none());
     let exit = nonsense.map_or(exit, |reason| WorkerExit::Protocol(reason.into()));
     let (loss, mut todo) = core.dispatcher.lost(number);
     todo.flush();
@@ -160,7 +160,7 @@ fn serve(
     // The worker has asked for what it waits for: until that is sent this waits for room, too.
     let (mut sends, mut sends_later) = (false, false);
     loop {
-        while let Some(frame) = reader.next().map_err(|error| error.to_string())? {
+        while let Some(frame) = reader.next_message().map_err(|error| error.to_string())? {
             let (kind, id) = (frame.kind, frame.id);
             if kind == Kind::More {
                 sends = true;
@@ -181,9 +181,12 @@ fn serve(
             }
             let then = match (job, kind) {
                 (None, Kind::Skipped) => None,
-                (Some(job), Kind::Done) => job.complete(Outcome::Value(frame.payload)),
+                (Some(job), Kind::Done | Kind::Failed) if let Some(lost) = frame.lost() => {
+                    job.complete(Outcome::Error(TaskError::Decode(CodecError::new(lost.to_string()))))
+                }
+                (Some(job), Kind::Done) => job.complete(Outcome::Value(frame.payload())),
                 (Some(job), Kind::Failed) => {
-                    let error = match codec::decode::<Failure>(frame.payload) {
+                    let error = match codec::decode::<Failure>(frame.payload()) {
                         Ok(failure) => failure.into_error(link.pid()),
                         Err(error) => TaskError::Decode(error),
                     };

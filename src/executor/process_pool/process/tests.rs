@@ -1,0 +1,172 @@
+//! A worker's process that is somebody else's to reap, or that takes others with it. Each in a process of its own.
+
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{getpgid, test_kill_process};
+
+use super::*;
+
+const ROLE: &str = "BOWLINE_TEST_PROCESS";
+
+/// Runs one of these tests again, alone in a process. `None` in that one, which goes on.
+fn alone(test: &str) -> Option<()> {
+    if std::env::var_os(ROLE).is_some() {
+        // SAFETY:
+        // - `alarm` has no preconditions: it ends what would hang.
+        unsafe { libc::alarm(120) };
+        return None;
+    }
+    let mut again = Command::new(std::env::current_exe().expect("this binary"));
+    again.args(["--exact", &format!("executor::process_pool::process::tests::{test}"), "--nocapture"]);
+    let output = again.env(ROLE, test).output().expect("a process");
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
+    if text.contains("can't be chosen") {
+        eprintln!("skipped: the numbers of processes can't be chosen here");
+    }
+    Some(())
+}
+
+/// A process that is a shell with this script, and this end of its stream, which is its standard input.
+fn shell(script: &str) -> (Process, UnixStream) {
+    let args = ["-c".into(), script.into()].to_vec();
+    Process::start(&Program { path: "/bin/sh".into(), args, capture_stderr: false }).expect("a process")
+}
+
+fn wait_until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A process that ended, is gone, and was reaped by somebody else: the system itself.
+fn gone() -> Process {
+    // SAFETY:
+    // - a signal that can be ignored.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    let (process, _stream) = shell("read line");
+    assert!(process.descriptor.is_some(), "Linux 5.4");
+    kill_process(process.pid, Signal::KILL).expect("a process");
+    wait_until(|| test_kill_process(process.pid) == Err(Errno::SRCH));
+    // SAFETY:
+    // - the default action.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    process
+}
+
+/// Starts a process with this number, which leads a group: a child of this one, or a child's child. `None` if the system lets
+/// nobody choose.
+fn stranger(number: Pid, is_child: bool) -> Option<Child> {
+    let n = number.as_raw_nonzero();
+    let choose = format!("echo {} >/proc/sys/kernel/ns_last_pid", n.get() - 1);
+    // Whoever starts a process at the same time gets in between.
+    let others = format!("for n in $(seq 100); do {choose}; setsid sleep 60 & [ $! = {n} ] && read line; kill $!; done");
+    for _ in 0..if is_child { 100 } else { 1 } {
+        std::fs::write("/proc/sys/kernel/ns_last_pid", (n.get() - 1).to_string()).ok()?;
+        let mut command = if is_child { Command::new("sleep") } else { Command::new("sh") };
+        let command = if is_child { command.arg("60").process_group(0) } else { command.args(["-c", &others]) };
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("a process");
+        if !is_child || child.id() == n.get().cast_unsigned() {
+            wait_until(|| getpgid(Some(number)) == Ok(number) || !matches!(child.try_wait(), Ok(None)));
+            return (getpgid(Some(number)) == Ok(number)).then_some(child);
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    None
+}
+
+#[test]
+fn a_stranger_with_the_number_of_a_worker_that_somebody_else_reaped_is_sent_no_signal() {
+    if alone("a_stranger_with_the_number_of_a_worker_that_somebody_else_reaped_is_sent_no_signal").is_some() {
+        return;
+    }
+    for is_child in [true, false] {
+        let mut process = gone();
+        if !is_child {
+            // As where the system has none: then a child of this process is not to be told from the worker.
+            process.descriptor = None;
+        }
+        let Some(mut child) = stranger(process.pid, is_child) else { return println!("the numbers can't be chosen here") };
+        process.signal(Signal::TERM);
+        assert_eq!(process.reap(), WorkerExit::Unknown);
+        let threads = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).expect("the stranger lives");
+        assert!(!threads.contains(") Z "), "a stranger was sent a signal: {threads}");
+        kill_process(process.pid, Signal::KILL).expect("the stranger lives");
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// The processes that are in the group of this one, but for itself, and their states.
+fn members(process: &Process) -> Vec<(Pid, char)> {
+    let folder = std::fs::read_dir("/proc").expect("Linux");
+    let member = |pid: Pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+        let state = fields.next()?.chars().next()?;
+        (pid != process.pid && fields.nth(1)?.parse() == Ok(process.pid())).then_some((pid, state))
+    };
+    folder.filter_map(|entry| member(Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?)?)).collect()
+}
+
+#[test]
+fn the_children_of_a_worker_that_somebody_else_reaped_are_killed_where_the_kernel_can() {
+    if alone("the_children_of_a_worker_that_somebody_else_reaped_are_killed_where_the_kernel_can").is_some() {
+        return;
+    }
+    let (process, _stream) = shell("sleep 60 & read line");
+    wait_until(|| !members(&process).is_empty());
+    kill_process(process.pid, Signal::KILL).expect("a process");
+    waitid(process.id(), WaitIdOptions::EXITED).expect("it is reaped by somebody else");
+    let descriptor = process.descriptor.as_ref().expect("Linux 5.4");
+    if send_by(descriptor, Signal::CONT, PIDFD_SIGNAL_PROCESS_GROUP).is_err() {
+        let (child, _) = members(&process)[0];
+        kill_process(child, Signal::KILL).expect("a process");
+        return println!("before Linux 6.9 the group of a process that is gone has no name");
+    }
+    assert_eq!(process.reap(), WorkerExit::Unknown);
+    wait_until(|| members(&process).iter().all(|(_, state)| *state == 'Z'));
+}
+
+#[test]
+fn a_process_that_takes_in_orphans_reaps_those_of_a_killed_worker_and_nobody_elses() {
+    if alone("a_process_that_takes_in_orphans_reaps_those_of_a_killed_worker_and_nobody_elses").is_some() {
+        return;
+    }
+    // SAFETY:
+    // - it takes numbers.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    let mut own = Command::new("true").spawn().expect("a process");
+    wait_until(|| matches!(waitid(WaitId::Pid(Pid::from_child(&own)), LOOK), Ok(Some(_))));
+    // Children, and children of a child.
+    let (process, _stream) = shell("sh -c 'sleep 60 & sleep 60 & wait' & sleep 60 & read line");
+    wait_until(|| members(&process).len() == 4);
+    assert_eq!(process.reap(), WorkerExit::Signal { number: 9, core_dumped: false });
+    assert_eq!(members(&process), []);
+    assert!(own.wait().expect("nobody else has reaped it").success());
+}
+
+#[test]
+fn a_process_that_lives_on_without_its_stream_is_told_with_what_it_executes() {
+    for (script, executes) in [("exec sleep 60 </dev/null", true), ("exec </dev/null; sleep 60 & wait", false)] {
+        let (process, mut stream) = shell(&format!("read line; {script}"));
+        process.note_program();
+        stream.write_all(b"\n").expect("a process that reads");
+        assert_eq!(stream.read(&mut [0]).expect("the end of the stream"), 0);
+        let exit = process.reap_at_end_of_stream();
+        let WorkerExit::StreamClosed { program } = exit else { panic!("{exit}") };
+        assert_eq!(program.is_some(), executes, "{program:?}");
+    }
+}
+
+#[test]
+fn a_process_that_ends_just_after_its_stream_is_told_as_it_ended() {
+    let (process, mut stream) = shell("read line; exec </dev/null; sleep 0.1; exit 7");
+    process.note_program();
+    stream.write_all(b"\n").expect("a process that reads");
+    assert_eq!(stream.read(&mut [0]).expect("the end of the stream"), 0);
+    assert_eq!(process.reap_at_end_of_stream(), WorkerExit::Code(7));
+}
