@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::callable::Callable;
 use super::codec::{self, CodecError};
-use super::frame::{self, Message};
+use super::frame::{self, Message, NoMemory};
 use super::identity::{Identity, NotHere};
+use super::room::Room;
 use crate::executor::cell::TaskRef;
 use crate::executor::continuation::Then;
 use crate::executor::error::TaskError;
@@ -310,10 +311,16 @@ impl Outcome<'_> {
     /// The value, decoded.
     fn decode<V: DeserializeOwned>(self) -> Result<V, TaskError> {
         match self {
-            Self::Value(bytes) => match panic::catch(|| codec::decode::<V>(bytes)) {
-                Ok(decoded) => decoded.map_err(TaskError::Decode),
-                Err(panic) => Err(TaskError::Panicked(panic)),
-            },
+            Self::Value(bytes) => {
+                let Some(_room) = Room::to_decode(bytes.len()) else {
+                    let lost = NoMemory { bytes: bytes.len() };
+                    return Err(TaskError::Decode(CodecError::new(lost.to_string())));
+                };
+                match panic::catch(|| codec::decode::<V>(bytes)) {
+                    Ok(decoded) => decoded.map_err(TaskError::Decode),
+                    Err(panic) => Err(TaskError::Panicked(panic)),
+                }
+            }
             Self::Error(error) => Err(error),
         }
     }

@@ -165,6 +165,9 @@ impl Head {
     }
 }
 
+/// Makes room in a buffer for so many bytes behind those that are in it. Whether there is memory.
+pub(super) type Reserve = fn(&mut Vec<u8>, usize) -> bool;
+
 /// A payload that there is no memory for, while it is read and thrown away.
 struct Discarded {
     head: Head,
@@ -187,13 +190,11 @@ pub(super) struct FrameReader {
     most: usize,
     /// What has arrived belongs to this, if it is there.
     discarded: Option<Discarded>,
+    reserve: Reserve,
     broken: Option<FrameError>,
     /// How many bytes were moved within the buffer, or with it.
     #[cfg(test)]
     moved: usize,
-    /// A longer buffer is refused, as by a system that has no memory for it.
-    #[cfg(test)]
-    memory: usize,
 }
 
 impl FrameReader {
@@ -206,17 +207,21 @@ impl FrameReader {
             // A whole frame can be counted.
             most: most.min(usize::MAX - HEADER),
             discarded: None,
+            reserve: |buffer, more| buffer.try_reserve_exact(more).is_ok(),
             broken: None,
             #[cfg(test)]
             moved: 0,
-            #[cfg(test)]
-            memory: usize::MAX,
         }
     }
 
     /// From now on payloads may be so long.
     pub(super) fn set_most(&mut self, most: usize) {
         self.most = most.min(usize::MAX - HEADER);
+    }
+
+    /// From now on the buffer grows by this.
+    pub(super) fn set_reserve(&mut self, reserve: Reserve) {
+        self.reserve = reserve;
     }
 
     /// Where to read to: never empty, and at least 64 KiB if nothing is buffered and there is memory.
@@ -367,10 +372,6 @@ impl FrameReader {
     #[cold]
     fn resize(&mut self, length: usize) -> bool {
         #[cfg(test)]
-        let is_refused = length > self.memory;
-        #[cfg(not(test))]
-        let is_refused = false;
-        #[cfg(test)]
         {
             self.moved += self.end - self.start;
         }
@@ -383,7 +384,7 @@ impl FrameReader {
         }
         (self.start, self.end) = (0, self.end - self.start);
         let more = length.saturating_sub(self.buffer.len());
-        if more > 0 && (is_refused || self.buffer.try_reserve_exact(more).is_err()) {
+        if more > 0 && !(self.reserve)(&mut self.buffer, more) {
             // Nothing would arrive any more without any room. Whoever has no memory for this has none for an error.
             self.buffer.resize(self.buffer.len().max(LEAST_ROOM), 0);
             return false;

@@ -27,6 +27,7 @@ mod overflow;
 mod page;
 mod pool;
 mod process;
+mod room;
 mod setup;
 mod shutdown;
 mod signal;

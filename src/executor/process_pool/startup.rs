@@ -19,6 +19,7 @@ use super::link::{Exchange, NO_SIGNAL, SocketLink};
 use super::lost::WorkerExit;
 use super::page::Page;
 use super::process::Process;
+use super::room;
 use super::start_error::StartFailure;
 use crate::executor::panic;
 
@@ -58,6 +59,7 @@ pub(super) fn start(core: &Core) -> Result<Started, NotStarted> {
     };
     let mut reader = handshake.reader;
     reader.set_most(core.settings.most.max(MOST_FAILURE));
+    reader.set_reserve(room::reserve);
     let link = Arc::new(SocketLink::new(stream, page, Arc::clone(&process)));
     let mut started = Started { process, link, reader };
     if let Err(reason) = initialize(&core.settings, &mut started) {

@@ -2,6 +2,8 @@
 
 mod check;
 
+use std::cell::Cell;
+
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::{Index, select};
@@ -277,6 +279,19 @@ fn the_memory_of_a_large_frame_is_given_back() {
     assert!(reader.next().is_ok_and(|frame| frame.is_some_and(|frame| frame.payload == b"some arguments")));
 }
 
+thread_local! {
+    /// A longer buffer is refused to the readers of this test.
+    static MEMORY: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// A reader that can have so much memory.
+fn reader_with(memory: usize) -> FrameReader {
+    let mut reader = FrameReader::new(MOST);
+    MEMORY.set(memory);
+    reader.set_reserve(|buffer, more| buffer.len() + more <= MEMORY.get() && buffer.try_reserve_exact(more).is_ok());
+    reader
+}
+
 #[test]
 fn a_payload_without_memory_is_thrown_away_and_the_stream_goes_on() {
     let (first, large, last) = (b"small".to_vec(), vec![7; 5 * ROOM], b"behind it".to_vec());
@@ -285,8 +300,7 @@ fn a_payload_without_memory_is_thrown_away_and_the_stream_goes_on() {
     for cut in [1, 7, HEADER, 1000, ROOM, bytes.len()] {
         // No memory for a longer buffer, or none at all.
         for memory in [ROOM, 0] {
-            let mut reader = FrameReader::new(MOST);
-            reader.memory = memory;
+            let mut reader = reader_with(memory);
             let mut read = Vec::new();
             for mut part in bytes.chunks(cut) {
                 while !part.is_empty() {
@@ -314,8 +328,7 @@ fn a_payload_without_memory_is_thrown_away_and_the_stream_goes_on() {
 fn a_payload_that_is_thrown_away_is_checked_all_the_same_and_is_inside_the_frame_until_then() {
     let mut bytes = stream(&[(Kind::Done, 2, vec![7; 3 * ROOM])]);
     *bytes.last_mut().unwrap() ^= 1;
-    let mut reader = FrameReader::new(MOST);
-    reader.memory = ROOM;
+    let mut reader = reader_with(ROOM);
     let (most, rest) = bytes.split_at(2 * ROOM);
     give(&mut reader, most);
     assert!(reader.next_message().unwrap().is_none() && reader.is_inside_frame());
@@ -327,11 +340,10 @@ fn a_payload_that_is_thrown_away_is_checked_all_the_same_and_is_inside_the_frame
 fn memory_that_comes_back_is_used_again() {
     let bytes = stream(&[(Kind::Done, 1, vec![7; 3 * ROOM]), (Kind::Done, 2, vec![8; 3 * ROOM])]);
     let (first, second) = bytes.split_at(bytes.len() / 2);
-    let mut reader = FrameReader::new(MOST);
-    reader.memory = ROOM;
+    let mut reader = reader_with(ROOM);
     give(&mut reader, first);
     assert!(reader.next_message().unwrap().is_some_and(|message| message.lost().is_some()));
-    reader.memory = usize::MAX;
+    MEMORY.set(usize::MAX);
     give(&mut reader, second);
     assert_eq!(reader.next_message().unwrap().unwrap().payload(), [8; 3 * ROOM]);
 }
@@ -339,8 +351,7 @@ fn memory_that_comes_back_is_used_again() {
 #[test]
 fn a_frame_without_memory_is_an_error_to_who_takes_whole_ones_only() {
     let bytes = stream(&[(Kind::Setup, 1, vec![7; 3 * ROOM]), (Kind::Ready, 0, Vec::new())]);
-    let mut reader = FrameReader::new(MOST);
-    reader.memory = ROOM;
+    let mut reader = reader_with(ROOM);
     give(&mut reader, &bytes);
     let error = FrameError::NoMemory(NoMemory { bytes: 3 * ROOM });
     for _ in 0..2 {

@@ -1,0 +1,90 @@
+//! Messages that there is no memory for: an error of the task, and no end of the program or of its other tasks.
+//!
+//! Each in a process of its own, whose address space is limited.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::fs::read_to_string;
+
+use bowline::TaskError;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::workers::{echo, idle_pool, pid, pool_of};
+use support::{LIMIT, in_fresh_process, stderr, within};
+
+const MIB: usize = 1 << 20;
+
+#[track_caller]
+fn alone(test: &str, body: impl FnOnce()) {
+    if let Some(output) = in_fresh_process(test, &[], || within(LIMIT, body)) {
+        assert!(output.status.success(), "{:?}\n{}", output.status, stderr(&output));
+    }
+}
+
+/// From now on this process may take so much more memory.
+fn leave(bytes: usize) {
+    let text = read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = text.split(' ').next().unwrap().parse().unwrap();
+    let maximum = getrlimit(Resource::As).maximum;
+    setrlimit(Resource::As, Rlimit { current: Some((pages << 12) + bytes as u64), maximum }).unwrap();
+}
+
+/// A task with a result of so many bytes.
+fn make(bytes: usize) -> String {
+    "x".repeat(bytes)
+}
+
+#[test]
+fn results_that_there_is_no_memory_for_are_errors_and_the_pool_goes_on() {
+    alone("results_that_there_is_no_memory_for_are_errors_and_the_pool_goes_on", || {
+        // The workers are up before: the limit is this process's.
+        let pool = idle_pool(4);
+        let workers = pool.worker_pids();
+        leave(40 * MIB);
+        for _ in 0..2 {
+            // One at a time fits, one is too long, and of several at once it depends on who comes first.
+            assert_eq!(pool.submit(make, (10 * MIB,)).result().unwrap().len(), 10 * MIB);
+            let mut tasks: Vec<_> = (0..4).map(|_| pool.submit(make, (10 * MIB,))).collect();
+            tasks.push(pool.submit(make, (50 * MIB,)));
+            let mut lost = 0;
+            for task in tasks {
+                match task.result() {
+                    Ok(text) => assert_eq!(text.len(), 10 * MIB),
+                    Err(TaskError::Decode(error)) => {
+                        assert!(error.to_string().contains("there is no memory for a message of"), "{error}");
+                        lost += 1;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            assert!(lost > 0, "50 MiB in 40");
+        }
+        assert_eq!(pool.worker_pids(), workers, "none was lost");
+    });
+}
+
+/// A task: from now on its worker may take so much more memory.
+fn leave_in_worker(bytes: usize) -> u32 {
+    leave(bytes);
+    pid()
+}
+
+#[test]
+fn arguments_that_a_worker_has_no_memory_for_are_an_error_and_the_worker_goes_on() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let worker = pool.submit(leave_in_worker, (20 * MIB,)).result().unwrap();
+        let length = |text: String| text.len();
+        for _ in 0..2 {
+            match pool.submit(length, (make(40 * MIB),)).result() {
+                Err(TaskError::Decode(error)) => {
+                    assert!(error.to_string().contains("there is no memory for a message of"), "{error}");
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(pool.submit(echo::<String>, (make(MIB),)).result().unwrap().len(), MIB);
+        }
+        assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
+    });
+}
