@@ -8,6 +8,7 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 
 use bowline::{ProcessPoolExecutor, TaskError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use support::workers::{echo, panic_of, pid, pool_of};
 use support::{LIMIT, in_fresh_process, message, stderr, within};
@@ -87,13 +88,12 @@ fn no_backtrace_is_taken_unless_the_environment_asks_for_one() {
 }
 
 /// A task that panics where there is little memory left.
-fn panic_under_limit(resource: u32) {
+fn panic_under_limit(is_for_data: bool) {
+    let (resource, column) = if is_for_data { (Resource::Data, 5) } else { (Resource::As, 0) };
     let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages: u64 = text.split(' ').nth(if resource == libc::RLIMIT_AS { 0 } else { 5 }).unwrap().parse().unwrap();
-    let limit = libc::rlimit { rlim_cur: (pages << 12) + (1 << 20), rlim_max: libc::RLIM_INFINITY };
-    // SAFETY:
-    // - a limit, which is read.
-    assert_eq!(unsafe { libc::setrlimit(resource, &raw const limit) }, 0);
+    let pages: u64 = text.split(' ').nth(column).unwrap().parse().unwrap();
+    let maximum = getrlimit(resource).maximum;
+    setrlimit(resource, Rlimit { current: Some((pages << 12) + (1 << 20)), maximum }).expect("a limit");
     panic!("meant to");
 }
 
@@ -102,11 +102,11 @@ fn a_panic_under_a_limit_for_memory_comes_without_a_backtrace_and_the_worker_goe
     let test = "a_panic_under_a_limit_for_memory_comes_without_a_backtrace_and_the_worker_goes_on";
     // What the default hook prints is not in question here.
     with_environment(test, &[("RUST_BACKTRACE", "0"), ("RUST_LIB_BACKTRACE", "1")], || {
-        for resource in [libc::RLIMIT_AS, libc::RLIMIT_DATA] {
+        for is_for_data in [false, true] {
             let pool = pool_of(1);
             let worker = pool.submit(pid, ()).result().unwrap();
             for _ in 0..2 {
-                let panic = panic_of(pool.submit(panic_under_limit, (resource,)).result());
+                let panic = panic_of(pool.submit(panic_under_limit, (is_for_data,)).result());
                 assert_eq!((panic.message(), panic.backtrace(), panic.process()), ("meant to", None, Some(worker)));
             }
             assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);

@@ -83,9 +83,8 @@ impl Lifeline {
     pub(crate) fn wait(&self) -> Option<bool> {
         // SAFETY:
         // - the mutex is initialised: `is_made`. Nobody unlocks it any more.
-        self.is_made().then(|| unsafe {
-            libc::pthread_mutex_lock((*self.mutex.get()).as_mut_ptr()) == libc::EOWNERDEAD
-        })
+        self.is_made()
+            .then(|| unsafe { libc::pthread_mutex_lock((*self.mutex.get()).as_mut_ptr()) == libc::EOWNERDEAD })
     }
 
     /// Makes a lifeline that was cut one that another thread may hold.

@@ -86,14 +86,8 @@ impl Process {
         let descriptor = descriptor_of(pid).map(Arc::new);
         let stderr = child.stderr.take().map(|stderr| Tail::follow(stderr, descriptor.clone()));
         let may_be_hidden = window.saw_a_fork();
-        let process = Self {
-            pid,
-            descriptor,
-            is_reaped: Mutex::new(false),
-            program: OnceLock::new(),
-            stderr,
-            may_be_hidden,
-        };
+        let process =
+            Self { pid, descriptor, is_reaped: Mutex::new(false), program: OnceLock::new(), stderr, may_be_hidden };
         Ok((process, ours))
     }
 
@@ -183,7 +177,8 @@ impl Process {
     /// As [`reap`](Self::reap), of a worker whose stream has ended. One that lives on is told from one that has just not ended
     /// yet.
     pub(super) fn reap_at_end_of_stream(&self) -> WorkerExit {
-        let survivor = (!self.ends_within(LONGEST_END)).then(|| WorkerExit::StreamClosed { program: self.other_program() });
+        let survivor =
+            (!self.ends_within(LONGEST_END)).then(|| WorkerExit::StreamClosed { program: self.other_program() });
         match (self.reap(), survivor) {
             (WorkerExit::Signal { number, .. }, Some(survivor)) if number == Signal::KILL.as_raw() => survivor,
             // It was about to end.
@@ -285,9 +280,8 @@ fn send_by(descriptor: &OwnedFd, signal: Signal, flags: libc::c_uint) -> Result<
     let nothing = ptr::null::<libc::siginfo_t>();
     // SAFETY:
     // - numbers, and a null pointer: nothing is said about the signal.
-    let sent = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, descriptor.as_raw_fd(), signal.as_raw(), nothing, flags)
-    };
+    let sent =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor.as_raw_fd(), signal.as_raw(), nothing, flags) };
     if sent == 0 { Ok(()) } else { Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)) }
 }
 

@@ -28,12 +28,7 @@ pub(super) const STACK: usize = 64 << 10;
 /// # Errors
 ///
 /// The system's, if there can't be another thread.
-pub(super) fn watch(
-    stream: BorrowedFd<'static>,
-    parent: Pid,
-    group: Pid,
-    fate: &'static AtomicU32,
-) -> io::Result<()> {
+pub(super) fn watch(stream: BorrowedFd<'static>, parent: Pid, group: Pid, fate: &'static AtomicU32) -> io::Result<()> {
     let process = process(parent);
     continue_when_orphaned();
     // Whoever has another parent was orphaned, perhaps before the line above: that number may be another process's by

@@ -62,7 +62,8 @@ fn stranger(number: Pid, is_child: bool) -> Option<Child> {
     let n = number.as_raw_nonzero();
     let choose = format!("echo {} >/proc/sys/kernel/ns_last_pid", n.get() - 1);
     // Whoever starts a process at the same time gets in between.
-    let others = format!("for n in $(seq 100); do {choose}; setsid sleep 60 & [ $! = {n} ] && read line; kill $!; done");
+    let others =
+        format!("for n in $(seq 100); do {choose}; setsid sleep 60 & [ $! = {n} ] && read line; kill $!; done");
     for _ in 0..if is_child { 100 } else { 1 } {
         std::fs::write("/proc/sys/kernel/ns_last_pid", (n.get() - 1).to_string()).ok()?;
         let mut command = if is_child { Command::new("sleep") } else { Command::new("sh") };
@@ -89,7 +90,9 @@ fn a_stranger_with_the_number_of_a_worker_that_somebody_else_reaped_is_sent_no_s
             // As where the system has none: then a child of this process is not to be told from the worker.
             process.descriptor = None;
         }
-        let Some(mut child) = stranger(process.pid, is_child) else { return println!("the numbers can't be chosen here") };
+        let Some(mut child) = stranger(process.pid, is_child) else {
+            return println!("the numbers can't be chosen here");
+        };
         process.signal(Signal::TERM);
         assert_eq!(process.reap(), WorkerExit::Unknown);
         let threads = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).expect("the stranger lives");
