@@ -41,24 +41,23 @@ fn results_that_there_is_no_memory_for_are_errors_and_the_pool_goes_on() {
         // The workers are up before: the limit is this process's.
         let pool = idle_pool(4);
         let workers = pool.worker_pids();
-        leave(40 * MIB);
-        for _ in 0..2 {
-            // One at a time fits, one is too long, and of several at once it depends on who comes first.
-            assert_eq!(pool.submit(make, (10 * MIB,)).result().unwrap().len(), 10 * MIB);
-            let mut tasks: Vec<_> = (0..4).map(|_| pool.submit(make, (10 * MIB,))).collect();
-            tasks.push(pool.submit(make, (50 * MIB,)));
-            let mut lost = 0;
-            for task in tasks {
-                match task.result() {
-                    Ok(text) => assert_eq!(text.len(), 10 * MIB),
-                    Err(TaskError::Decode(error)) => {
-                        assert!(error.to_string().contains("there is no memory for a message of"), "{error}");
-                        lost += 1;
-                    }
-                    Err(error) => panic!("{error}"),
-                }
+        leave(150 * MIB);
+        let check = |result: Result<String, TaskError>| match result {
+            Ok(text) => text.len() / MIB,
+            Err(TaskError::Decode(error)) => {
+                assert!(error.to_string().contains("there is no memory for a message of"), "{error}");
+                0
             }
-            assert!(lost > 0, "50 MiB in 40");
+            Err(error) => panic!("{error}"),
+        };
+        // One fits; of several at once it depends on who comes first.
+        assert_eq!(check(pool.submit(make, (30 * MIB,)).result()), 30);
+        let tasks: Vec<_> = (0..4).map(|_| pool.submit(make, (30 * MIB,))).collect();
+        tasks.into_iter().for_each(|task| assert!([0, 30].contains(&check(task.result()))));
+        // The message fits, and not what it is decoded to; and not even the message.
+        for long in [100, 200] {
+            assert_eq!(check(pool.submit(make, (long * MIB,)).result()), 0);
+            assert_eq!(check(pool.submit(make, (MIB,)).result()), 1);
         }
         assert_eq!(pool.worker_pids(), workers, "none was lost");
     });

@@ -31,7 +31,8 @@ fn alone(test: &str) -> Option<()> {
 
 /// A process that is a shell with this script, and this end of its stream, which is its standard input.
 fn shell(script: &str) -> (Process, UnixStream) {
-    let args = ["-c".into(), script.into()].to_vec();
+    // Whoever outlives a test that fails has nothing of it.
+    let args = ["-c".into(), format!("exec >/dev/null 2>&1; {script}").into()].to_vec();
     Process::start(&Program { path: "/bin/sh".into(), args, capture_stderr: false }).expect("a process")
 }
 
@@ -56,22 +57,27 @@ fn gone() -> Process {
     process
 }
 
-/// Starts a process with this number, which leads a group: a child of this one, or a child's child. `None` if the system lets
-/// nobody choose.
+/// Starts a process with this number, which leads a group and repeats what it is told: a child of this one, or the returned one's.
+/// `None` if the system lets nobody choose.
 fn stranger(number: Pid, is_child: bool) -> Option<Child> {
-    let n = number.as_raw_nonzero();
-    let choose = format!("echo {} >/proc/sys/kernel/ns_last_pid", n.get() - 1);
+    const LAST: &str = "/proc/sys/kernel/ns_last_pid";
+    let (n, before) = (number.as_raw_nonzero().get(), (number.as_raw_nonzero().get() - 1).to_string());
+    let choose = format!(
+        "exec 3<&0; for i in $(seq 100); do echo {before} >{LAST}; setsid cat <&3 2>/dev/null & [ $! = {n} ] && {{ wait; exit; }}; kill $!; done"
+    );
     // Whoever starts a process at the same time gets in between.
-    let others =
-        format!("for n in $(seq 100); do {choose}; setsid sleep 60 & [ $! = {n} ] && read line; kill $!; done");
-    for _ in 0..if is_child { 100 } else { 1 } {
-        std::fs::write("/proc/sys/kernel/ns_last_pid", (n.get() - 1).to_string()).ok()?;
-        let mut command = if is_child { Command::new("sleep") } else { Command::new("sh") };
-        let command = if is_child { command.arg("60").process_group(0) } else { command.args(["-c", &others]) };
-        let mut child = command.stdin(Stdio::piped()).spawn().expect("a process");
-        if !is_child || child.id() == n.get().cast_unsigned() {
-            wait_until(|| getpgid(Some(number)) == Ok(number) || !matches!(child.try_wait(), Ok(None)));
-            return (getpgid(Some(number)) == Ok(number)).then_some(child);
+    for _ in 0..100 {
+        let mut command = Command::new(if is_child { "cat" } else { "sh" });
+        if is_child {
+            std::fs::write(LAST, &before).ok()?;
+            command.process_group(0);
+        } else {
+            command.args(["-c", &choose]);
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a process");
+        wait_until(|| getpgid(Some(number)) == Ok(number) || is_child || !matches!(child.try_wait(), Ok(None)));
+        if getpgid(Some(number)) == Ok(number) {
+            return Some(child);
         }
         let _ = child.kill();
         let _ = child.wait();
@@ -95,11 +101,13 @@ fn a_stranger_with_the_number_of_a_worker_that_somebody_else_reaped_is_sent_no_s
         };
         process.signal(Signal::TERM);
         assert_eq!(process.reap(), WorkerExit::Unknown);
-        let threads = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).expect("the stranger lives");
-        assert!(!threads.contains(") Z "), "a stranger was sent a signal: {threads}");
-        kill_process(process.pid, Signal::KILL).expect("the stranger lives");
-        let _ = child.kill();
-        let _ = child.wait();
+        // Whoever was sent a signal that ends it says nothing any more.
+        let (mut stdin, mut stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        let mut answer = [0];
+        let is_there = stdin.write_all(b"?").is_ok() && stdout.read_exact(&mut answer).is_ok();
+        assert!(is_there, "a stranger was sent a signal, {}", if is_child { "a child" } else { "no child" });
+        drop(stdin);
+        child.wait().expect("a child");
     }
 }
 
@@ -120,7 +128,7 @@ fn the_children_of_a_worker_that_somebody_else_reaped_are_killed_where_the_kerne
     if alone("the_children_of_a_worker_that_somebody_else_reaped_are_killed_where_the_kernel_can").is_some() {
         return;
     }
-    let (process, _stream) = shell("sleep 60 & read line");
+    let (process, _stream) = shell("sleep 600 & read line");
     wait_until(|| !members(&process).is_empty());
     kill_process(process.pid, Signal::KILL).expect("a process");
     waitid(process.id(), WaitIdOptions::EXITED).expect("it is reaped by somebody else");
@@ -145,7 +153,7 @@ fn a_process_that_takes_in_orphans_reaps_those_of_a_killed_worker_and_nobody_els
     let mut own = Command::new("true").spawn().expect("a process");
     wait_until(|| matches!(waitid(WaitId::Pid(Pid::from_child(&own)), LOOK), Ok(Some(_))));
     // Children, and children of a child.
-    let (process, _stream) = shell("sh -c 'sleep 60 & sleep 60 & wait' & sleep 60 & read line");
+    let (process, _stream) = shell("sh -c 'sleep 600 & sleep 600 & wait' & sleep 600 & read line");
     wait_until(|| members(&process).len() == 4);
     assert_eq!(process.reap(), WorkerExit::Signal { number: 9, core_dumped: false });
     assert_eq!(members(&process), []);
@@ -154,7 +162,7 @@ fn a_process_that_takes_in_orphans_reaps_those_of_a_killed_worker_and_nobody_els
 
 #[test]
 fn a_process_that_lives_on_without_its_stream_is_told_with_what_it_executes() {
-    for (script, executes) in [("exec sleep 60 </dev/null", true), ("exec </dev/null; sleep 60 & wait", false)] {
+    for (script, executes) in [("exec sleep 600 </dev/null", true), ("exec </dev/null; sleep 600 & wait", false)] {
         let (process, mut stream) = shell(&format!("read line; {script}"));
         process.note_program();
         stream.write_all(b"\n").expect("a process that reads");
