@@ -38,7 +38,6 @@ fn threads() -> usize {
 }
 
 /// A task that starts a process which leaves the worker's group, and keeps its standard error.
-#[expect(clippy::zombie_processes, reason = "it is a daemon")]
 fn start_daemon(floods: bool) -> u32 {
     let script = if floods { "exec yes a line of a daemon >&2" } else { "exec sleep 100" };
     let mut daemon = Command::new("sh");

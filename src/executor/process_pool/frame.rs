@@ -165,6 +165,9 @@ impl Head {
     }
 }
 
+/// A frame's header and the place of its payload, if that was not thrown away.
+type Taken = (Head, Option<Range<usize>>);
+
 /// Makes room in a buffer for so many bytes behind those that are in it. Whether there is memory.
 pub(super) type Reserve = fn(&mut Vec<u8>, usize) -> bool;
 
@@ -301,7 +304,7 @@ impl FrameReader {
     }
 
     /// Takes out the next frame: its header, and the place of its payload, if that was not thrown away.
-    fn take(&mut self) -> Result<Option<(Head, Option<Range<usize>>)>, FrameError> {
+    fn take(&mut self) -> Result<Option<Taken>, FrameError> {
         let found = match self.broken {
             Some(error) => Err(error),
             None if self.discarded.is_some() => self.end_of_discarded().map(|head| head.map(|head| (head, None))),
