@@ -11,8 +11,9 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use bowline::{ProcessPoolExecutor, TaskError, WorkerExit};
-use support::processes::until_gone;
-use support::workers::{echo, lost, pid, pool_of};
+use support::folder::{Folder, open, pass};
+use support::processes::{kill, until_gone};
+use support::workers::{assert_killed, echo, lost, pid, pool_of};
 use support::{LIMIT, within};
 
 fn close_range(first: u32, last: u32) {
@@ -100,6 +101,35 @@ fn a_result_goes_to_the_pool_and_to_no_socket_that_has_the_streams_number() {
         let worker = pool.submit(pid, ()).result().unwrap();
         assert_stream_closed(&pool, worker, pool.submit(take_all_descriptors, (1024,)).result());
         assert!(pool.shutdown().is_complete());
+    });
+}
+
+/// A task that comes back twice: in the worker, and in a process that it forks off and that is not to.
+fn come_back_twice() -> u32 {
+    // SAFETY:
+    // - no preconditions: the child goes on as the only thread.
+    match unsafe { libc::fork() } {
+        0 => 0,
+        child => {
+            let mut status = 0;
+            // SAFETY:
+            // - a place to write to.
+            unsafe { libc::waitpid(child, &raw mut status, 0) };
+            pid()
+        }
+    }
+}
+
+#[test]
+fn a_fork_that_comes_back_from_its_task_ends_and_says_nothing_of_its_worker() {
+    within(LIMIT, || {
+        let (pool, folder) = (pool_of(1), Folder::new());
+        let worker = pool.submit(pid, ()).result().unwrap();
+        assert_eq!(pool.submit(come_back_twice, ()).result().unwrap(), worker);
+        let task = pool.submit(pass, (folder.path(), 1, open()));
+        folder.until_begun(1);
+        kill(worker);
+        assert_killed(task.result(), worker);
     });
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::net::RecvFlags;
-use rustix::process::getpgrp;
+use rustix::process::{getpgrp, getpid};
 
 use super::call::{Call, Failure, MOST_FAILURE, too_long};
 use super::codec::{self, CodecError};
@@ -34,8 +34,10 @@ pub(super) fn serve(
     main: &MainThread,
 ) -> io::Result<()> {
     let stream = Stream { file: file_of(stream)?, descriptor: stream, checked: Cell::new(Instant::now()) };
+    let this = getpid();
     let served = serve_on(&stream, reader, page, most, main);
-    if served.is_err() && !stream.is_there() {
+    // A process that a task has forked off, and that came here in its turn, has no stream to begin with.
+    if served.is_err() && getpid() == this && !stream.is_there() {
         watch::lose(page.fate(), getpgrp());
     }
     served
