@@ -41,7 +41,7 @@ fn results_that_there_is_no_memory_for_are_errors_and_the_pool_goes_on() {
         // The workers are up before: the limit is this process's.
         let pool = idle_pool(4);
         let workers = pool.worker_pids();
-        leave(150 * MIB);
+        leave(100 * MIB);
         let check = |result: Result<String, TaskError>| match result {
             Ok(text) => text.len() / MIB,
             Err(TaskError::Decode(error)) => {
@@ -51,11 +51,11 @@ fn results_that_there_is_no_memory_for_are_errors_and_the_pool_goes_on() {
             Err(error) => panic!("{error}"),
         };
         // One fits; of several at once it depends on who comes first.
-        assert_eq!(check(pool.submit(make, (30 * MIB,)).result()), 30);
-        let tasks: Vec<_> = (0..4).map(|_| pool.submit(make, (30 * MIB,))).collect();
-        tasks.into_iter().for_each(|task| assert!([0, 30].contains(&check(task.result()))));
+        assert_eq!(check(pool.submit(make, (10 * MIB,)).result()), 10);
+        let tasks: Vec<_> = (0..4).map(|_| pool.submit(make, (10 * MIB,))).collect();
+        tasks.into_iter().for_each(|task| assert!([0, 10].contains(&check(task.result()))));
         // The message fits, and not what it is decoded to; and not even the message.
-        for long in [100, 200] {
+        for long in [80, 120] {
             assert_eq!(check(pool.submit(make, (long * MIB,)).result()), 0);
             assert_eq!(check(pool.submit(make, (MIB,)).result()), 1);
         }
@@ -73,10 +73,10 @@ fn leave_in_worker(bytes: usize) -> u32 {
 fn arguments_that_a_worker_has_no_memory_for_are_an_error_and_the_worker_goes_on() {
     within(LIMIT, || {
         let pool = pool_of(1);
-        let worker = pool.submit(leave_in_worker, (20 * MIB,)).result().unwrap();
+        let worker = pool.submit(leave_in_worker, (12 * MIB,)).result().unwrap();
         let length = |text: String| text.len();
         for _ in 0..2 {
-            match pool.submit(length, (make(40 * MIB),)).result() {
+            match pool.submit(length, (make(30 * MIB),)).result() {
                 Err(TaskError::Decode(error)) => {
                     assert!(error.to_string().contains("there is no memory for a message of"), "{error}");
                 }
