@@ -95,6 +95,15 @@ mod tests {
     }
 
     #[test]
+    fn an_ending_is_read_as_the_system_tells_it() {
+        let of = |code, signal, core_dumped| WorkerExit::of(Ending { code, signal, core_dumped });
+        assert_eq!(of(Some(99), None, false), WorkerExit::Code(99));
+        assert_eq!(of(None, Some(9), false), WorkerExit::Signal { number: 9, core_dumped: false });
+        assert_eq!(of(None, Some(11), true), WorkerExit::Signal { number: 11, core_dumped: true });
+        assert_eq!(of(None, None, false), WorkerExit::Unknown);
+    }
+
+    #[test]
     fn names_are_those_of_the_system() {
         use libc::{SIGABRT, SIGALRM, SIGCHLD, SIGKILL, SIGPWR, SIGRTMAX, SIGRTMIN, SIGSEGV, SIGSTKFLT, SIGVTALRM};
         for (number, expected) in [
