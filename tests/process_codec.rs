@@ -342,7 +342,7 @@ fn die_while_sending(ready: &mpsc::Sender<()>) {
         std::fs::read_link(format!("/proc/self/fd/{fd}"))
             .is_ok_and(|link| link.to_string_lossy().starts_with("socket:"))
     };
-    let sockets: Vec<_> = (3..100).filter(is_socket).collect();
+    let sockets: Vec<_> = (3..1024).filter(is_socket).collect();
     let is_sending = |&fd: &i32| {
         let mut bytes = 0;
         // SAFETY:

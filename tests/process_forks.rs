@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, TaskError, WorkerExit};
@@ -133,19 +133,27 @@ fn a_fork_of_the_program_has_pools_of_its_own() {
     });
 }
 
+/// Whether this is the number of an open file.
+fn is_open(number: RawFd) -> bool {
+    // SAFETY:
+    // - it takes numbers.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
 /// A task: whether a file that a fork of the worker opens is there in a fork of the fork, if it got the number of the stream.
 fn opens_a_file_in_a_fork() -> bool {
-    let before = File::open("/dev/null").expect("a file").into_raw_fd();
+    let is_socket = |number: &RawFd| {
+        std::fs::read_link(format!("/proc/self/fd/{number}"))
+            .is_ok_and(|path| path.to_string_lossy().starts_with("socket:"))
+    };
+    let stream = (3..1024).find(is_socket).expect("the stream");
     let fork_of_a_fork = || {
-        // All numbers that are free, the stream's among them.
-        let files: Vec<_> = (0..before).map(|_| File::open("/dev/null").expect("a file")).collect();
-        assert!(files.iter().any(|file| file.as_raw_fd() < before), "the stream is closed in a fork");
-        let is_open = |file: &File| {
-            // SAFETY:
-            // - it takes numbers.
-            unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFD) >= 0 }
-        };
-        i32::from(wait_for_child(fork(|| i32::from(!files.iter().all(is_open)))) != 0)
+        assert!(!is_open(stream), "the stream is closed in a fork");
+        let file = File::open("/dev/null").expect("a file");
+        // SAFETY:
+        // - numbers, of a file that is open and of none.
+        assert_eq!(unsafe { libc::dup2(file.as_raw_fd(), stream) }, stream);
+        i32::from(wait_for_child(fork(|| i32::from(!is_open(stream)))) != 0)
     };
     wait_for_child(fork(fork_of_a_fork)) == 0
 }
@@ -269,7 +277,7 @@ fn a_worker_that_has_left_its_group_and_talks_nonsense_is_killed_with_the_child_
         assert_eq!(unsafe { libc::setpgid(0, libc::getpgid(libc::getppid())) }, 0);
         note(&folder, "child", &child.to_string());
         let nonsense = [b'?'; 64];
-        for stream in 3..64 {
+        for stream in 3..1024 {
             // SAFETY:
             // - so many bytes are there. What is no socket refuses them.
             unsafe { libc::send(stream, nonsense.as_ptr().cast(), nonsense.len(), libc::MSG_NOSIGNAL) };

@@ -148,8 +148,8 @@ fn queued_tasks_take_no_descriptors() {
             let pool = ProcessPoolExecutor::builder().max_workers(2).capture_stderr(captures).build().unwrap();
             let busy = [1, 2].map(|n| pool.submit(pass, (folder.path(), n, open())));
             [1, 2].iter().for_each(|&n| _ = folder.until_begun(n));
-            let with_workers = before + if captures { 4 } else { 2 };
-            assert_eq!(descriptors(), with_workers, "one for each worker, and one for its standard error");
+            let with_workers = before + if captures { 6 } else { 4 };
+            assert_eq!(descriptors(), with_workers, "two for each worker, and one for its standard error");
             let tasks: Vec<_> = (0..10_000).map(|n| pool.submit(u64::wrapping_add, (n, 1))).collect();
             assert_eq!((descriptors(), pool.queued()), (with_workers, 10_000));
             folder.put("open");
@@ -173,7 +173,7 @@ fn the_descriptors_of_workers_that_are_lost_or_never_got_up_are_given_back() {
         for n in 0..6 {
             let task = pool.submit(pass, (folder.path(), n, "never".to_owned()));
             let worker = folder.until_begun(n);
-            assert_eq!(descriptors(), before + 1);
+            assert_eq!(descriptors(), before + 2);
             kill(worker);
             assert!(matches!(task.result(), Err(TaskError::WorkerLost(_))));
         }
@@ -228,6 +228,27 @@ fn without_a_descriptor_tasks_fail_with_the_reason_until_there_is_one_again() {
         drop(files);
         assert_eq!(pool.submit(begin, (folder.path(), 2)).result().unwrap(), 2);
         assert_eq!((folder.begun_by(1).len(), folder.begun_by(2).len()), (0, 1));
+    });
+}
+
+#[test]
+fn under_a_limit_for_files_that_leaves_no_room_tasks_fail_with_the_reason_and_the_program_goes_on() {
+    alone("under_a_limit_for_files_that_leaves_no_room_tasks_fail_with_the_reason_and_the_program_goes_on", || {
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        setrlimit(Resource::Fsize, Rlimit { current: Some(0), maximum }).unwrap();
+        let pool = ProcessPoolExecutor::new(1).unwrap();
+        for _ in 0..2 {
+            match pool.submit(u64::wrapping_add, (1, 2)).result() {
+                Err(TaskError::Rejected(Rejected::NoWorker(error))) => {
+                    let StartFailure::Spawn(reason) = error.failure() else { panic!("{error}") };
+                    assert_eq!(reason.kind(), ErrorKind::FileTooLarge);
+                    assert!(reason.to_string().contains("RLIMIT_FSIZE"), "{reason}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        setrlimit(Resource::Fsize, Rlimit { current: maximum, maximum }).unwrap();
+        assert_eq!(pool.submit(u64::wrapping_add, (1, 2)).result().unwrap(), 3);
     });
 }
 

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 
 use bowline::{ProcessPoolExecutor, TaskError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use support::workers::{echo, panic_of, pid, pool_of};
 use support::{LIMIT, in_fresh_process, message, stderr, within};
@@ -38,33 +39,79 @@ fn function_that_is_to_be_found(text: String) {
     panic!("{text}")
 }
 
-#[test]
-fn a_panic_comes_with_a_backtrace_that_names_the_function() {
-    let body = || {
-        within(LIMIT / 2, || {
-            let panic = panic_of(pool_of(1).submit(function_that_is_to_be_found, ("meant to".to_owned(),)).result());
-            let backtrace = panic.backtrace().unwrap();
-            assert!(backtrace.contains("function_that_is_to_be_found"), "{backtrace}");
-        });
-    };
-    let test = "a_panic_comes_with_a_backtrace_that_names_the_function";
-    let Some(output) = in_fresh_process(test, &[("RUST_BACKTRACE", "1")], body) else { return };
+/// Runs `body` in a process with these variables in its environment, the ones that say whether to take backtraces.
+#[track_caller]
+fn with_environment(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
+    let Some(output) = in_fresh_process(test, variables, || within(LIMIT / 2, body)) else { return };
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
+fn backtrace_of_a_panic() -> Option<String> {
+    let panic = panic_of(pool_of(1).submit(function_that_is_to_be_found, ("meant to".to_owned(),)).result());
+    assert_eq!(panic.message(), "meant to");
+    panic.backtrace().map(str::to_owned)
+}
+
 #[test]
-fn no_backtrace_is_taken_where_the_environment_says_so() {
-    let body = || {
-        within(LIMIT / 2, || {
-            let panic = panic_of(pool_of(1).submit(function_that_is_to_be_found, ("meant to".to_owned(),)).result());
-            assert_eq!((panic.backtrace(), panic.message()), (None, "meant to"));
-        });
-    };
-    let test = "no_backtrace_is_taken_where_the_environment_says_so";
-    let Some(output) = in_fresh_process(test, &[("RUST_BACKTRACE", "0")], body) else { return };
-    assert!(output.status.success(), "{}", stderr(&output));
-    let told = stderr(&output).matches("meant to").count();
-    assert_eq!(told, 1, "by the panic hook of the worker: {}", stderr(&output));
+fn a_panic_comes_with_a_backtrace_that_names_the_function_where_one_is_asked_for() {
+    let test = "a_panic_comes_with_a_backtrace_that_names_the_function_where_one_is_asked_for";
+    with_environment(test, &[("RUST_BACKTRACE", "1")], || {
+        let backtrace = backtrace_of_a_panic().unwrap();
+        assert!(backtrace.contains("function_that_is_to_be_found"), "{backtrace}");
+    });
+}
+
+#[test]
+fn no_backtrace_is_taken_unless_the_environment_asks_for_one() {
+    let test = "no_backtrace_is_taken_unless_the_environment_asks_for_one";
+    with_environment(test, &[], || {
+        // SAFETY:
+        // - nobody else reads the environment meanwhile: there is no pool and no other test in this process.
+        let set = |name, value: Option<&str>| unsafe {
+            match value {
+                Some(value) => std::env::set_var(name, value),
+                None => std::env::remove_var(name),
+            }
+        };
+        for (panics, library, is_taken) in [
+            (None, None, false),
+            (Some("0"), None, false),
+            (Some("1"), Some("0"), false),
+            (Some("0"), Some("1"), true),
+            (None, Some("full"), true),
+        ] {
+            set("RUST_BACKTRACE", panics);
+            set("RUST_LIB_BACKTRACE", library);
+            assert_eq!(backtrace_of_a_panic().is_some(), is_taken, "{panics:?}, {library:?}");
+        }
+    });
+}
+
+/// A task that panics where there is little memory left.
+fn panic_under_limit(is_for_data: bool) {
+    let (resource, column) = if is_for_data { (Resource::Data, 5) } else { (Resource::As, 0) };
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = text.split(' ').nth(column).unwrap().parse().unwrap();
+    let maximum = getrlimit(resource).maximum;
+    setrlimit(resource, Rlimit { current: Some((pages << 12) + (1 << 20)), maximum }).expect("a limit");
+    panic!("meant to");
+}
+
+#[test]
+fn a_panic_under_a_limit_for_memory_comes_without_a_backtrace_and_the_worker_goes_on() {
+    let test = "a_panic_under_a_limit_for_memory_comes_without_a_backtrace_and_the_worker_goes_on";
+    // What the default hook prints is not in question here.
+    with_environment(test, &[("RUST_BACKTRACE", "0"), ("RUST_LIB_BACKTRACE", "1")], || {
+        for is_for_data in [false, true] {
+            let pool = pool_of(1);
+            let worker = pool.submit(pid, ()).result().unwrap();
+            for _ in 0..2 {
+                let panic = panic_of(pool.submit(panic_under_limit, (is_for_data,)).result());
+                assert_eq!((panic.message(), panic.backtrace(), panic.process()), ("meant to", None, Some(worker)));
+            }
+            assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
+        }
+    });
 }
 
 #[test]

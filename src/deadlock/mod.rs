@@ -47,21 +47,12 @@ pub use snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};
 ///
 /// Not through std's lock of standard error: a thread that holds that one may be part of the deadlock.
 pub(crate) fn print_line(text: std::fmt::Arguments<'_>) {
-    use std::io::Write;
     let text = format!("{text}\n");
     #[cfg(all(unix, not(bowline_portable)))]
-    {
-        use std::fs::File;
-        use std::mem::ManuallyDrop;
-        use std::os::fd::FromRawFd;
-        // SAFETY:
-        // - the descriptor is only written to, and not closed: the file is never dropped. If the process has closed
-        //   it, the write fails.
-        let mut stderr = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
-        let _ = stderr.write_all(text.as_bytes());
-    }
+    crate::primitive::write_to_stderr(text.as_bytes());
     #[cfg(any(not(unix), bowline_portable))]
     {
+        use std::io::Write;
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 }

@@ -95,8 +95,11 @@ impl PanicInfo {
         self.0.process
     }
 
-    /// The backtrace, as text, of a panic in a worker process, unless `RUST_BACKTRACE=0` is in its environment. `None` for a
-    /// task of this process: there the panic hook has seen the stack.
+    /// The backtrace, as text, of a panic in a worker process, if `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` in the environment of this
+    /// one asked for it when the worker was started, and no limit on the worker's address space or data (`ulimit -v`, `-d`) is in
+    /// the way: under such a limit a backtrace can hang. The first one takes tens of megabytes, and a fraction of a second.
+    ///
+    /// `None` for a task of this process: there the panic hook has seen the stack.
     #[must_use]
     pub fn backtrace(&self) -> Option<&str> {
         self.0.backtrace.as_deref()
@@ -243,7 +246,7 @@ fn note(info: &PanicHookInfo<'_>) {
     }
     let location =
         info.location().map(|location| PanicLocation::new(location.file().into(), location.line(), location.column()));
-    let backtrace = BACKTRACES.load(Relaxed).then(|| Backtrace::force_capture().to_string().into());
+    let backtrace = takes_backtraces().then(|| Backtrace::force_capture().to_string().into());
     let _ = LAST.try_with(|last| last.replace(Some(Box::new(Noted { location, backtrace }))));
 }
 
@@ -254,6 +257,36 @@ static BACKTRACES: AtomicBool = AtomicBool::new(false);
 #[cfg(feature = "process")]
 pub(super) fn note_backtraces(noted: bool) {
     BACKTRACES.store(noted, Relaxed);
+}
+
+/// Whether the environment asks for the backtraces of panics, as [`Backtrace::capture`] reads it.
+#[cfg(all(target_os = "linux", not(bowline_portable), feature = "process"))]
+pub(super) fn are_backtraces_asked_for() -> bool {
+    let asks = |variable| std::env::var_os(variable).map(|value| value != "0");
+    asks("RUST_LIB_BACKTRACE").or_else(|| asks("RUST_BACKTRACE")).unwrap_or(false)
+}
+
+fn takes_backtraces() -> bool {
+    BACKTRACES.load(Relaxed) && !is_short_of_memory()
+}
+
+/// Whether the process may run out of memory before the machine does. The standard library holds a lock while it makes a
+/// backtrace, and takes it once more to tell that there is no memory for that: such a process would never panic again, nor end.
+fn is_short_of_memory() -> bool {
+    #[cfg(all(unix, not(bowline_portable)))]
+    {
+        [libc::RLIMIT_AS, libc::RLIMIT_DATA].into_iter().any(|resource| {
+            let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+            // SAFETY:
+            // - a place to write to.
+            unsafe { libc::getrlimit(resource, &raw mut limit) };
+            limit.rlim_cur != libc::RLIM_INFINITY
+        })
+    }
+    #[cfg(any(not(unix), bowline_portable))]
+    {
+        false
+    }
 }
 
 #[cfg(all(test, not(loom), feature = "process"))]

@@ -8,7 +8,12 @@ mod contain;
 mod destructors;
 mod os_names;
 mod stack;
+#[cfg(all(unix, not(bowline_portable)))]
+mod stderr;
 mod word;
+#[cfg_attr(any(not(target_os = "linux"), miri), path = "write_signals_portable.rs")]
+#[cfg(all(unix, not(bowline_portable)))]
+mod write_signals;
 
 #[cfg(not(all(test, loom)))]
 mod native;
@@ -36,8 +41,12 @@ pub(crate) use platform::{
     set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
 };
 pub(crate) use stack::{SYSTEM_TELLS_STACKS, mapping_around, stack_of_thread, stack_pointer};
+#[cfg(all(unix, not(bowline_portable)))]
+pub(crate) use stderr::write_to_stderr;
 pub(crate) use thread_end::{Lifeline, copy_number, run_at_thread_end, thread_is_ending};
 pub(crate) use word::Word;
+#[cfg(all(target_os = "linux", not(bowline_portable), feature = "process"))]
+pub(crate) use write_signals::without_write_signals;
 
 #[cfg(all(test, loom))]
 pub(crate) use platform::{

@@ -478,6 +478,12 @@ pub(crate) mod thread_end {
             self.0.load(Acquire)
         }
 
+        /// No model has a worker's process.
+        #[cfg(feature = "process")]
+        pub(crate) fn wait(&self) -> Option<bool> {
+            None
+        }
+
         /// The kernel says that the thread is gone.
         pub(crate) fn cut(&self) {
             self.0.store(true, Release);

@@ -75,6 +75,18 @@ impl Lifeline {
         self.made.get().is_some_and(|&made| made)
     }
 
+    /// Waits until the lifeline is released, or its thread is gone, and returns whether it is gone. `None`: the system refused a
+    /// lifeline, and nobody can wait for it.
+    ///
+    /// Called by one thread, once, for a lifeline that is [asked](Self::is_cut) for by nobody else.
+    #[cfg(feature = "process")]
+    pub(crate) fn wait(&self) -> Option<bool> {
+        // SAFETY:
+        // - the mutex is initialised: `is_made`. Nobody unlocks it any more.
+        self.is_made()
+            .then(|| unsafe { libc::pthread_mutex_lock((*self.mutex.get()).as_mut_ptr()) == libc::EOWNERDEAD })
+    }
+
     /// Makes a lifeline that was cut one that another thread may hold.
     pub(crate) fn mend(&self) {
         self.cut.store(false, Ordering::Relaxed);

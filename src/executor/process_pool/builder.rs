@@ -143,6 +143,9 @@ impl ProcessPoolBuilder {
     /// Whether to keep the last lines that a worker writes to standard error, for the error of the task that it dies in: 20 of
     /// them, of up to 1024 bytes. They still get to standard error of the program. The default is not to: it costs a thread, a
     /// descriptor and a copy for each worker.
+    ///
+    /// A process that outlives its worker (a daemon) and has its standard error loses it 200 ms after the worker's end: then it writes to a
+    /// pipe that nobody reads. (Before Linux 5.4 it keeps it, and with it the thread and the descriptor in this process.)
     pub fn capture_stderr(mut self, capture: bool) -> Self {
         self.capture_stderr = capture;
         self

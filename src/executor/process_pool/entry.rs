@@ -17,7 +17,7 @@ use super::frame::{self, FrameReader, Kind};
 use super::identity::Identity;
 use super::link::NO_SIGNAL;
 use super::page::Page;
-use super::{codec, overflow, watch, worker};
+use super::{codec, high, main_thread, overflow, watch, worker};
 use crate::deadlock::print_line;
 use crate::executor::panic;
 use crate::primitive::Ordering::Relaxed;
@@ -134,7 +134,8 @@ fn run(mark: &OsStr) -> io::Result<()> {
     DEPTH.store(setup.depth, Relaxed);
     let _ = rustix::thread::set_name(&std::ffi::CString::new(setup.name.as_bytes()).unwrap_or_default());
     let parent = Pid::from_raw(setup.parent.cast_signed()).ok_or_else(|| io::Error::other("the parent has no id"))?;
-    watch::watch(stream.as_fd(), parent, getpgrp())?;
+    watch::watch(stream.as_fd(), parent, getpgrp(), page.fate())?;
+    let main = main_thread::watch(getpgrp(), page.fate())?;
     overflow::install(page.fate());
     panic::note_locations();
     panic::note_backtraces(setup.backtraces);
@@ -145,7 +146,7 @@ fn run(mark: &OsStr) -> io::Result<()> {
     frame::append(&mut ready, Kind::Ready, 0, &[]);
     let most = usize::try_from(setup.most).unwrap_or(usize::MAX);
     reader.set_most(most);
-    let served = send(stream, &ready).and_then(|()| worker::serve(stream, reader, page, most));
+    let served = send(stream, &ready).and_then(|()| worker::serve(stream, reader, page, most, &main));
     match served {
         // To exit would be to leave the children behind, if it is sooner than the watch.
         Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
@@ -165,7 +166,7 @@ fn take_stdin() -> io::Result<OwnedFd> {
         let text = format!("{WORKER} is set, and standard input is no socket: it is not for people");
         return Err(io::Error::other(text));
     }
-    let stream = rustix::io::fcntl_dupfd_cloexec(stdin, 3)?;
+    let stream = high::duplicate(stdin)?;
     loop {
         // Standard streams that are closed are opened, as std does at the start of `main`: what is printed would go to
         // whichever descriptor takes their place.

@@ -24,6 +24,9 @@ const CHECKED: usize = HEADER - 4;
 /// How long the reader's buffer is while frames are small.
 const ROOM: usize = 64 * 1024;
 
+/// How long it is at least, if there is no memory for that.
+const LEAST_ROOM: usize = 256;
+
 /// Less space than this behind what is buffered is not worth a read, unless it is all that the frame lacks.
 const SCANT: usize = 4 * 1024;
 
@@ -106,28 +109,60 @@ pub(super) struct Message<'b> {
     pub(super) id: u64,
     bytes: Cow<'b, [u8]>,
     payload: usize,
+    lost: Option<NoMemory>,
 }
 
 impl Message<'_> {
+    /// Empty if it was [lost](Self::lost).
     pub(super) fn payload(&self) -> &[u8] {
         &self.bytes[self.payload..]
     }
 
     /// The bytes that the payload is the end of, and where it begins.
-    pub(super) fn into_payload(self) -> (Vec<u8>, usize) {
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for it, or there [was](Self::lost) none.
+    pub(super) fn into_payload(self) -> Result<(Vec<u8>, usize), NoMemory> {
+        if let Some(lost) = self.lost {
+            return Err(lost);
+        }
         match self.bytes {
-            Cow::Borrowed(bytes) => (bytes[self.payload..].to_vec(), 0),
+            Cow::Borrowed(bytes) => {
+                let (payload, mut own) = (&bytes[self.payload..], Vec::new());
+                own.try_reserve_exact(payload.len()).map_err(|_| NoMemory { bytes: payload.len() })?;
+                own.extend_from_slice(payload);
+                Ok((own, 0))
+            }
             Cow::Owned(mut bytes) => {
                 if bytes.capacity() - bytes.len() > ROOM {
                     bytes.shrink_to_fit();
                 }
-                (bytes, self.payload)
+                Ok((bytes, self.payload))
             }
         }
+    }
+
+    /// Why the payload is not here, if it was read and thrown away. Its checksum was right.
+    pub(super) fn lost(&self) -> Option<NoMemory> {
+        self.lost
+    }
+}
+
+/// There was no memory for a payload of this many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoMemory {
+    pub(super) bytes: usize,
+}
+
+impl fmt::Display for NoMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no memory for a message of {} bytes", self.bytes)
     }
 }
 
 /// A header that can be believed.
+#[derive(Clone, Copy)]
 struct Head {
     kind: Kind,
     id: u64,
@@ -155,7 +190,23 @@ impl Head {
     }
 }
 
+/// A frame's header and the place of its payload, if that was not thrown away.
+type Taken = (Head, Option<Range<usize>>);
+
+/// Makes room in a buffer for so many bytes behind those that are in it. Whether there is memory.
+pub(super) type Reserve = fn(&mut Vec<u8>, usize) -> bool;
+
+/// A payload that there is no memory for, while it is read and thrown away.
+struct Discarded {
+    head: Head,
+    /// So many bytes of it have not arrived.
+    left: usize,
+    crc: crc32fast::Hasher,
+}
+
 /// Takes a stream apart into frames, however its bytes arrive.
+///
+/// A frame that there is no memory for costs that frame, and not the stream.
 ///
 /// Its memory follows what has arrived, and not what was announced. A byte is moved less than three times on average, the
 /// growing for a large frame included, and bytes of frames that come and go whole are never moved.
@@ -165,6 +216,9 @@ pub(super) struct FrameReader {
     start: usize,
     end: usize,
     most: usize,
+    /// What has arrived belongs to this, if it is there.
+    discarded: Option<Discarded>,
+    reserve: Reserve,
     broken: Option<FrameError>,
     /// How many bytes were moved within the buffer, or with it.
     #[cfg(test)]
@@ -180,6 +234,8 @@ impl FrameReader {
             end: 0,
             // A whole frame can be counted.
             most: most.min(usize::MAX - HEADER),
+            discarded: None,
+            reserve: |buffer, more| buffer.try_reserve_exact(more).is_ok(),
             broken: None,
             #[cfg(test)]
             moved: 0,
@@ -191,15 +247,21 @@ impl FrameReader {
         self.most = most.min(usize::MAX - HEADER);
     }
 
-    /// Where to read to: never empty, and at least 64 KiB if nothing is buffered.
+    /// From now on the buffer grows by this.
+    pub(super) fn set_reserve(&mut self, reserve: Reserve) {
+        self.reserve = reserve;
+    }
+
+    /// Where to read to: never empty, and at least 64 KiB if nothing is buffered and there is memory.
     ///
     /// The buffer grows to twice of what is in it at most, when that fills it, and shrinks again when a large frame was
-    /// taken out.
+    /// taken out. If it can't grow for a payload, that one is thrown away.
     pub(super) fn space(&mut self) -> &mut [u8] {
         if self.broken.is_some() {
             // Nobody will see it.
             self.start = self.end;
         }
+        self.absorb();
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
@@ -210,7 +272,10 @@ impl FrameReader {
             // As many bytes as are moved here were taken out before, or will come before the buffer is full again. Or else
             // there is place for all that the frame lacks, and it is not moved again.
             let whole = self.lacking().map_or(usize::MAX, |lacking| arrived + lacking);
-            self.resize((2 * arrived).min(whole).max(ROOM));
+            let has_grown = self.resize((2 * arrived).min(whole).max(ROOM));
+            if full && !has_grown {
+                self.discard();
+            }
         }
         &mut self.buffer[self.end..]
     }
@@ -229,38 +294,50 @@ impl FrameReader {
     ///
     /// # Errors
     ///
-    /// If this is no stream of frames, or has ceased to be one: from then on always, and always the same.
+    /// If this is no stream of frames, or has ceased to be one, or there was no memory for one: from then on always, and always
+    /// the same.
     pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
-        let taken = self.take()?;
-        Ok(taken.map(|(head, payload)| Frame { kind: head.kind, id: head.id, payload: &self.buffer[payload] }))
+        let Some((head, payload)) = self.take()? else { return Ok(None) };
+        let Some(payload) = payload else {
+            let error = FrameError::NoMemory(NoMemory { bytes: head.length });
+            self.broken = Some(error);
+            return Err(error);
+        };
+        Ok(Some(Frame { kind: head.kind, id: head.id, payload: &self.buffer[payload] }))
     }
 
     /// As [`next`](Self::next). Of a large frame with nothing behind it the buffer is given away: whoever is done with the
-    /// payload frees it, and does not keep it until the next frame is asked for.
+    /// payload frees it, and does not keep it until the next frame is asked for. A frame whose payload there was no memory for is
+    /// one [without it](Message::lost).
     ///
     /// # Errors
     ///
-    /// As above.
+    /// If this is no stream of frames, or has ceased to be one: from then on always, and always the same.
     pub(super) fn next_message(&mut self) -> Result<Option<Message<'_>>, FrameError> {
         let Some((Head { kind, id, length, .. }, payload)) = self.take()? else { return Ok(None) };
+        let Some(payload) = payload else {
+            let lost = Some(NoMemory { bytes: length });
+            return Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&[]), payload: 0, lost }));
+        };
         if length > ROOM && payload.end == self.end {
             (self.start, self.end) = (0, 0);
             let mut buffer = std::mem::take(&mut self.buffer);
             buffer.truncate(payload.end);
-            return Ok(Some(Message { kind, id, bytes: Cow::Owned(buffer), payload: payload.start }));
+            return Ok(Some(Message { kind, id, bytes: Cow::Owned(buffer), payload: payload.start, lost: None }));
         }
-        Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&self.buffer[payload]), payload: 0 }))
+        Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&self.buffer[payload]), payload: 0, lost: None }))
     }
 
-    /// Takes out the next frame: its header, and the place of its payload.
-    fn take(&mut self) -> Result<Option<(Head, Range<usize>)>, FrameError> {
+    /// Takes out the next frame: its header, and the place of its payload, if that was not thrown away.
+    fn take(&mut self) -> Result<Option<Taken>, FrameError> {
         let found = match self.broken {
             Some(error) => Err(error),
-            None => self.find(),
+            None if self.discarded.is_some() => self.end_of_discarded().map(|head| head.map(|head| (head, None))),
+            None => self.find().map(|found| found.map(|(head, payload)| (head, Some(payload)))),
         };
         match &found {
-            Ok(Some((_, payload))) => self.start = payload.end,
-            Ok(None) => {}
+            Ok(Some((_, Some(payload)))) => self.start = payload.end,
+            Ok(_) => {}
             Err(error) => self.broken = Some(*error),
         }
         found
@@ -269,7 +346,25 @@ impl FrameReader {
     /// Whether the stream, if it ends here, ends in the middle of a frame. To be asked when [`next`](Self::next) has no
     /// more.
     pub(super) fn is_inside_frame(&self) -> bool {
-        self.start < self.end
+        self.start < self.end || self.discarded.is_some()
+    }
+
+    /// Throws away what has arrived of the payload that there is no memory for.
+    fn absorb(&mut self) {
+        let Some(discarded) = &mut self.discarded else { return };
+        let here = discarded.left.min(self.end - self.start);
+        discarded.crc.update(&self.buffer[self.start..self.start + here]);
+        discarded.left -= here;
+        self.start += here;
+    }
+
+    /// The header of the payload that was thrown away, if that was all of it.
+    fn end_of_discarded(&mut self) -> Result<Option<Head>, FrameError> {
+        self.absorb();
+        let Some(Discarded { head, crc, .. }) = self.discarded.take_if(|discarded| discarded.left == 0) else {
+            return Ok(None);
+        };
+        if crc.finalize() == head.payload_crc { Ok(Some(head)) } else { Err(FrameError::Payload) }
     }
 
     /// The next frame's header and the place of its payload, if all of it is here.
@@ -293,23 +388,51 @@ impl FrameReader {
 
     /// How many bytes the next frame lacks, if that is known and not nothing.
     fn lacking(&self) -> Option<usize> {
+        if self.discarded.is_some() {
+            return None;
+        }
         let whole = HEADER + self.head().ok()??.length;
         whole.checked_sub(self.end - self.start).filter(|&lacking| lacking > 0)
     }
 
-    /// Moves what has arrived to the front of the buffer, which is that long then.
+    /// Moves what has arrived to the front of the buffer, which is that long then, if there is memory, and else as long as it was.
+    /// Whether it is as long as that at least.
     #[cold]
-    fn resize(&mut self, length: usize) {
+    fn resize(&mut self, length: usize) -> bool {
         #[cfg(test)]
         {
             self.moved += self.end - self.start;
         }
-        self.buffer.copy_within(self.start..self.end, 0);
+        let mut shorter = Vec::new();
+        if length < self.buffer.len() && shorter.try_reserve_exact(length).is_ok() {
+            shorter.extend_from_slice(&self.buffer[self.start..self.end]);
+            self.buffer = shorter;
+        } else {
+            self.buffer.copy_within(self.start..self.end, 0);
+        }
         (self.start, self.end) = (0, self.end - self.start);
-        self.buffer.truncate(length);
-        self.buffer.shrink_to(length);
-        self.buffer.reserve_exact(length - self.buffer.len());
-        self.buffer.resize(length, 0);
+        let more = length.saturating_sub(self.buffer.len());
+        if more > 0 && !(self.reserve)(&mut self.buffer, more) {
+            // Nothing would arrive any more without any room. Whoever has no memory for this has none for an error.
+            self.buffer.resize(self.buffer.len().max(LEAST_ROOM), 0);
+            return false;
+        }
+        self.buffer.resize(length.max(self.buffer.len()), 0);
+        true
+    }
+
+    /// Gives the memory of a payload back that there is not enough for. The rest of it will be thrown away as it comes.
+    #[cold]
+    fn discard(&mut self) {
+        // While it is not known what it is, there is room for the rest of the header.
+        let Ok(Some(head)) = self.head() else { return };
+        let mut crc = crc32fast::Hasher::new();
+        let arrived = &self.buffer[self.start + HEADER..self.end];
+        crc.update(arrived);
+        self.discarded = Some(Discarded { head, left: head.length - arrived.len(), crc });
+        self.buffer = Vec::new();
+        (self.start, self.end) = (0, 0);
+        self.resize(ROOM);
     }
 
     #[cfg(all(test, not(loom)))]
@@ -329,6 +452,8 @@ pub(super) enum FrameError {
     Kind(u8),
     /// More is announced than this reader takes.
     TooLong { length: u32, most: usize },
+    /// It is one, and there was no memory for it.
+    NoMemory(NoMemory),
 }
 
 impl fmt::Display for FrameError {
@@ -338,6 +463,7 @@ impl fmt::Display for FrameError {
             Self::Payload => f.write_str("a message was damaged on its way"),
             Self::Kind(kind) => write!(f, "a message is of an unknown kind ({kind})"),
             Self::TooLong { length, most } => write!(f, "a message has {length} bytes, and at most {most} are allowed"),
+            Self::NoMemory(lost) => lost.fmt(f),
         }
     }
 }

@@ -15,13 +15,13 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::call::Call;
 use super::dispatcher;
 use super::frame::{self, FrameReader, HEADER, Kind};
 use super::job::Job;
 use super::page::Page;
+use super::process::Process;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError};
 
@@ -62,7 +62,7 @@ struct Sending {
 pub(super) struct SocketLink {
     stream: UnixStream,
     page: Page,
-    pid: u32,
+    process: Arc<Process>,
     /// How often to look whether the worker is there: somebody else may have its end of the stream.
     look_each: Option<Duration>,
     pending: Mutex<VecDeque<Piece>>,
@@ -76,13 +76,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SocketLink {
-    pub(super) fn new(stream: UnixStream, page: Page, pid: u32, look_each: Option<Duration>) -> Self {
+    /// The way to this process, which is up.
+    pub(super) fn new(stream: UnixStream, page: Page, process: Arc<Process>) -> Self {
+        process.note_program();
+        let look_each = process.look_each();
         // In place of the handshake's limit. It can't fail with a stream and such a time.
         let _ = stream.set_read_timeout(look_each);
         Self {
             stream,
             page,
-            pid,
+            process,
             look_each,
             pending: Mutex::default(),
             sending: Mutex::default(),
@@ -149,7 +152,7 @@ impl SocketLink {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::CONNRESET) => return Ok(0),
-                Err(Errno::AGAIN) if !self.is_gone() => {}
+                Err(Errno::AGAIN) if !self.process.has_ended() => {}
                 // What it sent before it ended, if that came since the last look.
                 Err(Errno::AGAIN) => match rustix::net::recv(&self.stream, reader.space(), RecvFlags::DONTWAIT) {
                     Ok((bytes, _)) => {
@@ -177,7 +180,7 @@ impl SocketLink {
         let mut ready = [PollFd::new(&self.stream, PollFlags::IN | PollFlags::OUT)];
         let limit = self.look_each.and_then(|limit| limit.try_into().ok());
         match poll(&mut ready, limit.as_ref()) {
-            Ok(0) if self.is_gone() => return Ok(Exchange::Sent),
+            Ok(0) if self.process.has_ended() => return Ok(Exchange::Sent),
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -186,13 +189,6 @@ impl SocketLink {
             return Ok(Exchange::Gone);
         }
         Ok(Exchange::Again)
-    }
-
-    /// Whether the worker has ended. It is not reaped by that.
-    fn is_gone(&self) -> bool {
-        let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let pid = Pid::from_raw(self.pid.cast_signed());
-        pid.is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), how), Ok(None)))
     }
 
     /// Whether something did not find room in the stream.
@@ -236,7 +232,7 @@ impl dispatcher::Link for SocketLink {
     }
 
     fn pid(&self) -> u32 {
-        self.pid
+        self.process.pid()
     }
 }
 

@@ -29,7 +29,8 @@ struct Lost {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WorkerExit {
-    /// It exited with this code: the task called [`exit`](std::process::exit), or something that does.
+    /// It exited with this code: the task called [`exit`](std::process::exit), or something that does; or it executed another
+    /// program in the place of the worker's, which has ended since.
     Code(i32),
     /// A signal ended it.
     Signal {
@@ -41,6 +42,15 @@ pub enum WorkerExit {
     /// Its main thread, which runs the tasks, used up its stack. Of another thread it is a signal
     /// like any.
     StackOverflow,
+    /// Its main thread, which runs the tasks, ended without the process (the system's call `exit`, and not the C library's
+    /// function). What was left of it was killed.
+    MainThreadEnded,
+    /// Its connection to the pool was closed while it lived on, and it was killed: a task closed a descriptor that was not its
+    /// own, or executed another program in the place of the worker's (`exec`).
+    StreamClosed {
+        /// The program that it executed when this was noticed, if that was another one.
+        program: Option<Arc<str>>,
+    },
     /// It sent what makes no sense, for this reason, and was killed: something else writes to its socket, or to its memory.
     Protocol(Arc<str>),
     /// It is gone, and somebody else has taken its exit status: a program that waits for all of its child processes, or
@@ -150,6 +160,13 @@ impl fmt::Display for WorkerExit {
                 }
             }
             Self::StackOverflow => f.write_str("overflowed its stack"),
+            Self::MainThreadEnded => f.write_str("ended its main thread, and was killed"),
+            Self::StreamClosed { program: Some(program) } => {
+                write!(f, "executed {} in its place, and was killed", printable(program))
+            }
+            Self::StreamClosed { program: None } => {
+                f.write_str("closed its connection to the pool, or executed another program, and was killed")
+            }
             Self::Protocol(reason) => write!(f, "was killed because it sent nonsense ({reason})"),
             Self::Unknown => f.write_str("ended, and somebody else took its exit status"),
         }
@@ -178,6 +195,15 @@ mod tests {
             (WorkerExit::Signal { number: 11, core_dumped: true }, "was killed by signal 11 (SIGSEGV, core dumped)"),
             (signal(1000), "was killed by signal 1000"),
             (WorkerExit::StackOverflow, "overflowed its stack"),
+            (WorkerExit::MainThreadEnded, "ended its main thread, and was killed"),
+            (
+                WorkerExit::StreamClosed { program: Some("/bin/sl\x1b[0mow".into()) },
+                "executed /bin/sl\\u{1b}[0mow in its place, and was killed",
+            ),
+            (
+                WorkerExit::StreamClosed { program: None },
+                "closed its connection to the pool, or executed another program, and was killed",
+            ),
             (WorkerExit::Protocol("kind 77".into()), "was killed because it sent nonsense (kind 77)"),
             (WorkerExit::Unknown, "ended, and somebody else took its exit status"),
         ] {

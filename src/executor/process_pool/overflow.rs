@@ -6,10 +6,7 @@
 
 use crate::primitive::quiet::AtomicU32;
 
-/// What a process leaves as its fate if its stack overflowed.
-pub(super) const STACK_OVERFLOW: u32 = 1;
-
-/// Has the process store [`STACK_OVERFLOW`] in `fate`, and say so on standard error, when the calling thread overflows its
+/// Has the process store [`STACK_OVERFLOW`](super::fate::STACK_OVERFLOW) in `fate`, and say so on standard error, when the calling thread overflows its
 /// stack. The process dies of that, or any other fault, as it would have done before.
 ///
 /// This is for one thread of a process, the first that calls it. Where the stack can't be found out, or there is no
@@ -25,9 +22,10 @@ mod linux {
 
     use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 
-    use super::STACK_OVERFLOW;
+    use super::super::fate::STACK_OVERFLOW;
     use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
     use crate::primitive::quiet::{AtomicPtr, AtomicU32};
+    use crate::primitive::without_write_signals;
 
     /// Both are told of a stack's end, by one system or the other.
     const SIGNALS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
@@ -103,9 +101,12 @@ mod linux {
         if is_fault && watched.stack.contains(&address) {
             // ORDERING: Relaxed. The parent looks when it knows of the process's end, which comes after this.
             watched.fate.store(STACK_OVERFLOW, Relaxed);
-            // SAFETY:
-            // - so many bytes are there. If nobody can read them, that is no matter.
-            unsafe { libc::write(libc::STDERR_FILENO, LINE.as_ptr().cast(), LINE.len()) };
+            // The overflow ends the process, and not that its line finds no room.
+            without_write_signals(|| {
+                // SAFETY:
+                // - so many bytes are there. If nobody can read them, that is no matter.
+                unsafe { libc::write(libc::STDERR_FILENO, LINE.as_ptr().cast(), LINE.len()) }
+            });
         }
         let which = usize::from(signal != SIGNALS[0]);
         // SAFETY:
@@ -192,6 +193,7 @@ mod tests {
 
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+    use super::super::fate::STACK_OVERFLOW;
     use super::super::page::Page;
     use super::*;
     use crate::primitive::Ordering::Relaxed;

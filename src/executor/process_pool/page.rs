@@ -9,9 +9,9 @@ use std::os::fd::OwnedFd;
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::claim::{Claims, Line};
-use super::overflow::STACK_OVERFLOW;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::quiet::{AtomicU32, AtomicU64};
+use crate::primitive::without_write_signals;
 
 #[repr(C)]
 struct Layout {
@@ -112,16 +112,15 @@ impl Page {
         self.layout().took.0.load(Relaxed)
     }
 
-    /// Whether the worker's last word was that its stack overflowed.
-    pub(super) fn has_overflowed(&self) -> bool {
-        self.fate().load(Relaxed) == STACK_OVERFLOW
-    }
-
     /// Why the worker ends, in its own last word: 0 unless it had one. The parent reads it when the worker is gone.
     pub(super) fn fate(&self) -> &AtomicU32 {
         &self.layout().fate.0
     }
 }
+
+/// What is said where the process may make no file of the page's size.
+const FILE_LIMIT: &str = "the file size limit of this process (RLIMIT_FSIZE, `ulimit -f`) leaves no room for the page of \
+                          memory that it would share with the worker";
 
 /// Memory of the page's size that another process can be given.
 fn memory() -> io::Result<OwnedFd> {
@@ -135,7 +134,11 @@ fn memory() -> io::Result<OwnedFd> {
         Err(Errno::INVAL) => create(FLAGS)?,
         created => created?,
     };
-    rustix::fs::ftruncate(&file, SIZE as u64)?;
+    // Memory counts as a file here.
+    without_write_signals(|| rustix::fs::ftruncate(&file, SIZE as u64)).map_err(|error| match error {
+        Errno::FBIG => io::Error::new(io::ErrorKind::FileTooLarge, FILE_LIMIT),
+        error => error.into(),
+    })?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file)
 }

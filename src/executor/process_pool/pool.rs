@@ -37,8 +37,14 @@ use crate::executor::thread_pool::{ShutdownOptions, ShutdownReport};
 /// not begun is given to another, and it is replaced. A panic is no crash: it goes to the future, and the worker lives on.
 ///
 /// **Nothing is left behind.** A worker leads a process group, and ends with its parent, however that ends, within a second.
-/// With it, and with every worker that ends, go the processes that it started and that have not left the group. An interrupt
-/// from the terminal reaches the parent only.
+/// With it, and with every worker that ends, go the processes that it started and that have not left the group. A worker does that
+/// for them when its parent is gone, and the parent when the worker is. So the limit of this is SIGKILL to both at once: the
+/// worker's own processes outlive that. An interrupt from the terminal reaches the parent only.
+///
+/// No signal goes to a process that may not be the worker, or of its group. A program that ignores SIGCHLD, or waits for any child,
+/// takes the exit status of workers ([`WorkerExit::Unknown`](crate::WorkerExit::Unknown)); before Linux 6.9 what such a worker had
+/// started stays then, too. A program that takes in orphans (the first process of a container, a "subreaper") gets no zombies from
+/// workers.
 ///
 /// What is called is a function item, or a closure that captures nothing; the data are arguments, and they and the result
 /// travel by serde (in [postcard](https://docs.rs/postcard); see [`Json`](crate::Json) for types that it cannot read back). A result
@@ -59,7 +65,7 @@ use crate::executor::thread_pool::{ShutdownOptions, ShutdownReport};
 /// do not fork without `exec`.
 ///
 /// A round trip costs two messages over a socket: two system calls on either side, and those of who sleeps meanwhile. A worker costs the start of the
-/// program up to its `main`, and in the parent a thread and a descriptor.
+/// program up to its `main`, and in the parent a thread and two descriptors.
 ///
 /// # Deadlocks
 ///

@@ -1,11 +1,9 @@
 //! What signals are called, and which of them ended a process.
 
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
-
 use rustix::process::Signal;
 
 use super::lost::WorkerExit;
+use super::process::Ending;
 
 /// What `abort` ends a process by.
 pub(super) const ABORT: i32 = Signal::ABORT.as_raw();
@@ -70,12 +68,12 @@ fn real_time(number: i32) -> Option<&'static str> {
 }
 
 impl WorkerExit {
-    /// How the process ended whose exit status this is.
-    pub(super) fn of(status: ExitStatus) -> Self {
-        match (status.code(), status.signal()) {
-            (Some(code), _) => Self::Code(code),
-            (None, Some(number)) => Self::Signal { number, core_dumped: status.core_dumped() },
-            (None, None) => Self::Unknown,
+    /// How the process ended of which the system says this.
+    pub(super) fn of(ending: Ending) -> Self {
+        match ending {
+            Ending { code: Some(code), .. } => Self::Code(code),
+            Ending { signal: Some(number), core_dumped, .. } => Self::Signal { number, core_dumped },
+            Ending { code: None, signal: None, .. } => Self::Unknown,
         }
     }
 }
@@ -97,6 +95,15 @@ mod tests {
     }
 
     #[test]
+    fn an_ending_is_read_as_the_system_tells_it() {
+        let of = |code, signal, core_dumped| WorkerExit::of(Ending { code, signal, core_dumped });
+        assert_eq!(of(Some(99), None, false), WorkerExit::Code(99));
+        assert_eq!(of(None, Some(9), false), WorkerExit::Signal { number: 9, core_dumped: false });
+        assert_eq!(of(None, Some(11), true), WorkerExit::Signal { number: 11, core_dumped: true });
+        assert_eq!(of(None, None, false), WorkerExit::Unknown);
+    }
+
+    #[test]
     fn names_are_those_of_the_system() {
         use libc::{SIGABRT, SIGALRM, SIGCHLD, SIGKILL, SIGPWR, SIGRTMAX, SIGRTMIN, SIGSEGV, SIGSTKFLT, SIGVTALRM};
         for (number, expected) in [
@@ -115,16 +122,5 @@ mod tests {
         }
         let last = format!("SIGRTMIN+{}", SIGRTMAX() - SIGRTMIN());
         assert_eq!(name(SIGRTMAX()), Some(&*last));
-    }
-
-    #[test]
-    fn an_exit_status_is_read_as_the_system_wrote_it() {
-        // As `wait` has it: the signal, 128 for a core, the code times 256.
-        let of = |raw| WorkerExit::of(ExitStatus::from_raw(raw));
-        assert_eq!(of(99 << 8), WorkerExit::Code(99));
-        assert_eq!(of(0), WorkerExit::Code(0));
-        assert_eq!(of(9), WorkerExit::Signal { number: 9, core_dumped: false });
-        assert_eq!(of(128 | 11), WorkerExit::Signal { number: 11, core_dumped: true });
-        assert_eq!(of(0x137f), WorkerExit::Unknown, "stopped");
     }
 }

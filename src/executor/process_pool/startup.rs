@@ -19,7 +19,9 @@ use super::link::{Exchange, NO_SIGNAL, SocketLink};
 use super::lost::WorkerExit;
 use super::page::Page;
 use super::process::Process;
+use super::room;
 use super::start_error::StartFailure;
+use crate::executor::panic;
 
 /// Longer than this no single wait of the handshake is.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -57,10 +59,11 @@ pub(super) fn start(core: &Core) -> Result<Started, NotStarted> {
     };
     let mut reader = handshake.reader;
     reader.set_most(core.settings.most.max(MOST_FAILURE));
-    let mut started =
-        Started { link: Arc::new(SocketLink::new(stream, page, process.pid(), process.look_each())), process, reader };
+    reader.set_reserve(room::reserve);
+    let link = Arc::new(SocketLink::new(stream, page, Arc::clone(&process)));
+    let mut started = Started { process, link, reader };
     if let Err(reason) = initialize(&core.settings, &mut started) {
-        let exit = started.end(core);
+        let exit = started.end(core, reason.is_none());
         return Err(NotStarted::Broken(match reason {
             Some(reason) => format!("the initializer failed: {reason}"),
             None => format!("worker process {} {exit} in the initializer", started.process.pid()),
@@ -71,18 +74,10 @@ pub(super) fn start(core: &Core) -> Result<Started, NotStarted> {
 
 impl Started {
     /// Ends the worker, if it has not ended, and says how it did.
-    pub(super) fn end(&self, core: &Core) -> WorkerExit {
-        let exit = self.process.reap();
+    pub(super) fn end(&self, core: &Core, is_end_of_stream: bool) -> WorkerExit {
+        let exit = if is_end_of_stream { self.process.reap_at_end_of_stream() } else { self.process.reap() };
         core.remove_process(&self.process);
-        match exit {
-            // It says so before it dies of this. (A process that was forked off it may have said so, too.)
-            WorkerExit::Signal { number: libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT, .. }
-                if self.link.page().has_overflowed() =>
-            {
-                WorkerExit::StackOverflow
-            }
-            exit => exit,
-        }
+        exit.with_last_word(self.link.page().fate())
     }
 }
 
@@ -104,12 +99,14 @@ impl From<io::Error> for Ended {
 
 fn give_up(core: &Core, process: &Arc<Process>, ended: Ended) -> NotStarted {
     // A worker that is refused or too late is killed here, one that ended is reaped.
-    let exit = process.reap();
-    core.remove_process(process);
     let failure = match ended {
-        Ended::Gone => StartFailure::Ended(exit),
-        Ended::Failure(failure) => failure,
+        Ended::Gone => StartFailure::Ended(process.reap_at_end_of_stream()),
+        Ended::Failure(failure) => {
+            process.reap();
+            failure
+        }
     };
+    core.remove_process(process);
     NotStarted::Failed { failure, stderr: process.last_lines() }
 }
 
@@ -138,7 +135,7 @@ impl<'s> Handshake<'s> {
             depth: depth() + 1,
             name: self.settings.name.chars().take(MOST_NAME).collect(),
             most: self.settings.most as u64,
-            backtraces: std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value != "0"),
+            backtraces: panic::are_backtraces_asked_for(),
         };
         let mut payload = Vec::new();
         codec::encode(&setup, &mut payload).map_err(io::Error::other)?;

@@ -1,20 +1,23 @@
 //! The last lines that a worker wrote to standard error, while they are passed on.
 
 use std::collections::VecDeque;
-use std::io::Read;
-use std::mem::ManuallyDrop;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::process::ChildStderr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
 use crate::primitive::quiet::{Mutex, PoisonError};
-use crate::primitive::{Thread, spawn_thread};
+use crate::primitive::{Thread, spawn_thread, write_to_stderr};
 
 /// So many lines are kept.
 const LINES: usize = 20;
 /// So much of each, in bytes.
 const LENGTH: usize = 1024;
-/// So long the end of a worker's output is waited for: somebody who left its group may have it, too.
+/// So long the end of the output of a worker that has ended is waited for: somebody who left its group may have it, too.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Follows a worker's standard error.
@@ -50,10 +53,11 @@ impl Lines {
 }
 
 impl Tail {
-    pub(super) fn follow(stderr: ChildStderr) -> Self {
+    /// Follows it until nobody has it any more, or this process has ended, if there is a descriptor that tells of that.
+    pub(super) fn follow(stderr: ChildStderr, process: Option<Arc<OwnedFd>>) -> Self {
         let lines = Arc::<Mutex<Lines>>::default();
         let kept = Arc::clone(&lines);
-        let follow = move || pass_on(stderr, &kept);
+        let follow = move || _ = pass_on(stderr, process.as_deref(), &kept);
         // Without a thread nobody reads: the worker's writes fail, and nothing waits for them.
         let thread = spawn_thread("bowline-stderr".to_owned(), STACK_SIZE, follow).ok();
         Self { lines, thread: Mutex::new(thread) }
@@ -80,18 +84,40 @@ impl Tail {
 
 const STACK_SIZE: usize = 128 << 10;
 
-fn pass_on(mut stderr: ChildStderr, lines: &Mutex<Lines>) {
-    use std::fs::File;
-    use std::io::Write;
-    use std::os::fd::FromRawFd;
-    // SAFETY:
-    // - the descriptor is only written to, and not closed: the file is never dropped.
-    let mut own = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
+/// # Errors
+///
+/// The system is short of something.
+fn pass_on(mut stderr: ChildStderr, process: Option<&OwnedFd>, lines: &Mutex<Lines>) -> io::Result<()> {
     let mut buffer = [0; 4096];
-    while let Ok(bytes) = stderr.read(&mut buffer)
-        && bytes > 0
-    {
-        let _ = own.write_all(&buffer[..bytes]);
-        lines.lock().unwrap_or_else(PoisonError::into_inner).add(&buffer[..bytes]);
+    // Until then, and until so many bytes have come, once the process has ended.
+    let mut ended: Option<(Instant, u64)> = None;
+    loop {
+        let output = PollFd::new(&stderr, PollFlags::IN);
+        // It is "readable" when the process has ended. That is told once.
+        let process = process.filter(|_| ended.is_none()).map(|process| PollFd::new(process, PollFlags::IN));
+        let is_watched = process.is_some();
+        let mut ready = [output.clone(), process.unwrap_or(output)];
+        let left = ended.map(|(end, _)| end.saturating_duration_since(Instant::now()));
+        let limit = left.and_then(|left| left.try_into().ok());
+        match poll(&mut ready, limit.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [has_output, is_told] = ready.map(|ready| !ready.revents().is_empty());
+        if is_watched && is_told {
+            ended = Some((Instant::now() + PATIENCE, rustix::io::ioctl_fionread(&stderr)?));
+        }
+        if has_output {
+            let bytes = stderr.read(&mut buffer)?;
+            if bytes == 0 {
+                return Ok(());
+            }
+            write_to_stderr(&buffer[..bytes]);
+            lines.lock().unwrap_or_else(PoisonError::into_inner).add(&buffer[..bytes]);
+            ended = ended.map(|(end, owed)| (end, owed.saturating_sub(bytes as u64)));
+        }
+        if ended.is_some_and(|(end, owed)| owed == 0 && Instant::now() >= end) {
+            return Ok(());
+        }
     }
 }

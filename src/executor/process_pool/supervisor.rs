@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::call::{Failure, Outcome};
-use super::codec;
+use super::codec::{self, CodecError};
 use super::core::Core;
 use super::dispatcher::{Link, Unexpected};
 use super::frame::{FrameReader, Kind};
@@ -131,7 +131,7 @@ fn live(core: &Arc<Core>, number: usize, mut started: Started) -> Life {
     core.carry_out(core.dispatcher.up(number, Arc::clone(&started.link)));
     let mut began_before = false;
     let nonsense = serve(core, number, &started.link, &mut started.reader, &mut began_before).err();
-    let exit = started.end(core);
+    let exit = started.end(core, nonsense.is_none());
     let exit = nonsense.map_or(exit, |reason| WorkerExit::Protocol(reason.into()));
     let (loss, mut todo) = core.dispatcher.lost(number);
     todo.flush();
@@ -180,9 +180,12 @@ fn serve(
             let mut event = None;
             let then = match (job, kind) {
                 (None, Kind::Skipped) => None,
-                (Some(job), Kind::Done) => {
-                    let (bytes, start) = message.into_payload();
-                    job.complete(Outcome::Value(bytes, start))
+                (Some(job), Kind::Done) => job.complete(match message.into_payload() {
+                    Ok((bytes, start)) => Outcome::Value(bytes, start),
+                    Err(lost) => Outcome::Error(TaskError::Decode(CodecError::new(lost.to_string()))),
+                }),
+                (Some(job), Kind::Failed) if let Some(lost) = message.lost() => {
+                    job.complete(Outcome::Error(TaskError::Decode(CodecError::new(lost.to_string()))))
                 }
                 (Some(job), Kind::Failed) => {
                     let error = match codec::decode::<Failure>(message.payload()) {

@@ -7,10 +7,14 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process, kill_process_group};
 
+use super::fate::STREAM_LOST;
+use super::high;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicU32;
 use crate::primitive::spawn_thread;
 
-/// What the watching thread needs: it calls `poll`, and `kill` at the end.
-const STACK: usize = 64 << 10;
+/// What a watching thread needs: it waits, and calls `kill` at the end.
+pub(super) const STACK: usize = 64 << 10;
 
 /// Starts a thread that kills this process when its parent is gone, and with it the process group `group`, if this
 /// process leads that.
@@ -24,7 +28,7 @@ const STACK: usize = 64 << 10;
 /// # Errors
 ///
 /// The system's, if there can't be another thread.
-pub(super) fn watch(stream: BorrowedFd<'static>, parent: Pid, group: Pid) -> io::Result<()> {
+pub(super) fn watch(stream: BorrowedFd<'static>, parent: Pid, group: Pid, fate: &'static AtomicU32) -> io::Result<()> {
     let process = process(parent);
     continue_when_orphaned();
     // Whoever has another parent was orphaned, perhaps before the line above: that number may be another process's by
@@ -33,21 +37,34 @@ pub(super) fn watch(stream: BorrowedFd<'static>, parent: Pid, group: Pid) -> io:
         end(group);
     }
     let run = move || {
-        until_gone(stream, process.as_ref());
+        if until_gone(stream, process.as_ref(), parent) == Gone::Stream {
+            lose(fate, group);
+        }
         end(group);
     };
     without_signals(|| spawn_thread("bowline-watch".to_owned(), STACK, run)).map(drop)
 }
 
+/// What is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Gone {
+    Parent,
+    /// This process's own end of it: the number is that of no descriptor.
+    Stream,
+}
+
 /// Returns when the stream's other end is closed, or the process is gone.
-fn until_gone(stream: BorrowedFd<'_>, process: Option<&OwnedFd>) {
+fn until_gone(stream: BorrowedFd<'_>, process: Option<&OwnedFd>, parent: Pid) -> Gone {
     // Without events: that it is closed (or shut down both ways) is always told. A process is "readable" when it is gone.
     let stream = PollFd::from_borrowed_fd(stream, PollFlags::empty());
-    let mut both = [stream.clone(), process.map_or(stream, |process| PollFd::new(process, PollFlags::IN))];
+    let mut both = [stream.clone(), process.map_or(stream.clone(), |process| PollFd::new(process, PollFlags::IN))];
     loop {
         match poll(&mut both, None) {
             Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) => return,
+            Ok(_) if both[0].revents().contains(PollFlags::NVAL) => return Gone::Stream,
+            Ok(_) if !both[0].revents().is_empty() || getppid() != Some(parent) => return Gone::Parent,
+            // A task has closed that descriptor, whose number may be another file's: from now on the stream alone tells.
+            Ok(_) => both[1] = stream.clone(),
             // The system is short of something: it can wait.
             Err(_) => std::thread::sleep(std::time::Duration::from_millis(100)),
         }
@@ -66,9 +83,17 @@ pub(super) fn end(group: Pid) -> ! {
     std::process::abort()
 }
 
+/// The [`end`] of this process because it has no stream any more, on which it could say why.
+pub(super) fn lose(fate: &AtomicU32, group: Pid) -> ! {
+    // ORDERING: Relaxed: the parent looks when it knows of the process's end, which comes after this.
+    fate.store(STREAM_LOST, Relaxed);
+    end(group)
+}
+
 /// A descriptor of that process. `None` where the system has none.
 fn process(id: Pid) -> Option<OwnedFd> {
-    rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty()).ok()
+    let process = rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty()).ok()?;
+    high::duplicate(process).ok()
 }
 
 /// Has a stopped process be continued when its parent is gone, so that the watch runs. The kernel does so only if nobody
@@ -79,7 +104,7 @@ fn continue_when_orphaned() {
 }
 
 /// Runs `spawn` with all signals blocked, which a thread that it starts inherits: they are for the worker's own threads.
-fn without_signals<R>(spawn: impl FnOnce() -> R) -> R {
+pub(super) fn without_signals<R>(spawn: impl FnOnce() -> R) -> R {
     use std::mem::MaybeUninit;
 
     let mut all = MaybeUninit::uninit();
@@ -152,7 +177,8 @@ mod tests {
         if role != "orphan" {
             println!("\nready {}", std::process::id());
         }
-        watch(stdin, parent, group).expect("a thread");
+        static FATE: AtomicU32 = AtomicU32::new(0);
+        watch(stdin, parent, group, &FATE).expect("a thread");
         println!("\nwatching {}", std::process::id());
         child.wait().expect("the end of the child");
     }

@@ -1,26 +1,90 @@
 //! A worker's life: reads calls, runs them, and sends back what they return.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::net::RecvFlags;
+use rustix::process::{getpgrp, getpid};
 
 use super::call::{Call, Failure, MOST_FAILURE, too_long};
-use super::codec;
+use super::codec::{self, CodecError};
 use super::entry::send;
 use super::frame::{self, FrameReader, HEADER, Kind, Message};
+use super::main_thread::MainThread;
 use super::page::Page;
 use super::spin::{Usual, spin_until};
+use super::watch;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicI32;
 
 /// Serves until the parent says that nothing will follow.
 ///
+/// Does not return if the stream is gone while the parent is there: the process ends then.
+///
 /// # Errors
 ///
 /// The parent is gone (broken pipe, connection reset), or it sends nonsense.
-pub(super) fn serve(stream: &OwnedFd, mut reader: FrameReader, page: &Page, most: usize) -> io::Result<()> {
+pub(super) fn serve(
+    stream: &OwnedFd,
+    reader: FrameReader,
+    page: &Page,
+    most: usize,
+    main: &MainThread,
+) -> io::Result<()> {
+    let stream = Stream { file: file_of(stream)?, descriptor: stream, checked: Cell::new(Instant::now()) };
+    let this = getpid();
+    let served = serve_on(&stream, reader, page, most, main);
+    // A process that a task has forked off, and that came here in its turn, has no stream to begin with.
+    if served.is_err() && getpid() == this && !stream.is_there() {
+        watch::lose(page.fate(), getpgrp());
+    }
+    served
+}
+
+/// The stream, by its number, which a task can close, or give to another file.
+struct Stream<'f> {
+    descriptor: &'f OwnedFd,
+    file: (u64, u64),
+    checked: Cell<Instant>,
+}
+
+/// How long the stream is taken to be there after it was. Its high number is another file's only when all lower ones are, or after a
+/// loop over all numbers: either takes a thousand system calls. (A number that is nobody's is an error of the call.)
+const TAKEN_TO_BE_THERE: Duration = Duration::from_micros(100);
+
+/// What the kernel knows a file by.
+fn file_of(descriptor: &OwnedFd) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(descriptor)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+impl Stream<'_> {
+    /// Whether the number is that of the stream.
+    fn is_there(&self) -> bool {
+        file_of(self.descriptor).is_ok_and(|file| file == self.file)
+    }
+
+    /// Sends to the parent, and to nobody else. The time is the present one.
+    fn send(&self, bytes: &[u8], now: Instant) -> io::Result<()> {
+        if now - self.checked.get() > TAKEN_TO_BE_THERE {
+            if !self.is_there() {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            self.checked.set(now);
+        }
+        send(self.descriptor, bytes)
+    }
+}
+
+fn serve_on(
+    stream: &Stream<'_>,
+    mut reader: FrameReader,
+    page: &Page,
+    most: usize,
+    main: &MainThread,
+) -> io::Result<()> {
     let mut reply = Vec::new();
     let (pause, mut idle_since) = (Usual::unknown(), None::<Instant>);
     let mut asked_for_more = false;
@@ -34,7 +98,7 @@ pub(super) fn serve(stream: &OwnedFd, mut reader: FrameReader, page: &Page, most
             let began = Instant::now();
             let kind = match message.kind {
                 Kind::Stop => {
-                    end_within(LONGEST_EXIT);
+                    main.exits();
                     return Ok(());
                 }
                 Kind::Init => run(message, &mut reply, most.max(MOST_FAILURE)),
@@ -45,11 +109,12 @@ pub(super) fn serve(stream: &OwnedFd, mut reader: FrameReader, page: &Page, most
             let payload = &reply[HEADER..];
             let header = frame::header(kind, id, payload.len() as u32, frame::checksum(payload));
             reply[..HEADER].copy_from_slice(&header);
+            let ended = Instant::now();
             // To skip one took no time, and says nothing of tasks.
             if kind != Kind::Skipped {
-                page.note_time(u32::try_from(began.elapsed().as_nanos()).unwrap_or(u32::MAX));
+                page.note_time(u32::try_from((ended - began).as_nanos()).unwrap_or(u32::MAX));
             }
-            send(stream, &reply)?;
+            stream.send(&reply, ended)?;
             if reply.capacity() > MOST_KEPT {
                 reply = Vec::new();
             }
@@ -61,12 +126,13 @@ pub(super) fn serve(stream: &OwnedFd, mut reader: FrameReader, page: &Page, most
                 asked_for_more = true;
                 let mut more = Vec::new();
                 frame::append(&mut more, Kind::More, 0, &[]);
-                send(stream, &more)?;
+                stream.send(&more, Instant::now())?;
             }
         } else if pause.is_worth_a_spin() {
             spin_until(|| page.rings() != rings);
         }
-        match rustix::io::retry_on_intr(|| rustix::net::recv(stream, reader.space(), RecvFlags::empty()))? {
+        let descriptor = stream.descriptor;
+        match rustix::io::retry_on_intr(|| rustix::net::recv(descriptor, reader.space(), RecvFlags::empty()))? {
             // An end without a goodbye.
             (0, _) => return Err(io::ErrorKind::ConnectionReset.into()),
             (bytes, _) => reader.filled(bytes),
@@ -77,29 +143,17 @@ pub(super) fn serve(stream: &OwnedFd, mut reader: FrameReader, page: &Page, most
     }
 }
 
-/// So many seconds the functions may take that run at the exit of a process.
-const LONGEST_EXIT: u32 = 10;
-
-/// Has the system end this process if it has not ended by itself.
-fn end_within(seconds: u32) {
-    // SAFETY:
-    // - SIGALRM is a signal, and its default action ends the process.
-    unsafe { libc::signal(libc::SIGALRM, libc::SIG_DFL) };
-    // SAFETY:
-    // - `alarm` has no preconditions.
-    unsafe { libc::alarm(seconds) };
-}
-
 /// A reply's buffer that is larger is not kept.
 const MOST_KEPT: usize = 1 << 20;
 
 /// Runs a call and writes what became of it behind the reply's header.
 fn run(message: Message<'_>, reply: &mut Vec<u8>, most: usize) -> Kind {
-    let ended = match Call::read(message.payload()) {
+    let ended = match (message.lost(), Call::read(message.payload())) {
+        (Some(lost), _) => Err(Failure::Decode(CodecError::new(format!("in the worker {lost}")))),
         // SAFETY:
         // - the parent encoded the call with a value of this function (`Call::of`); it runs the same build.
-        Some(thunk) => unsafe { thunk(message, reply) },
-        None => Err(Failure::NoFunction),
+        (None, Some(thunk)) => unsafe { thunk(message, reply) },
+        (None, None) => Err(Failure::NoFunction),
     };
     let failure = match ended {
         Ok(()) if reply.len() - HEADER <= most => return Kind::Done,

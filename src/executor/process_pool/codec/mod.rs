@@ -38,6 +38,8 @@ pub use json::Json;
 use read::Reader;
 use write::Writer;
 
+use super::room::Room;
+
 /// Appends a value's bytes to the buffer.
 ///
 /// # Errors
@@ -70,22 +72,11 @@ pub(super) fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Codec
 
 fn read<'b, S: DeserializeSeed<'b>>(bytes: &'b [u8], seed: S) -> Result<S::Value, Fault> {
     let mut reader = Reader::new(bytes)?;
-    if bytes.len() > MIN_PROBED {
-        probe(bytes.len())?;
-    }
+    // Types allocate what they read as they like, and without memory that is the end of the process.
+    let _room = Room::to_decode(bytes.len()).ok_or_else(|| Fault::no_memory(bytes.len().saturating_mul(2)))?;
     let value = seed.deserialize(&mut reader)?;
     reader.finish()?;
     Ok(value)
-}
-
-/// Longer messages are not decoded without a look whether there is memory for their values.
-const MIN_PROBED: usize = 1 << 20;
-
-/// Types allocate what they read as they like, and without memory that is the end of the process.
-#[cold]
-fn probe(message: usize) -> Result<(), Fault> {
-    let bytes = message.saturating_mul(2);
-    Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Fault::no_memory(bytes))
 }
 
 #[cfg(all(test, not(loom)))]

@@ -2,12 +2,14 @@
 
 mod check;
 
+use std::cell::Cell;
+
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::{Frame, FrameError, FrameReader, HEADER, Kind, ROOM, append, checksum, header};
+use super::{Frame, FrameError, FrameReader, HEADER, Kind, NoMemory, ROOM, append, checksum, header};
 use check::{Outcome, read_in_cuts, repair};
 
 const KINDS: [Kind; 10] = [
@@ -275,6 +277,86 @@ fn the_memory_of_a_large_frame_is_given_back() {
     assert_eq!(reader.capacity(), ROOM);
     give(&mut reader, &sample()[30..]);
     assert!(reader.next().is_ok_and(|frame| frame.is_some_and(|frame| frame.payload == b"some arguments")));
+}
+
+thread_local! {
+    /// A longer buffer is refused to the readers of this test.
+    static MEMORY: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// A reader that can have so much memory.
+fn reader_with(memory: usize) -> FrameReader {
+    let mut reader = FrameReader::new(MOST);
+    MEMORY.set(memory);
+    reader.set_reserve(|buffer, more| buffer.len() + more <= MEMORY.get() && buffer.try_reserve_exact(more).is_ok());
+    reader
+}
+
+#[test]
+fn a_payload_without_memory_is_thrown_away_and_the_stream_goes_on() {
+    let (first, large, last) = (b"small".to_vec(), vec![7; 5 * ROOM], b"behind it".to_vec());
+    let frames = [(Kind::Done, 1, first), (Kind::Done, 2, large), (Kind::Failed, 3, last)];
+    let bytes = stream(&frames);
+    for cut in [1, 7, HEADER, 1000, ROOM, bytes.len()] {
+        // No memory for a longer buffer, or none at all.
+        for memory in [ROOM, 0] {
+            let mut reader = reader_with(memory);
+            let mut read = Vec::new();
+            for mut part in bytes.chunks(cut) {
+                while !part.is_empty() {
+                    let space = reader.space();
+                    let now = space.len().min(part.len());
+                    space[..now].copy_from_slice(&part[..now]);
+                    reader.filled(now);
+                    part = &part[now..];
+                    while let Some(message) = reader.next_message().unwrap() {
+                        read.push((message.kind, message.id, message.payload().to_vec(), message.lost()));
+                    }
+                }
+            }
+            let [first, large, last] = &*read else { panic!("{} frames of a stream of 3", read.len()) };
+            assert_eq!((first.1, &first.2, first.3), (1, &frames[0].2, None), "cut at {cut}");
+            assert_eq!((large.0, large.1, large.2.len()), (Kind::Done, 2, 0));
+            assert_eq!(large.3, Some(NoMemory { bytes: 5 * ROOM }));
+            assert_eq!((last.0, last.1, &last.2, last.3), (Kind::Failed, 3, &frames[2].2, None));
+            assert!(!reader.is_inside_frame() && reader.capacity() <= ROOM);
+        }
+    }
+}
+
+#[test]
+fn a_payload_that_is_thrown_away_is_checked_all_the_same_and_is_inside_the_frame_until_then() {
+    let mut bytes = stream(&[(Kind::Done, 2, vec![7; 3 * ROOM])]);
+    *bytes.last_mut().unwrap() ^= 1;
+    let mut reader = reader_with(ROOM);
+    let (most, rest) = bytes.split_at(2 * ROOM);
+    give(&mut reader, most);
+    assert!(reader.next_message().unwrap().is_none() && reader.is_inside_frame());
+    give(&mut reader, rest);
+    assert_eq!(reader.next_message().err(), Some(FrameError::Payload));
+}
+
+#[test]
+fn memory_that_comes_back_is_used_again() {
+    let bytes = stream(&[(Kind::Done, 1, vec![7; 3 * ROOM]), (Kind::Done, 2, vec![8; 3 * ROOM])]);
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let mut reader = reader_with(ROOM);
+    give(&mut reader, first);
+    assert!(reader.next_message().unwrap().is_some_and(|message| message.lost().is_some()));
+    MEMORY.set(usize::MAX);
+    give(&mut reader, second);
+    assert_eq!(reader.next_message().unwrap().unwrap().payload(), [8; 3 * ROOM]);
+}
+
+#[test]
+fn a_frame_without_memory_is_an_error_to_who_takes_whole_ones_only() {
+    let bytes = stream(&[(Kind::Setup, 1, vec![7; 3 * ROOM]), (Kind::Ready, 0, Vec::new())]);
+    let mut reader = reader_with(ROOM);
+    give(&mut reader, &bytes);
+    let error = FrameError::NoMemory(NoMemory { bytes: 3 * ROOM });
+    for _ in 0..2 {
+        assert_eq!(reader.next(), Err(error));
+    }
 }
 
 #[test]

@@ -1,0 +1,20 @@
+//! Standard error, written to past std's own handle.
+
+use std::fs::File;
+use std::io::Write;
+use std::mem::ManuallyDrop;
+use std::os::fd::FromRawFd;
+
+use super::write_signals::without_write_signals;
+
+/// Writes all of it to standard error, at once if the system takes it. What goes wrong is no matter: the process has closed the
+/// descriptor, nobody reads the pipe, or the file is as long as it may be.
+///
+/// On Linux that never ends the process: see [`without_write_signals`].
+pub(crate) fn write_to_stderr(bytes: &[u8]) {
+    // SAFETY:
+    // - the descriptor is only written to, and not closed: the file is never dropped. If the process has closed it, the write
+    //   fails.
+    let mut stderr = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
+    let _ = without_write_signals(|| stderr.write_all(bytes));
+}
