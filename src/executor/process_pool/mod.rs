@@ -2,6 +2,9 @@
 //!
 //! Who does what, the protocol of the dispatcher and its proof are in the `README.md` beside this file.
 
+// No process is a worker there.
+#[cfg(not(any(miri, all(test, loom))))]
+mod before_main;
 mod builder;
 mod call;
 mod callable;
@@ -18,12 +21,17 @@ mod job;
 mod link;
 mod lost;
 mod map;
+mod mark;
 #[cfg(test)]
 mod model;
+mod object;
 mod overflow;
 mod page;
+mod peer;
 mod pool;
 mod process;
+mod program;
+mod registry;
 mod setup;
 mod shutdown;
 mod signal;

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::entry::{VERSION, WORKER};
 use super::fork::Window;
 use super::lost::WorkerExit;
+use super::mark::{self, Mark};
+use super::program::OWN;
 use super::stderr::Tail;
 use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
 
@@ -44,7 +45,7 @@ impl Process {
         let window = Window::open();
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(&program.path);
-        command.args(&program.args).env(WORKER, VERSION).stdin(OwnedFd::from(theirs));
+        command.args(&program.args).env(mark::NAME, Mark::of_workers().text()).stdin(OwnedFd::from(theirs));
         // Of its own: an interrupt from the terminal is the parent's to decide about, and with the worker go its children.
         command.process_group(0);
         if program.capture_stderr {
@@ -108,6 +109,3 @@ impl Process {
         self.stderr.as_ref().map(Tail::lines).unwrap_or_default()
     }
 }
-
-/// The executable of this process, whatever has become of its file.
-pub(super) const OWN: &str = "/proc/self/exe";
