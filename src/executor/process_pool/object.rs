@@ -51,10 +51,10 @@ pub(super) fn find<R, F: FnMut(&Object<'_>) -> Option<R>>(look: F) -> Option<R> 
         // - this is called with valid information about one loaded object, which stays loaded meanwhile, and with the
         //   `Search` that was handed in below.
         let (info, search) = unsafe { (&*info, &mut *search.cast::<Search<R, F>>()) };
-        // SAFETY:
-        // - there are so many headers, or none.
         let headers = match info.dlpi_phdr.is_null() {
             true => &[],
+            // SAFETY:
+            // - there are so many headers, as valid as the information.
             false => unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) },
         };
         let name = match info.dlpi_name.is_null() {

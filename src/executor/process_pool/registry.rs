@@ -9,12 +9,12 @@
 /// Puts a thunk into the table. No code.
 macro_rules! register {
     ($thunk:path) => {
-        // SAFETY:
-        // - no instruction: two words in a section of their own.
         #[cfg(all(
             not(miri),
             any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64", target_arch = "riscv64")
         ))]
+        // SAFETY:
+        // - no instruction: two words in a section of their own.
         unsafe {
             core::arch::asm!(
                 ".pushsection bowline_calls, \"awR\", %progbits",
