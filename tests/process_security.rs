@@ -25,6 +25,7 @@ fn add_one(n: u64) -> u64 {
 /// Not a test: what a rogue does, if this process is one. It stands between a pool and a worker that it has started, and
 /// changes the place of the function in what the pool sends.
 #[test]
+#[expect(clippy::zombie_processes, reason = "it ends with its parent")]
 fn rogue() {
     let Some((step, mut rogue)) = Rogue::this() else { return };
     let change: u64 = step.parse::<i64>().expect("a distance").cast_unsigned();

@@ -33,6 +33,10 @@ pub unsafe extern "C" fn copy_acquires(lock: *const Lock<u32>) -> bool {
 
 /// Returns the sum of the squares of the numbers below this one, from a worker that is this test of this program.
 ///
+/// # Panics
+///
+/// There is no such worker.
+///
 /// # Safety
 ///
 /// The first two are pointers to C strings.

@@ -46,8 +46,8 @@ pub enum ProcessPoolError {
     InWorkerStartup,
     /// The initializer's arguments can't be encoded.
     Initializer(CodecError),
-    /// This program has rights that whoever started it has not (set-user-id, capabilities): a worker is told what to run by
-    /// its environment and its standard input, which are theirs.
+    /// This program has rights that whoever started it has not (set-user-id, capabilities), or a real user or group that is not
+    /// the effective one: a worker is told what to run by its environment and its standard input, which are theirs.
     Privileged,
     /// This system has no process pools: they are made of what Linux has.
     Unsupported,
