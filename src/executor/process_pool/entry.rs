@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::process;
 use std::sync::OnceLock;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -122,10 +123,29 @@ fn serve(mark: &Mark, has_begun: io::Result<()>) {
             process::exit(NO_WORKER)
         }
         Err(error) => {
-            print_line(format_args!("bowline: this process was to be a worker, and can't: {error}"));
+            complain(&error);
             process::exit(NO_WORKER);
         }
     });
+}
+
+fn complain(error: &io::Error) {
+    print_line(format_args!("bowline: this process was to be a worker, and can't: {error}"));
+}
+
+/// Tells the parent why this process is no worker, and ends. Returns only if the parent is gone: then that is what is wrong,
+/// whatever else seems to be.
+fn refuse(stream: &OwnedFd, error: io::Error) -> io::Error {
+    let mut closed = [PollFd::new(stream, PollFlags::empty())];
+    if poll(&mut closed, Some(&Timespec::default())).is_ok_and(|closed| closed > 0) {
+        return io::ErrorKind::BrokenPipe.into();
+    }
+    // First: who is told kills this process.
+    complain(&error);
+    let mut refusal = Vec::new();
+    frame::append(&mut refusal, Kind::Refused, 0, error.to_string().as_bytes());
+    let _ = send(stream, &refusal);
+    process::exit(NO_WORKER)
 }
 
 fn run(mark: &Mark, has_begun: io::Result<()>) -> io::Result<()> {
@@ -144,12 +164,7 @@ fn run(mark: &Mark, has_begun: io::Result<()>) -> io::Result<()> {
     let stream = STREAM.get_or_init(|| taken);
     let mut reader = FrameReader::new(MOST_SETUP);
     let got_up = has_begun.and_then(|()| get_up(mark, stream, &mut reader));
-    let (page, most) = got_up.map_err(|error| {
-        let mut refusal = Vec::new();
-        frame::append(&mut refusal, Kind::Refused, 0, error.to_string().as_bytes());
-        // Whose parent is gone has another parent: what is wrong then is that nobody is there.
-        send(stream, &refusal).err().unwrap_or(error)
-    })?;
+    let (page, most) = got_up.map_err(|error| refuse(stream, error))?;
     match worker::serve(stream, reader, page, most) {
         // To exit would be to leave the children behind, if it is sooner than the watch.
         Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
@@ -181,7 +196,9 @@ fn get_up(mark: &Mark, stream: &'static OwnedFd, reader: &mut FrameReader) -> io
     DEPTH.store(setup.depth, Relaxed);
     let _ = rustix::thread::set_name(&std::ffi::CString::new(setup.name.as_bytes()).unwrap_or_default());
     let parent = Pid::from_raw(setup.parent.cast_signed()).ok_or_else(|| io::Error::other("the parent has no id"))?;
-    watch::watch(stream.as_fd(), parent, getpgrp())?;
+    watch::watch(stream.as_fd(), parent, getpgrp()).map_err(|error| {
+        io::Error::new(error.kind(), format!("no thread that watches the parent could be started: {error}"))
+    })?;
     overflow::install(page.fate());
     panic::note_locations();
     panic::note_backtraces(setup.backtraces);
