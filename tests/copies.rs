@@ -4,37 +4,14 @@
 
 mod support;
 
-use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
 use bowline::{Lock, RLock};
 use support::gate::Gate;
-use support::library::library;
+use support::library::{function, library};
 use support::{LIMIT, in_fresh_process, on_another_thread, stderr, within};
-
-unsafe extern "C" {
-    fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
-    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
-}
-
-const RTLD_NOW: c_int = 2;
-
-/// A function of the other copy, in this library.
-fn function(library: &Path, name: &str) -> *mut c_void {
-    let path = CString::new(library.to_str().expect("text")).unwrap();
-    // SAFETY:
-    // - the library does nothing as it is loaded that a program may not do.
-    let library = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
-    assert!(!library.is_null(), "{path:?} is built");
-    let name = CString::new(name).unwrap();
-    // SAFETY:
-    // - the library is loaded, and the name a C string.
-    let function = unsafe { dlsym(library, name.as_ptr()) };
-    assert!(!function.is_null());
-    function
-}
 
 #[track_caller]
 fn in_two_copies(test: &str, body: impl FnOnce(&Path)) {

@@ -14,11 +14,10 @@ use bowline::{ProcessPoolExecutor, TaskError};
 use serde_json::{Value, json};
 use support::folder::Folder;
 use support::programs::Program;
+use support::rogue::{ANY_COPY, MARK, REFUSED, frame};
 use support::workers::{pid, pool_of};
 use support::{LIMIT, in_fresh_process, skipped, stderr, watchdog, within};
 
-/// What makes a process a worker.
-const WORKER: &str = "BOWLINE_WORKER";
 /// What a program here ends with if all is as it should be.
 const ALL_RIGHT: i32 = 42;
 
@@ -132,7 +131,7 @@ fn nothing_of_a_worker_shows_in_its_environment_nor_makes_workers_of_its_childre
 /// Starts this program with the mark of a worker and this standard input.
 fn marked(mark: &str, stdin: impl Into<Stdio>) -> Output {
     let mut command = Command::new(std::env::current_exe().expect("a path"));
-    command.arg("--list").env(WORKER, mark).stdin(stdin).output().expect("a process")
+    command.arg("--list").env(MARK, mark).stdin(stdin).output().expect("a process")
 }
 
 /// What a process said that was to be a worker and could not, and did nothing else.
@@ -151,25 +150,28 @@ fn a_person_who_sets_the_mark_of_a_worker_is_told_that_it_is_not_for_people() {
         let pipe = std::io::pipe().expect("a pipe");
         let file = std::fs::File::open("/proc/self/exe").expect("a file");
         for stdin in [Stdio::null(), Stdio::from(pipe.0), Stdio::from(file)] {
-            let text = refusal(&marked("1", stdin));
-            assert!(text.contains("BOWLINE_WORKER is set") && text.contains("not for people"), "{text}");
+            let text = refusal(&marked(ANY_COPY, stdin));
+            assert!(text.contains("BOWLINE_WORKER_FOR is set") && text.contains("not for people"), "{text}");
         }
         // No standard input at all.
         let mut shell = Command::new("sh");
-        shell.args(["-c", "exec \"$0\" --list <&-"]).arg(std::env::current_exe().expect("a path")).env(WORKER, "1");
+        shell.args(["-c", "exec \"$0\" --list <&-"]).arg(std::env::current_exe().expect("a path")).env(MARK, ANY_COPY);
         let text = refusal(&shell.output().expect("a process"));
-        assert!(text.contains("BOWLINE_WORKER is set") && text.contains("not for people"), "{text}");
+        assert!(text.contains("BOWLINE_WORKER_FOR is set") && text.contains("not for people"), "{text}");
     });
 }
 
 #[test]
-fn a_worker_of_another_version_of_the_conversation_says_so_and_sends_nothing() {
+fn a_worker_of_another_version_of_the_conversation_says_so_to_the_parent_too() {
     within(LIMIT, || {
-        for mark in ["0", "99", "", "1 "] {
+        for mark in ["0", "99 program 00 0.0.0 0", "", "2", "2 ", "2 programme 00"] {
             let (mut ours, theirs) = UnixStream::pair().expect("a socket");
             let text = refusal(&marked(mark, OwnedFd::from(theirs)));
-            assert!(text.contains(&format!("BOWLINE_WORKER is {mark}, and this program knows 1 only")), "{text}");
-            assert_eq!(ours.read_to_end(&mut Vec::new()).expect("an end"), 0);
+            let reason = format!("BOWLINE_WORKER_FOR is {mark}, which this program does not know");
+            assert!(text.contains(&reason), "{text}");
+            let mut heard = Vec::new();
+            ours.read_to_end(&mut heard).expect("an end");
+            assert_eq!(heard, frame(REFUSED, 0, reason.as_bytes()), "{}", String::from_utf8_lossy(&heard));
         }
     });
 }
@@ -179,7 +181,7 @@ fn a_worker_whose_parent_is_gone_before_the_first_word_ends_without_a_word() {
     within(LIMIT, || {
         let (ours, theirs) = UnixStream::pair().expect("a socket");
         drop(ours);
-        let output = marked("1", OwnedFd::from(theirs));
+        let output = marked(ANY_COPY, OwnedFd::from(theirs));
         assert_eq!((output.status.code(), stderr(&output)), (Some(121), String::new()));
     });
 }

@@ -11,7 +11,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
 
-use bowline::{Future, ProcessPoolExecutor, Rejected, StartFailure, Status, TaskError, WorkerExit};
+use bowline::{Future, ProcessPoolExecutor, Rejected, StartFailure, Status, TaskError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::folder::{Folder, begin, open, pass};
 use support::processes::{kill, until_gone};
@@ -307,7 +307,8 @@ fn a_worker_that_may_have_no_thread_of_its_own_says_so() {
         let pool = shell(&script, &folder).capture_stderr(true).build().unwrap();
         match pool.submit(begin, (folder.path(), 1)).result() {
             Err(TaskError::Rejected(Rejected::NoWorker(error))) => {
-                assert!(matches!(error.failure(), StartFailure::Ended(WorkerExit::Code(121))), "{error}");
+                let StartFailure::Refused(reason) = error.failure() else { panic!("{error}") };
+                assert!(reason.contains("no thread that watches the parent"), "{reason}");
                 let said = error.stderr().join("\n");
                 assert!(said.contains("this process was to be a worker, and can't"), "{said}");
             }
@@ -378,7 +379,8 @@ fn under_a_limit_for_processes_tasks_run_or_fail_and_never_wait_for_ever() {
                         // There was none for the process, or none for its watching thread.
                         let is_refusal = match error.failure() {
                             StartFailure::Spawn(error) => error.kind() == ErrorKind::WouldBlock,
-                            failure => matches!(failure, StartFailure::Ended(WorkerExit::Code(121))),
+                            StartFailure::Refused(reason) => reason.contains("no thread that watches the parent"),
+                            failure => panic!("{failure}"),
                         };
                         assert!(is_refusal, "{error}");
                         2

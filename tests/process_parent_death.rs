@@ -28,11 +28,12 @@ const ROLE: &str = "BOWLINE_TEST_ROLE";
 /// Holds workers up before they have begun to be workers, while this file is there.
 const HELD: &str = "BOWLINE_TEST_HELD";
 
-/// Before `main` and before the pool's own part of that.
+/// Before `main`.
 #[ctor::ctor(unsafe)]
 fn held_up() {
     let Some(file) = std::env::var_os(HELD) else { return };
-    if std::env::var_os("BOWLINE_WORKER").is_none() {
+    // A worker has no arguments, and the program's first process has.
+    if std::env::args_os().len() > 1 {
         return;
     }
     say(&format!("begins {}", process::id()));

@@ -18,17 +18,21 @@ use std::process::{Child, Command, Stdio};
 
 use bowline::{ProcessPoolError, ProcessPoolExecutor};
 use rustix::process::{geteuid, getuid};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use support::programs::Program;
-use support::{LIMIT, within};
+use support::rogue::{ANY_COPY, MARK, REFUSED};
+use support::{LIMIT, in_fresh_process, skipped, stderr, within};
 
 /// Who has no rights at all.
 const NOBODY: u32 = 65534;
 
 /// The program: says what becomes of it.
 fn program() {
+    let is_marked = std::env::var_os(MARK).is_some();
     ProcessPoolExecutor::init();
     let refused = matches!(ProcessPoolExecutor::new(1), Err(ProcessPoolError::Privileged));
-    println!("privileged {}, refused {refused}", geteuid().is_root() && !getuid().is_root());
+    let marked = if is_marked { ", marked" } else { "" };
+    println!("privileged {}, refused {refused}{marked}", geteuid().is_root() && !getuid().is_root());
 }
 
 /// A copy of this binary, with these permissions, that is removed in the end.
@@ -76,7 +80,7 @@ fn a_program_with_more_rights_than_who_starts_it_is_no_worker_and_has_no_pool() 
     }
     within(LIMIT, || {
         if !geteuid().is_root() {
-            return eprintln!("SKIPPED {test}: only root makes set-user-id programs");
+            return skipped("only root makes set-user-id programs");
         }
         // The same program without the bit is like any other.
         let ordinary = Copy::new("ordinary", 0o755).says(test, |command| _ = command.stdin(Stdio::null()));
@@ -85,7 +89,7 @@ fn a_program_with_more_rights_than_who_starts_it_is_no_worker_and_has_no_pool() 
         let privileged = Copy::new("privileged", 0o4755);
         let says = privileged.says(test, |command| _ = command.stdin(Stdio::null()));
         if says.starts_with("privileged false") {
-            return eprintln!("SKIPPED {test}: there are no set-user-id programs in {}", privileged.0.display());
+            return skipped(format_args!("there are no set-user-id programs in {}", privileged.0.display()));
         }
         assert_eq!(says, "privileged true, refused true");
 
@@ -94,10 +98,109 @@ fn a_program_with_more_rights_than_who_starts_it_is_no_worker_and_has_no_pool() 
         // If it is a worker, it waits for ever.
         ours.shutdown(std::net::Shutdown::Write).expect("an end");
         let says = privileged.says(test, |command| {
-            command.env("BOWLINE_WORKER", "1").process_group(0).stdin(OwnedFd::from(theirs));
+            command.env(MARK, ANY_COPY).process_group(0).stdin(OwnedFd::from(theirs));
         });
         let mut heard = Vec::new();
         ours.read_to_end(&mut heard).expect("the end");
         assert_eq!((says.as_str(), heard.len()), ("privileged true, refused true", 0), "{heard:?}");
+    });
+}
+
+#[test]
+fn a_program_with_capabilities_of_its_file_is_no_worker_and_has_no_pool() {
+    let test = "a_program_with_capabilities_of_its_file_is_no_worker_and_has_no_pool";
+    if Program::is_this(test) {
+        return program();
+    }
+    within(LIMIT, || {
+        if !geteuid().is_root() {
+            return skipped("only root gives a file capabilities");
+        }
+        let copy = Copy::new("capable", 0o755);
+        let given = Command::new("setcap").arg("cap_net_raw+ep").arg(&copy.0).stderr(Stdio::null()).status();
+        if !given.is_ok_and(|status| status.success()) {
+            return skipped("files have no capabilities here");
+        }
+        let (ours, theirs) = UnixStream::pair().expect("a socket");
+        ours.shutdown(std::net::Shutdown::Write).expect("an end");
+        let says = copy.says(test, |command| {
+            command.env(MARK, ANY_COPY).process_group(0).stdin(OwnedFd::from(theirs));
+        });
+        // The user's own ids; and the mark is gone before `main`.
+        assert_eq!(says, "privileged false, refused true");
+    });
+}
+
+/// What a worker says to who may not tell it what to run, of whom this changes something before it starts it.
+fn refusal(program: &Copy, change: impl FnOnce(&mut Command)) -> String {
+    let (mut ours, theirs) = UnixStream::pair().expect("a socket");
+    let mut command = Command::new(&program.0);
+    command.arg("--list").env(MARK, ANY_COPY).process_group(0).current_dir("/").stdin(OwnedFd::from(theirs));
+    change(&mut command);
+    // A worker that says who it is in place of why not waits for no more.
+    ours.shutdown(std::net::Shutdown::Write).expect("an end");
+    let output = command.output().expect("a process");
+    drop(command);
+    let mut heard = Vec::new();
+    ours.read_to_end(&mut heard).expect("the end");
+    assert_eq!((output.status.code(), output.stdout.len(), heard[0]), (Some(121), 0, REFUSED), "{heard:?}");
+    String::from_utf8_lossy(&heard[24..]).into_owned()
+}
+
+#[test]
+fn a_worker_takes_no_orders_from_another_user() {
+    within(LIMIT, || {
+        if !geteuid().is_root() {
+            return skipped("only root starts programs of other users");
+        }
+        let copy = Copy::new("user", 0o755);
+        let reason = refusal(&copy, |command| _ = command.uid(NOBODY).gid(NOBODY));
+        assert_eq!(reason, format!("its orders come from user 0, and it runs as user {NOBODY}"));
+    });
+}
+
+/// Runs this in a process that is forked off, as its first thread, and returns whether that succeeded.
+fn in_fork(body: impl FnOnce()) -> bool {
+    // SAFETY:
+    // - the other process runs `body` and ends. It starts programs, which the C library allows a fork.
+    match unsafe { libc::fork() } {
+        0 => {
+            let succeeded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
+            // SAFETY:
+            // - it takes a number.
+            unsafe { libc::_exit((!succeeded).into()) }
+        }
+        fork => {
+            let mut status = -1;
+            // SAFETY:
+            // - there is such a child, and a place for its status.
+            assert_eq!(unsafe { libc::waitpid(fork, &raw mut status, 0) }, fork);
+            status == 0
+        }
+    }
+}
+
+#[test]
+fn a_worker_takes_no_orders_from_a_parent_that_may_do_less() {
+    let test = "a_worker_takes_no_orders_from_a_parent_that_may_do_less";
+    let body = || {
+        let copy = Copy::new("parent", 0o755);
+        assert!(in_fork(|| {
+            let mut less = capabilities(None).expect("capabilities");
+            // A program of root gets it back when it is started.
+            less.permitted.remove(CapabilitySet::NET_RAW);
+            less.effective.remove(CapabilitySet::NET_RAW);
+            set_capabilities(None, less).expect("less of them");
+            let reason = refusal(&copy, |_| {});
+            assert!(reason.starts_with("it may do what its parent may not (capabilities 0x2000)"), "{reason}");
+        }));
+    };
+    within(LIMIT, || {
+        let can = || capabilities(None).is_ok_and(|own| own.permitted.contains(CapabilitySet::NET_RAW));
+        if !geteuid().is_root() || !can() {
+            return skipped("only root gets back what it has given up");
+        }
+        let Some(output) = in_fresh_process(test, &[], body) else { return };
+        assert!(output.status.success(), "{}", stderr(&output));
     });
 }

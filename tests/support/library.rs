@@ -1,9 +1,33 @@
 //! Shared libraries of tests: examples of this package that no person runs.
 
-use std::path::PathBuf;
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{skipped, stderr};
+
+unsafe extern "C" {
+    fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
+    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
+}
+
+const RTLD_NOW: c_int = 2;
+
+/// A function of this library.
+#[track_caller]
+pub(crate) fn function(library: &Path, name: &str) -> *mut c_void {
+    let path = CString::new(library.to_str().expect("text")).unwrap();
+    // SAFETY:
+    // - the library does nothing as it is loaded that a program may not do.
+    let library = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
+    assert!(!library.is_null(), "{path:?} is built");
+    let name = CString::new(name).unwrap();
+    // SAFETY:
+    // - the library is loaded, and the name a C string.
+    let function = unsafe { dlsym(library, name.as_ptr()) };
+    assert!(!function.is_null());
+    function
+}
 
 /// The library that this example is, built as this binary was. `None`, and a word about that, where there is no cargo.
 pub(crate) fn library(example: &str) -> Option<PathBuf> {

@@ -4,16 +4,20 @@
 //! message looks like is written here once more, from its description alone.
 
 use std::fs::File;
-use std::io::{IoSliceMut, Read, Write};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio, exit};
+use std::process::{Child, Command, Stdio, exit};
 
 use bowline::{ProcessPoolBuilder, ProcessPoolExecutor};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
 use rustix::process::Signal;
 
 use super::folder::{Folder, note, wait_for};
@@ -27,6 +31,12 @@ pub(crate) const FAILED: u8 = 7;
 pub(crate) const SKIPPED: u8 = 8;
 pub(crate) const MORE: u8 = 9;
 pub(crate) const STOP: u8 = 10;
+pub(crate) const REFUSED: u8 = 11;
+
+/// What makes a process a worker.
+pub(crate) const MARK: &str = "BOWLINE_WORKER_FOR";
+/// A mark to which the program answers whoever it is for: a copy of the crate that says who it is.
+pub(crate) const ANY_COPY: &str = "2 program 00 0.0.0 0";
 
 const HEADER: usize = 24;
 
@@ -34,7 +44,7 @@ const HEADER: usize = 24;
 const SCRIPT: &str = r#"
     echo $$ >>"$2/starts"
     if [ "$(wc -l <"$2/starts")" -gt "$3" ]; then exec "$0"; fi
-    exec env -u BOWLINE_WORKER ROGUE="$1" ROGUE_FOLDER="$2" "$0" --exact rogue --nocapture >/dev/null
+    exec env -u BOWLINE_WORKER_FOR ROGUE="$1" ROGUE_FOLDER="$2" "$0" --exact rogue --nocapture >/dev/null
 "#;
 
 /// A shell that runs this in place of a worker. `$0` is this binary, `$2` the folder.
@@ -104,11 +114,7 @@ pub(crate) fn number(mut n: u64) -> Vec<u8> {
 /// What a worker of this binary says of itself: asks one.
 pub(crate) fn identity() -> Vec<u8> {
     let (mut ours, theirs) = UnixStream::pair().expect("a socket");
-    let mut worker = Command::new(std::env::current_exe().expect("this binary"));
-    worker.env("BOWLINE_WORKER", "1").env_remove("ROGUE").process_group(0);
-    worker.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs))).stderr(Stdio::null());
-    let mut child = worker.spawn().expect("a worker");
-    drop(worker);
+    let mut child = worker(ANY_COPY, theirs);
     let (kind, _, hello) = read_frame(&mut ours);
     assert_eq!(kind, HELLO);
     drop(ours);
@@ -116,7 +122,25 @@ pub(crate) fn identity() -> Vec<u8> {
     hello
 }
 
-fn read_frame(stream: &mut UnixStream) -> (u8, u64, Vec<u8>) {
+/// The mark of a worker of this binary, from what it says of itself.
+pub(crate) fn mark() -> String {
+    let identity = identity();
+    let (version, rest) = identity[2..].split_at(identity[1].into());
+    let (place, build) = rest.split_at(8);
+    let build: String = build[1..].iter().map(|byte| format!("{byte:02x}")).collect();
+    let (version, place) = (String::from_utf8_lossy(version), u64::from_le_bytes(place.try_into().expect("eight")));
+    format!("2 program {build} {version} {place:x}")
+}
+
+/// Starts a worker of this binary, with the calling process as its parent.
+pub(crate) fn worker(mark: &str, stream: UnixStream) -> Child {
+    let mut worker = Command::new(std::env::current_exe().expect("this binary"));
+    worker.env(MARK, mark).env_remove("ROGUE").process_group(0);
+    worker.stdin(OwnedFd::from(stream)).stderr(Stdio::null());
+    worker.spawn().expect("a worker")
+}
+
+pub(crate) fn read_frame(stream: &mut UnixStream) -> (u8, u64, Vec<u8>) {
     let mut header = [0; HEADER];
     stream.read_exact(&mut header).expect("a header");
     read_payload(stream, header)
@@ -151,6 +175,12 @@ impl Rogue {
         Some((step, Self { stream, folder: std::env::var("ROGUE_FOLDER").expect("a folder"), page: None }))
     }
 
+    /// No process at all, but somebody who has this for a page.
+    pub(crate) fn with_page(page: File) -> Self {
+        let (stream, _) = UnixStream::pair().expect("a socket");
+        Self { stream, folder: String::new(), page: Some(page) }
+    }
+
     pub(crate) fn say(&mut self, bytes: &[u8]) {
         // Who is killed for the first half need not get rid of the second.
         let _ = self.stream.write_all(bytes);
@@ -167,8 +197,8 @@ impl Rogue {
         self.say_frame(READY, 0, &[]);
     }
 
-    /// Takes the set-up, and with it the page of memory.
-    pub(crate) fn hear_setup(&mut self) {
+    /// Takes the set-up, and with it the page of memory. Returns the set-up.
+    pub(crate) fn hear_setup(&mut self) -> Vec<u8> {
         let mut header = [0; HEADER];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -182,7 +212,20 @@ impl Rogue {
             }
         }
         assert!(self.page.is_some(), "a page comes with the set-up");
-        assert_eq!(read_payload(&mut self.stream, header).0, SETUP);
+        let (kind, _, setup) = read_payload(&mut self.stream, header);
+        assert_eq!(kind, SETUP);
+        setup
+    }
+
+    /// Says this set-up to a worker, with the page.
+    pub(crate) fn pass_setup_on(&self, worker: &UnixStream, setup: &[u8]) {
+        let descriptors = [self.page.as_ref().expect("a page").as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        let message = frame(SETUP, 0, setup);
+        let sent = sendmsg(worker, &[IoSlice::new(&message)], &mut control, SendFlags::NOSIGNAL);
+        assert_eq!(sent.expect("a message"), message.len());
     }
 
     /// The next task, which it has not begun.

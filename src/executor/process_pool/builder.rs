@@ -115,7 +115,8 @@ impl ProcessPoolBuilder {
     }
 
     /// The program that is started as a worker. The default is the executable of this process, whatever has become of
-    /// its file meanwhile. A path without a slash is looked up in `PATH`.
+    /// its file meanwhile. Another one is looked up once, by [`build`](Self::build): a path without a slash in `PATH`, a relative
+    /// one with a slash in the current directory.
     ///
     /// Whatever it is, it has to contain this very library, from the same build, as the executable or the shared library that
     /// this code is in. For a shared library in the program of somebody else that is a program that loads it, and then calls a
@@ -183,7 +184,9 @@ impl ProcessPoolBuilder {
     /// # Errors
     ///
     /// `max_workers` is 0, or more than 16383. This process is a worker of a worker of a worker, or is to be one and has not
-    /// begun. This library is not part of the program's executable, and no [`worker_exe`](Self::worker_exe) was given. The
+    /// begun. This library is not part of the program's executable, or what would start that again was not found
+    /// (`/proc` is not mounted, an emulator runs the program), and no [`worker_exe`](Self::worker_exe) was given. A relative
+    /// `worker_exe` was not found. This program has rights that whoever started it has not. The
     /// initializer's arguments can't be encoded, or are longer than [`max_message_size`](Self::max_message_size). This system
     /// has no process pools ([`Unsupported`](ProcessPoolError::Unsupported): any but Linux).
     #[track_caller]

@@ -12,6 +12,7 @@ use super::callable::Callable;
 use super::codec::{self, CodecError};
 use super::frame::{self, Message};
 use super::identity::{Identity, NotHere};
+use super::registry;
 use crate::executor::cell::{Reply, TaskRef};
 use crate::executor::continuation::Then;
 use crate::executor::error::TaskError;
@@ -221,6 +222,7 @@ impl Call {
         F::Output: Serialize,
         A: Serialize + DeserializeOwned,
     {
+        registry::register!(run::<F, A>);
         Self::encode(run::<F, A>, args, most)
     }
 
@@ -231,6 +233,7 @@ impl Call {
         F::Output: Serialize,
         I: Serialize + DeserializeOwned,
     {
+        registry::register!(run_chunk::<F, I>);
         Self::encode(run_chunk::<F, I>, items, most)
     }
 
@@ -241,6 +244,7 @@ impl Call {
         F::Output: Initialized,
         A: Serialize + DeserializeOwned,
     {
+        registry::register!(run_initializer::<F, A>);
         Self::encode(run_initializer::<F, A>, args, most)
     }
 
@@ -283,9 +287,12 @@ impl Call {
     pub(super) fn read(payload: &[u8]) -> Option<Thunk> {
         let place = payload.first_chunk::<OFFSET>()?;
         let address = Identity::of_this().address_of(u64::from_le_bytes(*place))?;
+        if !registry::contains(address) {
+            return None;
+        }
         // SAFETY:
-        // - the parent runs the same build (the handshake), where this place is that of a thunk: it comes from a `Call`,
-        //   behind a checksum.
+        // - it is a registered thunk; or, where there is no registry, the parent runs the same build (the handshake), in which
+        //   this place is that of a thunk: it comes from a `Call`, behind a checksum.
         Some(unsafe { std::mem::transmute::<usize, Thunk>(address) })
     }
 }

@@ -1,12 +1,12 @@
 //! How a process comes to be a worker: before its `main`, and instead of it.
 
-use std::env;
-use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::process;
+use std::sync::OnceLock;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -16,15 +16,14 @@ use serde::{Deserialize, Serialize};
 use super::frame::{self, FrameReader, Kind};
 use super::identity::Identity;
 use super::link::NO_SIGNAL;
+use super::main_thread::MainThread;
+use super::mark::{self, Addressee, Mark};
 use super::page::Page;
-use super::{codec, high, main_thread, overflow, watch, worker};
+use super::{codec, high, main_thread, overflow, peer, watch, worker};
 use crate::deadlock::print_line;
 use crate::executor::panic;
 use crate::primitive::Ordering::Relaxed;
-use crate::primitive::quiet::AtomicU32;
-
-/// Set for a process that is to be a worker; gone as soon as it is one.
-pub(super) const WORKER: &str = "BOWLINE_WORKER";
+use crate::primitive::quiet::{AtomicBool, AtomicU32};
 
 /// What a worker that never got so far as to be one ends with.
 const NO_WORKER: i32 = 121;
@@ -34,6 +33,13 @@ const MOST_SETUP: usize = 1 << 16;
 
 /// How many worker processes there are around this one.
 static DEPTH: AtomicU32 = AtomicU32::new(0);
+
+/// Whether this process has taken its mark, and runs what the program does before `main`.
+static IS_BEGINNING: AtomicBool = AtomicBool::new(false);
+
+/// The stream to the parent and the page that is shared with it. Never closed: they end with the process.
+static STREAM: OnceLock<OwnedFd> = OnceLock::new();
+static PAGE: OnceLock<Page> = OnceLock::new();
 
 /// What a worker is told before its first task. The page's descriptor comes with it.
 #[derive(Serialize, Deserialize, Debug)]
@@ -55,59 +61,95 @@ pub(super) fn depth() -> u32 {
 
 /// Whether this process is to be a worker, and is none yet.
 pub(super) fn is_worker_to_be() -> bool {
-    mark().is_some()
-}
-
-/// What says that this process is to be a worker.
-fn mark() -> Option<OsString> {
-    env::var_os(WORKER).filter(|_| !is_privileged())
-}
-
-/// Whether this program has rights that whoever started it has not: such a one is not for them to tell what to run.
-pub(super) fn is_privileged() -> bool {
-    // SAFETY:
-    // - `getauxval` has no preconditions.
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+    IS_BEGINNING.load(Relaxed) || Mark::of_this_process().is_some()
 }
 
 /// Life before `main`: a worker never gets there.
 ///
-/// Late among its like, so that what other crates set up before `main` is there for the tasks.
-#[cfg(not(all(test, loom)))]
-#[ctor::ctor(unsafe, priority = late)]
-fn before_main() {
-    // A library's constructor runs while the loader holds its lock, if the program loads it by `dlopen`: a thread that
+/// `run_the_rest` does what else the program does before `main`: tasks find it done.
+#[cfg(not(any(miri, all(test, loom))))]
+pub(super) fn before_main(run_the_rest: impl FnOnce() -> io::Result<()>) {
+    let Some(mark) = Mark::of_this_process() else { return };
+    // A library's initialisers run while the loader holds its lock, if the program loads it by `dlopen`: a thread that
     // registers a destructor waits for that lock, and so does every thread of std, the watch among them. There it is for
     // the program to call `ProcessPoolExecutor::init`.
-    if is_worker_to_be() && Identity::of_this().is_main_program() {
-        become_worker();
+    if !Identity::of_this().is_main_program() {
+        return;
+    }
+    let is_for_this = match mark.addressee() {
+        _ if peer::is_privileged() => return take_mark(),
+        Addressee::This => true,
+        // It, and with it the program, begins when the program says so.
+        Addressee::AnotherInLibrary => return,
+        // It is among the rest.
+        Addressee::AnotherInProgram | Addressee::Unknown => false,
+    };
+    if is_for_this {
+        take_mark();
+        IS_BEGINNING.store(true, Relaxed);
+    }
+    let rest_has_run = run_the_rest();
+    IS_BEGINNING.store(false, Relaxed);
+    if !is_for_this {
+        // Nobody took it. The program is not to run as if it had been started by a person: the parent is told why.
+        take_mark();
+    }
+    serve(&mark, rest_has_run);
+}
+
+/// Becomes a worker, for ever, if this process was started as one of this copy of the crate.
+pub(super) fn become_worker() {
+    let Some(mark) = Mark::of_this_process() else { return };
+    if peer::is_privileged() {
+        take_mark();
+    } else if mark.addressee() == Addressee::This {
+        take_mark();
+        serve(&mark, Ok(()));
     }
 }
 
-/// Becomes a worker, for ever, if this process was started as one.
-pub(super) fn become_worker() {
-    let Some(mark) = mark() else { return };
-    panic::never_unwinds(|| match run(&mark) {
+/// No process that this one starts is a worker of its parent.
+fn take_mark() {
+    // SAFETY:
+    // - nothing else of the process has begun: this is before `main`, or first in it (`ProcessPoolExecutor::init`).
+    unsafe { Mark::remove() };
+}
+
+/// Is a worker, and ends as one.
+fn serve(mark: &Mark, has_begun: io::Result<()>) {
+    panic::never_unwinds(|| match run(mark, has_begun) {
         Ok(()) => process::exit(0),
         // The parent is gone: there is nobody to be told.
         Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
             process::exit(NO_WORKER)
         }
         Err(error) => {
-            print_line(format_args!("bowline: this process was to be a worker, and can't: {error}"));
+            complain(&error);
             process::exit(NO_WORKER);
         }
     });
 }
 
-fn run(mark: &OsStr) -> io::Result<()> {
-    // SAFETY:
-    // - nothing else of the process has begun: this is before `main`, or first in it (`ProcessPoolExecutor::init`).
-    unsafe { env::remove_var(WORKER) };
-    if mark != VERSION {
-        let text = format!("{WORKER} is {}, and this program knows {VERSION} only", mark.display());
-        return Err(io::Error::other(text));
+fn complain(error: &io::Error) {
+    print_line(format_args!("bowline: this process was to be a worker, and can't: {error}"));
+}
+
+/// Tells the parent why this process is no worker, and ends. Returns only if the parent is gone: then that is what is wrong,
+/// whatever else seems to be.
+fn refuse(stream: &OwnedFd, error: io::Error) -> io::Error {
+    let mut closed = [PollFd::new(stream, PollFlags::empty())];
+    if poll(&mut closed, Some(&Timespec::default())).is_ok_and(|closed| closed > 0) {
+        return io::ErrorKind::BrokenPipe.into();
     }
+    // First: who is told kills this process.
+    complain(&error);
+    let mut refusal = Vec::new();
+    frame::append(&mut refusal, Kind::Refused, 0, error.to_string().as_bytes());
+    let _ = send(stream, &refusal);
+    process::exit(NO_WORKER)
+}
+
+fn run(mark: &Mark, has_begun: io::Result<()>) -> io::Result<()> {
     // What the thread that started this one blocked is not for tasks.
     // SAFETY:
     // - zeroes are an empty set of signals; nothing is written to.
@@ -119,35 +161,12 @@ fn run(mark: &OsStr) -> io::Result<()> {
     // SAFETY:
     // - SIGPIPE is a signal that can be ignored; nothing else of the process has begun.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-    // Never closed: it ends with the process.
-    let stream: &'static OwnedFd = Box::leak(Box::new(take_stdin()?));
+    let taken = take_stdin()?;
+    let stream = STREAM.get_or_init(|| taken);
     let mut reader = FrameReader::new(MOST_SETUP);
-    let mut hello = Vec::new();
-    frame::append(&mut hello, Kind::Hello, 0, &Identity::of_this().to_bytes());
-    if send(stream, &hello).is_err() {
-        // The parent is gone: nobody wants to know.
-        process::exit(NO_WORKER);
-    }
-
-    let (setup, page) = receive_setup(stream, &mut reader)?;
-    let page = Page::open(page)?.leak();
-    DEPTH.store(setup.depth, Relaxed);
-    let _ = rustix::thread::set_name(&std::ffi::CString::new(setup.name.as_bytes()).unwrap_or_default());
-    let parent = Pid::from_raw(setup.parent.cast_signed()).ok_or_else(|| io::Error::other("the parent has no id"))?;
-    watch::watch(stream.as_fd(), parent, getpgrp(), page.fate())?;
-    let main = main_thread::watch(getpgrp(), page.fate())?;
-    overflow::install(page.fate());
-    panic::note_locations();
-    panic::note_backtraces(setup.backtraces);
-    worker::close_in_forks(stream);
-    debug_assert!(getpgrp() == getpid(), "a worker leads a group");
-
-    let mut ready = Vec::new();
-    frame::append(&mut ready, Kind::Ready, 0, &[]);
-    let most = usize::try_from(setup.most).unwrap_or(usize::MAX);
-    reader.set_most(most);
-    let served = send(stream, &ready).and_then(|()| worker::serve(stream, reader, page, most, &main));
-    match served {
+    let got_up = has_begun.and_then(|()| get_up(mark, stream, &mut reader));
+    let Up { page, most, main } = got_up.map_err(|error| refuse(stream, error))?;
+    match worker::serve(stream, reader, page, most, &main) {
         // To exit would be to leave the children behind, if it is sooner than the watch.
         Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
             watch::end(getpgrp())
@@ -156,14 +175,60 @@ fn run(mark: &OsStr) -> io::Result<()> {
     }
 }
 
-/// What the mark says: which conversation the parent expects.
-pub(super) const VERSION: &str = "1";
+/// What a worker has when it is up.
+struct Up {
+    page: &'static Page,
+    /// How long a message may be.
+    most: usize,
+    main: MainThread,
+}
+
+/// All that comes before the frames of tasks.
+fn get_up(mark: &Mark, stream: &'static OwnedFd, reader: &mut FrameReader) -> io::Result<Up> {
+    peer::check(stream)?;
+    let addressee = mark.addressee();
+    if addressee == Addressee::Unknown {
+        let text = format!("{} is {}, which this program does not know", mark::NAME, mark.text().display());
+        return Err(io::Error::other(text));
+    }
+    let mut message = Vec::new();
+    frame::append(&mut message, Kind::Hello, 0, &Identity::of_this().to_bytes());
+    send(stream, &message)?;
+
+    let (setup, page) = receive_setup(stream, reader)?;
+    if addressee != Addressee::This {
+        // Whoever compared what was said above would not have gone on.
+        return Err(io::Error::other("another copy of this crate was to be the worker"));
+    }
+    let page = Page::open(page)?;
+    let page = PAGE.get_or_init(|| page);
+    DEPTH.store(setup.depth, Relaxed);
+    let _ = rustix::thread::set_name(&std::ffi::CString::new(setup.name.as_bytes()).unwrap_or_default());
+    let parent = Pid::from_raw(setup.parent.cast_signed()).ok_or_else(|| io::Error::other("the parent has no id"))?;
+    let no_watch = |what: &str, error: io::Error| {
+        io::Error::new(error.kind(), format!("no thread that watches the {what} could be started: {error}"))
+    };
+    watch::watch(stream.as_fd(), parent, getpgrp(), page.fate()).map_err(|error| no_watch("parent", error))?;
+    let main = main_thread::watch(getpgrp(), page.fate()).map_err(|error| no_watch("main thread", error))?;
+    overflow::install(page.fate());
+    panic::note_locations();
+    panic::note_backtraces(setup.backtraces);
+    worker::close_in_forks(stream);
+    debug_assert!(getpgrp() == getpid(), "a worker leads a group");
+
+    let most = usize::try_from(setup.most).unwrap_or(usize::MAX);
+    reader.set_most(most);
+    message.clear();
+    frame::append(&mut message, Kind::Ready, 0, &[]);
+    send(stream, &message)?;
+    Ok(Up { page, most, main })
+}
 
 /// Takes the stream out of the way of whoever reads from standard input.
 fn take_stdin() -> io::Result<OwnedFd> {
     let stdin = rustix::stdio::stdin();
     if rustix::net::sockopt::socket_domain(stdin).is_err() {
-        let text = format!("{WORKER} is set, and standard input is no socket: it is not for people");
+        let text = format!("{} is set, and standard input is no socket: it is not for people", mark::NAME);
         return Err(io::Error::other(text));
     }
     let stream = high::duplicate(stdin)?;

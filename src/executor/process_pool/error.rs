@@ -30,13 +30,24 @@ pub enum ProcessPoolError {
         /// The program.
         program: PathBuf,
     },
+    /// What would start this program again was not found: `/proc` is not mounted, or something else runs the program (an
+    /// emulator), or its file is gone. Name the program with `worker_exe`.
+    NoOwnProgram {
+        /// What was found in its place.
+        found: Option<PathBuf>,
+    },
+    /// There is no such `worker_exe`: from the current directory if it has a slash, else in `PATH`.
+    NoWorkerProgram {
+        /// What was asked for.
+        path: PathBuf,
+    },
     /// A static initialiser of a worker process makes a pool, before the process has begun to be a worker: each worker
-    /// would have workers, without end. Or `BOWLINE_WORKER` is set, which is not for people.
+    /// would have workers, without end. Or `BOWLINE_WORKER_FOR` is set, which is not for people.
     InWorkerStartup,
     /// The initializer's arguments can't be encoded.
     Initializer(CodecError),
-    /// This program has rights that whoever started it has not (set-user-id, capabilities): a worker is told what to run by
-    /// its environment and its standard input, which are theirs.
+    /// This program has rights that whoever started it has not (set-user-id, capabilities), or a real user or group that is not
+    /// the effective one: a worker is told what to run by its environment and its standard input, which are theirs.
     Privileged,
     /// This system has no process pools: they are made of what Linux has.
     Unsupported,
@@ -59,6 +70,18 @@ be a worker, with `worker_exe`",
                 library.display(),
                 program.display()
             ),
+            Self::NoOwnProgram { found } => {
+                f.write_str("what would start this program again was not found")?;
+                match found {
+                    Some(found) => write!(f, ", only '{}'", found.display())?,
+                    None => f.write_str(" (is /proc mounted?)")?,
+                }
+                f.write_str(": name the program with `worker_exe`")
+            }
+            Self::NoWorkerProgram { path } => {
+                let place = if path.as_os_str().as_encoded_bytes().contains(&b'/') { "the current directory" } else { "PATH" };
+                write!(f, "there is no `worker_exe` '{}' in {place}", path.display())
+            }
             Self::InWorkerStartup => f.write_str(
                 "a worker process made a pool before it had begun: make it where it is needed, not in a static \
 initialiser",
@@ -85,6 +108,13 @@ mod tests {
             (ProcessPoolError::MaxWorkers(0), ["max_workers must be greater than 0", ""]),
             (ProcessPoolError::MaxWorkers(16384), ["must be at most 16383", "is 16384"]),
             (ProcessPoolError::TooDeep { depth: 4, most: 3 }, ["would be at level 4", "3 is the last"]),
+            (ProcessPoolError::NoOwnProgram { found: None }, ["start this program again", "/proc"]),
+            (
+                ProcessPoolError::NoOwnProgram { found: Some("/bin/emulator".into()) },
+                ["only '/bin/emulator'", "with `worker_exe`"],
+            ),
+            (ProcessPoolError::NoWorkerProgram { path: "worker".into() }, ["`worker_exe` 'worker'", "in PATH"]),
+            (ProcessPoolError::NoWorkerProgram { path: "./worker".into() }, ["'./worker'", "in the current directory"]),
             (library, ["library '/lib/plug.so' has process pools, and the program '/bin/host'", "`worker_exe`"]),
             (ProcessPoolError::InWorkerStartup, ["before it had begun", "not in a static initialiser"]),
             (ProcessPoolError::Unsupported, ["no process pools on this system", "use threads"]),

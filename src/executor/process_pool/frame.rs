@@ -44,6 +44,7 @@ pub(super) enum Kind {
     Skipped = 8,
     More = 9,
     Stop = 10,
+    Refused = 11,
 }
 
 impl TryFrom<u8> for Kind {
@@ -61,6 +62,7 @@ impl TryFrom<u8> for Kind {
             8 => Self::Skipped,
             9 => Self::More,
             10 => Self::Stop,
+            11 => Self::Refused,
             unknown => return Err(FrameError::Kind(unknown)),
         })
     }

@@ -1,7 +1,7 @@
 //! Whether another process runs the same code as this one, and where a function is in both.
 //!
 //! A function's address differs from process to process: objects (the executable, each shared library) are loaded
-//! wherever there is room. Within one object the distances stay. So a function travels as its distance from [`anchor`],
+//! wherever there is room. Within one object the distances stay. So a function travels as its distance from [`ANCHOR`],
 //! and means the same in a process in which the anchor's object is the same file content: the linker's build id says so.
 
 use std::fmt::{self, Display, Formatter, Write};
@@ -9,12 +9,21 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The place from which distances are measured: in the object that this crate was linked into.
-#[inline(never)]
-extern "C" fn anchor() {}
+use super::object;
+use crate::primitive::quiet::AtomicU32;
+
+/// The place from which distances are measured: in the object that this copy of the crate was linked into. Each copy has its
+/// own, which no linker folds into another: it could be written to.
+#[used]
+pub(super) static ANCHOR: AtomicU32 = AtomicU32::new(0);
+
+/// The anchor's address: in a call, what tells to which copy of the crate it belongs.
+pub(super) fn anchor() -> usize {
+    (&raw const ANCHOR).addr()
+}
 
 /// What tells one build of an object from another.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 enum Build {
     /// The linker's build id.
     Id(Vec<u8>),
@@ -27,6 +36,8 @@ enum Build {
 struct Object {
     name: PathBuf,
     is_main_program: bool,
+    /// Its addresses are so much more than in its file.
+    base: usize,
     build: Build,
     /// Where its code is.
     code: Vec<Range<usize>>,
@@ -65,11 +76,12 @@ impl Identity {
     pub(super) fn of_this() -> &'static Self {
         static THIS: OnceLock<Identity> = OnceLock::new();
         THIS.get_or_init(|| {
-            let anchor = anchor as *const () as usize;
+            let anchor = anchor();
             // What can't be found has no code that could be sent, which is an error of whoever wants to.
             let object = object_around(anchor).unwrap_or_else(|| Object {
                 name: executable(),
                 is_main_program: true,
+                base: anchor,
                 build: Build::Checksum(Vec::new()),
                 code: Vec::new(),
             });
@@ -102,6 +114,11 @@ impl Identity {
         self.contains(address).then_some(address)
     }
 
+    /// Where the anchor is in its object, which is another place for another copy of this crate.
+    fn place(&self) -> u64 {
+        self.anchor.wrapping_sub(self.object.base) as u64
+    }
+
     fn contains(&self, address: usize) -> bool {
         self.object.code.iter().any(|segment| segment.contains(&address))
     }
@@ -116,6 +133,7 @@ impl Identity {
         // The version is our own, and short.
         let mut bytes = vec![size_of::<usize>() as u8, version.len() as u8];
         bytes.extend_from_slice(version.as_bytes());
+        bytes.extend_from_slice(&self.place().to_le_bytes());
         bytes.push(tag);
         bytes.extend_from_slice(build);
         bytes
@@ -131,7 +149,7 @@ impl Identity {
         if self.matches(theirs) {
             return None;
         }
-        let Some((width, version, build)) = parse(theirs) else {
+        let Some(Parsed { width, version, build }) = parse(theirs) else {
             return Some("the worker says who it is in a way that this process doesn't understand".to_owned());
         };
         let (our_bits, our_version) = (usize::BITS, env!("CARGO_PKG_VERSION"));
@@ -141,10 +159,21 @@ impl Identity {
         } else if u32::from(width) * 8 != our_bits {
             let bits = u32::from(width) * 8;
             format!("this process has addresses of {our_bits} bits, the worker of {bits}")
+        } else if build == self.object.build {
+            format!("the {} has several copies of bowline, and the worker is another one's", self.object)
         } else {
             let (object, ours) = (&self.object, &self.object.build);
             format!("the {object} was replaced, or is another one: this process runs {ours}, the worker {build}")
         })
+    }
+}
+
+/// Build, version of the crate, and the anchor's place: words without a space.
+impl Display for Identity {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (Build::Id(build) | Build::Checksum(build)) = &self.object.build;
+        build.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        write!(f, " {} {:x}", env!("CARGO_PKG_VERSION"), self.place())
     }
 }
 
@@ -167,17 +196,25 @@ impl Display for Build {
     }
 }
 
-/// Pointer width in bytes, version and build, from the bytes that another process sent.
-fn parse(bytes: &[u8]) -> Option<(u8, &str, Build)> {
+/// What another process sent of its identity.
+struct Parsed<'b> {
+    /// Of a pointer, in bytes.
+    width: u8,
+    version: &'b str,
+    build: Build,
+}
+
+fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
     let (&[width, version], rest) = bytes.split_first_chunk()?;
     let (version, rest) = rest.split_at_checked(version.into())?;
+    let (_place, rest) = rest.split_first_chunk::<{ size_of::<u64>() }>()?;
     let (&tag, build) = rest.split_first()?;
     let build = match tag {
         1 => Build::Id(build.to_vec()),
         2 => Build::Checksum(build.to_vec()),
         _ => return None,
     };
-    Some((width, str::from_utf8(version).ok()?, build))
+    Some(Parsed { width, version: str::from_utf8(version).ok()?, build })
 }
 
 /// Twenty bytes that stand for these: the length, and a checksum of each quarter. (Checksums of the same bytes from
@@ -203,74 +240,29 @@ fn executable() -> PathBuf {
 
 /// The loaded object that this address is in.
 fn object_around(address: usize) -> Option<Object> {
-    struct Search {
-        address: usize,
-        /// How many objects were looked at: the main program is the first.
-        before: usize,
-        found: Option<Object>,
-    }
-    extern "C" fn look(info: *mut libc::dl_phdr_info, _size: usize, search: *mut libc::c_void) -> libc::c_int {
-        // SAFETY:
-        // - this is called with valid information about one loaded object, which stays loaded meanwhile, and with the
-        //   `Search` that was handed in below.
-        let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
-        // SAFETY:
-        // - as above. The object's name and its segments are as valid as the information.
-        search.found = unsafe { object(info, search.address, search.before == 0) };
-        search.before += 1;
-        search.found.is_some().into()
-    }
-    let mut search = Search { address, before: 0, found: None };
-    // SAFETY:
-    // - `look` does not unwind but ends the process, should it panic, and `search` is what it expects.
-    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
-    search.found
+    object::find(|loaded| {
+        let is_around = loaded.segments(libc::PT_LOAD, 0).any(|(segment, _)| segment.contains(&address));
+        is_around.then(|| object(loaded))
+    })
 }
 
-/// The object that this is about, if the address is in it.
-///
-/// # Safety
-///
-/// The information is valid, and the object stays loaded during this call.
-unsafe fn object(info: &libc::dl_phdr_info, address: usize, is_main_program: bool) -> Option<Object> {
-    use std::ffi::{CStr, OsStr};
-    use std::os::unix::ffi::OsStrExt;
-
-    // SAFETY:
-    // - there are so many headers (caller).
-    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
-    let segments = |kind: u32, flags: u32| {
-        let matching = headers.iter().filter(move |header| header.p_type == kind && header.p_flags & flags == flags);
-        matching.map(|header| {
-            let start = (info.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
-            (start..start.saturating_add(header.p_memsz as usize), header.p_align as usize)
-        })
-    };
+fn object(loaded: &object::Object<'_>) -> Object {
     let bytes = |segment: Range<usize>| -> &[u8] {
         // SAFETY:
         // - this is only asked for what the object has loaded as readable, and nobody writes to: notes and code.
         unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(segment.start), segment.len()) }
     };
-    if !segments(libc::PT_LOAD, 0).any(|(segment, _)| segment.contains(&address)) {
-        return None;
-    }
-    let is_loaded = |part: &Range<usize>| {
-        segments(libc::PT_LOAD, libc::PF_R).any(|(whole, _)| whole.start <= part.start && part.end <= whole.end)
-    };
-    let mut notes = segments(libc::PT_NOTE, libc::PF_R).filter(|(note, _)| is_loaded(note));
+    let mut notes = loaded.segments(libc::PT_NOTE, libc::PF_R).filter(|(note, _)| loaded.has_loaded(note, libc::PF_R));
     let id = notes.find_map(|(note, align)| build_id(bytes(note), align).map(<[u8]>::to_vec));
     let build = id.map(Build::Id).unwrap_or_else(|| {
-        let code: Vec<_> = segments(libc::PT_LOAD, libc::PF_R | libc::PF_X).map(|(code, _)| bytes(code)).collect();
+        let code: Vec<_> =
+            loaded.segments(libc::PT_LOAD, libc::PF_R | libc::PF_X).map(|(code, _)| bytes(code)).collect();
         Build::Checksum(checksum(&code))
     });
-    let name = match is_main_program {
-        true => executable(),
-        // SAFETY:
-        // - a name that ends with a zero (caller).
-        false => OsStr::from_bytes(unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes()).into(),
-    };
-    let code = segments(libc::PT_LOAD, libc::PF_X).map(|(segment, _)| segment).collect();
-    Some(Object { name, is_main_program, build, code })
+    let is_main_program = loaded.is_main_program;
+    let name = if is_main_program { executable() } else { loaded.name.into() };
+    let code = loaded.segments(libc::PT_LOAD, libc::PF_X).map(|(segment, _)| segment).collect();
+    Object { name, is_main_program, base: loaded.base, build, code }
 }
 
 /// The linker's build id, if it is among these notes.
@@ -312,7 +304,7 @@ mod tests {
     #[test]
     fn a_function_is_found_by_its_offset_from_the_anchor() {
         let this = Identity::of_this();
-        for address in [address::<u8>(), address::<String>(), anchor as *const () as usize] {
+        for address in [address::<u8>(), address::<String>()] {
             let offset = this.offset_of(address).expect("a function of this executable");
             assert_eq!(this.address_of(offset), Some(address));
         }
@@ -403,7 +395,7 @@ mod tests {
         *build.last_mut().expect("a build") ^= 0xff;
         assert!(!this.matches(&build));
         let text = this.difference(&build).expect("another build");
-        let theirs = parse(&build).expect("well-formed").2.to_string();
+        let theirs = parse(&build).expect("well-formed").build.to_string();
         assert!(text.contains(&this.object.build.to_string()) && text.contains(&theirs), "{text}");
         assert!(text.starts_with("the executable /") && text.contains("was replaced"), "{text}");
 
@@ -417,7 +409,13 @@ mod tests {
         let text = this.difference(&width).expect("another width");
         assert!(text.contains("of 128"), "{text}");
 
-        for end in 0..2 + usize::from(ours[1]) {
+        // As of a copy of the crate that lies elsewhere in the same object.
+        let mut place = ours.clone();
+        place[2 + usize::from(ours[1])] ^= 0x10;
+        let text = this.difference(&place).expect("another copy");
+        assert!(text.starts_with("the executable /") && text.contains("several copies of bowline"), "{text}");
+
+        for end in 0..2 + usize::from(ours[1]) + 8 {
             let text = this.difference(&ours[..end]).expect("a part is not the whole");
             assert!(text.contains("doesn't understand"), "{text}");
         }

@@ -2,6 +2,9 @@
 //!
 //! Who does what, the protocol of the dispatcher and its proof are in the `README.md` beside this file.
 
+// No process is a worker there.
+#[cfg(not(any(miri, all(test, loom))))]
+mod before_main;
 mod builder;
 mod call;
 mod callable;
@@ -22,12 +25,17 @@ mod link;
 mod lost;
 mod main_thread;
 mod map;
+mod mark;
 #[cfg(test)]
 mod model;
+mod object;
 mod overflow;
 mod page;
+mod peer;
 mod pool;
 mod process;
+mod program;
+mod registry;
 mod room;
 mod setup;
 mod shutdown;

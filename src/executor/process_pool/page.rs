@@ -54,6 +54,7 @@ impl Page {
     }
 
     /// The page for the rest of this process's life.
+    #[cfg(all(test, not(loom)))]
     pub(super) fn leak(self) -> &'static Self {
         Box::leak(Box::new(self))
     }

@@ -24,8 +24,8 @@ use crate::executor::thread_pool::{ShutdownOptions, ShutdownReport};
 /// with it when it goes wrong. The futures are those of the [`ThreadPoolExecutor`](crate::ThreadPoolExecutor):
 /// [`wait`](crate::wait), [`as_completed`](crate::as_completed) and `.await` take both kinds.
 ///
-/// A worker is the same program, started again: it is known as a worker before its `main` begins, which it never comes to. So
-/// nothing has to be set up, in a program, a test or an example. Workers are started as they are needed, up to
+/// A worker is the same program, started again: it is known as a worker before its `main` begins, which it never comes to, and
+/// when all else has run that the program does before `main`. So nothing has to be set up, in a program, a test or an example. Workers are started as they are needed, up to
 /// `max_workers`, and stay until the pool is shut down. A clone is another handle of the same pool; two handles are equal if they
 /// are of one pool. When the last handle is dropped the pool takes no more tasks, runs those that it has, and the drop waits for
 /// that; unless a [shutdown](Self::shutdown_with) came before that was told not to wait, or for how long: what that left is
@@ -72,6 +72,17 @@ use crate::executor::thread_pool::{ShutdownOptions, ShutdownReport};
 /// A wait for a task in a process is in the wait-for graph and part of no deadlock: what the process does is not known here.
 /// [`snapshot`](crate::deadlock::snapshot) shows the process that the task runs in. Within each process deadlocks are found as
 /// anywhere; what goes from one to the other, by files or sockets of the program's own, is a hang if nothing comes.
+///
+/// # Security
+///
+/// A process takes orders from its parent only, of the same user and with no fewer capabilities, as the kernel tells; the
+/// environment variable that makes it a worker is nothing without that. It calls no functions but those that the program may
+/// send itself. A program that has rights which whoever started it has not (set-user-id) is no worker and has no pool. Tasks have
+/// all the rights of the program: a worker is no sandbox.
+///
+/// A worker inherits what the program has when the worker is started: the environment, the current folder, limits and `umask`,
+/// ignored signals, standard output and standard error, and every descriptor that is not closed on `exec`, as those are that
+/// std opens.
 ///
 /// # Platforms
 ///

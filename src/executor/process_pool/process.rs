@@ -22,9 +22,10 @@ use rustix::process::{
     pidfd_open, waitid, waitpgid,
 };
 
-use super::entry::{VERSION, WORKER};
 use super::fork::Window;
 use super::lost::WorkerExit;
+use super::mark::{self, Mark};
+use super::program::OWN;
 use super::stderr::Tail;
 use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
 
@@ -67,7 +68,7 @@ impl Process {
         let window = Window::open();
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(&program.path);
-        command.args(&program.args).env(WORKER, VERSION).stdin(OwnedFd::from(theirs));
+        command.args(&program.args).env(mark::NAME, Mark::of_workers().text()).stdin(OwnedFd::from(theirs));
         // Of its own: an interrupt from the terminal is the parent's to decide about, and with the worker go its children.
         command.process_group(0);
         if program.capture_stderr {
@@ -292,9 +293,6 @@ fn is_exiting(pid: u32) -> bool {
     let flags = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(flags);
     flags.is_none_or(|flags| flags & PF_EXITING != 0)
 }
-
-/// The executable of this process, whatever has become of its file.
-pub(super) const OWN: &str = "/proc/self/exe";
 
 #[cfg(all(test, not(loom), not(miri)))]
 mod tests;

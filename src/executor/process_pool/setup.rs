@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::builder::ProcessPoolBuilder;
 use super::codec::CodecError;
 use super::core::{Core, Settings};
-use super::entry;
 use super::error::{MOST_WORKERS, ProcessPoolError};
 use super::identity::Identity;
-use super::process::{OWN, Program};
+use super::process::Program;
+use super::{entry, peer, program};
 use crate::deadlock::resource::Site;
 use crate::executor::error::TaskError;
 use crate::executor::panic::note_locations;
@@ -26,7 +26,7 @@ pub(super) fn core(builder: ProcessPoolBuilder, made_at: Site) -> Result<Arc<Cor
     if !(1..=MOST_WORKERS).contains(&max_workers) {
         return Err(ProcessPoolError::MaxWorkers(max_workers));
     }
-    if entry::is_privileged() {
+    if peer::is_privileged() {
         return Err(ProcessPoolError::Privileged);
     }
     if entry::is_worker_to_be() {
@@ -41,6 +41,11 @@ pub(super) fn core(builder: ProcessPoolBuilder, made_at: Site) -> Result<Arc<Cor
         let program = std::env::current_exe().unwrap_or_default();
         return Err(ProcessPoolError::NotTheProgram { library: identity.name().into(), program });
     }
+    let (path, mut args) = match builder.worker_exe {
+        Some(path) => (program::named(path)?, Vec::new()),
+        None => program::own()?,
+    };
+    args.extend(builder.worker_args);
     let initializer = builder.initializer.map(|encode| encode(builder.most)).transpose();
     let initializer = initializer.map_err(|error| match error {
         TaskError::Encode(error) => ProcessPoolError::Initializer(error),
@@ -52,11 +57,7 @@ pub(super) fn core(builder: ProcessPoolBuilder, made_at: Site) -> Result<Arc<Cor
         name: builder.name.map_or_else(|| format!("ProcessPoolExecutor-{number}").into(), Arc::from),
         made_at,
         max_workers,
-        program: Program {
-            path: builder.worker_exe.unwrap_or_else(|| OWN.into()),
-            args: builder.worker_args,
-            capture_stderr: builder.capture_stderr,
-        },
+        program: Program { path, args, capture_stderr: builder.capture_stderr },
         start_timeout: builder.start_timeout,
         most: builder.most,
         retries: builder.retries,

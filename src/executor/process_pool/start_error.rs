@@ -30,13 +30,14 @@ struct Start {
 pub enum StartFailure {
     /// The system refuses the process, or what it needs to begin with: a socket, a page of memory.
     Spawn(io::Error),
-    /// It ended, like this, before it was ready. Code 121: it could not be a worker, and its standard error says why.
+    /// It ended, like this, before it was ready. Code 121: it could not be a worker nor say so, and its standard error says why.
     Ended(WorkerExit),
     /// It was not ready in this time, and was killed.
     Timeout(Duration),
     /// It is another program than the one that started it, or was built otherwise: this is the difference.
     OtherProgram(Box<str>),
-    /// It did not take what it was given to begin with, for this reason.
+    /// It refused to be a worker, and this is why (its parent is another process, it may do more than this one); or what it said
+    /// is not what a worker says.
     Refused(Box<str>),
 }
 

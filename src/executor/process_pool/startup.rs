@@ -169,6 +169,9 @@ impl<'s> Handshake<'s> {
             match self.reader.next() {
                 Err(error) => return Err(refused(error.to_string())),
                 Ok(Some(frame)) if frame.kind == kind => return Ok(read(frame)),
+                Ok(Some(frame)) if frame.kind == Kind::Refused => {
+                    return Err(refused(String::from_utf8_lossy(frame.payload).into_owned()));
+                }
                 Ok(Some(frame)) => return Err(refused(format!("it sent {:?} in place of {kind:?}", frame.kind))),
                 Ok(None) => {}
             }

@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::{Frame, FrameError, FrameReader, HEADER, Kind, NoMemory, ROOM, append, checksum, header};
 use check::{Outcome, read_in_cuts, repair};
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::Hello,
     Kind::Setup,
     Kind::Init,
@@ -23,6 +23,7 @@ const KINDS: [Kind; 10] = [
     Kind::Skipped,
     Kind::More,
     Kind::Stop,
+    Kind::Refused,
 ];
 
 /// What the readers of the tests take.
@@ -184,7 +185,7 @@ fn a_length_over_the_cap_is_an_error_and_the_cap_is_none() {
 
 #[test]
 fn an_unknown_kind_is_an_error() {
-    for kind in [0, 11, 42, 255] {
+    for kind in [0, 12, 42, 255] {
         assert_eq!(first_error(&forged(|header| header[0] = kind)), Some(FrameError::Kind(kind)));
     }
 }

@@ -1,0 +1,127 @@
+//! The mark of a process that is to be a worker, in its environment. It says which copy of this crate is to be one: there may
+//! be several in a program.
+//!
+//! ```text
+//! 2 program 5f1c… 0.1.0 2f4b80              the copy in the program itself: build, version of the crate, the anchor's place
+//! 2 library 5f1c… 0.1.0 2f4b80 /lib/plug.so the copy in this library: when the program calls its `init`
+//! ```
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::identity::Identity;
+
+/// The variable. Whatever knows another kind of mark knows another variable: it would take this one for a mistake.
+pub(super) const NAME: &str = "BOWLINE_WORKER_FOR";
+
+/// Which kind of mark, and which conversation the parent expects.
+const VERSION: &str = "2";
+
+/// What says that this process is to be a worker.
+pub(super) struct Mark(OsString);
+
+/// Whom a mark is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Addressee {
+    /// This copy of the crate.
+    This,
+    /// Another copy or another build, in the program itself.
+    AnotherInProgram,
+    /// Another copy, in a library.
+    AnotherInLibrary,
+    /// A copy that knows another version of marks.
+    Unknown,
+}
+
+impl Mark {
+    /// The mark for a worker of this process.
+    pub(super) fn of_workers() -> Self {
+        let this = Identity::of_this();
+        Self(match this.is_main_program() {
+            true => format!("{VERSION} program {this}").into(),
+            false => {
+                let mut mark = format!("{VERSION} library {this} ").into_bytes();
+                mark.extend(this.name().as_os_str().as_bytes());
+                OsString::from_vec(mark)
+            }
+        })
+    }
+
+    /// That of this process, if it has one.
+    pub(super) fn of_this_process() -> Option<Self> {
+        env::var_os(NAME).map(Self)
+    }
+
+    /// Takes it out of the environment: a process that this one starts is no worker of its parent.
+    ///
+    /// # Safety
+    ///
+    /// As [`env::remove_var`].
+    pub(super) unsafe fn remove() {
+        // SAFETY:
+        // - the caller's contract.
+        unsafe { env::remove_var(NAME) };
+    }
+
+    pub(super) fn text(&self) -> &OsStr {
+        &self.0
+    }
+
+    /// Whom it is for.
+    pub(super) fn addressee(&self) -> Addressee {
+        let this = Identity::of_this();
+        let mut words = self.0.as_bytes().splitn(6, |&byte| byte == b' ');
+        let [version, place, build, crate_version, anchor, file] = std::array::from_fn(|_| words.next());
+        if version != Some(VERSION.as_bytes()) {
+            return Addressee::Unknown;
+        }
+        let own = this.to_string();
+        let mut own = own.as_bytes().splitn(3, |&byte| byte == b' ').map(Some);
+        let is_this_build = own.next() == Some(build);
+        let is_this = is_this_build && own.eq([crate_version, anchor]);
+        match (place, this.is_main_program()) {
+            (Some(b"program"), true) if is_this => Addressee::This,
+            (Some(b"program"), _) => Addressee::AnotherInProgram,
+            // A library that was replaced says to the parent what it is now.
+            (Some(b"library"), false)
+                if is_this || !is_this_build && file == Some(this.name().as_os_str().as_bytes()) =>
+            {
+                Addressee::This
+            }
+            (Some(b"library"), _) => Addressee::AnotherInLibrary,
+            _ => Addressee::Unknown,
+        }
+    }
+}
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use super::*;
+
+    fn addressee(mark: &str) -> Addressee {
+        Mark(mark.into()).addressee()
+    }
+
+    #[test]
+    fn a_mark_is_for_the_copy_that_made_it_and_for_no_other() {
+        let own = Mark::of_workers();
+        assert_eq!(own.addressee(), Addressee::This);
+        let own = own.text().to_str().expect("text");
+        let words: Vec<_> = own.split(' ').collect();
+        let [_, _, build, version, place] = words[..] else { panic!("{own}") };
+        for (mark, expected) in [
+            (format!("2 program {build} {version} {place}0"), Addressee::AnotherInProgram),
+            (format!("2 program {build} 9.9.9 {place}"), Addressee::AnotherInProgram),
+            (format!("2 program {build}00 {version} {place}"), Addressee::AnotherInProgram),
+            (format!("2 program {build} {version}"), Addressee::AnotherInProgram),
+            (format!("2 library {build} {version} {place} /lib/plug.so"), Addressee::AnotherInLibrary),
+            (format!("3 program {build} {version} {place}"), Addressee::Unknown),
+            (format!("2 something {build} {version} {place}"), Addressee::Unknown),
+            (format!("{own} "), Addressee::This),
+            (String::new(), Addressee::Unknown),
+        ] {
+            assert_eq!(addressee(&mark), expected, "{mark}");
+        }
+    }
+}
