@@ -4,7 +4,6 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::depth::Depth;
 use super::{assert_says, back, bytes_of, decode, encode};
 
 /// As deep as it is long. It is dropped as deep, too.
@@ -208,10 +207,4 @@ fn on_a_stack_of_somebody_elses_the_mapping_says_where_it_ends() {
 
 thread_local! {
     static DONE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-#[test]
-fn a_look_at_the_stack_is_a_comparison() {
-    // Two words: it is made for each value, however small.
-    assert!(size_of::<Depth>() <= 16);
 }
