@@ -195,6 +195,10 @@ fn on_a_stack_of_somebody_elses_the_mapping_says_where_it_ends() {
     extern "C" fn on_it() {
         let value = (1, vec![Some(list(30))]);
         assert_eq!(format!("{:?}", back(&value)), format!("{value:?}"));
+        // More than is assumed of an unknown stack, and less than there is.
+        let fits = list(if cfg!(debug_assertions) { 1000 } else { 9000 });
+        encode(&fits, &mut Vec::new()).unwrap();
+        fits.take_apart();
         let deep = list(100_000);
         assert_says(&encode(&deep, &mut Vec::new()).unwrap_err(), &[TOO_DEEP]);
         deep.take_apart();
