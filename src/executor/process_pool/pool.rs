@@ -47,8 +47,8 @@ use crate::executor::thread_pool::{ShutdownOptions, ShutdownReport};
 /// workers.
 ///
 /// What is called is a function item, or a closure that captures nothing; the data are arguments, and they and the result
-/// travel by serde (in [postcard](https://docs.rs/postcard); see [`Json`](crate::Json) for types that it cannot read back). A result
-/// that is nested too deep for a stack of 8 MiB is an error of its task. A worker has
+/// travel by serde. A value arrives as it was, or as an error of its task: see [`Json`](crate::Json) for types that go in no other
+/// way. One that takes more than 1 MiB of stack to be written or read, or more than there is, is such an error. A worker has
 /// statics, thread-locals and a panic hook of its own, none of which is the parent's. It runs its tasks one after the other on its
 /// main thread. Standard output and standard error stay the program's; standard input of a worker is empty.
 ///

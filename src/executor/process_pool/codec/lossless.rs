@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::depth::Depth;
 use super::error::Fault;
+use super::headroom::Headroom;
 
 /// Fails if JSON would change the value, or if it is nested too deep to be written and read.
 pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), Fault> {
-    value.serialize(&mut Check { depth: Depth::here(), nested: 0, levels: 0 }).map(drop)
+    value.serialize(&mut Check { headroom: Headroom::here(), nested: 0, levels: 0 }).map(drop)
 }
 
 /// serde_json reads values that are nested so deep.
@@ -30,7 +30,7 @@ enum Form {
 }
 
 struct Check {
-    depth: Depth,
+    headroom: Headroom,
     /// Lists and objects around what is written.
     nested: usize,
     levels: usize,
@@ -39,7 +39,7 @@ struct Check {
 impl Check {
     /// A value inside of another one, of which JSON shows so many levels.
     fn inner<T: Serialize + ?Sized>(&mut self, value: &T, shown: usize) -> Result<Form, Fault> {
-        self.depth.check()?;
+        self.headroom.check()?;
         self.nested += shown;
         self.levels += 1;
         if self.nested > MAX_NESTED || self.levels > MAX_LEVELS {

@@ -1,7 +1,7 @@
 //! Values as bytes. A value arrives as it was, or as an error.
 //!
 //! ```text
-//! message      value | trace's sum (4)
+//! message      value | sum of the schema (4)
 //! integers     8 bits: 1 byte · up to 64 bits: LEB128, signed ones by zigzag · 128 bits: 16 bytes
 //! others       bool, option's tag: 1 byte · float: its bits · char: as a u32 · text, bytes: length | bytes · unit: nothing
 //! tuple        length | value …
@@ -15,16 +15,16 @@
 //! - Fields and variants have their names, so that a type may leave fields out, skip variants and use other names.
 //! - A sequence of `n` takes `n` bytes at least, so that a reader can refuse a length that can't be: what is decoded is bounded
 //!   by the message, in memory and in time.
-//! - Both sides fold which calls serde made into a sum ([`Trace`]), and the reader compares: a type that reads something else than
-//!   it writes is an error. So is a type that leaves something unread.
+//! - Both sides fold the types of serde's calls into a sum ([`Schema`](schema::Schema)), and the reader compares: a type that reads
+//!   something else than it writes is an error. So is a type that leaves something unread.
 
-mod depth;
 mod error;
+mod headroom;
 mod json;
 mod lossless;
 mod names;
 mod read;
-mod trace;
+mod schema;
 mod write;
 
 use std::marker::PhantomData;

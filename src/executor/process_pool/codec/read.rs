@@ -3,18 +3,18 @@
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, Visitor};
 
-use super::depth::Depth;
 use super::error::Fault;
+use super::headroom::Headroom;
 use super::names::{END, NEW, Read};
-use super::trace::{Kind, SUM, Trace};
+use super::schema::{DataType, SUM, Schema};
 
 /// Reads one value.
 pub(super) struct Reader<'de> {
     rest: &'de [u8],
     sum: [u8; SUM],
     names: Read<'de>,
-    trace: Trace,
-    depth: Depth,
+    schema: Schema,
+    headroom: Headroom,
     /// How many compounds have been begun and not read to their end.
     open: usize,
 }
@@ -22,7 +22,7 @@ pub(super) struct Reader<'de> {
 impl<'de> Reader<'de> {
     pub(super) fn new(message: &'de [u8]) -> Result<Self, Fault> {
         let (rest, &sum) = message.split_last_chunk().ok_or_else(Fault::ended)?;
-        Ok(Self { rest, sum, names: Read::new(), trace: Trace::new(), depth: Depth::here(), open: 0 })
+        Ok(Self { rest, sum, names: Read::new(), schema: Schema::new(), headroom: Headroom::here(), open: 0 })
     }
 
     /// The end of the message.
@@ -33,7 +33,7 @@ impl<'de> Reader<'de> {
         if self.open > 0 {
             return Err(Fault::new("its `Deserialize` goes on after an error"));
         }
-        if self.trace.sum() != self.sum {
+        if self.schema.sum() != self.sum {
             return Err(Fault::new("its `Deserialize` does not read what its `Serialize` writes"));
         }
         Ok(())
@@ -146,7 +146,7 @@ impl<'de> Reader<'de> {
         left: Left,
         read: impl FnOnce(&mut Elements<'_, 'de>) -> Result<V, Fault>,
     ) -> Result<V, Fault> {
-        self.depth.check()?;
+        self.headroom.check()?;
         self.open += 1;
         let mut elements = Elements { reader: self, left };
         let value = read(&mut elements)?;
@@ -168,10 +168,10 @@ impl<'de> Reader<'de> {
             _ => return Err(Fault::not_a("a sequence")),
         };
         let value = self.elements(left, read)?;
-        if let Some(lack @ 1..) = length.checked_sub(start - self.rest.len()) {
-            if self.take(lack)?.iter().any(|&byte| byte != 0) {
-                return Err(Fault::not_a("a sequence"));
-            }
+        if let Some(lack @ 1..) = length.checked_sub(start - self.rest.len())
+            && self.take(lack)?.iter().any(|&byte| byte != 0)
+        {
+            return Err(Fault::not_a("a sequence"));
         }
         Ok(value)
     }
@@ -187,7 +187,7 @@ impl<'de> Reader<'de> {
 
     #[inline]
     fn fields<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
-        self.depth.check()?;
+        self.headroom.check()?;
         self.open += 1;
         let mut fields = Fields { reader: self, has_ended: false };
         let value = visitor.visit_map(&mut fields)?;
@@ -213,7 +213,7 @@ macro_rules! read {
             #[inline]
             fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
                 let $reader = self;
-                $reader.trace.note(Kind::$kind);
+                $reader.schema.note(DataType::$kind);
                 visitor.$visit($read)
             }
         )*
@@ -264,14 +264,14 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.trace.note(Kind::Option);
-        self.depth.check()?;
+        self.schema.note(DataType::Option);
+        self.headroom.check()?;
         if self.flag("an option")? { visitor.visit_some(self) } else { visitor.visit_none() }
     }
 
     #[inline]
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.trace.note(Kind::Unit);
+        self.schema.note(DataType::Unit);
         visitor.visit_unit()
     }
 
@@ -282,19 +282,19 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
-        self.depth.check()?;
+        self.headroom.check()?;
         visitor.visit_newtype_struct(self)
     }
 
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.trace.note(Kind::Sequence);
+        self.schema.note(DataType::Sequence);
         self.padded(|elements| visitor.visit_seq(elements))
     }
 
     #[inline]
     fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Fault> {
-        self.trace.note(Kind::Tuple);
+        self.schema.note(DataType::Tuple);
         self.tuple(length, visitor)
     }
 
@@ -310,7 +310,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     #[inline]
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.trace.note(Kind::Map);
+        self.schema.note(DataType::Map);
         self.padded(|elements| visitor.visit_map(elements))
     }
 
@@ -321,7 +321,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        self.trace.note(Kind::Struct);
+        self.schema.note(DataType::Struct);
         self.fields(visitor)
     }
 
@@ -332,7 +332,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        self.depth.check()?;
+        self.headroom.check()?;
         visitor.visit_enum(self)
     }
 }
@@ -455,25 +455,25 @@ impl<'de> de::VariantAccess<'de> for &mut Reader<'de> {
 
     #[inline]
     fn unit_variant(self) -> Result<(), Fault> {
-        self.trace.note(Kind::UnitVariant);
+        self.schema.note(DataType::UnitVariant);
         Ok(())
     }
 
     #[inline]
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
-        self.trace.note(Kind::NewtypeVariant);
+        self.schema.note(DataType::NewtypeVariant);
         seed.deserialize(self)
     }
 
     #[inline]
     fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Fault> {
-        self.trace.note(Kind::TupleVariant);
+        self.schema.note(DataType::TupleVariant);
         self.tuple(length, visitor)
     }
 
     #[inline]
     fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
-        self.trace.note(Kind::StructVariant);
+        self.schema.note(DataType::StructVariant);
         self.fields(visitor)
     }
 }

@@ -1,10 +1,10 @@
 //! What goes in comes out, and what can't says so.
 
 mod attributes;
-mod depth;
 mod disagreements;
 mod json;
 mod lengths;
+mod nesting;
 mod shapes;
 mod std_types;
 

@@ -4,24 +4,24 @@ use std::fmt::{self, Write as _};
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::depth::Depth;
 use super::error::Fault;
+use super::headroom::Headroom;
 use super::names::{END, NEW, Written};
-use super::trace::{Kind, Trace};
+use super::schema::{DataType, Schema};
 
 /// Writes one value behind what is in the buffer.
 pub(super) struct Writer<'b> {
     buffer: &'b mut Vec<u8>,
     names: Written,
-    trace: Trace,
-    depth: Depth,
+    schema: Schema,
+    headroom: Headroom,
     /// A part failed.
     is_broken: bool,
 }
 
 impl<'b> Writer<'b> {
     pub(super) fn new(buffer: &'b mut Vec<u8>) -> Self {
-        Self { buffer, names: Written::new(), trace: Trace::new(), depth: Depth::here(), is_broken: false }
+        Self { buffer, names: Written::new(), schema: Schema::new(), headroom: Headroom::here(), is_broken: false }
     }
 
     /// The end of the message.
@@ -29,7 +29,7 @@ impl<'b> Writer<'b> {
         if self.is_broken {
             return Err(Fault::new("its `Serialize` goes on after an error"));
         }
-        let sum = self.trace.sum();
+        let sum = self.schema.sum();
         self.extend(&sum)
     }
 
@@ -104,7 +104,7 @@ impl<'b> Writer<'b> {
     }
 
     fn elements(&mut self, announced: Option<usize>) -> Result<Elements<'_, 'b>, Fault> {
-        self.depth.check()?;
+        self.headroom.check()?;
         let length = announced.map_or(Some(0), |announced| (announced as u64).checked_add(1));
         self.varint(length.ok_or_else(|| Fault::no_memory(usize::MAX))?)?;
         let start = self.buffer.len();
@@ -112,14 +112,14 @@ impl<'b> Writer<'b> {
     }
 
     fn tuple(&mut self, length: usize) -> Result<Elements<'_, 'b>, Fault> {
-        self.depth.check()?;
+        self.headroom.check()?;
         self.varint(length as u64)?;
         let start = self.buffer.len();
         Ok(Elements { writer: self, announced: Some(length), written: 0, is_in_entry: false, start })
     }
 
     fn fields(&mut self) -> Result<Fields<'_, 'b>, Fault> {
-        self.depth.check()?;
+        self.headroom.check()?;
         Ok(Fields(self))
     }
 }
@@ -130,7 +130,7 @@ macro_rules! numbers {
             #[inline]
             fn $serialize(self, $value: $type) -> Result<(), Fault> {
                 let $writer = self;
-                $writer.trace.note(Kind::$kind);
+                $writer.schema.note(DataType::$kind);
                 $write
             }
         )*
@@ -172,35 +172,35 @@ impl<'w, 'b> Serializer for &'w mut Writer<'b> {
 
     #[inline]
     fn serialize_str(self, value: &str) -> Result<(), Fault> {
-        self.trace.note(Kind::Text);
+        self.schema.note(DataType::Text);
         self.varint(value.len() as u64)?;
         self.extend(value.as_bytes())
     }
 
     #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Fault> {
-        self.trace.note(Kind::Bytes);
+        self.schema.note(DataType::Bytes);
         self.varint(value.len() as u64)?;
         self.extend(value)
     }
 
     #[inline]
     fn serialize_none(self) -> Result<(), Fault> {
-        self.trace.note(Kind::Option);
+        self.schema.note(DataType::Option);
         self.push(0)
     }
 
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Fault> {
-        self.trace.note(Kind::Option);
-        self.depth.check()?;
+        self.schema.note(DataType::Option);
+        self.headroom.check()?;
         self.push(1)?;
         value.serialize(self)
     }
 
     #[inline]
     fn serialize_unit(self) -> Result<(), Fault> {
-        self.trace.note(Kind::Unit);
+        self.schema.note(DataType::Unit);
         Ok(())
     }
 
@@ -211,13 +211,13 @@ impl<'w, 'b> Serializer for &'w mut Writer<'b> {
 
     #[inline]
     fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Fault> {
-        self.trace.note(Kind::UnitVariant);
+        self.schema.note(DataType::UnitVariant);
         self.name(variant)
     }
 
     #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Fault> {
-        self.depth.check()?;
+        self.headroom.check()?;
         value.serialize(self)
     }
 
@@ -229,21 +229,21 @@ impl<'w, 'b> Serializer for &'w mut Writer<'b> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Fault> {
-        self.trace.note(Kind::NewtypeVariant);
-        self.depth.check()?;
+        self.schema.note(DataType::NewtypeVariant);
+        self.headroom.check()?;
         self.name(variant)?;
         value.serialize(self)
     }
 
     #[inline]
     fn serialize_seq(self, length: Option<usize>) -> Result<Elements<'w, 'b>, Fault> {
-        self.trace.note(Kind::Sequence);
+        self.schema.note(DataType::Sequence);
         self.elements(length)
     }
 
     #[inline]
     fn serialize_tuple(self, length: usize) -> Result<Elements<'w, 'b>, Fault> {
-        self.trace.note(Kind::Tuple);
+        self.schema.note(DataType::Tuple);
         self.tuple(length)
     }
 
@@ -260,20 +260,20 @@ impl<'w, 'b> Serializer for &'w mut Writer<'b> {
         variant: &'static str,
         length: usize,
     ) -> Result<Elements<'w, 'b>, Fault> {
-        self.trace.note(Kind::TupleVariant);
+        self.schema.note(DataType::TupleVariant);
         self.name(variant)?;
         self.tuple(length)
     }
 
     #[inline]
     fn serialize_map(self, length: Option<usize>) -> Result<Elements<'w, 'b>, Fault> {
-        self.trace.note(Kind::Map);
+        self.schema.note(DataType::Map);
         self.elements(length)
     }
 
     #[inline]
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields<'w, 'b>, Fault> {
-        self.trace.note(Kind::Struct);
+        self.schema.note(DataType::Struct);
         self.fields()
     }
 
@@ -285,7 +285,7 @@ impl<'w, 'b> Serializer for &'w mut Writer<'b> {
         variant: &'static str,
         _: usize,
     ) -> Result<Fields<'w, 'b>, Fault> {
-        self.trace.note(Kind::StructVariant);
+        self.schema.note(DataType::StructVariant);
         self.name(variant)?;
         self.fields()
     }

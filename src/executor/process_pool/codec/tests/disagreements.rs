@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Debug;
 
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -161,8 +161,17 @@ reads!(Swallows, deserialize_seq(), visit_seq(list: SeqAccess) {
     while let Some(true) = list.next_element::<u8>().ok().map(|next| next.is_some()) {}
 });
 
+reads!(Refuses, deserialize_seq(), visit_seq(list: SeqAccess) {
+    while list.next_element::<u8>()?.is_some() {}
+    Err::<(), A::Error>(A::Error::custom("it is not wanted"))?;
+});
+
 #[test]
 fn types_that_leave_something_unread() {
+    let error = turn::<_, FirstOnly>(&vec![1_u8, 2]).expect_err("there are two");
+    assert_says(&error, &["FirstOnly` can't be read back: it leaves elements unread"]);
+    let error = turn::<_, FirstField>(&Struct { a: 1, b: 2 }).expect_err("there are two");
+    assert_says(&error, &["FirstField` can't be read back: it leaves fields unread"]);
     disagree::<_, FirstOnly>(vec![1_u8, 2]);
     disagree::<_, FirstOfPair>((1_u8, 2_u8));
     disagree::<_, FirstField>(Struct { a: 1, b: 2 });
@@ -192,7 +201,18 @@ fn a_type_that_goes_on_after_an_error() {
             Ok(Self(serde_json::Value::deserialize(deserializer).ok().map(|_| 1)))
         }
     }
+    /// Takes a list that is refused after all of it was read for nothing.
+    #[derive(Debug)]
+    struct Tries;
+    impl<'de> Deserialize<'de> for Tries {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let _ = Refuses::deserialize(deserializer);
+            Ok(Self)
+        }
+    }
     assert_eq!(turn::<_, Lenient>(&Some(3_u8)).unwrap(), Lenient(Some(3)));
+    let error = turn::<_, Tries>(&vec![1_u8]).expect_err("is not wanted");
+    assert_says(&error, &["Tries` can't be read back: its `Deserialize` goes on after an error"]);
     disagree::<_, Lenient>("text");
     disagree::<_, Lenient>(((), 1_u8));
     disagree::<_, Asks>(1_u8);

@@ -494,7 +494,8 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        (READ.take(), HINTED.take());
+        READ.set(0);
+        HINTED.set(0);
         let _ = read(&bytes, &shape);
         // Each element takes a byte at least, and has at most as many parts as the type that take none.
         let most = (bytes.len() + 1) * size_of_shape(&shape);

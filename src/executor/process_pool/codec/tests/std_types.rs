@@ -56,7 +56,7 @@ fn numbers_are_the_same() {
 #[test]
 fn collections_are_the_same() {
     same((vec![(); 1000], [(); 3], [0_u8; 0], Vec::<[u64; 0]>::new(), vec![[(); 0]; 9]));
-    same(vec![vec![vec![vec![0_u8; 0]; 2]; 0], vec![vec![]; 3], vec![]]);
+    same(vec![vec![Vec::<Vec<u8>>::new(); 3], vec![], vec![vec![vec![]; 2]]]);
     same((HashMap::from([((1_u8, "a".to_owned()), Some(1)), ((2, String::new()), None)]), BTreeMap::from([((), ())])));
     same((HashSet::from([vec![1_u8], vec![]]), BTreeSet::from(['b', 'a']), HashMap::<(), u8>::new()));
     same((VecDeque::from([1, 2, 3]), LinkedList::from(["a".to_owned()])));

@@ -1,9 +1,10 @@
-//! Which calls serde made, as a sum.
+//! Which types of serde's data model a value is made of, as a sum.
 
-/// What one call reads or writes. Calls are of one kind that mean the same to any pair of `Serialize` and `Deserialize`.
+/// What one call of serde's reads or writes. Two calls are of one type if they mean the same in any pair of `Serialize` and
+/// `Deserialize`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Kind {
+pub(super) enum DataType {
     Bool = 1,
     I8,
     I16,
@@ -18,11 +19,11 @@ pub(super) enum Kind {
     F32,
     F64,
     Char,
-    /// Strings, and the names that keys of a map are read as.
+    /// Strings, and the identifiers that a map's keys are read as.
     Text,
     Bytes,
     Option,
-    /// Units and unit structs. (A newtype struct is no call: it is what is in it.)
+    /// Units and unit structs. (A newtype struct is what is in it.)
     Unit,
     Sequence,
     /// Tuples, tuple structs and arrays.
@@ -35,26 +36,26 @@ pub(super) enum Kind {
     StructVariant,
 }
 
-/// The kinds of all calls, in their order. Two are the same if their sums are, but for one chance in four billion.
-pub(super) struct Trace {
+/// The types of all calls, in their order. Two different ones have the same sum in one of four billion cases.
+pub(super) struct Schema {
     sum: u64,
-    /// The last kind, and how many calls in a row were of that.
+    /// The last type, and how many calls in a row were of it.
     last: u8,
     run: u64,
 }
 
-impl Trace {
+impl Schema {
     pub(super) const fn new() -> Self {
         Self { sum: 0, last: 0, run: 0 }
     }
 
     /// Notes a call.
     #[inline]
-    pub(super) fn note(&mut self, kind: Kind) {
-        let kind = kind as u8;
-        if kind != self.last {
+    pub(super) fn note(&mut self, called: DataType) {
+        let called = called as u8;
+        if called != self.last {
             self.fold();
-            self.last = kind;
+            self.last = called;
         }
         self.run += 1;
     }
@@ -67,6 +68,7 @@ impl Trace {
         self.run = 0;
     }
 
+    /// The sum of what was noted.
     pub(super) fn sum(&mut self) -> [u8; SUM] {
         self.fold();
         (self.sum as u32).to_le_bytes()
@@ -78,21 +80,21 @@ pub(super) const SUM: usize = 4;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::Kind::{Bool, U8};
-    use super::{Kind, Trace};
+    use super::DataType::{Bool, U8};
+    use super::{DataType, Schema};
 
-    fn sum(kinds: &[Kind]) -> [u8; 4] {
-        let mut trace = Trace::new();
-        kinds.iter().for_each(|&kind| trace.note(kind));
-        trace.sum()
+    fn sum(calls: &[DataType]) -> [u8; 4] {
+        let mut schema = Schema::new();
+        calls.iter().for_each(|&call| schema.note(call));
+        schema.sum()
     }
 
     #[test]
-    fn a_sum_tells_kinds_numbers_and_order_apart() {
-        let traces: [&[Kind]; 8] =
+    fn a_sum_tells_types_numbers_and_order_apart() {
+        let schemas: [&[DataType]; 8] =
             [&[], &[U8], &[Bool], &[U8, U8], &[U8, Bool], &[Bool, U8], &[U8, Bool, U8], &[U8, U8, Bool]];
-        for (at, trace) in traces.iter().enumerate() {
-            assert!(traces[..at].iter().all(|other| sum(other) != sum(trace)), "{trace:?}");
+        for (at, schema) in schemas.iter().enumerate() {
+            assert!(schemas[..at].iter().all(|other| sum(other) != sum(schema)), "{schema:?}");
         }
         assert_eq!(sum(&[U8; 1000]), sum(&[U8; 1000]));
     }

@@ -1,26 +1,26 @@
-//! How deep a value may be nested: as far as the stack goes.
+//! How far the stack may be used for a value: what is nested deeper is an error.
 
 use std::cell::Cell;
 
 use super::error::Fault;
 use crate::primitive::{mapping_around, stack_of_thread, stack_pointer};
 
-/// How much stack a value may take to be written or read. What was read fits when it is dropped on a thread of 2 MiB: that takes
-/// less for each level.
+/// How much stack a value may take to be written or read. To read a level takes more than to drop it (five times as much with
+/// optimization): what was read can be dropped on a thread of 2 MiB.
 const MAX_USED: usize = 1 << 20;
 /// On a stack of somebody else's so much may be used without a look at where it ends.
 const UNASKED: usize = 16 << 10;
 /// Where nothing is known of a stack.
-const ASSUMED: usize = 64 << 10;
+const ASSUMED: usize = 256 << 10;
 
 /// How far the stack may be used for a value.
-pub(super) struct Depth {
+pub(super) struct Headroom {
     floor: usize,
     /// Nobody has looked yet where the stack ends.
     is_guess: bool,
 }
 
-impl Depth {
+impl Headroom {
     /// For a value whose coding begins here.
     #[inline]
     pub(super) fn here() -> Self {
