@@ -34,7 +34,7 @@ paths() {
             }
         }
         function inside(group) { sub(/^[^{]*[{]/, "", group); sub(/[}][ \t]*$/, "", group); return group }
-        FNR == 1 { import = ""; imports_thread = 0; in_tests = 0 }
+        FNR == 1 { import = ""; imports_thread = 0; in_tests = FILENAME ~ /\/tests(\/.*)?[.]rs$/ }
         # Unit tests are built without loom, and may use what they like.
         /^mod tests [{]/ { in_tests = 1 }
         in_tests { next }

@@ -27,7 +27,9 @@ use crate::deadlock::wait::Limit;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::primitive::{Ingredient, is_removed, quiet};
 #[cfg(feature = "process")]
-pub(super) use remote::{Owner, Reply};
+pub(super) use remote::Owner;
+#[cfg(all(feature = "process", target_os = "linux", not(bowline_portable)))]
+pub(super) use remote::Reply;
 
 /// What depends on the types of the closure and of the result.
 pub(super) struct VTable {
@@ -44,12 +46,16 @@ pub(super) struct VTable {
     owner: Option<unsafe fn(NonNull<Header>) -> *const dyn Owner>,
     /// Where the result may be bytes: reads it.
     #[cfg(feature = "process")]
-    read: Option<unsafe fn(NonNull<Header>, Limit, Site) -> Result<(), Ended>>,
+    read: Option<Read>,
     /// Who reads it, if several may look at it.
     #[cfg(feature = "process")]
     event: Option<unsafe fn(NonNull<Header>) -> Option<TaskRef>>,
     pub(super) type_of: TypeOf,
 }
+
+/// Reads a result into the slot, within the limit.
+#[cfg(feature = "process")]
+type Read = unsafe fn(NonNull<Header>, Limit, Site) -> Result<(), Ended>;
 
 enum Slot<F, T> {
     Task(F),

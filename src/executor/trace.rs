@@ -118,11 +118,11 @@ mod off {
     pub(in crate::executor) fn pool_broken(_: &str, _: &str) {}
 }
 
-#[cfg(all(not(feature = "tracing"), feature = "process"))]
+#[cfg(all(not(feature = "tracing"), feature = "process", target_os = "linux", not(bowline_portable)))]
 pub(super) use off::is_on;
 #[cfg(not(feature = "tracing"))]
 pub(super) use off::{TaskSpan, pool_broken, task_panicked};
-#[cfg(all(feature = "tracing", feature = "process"))]
+#[cfg(all(feature = "tracing", feature = "process", target_os = "linux", not(bowline_portable)))]
 pub(super) use on::is_on;
 #[cfg(feature = "tracing")]
 pub(super) use on::{TaskSpan, pool_broken, task_panicked};

@@ -9,6 +9,7 @@ mod error;
 mod lost;
 mod map;
 mod pool;
+mod room;
 pub(in crate::executor) mod spin;
 mod start_error;
 
