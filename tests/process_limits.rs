@@ -308,7 +308,7 @@ fn a_worker_that_may_have_no_thread_of_its_own_says_so() {
         match pool.submit(begin, (folder.path(), 1)).result() {
             Err(TaskError::Rejected(Rejected::NoWorker(error))) => {
                 let StartFailure::Refused(reason) = error.failure() else { panic!("{error}") };
-                assert!(reason.contains("no thread that watches the parent"), "{reason}");
+                assert!(reason.contains("no thread that watches the "), "{reason}");
                 let said = error.stderr().join("\n");
                 assert!(said.contains("this process was to be a worker, and can't"), "{said}");
             }
@@ -376,10 +376,10 @@ fn under_a_limit_for_processes_tasks_run_or_fail_and_never_wait_for_ever() {
                     }
                     Err(TaskError::Rejected(Rejected::NoThread(_))) => 1,
                     Err(TaskError::Rejected(Rejected::NoWorker(error))) => {
-                        // There was none for the process, or none for its watching thread.
+                        // There was none for the process, or none for one of its watching threads.
                         let is_refusal = match error.failure() {
                             StartFailure::Spawn(error) => error.kind() == ErrorKind::WouldBlock,
-                            StartFailure::Refused(reason) => reason.contains("no thread that watches the parent"),
+                            StartFailure::Refused(reason) => reason.contains("no thread that watches the "),
                             failure => panic!("{failure}"),
                         };
                         assert!(is_refusal, "{error}");

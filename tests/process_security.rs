@@ -8,12 +8,15 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{self, Command, Output};
 use std::thread;
 
 use bowline::TaskError;
 use support::folder::Folder;
-use support::rogue::{ANY_COPY, HELLO, MARK, READY, REFUSED, Rogue, mark, number, read_frame, rogues, worker};
+use support::rogue::{
+    ANY_COPY, HELLO, MARK, READY, REFUSED, Rogue, identity, mark, read_frame, rogues, starts, varint, worker,
+};
 use support::workers::pool_of;
 use support::{LIMIT, in_fresh_process, stderr, watchdog, within};
 
@@ -28,16 +31,20 @@ fn add_one(n: u64) -> u64 {
 #[expect(clippy::zombie_processes, reason = "it ends with its parent")]
 fn rogue() {
     let Some((step, mut rogue)) = Rogue::this() else { return };
+    if step == "keeps the set-up" {
+        rogue.say_frame(HELLO, 0, &identity());
+        fs::write(Path::new(&rogue.folder).join("set-up"), rogue.hear_setup()).expect("a file");
+        rogue.end(0);
+    }
     let change: u64 = step.parse::<i64>().expect("a distance").cast_unsigned();
     let (mut ours, theirs) = UnixStream::pair().expect("a socket");
     let _child = worker(&mark(), theirs);
     let (kind, _, hello) = read_frame(&mut ours);
     assert_eq!(kind, HELLO);
     rogue.say_frame(HELLO, 0, &hello);
-    // The parent's number comes first.
-    let setup = rogue.hear_setup();
-    let rest = setup.iter().position(|&byte| byte < 0x80).expect("a number's end") + 1;
-    rogue.pass_setup_on(&ours, &[&number(process::id().into()), &setup[rest..]].concat());
+    // It says who the parent is, which is this process.
+    let setup = from_this_process(&rogue.hear_setup());
+    rogue.pass_setup_on(&ours, &setup);
     assert_eq!(read_frame(&mut ours).0, READY);
     rogue.say_frame(READY, 0, &[]);
     let (mut replies, mut stream) = (ours.try_clone().expect("a copy"), rogue.stream.try_clone().expect("a copy"));
@@ -51,13 +58,23 @@ fn rogue() {
     }
 }
 
+/// A set-up that says that this process is the parent.
+fn from_this_process(setup: &[u8]) -> Vec<u8> {
+    let name = b"parent";
+    let place = setup.windows(name.len()).position(|bytes| bytes == name).expect("the field") + name.len();
+    let rest = place + setup[place..].iter().position(|&byte| byte < 0x80).expect("a number's end") + 1;
+    [&setup[..place], &varint(process::id().into()), &setup[rest..]].concat()
+}
+
 #[test]
 fn a_place_at_which_no_function_was_registered_is_called_by_no_worker() {
     within(LIMIT, || {
         for change in ["0", "1", "-1", "16", "-16", "4096", "-4096", "1000000000000"] {
             let folder = Folder::new();
             let pool = rogues(1, change, &folder).build().expect("a pool");
-            match (change, pool.submit(add_one, (1,)).result()) {
+            let result = pool.submit(add_one, (1,)).result();
+            assert_eq!(starts(&folder), 1, "{change}: by way of the one that changes it");
+            match (change, result) {
                 ("0", result) => assert_eq!(result.expect("the way itself is fine"), 2),
                 (_, Err(TaskError::Decode(error))) => {
                     assert!(error.to_string().contains("no such function"), "{change}: {error}");
@@ -101,14 +118,20 @@ fn a_worker_takes_no_orders_from_who_is_not_its_parent() {
 #[test]
 fn a_worker_of_another_copy_of_the_crate_says_who_it_is_and_serves_nobody() {
     within(LIMIT, || {
+        let folder = Folder::new();
+        let pool = rogues(1, "keeps the set-up", &folder).build().expect("a pool");
+        assert_eq!(pool.submit(add_one, (1,)).result().expect("another worker"), 2);
+        let setup = from_this_process(&fs::read(Path::new(&folder.path()).join("set-up")).expect("a set-up"));
         let (mut ours, theirs) = UnixStream::pair().expect("a socket");
         let mut child = worker(ANY_COPY, theirs);
         assert_eq!(read_frame(&mut ours).0, HELLO);
         // The page is not looked at.
         let rogue = Rogue::with_page(File::open("/dev/null").expect("a file"));
-        rogue.pass_setup_on(&ours, &[number(process::id().into()), vec![1, 0, 100, 0]].concat());
+        rogue.pass_setup_on(&ours, &setup);
         let (kind, _, reason) = read_frame(&mut ours);
-        assert_eq!(kind, REFUSED, "{}", String::from_utf8_lossy(&reason));
+        let reason = String::from_utf8_lossy(&reason);
+        assert_eq!(kind, REFUSED, "{reason}");
+        assert!(reason.contains("another copy of this crate"), "{reason}");
         assert_eq!(child.wait().expect("its end").code(), Some(121));
     });
 }
