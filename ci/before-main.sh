@@ -37,11 +37,11 @@ cd "$work/program"
 run() { timeout --kill-after=10 60 "$CARGO_TARGET_DIR/debug/before_main" </dev/null; }
 
 echo "-- every kind of code before main, and two copies of the crate"
-cargo build --quiet --locked
+cargo build --quiet
 run
 
 echo "-- with coverage"
-cargo rustc --quiet --locked -- -C instrument-coverage
+cargo rustc --quiet -- -C instrument-coverage
 LLVM_PROFILE_FILE="$work/profiles/%p.profraw" run
 # The program, and a worker of each copy.
 profiles=("$work"/profiles/*.profraw)
