@@ -15,7 +15,7 @@ use std::thread;
 use bowline::TaskError;
 use support::folder::Folder;
 use support::rogue::{
-    ANY_COPY, HELLO, MARK, READY, REFUSED, Rogue, identity, mark, read_frame, rogues, starts, varint, worker,
+    ANY_COPY, HELLO, MARK, READY, REFUSED, Rogue, identity, mark, read_frame, rogues, starts, worker,
 };
 use support::workers::pool_of;
 use support::{LIMIT, in_fresh_process, stderr, watchdog, within};
@@ -42,8 +42,7 @@ fn rogue() {
     let (kind, _, hello) = read_frame(&mut ours);
     assert_eq!(kind, HELLO);
     rogue.say_frame(HELLO, 0, &hello);
-    // It says who the parent is, which is this process.
-    let setup = from_this_process(&rogue.hear_setup());
+    let setup = rogue.hear_setup();
     rogue.pass_setup_on(&ours, &setup);
     assert_eq!(read_frame(&mut ours).0, READY);
     rogue.say_frame(READY, 0, &[]);
@@ -56,14 +55,6 @@ fn rogue() {
         }
         ours.write_all(&support::rogue::frame(kind, id, &payload)).expect("a worker");
     }
-}
-
-/// A set-up that says that this process is the parent.
-fn from_this_process(setup: &[u8]) -> Vec<u8> {
-    let name = b"parent";
-    let place = setup.windows(name.len()).position(|bytes| bytes == name).expect("the field") + name.len();
-    let rest = place + setup[place..].iter().position(|&byte| byte < 0x80).expect("a number's end") + 1;
-    [&setup[..place], &varint(process::id().into()), &setup[rest..]].concat()
 }
 
 #[test]
@@ -121,7 +112,7 @@ fn a_worker_of_another_copy_of_the_crate_says_who_it_is_and_serves_nobody() {
         let folder = Folder::new();
         let pool = rogues(1, "keeps the set-up", &folder).build().expect("a pool");
         assert_eq!(pool.submit(add_one, (1,)).result().expect("another worker"), 2);
-        let setup = from_this_process(&fs::read(Path::new(&folder.path()).join("set-up")).expect("a set-up"));
+        let setup = fs::read(folder.file("set-up")).expect("a set-up");
         let (mut ours, theirs) = UnixStream::pair().expect("a socket");
         let mut child = worker(ANY_COPY, theirs);
         assert_eq!(read_frame(&mut ours).0, HELLO);

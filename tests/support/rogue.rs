@@ -97,20 +97,14 @@ pub(crate) fn frame(kind: u8, id: u64, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A number as it travels inside of a value.
-pub(crate) fn varint(mut n: u64) -> Vec<u8> {
+/// A `u64` as it travels.
+pub(crate) fn number(mut n: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while n >= 0x80 {
         bytes.push(n as u8 | 0x80);
         n >>= 7;
     }
     bytes.push(n as u8);
-    bytes
-}
-
-/// A `u64` as it travels.
-pub(crate) fn number(n: u64) -> Vec<u8> {
-    let mut bytes = varint(n);
     // Behind it, the sum of what was written: one call, which is of the tenth kind.
     let product = 0x010a_u64.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bytes.extend(((product ^ product >> 32) as u32).to_le_bytes());

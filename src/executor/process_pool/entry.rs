@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use rustix::process::{Pid, getpgrp, getpid};
+use rustix::process::{getpgrp, getpid};
 use serde::{Deserialize, Serialize};
 
 use super::frame::{self, FrameReader, Kind};
@@ -44,7 +44,6 @@ static PAGE: OnceLock<Page> = OnceLock::new();
 /// What a worker is told before its first task. The page's descriptor comes with it.
 #[derive(Serialize, Deserialize, Debug)]
 pub(super) struct Setup {
-    pub(super) parent: u32,
     pub(super) depth: u32,
     /// Of the process, for `ps`.
     pub(super) name: String,
@@ -185,7 +184,7 @@ struct Up {
 
 /// All that comes before the frames of tasks.
 fn get_up(mark: &Mark, stream: &'static OwnedFd, reader: &mut FrameReader) -> io::Result<Up> {
-    peer::check(stream)?;
+    let parent = peer::check(stream)?;
     let addressee = mark.addressee();
     if addressee == Addressee::Unknown {
         let text = format!("{} is {}, which this program does not know", mark::NAME, mark.text().display());
@@ -204,7 +203,6 @@ fn get_up(mark: &Mark, stream: &'static OwnedFd, reader: &mut FrameReader) -> io
     let page = PAGE.get_or_init(|| page);
     DEPTH.store(setup.depth, Relaxed);
     let _ = rustix::thread::set_name(&std::ffi::CString::new(setup.name.as_bytes()).unwrap_or_default());
-    let parent = Pid::from_raw(setup.parent.cast_signed()).ok_or_else(|| io::Error::other("the parent has no id"))?;
     let no_watch = |what: &str, error: io::Error| {
         io::Error::new(error.kind(), format!("no thread that watches the {what} could be started: {error}"))
     };

@@ -430,8 +430,10 @@ impl FrameReader {
         let Ok(Some(head)) = self.head() else { return };
         let mut crc = crc32fast::Hasher::new();
         let arrived = &self.buffer[self.start + HEADER..self.end];
+        // A whole one is there to be taken, if somebody does.
+        let Some(left) = head.length.checked_sub(arrived.len()).filter(|&left| left > 0) else { return };
         crc.update(arrived);
-        self.discarded = Some(Discarded { head, left: head.length - arrived.len(), crc });
+        self.discarded = Some(Discarded { head, left, crc });
         self.buffer = Vec::new();
         (self.start, self.end) = (0, 0);
         self.resize(ROOM);

@@ -4,7 +4,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::process::{getegid, geteuid, getgid, getppid, getuid};
+use rustix::process::{Pid, getegid, geteuid, getgid, getppid, getuid};
 use rustix::thread::capabilities;
 
 /// Whether this program has rights that whoever started it has not: such a one is not for them to tell what to run.
@@ -15,13 +15,16 @@ pub(super) fn is_privileged() -> bool {
     is_secure || getuid() != geteuid() || getgid() != getegid()
 }
 
-/// Checks that who made the stream is the parent, has the same user, and may do all that this process may.
+/// Checks that who made the stream is the parent, has the same user, and may do all that this process may. Returns who that is.
 ///
 /// # Errors
 ///
 /// It is somebody else, or may do less: whom this is not told by.
-pub(super) fn check(stream: &OwnedFd) -> io::Result<()> {
+pub(super) fn check(stream: &OwnedFd) -> io::Result<Pid> {
     let peer = credentials(stream)?;
+    let Some(maker) = Pid::from_raw(peer.pid) else {
+        return Err(io::Error::other("its orders come from a process that is not in its pid namespace"));
+    };
     let parent = getppid().map_or(0, |parent| parent.as_raw_nonzero().get());
     if peer.pid != parent {
         return Err(io::Error::other(format!(
@@ -36,8 +39,7 @@ pub(super) fn check(stream: &OwnedFd) -> io::Result<()> {
     }
     let own = capabilities(None)?.permitted;
     if !own.is_empty() {
-        // The parent is there, or else it is nobody who gives orders.
-        let parents = capabilities(getppid())?.permitted;
+        let parents = capabilities(Some(maker))?.permitted;
         let more = own.difference(parents);
         if !more.is_empty() {
             return Err(io::Error::other(format!(
@@ -47,7 +49,7 @@ pub(super) fn check(stream: &OwnedFd) -> io::Result<()> {
             )));
         }
     }
-    Ok(())
+    Ok(maker)
 }
 
 /// Who made the stream: the process that called `socketpair`.

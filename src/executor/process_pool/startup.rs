@@ -131,7 +131,6 @@ impl<'s> Handshake<'s> {
         }
         let (page, descriptor) = Page::new()?;
         let setup = Setup {
-            parent: std::process::id(),
             depth: depth() + 1,
             name: self.settings.name.chars().take(MOST_NAME).collect(),
             most: self.settings.most as u64,

@@ -26,12 +26,13 @@ use super::lossless;
 /// The wrapper is one string of JSON in every outer format. That is several times the size and the time of the binary
 /// format, and has JSON's limits. These are errors when the value is written, or read:
 ///
-/// - floating point numbers that are not finite, and integers of more than 64 bits;
+/// - floating point numbers that are not finite, an `f32` here and there that is rounded twice and comes out as its neighbour, and
+///   integers of more than 64 bits;
 /// - `Some` of what is written as `null` (`Some(None)`, `Some(())`), which would be read back as `None`;
 /// - maps whose keys are neither text nor numbers nor `bool`s, or both text and others;
 /// - values that are nested more than 127 deep.
 ///
-/// Keys are text in JSON: a type that looks at its keys first (an `untagged` enum as a key) finds text where it wrote numbers.
+/// Bytes are a list of numbers in JSON: an `untagged` enum that has both takes the first of them. Keys are text in JSON: a type that looks at its keys first (an `untagged` enum as a key) finds text where it wrote numbers.
 /// `T` must own its data. Its `Serialize` is called twice.
 ///
 /// # Examples

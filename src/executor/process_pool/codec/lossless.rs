@@ -110,7 +110,12 @@ impl<'c> Serializer for &'c mut Check {
     }
 
     fn serialize_f32(self, value: f32) -> Result<Form, Fault> {
-        finite(value.is_finite())
+        finite(value.is_finite())?;
+        // What looks at the data first (`untagged`, `flatten`) reads it as an `f64`, and rounds that: twice is not always once.
+        match value.to_string().parse::<f64>() {
+            Ok(wide) if (wide as f32).to_bits() == value.to_bits() => Ok(Form::Scalar),
+            _ => Err(Fault::new(format!("{value:e} is rounded to another `f32` on its way through JSON"))),
+        }
     }
 
     fn serialize_f64(self, value: f64) -> Result<Form, Fault> {

@@ -69,6 +69,9 @@ fn numbers_that_json_does_not_have_are_not_sent() {
         refused(number, "no infinite numbers and no NaN");
         refused(vec![(1, Some(number as f32))], "no infinite numbers and no NaN");
     }
+    // Read as an `f64` and rounded again, it would be its neighbour.
+    refused(f32::from_bits(0x15ae_43fd), "is rounded to another `f32`");
+    same([0.1_f32, f32::MAX, f32::EPSILON]);
     // Some types would read them as floats.
     refused(u128::from(u64::MAX) + 1, "more than 64 bits");
     refused([i128::from(i64::MIN) - 1], "more than 64 bits");
