@@ -7,7 +7,7 @@ mod support;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Output;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
@@ -306,10 +306,12 @@ fn the_grace_keeps_short_waits_out_of_the_graph_and_zero_lets_all_in() {
         deadlock::set_grace(Duration::from_secs(3600));
         let locks: &[Lock<()>; 2] = Box::leak(Box::new([Lock::named("a", ()), Lock::named("b", ())]));
         let both_hold: &Barrier = Box::leak(Box::new(Barrier::new(2)));
+        let goes_on: &[AtomicBool; 2] = Box::leak(Box::default());
         for at in 0..2 {
             let body = move || {
                 let _mine = locks[at].lock();
                 both_hold.wait();
+                goes_on[at].store(true, SeqCst);
                 drop(locks[1 - at].lock());
             };
             thread::Builder::new().name(format!("patient {at}")).spawn(body).unwrap();
@@ -317,7 +319,8 @@ fn the_grace_keeps_short_waits_out_of_the_graph_and_zero_lets_all_in() {
         for at in 0..2 {
             let name = format!("patient {at}");
             let thread = until_thread_where(|thread| thread.name() == Some(&name));
-            wait_until(|| locks[1 - at].is_locked());
+            // It does not sleep at the barrier any more.
+            wait_until(|| goes_on[at].load(SeqCst));
             until_asleep(thread.os_id());
             assert!(find_thread(&name).unwrap().waits_for().is_none());
         }
