@@ -3,13 +3,14 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
 use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError, WorkerExit};
-use support::folder::{Folder, open, pass};
-use support::processes::is_gone;
-use support::workers::{Held, echo, lost, lost_by, pool_of};
+use support::folder::{Folder, note, open, pass};
+use support::processes::{is_gone, stop};
+use support::workers::{Held, echo, lost, lost_by, only_worker, pool_of};
 use support::{LIMIT, wait_until, within};
 
 fn die(_: u64) -> u64 {
@@ -18,6 +19,42 @@ fn die(_: u64) -> u64 {
 
 fn is_killed<T>(result: &Result<T, TaskError>) -> bool {
     matches!(result, Err(TaskError::Rejected(Rejected::Killed)))
+}
+
+static TERMINATIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// A task: counts what comes of SIGTERM, and ends its process when something has come, and nothing more.
+fn count_terminations(folder: String) {
+    extern "C" fn count(_: libc::c_int) {
+        TERMINATIONS.fetch_add(1, SeqCst);
+    }
+    // SAFETY:
+    // - the handler does nothing but count.
+    unsafe { libc::signal(libc::SIGTERM, count as *const () as libc::sighandler_t) };
+    note(&folder, "counts", "here");
+    while TERMINATIONS.load(SeqCst) == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    thread::sleep(Duration::from_millis(30));
+    note(&folder, "counted", &TERMINATIONS.load(SeqCst).to_string());
+    std::process::exit(7);
+}
+
+#[test]
+fn a_worker_is_terminated_by_one_signal_stopped_or_not() {
+    within(LIMIT, || {
+        for stops in [false, true] {
+            let (pool, folder) = (pool_of(1), Folder::new());
+            let task = pool.submit(count_terminations, (folder.path(),));
+            folder.until("counts");
+            if stops {
+                stop(only_worker(&pool));
+            }
+            let _ = pool.terminate();
+            assert_eq!(lost(task.result()).exit(), &WorkerExit::Code(7));
+            assert_eq!(folder.lines("counted"), ["1"]);
+        }
+    });
 }
 
 #[test]

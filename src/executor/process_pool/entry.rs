@@ -109,9 +109,7 @@ pub(super) fn become_worker() {
 
 /// No process that this one starts is a worker of its parent.
 fn take_mark() {
-    // SAFETY:
-    // - nothing else of the process has begun: this is before `main`, or first in it (`ProcessPoolExecutor::init`).
-    unsafe { Mark::remove() };
+    Mark::remove();
 }
 
 /// Is a worker, and ends as one.

@@ -11,6 +11,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::identity::Identity;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicU8;
 
 /// The variable. Whatever knows another kind of mark knows another variable: it would take this one for a mistake.
 pub(super) const NAME: &str = "BOWLINE_WORKER_FOR";
@@ -34,6 +36,27 @@ pub(super) enum Addressee {
     Unknown,
 }
 
+/// Gives the variable another name, by which nobody looks for it, where it is: nothing in the environment is moved or freed, as other
+/// threads may look at it.
+fn rename() {
+    unsafe extern "C" {
+        static environ: *const *mut libc::c_char;
+    }
+    // SAFETY:
+    // - the C library's, which every program has: null, or an array of texts that end with a zero, with a null behind the last.
+    // - as of any look at the environment: nobody changes it meanwhile. The byte is written as other threads may read it.
+    unsafe {
+        let mut entry = environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            let text = std::ffi::CStr::from_ptr(*entry).to_bytes();
+            if text.strip_prefix(NAME.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')) {
+                AtomicU8::from_ptr((*entry).cast()).store(b'_', Relaxed);
+            }
+            entry = entry.add(1);
+        }
+    }
+}
+
 impl Mark {
     /// The mark for a worker of this process.
     pub(super) fn of_workers() -> Self {
@@ -54,13 +77,14 @@ impl Mark {
     }
 
     /// Takes it out of the environment: a process that this one starts is no worker of its parent.
-    ///
-    /// # Safety
-    ///
-    /// As [`env::remove_var`].
-    pub(super) unsafe fn remove() {
+    pub(super) fn remove() {
+        // Constructors may have started threads, and `init` may come late.
+        let threads = std::fs::read_dir("/proc/self/task");
+        if threads.is_ok_and(|threads| threads.count() > 1) {
+            return rename();
+        }
         // SAFETY:
-        // - the caller's contract.
+        // - nobody else looks at the environment: this is the only thread, or (nobody can say) the program has hardly begun.
         unsafe { env::remove_var(NAME) };
     }
 

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process, kill_process_group,
-    pidfd_open, waitid, waitpgid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, getpgid, kill_process,
+    kill_process_group, pidfd_open, waitid, waitpgid,
 };
 
 use super::fork::Window;
@@ -126,23 +126,31 @@ impl Process {
         let is_reaped = self.is_reaped();
         if !*is_reaped {
             self.send(signal);
+            // One that is stopped gets it when it is continued.
+            if signal == Signal::TERM {
+                self.send(Signal::CONT);
+            }
         }
     }
 
-    fn send(&self, signal: Signal) {
+    /// Sends a signal to the worker and its children, once. Returns whether the worker may be sent it at all.
+    fn send(&self, signal: Signal) -> bool {
         // The group is made before the program begins. A worker that left it may have left children in it.
-        if let Some(descriptor) = &self.descriptor {
-            let to_group = send_by(descriptor, signal, PIDFD_SIGNAL_PROCESS_GROUP);
-            let _ = send_by(descriptor, signal, 0);
-            if !matches!(to_group, Err(Errno::INVAL | Errno::NOSYS)) {
-                return;
-            }
-        }
+        let by_descriptor = |descriptor| send_by(descriptor, signal, PIDFD_SIGNAL_PROCESS_GROUP);
+        let to_group = self.descriptor.as_deref().map(by_descriptor);
         // Where a program ignores SIGCHLD, or waits for any child, the number may be another's.
-        if self.is_ours() {
+        if matches!(to_group, None | Some(Err(Errno::INVAL | Errno::NOSYS))) && self.is_ours() {
             let _ = kill_process_group(self.pid, signal);
-            let _ = kill_process(self.pid, signal);
         }
+        if signal != Signal::KILL && getpgid(Some(self.pid)) == Ok(self.pid) {
+            return true;
+        }
+        let sent = match &self.descriptor {
+            Some(descriptor) => send_by(descriptor, signal, 0),
+            None if self.is_ours() => kill_process(self.pid, signal),
+            None => Ok(()),
+        };
+        sent != Err(Errno::PERM)
     }
 
     /// The worker is up: what it executes now is its program.
@@ -160,15 +168,16 @@ impl Process {
 
     /// Ends what is left of the worker and its children, and says how the worker ended.
     pub(super) fn reap(&self) -> WorkerExit {
-        {
+        let can_be_ended = {
             let mut is_reaped = self.is_reaped();
             if std::mem::replace(&mut *is_reaped, true) {
                 return WorkerExit::Unknown;
             }
-            self.send(Signal::KILL);
-        }
-        // Not under the mutex: it can take as long as the system needs to free its memory.
-        let exit = self.wait();
+            self.send(Signal::KILL)
+        };
+        // Not under the mutex: it can take as long as the system needs to free its memory. One that has become another user's
+        // program is left alone.
+        let exit = if can_be_ended || self.ends_within(LONGEST_DEATH) { self.wait() } else { WorkerExit::Unknown };
         if let Some(stderr) = &self.stderr {
             stderr.finish();
         }
@@ -182,6 +191,7 @@ impl Process {
             (!self.ends_within(LONGEST_END)).then(|| WorkerExit::StreamClosed { program: self.other_program() });
         match (self.reap(), survivor) {
             (WorkerExit::Signal { number, .. }, Some(survivor)) if number == Signal::KILL.as_raw() => survivor,
+            (WorkerExit::Unknown, Some(survivor)) => survivor,
             // It was about to end.
             (exit, _) => exit,
         }
