@@ -316,11 +316,11 @@ fn the_grace_keeps_short_waits_out_of_the_graph_and_zero_lets_all_in() {
             };
             thread::Builder::new().name(format!("patient {at}")).spawn(body).unwrap();
         }
-        for at in 0..2 {
+        for (at, goes_on) in goes_on.iter().enumerate() {
             let name = format!("patient {at}");
             let thread = until_thread_where(|thread| thread.name() == Some(&name));
             // It does not sleep at the barrier any more.
-            wait_until(|| goes_on[at].load(SeqCst));
+            wait_until(|| goes_on.load(SeqCst));
             until_asleep(thread.os_id());
             assert!(find_thread(&name).unwrap().waits_for().is_none());
         }
