@@ -131,7 +131,7 @@ impl<L: Link> Dispatcher<L> {
                 ahead: 0,
                 was_quick: Usual::unknown_below(LONG),
                 look_at: None,
-                has_long: false,
+                spread: 0,
                 starting: 0,
                 workers: 0,
                 max_workers,

@@ -74,11 +74,10 @@ pub(super) struct State<L> {
     pub(super) ahead: usize,
     /// Whether tasks are quick.
     pub(super) was_quick: Usual,
-    /// When to look for tasks that lie behind a long one: none does before. `None`: none lies behind another, and nobody was in the
-    /// middle of a long one at the last look.
+    /// When to look for tasks that lie behind a long one: none does before. `None`: none lies behind another.
     pub(super) look_at: Option<Instant>,
-    /// A worker was in the middle of a long task at the last look.
-    pub(super) has_long: bool,
+    /// Tasks with smaller numbers were taken back from behind a long one: they are spread over all workers.
+    pub(super) spread: u64,
     pub(super) starting: usize,
     /// All workers, those that are being started included, and those that have not [left](super::Dispatcher::leave).
     pub(super) workers: usize,
@@ -176,9 +175,8 @@ impl<L: Link> State<L> {
         if !self.was_quick.was_short() {
             return 1;
         }
-        // Beside a long task the others take turns, so that none comes to lie far behind.
-        let goes_far = self.usual.was_short() && !self.has_long && self.queue.front().is_none_or(is_short);
-        if goes_far { DEPTH_OF_SHORT } else { DEPTH }
+        let goes_far = |job: &Job| is_short(job) && job.number >= self.spread;
+        if self.usual.was_short() && self.queue.front().is_none_or(goes_far) { DEPTH_OF_SHORT } else { DEPTH }
     }
 
     /// The next task of the queue that was not cancelled.
@@ -201,10 +199,9 @@ impl<L: Link> State<L> {
             return;
         }
         let members = || self.members.iter().flatten();
-        self.has_long = members().any(|member| member.is_long(now));
         let is_stuck = members().any(|member| member.is_long(now) && member.has_ahead());
         let next = members().filter(|member| member.has_ahead()).filter_map(Member::long_at).filter(|&at| at > now);
-        self.look_at = next.chain(self.has_long.then_some(now + LONG)).min();
+        self.look_at = next.min();
         if !is_stuck {
             return;
         }
@@ -220,6 +217,7 @@ impl<L: Link> State<L> {
             }
         }
         taken.sort_unstable_by_key(|job| std::cmp::Reverse(job.number));
+        self.spread = taken.first().map_or(self.spread, |last| self.spread.max(last.number + 1));
         taken.into_iter().for_each(|job| self.queue_again(job));
     }
 
