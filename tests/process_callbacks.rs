@@ -37,23 +37,36 @@ fn a_callback_may_wait_for_another_task_of_the_same_worker() {
     });
 }
 
+/// Submits tasks whose callbacks wait, by means that nobody sees, each for the one after it; the first does something else before.
+/// Returns where the first says how many have run.
+fn waiting_callbacks(
+    pool: &ProcessPoolExecutor,
+    many: usize,
+    first: impl FnOnce() + Send + 'static,
+) -> mpsc::Receiver<usize> {
+    let (mut answer, told) = mpsc::channel();
+    let mut first = Some(first);
+    for n in 0..many {
+        let (tell, next) = mpsc::channel();
+        let (answer, first) = (std::mem::replace(&mut answer, tell), first.take());
+        pool.submit(echo::<usize>, (n,)).add_done_callback(move |_| {
+            if let Some(first) = first {
+                first();
+            }
+            let count = if n + 1 == many { 0 } else { next.recv().unwrap() };
+            answer.send(count + 1).unwrap();
+        });
+    }
+    told
+}
+
 #[test]
 fn callbacks_may_wait_for_what_other_callbacks_of_the_same_pool_do() {
     const MANY: usize = 12;
     within(LIMIT, || {
         let pool = pool_of(1);
         let held = Held::keep(&pool, 1);
-        let (tell, told) = mpsc::channel();
-        let mut next = tell;
-        // Each waits, by means that nobody sees, for the one after it.
-        for n in 0..MANY {
-            let (tell, told) = mpsc::channel();
-            let answer = std::mem::replace(&mut next, tell);
-            pool.submit(echo::<usize>, (n,)).add_done_callback(move |_| {
-                let count = if n + 1 == MANY { 0 } else { told.recv().unwrap() };
-                answer.send(count + 1).unwrap();
-            });
-        }
+        let told = waiting_callbacks(&pool, MANY, || ());
         held.release();
         assert_eq!(told.recv_timeout(LIMIT).unwrap(), MANY);
         assert_eq!(pool.submit(echo::<u64>, (2,)).result().unwrap(), 2);
@@ -68,23 +81,12 @@ fn a_callback_that_shuts_the_pool_down_leaves_those_that_wait_for_each_other_run
         for shuts_down in [true, false] {
             let pool = pool_of(1);
             let held = Held::keep(&pool, 1);
-            let (tell, told) = mpsc::channel();
-            let mut next = tell;
-            for n in 0..MANY {
-                let (tell, told) = mpsc::channel();
-                let answer = std::mem::replace(&mut next, tell);
-                let own = (n == 0).then(|| pool.clone());
-                pool.submit(echo::<usize>, (n,)).add_done_callback(move |_| {
-                    if let Some(pool) = own {
-                        if shuts_down {
-                            pool.shutdown();
-                        }
-                        drop(pool);
-                    }
-                    let count = if n + 1 == MANY { 0 } else { told.recv().unwrap() };
-                    answer.send(count + 1).unwrap();
-                });
-            }
+            let own = pool.clone();
+            let told = waiting_callbacks(&pool, MANY, move || {
+                if shuts_down {
+                    own.shutdown();
+                }
+            });
             // The callback has the last handle.
             drop(held);
             drop(pool);

@@ -47,7 +47,7 @@ pub(super) struct VTable {
     /// Where the result may be bytes: reads it.
     #[cfg(feature = "process")]
     read: Option<Read>,
-    /// Who reads it, if several may look at it.
+    /// Where several may look at the result: the event that it was read, once somebody reads it.
     #[cfg(feature = "process")]
     event: Option<unsafe fn(NonNull<Header>) -> Option<TaskRef>>,
     pub(super) type_of: TypeOf,

@@ -234,8 +234,8 @@ impl TaskRef {
         }
     }
 
-    /// Has an owner of the result polled again when it has been read by another one, who is reading it: `false` if nobody is. To be
-    /// [forgotten](Self::forget_waker_of_reading).
+    /// Registers the waker of an owner that is to be polled again when another owner has read the result. Returns `false` if nobody is
+    /// reading it. [`forget_waker_of_reading`](Self::forget_waker_of_reading) unregisters the waker.
     pub(in crate::executor) fn wake_when_read(&self, owner: u64, waker: &Waker) -> bool {
         self.event().is_some_and(|event| event.wake_when_done(owner, waker))
     }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::MOST_WORKERS;
+use super::error::MAX_WORKERS;
 use crate::deadlock::resource::{Origin, Site};
 use crate::deadlock::wait::Failure;
 use crate::executor::blocking::Ended;
@@ -102,7 +102,7 @@ impl Callbacks {
 /// Adds a thread, unless one is being added.
 fn add_thread(pool: &ThreadPoolExecutor) {
     let threads = pool.max_workers();
-    if pool.worker_count() >= threads && threads < MOST_WORKERS {
+    if pool.worker_count() >= threads && threads < MAX_WORKERS {
         pool.set_max_workers(threads + 1);
     }
 }

@@ -194,7 +194,7 @@ fn get_up(mark: &Mark, stream: &'static OwnedFd, reader: &mut FrameReader) -> io
 
     let (setup, page) = receive_setup(stream, reader)?;
     if addressee != Addressee::This {
-        // Whoever compared what was said above would not have gone on.
+        // A parent that compared the identity above would not have sent a set-up.
         return Err(io::Error::other("another copy of this crate was to be the worker"));
     }
     let page = Page::open(page)?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::codec::CodecError;
 
 /// How many workers a pool may have.
-pub(super) const MOST_WORKERS: usize = 16383;
+pub(super) const MAX_WORKERS: usize = 16383;
 
 /// Why a pool of processes was not made. No process was started.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl fmt::Display for ProcessPoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MaxWorkers(0) => f.write_str("max_workers must be greater than 0"),
-            Self::MaxWorkers(many) => write!(f, "max_workers must be at most {MOST_WORKERS}, and is {many}"),
+            Self::MaxWorkers(many) => write!(f, "max_workers must be at most {MAX_WORKERS}, and is {many}"),
             Self::TooDeep { depth, most } => write!(
                 f,
                 "a pool in a worker of a pool in a worker goes too deep: its workers would be at level {depth}, and {most} \

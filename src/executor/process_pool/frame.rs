@@ -201,7 +201,7 @@ pub(super) type Reserve = fn(&mut Vec<u8>, usize) -> bool;
 /// A payload that there is no memory for, while it is read and thrown away.
 struct Discarded {
     head: Head,
-    /// So many bytes of it have not arrived.
+    /// How many bytes of it have not arrived.
     left: usize,
     crc: crc32fast::Hasher,
 }

@@ -9,7 +9,7 @@ use crate::executor::error::TaskError;
 use crate::executor::state::Phase;
 
 /// So often a task is given to another worker because the one that had it died before it began.
-const MOST_RESENDS: u32 = 3;
+const MAX_RESENDS: u32 = 3;
 
 /// A task, what is called, and how its result is put.
 pub(super) struct Job {
@@ -30,7 +30,7 @@ impl Job {
     ///
     /// `complete` is for results of the cell's type.
     pub(super) unsafe fn new(task: TaskRef, call: Call, complete: Complete, retries: u32) -> Self {
-        Self { task, call, complete, retries, resends: MOST_RESENDS, number: 0, is_claimed: false }
+        Self { task, call, complete, retries, resends: MAX_RESENDS, number: 0, is_claimed: false }
     }
 
     /// Claims the task, to have it run: `false` if it was cancelled.

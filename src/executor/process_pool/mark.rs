@@ -40,7 +40,7 @@ pub(super) enum Addressee {
 /// threads may look at it.
 fn rename() {
     unsafe extern "C" {
-        static environ: *const *mut libc::c_char;
+        static mut environ: *const *mut libc::c_char;
     }
     // SAFETY:
     // - the C library's, which every program has: null, or an array of texts that end with a zero, with a null behind the last.
@@ -121,10 +121,37 @@ impl Mark {
 
 #[cfg(all(test, not(loom), not(miri)))]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     fn addressee(mark: &str) -> Addressee {
         Mark(mark.into()).addressee()
+    }
+
+    #[test]
+    fn a_mark_that_is_removed_beside_other_threads_reaches_no_child() {
+        const ROLE: &str = "BOWLINE_TEST_MARK";
+        let test = concat!(module_path!(), "::a_mark_that_is_removed_beside_other_threads_reaches_no_child");
+        let (_, test) = test.split_once("::").expect("the crate's name comes first");
+        if env::var_os(ROLE).is_none() {
+            let mut again = Command::new(env::current_exe().expect("this binary"));
+            let output = again.args(["--exact", test, "--nocapture"]).env(ROLE, "yes").output().expect("a process");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            return;
+        }
+        // SAFETY:
+        // - this process is for this test: the harness, which waits, looks at no variable meanwhile.
+        unsafe { env::set_var(NAME, "2 program") };
+        assert!(
+            std::fs::read_dir("/proc/self/task").expect("Linux").count() > 1,
+            "the harness has a thread of its own"
+        );
+        assert!(Mark::of_this_process().is_some());
+        Mark::remove();
+        assert!(Mark::of_this_process().is_none());
+        let child = Command::new("env").output().expect("a child");
+        assert!(!String::from_utf8_lossy(&child.stdout).lines().any(|line| line.starts_with(NAME)));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 
 use crate::primitive::quiet::AtomicU32;
 
-/// Has the process store [`STACK_OVERFLOW`](super::fate::STACK_OVERFLOW) in `fate`, and say so on standard error, when the calling thread overflows its
-/// stack. The process dies of that, or any other fault, as it would have done before.
+/// Installs a handler that stores [`STACK_OVERFLOW`](super::fate::STACK_OVERFLOW) in `fate`, and says so on standard error, when the
+/// calling thread overflows its stack. The process dies of that, or any other fault, as it would have done before.
 ///
 /// This is for one thread of a process, the first that calls it. Where the stack can't be found out, or there is no
 /// memory for another one to run the handler on, nothing changes.

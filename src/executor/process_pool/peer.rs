@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::process::{Pid, getegid, geteuid, getgid, getppid, getuid};
 use rustix::thread::capabilities;
 
-/// Whether this program has rights that whoever started it has not: such a one is not for them to tell what to run.
+/// Returns whether this program has rights that the user who started it has not. Such a program takes no orders from that user.
 pub(super) fn is_privileged() -> bool {
     // SAFETY:
     // - `getauxval` has no preconditions.
@@ -52,7 +52,7 @@ pub(super) fn check(stream: &OwnedFd) -> io::Result<Pid> {
     Ok(maker)
 }
 
-/// Who made the stream: the process that called `socketpair`.
+/// Returns the credentials of the process that made the stream, by `socketpair`.
 fn credentials(stream: &OwnedFd) -> io::Result<libc::ucred> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;

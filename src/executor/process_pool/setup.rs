@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::builder::ProcessPoolBuilder;
 use super::codec::CodecError;
 use super::core::{Core, Settings};
-use super::error::{MOST_WORKERS, ProcessPoolError};
+use super::error::{MAX_WORKERS, ProcessPoolError};
 use super::identity::Identity;
 use super::process::Program;
 use super::{entry, peer, program};
@@ -21,9 +21,9 @@ const MOST_DEPTH: u32 = 3;
 /// What the handles of the pool share that the builder describes.
 pub(super) fn core(builder: ProcessPoolBuilder, made_at: Site) -> Result<Arc<Core>, ProcessPoolError> {
     static POOLS: AtomicU64 = AtomicU64::new(0);
-    let default = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
+    let default = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
     let max_workers = builder.max_workers.unwrap_or_else(default);
-    if !(1..=MOST_WORKERS).contains(&max_workers) {
+    if !(1..=MAX_WORKERS).contains(&max_workers) {
         return Err(ProcessPoolError::MaxWorkers(max_workers));
     }
     if peer::is_privileged() {

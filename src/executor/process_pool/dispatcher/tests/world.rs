@@ -36,7 +36,7 @@ pub(super) enum Step {
     /// Somebody comes to fail one of the tasks that the dispatcher gave out for that.
     Fail,
     CancelQueued,
-    /// What runs has become long.
+    /// As much time passes as makes a running task long.
     TimePasses,
     Close,
     CloseNow,
