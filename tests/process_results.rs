@@ -16,7 +16,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use support::folder::Folder;
 use support::workers::{echo, keep, pool_of};
-use support::{LIMIT, in_fresh_process, spawn_named, stderr, until_waiting, within};
+use support::{LIMIT, in_fresh_process, spawn_named, stderr, until_waiting, wait_until, within};
 
 /// What its reader does first, in this process, is a test's to say.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -161,7 +161,8 @@ fn a_shared_result_is_read_once_whoever_asks_first() {
 
 #[test]
 fn an_owner_that_is_polled_while_another_one_reads_does_not_wait() {
-    static HELD: Lock<()> = Lock::new(());
+    static READS: AtomicU64 = AtomicU64::new(0);
+    static GATE: OnceLock<()> = OnceLock::new();
     static WOKEN: AtomicU64 = AtomicU64::new(0);
 
     struct Counts;
@@ -172,24 +173,26 @@ fn an_owner_that_is_polled_while_another_one_reads_does_not_wait() {
     }
 
     let waits = |_| {
-        drop(HELD.lock());
+        READS.fetch_add(1, SeqCst);
+        // In no graph: whoever waits for this one waits for ever.
+        GATE.wait();
         Ok(())
     };
     with_reader("an_owner_that_is_polled_while_another_one_reads_does_not_wait", waits, |pool| {
         let shared = pool.submit(read, (1,)).shared();
         assert!(shared.wait().is_ok());
-        let (waker, held) = (Waker::from(Arc::new(Counts)), HELD.lock());
+        let waker = Waker::from(Arc::new(Counts));
         thread::scope(|s| {
             let theirs = shared.clone();
             let reader = spawn_named(s, "reader", move || theirs.result());
-            until_waiting("reader");
+            wait_until(|| READS.load(SeqCst) == 1);
             let (mut polled, mut dropped) = (shared.clone(), shared.clone());
             for owner in [&mut polled, &mut dropped] {
                 assert!(Pin::new(owner).poll(&mut Context::from_waker(&waker)).is_pending());
             }
             assert!(shared.try_result().is_none());
             drop(dropped);
-            drop(held);
+            GATE.set(()).unwrap();
             assert_eq!(reader.join().unwrap().unwrap(), Read(1));
             assert_eq!(WOKEN.load(SeqCst), 1, "and the one that is gone is not");
             let Poll::Ready(result) = Pin::new(&mut polled).poll(&mut Context::from_waker(&waker)) else {
@@ -240,6 +243,10 @@ fn a_result_that_cannot_be_read_says_so_to_whoever_asks_and_the_task_has_finishe
             assert!(matches!(future.exception(), Some(TaskError::Decode(_))));
             assert_eq!(future.status(), Status::Finished);
             assert!(matches!(future.result(), Err(TaskError::Decode(_))));
+            let mut taken = pool.submit(read, (4,));
+            assert!(matches!(taken.result_timeout(LIMIT), Err(TaskError::Decode(_))));
+            assert!(matches!(taken.exception(), Some(TaskError::Taken)), "it was an error");
+            assert!(matches!(taken.result_timeout(LIMIT), Err(TaskError::Taken)));
             let mut panics = pool.submit(read, (7,));
             let Err(TaskError::Panicked(panic)) = panics.result_timeout(LIMIT) else { panic!("it was read") };
             assert_eq!(panic.message(), "seven");
