@@ -76,7 +76,7 @@ layer() {
         -e "^src/$1(/mod)?\.rs:[0-9]+:.*\<super::($2)\>" \
         -e "${3:-^$}" || true)
     if [[ -n $found ]]; then
-        complain "src/$1 names a layer above itself (imports go one way: primitive <- deadlock <- sync <- executor)" \
+        complain "src/$1 names a layer above itself (imports go one way: primitive <- deadlock <- sync, task <- thread_pool <- process_pool)" \
             "move the code up, or let the layer above pass in what is needed here" "$found"
     fi
 }
@@ -103,9 +103,12 @@ fi
 printf -- '-- direction of imports\n'
 # The crate root names the public types of every layer.
 root_reexport='\<crate::[A-Z]'
-layer primitive 'deadlock|sync|executor' "$root_reexport"
-layer deadlock 'sync|executor' "$root_reexport"
-layer sync 'executor'
+layer primitive 'deadlock|sync|task|thread_pool|process_pool' "$root_reexport"
+layer deadlock 'sync|task|thread_pool|process_pool' "$root_reexport"
+layer sync 'task|thread_pool|process_pool'
+layer task 'sync|thread_pool|process_pool'
+layer thread_pool 'sync|process_pool'
+layer process_pool 'sync'
 
 printf -- '-- length of files\n'
 folders=()

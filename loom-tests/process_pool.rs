@@ -6,8 +6,8 @@ use std::sync::Arc;
 use loom::thread::{self, JoinHandle};
 
 use super::explore;
-use crate::executor::{ModelPool, Moment, Worker};
 use crate::primitive::{AtomicBool, Ingredient, Ordering, Queue, events, remove};
+use crate::process_pool::{ModelPool, Moment, Worker};
 use crate::{Future, Rejected, TaskError};
 
 /// A process that lives until it is told to stop.

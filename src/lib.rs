@@ -51,21 +51,27 @@ struct Readme;
 mod primitive;
 
 pub mod deadlock;
-mod executor;
+#[cfg(feature = "process")]
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), path = "process_pool/portable.rs")]
+mod process_pool;
 mod sync;
+mod task;
+mod thread_pool;
 
 #[cfg(all(test, loom))]
 #[path = "../loom-tests/mod.rs"]
 mod loom_tests;
 
-pub use executor::{
-    AnyFuture, AsCompleted, DoneAndNotDone, Future, Initialized, InvalidState, Map, PanicInfo, PanicLocation, Promise,
-    Rejected, ReturnWhen, Scope, SharedFuture, ShutdownOptions, ShutdownReport, Status, SubmitError, TaskError,
-    ThreadPoolBuilder, ThreadPoolExecutor, Unfinished, WhenFull, as_completed, promise, wait,
-};
 #[cfg(feature = "process")]
-pub use executor::{
+pub use process_pool::{
     Callable, CodecError, Json, ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor, StartError, StartFailure,
     WorkerExit, WorkerLost,
 };
 pub use sync::{ArcLockGuard, Lock, LockGuard, MappedLockGuard, MappedRLockGuard, RLock, RLockGuard};
+pub use task::{
+    AnyFuture, AsCompleted, DoneAndNotDone, Future, InvalidState, Map, PanicInfo, PanicLocation, Promise, Rejected,
+    ReturnWhen, SharedFuture, Status, SubmitError, TaskError, Unfinished, as_completed, promise, wait,
+};
+pub use thread_pool::{
+    Initialized, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder, ThreadPoolExecutor, WhenFull,
+};

@@ -1,0 +1,133 @@
+//! Why a pool of processes can't be made.
+
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::wire::codec::CodecError;
+
+/// How many workers a pool may have.
+pub(super) const MAX_WORKERS: usize = 16383;
+
+/// Why a pool of processes was not made. No process was started.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ProcessPoolError {
+    /// This number of workers is 0, or more than 16383.
+    MaxWorkers(usize),
+    /// Pools in workers of pools in workers: one more would make too many processes to look after.
+    TooDeep {
+        /// How deep the new pool's workers would be: 1 for those of a pool outside of any worker.
+        depth: u32,
+        /// How deep workers may be.
+        most: u32,
+    },
+    /// This crate is part of a shared library, and the program that has loaded it does not know how to be a worker: name
+    /// one that does, with `worker_exe`.
+    NotTheProgram {
+        /// The library.
+        library: PathBuf,
+        /// The program.
+        program: PathBuf,
+    },
+    /// What would start this program again was not found: `/proc` is not mounted, or something else runs the program (an
+    /// emulator), or its file is gone. Name the program with `worker_exe`.
+    NoOwnProgram {
+        /// What was found in its place.
+        found: Option<PathBuf>,
+    },
+    /// There is no such `worker_exe`: from the current directory if it has a slash, else in `PATH`.
+    NoWorkerProgram {
+        /// What was asked for.
+        path: PathBuf,
+    },
+    /// A static initialiser of a worker process makes a pool, before the process has begun to be a worker: each worker
+    /// would have workers, without end. Or `BOWLINE_WORKER_FOR` is set, which is not for people.
+    InWorkerStartup,
+    /// The initializer's arguments can't be encoded.
+    Initializer(CodecError),
+    /// This program has rights that whoever started it has not (set-user-id, capabilities), or a real user or group that is not
+    /// the effective one: a worker is told what to run by its environment and its standard input, which are theirs.
+    Privileged,
+    /// This system has no process pools: they are made of what Linux has.
+    Unsupported,
+}
+
+impl fmt::Display for ProcessPoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MaxWorkers(0) => f.write_str("max_workers must be greater than 0"),
+            Self::MaxWorkers(many) => write!(f, "max_workers must be at most {MAX_WORKERS}, and is {many}"),
+            Self::TooDeep { depth, most } => write!(
+                f,
+                "a pool in a worker of a pool in a worker goes too deep: its workers would be at level {depth}, and {most} \
+is the last"
+            ),
+            Self::NotTheProgram { library, program } => write!(
+                f,
+                "the library '{}' has process pools, and the program '{}' that loaded it has not: name a program that can \
+be a worker, with `worker_exe`",
+                library.display(),
+                program.display()
+            ),
+            Self::NoOwnProgram { found } => {
+                f.write_str("what would start this program again was not found")?;
+                match found {
+                    Some(found) => write!(f, ", only '{}'", found.display())?,
+                    None => f.write_str(" (is /proc mounted?)")?,
+                }
+                f.write_str(": name the program with `worker_exe`")
+            }
+            Self::NoWorkerProgram { path } => {
+                let place = if path.as_os_str().as_encoded_bytes().contains(&b'/') { "the current directory" } else { "PATH" };
+                write!(f, "there is no `worker_exe` '{}' in {place}", path.display())
+            }
+            Self::InWorkerStartup => f.write_str(
+                "a worker process made a pool before it had begun: make it where it is needed, not in a static \
+initialiser",
+            ),
+            Self::Privileged => f.write_str(
+                "a program that has more rights than whoever started it (set-user-id, capabilities) has no process pools",
+            ),
+            Self::Unsupported => f.write_str("there are no process pools on this system, only on Linux: use threads here"),
+            Self::Initializer(error) => write!(f, "the initializer's arguments could not be encoded: {error}"),
+        }
+    }
+}
+
+impl Error for ProcessPoolError {}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_says_what_to_do_or_what_the_limit_is() {
+        let library = ProcessPoolError::NotTheProgram { library: "/lib/plug.so".into(), program: "/bin/host".into() };
+        for (error, parts) in [
+            (ProcessPoolError::MaxWorkers(0), ["max_workers must be greater than 0", ""]),
+            (ProcessPoolError::MaxWorkers(16384), ["must be at most 16383", "is 16384"]),
+            (ProcessPoolError::TooDeep { depth: 4, most: 3 }, ["would be at level 4", "3 is the last"]),
+            (ProcessPoolError::NoOwnProgram { found: None }, ["start this program again", "/proc"]),
+            (
+                ProcessPoolError::NoOwnProgram { found: Some("/bin/emulator".into()) },
+                ["only '/bin/emulator'", "with `worker_exe`"],
+            ),
+            (ProcessPoolError::NoWorkerProgram { path: "worker".into() }, ["`worker_exe` 'worker'", "in PATH"]),
+            (ProcessPoolError::NoWorkerProgram { path: "./worker".into() }, ["'./worker'", "in the current directory"]),
+            (library, ["library '/lib/plug.so' has process pools, and the program '/bin/host'", "`worker_exe`"]),
+            (ProcessPoolError::InWorkerStartup, ["before it had begun", "not in a static initialiser"]),
+            (ProcessPoolError::Unsupported, ["no process pools on this system", "use threads"]),
+            (ProcessPoolError::Initializer(CodecError::new("no text")), ["the initializer's arguments", ": no text"]),
+        ] {
+            let text = error.to_string();
+            assert!(parts.iter().all(|part| text.contains(part)) && !text.contains('\n'), "{text}");
+        }
+        assert_eq!(ProcessPoolError::MaxWorkers(0).to_string(), "max_workers must be greater than 0");
+    }
+
+    #[test]
+    fn the_reason_of_the_codec_is_told_once() {
+        assert!(ProcessPoolError::Initializer(CodecError::new("no text")).source().is_none());
+    }
+}

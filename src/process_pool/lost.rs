@@ -1,0 +1,230 @@
+//! A worker process that is gone, and how it ended.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::signal;
+use crate::deadlock::render::{Humane, printable};
+
+/// A worker process that ended in the middle of a task. What the task had done is as it was; it is not run again, but
+/// for a pool's [`retries`](crate::ProcessPoolBuilder::retries).
+///
+/// Cheap to clone. [`Display`](fmt::Display) is one line, for example
+/// `worker process 4711 was killed by signal 9 (SIGKILL) after 1.2 s of task 'thumbnail'`, and the last lines that the
+/// process wrote to its standard error, if the pool captures those.
+#[derive(Clone)]
+pub struct WorkerLost(Arc<Lost>);
+
+struct Lost {
+    pid: u32,
+    exit: WorkerExit,
+    task: &'static str,
+    ran_for: Duration,
+    stderr: Vec<String>,
+}
+
+/// How a worker process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerExit {
+    /// It exited with this code: the task called [`exit`](std::process::exit), or something that does; or it executed another
+    /// program in the place of the worker's, which has ended since.
+    Code(i32),
+    /// A signal ended it.
+    Signal {
+        /// The signal: its [name](WorkerExit::signal_name).
+        number: i32,
+        /// Whether the system has written the process's memory to a file.
+        core_dumped: bool,
+    },
+    /// Its main thread, which runs the tasks, used up its stack. Of another thread it is a signal
+    /// like any.
+    StackOverflow,
+    /// Its main thread, which runs the tasks, ended without the process (the system's call `exit`, and not the C library's
+    /// function). What was left of it was killed.
+    MainThreadEnded,
+    /// Its connection to the pool was closed while it lived on, and it was killed: a task closed a descriptor that was not its
+    /// own, or executed another program in the place of the worker's (`exec`).
+    StreamClosed {
+        /// The program that it executed when this was noticed, if that was another one.
+        program: Option<Arc<str>>,
+    },
+    /// It sent what makes no sense, for this reason, and was killed: something else writes to its socket, or to its memory.
+    Protocol(Arc<str>),
+    /// It is gone, and somebody else has taken its exit status: a program that waits for all of its child processes, or
+    /// ignores SIGCHLD.
+    Unknown,
+}
+
+impl WorkerLost {
+    pub(crate) fn new(pid: u32, exit: WorkerExit, task: &'static str, ran_for: Duration, stderr: Vec<String>) -> Self {
+        Self(Arc::new(Lost { pid, exit, task, ran_for, stderr }))
+    }
+
+    /// The process's id. Another process may have it by now.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn exit(&self) -> &WorkerExit {
+        &self.0.exit
+    }
+
+    /// The task that it ran: the name under which it was submitted, or its type's.
+    #[must_use]
+    pub fn task(&self) -> &str {
+        self.0.task
+    }
+
+    /// For how long the task had run, as its parent knows it: since the worker had it and nothing before it.
+    #[must_use]
+    pub fn ran_for(&self) -> Duration {
+        self.0.ran_for
+    }
+
+    /// The last lines that it wrote to its standard error, during this task or before. None unless the pool
+    /// [captures](crate::ProcessPoolBuilder::capture_stderr) them.
+    #[must_use]
+    pub fn stderr(&self) -> &[String] {
+        &self.0.stderr
+    }
+}
+
+impl fmt::Debug for WorkerLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerLost")
+            .field("pid", &self.0.pid)
+            .field("exit", &self.0.exit)
+            .field("task", &self.0.task)
+            .field("ran_for", &self.0.ran_for)
+            .field("stderr", &self.0.stderr)
+            .finish()
+    }
+}
+
+impl fmt::Display for WorkerLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lost { pid, exit, task, ran_for, stderr } = &*self.0;
+        write!(f, "worker process {pid} {exit} after {} of task '{}'", Humane(*ran_for), printable(task))?;
+        last_lines(stderr, f)
+    }
+}
+
+impl Error for WorkerLost {}
+
+/// What a process wrote last to its standard error, indented, below what is said of it.
+pub(super) fn last_lines(lines: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str(if lines.is_empty() { "" } else { "\n  last lines of its standard error:" })?;
+    lines.iter().map(|line| printable(line.trim_end())).try_for_each(|line| {
+        let indent = if line.is_empty() { "" } else { "    " };
+        write!(f, "\n{indent}{line}")
+    })
+}
+
+impl WorkerExit {
+    /// The name of the signal that ended the process: `SIGKILL`, `SIGRTMIN+3`. `None` if it was no signal, or one that is
+    /// not known on this system.
+    #[must_use]
+    pub fn signal_name(&self) -> Option<&'static str> {
+        match self {
+            Self::Signal { number, .. } => signal::name(*number),
+            _ => None,
+        }
+    }
+}
+
+/// What the process did, as the rest of a sentence that begins with the process.
+impl fmt::Display for WorkerExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "terminated abruptly with exit code {code}"),
+            Self::Signal { number, core_dumped } => {
+                let core = if *core_dumped { ", core dumped" } else { "" };
+                match self.signal_name() {
+                    Some(name) if *number == signal::ABORT => {
+                        write!(f, "aborted (signal {number}, {name}{core})")
+                    }
+                    Some(name) => write!(f, "was killed by signal {number} ({name}{core})"),
+                    None => write!(f, "was killed by signal {number}{core}"),
+                }
+            }
+            Self::StackOverflow => f.write_str("overflowed its stack"),
+            Self::MainThreadEnded => f.write_str("ended its main thread, and was killed"),
+            Self::StreamClosed { program: Some(program) } => {
+                write!(f, "executed {} in its place, and was killed", printable(program))
+            }
+            Self::StreamClosed { program: None } => {
+                f.write_str("closed its connection to the pool, or executed another program, and was killed")
+            }
+            Self::Protocol(reason) => write!(f, "was killed because it sent nonsense ({reason})"),
+            Self::Unknown => f.write_str("ended, and somebody else took its exit status"),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn signal(number: i32) -> WorkerExit {
+        WorkerExit::Signal { number, core_dumped: false }
+    }
+
+    fn lost(exit: WorkerExit, stderr: &[&str]) -> WorkerLost {
+        let stderr = stderr.iter().copied().map(String::from).collect();
+        WorkerLost::new(4711, exit, "thumbnail", Duration::from_millis(1290), stderr)
+    }
+
+    #[test]
+    fn each_way_to_end_is_a_sentence_of_its_own() {
+        for (exit, text) in [
+            (WorkerExit::Code(99), "terminated abruptly with exit code 99"),
+            (signal(9), "was killed by signal 9 (SIGKILL)"),
+            (signal(6), "aborted (signal 6, SIGABRT)"),
+            (WorkerExit::Signal { number: 11, core_dumped: true }, "was killed by signal 11 (SIGSEGV, core dumped)"),
+            (signal(1000), "was killed by signal 1000"),
+            (WorkerExit::StackOverflow, "overflowed its stack"),
+            (WorkerExit::MainThreadEnded, "ended its main thread, and was killed"),
+            (
+                WorkerExit::StreamClosed { program: Some("/bin/sl\x1b[0mow".into()) },
+                "executed /bin/sl\\u{1b}[0mow in its place, and was killed",
+            ),
+            (
+                WorkerExit::StreamClosed { program: None },
+                "closed its connection to the pool, or executed another program, and was killed",
+            ),
+            (WorkerExit::Protocol("kind 77".into()), "was killed because it sent nonsense (kind 77)"),
+            (WorkerExit::Unknown, "ended, and somebody else took its exit status"),
+        ] {
+            assert_eq!(exit.to_string(), text);
+            let expected = format!("worker process 4711 {text} after 1.2 s of task 'thumbnail'");
+            assert_eq!(lost(exit, &[]).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn the_last_lines_follow_indented_and_cannot_break_out() {
+        let text = lost(signal(9), &["one", "", "  two\x1b[31m\r"]).to_string();
+        let expected = "worker process 4711 was killed by signal 9 (SIGKILL) after 1.2 s of task 'thumbnail'
+  last lines of its standard error:
+    one
+
+      two\\u{1b}[31m";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_is_known_of_a_lost_worker_can_be_asked_for() {
+        let lost = lost(signal(9), &["one", "two"]).clone();
+        assert_eq!((lost.pid(), lost.task(), lost.ran_for()), (4711, "thumbnail", Duration::from_millis(1290)));
+        assert_eq!(lost.exit(), &signal(9));
+        assert_eq!(lost.exit().signal_name(), Some("SIGKILL"));
+        assert_eq!(WorkerExit::Code(9).signal_name(), None);
+        assert_eq!(lost.stderr(), ["one", "two"]);
+    }
+}

@@ -1,0 +1,48 @@
+//! A map over worker processes: a chunk is one call.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::parent::core::Core;
+use super::pool::ProcessPoolExecutor;
+use super::wire::callable::Callable;
+use crate::deadlock::resource::Origin;
+use crate::task::future::Future;
+use crate::task::map::{Chunk, HasMap, Results, TakesChunks};
+
+/// A function, and the workers that call it.
+pub struct ProcessCalls<F> {
+    core: Arc<Core>,
+    f: F,
+}
+
+impl<F> ProcessCalls<F> {
+    pub(super) fn new(core: Arc<Core>, f: F) -> Self {
+        Self { core, f }
+    }
+}
+
+impl HasMap for ProcessPoolExecutor {
+    type Calls<F> = ProcessCalls<F>;
+}
+
+impl<T, F> TakesChunks<T, F::Output> for ProcessCalls<F>
+where
+    T: Serialize + DeserializeOwned,
+    F: Callable<(T,)>,
+    F::Output: Serialize + DeserializeOwned + Send + 'static,
+{
+    fn submit_chunk(&self, chunk: Chunk<T>) -> Future<Results<F::Output>> {
+        self.core.call_chunk(Origin::at(chunk.site, None), self.f, chunk.items)
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn max_workers(&self) -> usize {
+        self.core.max_workers()
+    }
+}

@@ -1,0 +1,462 @@
+//! A pool of which one thing happens at a time, and what must hold after each.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::process_pool::lost::{WorkerExit, WorkerLost};
+use crate::process_pool::parent::dispatcher::*;
+use crate::process_pool::parent::model::{Frame, ModelLink, complete_with, job, quick};
+use crate::process_pool::wire::claim::SLOTS;
+use crate::task::cell::Owner;
+use crate::task::future::Future;
+
+/// What happens next. A number picks one of those to whom it can happen.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Submit {
+        start_allowed: bool,
+        retries: u32,
+    },
+    Up(usize),
+    StartFails {
+        which: usize,
+        last: bool,
+    },
+    /// A process begins, or skips, the next task that it has received, or stops.
+    Receives(usize),
+    /// A process sends the result of the task that it runs.
+    Replies(usize),
+    /// A supervisor reads the next reply, or that the process is gone.
+    Supervises(usize),
+    Dies(usize),
+    /// A supervisor has failed what was lost with its worker, or with the start of one.
+    Leaves(usize),
+    Cancel(usize),
+    /// Somebody comes to fail one of the tasks that the dispatcher gave out for that.
+    Fail,
+    CancelQueued,
+    /// As much time passes as makes a running task long.
+    TimePasses,
+    Close,
+    CloseNow,
+}
+
+struct Pool {
+    dispatcher: Dispatcher<ModelLink>,
+}
+
+impl Owner for Pool {
+    fn claim_to_cancel(&self, task: &Header) -> bool {
+        self.dispatcher.claim_to_cancel(task)
+    }
+
+    fn has_short_tasks(&self) -> bool {
+        false
+    }
+}
+
+/// A process, and what it has sent.
+struct Process {
+    number: usize,
+    link: Arc<ModelLink>,
+    runs: Option<(u64, u32)>,
+    last_begun: u64,
+    /// The number of the task, if it was not skipped.
+    replies: VecDeque<(u64, Option<u32>)>,
+    is_alive: bool,
+}
+
+/// A worker that is gone, or did not get up, and what is yet to fail with it.
+struct Leaving {
+    number: usize,
+    start_allowed: bool,
+    to_fail: Vec<(Job, TaskError)>,
+}
+
+struct Task {
+    future: Future<u32>,
+    retries: u32,
+    begun: u32,
+    was_sent: bool,
+    was_cancelled: bool,
+}
+
+/// How often the interesting things happened, over all histories.
+pub(super) type Tally = RefCell<BTreeMap<&'static str, u32>>;
+
+pub(super) struct World<'t> {
+    pool: Arc<Pool>,
+    processes: Vec<Process>,
+    /// Workers that are being started.
+    starting: Vec<usize>,
+    leaving: Vec<Leaving>,
+    tasks: Vec<Task>,
+    /// Tasks that somebody is to fail, and whether he is to tell when he has.
+    given_out: VecDeque<(Vec<(Job, TaskError)>, bool)>,
+    end_was_told: bool,
+    /// Whether a worker could be started each time that one was wanted.
+    starts_at_will: bool,
+    tally: &'t Tally,
+}
+
+impl<'t> World<'t> {
+    pub(super) fn new(max_workers: usize, tally: &'t Tally) -> Self {
+        Self {
+            pool: Arc::new(Pool { dispatcher: quick(max_workers) }),
+            processes: Vec::new(),
+            starting: Vec::new(),
+            leaving: Vec::new(),
+            tasks: Vec::new(),
+            given_out: VecDeque::new(),
+            end_was_told: false,
+            starts_at_will: true,
+            tally,
+        }
+    }
+
+    fn note(&self, what: &'static str) {
+        *self.tally.borrow_mut().entry(what).or_default() += 1;
+    }
+
+    fn dispatcher(&self) -> &Dispatcher<ModelLink> {
+        &self.pool.dispatcher
+    }
+
+    pub(super) fn step(&mut self, step: Step) {
+        match step {
+            Step::Submit { start_allowed, retries } => self.submit(start_allowed, retries),
+            Step::Up(which) => {
+                if let Some(at) = pick(which, self.starting.len()) {
+                    self.up(at);
+                }
+            }
+            Step::StartFails { which, last } => self.start_fails(which, last),
+            Step::Receives(which) => {
+                self.pick_process(which, |process| process.is_alive && process.runs.is_none(), Self::receives);
+            }
+            Step::Replies(which) => self.pick_process(which, |process| process.runs.is_some(), Self::replies),
+            Step::Supervises(which) => {
+                let has_news = |process: &Process| !process.replies.is_empty() || !process.is_alive;
+                self.pick_process(which, has_news, Self::supervises);
+            }
+            Step::Dies(which) => {
+                self.pick_process(
+                    which,
+                    |process| process.is_alive,
+                    |world, at| {
+                        world.processes[at].is_alive = false;
+                        world.processes[at].runs = None;
+                    },
+                );
+            }
+            Step::Leaves(which) => {
+                if let Some(at) = pick(which, self.leaving.len()) {
+                    self.leaves(at);
+                }
+            }
+            Step::Cancel(which) => {
+                if let Some(at) = pick(which, self.tasks.len()) {
+                    self.cancel(at);
+                }
+            }
+            Step::Fail => self.fail(),
+            Step::CancelQueued => {
+                let todo = self.dispatcher().cancel_queued();
+                self.carry_out(todo);
+            }
+            Step::Close => {
+                let todo = self.dispatcher().close();
+                self.carry_out(todo);
+            }
+            Step::TimePasses => self.dispatcher().pass(Duration::from_millis(1)),
+            Step::CloseNow => {
+                let (_, todo) = self.dispatcher().close_now(Rejected::Killed);
+                self.carry_out(todo);
+            }
+        }
+        self.check();
+    }
+
+    /// The number of the task that a worker runs.
+    pub(super) fn running(&self, worker: usize) -> Option<u64> {
+        let state = self.dispatcher().state.lock();
+        let member = state.members[worker].as_ref().expect("it is up");
+        member.sent.iter().find_map(|sent| Some(sent.job.as_ref()?.number))
+    }
+
+    /// How many workers are up, and how many are being started.
+    pub(super) fn workers(&self) -> (usize, usize) {
+        (self.processes.len(), self.starting.len())
+    }
+
+    fn pick_process(&mut self, which: usize, can: impl Fn(&Process) -> bool, does: impl FnOnce(&mut Self, usize)) {
+        let able: Vec<_> = (0..self.processes.len()).filter(|&at| can(&self.processes[at])).collect();
+        if let Some(at) = pick(which, able.len()) {
+            does(self, able[at]);
+        }
+    }
+
+    fn submit(&mut self, start_allowed: bool, retries: u32) {
+        let number = self.tasks.len() as u32;
+        let (job, future) = job(Arc::clone(&self.pool) as Arc<dyn Owner>, number, retries);
+        let (was_idle, was_short) = {
+            let state = self.dispatcher().state.lock();
+            let can_start = state.can_start() || state.workers == 0;
+            let room = state.workers < state.max_workers && state.end.is_none() && can_start;
+            (!state.idle.is_empty(), room && state.live() + state.ahead + 1 > state.starting)
+        };
+        self.tasks.push(Task { future, retries, begun: 0, was_sent: false, was_cancelled: false });
+        let todo = self.dispatcher().submit(job, start_allowed);
+        self.starts_at_will &= start_allowed;
+        if was_short && start_allowed {
+            assert_ne!(was_idle, todo.start.is_some(), "a task gets an idle worker, or another one is started");
+        }
+        self.carry_out(todo);
+    }
+
+    fn up(&mut self, at: usize) {
+        let number = self.starting.remove(at);
+        let link = Arc::new(ModelLink::new(number as u32 + 1));
+        let todo = self.dispatcher().up(number, Arc::clone(&link));
+        self.processes.push(Process {
+            number,
+            link,
+            runs: None,
+            last_begun: 0,
+            replies: VecDeque::new(),
+            is_alive: true,
+        });
+        self.carry_out(todo);
+    }
+
+    fn start_fails(&mut self, which: usize, last: bool) {
+        let Some(at) = pick(which, self.starting.len()) else { return };
+        let number = self.starting[at];
+        let reason = Rejected::NoThread(Arc::new(std::io::ErrorKind::WouldBlock.into()));
+        let (again, mut todo) = self.dispatcher().start_failed(&reason, last);
+        assert!(!(again && last), "the last try is the last");
+        if !todo.failed.is_empty() {
+            self.note("tasks fail for want of a worker");
+        }
+        self.starts_at_will = false;
+        if !again {
+            self.starting.remove(at);
+            self.leaving.push(Leaving { number, start_allowed: false, to_fail: std::mem::take(&mut todo.failed) });
+        }
+        self.carry_out(todo);
+    }
+
+    fn leaves(&mut self, at: usize) {
+        let Leaving { number, start_allowed, to_fail } = self.leaving.remove(at);
+        for (job, error) in to_fail {
+            assert!(job.fail(error).is_none(), "nothing is to be run");
+        }
+        let todo = self.dispatcher().leave(number, start_allowed);
+        if todo.start.is_some() {
+            self.note(if start_allowed {
+                "a worker is replaced"
+            } else {
+                "a start is tried again for who came meanwhile"
+            });
+        }
+        self.carry_out(todo);
+    }
+
+    fn receives(&mut self, at: usize) {
+        let process = &mut self.processes[at];
+        match process.link.try_receive() {
+            None => {}
+            Some(Frame::Stop) => process.is_alive = false,
+            Some(Frame::Task { id, number }) if process.link.start(id) => {
+                process.runs = Some((id, number));
+                process.last_begun = id;
+                let task = &mut self.tasks[number as usize];
+                task.begun += 1;
+                assert!(task.begun <= 1 + task.retries, "a task is begun once, and once for each retry");
+                assert!(!task.was_cancelled, "a task that was cancelled is not begun");
+            }
+            Some(Frame::Task { id, .. }) => {
+                process.replies.push_back((id, None));
+                self.note("a task was taken back");
+            }
+        }
+    }
+
+    fn replies(&mut self, at: usize) {
+        let process = &mut self.processes[at];
+        let (id, number) = process.runs.take().expect("it runs one");
+        process.replies.push_back((id, Some(number)));
+    }
+
+    fn supervises(&mut self, at: usize) {
+        let process = &mut self.processes[at];
+        let Some((id, number)) = process.replies.pop_front() else { return self.lost(at) };
+        let process_number = process.number;
+        let (job, todo) = self.dispatcher().replied(process_number, id).expect("it has this task");
+        self.carry_out(todo);
+        match (job, number) {
+            (Some(job), Some(number)) => assert!(complete_with(job, number).is_none()),
+            (None, None) => {}
+            (job, number) => panic!("taken back: {}, begun: {}", job.is_none(), number.is_some()),
+        }
+    }
+
+    fn lost(&mut self, at: usize) {
+        let process = self.processes.remove(at);
+        let queued = self.dispatcher().counts().queued;
+        let (loss, mut todo) = self.dispatcher().lost(process.number);
+        let mut to_fail = std::mem::take(&mut todo.failed);
+        for sent in loss.killed {
+            let lost = WorkerLost::new(0, WorkerExit::Unknown, "", Duration::ZERO, Vec::new());
+            to_fail.push((sent.job.expect("a task that was killed"), TaskError::WorkerLost(lost)));
+        }
+        self.leaving.push(Leaving { number: process.number, start_allowed: !loss.was_told_to_stop, to_fail });
+        if self.dispatcher().counts().queued > queued {
+            self.note("what a lost worker had goes back");
+        }
+        self.carry_out(todo);
+    }
+
+    fn cancel(&mut self, at: usize) {
+        let was_done = self.tasks[at].future.done();
+        let was_ahead = self.dispatcher().state.lock().ahead;
+        let cancelled = self.tasks[at].future.cancel();
+        if cancelled && !was_done {
+            self.tasks[at].was_cancelled = true;
+            assert_eq!(self.tasks[at].begun, 0, "a task that was begun can't be cancelled");
+            if self.dispatcher().state.lock().ahead < was_ahead {
+                self.note("a task that was ahead is cancelled");
+            }
+        }
+    }
+
+    fn fail(&mut self) {
+        let Some((to_fail, tells)) = self.given_out.pop_front() else { return };
+        for (job, error) in to_fail {
+            assert!(job.fail(error).is_none(), "nothing is to be run");
+        }
+        if tells {
+            let todo = self.dispatcher().have_failed();
+            self.carry_out(todo);
+        }
+    }
+
+    fn carry_out(&mut self, mut todo: Todo<ModelLink>) {
+        todo.flush();
+        if !todo.failed.is_empty() {
+            self.given_out.push_back((std::mem::take(&mut todo.failed), todo.tells_when_failed));
+        }
+        if todo.is_over {
+            self.end_was_told = true;
+            assert!(self.is_over(), "it is over");
+        }
+        if let Some(number) = todo.start {
+            self.starts(number);
+        }
+    }
+
+    fn starts(&mut self, number: usize) {
+        let mut taken = self.processes.iter().map(|process| process.number);
+        assert!(!self.starting.contains(&number) && !taken.any(|other| other == number));
+        assert!(self.leaving.iter().all(|leaving| leaving.number != number));
+        self.starting.push(number);
+        let state = self.dispatcher().state.lock();
+        assert!(!matches!(state.end, Some(End::Now(_))), "no worker is started when nothing is begun any more");
+        assert!(state.live() + state.ahead >= state.starting, "no worker is started without need");
+        assert!(state.idle.is_empty(), "nor while another one is idle");
+    }
+
+    fn is_over(&self) -> bool {
+        let state = self.dispatcher().state.lock();
+        let has_workers = !(self.processes.is_empty() && self.starting.is_empty() && self.leaving.is_empty());
+        let is_told_of = self.given_out.iter().any(|(_, tells)| *tells);
+        state.end.is_some() && !has_workers && !is_told_of && state.live() == 0
+    }
+
+    /// What holds after each step.
+    fn check(&mut self) {
+        assert_eq!(self.is_over(), self.end_was_told, "the end is told when it has come");
+        let state = self.pool.dispatcher.state.lock();
+        let live = state.queue.iter().filter(|job| job.is_live()).count();
+        assert_eq!(state.queue.len() - live, state.tombstones, "cancelled tasks in the queue");
+        assert_eq!(state.starting, self.starting.len());
+        assert_eq!(state.workers, self.starting.len() + self.processes.len() + self.leaving.len());
+        assert!(state.workers <= state.max_workers);
+        assert!(live == 0 || state.workers > 0, "what is queued will be run, or failed");
+        assert!(
+            state.queue.is_empty() || state.workers > 0,
+            "no cancelled task is left when nobody comes by to drop it"
+        );
+        assert!(live == 0 || state.idle.is_empty(), "nobody is idle beside the queue");
+        assert!(live == 0 || !matches!(state.end, Some(End::Now(_))), "nothing is to be begun any more");
+
+        let (mut ahead, mut behind) = (0, 0);
+        for process in &self.processes {
+            let member = state.members[process.number].as_ref().expect("it is up");
+            let has: Vec<_> = member.sent.iter().filter_map(|sent| Some((sent.id, sent.job.as_ref()?))).collect();
+            let places = state.idle.iter().filter(|&&number| number == process.number).count();
+            let is_idle = has.is_empty() && !member.was_told_to_stop;
+            assert_eq!(places, usize::from(is_idle), "whoever has nothing to do is idle, once");
+            assert!(!is_idle || state.end.is_none(), "or told to stop");
+            assert!(member.sent.len() <= SLOTS);
+            ahead += has.len().saturating_sub(1);
+            for (place, (id, job)) in has.into_iter().enumerate() {
+                assert!(job.is_live(), "a cancelled task is taken back");
+                assert!(place > 0 || job.is_claimed, "the first can't be cancelled");
+                let is_begun = process.last_begun >= id;
+                behind += usize::from(place > 0 && !is_begun);
+                assert!(place == 0 || state.idle.is_empty() || is_begun, "nobody is idle beside what lies behind");
+                let number = number_of(&self.tasks, job);
+                self.tasks[number].was_sent = true;
+            }
+        }
+        assert_eq!(state.ahead, ahead);
+        let is_short = live + behind > state.starting && state.workers < state.max_workers;
+        let may_be_short = !self.starts_at_will || !self.leaving.is_empty() || state.end.is_some();
+        assert!(!is_short || may_be_short, "no task waits for another one where a worker might be started");
+        let waiting = state.queue.iter().filter(|job| job.is_live()).map(|job| number_of(&self.tasks, job));
+        let waiting: Vec<_> = waiting.filter(|&number| !self.tasks[number].was_sent).collect();
+        let last_sent = self.tasks.iter().rposition(|task| task.was_sent);
+        let in_order = last_sent.into_iter().chain(waiting);
+        assert!(in_order.is_sorted(), "who comes first is sent first");
+    }
+
+    /// Lets everything come to its end.
+    pub(super) fn finish(mut self) {
+        self.step(Step::Close);
+        let mut steps_left = 10_000;
+        while !self.end_was_told || !self.given_out.is_empty() {
+            steps_left -= 1;
+            assert!(steps_left > 0, "every pool that is closed comes to its end");
+            self.step(Step::Up(0));
+            self.step(Step::Leaves(0));
+            for at in 0..self.processes.len() {
+                self.step(Step::Receives(at));
+                self.step(Step::Replies(at));
+                self.step(Step::Supervises(at));
+            }
+            self.step(Step::Fail);
+        }
+        for (number, task) in (0..).zip(&mut self.tasks) {
+            let result = task.future.try_result().expect("every task resolves");
+            match result {
+                Ok(value) => assert!(value == number && task.begun > 0 && !task.was_cancelled),
+                Err(TaskError::Cancelled) => assert_eq!(task.begun, 0),
+                Err(TaskError::WorkerLost(_)) => assert!(!task.was_cancelled),
+                Err(TaskError::Rejected(_)) => assert!(task.begun <= task.retries && !task.was_cancelled),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        self.tasks.clear();
+        assert_eq!(Arc::strong_count(&self.pool), 1, "no task keeps its pool alive");
+    }
+}
+
+fn number_of(tasks: &[Task], job: &Job) -> usize {
+    tasks.iter().position(|task| task.future.task().key() == job.task.key()).expect("it was submitted")
+}
+
+fn pick(which: usize, of: usize) -> Option<usize> {
+    (of > 0).then(|| which % of)
+}

@@ -1,0 +1,280 @@
+//! The parent's end of a worker's stream.
+//!
+//! Whoever has something to send puts it behind what is there (`enqueue`, under the dispatcher's mutex, which decides the
+//! order) and then sends what the stream takes (`flush`, outside of it). What it does not take stays. Nobody polls for that: a
+//! worker that is about to sleep in the middle of a frame asks for the rest, and its supervisor then sends all of it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+
+use super::dispatcher;
+use super::job::Job;
+use super::process::Process;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError};
+use crate::process_pool::wire::call::Call;
+use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind};
+use crate::process_pool::wire::page::Page;
+
+/// Longer payloads are not copied beside others.
+const SMALL: usize = 16 << 10;
+/// So many bytes are sent at once, about.
+const BATCH: usize = 64 << 10;
+
+/// Who is gone is told by an error.
+pub(in crate::process_pool) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+
+/// A frame to be sent: its header, and what follows.
+struct Piece {
+    header: [u8; HEADER],
+    payload: Option<Arc<Vec<u8>>>,
+}
+
+/// What came of an [exchange](SocketLink::exchange).
+pub(in crate::process_pool) enum Exchange {
+    /// Nothing is left to be sent, or there is nobody to send it to.
+    Sent,
+    /// Something is left.
+    Again,
+    /// The worker is gone.
+    Gone,
+}
+
+/// What is being sent.
+#[derive(Default)]
+struct Sending {
+    /// Whole frames, and the header of the large one that follows.
+    bytes: Vec<u8>,
+    sent: usize,
+    large: Option<(Arc<Vec<u8>>, usize)>,
+}
+
+/// The way to a worker process.
+pub(in crate::process_pool) struct SocketLink {
+    stream: UnixStream,
+    page: Page,
+    process: Arc<Process>,
+    /// How often to look whether the worker is there: somebody else may have its end of the stream.
+    look_each: Option<Duration>,
+    pending: Mutex<VecDeque<Piece>>,
+    sending: Mutex<Sending>,
+    /// Something did not find room in the stream. Written with `sending` locked.
+    has_rest: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SocketLink {
+    /// The way to this process, which is up.
+    pub(in crate::process_pool) fn new(stream: UnixStream, page: Page, process: Arc<Process>) -> Self {
+        process.note_program();
+        let look_each = process.look_each();
+        // In place of the handshake's limit. It can't fail with a stream and such a time.
+        let _ = stream.set_read_timeout(look_each);
+        Self {
+            stream,
+            page,
+            process,
+            look_each,
+            pending: Mutex::default(),
+            sending: Mutex::default(),
+            has_rest: AtomicBool::new(false),
+        }
+    }
+
+    pub(in crate::process_pool) fn page(&self) -> &Page {
+        &self.page
+    }
+
+    fn push(&self, kind: Kind, id: u64, payload: Option<(&Arc<Vec<u8>>, u32)>) {
+        let (length, checksum) = payload.map_or((0, frame::checksum(&[])), |(payload, sum)| (payload.len(), sum));
+        // `Call` has checked it against a limit that fits.
+        let header = frame::header(kind, id, length as u32, checksum);
+        lock(&self.pending).push_back(Piece { header, payload: payload.map(|(payload, _)| Arc::clone(payload)) });
+    }
+
+    /// Puts the initializer's call behind what is to be sent.
+    pub(in crate::process_pool) fn enqueue_init(&self, call: &Call) {
+        self.push(Kind::Init, 0, Some((call.payload(), call.checksum())));
+    }
+
+    /// Sends what the stream takes without waiting. Whether that is all.
+    fn try_send(&self) -> io::Result<bool> {
+        let mut sending = lock(&self.sending);
+        let mut has_sent = false;
+        let all = loop {
+            if !sending.fill(&self.pending) {
+                if self.has_rest() {
+                    self.has_rest.store(false, Relaxed);
+                }
+                break true;
+            }
+            match rustix::net::send(&self.stream, sending.next(), SendFlags::DONTWAIT | NO_SIGNAL) {
+                Ok(bytes) => {
+                    sending.advance(bytes);
+                    has_sent = true;
+                }
+                Err(Errno::INTR) => {}
+                // Announced, and then tried once more: if the stream is full still, the worker has not read what is in there. It
+                // will say something when it has, and whoever hears that finds the announcement.
+                // ORDERING: Relaxed: the kernel's lock of the stream is taken by the second try after this, then by the worker,
+                // who then sends what the supervisor receives.
+                Err(Errno::AGAIN) if !self.has_rest() => self.has_rest.store(true, Relaxed),
+                Err(Errno::AGAIN) => break false,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        drop(sending);
+        if has_sent {
+            self.page.ring();
+        }
+        Ok(all)
+    }
+
+    /// Receives into the reader, and waits for that. Zero: the worker is gone.
+    pub(in crate::process_pool) fn receive(&self, reader: &mut FrameReader) -> io::Result<usize> {
+        loop {
+            match rustix::net::recv(&self.stream, reader.space(), RecvFlags::empty()) {
+                Ok((bytes, _)) => {
+                    reader.filled(bytes);
+                    return Ok(bytes);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Ok(0),
+                Err(Errno::AGAIN) if !self.process.has_ended() => {}
+                // What it sent before it ended, if that came since the last look.
+                Err(Errno::AGAIN) => match rustix::net::recv(&self.stream, reader.space(), RecvFlags::DONTWAIT) {
+                    Ok((bytes, _)) => {
+                        reader.filled(bytes);
+                        return Ok(bytes);
+                    }
+                    Err(_) => return Ok(0),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends what the stream takes, or else waits until it takes more, or until there is something to receive, and receives that.
+    pub(in crate::process_pool) fn exchange(&self, reader: &mut FrameReader) -> io::Result<Exchange> {
+        match self.try_send() {
+            Ok(true) => return Ok(Exchange::Sent),
+            Ok(false) => {}
+            // What it said before is there to be read.
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                return Ok(Exchange::Sent);
+            }
+            Err(error) => return Err(error),
+        }
+        let mut ready = [PollFd::new(&self.stream, PollFlags::IN | PollFlags::OUT)];
+        let limit = self.look_each.and_then(|limit| limit.try_into().ok());
+        match poll(&mut ready, limit.as_ref()) {
+            Ok(0) if self.process.has_ended() => return Ok(Exchange::Sent),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let comes = ready[0].revents().intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
+        if comes && self.receive(reader)? == 0 {
+            return Ok(Exchange::Gone);
+        }
+        Ok(Exchange::Again)
+    }
+
+    /// Whether something did not find room in the stream.
+    pub(in crate::process_pool) fn has_rest(&self) -> bool {
+        self.has_rest.load(Relaxed)
+    }
+
+    /// Ends the stream at both ends, whoever else has them.
+    pub(in crate::process_pool) fn cut(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl AsFd for SocketLink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl dispatcher::Link for SocketLink {
+    fn enqueue(&self, id: u64, job: &Job) {
+        self.page.offer(id);
+        self.push(Kind::Task, id, Some((job.call.payload(), job.call.checksum())));
+    }
+
+    fn enqueue_stop(&self) {
+        self.push(Kind::Stop, 0, None);
+    }
+
+    fn flush(&self) {
+        // A broken stream is its supervisor's to see.
+        let _ = self.try_send();
+    }
+
+    fn recall(&self, id: u64) -> bool {
+        self.page.recall(id)
+    }
+
+    fn last_time(&self) -> Duration {
+        Duration::from_nanos(self.page.time().into())
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+}
+
+impl Sending {
+    /// Takes the next frames, if everything was sent. Whether there is something to send.
+    fn fill(&mut self, pending: &Mutex<VecDeque<Piece>>) -> bool {
+        if self.sent < self.bytes.len() || self.large.is_some() {
+            return true;
+        }
+        self.bytes.clear();
+        self.sent = 0;
+        let mut pending = lock(pending);
+        while self.bytes.len() < BATCH
+            && self.large.is_none()
+            && let Some(piece) = pending.pop_front()
+        {
+            self.bytes.extend(piece.header);
+            match piece.payload {
+                Some(payload) if payload.len() > SMALL => self.large = Some((payload, 0)),
+                Some(payload) => self.bytes.extend_from_slice(&payload),
+                None => {}
+            }
+        }
+        !self.bytes.is_empty()
+    }
+
+    fn next(&self) -> &[u8] {
+        match &self.large {
+            Some((payload, sent)) if self.sent == self.bytes.len() => &payload[*sent..],
+            _ => &self.bytes[self.sent..],
+        }
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        match &mut self.large {
+            Some((payload, sent)) if self.sent == self.bytes.len() => {
+                *sent += bytes;
+                if *sent == payload.len() {
+                    self.large = None;
+                }
+            }
+            _ => self.sent += bytes,
+        }
+    }
+}

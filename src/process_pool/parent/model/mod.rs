@@ -1,0 +1,135 @@
+//! Workers for models and tests: a queue stands for the socket, and whoever reads it for the process.
+
+#[cfg(loom)]
+mod pool;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::dispatcher::{Dispatcher, Link};
+use super::job::Job;
+use crate::deadlock::resource::Origin;
+use crate::primitive::quiet::{self, PoisonError};
+use crate::primitive::{AtomicU64, Mutex, Queue, new_atomic};
+use crate::process_pool::wire::call::{Call, Outcome, complete};
+use crate::process_pool::wire::claim::Claims;
+use crate::process_pool::wire::codec;
+use crate::task::cell::{Owner, TaskRef};
+use crate::task::continuation::Then;
+use crate::task::future::Future;
+#[cfg(loom)]
+pub(crate) use pool::{ModelPool, Moment, Worker};
+
+/// What the parent sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process_pool) enum Frame {
+    /// A task, whose argument and result is its number.
+    Task {
+        id: u64,
+        number: u32,
+    },
+    Stop,
+}
+
+/// The way to a worker: the words are those of the page.
+pub(in crate::process_pool) struct ModelLink {
+    claims: Claims<AtomicU64>,
+    /// Enqueued under the dispatcher's mutex, and nobody else's to see until it is flushed: no interleaving of its own.
+    pending: quiet::Mutex<Vec<Frame>>,
+    /// Whoever flushes does so alone.
+    sending: Mutex<()>,
+    socket: Queue<Frame>,
+    pid: u32,
+}
+
+impl ModelLink {
+    pub(in crate::process_pool) fn new(pid: u32) -> Self {
+        Self {
+            claims: Claims::new(|| new_atomic(0)),
+            pending: quiet::Mutex::default(),
+            sending: Mutex::new(()),
+            socket: Queue::new(),
+            pid,
+        }
+    }
+
+    fn push(&self, frame: Frame) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(frame);
+    }
+
+    /// The worker: the next frame, which is waited for.
+    #[cfg(loom)]
+    fn receive(&self) -> Frame {
+        self.socket.wait_pop()
+    }
+
+    /// The worker: the next frame, if it has come.
+    #[cfg(not(loom))]
+    pub(in crate::process_pool) fn try_receive(&self) -> Option<Frame> {
+        self.socket.pop()
+    }
+
+    /// The worker, before it begins a task. `false`: it was taken back.
+    pub(in crate::process_pool) fn start(&self, id: u64) -> bool {
+        self.claims.start(id)
+    }
+}
+
+impl Link for ModelLink {
+    fn enqueue(&self, id: u64, job: &Job) {
+        self.claims.offer(id);
+        let args = Call::arguments(job.call.payload());
+        let (number,) = codec::decode::<(u32,)>(args).expect("the number that was encoded");
+        self.push(Frame::Task { id, number });
+    }
+
+    fn enqueue_stop(&self) {
+        self.push(Frame::Stop);
+    }
+
+    fn flush(&self) {
+        let alone = self.sending.lock();
+        let frames = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        frames.into_iter().for_each(|frame| self.socket.push(frame));
+        drop(alone);
+    }
+
+    fn recall(&self, id: u64) -> bool {
+        self.claims.recall(id)
+    }
+
+    fn last_time(&self) -> Duration {
+        // Some of the tasks are short, so that workers have now two of them and now many.
+        if self.pid % 2 == 1 { Duration::ZERO } else { Duration::from_secs(1) }
+    }
+
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
+/// The dispatcher of a pool whose tasks have been quick: it sends some ahead.
+pub(in crate::process_pool) fn quick<L: Link>(max_workers: usize) -> Dispatcher<L> {
+    let dispatcher = Dispatcher::new(max_workers);
+    dispatcher.note_time(Duration::from_micros(200));
+    dispatcher
+}
+
+/// A task with this number.
+pub(in crate::process_pool) fn job(owner: Arc<dyn Owner>, number: u32, retries: u32) -> (Job, Future<u32>) {
+    fn task(number: u32) -> u32 {
+        number
+    }
+    let (mine, its) = TaskRef::remote::<fn(u32) -> u32, u32>(owner, Origin::here(None));
+    let call = Call::of(task, (number,), 1 << 10).expect("a number can be sent");
+    // SAFETY:
+    // - the cell was made for this type of result, and for this future.
+    unsafe { (Job::new(mine, call, complete::<u32>, retries), Future::of(its)) }
+}
+
+/// Ends a task with its number, as the worker replied.
+pub(in crate::process_pool) fn complete_with(job: Job, number: u32) -> Option<Then> {
+    let mut result = Vec::new();
+    codec::encode(&number, &mut result).expect("a number can be sent");
+    job.complete(Outcome::Value(result, 0))
+}

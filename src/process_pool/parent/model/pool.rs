@@ -1,0 +1,252 @@
+//! The dispatcher with threads as processes, for models.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Frame, ModelLink, complete_with, job, quick};
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::Queue;
+use crate::primitive::quiet::{AtomicU32, Mutex, PoisonError};
+use crate::process_pool::lost::{WorkerExit, WorkerLost};
+use crate::process_pool::parent::dispatcher::{Dispatcher, Todo};
+use crate::task::cell::Owner;
+use crate::task::error::{Rejected, TaskError};
+use crate::task::future::Future;
+use crate::task::header::Header;
+
+/// Tasks have numbers below this.
+const TASKS: usize = 5;
+
+/// What [`Core`](crate::process_pool::parent::core::Core) is, with threads for processes. What a model only counts is no
+/// interleaving of its own.
+pub(crate) struct ModelPool {
+    dispatcher: Dispatcher<ModelLink>,
+    /// How often each task was begun.
+    begun: [AtomicU32; TASKS],
+    /// Workers that somebody has to start.
+    starts: Mutex<Vec<usize>>,
+    /// Replies that were sent, and that the dispatcher has not seen yet.
+    replies_under_way: AtomicU32,
+    skipped: AtomicU32,
+    /// How often it was over.
+    ends: AtomicU32,
+    /// The end, for whoever waits for it.
+    end: Queue<()>,
+}
+
+impl Owner for ModelPool {
+    fn claim_to_cancel(&self, task: &Header) -> bool {
+        self.dispatcher.claim_to_cancel(task)
+    }
+
+    fn has_short_tasks(&self) -> bool {
+        self.dispatcher.has_short_tasks()
+    }
+}
+
+impl ModelPool {
+    pub(crate) fn new(max_workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            dispatcher: quick(max_workers),
+            begun: Default::default(),
+            starts: Mutex::default(),
+            replies_under_way: AtomicU32::new(0),
+            skipped: AtomicU32::new(0),
+            ends: AtomicU32::new(0),
+            end: Queue::new(),
+        })
+    }
+
+    /// Submits the task with this number.
+    pub(crate) fn submit(self: &Arc<Self>, number: u32) -> Future<u32> {
+        let (job, future) = job(Arc::clone(self) as Arc<dyn Owner>, number, 0);
+        self.carry_out(self.dispatcher.submit(job, true));
+        future
+    }
+
+    pub(crate) fn close(&self) {
+        self.carry_out(self.dispatcher.close());
+    }
+
+    pub(crate) fn close_now(&self) {
+        self.carry_out(self.dispatcher.close_now(Rejected::Killed).1);
+    }
+
+    fn carry_out(&self, mut todo: Todo<ModelLink>) {
+        todo.flush();
+        for (job, error) in todo.failed.drain(..) {
+            assert!(job.fail(error).is_none(), "nobody left anything to be run");
+        }
+        if todo.is_over || todo.tells_when_failed && self.dispatcher.have_failed().is_over {
+            assert_eq!(self.dispatcher.counts().workers, 0, "it is over before its last worker");
+            self.ends.fetch_add(1, Relaxed);
+            self.end.push(());
+        }
+        self.starts().extend(todo.start);
+    }
+
+    fn starts(&self) -> crate::primitive::quiet::MutexGuard<'_, Vec<usize>> {
+        self.starts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The worker that somebody has to start next.
+    pub(crate) fn take_start(&self) -> Option<usize> {
+        self.starts().pop()
+    }
+
+    /// A worker with this number is up.
+    pub(crate) fn up(self: &Arc<Self>, number: usize) -> Worker {
+        let link = Arc::new(ModelLink::new(number as u32 + 1));
+        let worker = Worker { pool: Arc::clone(self), number, link, replies: Arc::new(Queue::new()) };
+        self.carry_out(self.dispatcher.up(number, Arc::clone(&worker.link)));
+        worker
+    }
+
+    /// The worker that was to be started is up.
+    pub(crate) fn start(self: &Arc<Self>) -> Worker {
+        let number = self.take_start().expect("a worker is to be started");
+        self.up(number)
+    }
+
+    /// A worker that was being started did not get up, for the last time.
+    pub(crate) fn start_failed(&self, number: usize, last: bool) -> bool {
+        let reason = Rejected::NoThread(Arc::new(std::io::ErrorKind::WouldBlock.into()));
+        let (again, todo) = self.dispatcher.start_failed(&reason, last);
+        self.carry_out(todo);
+        again || self.leave(number, false)
+    }
+
+    fn leave(&self, number: usize, start_allowed: bool) -> bool {
+        let mut todo = self.dispatcher.leave(number, start_allowed);
+        let again = todo.start.take().is_some();
+        self.carry_out(todo);
+        again
+    }
+
+    /// How often a process began this task.
+    pub(crate) fn begun(&self, number: u32) -> u32 {
+        self.begun[number as usize].load(Relaxed)
+    }
+
+    /// Replies that were sent, and that the dispatcher has not seen yet.
+    pub(crate) fn replies_under_way(&self) -> u32 {
+        self.replies_under_way.load(Relaxed)
+    }
+
+    /// Tasks that a process skipped.
+    pub(crate) fn skipped(&self) -> u32 {
+        self.skipped.load(Relaxed)
+    }
+
+    /// Tasks that no worker has begun, and workers.
+    pub(crate) fn occupancy(&self) -> (usize, usize) {
+        let counts = self.dispatcher.counts();
+        (counts.queued, counts.workers)
+    }
+
+    /// Waits until it is over.
+    pub(crate) fn wait(&self) {
+        self.end.wait_pop();
+    }
+
+    /// How often it was said that it is over.
+    pub(crate) fn ends(&self) -> u32 {
+        self.ends.load(Relaxed)
+    }
+}
+
+/// Where a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// It has received this task.
+    Received(u32),
+    /// It has begun this task.
+    Begun(u32),
+}
+
+struct Reply {
+    id: u64,
+    /// `None`: it was skipped.
+    number: Option<u32>,
+}
+
+/// A process and its supervisor: two threads, or one.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    pool: Arc<ModelPool>,
+    number: usize,
+    link: Arc<ModelLink>,
+    /// `None`: the process is gone.
+    replies: Arc<Queue<Option<Reply>>>,
+}
+
+impl Worker {
+    /// The life of the process. It dies where `dies` says so.
+    pub(crate) fn process(&self, dies: impl Fn(Moment) -> bool) {
+        while let Some(reply) = self.run_next(&dies) {
+            self.replies.push(Some(reply));
+        }
+        self.replies.push(None);
+    }
+
+    /// `None`: it ends.
+    fn run_next(&self, dies: impl Fn(Moment) -> bool) -> Option<Reply> {
+        let Frame::Task { id, number } = self.link.receive() else { return None };
+        if dies(Moment::Received(number)) {
+            return None;
+        }
+        let is_begun = self.link.start(id);
+        let count = if is_begun { &self.pool.begun[number as usize] } else { &self.pool.skipped };
+        count.fetch_add(1, Relaxed);
+        if is_begun && dies(Moment::Begun(number)) {
+            return None;
+        }
+        self.pool.replies_under_way.fetch_add(1, Relaxed);
+        Some(Reply { id, number: is_begun.then_some(number) })
+    }
+
+    /// The life of the supervisor. A worker that is to follow.
+    pub(crate) fn supervise(&self) -> Option<Self> {
+        while let Some(reply) = self.replies.wait_pop() {
+            self.replied(reply);
+        }
+        self.bury()
+    }
+
+    /// Both lives in one thread, and those of the workers that follow: a reply is seen before the next frame.
+    pub(crate) fn live(self, dies: impl Fn(Moment) -> bool) {
+        let mut next = Some(self);
+        while let Some(worker) = next {
+            while let Some(reply) = worker.run_next(&dies) {
+                worker.replied(reply);
+            }
+            next = worker.bury();
+        }
+    }
+
+    fn replied(&self, reply: Reply) {
+        let replied = self.pool.dispatcher.replied(self.number, reply.id);
+        self.pool.replies_under_way.fetch_sub(1, Relaxed);
+        let (job, mut todo) = replied.expect("it has this task");
+        todo.flush();
+        match (job, reply.number) {
+            (Some(job), Some(number)) => assert!(complete_with(job, number).is_none(), "nothing is to be run"),
+            (None, None) => {}
+            (None, Some(number)) => panic!("task {number} was taken back and begun"),
+            (Some(_), None) => panic!("a task that nobody took back was skipped"),
+        }
+        self.pool.carry_out(todo);
+    }
+
+    /// The process is gone.
+    fn bury(&self) -> Option<Self> {
+        let (loss, todo) = self.pool.dispatcher.lost(self.number);
+        for sent in loss.killed {
+            let job = sent.job.expect("a task that was killed");
+            let lost = WorkerLost::new(0, WorkerExit::Code(1), job.name(), Duration::ZERO, Vec::new());
+            assert!(job.fail(TaskError::WorkerLost(lost)).is_none(), "nothing is to be run");
+        }
+        self.pool.carry_out(todo);
+        self.pool.leave(self.number, !loss.was_told_to_stop).then(|| self.pool.up(self.number))
+    }
+}

@@ -1,0 +1,74 @@
+//! A call on its way into the pool: its task's cell is made, and its future.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::core::Core;
+use super::job::Job;
+use crate::deadlock::resource::Origin;
+use crate::process_pool::wire::call::{self, Call, Complete};
+use crate::process_pool::wire::callable::Callable;
+use crate::task::cell::TaskRef;
+use crate::task::error::TaskError;
+use crate::task::future::Future;
+use crate::task::map::Results;
+
+impl Core {
+    /// Takes a call of `f` as a task.
+    pub(in crate::process_pool) fn call<F, A>(self: &Arc<Self>, origin: Origin, f: F, args: A) -> Future<F::Output>
+    where
+        F: Callable<A>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+        A: Serialize + DeserializeOwned,
+    {
+        let call = Call::of(f, args, self.settings.most);
+        // SAFETY:
+        // - the function is for results of this type.
+        unsafe { self.submit_call::<F, F::Output>(call, call::complete::<F::Output>, origin) }
+    }
+
+    /// Takes a call of `f` for each item as one task.
+    pub(in crate::process_pool) fn call_chunk<F, I>(
+        self: &Arc<Self>,
+        origin: Origin,
+        f: F,
+        items: Vec<I>,
+    ) -> Future<Results<F::Output>>
+    where
+        F: Callable<(I,)>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+        I: Serialize + DeserializeOwned,
+    {
+        let call = Call::of_chunk(f, items, self.settings.most);
+        // SAFETY:
+        // - the function is for the results of a chunk.
+        unsafe { self.submit_call::<F, _>(call, call::complete_chunk::<F::Output>, origin) }
+    }
+
+    /// Submits a call of an `F` with a result of the type `T`.
+    ///
+    /// # Safety
+    ///
+    /// `complete` is for cells with results of the type `T`.
+    unsafe fn submit_call<F: 'static, T: Send + 'static>(
+        self: &Arc<Self>,
+        call: Result<Call, TaskError>,
+        complete: Complete,
+        origin: Origin,
+    ) -> Future<T> {
+        let call = match call {
+            Ok(call) => call,
+            Err(error) => return Future::failed(error, origin),
+        };
+        let owner = Arc::clone(self);
+        let (task, mine) = TaskRef::remote::<F, T>(owner, origin);
+        // SAFETY:
+        // - the cell was made with this type, which `complete` is for (caller).
+        self.submit(unsafe { Job::new(task, call, complete, self.settings.retries) });
+        // SAFETY:
+        // - the cell was made with this type, and for this future.
+        unsafe { Future::of(mine) }
+    }
+}

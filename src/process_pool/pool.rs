@@ -1,0 +1,391 @@
+//! The handle of a process pool: the whole of its interface, on every system.
+
+use std::fmt;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::builder::ProcessPoolBuilder;
+use super::error::ProcessPoolError;
+use super::map::ProcessCalls;
+use super::parent::core::Core;
+use super::parent::shutdown;
+use super::start_error::{StartError, StartFailure};
+use super::wire::callable::Callable;
+use super::worker::entry;
+use crate::deadlock::resource::Origin;
+use crate::task::future::Future;
+use crate::task::map::Map;
+use crate::task::unwind::unwind_safe;
+use crate::thread_pool::{ShutdownOptions, ShutdownReport};
+
+unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor, StartError, StartFailure);
+
+/// A pool of processes that run tasks, each of which gives a [`Future`].
+///
+/// Python's `concurrent.futures.ProcessPoolExecutor`: for work that may crash, or that takes the whole process down
+/// with it when it goes wrong. The futures are those of the [`ThreadPoolExecutor`](crate::ThreadPoolExecutor):
+/// [`wait`](crate::wait), [`as_completed`](crate::as_completed) and `.await` take both kinds.
+///
+/// A worker is the same program, started again: it is known as a worker before its `main` begins, which it never comes to, and
+/// when all else has run that the program does before `main`. So nothing has to be set up, in a program, a test or an example. Workers are started as they are needed, up to
+/// `max_workers`, and stay until the pool is shut down. A clone is another handle of the same pool; two handles are equal if they
+/// are of one pool. When the last handle is dropped the pool takes no more tasks, runs those that it has, and the drop waits for
+/// that; unless a [shutdown](Self::shutdown_with) came before that was told not to wait, or for how long: what that left is
+/// [detached](ShutdownReport::detached), and the drop does not wait. (A pool in a `static` is never dropped: it ends with the
+/// process, whatever is queued.)
+///
+/// **A crash costs one task.** Whatever kills a worker (a signal, `abort`, `exit`, a stack overflow, the system for want of
+/// memory) fails the task that it ran, with [`TaskError::WorkerLost`](crate::TaskError::WorkerLost), and no other: what it had
+/// not begun is given to another, and it is replaced. A panic is no crash: it goes to the future, and the worker lives on.
+///
+/// **Nothing is left behind.** A worker leads a process group, and ends with its parent, however that ends, within a second.
+/// With it, and with every worker that ends, go the processes that it started and that have not left the group. A worker does that
+/// for them when its parent is gone, and the parent when the worker is. So the limit of this is SIGKILL to both at once: the
+/// worker's own processes outlive that. An interrupt from the terminal reaches the parent only.
+///
+/// No signal goes to a process that may not be the worker, or of its group. A program that ignores SIGCHLD, or waits for any child,
+/// takes the exit status of workers ([`WorkerExit::Unknown`](crate::WorkerExit::Unknown)); before Linux 6.9 what such a worker had
+/// started stays then, too. A program that takes in orphans (the first process of a container, a "subreaper") gets no zombies from
+/// workers.
+///
+/// What is called is a function item, or a closure that captures nothing; the data are arguments, and they and the result
+/// travel by serde. A value arrives as it was, or as an error of its task: see [`Json`](crate::Json) for types that go in no other
+/// way. One that takes more than 1 MiB of stack to be written or read, or more than there is, is such an error. A worker has
+/// statics, thread-locals and a panic hook of its own, none of which is the parent's. It runs its tasks one after the other on its
+/// main thread. Standard output and standard error stay the program's; standard input of a worker is empty.
+///
+/// A result is read (by its `Deserialize`) when it is asked for, on the thread that asks; one that nobody asks for is never read. A
+/// task whose result can't be read has [finished](crate::Status::Finished): whoever asks for it is told
+/// [`TaskError::Decode`](crate::TaskError::Decode). Callbacks and wakers run on threads of their own, those of one task in order,
+/// those of several tasks side by side if one takes longer than a millisecond. A waker may have to wait for a callback that long.
+///
+/// A worker's group is a background one: a task that reads from the terminal (`/dev/tty`) is stopped by the system, and so is one
+/// that writes to a terminal that is set to stop such (`stty tostop`). A stopped worker holds up its task, and a shutdown that
+/// waits; [`kill`](Self::kill) ends it. In a process that is forked off this one the pool takes no tasks
+/// ([`Rejected::Forked`](crate::Rejected::Forked)), and to wait there for those that it has is to wait for ever. While such a
+/// process has what it inherited from this one it may also hide the end of a worker that was being started at that moment. So:
+/// do not fork without `exec`.
+///
+/// A round trip costs two messages over a socket: two system calls on either side, and those of who sleeps meanwhile. A worker costs the start of the
+/// program up to its `main`, and in the parent a thread and two descriptors.
+///
+/// # Deadlocks
+///
+/// A wait for a task in a process is in the wait-for graph and part of no deadlock: what the process does is not known here.
+/// [`snapshot`](crate::deadlock::snapshot) shows the process that the task runs in. Within each process deadlocks are found as
+/// anywhere; what goes from one to the other, by files or sockets of the program's own, is a hang if nothing comes.
+///
+/// # Security
+///
+/// A process takes orders from its parent only, of the same user and with no fewer capabilities, as the kernel tells; the
+/// environment variable that makes it a worker is nothing without that. It calls no functions but those that the program may
+/// send itself. A program that has rights which whoever started it has not (set-user-id) is no worker and has no pool. Tasks have
+/// all the rights of the program: a worker is no sandbox.
+///
+/// A worker inherits what the program has when the worker is started: the environment, the current folder, limits and `umask`,
+/// ignored signals, standard output and standard error, and every descriptor that is not closed on `exec`, as those are that
+/// std opens.
+///
+/// # Platforms
+///
+/// Linux. Elsewhere all of this compiles, and no pool can be made: [`ProcessPoolError::Unsupported`].
+///
+/// # Examples
+///
+/// ```
+/// use bowline::ProcessPoolExecutor;
+///
+/// let pool = ProcessPoolExecutor::new(2)?;
+/// let power = pool.submit(u64::pow, (2, 8));
+/// assert_eq!(power.result()?, 256);
+///
+/// let crash = pool.submit(|code: i32| -> u8 { std::process::exit(code) }, (99,));
+/// let error = crash.result().unwrap_err();
+/// assert!(error.to_string().contains("terminated abruptly with exit code 99"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// What a closure captures is not there in another process:
+///
+/// ```compile_fail,E0080
+/// let base = 2_u64;
+/// let pool = bowline::ProcessPoolExecutor::new(1).unwrap();
+/// let power = pool.submit(move |exponent: u32| base.pow(exponent), (8,)); // pass `base` as an argument
+/// ```
+///
+/// And a function pointer is data as well:
+///
+/// ```compile_fail,E0080
+/// let double: fn(u64) -> u64 = |n| 2 * n;
+/// let pool = bowline::ProcessPoolExecutor::new(1).unwrap();
+/// let doubled = pool.submit(double, (8,));
+/// ```
+#[derive(Clone)]
+pub struct ProcessPoolExecutor(Arc<Handle>);
+
+/// What all handles of a pool share: with it the pool ends.
+struct Handle(Arc<Core>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        shutdown::drop_pool(&self.0);
+    }
+}
+
+impl ProcessPoolExecutor {
+    /// Makes a pool of at most `max_workers` processes. Starts none yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProcessPoolBuilder::build`] has: above all, `max_workers` is 0 or more than 16383.
+    #[track_caller]
+    pub fn new(max_workers: usize) -> Result<Self, ProcessPoolError> {
+        Self::builder().max_workers(max_workers).build()
+    }
+
+    /// Makes a pool with other settings.
+    pub fn builder() -> ProcessPoolBuilder {
+        ProcessPoolBuilder::new()
+    }
+
+    /// Becomes a worker, and does not return, if this process was started as one.
+    ///
+    /// Not needed where code runs before `main`, which is everywhere that an executable is linked in the usual way. A program
+    /// that wants to be sure calls it first in `main`: in any process but a worker it does nothing, for the price of a look at
+    /// the environment. (A process that was to be a worker, and can't, exits with code 121.) In a shared library it is needed:
+    /// the program that is a worker for it (see [`worker_exe`](ProcessPoolBuilder::worker_exe)) has to call it, on its main
+    /// thread, and not while the library is being loaded.
+    pub fn init() {
+        entry::become_worker();
+    }
+
+    pub(super) fn of(core: Arc<Core>) -> Self {
+        Self(Arc::new(Handle(core)))
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.0.0
+    }
+
+    /// Has a worker call `f` with `args`, a tuple, and returns the future of its result.
+    ///
+    /// The arguments are encoded here, and sent at once if a worker is idle; this never waits for a worker. If none is idle
+    /// and there may be more, starts one, in the background. Costs a few allocations, one of them as long as the encoded
+    /// arguments, and one system call if the task is sent at once.
+    ///
+    /// `f` is a function item, or a closure that captures nothing and says the types of its parameters: of anything else the
+    /// compiler says that data have to be arguments.
+    ///
+    /// The future's error is, beside those of any future:
+    ///
+    /// - [`WorkerLost`](crate::TaskError::WorkerLost): the worker ended in the middle of the task.
+    /// - [`Panicked`](crate::TaskError::Panicked): the task panicked, or the code that encodes or decodes its data did.
+    /// - [`Encode`](crate::TaskError::Encode): the arguments or the result can't be encoded, or are longer than
+    ///   [`max_message_size`](ProcessPoolBuilder::max_message_size); or the function is in another shared library than this one.
+    /// - [`Decode`](crate::TaskError::Decode): they can't be read back where they arrive.
+    /// - [`Rejected`](crate::TaskError::Rejected): the pool was shut down or killed, its initializer failed, or there is no worker
+    ///   and none can be started.
+    ///
+    /// What is known here at once (arguments that can't be encoded, a pool that takes no more tasks) gives a future that is done
+    /// already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ProcessPoolExecutor, TaskError};
+    ///
+    /// fn repeat(word: String, times: usize) -> String {
+    ///     word.repeat(times)
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// assert_eq!(pool.submit(repeat, ("ho".to_owned(), 3)).result()?, "hohoho");
+    /// assert_ne!(pool.submit(std::process::id, ()).result()?, std::process::id());
+    ///
+    /// let oops = pool.submit(|rope: Vec<u8>| rope[0], (vec![],)).result().unwrap_err();
+    /// let TaskError::Panicked(panic) = oops else { panic!("{oops}") };
+    /// assert!(panic.message().contains("out of bounds") && panic.process().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn submit<F, A>(&self, f: F, args: A) -> Future<F::Output>
+    where
+        F: Callable<A>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+        A: Serialize + DeserializeOwned,
+    {
+        self.core().call(Origin::at(Location::caller(), None), f, args)
+    }
+
+    /// [Submits](Self::submit) a call under a name, which errors, reports and `Debug` show. Without one they show the function's
+    /// path.
+    #[track_caller]
+    pub fn submit_named<F, A>(&self, name: &'static str, f: F, args: A) -> Future<F::Output>
+    where
+        F: Callable<A>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+        A: Serialize + DeserializeOwned,
+    {
+        self.core().call(Origin::at(Location::caller(), Some(name)), f, args)
+    }
+
+    /// Has the workers call `f` with each item, and yields the results in the order of the items: as
+    /// [`ThreadPoolExecutor::map`](crate::ThreadPoolExecutor::map) does.
+    ///
+    /// A chunk of items is one task, and one message each way: a crash, or a value that can't be encoded, costs the items of one
+    /// chunk, a panic only its own. When the map is dropped or gives up, the chunks that no worker has begun are cancelled;
+    /// one that has begun runs to its end.
+    ///
+    /// Lazy, as its counterpart is: without [`buffer_size`](Map::buffer_size), 16 chunks for each worker are encoded ahead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    ///
+    /// let pool = ProcessPoolExecutor::new(2)?;
+    /// let squares: Result<Vec<u64>, _> = pool.map(|n: u64| n * n, 0..1000).chunk_size(100).collect();
+    /// assert_eq!(squares?[999], 999 * 999);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn map<I, F>(&self, f: F, items: I) -> Map<I::IntoIter, F, F::Output, Self>
+    where
+        I: IntoIterator,
+        I::Item: Serialize + DeserializeOwned,
+        F: Callable<(I::Item,)>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+    {
+        Map::new(ProcessCalls::new(Arc::clone(self.core()), f), items.into_iter(), Location::caller())
+    }
+
+    /// Takes no more tasks, runs those that are queued, and waits until every worker has ended, and every callback has run.
+    ///
+    /// Another handle may do so, too, at the same time or again: each waits for all of that. The first of them also waits for the
+    /// threads to be gone that looked after the workers. A callback of a task may: it does not wait for itself.
+    ///
+    /// # Deadlocks
+    ///
+    /// The wait is in the wait-for graph. A task that never ends is a hang, and no deadlock:
+    /// [`shutdown_with`](Self::shutdown_with) a time-out and then [`kill`](Self::kill) is neither. If a callback waits for whoever
+    /// waits here, one of the two waits ends; the report says so if it is this one.
+    #[track_caller]
+    pub fn shutdown(&self) -> ShutdownReport {
+        self.shutdown_with(ShutdownOptions::new())
+    }
+
+    /// [Shuts down](Self::shutdown) without waiting, or with a time-out, or with the tasks cancelled that no worker has begun. With
+    /// a time-out, the callbacks are not waited for.
+    ///
+    /// After a shutdown without waiting, or with a time-out, the drop of the last handle does not wait: the workers that are
+    /// left are detached, as the report says, and run what is queued.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ProcessPoolExecutor, ShutdownOptions};
+    /// use std::time::Duration;
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let endless = pool.submit(|| -> () { loop { std::thread::park() } }, ());
+    /// let report = pool.shutdown_with(ShutdownOptions::new().timeout(Duration::from_millis(10)));
+    /// if !report.is_complete() {
+    ///     assert!(pool.kill().is_complete());
+    /// }
+    /// assert!(endless.result().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "the report says what was left"]
+    #[track_caller]
+    pub fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
+        shutdown::shutdown(self.core(), options, Location::caller())
+    }
+
+    /// Ends the pool now: takes no more tasks, fails those that no worker has begun with
+    /// [`Rejected::Killed`](crate::Rejected::Killed), kills the workers and their groups with SIGKILL, and waits until they are
+    /// gone. The tasks that they ran fail with [`TaskError::WorkerLost`](crate::TaskError::WorkerLost), whatever
+    /// [`retries`](ProcessPoolBuilder::retries) they had. In the report, `cancelled` is how many were not begun.
+    ///
+    /// # Deadlocks
+    ///
+    /// The wait is as long as the system takes to end the processes, and then for the callbacks, as that of
+    /// [`shutdown`](Self::shutdown).
+    #[track_caller]
+    pub fn kill(&self) -> ShutdownReport {
+        shutdown::kill(self.core(), Location::caller())
+    }
+
+    /// As [`kill`](Self::kill), by SIGTERM, which a task may have its own way with; so this does not wait: a
+    /// [`shutdown`](Self::shutdown) does. A worker that ignores the signal ends after the task that it runs.
+    #[track_caller]
+    pub fn terminate(&self) -> ShutdownReport {
+        shutdown::terminate(self.core(), Location::caller())
+    }
+
+    /// Whether the pool takes no more tasks.
+    #[must_use]
+    pub fn is_shutdown(&self) -> bool {
+        self.core().is_closed()
+    }
+
+    /// How many workers there may be.
+    #[must_use]
+    pub fn max_workers(&self) -> usize {
+        self.core().max_workers()
+    }
+
+    /// How many workers have a task. A moment's count, like the following.
+    #[must_use]
+    pub fn active_count(&self) -> usize {
+        self.core().counts().active
+    }
+
+    /// How many workers there are, those that are being started included, and those that are gone until their tasks have failed.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        self.core().counts().workers
+    }
+
+    /// The ids of the worker processes that are up. One of them may be gone by now, and its id another's.
+    #[must_use]
+    pub fn worker_pids(&self) -> Vec<u32> {
+        self.core().pids()
+    }
+
+    /// How many tasks are queued that no worker has begun.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.core().counts().queued
+    }
+
+    /// How many tasks have run to their end, with a value, a panic or an error. Not those that were cancelled, or whose worker was
+    /// lost; a chunk of a [`map`](Self::map) is one.
+    #[must_use]
+    pub fn completed(&self) -> u64 {
+        self.core().counts().completed
+    }
+}
+
+/// Handles of one pool are equal.
+impl PartialEq for ProcessPoolExecutor {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ProcessPoolExecutor {}
+
+impl fmt::Debug for ProcessPoolExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.core().counts();
+        f.debug_struct("ProcessPoolExecutor")
+            .field("name", &self.core().name())
+            .field("max_workers", &self.max_workers())
+            .field("active_count", &counts.active)
+            .field("queued", &counts.queued)
+            .finish_non_exhaustive()
+    }
+}

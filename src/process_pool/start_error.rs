@@ -1,0 +1,172 @@
+//! Why there is no worker process.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lost::{WorkerExit, last_lines};
+use crate::deadlock::render::{Humane, printable};
+
+/// A worker process that never got so far as to run a task, though it was tried again.
+///
+/// Cheap to clone. [`Display`](fmt::Display) says what was tried, how often, and why the last attempt failed; if the system
+/// refused the process, what it says is the [`source`](Error::source).
+#[derive(Clone)]
+pub struct StartError(Arc<Start>);
+
+struct Start {
+    program: PathBuf,
+    attempts: u32,
+    failure: StartFailure,
+    stderr: Vec<String>,
+}
+
+/// Why a worker process did not get up.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartFailure {
+    /// The system refuses the process, or what it needs to begin with: a socket, a page of memory.
+    Spawn(io::Error),
+    /// It ended, like this, before it was ready. Code 121: it could not be a worker nor say so, and its standard error says why.
+    Ended(WorkerExit),
+    /// It was not ready in this time, and was killed.
+    Timeout(Duration),
+    /// It is another program than the one that started it, or was built otherwise: this is the difference.
+    OtherProgram(Box<str>),
+    /// It refused to be a worker, and this is why (its parent is another process, it may do more than this one); or what it said
+    /// is not what a worker says.
+    Refused(Box<str>),
+}
+
+impl StartError {
+    pub(crate) fn new(program: PathBuf, attempts: u32, failure: StartFailure, stderr: Vec<String>) -> Self {
+        Self(Arc::new(Start { program, attempts, failure, stderr }))
+    }
+
+    /// The executable that was to be the worker: `/proc/self/exe` for that of this process.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.0.program
+    }
+
+    /// How often that was tried.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// Why the last attempt failed.
+    #[must_use]
+    pub fn failure(&self) -> &StartFailure {
+        &self.0.failure
+    }
+
+    /// The last lines that the process of the last attempt wrote to its standard error. None unless the pool
+    /// [captures](crate::ProcessPoolBuilder::capture_stderr) them.
+    #[must_use]
+    pub fn stderr(&self) -> &[String] {
+        &self.0.stderr
+    }
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StartError")
+            .field("program", &self.0.program)
+            .field("attempts", &self.0.attempts)
+            .field("failure", &self.0.failure)
+            .field("stderr", &self.0.stderr)
+            .finish()
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Start { program, attempts, failure, stderr } = &*self.0;
+        let program = program.display().to_string();
+        write!(f, "no worker process could be started from '{}', ", printable(&program))?;
+        match attempts {
+            0 | 1 => f.write_str("tried once: ")?,
+            _ => write!(f, "tried {attempts} times: ")?,
+        }
+        match failure {
+            // What it says is the source.
+            StartFailure::Spawn(_) => f.write_str("the system refused it")?,
+            other => fmt::Display::fmt(other, f)?,
+        }
+        last_lines(stderr, f)
+    }
+}
+
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0.failure {
+            StartFailure::Spawn(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for StartFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spawn(error) => fmt::Display::fmt(error, f),
+            Self::Ended(exit) => write!(f, "it {exit} before it was ready"),
+            Self::Timeout(limit) => write!(f, "it was not ready within {}", Humane(*limit)),
+            Self::OtherProgram(difference) => write!(f, "it is another program: {difference}"),
+            Self::Refused(reason) => write!(f, "it did not take its set-up: {reason}"),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    fn failed(attempts: u32, failure: StartFailure) -> StartError {
+        StartError::new("/bin/worker".into(), attempts, failure, Vec::new())
+    }
+
+    #[test]
+    fn a_failed_start_says_what_was_tried_how_often_and_why() {
+        let refused = io::Error::from_raw_os_error(Errno::AGAIN.raw_os_error());
+        for (failure, text) in [
+            (StartFailure::Spawn(refused), "the system refused it"),
+            (
+                StartFailure::Ended(WorkerExit::Code(127)),
+                "it terminated abruptly with exit code 127 before it was ready",
+            ),
+            (StartFailure::Timeout(Duration::from_secs(10)), "it was not ready within 10 s"),
+            (StartFailure::OtherProgram("build ids".into()), "it is another program: build ids"),
+            (StartFailure::Refused("no page".into()), "it did not take its set-up: no page"),
+        ] {
+            let text = format!("no worker process could be started from '/bin/worker', tried 3 times: {text}");
+            assert_eq!(failed(3, failure).to_string(), text);
+        }
+        let once = failed(1, StartFailure::Timeout(Duration::from_secs(1)));
+        assert!(once.to_string().contains("', tried once: it was"), "{once}");
+        assert_eq!((once.program(), once.attempts()), (Path::new("/bin/worker"), 1));
+        assert!(matches!(once.failure(), StartFailure::Timeout(_)));
+    }
+
+    #[test]
+    fn what_the_process_wrote_is_shown_below() {
+        let failure = StartFailure::Ended(WorkerExit::Code(1));
+        let error = StartError::new("/bin/worker".into(), 1, failure, vec!["no such library".into()]);
+        let text = error.to_string();
+        assert!(text.ends_with("ready\n  last lines of its standard error:\n    no such library"), "{text}");
+    }
+
+    #[test]
+    fn the_error_of_the_system_is_the_source() {
+        let error = failed(1, StartFailure::Spawn(io::Error::from_raw_os_error(Errno::MFILE.raw_os_error())));
+        let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(source.raw_os_error(), Some(Errno::MFILE.raw_os_error()));
+        assert!(failed(1, StartFailure::Timeout(Duration::ZERO)).source().is_none());
+    }
+}

@@ -1,0 +1,373 @@
+//! A call of a function in another process: what can be called, and how it gets there and back.
+
+use std::any::type_name;
+use std::mem::size_of;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::callable::Callable;
+use super::codec::{self, CodecError};
+use super::frame::{self, Message};
+use super::identity::{Identity, NotHere};
+use super::registry;
+use crate::task::cell::{Reply, TaskRef};
+use crate::task::continuation::Then;
+use crate::task::error::TaskError;
+use crate::task::panic::{self, PanicInfo, PanicLocation};
+use crate::thread_pool::Initialized;
+
+/// What a worker runs: reads the arguments, drops the message that they came in, and writes the result behind what is in the
+/// buffer.
+pub(in crate::process_pool) type Thunk = unsafe fn(Message<'_>, &mut Vec<u8>) -> Result<(), Failure>;
+
+/// The arguments of a call. Large ones are in memory once while the function runs: as values.
+fn read_arguments<A: DeserializeOwned>(message: Message<'_>) -> Result<A, Failure> {
+    let bytes = Call::arguments(message.payload());
+    caught(|| codec::decode::<A>(bytes))?.map_err(Failure::Decode)
+}
+
+/// Why a call has no result, as the worker tells it.
+#[derive(Serialize, Deserialize, Debug)]
+pub(in crate::process_pool) enum Failure {
+    Panicked(RemotePanic),
+    Decode(CodecError),
+    Encode(CodecError),
+    /// The function is not one of this executable's.
+    NoFunction,
+}
+
+/// So long the encoded error of a task may be, whatever is allowed for its value.
+pub(in crate::process_pool) const MOST_FAILURE: usize = 64 << 10;
+/// Of an initializer's error not more than this is sent.
+const MOST_TEXT: usize = 24 << 10;
+
+/// A text, or its beginning.
+fn shortened(text: &str) -> Box<str> {
+    if text.len() <= MOST_TEXT {
+        return text.into();
+    }
+    let kept = &text[..text.floor_char_boundary(MOST_TEXT)];
+    format!("{kept}… ({} bytes in all)", text.len()).into()
+}
+
+/// A panic on its way between processes.
+#[derive(Serialize, Deserialize, Debug)]
+pub(in crate::process_pool) struct RemotePanic {
+    message: Box<str>,
+    location: Option<(Box<str>, u32, u32)>,
+    thread: Option<Box<str>>,
+    backtrace: Option<Box<str>>,
+}
+
+impl From<PanicInfo> for RemotePanic {
+    fn from(panic: PanicInfo) -> Self {
+        Self {
+            message: panic.message().into(),
+            location: panic.location().map(|place| (place.file().into(), place.line(), place.column())),
+            thread: panic.thread().map(Box::from),
+            backtrace: panic.backtrace().map(Box::from),
+        }
+    }
+}
+
+impl RemotePanic {
+    /// The panic, as what it is to who waits for the task.
+    pub(in crate::process_pool) fn into_info(self, process: u32) -> PanicInfo {
+        let location = self.location.map(|(file, line, column)| PanicLocation::new(file, line, column));
+        PanicInfo::remote(self.message, location, self.thread, self.backtrace, process)
+    }
+}
+
+impl Failure {
+    pub(in crate::process_pool) fn into_error(self, process: u32) -> TaskError {
+        match self {
+            Self::Panicked(panic) => TaskError::Panicked(panic.into_info(process)),
+            Self::Decode(error) => TaskError::Decode(error),
+            Self::Encode(error) => TaskError::Encode(error),
+            Self::NoFunction => TaskError::Decode(CodecError::new("the worker has no such function")),
+        }
+    }
+
+    /// The same in less than `most` bytes: without the backtrace, and with texts that are cut.
+    #[cold]
+    pub(in crate::process_pool) fn shortened(self, most: usize) -> Self {
+        // At most three texts, and a few numbers.
+        let cut = |text: &str| Box::from(&text[..text.floor_char_boundary(most / 4)]);
+        match self {
+            Self::Panicked(RemotePanic { message, location, thread, backtrace: _ }) => Self::Panicked(RemotePanic {
+                message: cut(&message),
+                location: location.map(|(file, line, column)| (cut(&file), line, column)),
+                thread: thread.map(|thread| cut(&thread)),
+                backtrace: None,
+            }),
+            Self::Decode(error) => Self::Decode(CodecError::new(cut(&error.to_string()))),
+            Self::Encode(error) => Self::Encode(CodecError::new(cut(&error.to_string()))),
+            Self::NoFunction => Self::NoFunction,
+        }
+    }
+}
+
+/// A value of a type that has no size.
+///
+/// # Safety
+///
+/// Somebody had a value of this type.
+unsafe fn conjure<F: Copy>() -> F {
+    const {
+        assert!(
+            size_of::<F>() == 0,
+            "a function that is called in a worker process captures nothing, and is no function pointer: \
+             pass the data as arguments, `submit(|data: Data| .., (data,))`"
+        );
+    }
+    // SAFETY:
+    // - nothing is read: the type has no size (above), and the pointer is aligned.
+    // - it is inhabited: somebody had one (caller), and it may be copied.
+    unsafe { NonNull::<F>::dangling().read() }
+}
+
+/// Runs one call of `F`.
+///
+/// # Safety
+///
+/// Whoever wrote the arguments had a value of the type `F`.
+unsafe fn run<F: Callable<A>, A: DeserializeOwned>(message: Message<'_>, result: &mut Vec<u8>) -> Result<(), Failure>
+where
+    F::Output: Serialize,
+{
+    // SAFETY:
+    // - the caller's contract.
+    let f = unsafe { conjure::<F>() };
+    let args = read_arguments::<A>(message)?;
+    let value = caught(|| f.call(args))?;
+    encode_result(value, result)
+}
+
+/// Runs the calls of one chunk. Those that panic leave the others alone.
+///
+/// # Safety
+///
+/// As [`run`].
+unsafe fn run_chunk<F: Callable<(I,)>, I: DeserializeOwned>(
+    message: Message<'_>,
+    result: &mut Vec<u8>,
+) -> Result<(), Failure>
+where
+    F::Output: Serialize,
+{
+    // SAFETY:
+    // - the caller's contract.
+    let f = unsafe { conjure::<F>() };
+    let items = read_arguments::<Vec<I>>(message)?;
+    let call = |item| panic::catch(|| f.call((item,))).map_err(RemotePanic::from);
+    encode_result(items.into_iter().map(call).collect::<Vec<_>>(), result)
+}
+
+/// Runs an initializer, whose error is the result.
+///
+/// # Safety
+///
+/// As [`run`].
+unsafe fn run_initializer<F: Callable<A>, A: DeserializeOwned>(
+    message: Message<'_>,
+    result: &mut Vec<u8>,
+) -> Result<(), Failure>
+where
+    F::Output: Initialized,
+{
+    // SAFETY:
+    // - the caller's contract.
+    let f = unsafe { conjure::<F>() };
+    let args = read_arguments::<A>(message)?;
+    let ended = caught(|| f.call(args).into_result())?;
+    // As long as any other error may be, whatever is allowed for values.
+    encode_result(ended.err().map(|reason| shortened(&reason)), result)
+}
+
+fn caught<R>(run: impl FnOnce() -> R) -> Result<R, Failure> {
+    panic::catch(run).map_err(|panic| Failure::Panicked(panic.into()))
+}
+
+/// The value's destructor is the user's, too.
+fn encode_result<R: Serialize>(value: R, result: &mut Vec<u8>) -> Result<(), Failure> {
+    let encoded = caught(|| {
+        let encoded = codec::encode(&value, result);
+        drop(value);
+        encoded
+    });
+    encoded?.map_err(Failure::Encode)
+}
+
+/// A call that was encoded: where its function is, and the arguments.
+#[derive(Clone)]
+pub(in crate::process_pool) struct Call {
+    payload: Arc<Vec<u8>>,
+    checksum: u32,
+}
+
+/// With more room to spare than this the arguments are not kept.
+const MOST_SPARE: usize = 64 << 10;
+
+/// The function's place comes first.
+const OFFSET: usize = size_of::<u64>();
+
+impl Call {
+    /// A call of `F`.
+    pub(in crate::process_pool) fn of<F, A>(_: F, args: A, most: usize) -> Result<Self, TaskError>
+    where
+        F: Callable<A>,
+        F::Output: Serialize,
+        A: Serialize + DeserializeOwned,
+    {
+        registry::register!(run::<F, A>);
+        Self::encode(run::<F, A>, args, most)
+    }
+
+    /// A call of `F` for each item.
+    pub(in crate::process_pool) fn of_chunk<F, I>(_: F, items: Vec<I>, most: usize) -> Result<Self, TaskError>
+    where
+        F: Callable<(I,)>,
+        F::Output: Serialize,
+        I: Serialize + DeserializeOwned,
+    {
+        registry::register!(run_chunk::<F, I>);
+        Self::encode(run_chunk::<F, I>, items, most)
+    }
+
+    /// A call of an initializer.
+    pub(in crate::process_pool) fn of_initializer<F, A>(_: F, args: A, most: usize) -> Result<Self, TaskError>
+    where
+        F: Callable<A>,
+        F::Output: Initialized,
+        A: Serialize + DeserializeOwned,
+    {
+        registry::register!(run_initializer::<F, A>);
+        Self::encode(run_initializer::<F, A>, args, most)
+    }
+
+    fn encode<A: Serialize>(thunk: Thunk, args: A, most: usize) -> Result<Self, TaskError> {
+        let place = Identity::of_this().offset_of(thunk as usize);
+        let place = place.map_err(|error: NotHere| TaskError::Encode(CodecError::new(error.to_string())))?;
+        let encoded = panic::catch(|| {
+            let mut payload = Vec::with_capacity(OFFSET + size_of::<A>());
+            payload.extend(place.to_le_bytes());
+            let encoded = codec::encode(&args, &mut payload);
+            // The destructors of the arguments are the user's.
+            drop(args);
+            encoded.map(|()| payload)
+        });
+        let mut payload = encoded.map_err(TaskError::Panicked)?.map_err(TaskError::Encode)?;
+        if payload.capacity() - payload.len() > MOST_SPARE {
+            payload.shrink_to_fit();
+        }
+        if payload.len() > most {
+            return Err(TaskError::Encode(too_long("the arguments take", payload.len(), most, type_name::<A>())));
+        }
+        let checksum = frame::checksum(&payload);
+        Ok(Self { payload: Arc::new(payload), checksum })
+    }
+
+    pub(in crate::process_pool) fn payload(&self) -> &Arc<Vec<u8>> {
+        &self.payload
+    }
+
+    pub(in crate::process_pool) fn checksum(&self) -> u32 {
+        self.checksum
+    }
+
+    /// The encoded arguments, behind the function's place.
+    pub(in crate::process_pool) fn arguments(payload: &[u8]) -> &[u8] {
+        payload.get(OFFSET..).unwrap_or_default()
+    }
+
+    /// In the worker: the function. `None` if there is no such function here.
+    pub(in crate::process_pool) fn read(payload: &[u8]) -> Option<Thunk> {
+        let place = payload.first_chunk::<OFFSET>()?;
+        let address = Identity::of_this().address_of(u64::from_le_bytes(*place))?;
+        if !registry::contains(address) {
+            return None;
+        }
+        // SAFETY:
+        // - it is a registered thunk; or, where there is no registry, the parent runs the same build (the handshake), in which
+        //   this place is that of a thunk: it comes from a `Call`, behind a checksum.
+        Some(unsafe { std::mem::transmute::<usize, Thunk>(address) })
+    }
+}
+
+/// What is said of a message that is longer than the pool allows.
+pub(in crate::process_pool) fn too_long(what: &str, bytes: usize, most: usize, data: &str) -> CodecError {
+    CodecError::new(format!("{what} {bytes} bytes, and `max_message_size` is {most} ({data})"))
+}
+
+/// How a task's result is put into its cell.
+pub(in crate::process_pool) type Complete = unsafe fn(&TaskRef, Outcome) -> Option<Then>;
+
+/// How a call ended.
+pub(in crate::process_pool) enum Outcome {
+    /// With the value that is encoded in these bytes, from that place on.
+    Value(Vec<u8>, usize),
+    /// With this error.
+    Error(TaskError),
+}
+
+impl Outcome {
+    /// Puts what became of the call into its cell. A value is read when it is asked for.
+    ///
+    /// # Safety
+    ///
+    /// The cell's result is of the type `T`, and the caller claimed the task.
+    unsafe fn put<T>(self, task: &TaskRef, read: fn(&[u8], u32) -> Result<T, TaskError>) -> Option<Then> {
+        match self {
+            Self::Value(bytes, start) => {
+                let process = task.process().unwrap_or_default();
+                // SAFETY:
+                // - the caller's contract; the cell is that of a call.
+                unsafe { task.put_reply(Reply { bytes, start, process, read }) }
+            }
+            // SAFETY:
+            // - the caller's contract.
+            Self::Error(error) => unsafe { task.put_quietly::<T>(Err(error)) },
+        }
+    }
+}
+
+/// Reads a value, which is the user's code.
+fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, TaskError> {
+    match panic::catch(|| codec::decode::<V>(bytes)) {
+        Ok(decoded) => decoded.map_err(TaskError::Decode),
+        Err(panic) => Err(TaskError::Panicked(panic)),
+    }
+}
+
+/// Puts the result of a call into the cell of its task, which the caller claimed.
+///
+/// # Safety
+///
+/// The cell was made for a call, and its result is of the type `T`.
+pub(in crate::process_pool) unsafe fn complete<T: DeserializeOwned>(task: &TaskRef, outcome: Outcome) -> Option<Then> {
+    // SAFETY:
+    // - the caller's contract.
+    unsafe { outcome.put(task, |bytes, _| read::<T>(bytes)) }
+}
+
+/// As [`complete`], for a chunk.
+///
+/// # Safety
+///
+/// The cell was made for a call, and its result is a `Vec<Result<T, TaskError>>`.
+pub(in crate::process_pool) unsafe fn complete_chunk<T: DeserializeOwned>(
+    task: &TaskRef,
+    outcome: Outcome,
+) -> Option<Then> {
+    fn read_chunk<T: DeserializeOwned>(bytes: &[u8], process: u32) -> Result<Vec<Result<T, TaskError>>, TaskError> {
+        let of_item =
+            |result: Result<T, RemotePanic>| result.map_err(|panic| TaskError::Panicked(panic.into_info(process)));
+        read::<Vec<Result<T, RemotePanic>>>(bytes).map(|results| results.into_iter().map(of_item).collect())
+    }
+    // SAFETY:
+    // - the caller's contract.
+    unsafe { outcome.put(task, read_chunk::<T>) }
+}

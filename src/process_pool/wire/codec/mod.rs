@@ -1,0 +1,86 @@
+//! Values as bytes. A value arrives as it was, or as an error.
+//!
+//! ```text
+//! message      value | sum of the schema (4)
+//! integers     8 bits: 1 byte · up to 64 bits: LEB128, signed ones by zigzag · 128 bits: 16 bytes
+//! others       bool, option's tag: 1 byte · float: its bits · char: as a u32 · text, bytes: length | bytes · unit: nothing
+//! tuple        length | value …
+//! sequence     length + 1 | value … | padding to `length` bytes     or   0 | (1 | value) … | 0
+//! map          as a sequence, of a key and a value each
+//! struct       (name | value) … | 0
+//! enum         name | nothing, value, tuple or struct
+//! name         1 | length | bytes, the first time   or   2 + its place among the names of the message (254 at most)
+//! ```
+//!
+//! - Fields and variants have their names, so that a type may leave fields out, skip variants and use other names.
+//! - A sequence of `n` takes `n` bytes at least, so that a reader can refuse a length that can't be: what is decoded is bounded
+//!   by the message, in memory and in time.
+//! - Both sides fold the types of serde's calls into a sum ([`Schema`](schema::Schema)), and the reader compares: a type that reads
+//!   something else than it writes is an error. So is a type that leaves something unread.
+
+mod error;
+mod headroom;
+mod json;
+mod lossless;
+mod names;
+mod read;
+mod schema;
+mod write;
+
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, DeserializeSeed};
+use serde::ser::Serialize;
+
+pub use error::CodecError;
+use error::Fault;
+pub use json::Json;
+use read::Reader;
+use write::Writer;
+
+use super::room::Room;
+
+/// Appends a value's bytes to the buffer.
+///
+/// # Errors
+///
+/// If the value's `Serialize` fails or is not consistent, if the value is nested too deep for the stack, or if there is no
+/// memory. The buffer is as it was then.
+pub(in crate::process_pool) fn encode<T: Serialize + ?Sized>(
+    value: &T,
+    buffer: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    let before = buffer.len();
+    write(value, buffer).map_err(|fault| {
+        buffer.truncate(before);
+        CodecError::of::<T>("written", &fault)
+    })
+}
+
+fn write<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> Result<(), Fault> {
+    let mut writer = Writer::new(buffer);
+    value.serialize(&mut writer)?;
+    writer.finish()
+}
+
+/// Reads a value that [`encode`] has written, from all of the bytes.
+///
+/// # Errors
+///
+/// If the bytes are no such value, or are more than one, if the type's `Deserialize` fails, if the value is nested too deep for
+/// the stack, or if there is no memory for a large one.
+pub(in crate::process_pool) fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, CodecError> {
+    read(bytes, PhantomData::<T>).map_err(|fault| CodecError::of::<T>("read back", &fault))
+}
+
+fn read<'b, S: DeserializeSeed<'b>>(bytes: &'b [u8], seed: S) -> Result<S::Value, Fault> {
+    let mut reader = Reader::new(bytes)?;
+    // Types allocate what they read as they like, and without memory that is the end of the process.
+    let _room = Room::to_decode(bytes.len()).ok_or_else(|| Fault::no_memory(bytes.len().saturating_mul(2)))?;
+    let value = seed.deserialize(&mut reader)?;
+    reader.finish()?;
+    Ok(value)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,478 @@
+//! What goes over the socket between a pool and a worker: a header, checked by itself, and a payload.
+//!
+//! ```text
+//! kind  0  0  0 | length | id             | payload's CRC | header's CRC | payload
+//! 1     1  1  1   4        8                4               4              length      (bytes, little endian)
+//! ```
+//!
+//! A reader believes a header, its length above all, only when the header's own checksum is right: a stray line of text
+//! in the stream is an error at once, and not a wait for two gigabytes.
+//!
+//! Stands alone, nothing else of the crate is named here: the fuzz target in `fuzz/` includes this file.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::ops::Range;
+
+/// How long a header is.
+pub(in crate::process_pool) const HEADER: usize = 24;
+
+/// The checksum of the header is behind these bytes of it.
+const CHECKED: usize = HEADER - 4;
+
+/// How long the reader's buffer is while frames are small.
+const ROOM: usize = 64 * 1024;
+
+/// How long it is at least, if there is no memory for that.
+const LEAST_ROOM: usize = 256;
+
+/// Less space than this behind what is buffered is not worth a read, unless it is all that the frame lacks.
+const SCANT: usize = 4 * 1024;
+
+/// What a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(in crate::process_pool) enum Kind {
+    Hello = 1,
+    Setup = 2,
+    Init = 3,
+    Ready = 4,
+    Task = 5,
+    Done = 6,
+    Failed = 7,
+    Skipped = 8,
+    More = 9,
+    Stop = 10,
+    Refused = 11,
+}
+
+impl TryFrom<u8> for Kind {
+    type Error = FrameError;
+
+    fn try_from(byte: u8) -> Result<Self, FrameError> {
+        Ok(match byte {
+            1 => Self::Hello,
+            2 => Self::Setup,
+            3 => Self::Init,
+            4 => Self::Ready,
+            5 => Self::Task,
+            6 => Self::Done,
+            7 => Self::Failed,
+            8 => Self::Skipped,
+            9 => Self::More,
+            10 => Self::Stop,
+            11 => Self::Refused,
+            unknown => return Err(FrameError::Kind(unknown)),
+        })
+    }
+}
+
+/// Makes the header of a frame whose payload has this length and this [`checksum`].
+pub(in crate::process_pool) fn header(kind: Kind, id: u64, payload_length: u32, payload_crc: u32) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[0] = kind as u8;
+    bytes[4..8].copy_from_slice(&payload_length.to_le_bytes());
+    bytes[8..16].copy_from_slice(&id.to_le_bytes());
+    bytes[16..20].copy_from_slice(&payload_crc.to_le_bytes());
+    let own = checksum(&bytes[..CHECKED]);
+    bytes[CHECKED..].copy_from_slice(&own.to_le_bytes());
+    bytes
+}
+
+/// The checksum of a payload: CRC-32, which finds any damage within four bytes in a row.
+pub(in crate::process_pool) fn checksum(payload: &[u8]) -> u32 {
+    crc32fast::hash(payload)
+}
+
+/// Appends a whole frame.
+///
+/// # Panics
+///
+/// If the payload has 4 GiB or more.
+pub(in crate::process_pool) fn append(buffer: &mut Vec<u8>, kind: Kind, id: u64, payload: &[u8]) {
+    let length = u32::try_from(payload.len()).expect("a payload has less than 4 GiB");
+    buffer.reserve(HEADER + payload.len());
+    buffer.extend_from_slice(&header(kind, id, length, checksum(payload)));
+    buffer.extend_from_slice(payload);
+}
+
+/// A frame that has arrived, as it lies in the reader's buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::process_pool) struct Frame<'b> {
+    pub(in crate::process_pool) kind: Kind,
+    pub(in crate::process_pool) id: u64,
+    pub(in crate::process_pool) payload: &'b [u8],
+}
+
+/// A frame that has arrived, whose payload is dropped with it: a large one has the buffer to itself.
+pub(in crate::process_pool) struct Message<'b> {
+    pub(in crate::process_pool) kind: Kind,
+    pub(in crate::process_pool) id: u64,
+    bytes: Cow<'b, [u8]>,
+    payload: usize,
+    lost: Option<NoMemory>,
+}
+
+impl Message<'_> {
+    /// Empty if it was [lost](Self::lost).
+    pub(in crate::process_pool) fn payload(&self) -> &[u8] {
+        &self.bytes[self.payload..]
+    }
+
+    /// The bytes that the payload is the end of, and where it begins.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for it, or there [was](Self::lost) none.
+    pub(in crate::process_pool) fn into_payload(self) -> Result<(Vec<u8>, usize), NoMemory> {
+        if let Some(lost) = self.lost {
+            return Err(lost);
+        }
+        match self.bytes {
+            Cow::Borrowed(bytes) => {
+                let (payload, mut own) = (&bytes[self.payload..], Vec::new());
+                own.try_reserve_exact(payload.len()).map_err(|_| NoMemory { bytes: payload.len() })?;
+                own.extend_from_slice(payload);
+                Ok((own, 0))
+            }
+            Cow::Owned(mut bytes) => {
+                if bytes.capacity() - bytes.len() > ROOM {
+                    bytes.shrink_to_fit();
+                }
+                Ok((bytes, self.payload))
+            }
+        }
+    }
+
+    /// Why the payload is not here, if it was read and thrown away. Its checksum was right.
+    pub(in crate::process_pool) fn lost(&self) -> Option<NoMemory> {
+        self.lost
+    }
+}
+
+/// There was no memory for a payload of this many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process_pool) struct NoMemory {
+    pub(in crate::process_pool) bytes: usize,
+}
+
+impl fmt::Display for NoMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no memory for a message of {} bytes", self.bytes)
+    }
+}
+
+/// A header that can be believed.
+#[derive(Clone, Copy)]
+struct Head {
+    kind: Kind,
+    id: u64,
+    length: usize,
+    payload_crc: u32,
+}
+
+impl Head {
+    fn parse(bytes: &[u8; HEADER], most: usize) -> Result<Self, FrameError> {
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        if word(CHECKED) != checksum(&bytes[..CHECKED]) || bytes[1..4] != [0; 3] {
+            return Err(FrameError::Header);
+        }
+        let kind = Kind::try_from(bytes[0])?;
+        let length = word(4);
+        match usize::try_from(length) {
+            Ok(payload) if payload <= most => Ok(Self {
+                kind,
+                id: u64::from(word(8)) | u64::from(word(12)) << 32,
+                length: payload,
+                payload_crc: word(16),
+            }),
+            _ => Err(FrameError::TooLong { length, most }),
+        }
+    }
+}
+
+/// A frame's header and the place of its payload, if that was not thrown away.
+type Taken = (Head, Option<Range<usize>>);
+
+/// Makes room in a buffer for so many bytes behind those that are in it. Whether there is memory.
+pub(in crate::process_pool) type Reserve = fn(&mut Vec<u8>, usize) -> bool;
+
+/// A payload that there is no memory for, while it is read and thrown away.
+struct Discarded {
+    head: Head,
+    /// How many bytes of it have not arrived.
+    left: usize,
+    crc: crc32fast::Hasher,
+}
+
+/// Takes a stream apart into frames, however its bytes arrive.
+///
+/// A frame that there is no memory for costs that frame, and not the stream.
+///
+/// Its memory follows what has arrived, and not what was announced. A byte is moved less than three times on average, the
+/// growing for a large frame included, and bytes of frames that come and go whole are never moved.
+pub(in crate::process_pool) struct FrameReader {
+    /// What has arrived and was not handed out is `start..end`. What is behind is zeroes or old.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    most: usize,
+    /// What has arrived belongs to this, if it is there.
+    discarded: Option<Discarded>,
+    reserve: Reserve,
+    broken: Option<FrameError>,
+    /// How many bytes were moved within the buffer, or with it.
+    #[cfg(test)]
+    moved: usize,
+}
+
+impl FrameReader {
+    /// Makes a reader of frames with at most so many bytes of payload. Allocates with the first [`space`](Self::space).
+    pub(in crate::process_pool) fn new(most: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            // A whole frame can be counted.
+            most: most.min(usize::MAX - HEADER),
+            discarded: None,
+            reserve: |buffer, more| buffer.try_reserve_exact(more).is_ok(),
+            broken: None,
+            #[cfg(test)]
+            moved: 0,
+        }
+    }
+
+    /// From now on payloads may be so long.
+    pub(in crate::process_pool) fn set_most(&mut self, most: usize) {
+        self.most = most.min(usize::MAX - HEADER);
+    }
+
+    /// From now on the buffer grows by this.
+    pub(in crate::process_pool) fn set_reserve(&mut self, reserve: Reserve) {
+        self.reserve = reserve;
+    }
+
+    /// Where to read to: never empty, and at least 64 KiB if nothing is buffered and there is memory.
+    ///
+    /// The buffer grows to twice of what is in it at most, when that fills it, and shrinks again when a large frame was
+    /// taken out. If it can't grow for a payload, that one is thrown away.
+    pub(in crate::process_pool) fn space(&mut self) -> &mut [u8] {
+        if self.broken.is_some() {
+            // Nobody will see it.
+            self.start = self.end;
+        }
+        self.absorb();
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        let (length, arrived, tail) = (self.buffer.len(), self.end - self.start, self.buffer.len() - self.end);
+        let wasteful = length > ROOM && arrived <= length / 4;
+        let full = tail < SCANT && self.lacking().is_none_or(|lacking| tail < lacking);
+        if wasteful || full {
+            // As many bytes as are moved here were taken out before, or will come before the buffer is full again. Or else
+            // there is place for all that the frame lacks, and it is not moved again.
+            let whole = self.lacking().map_or(usize::MAX, |lacking| arrived + lacking);
+            let has_grown = self.resize((2 * arrived).min(whole).max(ROOM));
+            if full && !has_grown {
+                self.discard();
+            }
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    /// So many bytes were read into the [`space`](Self::space).
+    ///
+    /// # Panics
+    ///
+    /// If there was less space.
+    pub(in crate::process_pool) fn filled(&mut self, bytes: usize) {
+        assert!(bytes <= self.buffer.len() - self.end, "more bytes were read than there was space for");
+        self.end += bytes;
+    }
+
+    /// Takes out the next frame. `None` if it has not arrived as a whole.
+    ///
+    /// # Errors
+    ///
+    /// If this is no stream of frames, or has ceased to be one, or there was no memory for one: from then on always, and always
+    /// the same.
+    pub(in crate::process_pool) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        let Some((head, payload)) = self.take()? else { return Ok(None) };
+        let Some(payload) = payload else {
+            let error = FrameError::NoMemory(NoMemory { bytes: head.length });
+            self.broken = Some(error);
+            return Err(error);
+        };
+        Ok(Some(Frame { kind: head.kind, id: head.id, payload: &self.buffer[payload] }))
+    }
+
+    /// As [`next`](Self::next). Of a large frame with nothing behind it the buffer is given away: whoever is done with the
+    /// payload frees it, and does not keep it until the next frame is asked for. A frame whose payload there was no memory for is
+    /// one [without it](Message::lost).
+    ///
+    /// # Errors
+    ///
+    /// If this is no stream of frames, or has ceased to be one: from then on always, and always the same.
+    pub(in crate::process_pool) fn next_message(&mut self) -> Result<Option<Message<'_>>, FrameError> {
+        let Some((Head { kind, id, length, .. }, payload)) = self.take()? else { return Ok(None) };
+        let Some(payload) = payload else {
+            let lost = Some(NoMemory { bytes: length });
+            return Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&[]), payload: 0, lost }));
+        };
+        if length > ROOM && payload.end == self.end {
+            (self.start, self.end) = (0, 0);
+            let mut buffer = std::mem::take(&mut self.buffer);
+            buffer.truncate(payload.end);
+            return Ok(Some(Message { kind, id, bytes: Cow::Owned(buffer), payload: payload.start, lost: None }));
+        }
+        Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&self.buffer[payload]), payload: 0, lost: None }))
+    }
+
+    /// Takes out the next frame: its header, and the place of its payload, if that was not thrown away.
+    fn take(&mut self) -> Result<Option<Taken>, FrameError> {
+        let found = match self.broken {
+            Some(error) => Err(error),
+            None if self.discarded.is_some() => self.end_of_discarded().map(|head| head.map(|head| (head, None))),
+            None => self.find().map(|found| found.map(|(head, payload)| (head, Some(payload)))),
+        };
+        match &found {
+            Ok(Some((_, Some(payload)))) => self.start = payload.end,
+            Ok(_) => {}
+            Err(error) => self.broken = Some(*error),
+        }
+        found
+    }
+
+    /// Whether the stream, if it ends here, ends in the middle of a frame. To be asked when [`next`](Self::next) has no
+    /// more.
+    pub(in crate::process_pool) fn is_inside_frame(&self) -> bool {
+        self.start < self.end || self.discarded.is_some()
+    }
+
+    /// Throws away what has arrived of the payload that there is no memory for.
+    fn absorb(&mut self) {
+        let Some(discarded) = &mut self.discarded else { return };
+        let here = discarded.left.min(self.end - self.start);
+        discarded.crc.update(&self.buffer[self.start..self.start + here]);
+        discarded.left -= here;
+        self.start += here;
+    }
+
+    /// The header of the payload that was thrown away, if that was all of it.
+    fn end_of_discarded(&mut self) -> Result<Option<Head>, FrameError> {
+        self.absorb();
+        let Some(Discarded { head, crc, .. }) = self.discarded.take_if(|discarded| discarded.left == 0) else {
+            return Ok(None);
+        };
+        if crc.finalize() == head.payload_crc { Ok(Some(head)) } else { Err(FrameError::Payload) }
+    }
+
+    /// The next frame's header and the place of its payload, if all of it is here.
+    fn find(&self) -> Result<Option<(Head, Range<usize>)>, FrameError> {
+        let Some(head) = self.head()? else { return Ok(None) };
+        let first = self.start + HEADER;
+        if self.end - first < head.length {
+            return Ok(None);
+        }
+        let payload = first..first + head.length;
+        if checksum(&self.buffer[payload.clone()]) != head.payload_crc {
+            return Err(FrameError::Payload);
+        }
+        Ok(Some((head, payload)))
+    }
+
+    fn head(&self) -> Result<Option<Head>, FrameError> {
+        let bytes = self.buffer[self.start..self.end].first_chunk();
+        bytes.map(|bytes| Head::parse(bytes, self.most)).transpose()
+    }
+
+    /// How many bytes the next frame lacks, if that is known and not nothing.
+    fn lacking(&self) -> Option<usize> {
+        if self.discarded.is_some() {
+            return None;
+        }
+        let whole = HEADER + self.head().ok()??.length;
+        whole.checked_sub(self.end - self.start).filter(|&lacking| lacking > 0)
+    }
+
+    /// Moves what has arrived to the front of the buffer, which is that long then, if there is memory, and else as long as it was.
+    /// Whether it is as long as that at least.
+    #[cold]
+    fn resize(&mut self, length: usize) -> bool {
+        #[cfg(test)]
+        {
+            self.moved += self.end - self.start;
+        }
+        let mut shorter = Vec::new();
+        if length < self.buffer.len() && shorter.try_reserve_exact(length).is_ok() {
+            shorter.extend_from_slice(&self.buffer[self.start..self.end]);
+            self.buffer = shorter;
+        } else {
+            self.buffer.copy_within(self.start..self.end, 0);
+        }
+        (self.start, self.end) = (0, self.end - self.start);
+        let more = length.saturating_sub(self.buffer.len());
+        if more > 0 && !(self.reserve)(&mut self.buffer, more) {
+            // Nothing would arrive any more without any room. Whoever has no memory for this has none for an error.
+            self.buffer.resize(self.buffer.len().max(LEAST_ROOM), 0);
+            return false;
+        }
+        self.buffer.resize(length.max(self.buffer.len()), 0);
+        true
+    }
+
+    /// Gives the memory of a payload back that there is not enough for. The rest of it will be thrown away as it comes.
+    #[cold]
+    fn discard(&mut self) {
+        // While it is not known what it is, there is room for the rest of the header.
+        let Ok(Some(head)) = self.head() else { return };
+        let mut crc = crc32fast::Hasher::new();
+        let arrived = &self.buffer[self.start + HEADER..self.end];
+        // A whole one is there to be taken, if somebody does.
+        let Some(left) = head.length.checked_sub(arrived.len()).filter(|&left| left > 0) else { return };
+        crc.update(arrived);
+        self.discarded = Some(Discarded { head, left, crc });
+        self.buffer = Vec::new();
+        (self.start, self.end) = (0, 0);
+        self.resize(ROOM);
+    }
+
+    #[cfg(all(test, not(loom)))]
+    fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+}
+
+/// Why bytes are no frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process_pool) enum FrameError {
+    /// The header does not have its checksum, or sets what is reserved.
+    Header,
+    /// The payload does not have its checksum.
+    Payload,
+    /// No frame is of this kind.
+    Kind(u8),
+    /// More is announced than this reader takes.
+    TooLong { length: u32, most: usize },
+    /// It is one, and there was no memory for it.
+    NoMemory(NoMemory),
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header => f.write_str("what arrived is not the header of a message"),
+            Self::Payload => f.write_str("a message was damaged on its way"),
+            Self::Kind(kind) => write!(f, "a message is of an unknown kind ({kind})"),
+            Self::TooLong { length, most } => write!(f, "a message has {length} bytes, and at most {most} are allowed"),
+            Self::NoMemory(lost) => lost.fmt(f),
+        }
+    }
+}
+
+impl Error for FrameError {}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,248 @@
+//! The page of memory that a worker process shares with its parent.
+//!
+//! The other process may write anything at any time. So there is nothing in here but atomics, and whatever they say is a
+//! number: no pointer, no length, no index.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::claim::{Claims, Line};
+use crate::primitive::Ordering::{Acquire, Relaxed, Release};
+use crate::primitive::quiet::{AtomicU32, AtomicU64};
+use crate::primitive::without_write_signals;
+
+#[repr(C)]
+struct Layout {
+    /// Who has which task.
+    claims: Claims<AtomicU64>,
+    /// How many frames the parent has sent.
+    sent: Line<AtomicU64>,
+    /// Why the worker is about to end, if it could still say so.
+    fate: Line<AtomicU32>,
+    took: Line<AtomicU32>,
+}
+
+const SIZE: usize = size_of::<Layout>();
+
+/// A mapping of the page, in one of the two processes.
+pub(in crate::process_pool) struct Page {
+    /// Exactly a [`Layout`], and readable and writable as long as this is there.
+    map: MmapRaw,
+}
+
+impl Page {
+    /// A new page, all zero, and the descriptor that the other process opens it by.
+    pub(in crate::process_pool) fn new() -> io::Result<(Self, OwnedFd)> {
+        let file = memory()?;
+        Ok((Self::map(&file)?, file))
+    }
+
+    /// Maps the page that another process made.
+    pub(in crate::process_pool) fn open(file: OwnedFd) -> io::Result<Self> {
+        let size = rustix::fs::fstat(&file)?.st_size;
+        if u64::try_from(size) != Ok(SIZE as u64) {
+            let problem = format!("the page shared with the parent process has {size} bytes, and should have {SIZE}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+        Self::map(&file)
+    }
+
+    fn map(file: &OwnedFd) -> io::Result<Self> {
+        Ok(Self { map: MmapOptions::new().len(SIZE).map_raw(file)? })
+    }
+
+    /// The page for the rest of this process's life.
+    #[cfg(all(test, not(loom)))]
+    pub(in crate::process_pool) fn leak(self) -> &'static Self {
+        Box::leak(Box::new(self))
+    }
+
+    fn layout(&self) -> &Layout {
+        // SAFETY:
+        // - the mapping is readable and writable, `SIZE` bytes long, at the start of a page of memory (so aligned), and
+        //   as old as the borrow at least.
+        // - the file behind it can't shrink: it has this size (`open`) and is sealed (`memory`), or it has no name by
+        //   which somebody else could find it.
+        // - zeroes are a valid `Layout`, and so is everything else: it is made of atomics, by which alone this process
+        //   and the other one reach it.
+        unsafe { &*self.map.as_ptr().cast::<Layout>() }
+    }
+
+    /// The parent, before it sends task `id`: it may be started from now on.
+    pub(in crate::process_pool) fn offer(&self, id: u64) {
+        self.layout().claims.offer(id);
+    }
+
+    /// The worker, before it looks at task `id`. `false`: it was recalled, and is not to be run.
+    pub(in crate::process_pool) fn start(&self, id: u64) -> bool {
+        self.layout().claims.start(id)
+    }
+
+    /// The parent takes task `id` back. `false`: the worker has started it, or this was done before.
+    pub(in crate::process_pool) fn recall(&self, id: u64) -> bool {
+        self.layout().claims.recall(id)
+    }
+
+    /// Whether the worker has started task `id`, as [`Claims::is_started`] says.
+    #[cfg(all(test, not(loom), not(miri)))]
+    fn is_started(&self, id: u64) -> bool {
+        self.layout().claims.is_started(id)
+    }
+
+    /// The parent, after it has sent a frame.
+    pub(in crate::process_pool) fn ring(&self) {
+        // ORDERING: Release, for the Acquire of `rings`: the frame is in the socket by then.
+        self.layout().sent.0.fetch_add(1, Release);
+    }
+
+    /// How often the parent has rung: if it is more than before, there is something to read.
+    pub(in crate::process_pool) fn rings(&self) -> u64 {
+        // ORDERING: Acquire, for the Release of `ring`.
+        self.layout().sent.0.load(Acquire)
+    }
+
+    /// The worker, before it replies: so long the task took, in nanoseconds.
+    pub(in crate::process_pool) fn note_time(&self, took: u32) {
+        self.layout().took.0.store(took, Relaxed);
+    }
+
+    /// How long the task took that the worker replied to last, in nanoseconds.
+    pub(in crate::process_pool) fn time(&self) -> u32 {
+        self.layout().took.0.load(Relaxed)
+    }
+
+    /// Why the worker ends, in its own last word: 0 unless it had one. The parent reads it when the worker is gone.
+    pub(in crate::process_pool) fn fate(&self) -> &AtomicU32 {
+        &self.layout().fate.0
+    }
+}
+
+/// What is said where the process may make no file of the page's size.
+const FILE_LIMIT: &str = "the file size limit of this process (RLIMIT_FSIZE, `ulimit -f`) leaves no room for the page of \
+                          memory that it would share with the worker";
+
+/// Memory of the page's size that another process can be given.
+fn memory() -> io::Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    use rustix::io::Errno;
+
+    const FLAGS: MemfdFlags = MemfdFlags::CLOEXEC.union(MemfdFlags::ALLOW_SEALING);
+    let create = |flags| rustix::fs::memfd_create("bowline-page", flags);
+    // Some systems want to hear that nobody will execute it; those before Linux 6.3 don't know the word.
+    let file = match create(FLAGS.union(MemfdFlags::NOEXEC_SEAL)) {
+        Err(Errno::INVAL) => create(FLAGS)?,
+        created => created?,
+    };
+    // Memory counts as a file here.
+    without_write_signals(|| rustix::fs::ftruncate(&file, SIZE as u64)).map_err(|error| match error {
+        Errno::FBIG => io::Error::new(io::ErrorKind::FileTooLarge, FILE_LIMIT),
+        error => error.into(),
+    })?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file)
+}
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::primitive::{join_thread, spawn_thread};
+    use crate::process_pool::wire::claim::SLOTS;
+
+    fn two_mappings() -> (Page, Page) {
+        let (page, file) = Page::new().expect("a page");
+        (page, Page::open(file).expect("the same page"))
+    }
+
+    #[test]
+    fn a_task_goes_from_offered_to_started_once() {
+        let (parent, worker) = two_mappings();
+        assert!(!worker.start(0) && !worker.is_started(0), "a new page offers nothing, not even task 0");
+        let last = SLOTS as u64 + 9;
+        for id in 0..=last {
+            parent.offer(id);
+            assert!(!parent.is_started(id));
+            assert!(worker.start(id));
+            assert!(parent.is_started(id));
+            assert!(!worker.start(id) && !parent.recall(id), "it is decided");
+        }
+        assert!(parent.is_started(last) && parent.is_started(10), "so many are known at a time");
+        assert!(!parent.is_started(9), "and not those before");
+    }
+
+    #[test]
+    fn a_recalled_task_is_not_started_nor_recalled_again() {
+        let (parent, worker) = two_mappings();
+        parent.offer(5);
+        parent.offer(6);
+        assert!(parent.recall(6));
+        assert!(!worker.start(6) && !parent.recall(6) && !parent.is_started(6));
+        assert!(worker.start(5), "its neighbour isn't concerned");
+        assert!(!parent.recall(4) && !parent.recall(8), "what is not offered can't be recalled");
+    }
+
+    #[test]
+    fn the_other_process_sees_rings_and_fate() {
+        let (parent, worker) = two_mappings();
+        parent.ring();
+        parent.ring();
+        assert_eq!(worker.rings(), 2);
+        worker.leak().fate().store(7, Relaxed);
+        assert_eq!(parent.fate().load(Relaxed), 7);
+    }
+
+    #[test]
+    fn of_start_and_recall_exactly_one_wins() {
+        const ROUNDS: u64 = 100_000;
+        let (parent, worker) = two_mappings();
+        let worker = Arc::new(worker);
+        let started = Arc::new(AtomicU64::new(0));
+        let through = Arc::new(AtomicU64::new(0));
+        let thread = {
+            let (worker, started, through) = (Arc::clone(&worker), Arc::clone(&started), Arc::clone(&through));
+            let run = move || {
+                for id in 0..ROUNDS {
+                    while worker.rings() <= id {
+                        crate::primitive::yield_now();
+                    }
+                    started.fetch_add(u64::from(worker.start(id)), Relaxed);
+                    through.store(id + 1, Release);
+                }
+            };
+            spawn_thread("starts".to_owned(), 1 << 16, run).expect("a thread")
+        };
+        let mut recalled = 0;
+        for id in 0..ROUNDS {
+            parent.offer(id);
+            parent.ring();
+            // Now and then the other side gets a moment's start, so that both win some.
+            (0..id % 64).for_each(|_| std::hint::spin_loop());
+            let ours = parent.recall(id);
+            while through.load(Acquire) <= id {
+                crate::primitive::yield_now();
+            }
+            recalled += u64::from(ours);
+            assert_eq!(started.load(Relaxed) + recalled, id + 1, "one of them, in round {id}");
+            assert_eq!(parent.is_started(id), !ours);
+        }
+        join_thread(thread);
+    }
+
+    #[test]
+    fn a_page_of_another_size_is_refused() {
+        let file = rustix::fs::memfd_create("short", rustix::fs::MemfdFlags::CLOEXEC).expect("memory");
+        rustix::fs::ftruncate(&file, SIZE as u64 - 1).expect("some bytes");
+        let error = Page::open(file).err().expect("a page that would end too early");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn nobody_can_shrink_the_page() {
+        let (page, file) = Page::new().expect("a page");
+        assert!(rustix::fs::ftruncate(&file, 0).is_err());
+        page.fate().store(1, Relaxed);
+    }
+}

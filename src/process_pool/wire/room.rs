@@ -1,0 +1,73 @@
+//! Memory for long results: there is some, or the task has an error.
+//!
+//! A process whose allocation fails is ended, unless it asks first. Buffers ask; what a result is decoded to is allocated by code
+//! that does not. So that is asked for beforehand, and kept in mind while it is decoded: no buffer of another worker takes it away.
+
+use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
+
+/// Shorter messages are taken for granted.
+const LONG: usize = 1 << 20;
+/// What is left for everything else.
+const SPARE: usize = 1 << 20;
+
+/// How many bytes are promised to those who decode.
+static PROMISED: Mutex<usize> = Mutex::new(0);
+
+fn promised() -> MutexGuard<'static, usize> {
+    PROMISED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_there(bytes: usize) -> bool {
+    Vec::<u8>::new().try_reserve_exact(bytes.saturating_add(SPARE)).is_ok()
+}
+
+/// Makes room in a buffer for so many bytes behind those that are in it, no more. Whether there is memory, beside what is promised.
+pub(in crate::process_pool) fn reserve(buffer: &mut Vec<u8>, more: usize) -> bool {
+    if buffer.len().saturating_add(more) < LONG {
+        return buffer.try_reserve_exact(more).is_ok();
+    }
+    let promised = promised();
+    buffer.try_reserve_exact(more).is_ok() && (*promised == 0 || is_there(*promised))
+}
+
+/// Memory to decode a message with, until this is dropped.
+pub(in crate::process_pool) struct Room {
+    bytes: usize,
+}
+
+impl Room {
+    /// Memory for what a message of so many bytes is decoded to, as far as that can be known: twice of it, which a vector takes that
+    /// grows to that length. `None` if there is none.
+    pub(in crate::process_pool) fn to_decode(bytes: usize) -> Option<Self> {
+        if bytes < LONG {
+            return Some(Self { bytes: 0 });
+        }
+        let (mut promised, bytes) = (promised(), bytes.saturating_mul(2));
+        let all = promised.saturating_add(bytes);
+        is_there(all).then(|| {
+            *promised = all;
+            Self { bytes }
+        })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            *promised() -= self.bytes;
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_a_process_can_have_is_not_promised_and_short_messages_are() {
+        assert!(Room::to_decode(usize::MAX / 4).is_none() && Room::to_decode(usize::MAX).is_none());
+        let rooms = [0, LONG - 1, LONG, 3 * LONG].map(|bytes| Room::to_decode(bytes).expect("some memory").bytes);
+        assert_eq!(rooms, [0, 0, 2 * LONG, 6 * LONG]);
+        assert!(!reserve(&mut Vec::new(), usize::MAX / 2) && reserve(&mut Vec::new(), 2 * LONG));
+    }
+}

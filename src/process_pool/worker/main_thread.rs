@@ -1,0 +1,58 @@
+//! The main thread of a worker, which runs the tasks, as another thread of the worker sees it.
+//!
+//! Without that thread the worker would live on and never reply; and while it runs the functions that the process has for its
+//! exit, nobody else would end those that do not return. The other thread waits for what the main thread holds for life, and
+//! needs no descriptor and no signal for that: a task can close the one and block the other.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+use super::watch::{STACK, end, without_signals};
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicU32;
+use crate::primitive::{Lifeline, spawn_thread};
+use crate::process_pool::wire::fate::MAIN_THREAD_ENDED;
+
+/// How long the functions may take that run at the exit of a process.
+const LONGEST_EXIT: Duration = Duration::from_secs(10);
+
+/// The calling thread of [`watch`], which is the main thread.
+pub(in crate::process_pool) struct MainThread(&'static Lifeline);
+
+/// Starts a thread that kills this process, and with it its group, when the calling thread ends and the process does not, or when
+/// it takes too long to [exit](MainThread::exits).
+///
+/// # Errors
+///
+/// The system's, if there can't be another thread.
+pub(in crate::process_pool) fn watch(group: Pid, fate: &'static AtomicU32) -> io::Result<MainThread> {
+    let lifeline: &'static Lifeline = Box::leak(Box::new(Lifeline::new()));
+    // SAFETY:
+    // - it stays where it is for ever, and is new.
+    unsafe { lifeline.hold() };
+    let run = move || {
+        match lifeline.wait() {
+            // ORDERING: Relaxed: the parent looks when it knows of the process's end, which comes after this.
+            Some(true) => fate.store(MAIN_THREAD_ENDED, Relaxed),
+            Some(false) => thread::sleep(LONGEST_EXIT),
+            // The system made no lifeline.
+            None => return,
+        }
+        end(group);
+    };
+    without_signals(|| spawn_thread("bowline-main".to_owned(), STACK, run))?;
+    Ok(MainThread(lifeline))
+}
+
+impl MainThread {
+    /// From now on the process has a limited time to exit.
+    pub(in crate::process_pool) fn exits(&self) {
+        // SAFETY:
+        // - held by the thread that called `watch`, the main one, which is the one that exits; in a process that was forked
+        //   off that one nothing changes.
+        unsafe { self.0.release() };
+    }
+}

@@ -1,0 +1,71 @@
+//! By whose word this process may run something: that is for the kernel to say.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::process::{Pid, getegid, geteuid, getgid, getppid, getuid};
+use rustix::thread::capabilities;
+
+/// Returns whether this program has rights that the user who started it has not. Such a program takes no orders from that user.
+pub(in crate::process_pool) fn is_privileged() -> bool {
+    // SAFETY:
+    // - `getauxval` has no preconditions.
+    let is_secure = unsafe { libc::getauxval(libc::AT_SECURE) != 0 };
+    is_secure || getuid() != geteuid() || getgid() != getegid()
+}
+
+/// Checks that who made the stream is the parent, has the same user, and may do all that this process may. Returns who that is.
+///
+/// # Errors
+///
+/// It is somebody else, or may do less: whom this is not told by.
+pub(in crate::process_pool) fn check(stream: &OwnedFd) -> io::Result<Pid> {
+    let peer = credentials(stream)?;
+    let Some(maker) = Pid::from_raw(peer.pid) else {
+        return Err(io::Error::other("its orders come from a process that is not in its pid namespace"));
+    };
+    let parent = getppid().map_or(0, |parent| parent.as_raw_nonzero().get());
+    if peer.pid != parent {
+        return Err(io::Error::other(format!(
+            "its orders come from process {}, and it was started by process {parent}: a `worker_exe` that starts the \
+             program has to become it (`exec`), and not to stay as its parent",
+            peer.pid
+        )));
+    }
+    let user = getuid().as_raw();
+    if peer.uid != user || geteuid().as_raw() != user {
+        return Err(io::Error::other(format!("its orders come from user {}, and it runs as user {user}", peer.uid)));
+    }
+    let own = capabilities(None)?.permitted;
+    if !own.is_empty() {
+        let parents = capabilities(Some(maker))?.permitted;
+        let more = own.difference(parents);
+        if !more.is_empty() {
+            return Err(io::Error::other(format!(
+                "it may do what its parent may not (capabilities {:#x}): whoever gives up capabilities and has workers \
+                 gives them up in the bounding set, too",
+                more.bits()
+            )));
+        }
+    }
+    Ok(maker)
+}
+
+/// Returns the credentials of the process that made the stream, by `socketpair`.
+fn credentials(stream: &OwnedFd) -> io::Result<libc::ucred> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY:
+    // - the descriptor is open, and there is room for as much as `length` says.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(peer) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,78 @@
+//! What the end of a task sets off, kept from filling the stack: a callback may end the next task, whose callback ends the
+//! next.
+//!
+//! It runs on top of what set it off while the stack has room, and beyond that on a thread of its own, for which this one
+//! waits. So all that the end of a task sets off has run when whoever ended it goes on, in order, however long the chain is.
+
+use std::cell::Cell;
+
+use super::cell::TaskRef;
+use super::stats::Stats;
+use super::trace::TaskSpan;
+use super::wait::one::wait_until_done;
+use crate::deadlock::resource::Origin;
+use crate::primitive::{spawn_thread, stack_pointer};
+use crate::thread_pool::{Deputy, has_room_for_task};
+
+/// So much of the stack may lie between the outermost work of this kind and the innermost before anybody looks how much there is.
+const UNASKED: usize = 32 << 10;
+/// The stack of the threads that such work is given: room for tens of thousands of links. What is not used costs nothing.
+const STACK: usize = 16 << 20;
+
+thread_local! {
+    /// Where the stack was at the outermost work, 0 if there is none. Without a destructor: destructors of other thread-locals
+    /// may end tasks.
+    static OUTERMOST: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Restores what was outermost before.
+struct Restore(usize);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        OUTERMOST.set(self.0);
+    }
+}
+
+/// Runs `work`, or, where the stack has no room for it, what `elsewhere` makes of it. Neither may unwind.
+///
+/// `of` describes the task that ended.
+pub(crate) fn run<W, E>(of: Origin, work: W, elsewhere: impl FnOnce(W) -> E)
+where
+    W: FnOnce(),
+    E: FnOnce() + Send + 'static,
+{
+    let outermost = OUTERMOST.get();
+    if outermost == 0 {
+        let _restore = Restore(OUTERMOST.replace(stack_pointer()));
+        return work();
+    }
+    // A model's threads have stacks of their own kind, and short chains.
+    let is_shallow = cfg!(all(test, loom)) || outermost.abs_diff(stack_pointer()) < UNASKED;
+    if is_shallow || has_room_for_task() { work() } else { run_elsewhere(of, elsewhere(work)) }
+}
+
+/// Runs `work` on a thread of its own, and waits for it: in the wait-for graph, since it may want what this thread holds.
+#[cold]
+#[inline(never)]
+fn run_elsewhere(of: Origin, work: impl FnOnce() + Send + 'static) {
+    let origin = Origin::at(of.made_at(), Some("callbacks at the end of a long chain"));
+    // SAFETY:
+    // - the work can be sent, and so can nothing, which is its result; both last (bounds).
+    let (task, mine) = unsafe { TaskRef::with_task(work, std::ptr::null(), origin, TaskSpan::current(), false) };
+    let run = |task: &TaskRef| {
+        let claimed = task.claim();
+        debug_assert!(claimed, "nobody else knows the task");
+        task.run(&Stats::default());
+    };
+    let (theirs, deputy) = (task.clone(), Deputy::of_this());
+    // What waits there for a task of this worker's pool runs it, as it would here.
+    match spawn_thread("bowline callbacks".to_owned(), STACK, move || deputy.run(STACK, || run(&theirs))) {
+        Ok(_) => wait_until_done(&mine, of.made_at()),
+        // The last quarter of the stack is better than nothing.
+        Err(_) => run(&task),
+    }
+    // SAFETY:
+    // - the result is this function's, and nobody takes it.
+    unsafe { mine.detach() };
+}

@@ -1,0 +1,249 @@
+//! What is run when a task is done.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::chain;
+use super::future::Status;
+use super::panic;
+use super::wait::set::WaitSet;
+use crate::deadlock::resource::Origin;
+
+/// One thing to be run when a task is done.
+pub(crate) enum Continuation {
+    /// Polls a future again: the owner's number, 0 for the only one.
+    Waker(u64, Waker),
+    /// The user's code.
+    Callback(Box<dyn FnOnce(Status) + Send>),
+    /// Tells a wait for several futures that the one with this number is done.
+    Notice(Arc<WaitSet>, usize),
+}
+
+impl Continuation {
+    /// What it is found by; `None` if nobody looks for it.
+    fn key(&self) -> Option<Key> {
+        match self {
+            Self::Waker(owner, _) => Some(Key::Owner(*owner)),
+            Self::Notice(set, _) => Some(Key::of_set(set)),
+            Self::Callback(_) => None,
+        }
+    }
+
+    /// Runs what is to be run when a task is done. A panic is contained.
+    pub(crate) fn run(self, status: Status) {
+        match self {
+            Self::Waker(_, waker) => drop(panic::contain(|| waker.wake())),
+            Self::Callback(callback) => drop(panic::contain(|| callback(status))),
+            Self::Notice(set, number) => set.notice(number, status),
+        }
+    }
+}
+
+/// What is to be run of a task that is done.
+pub(crate) struct Then {
+    pub(crate) continuations: Box<Continuations>,
+    pub(crate) status: Status,
+    /// Of the task.
+    pub(crate) origin: Origin,
+}
+
+impl Then {
+    /// Whether nothing of the user's is left to be run.
+    #[cfg(feature = "process")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.continuations.iter().next().is_none()
+    }
+
+    /// Tells the waits for several futures: at once, for they must not wait for the user's code that was there first.
+    pub(crate) fn tell_waits(&mut self) {
+        let status = self.status;
+        self.continuations.take_notices().into_iter().for_each(|notice| notice.run(status));
+    }
+
+    /// Tells the waits for several futures, then wakes whoever awaits the result, then runs the callbacks, in order.
+    pub(crate) fn run(mut self) {
+        self.tell_waits();
+        let run = move || {
+            let is_waker = |continuation: &Continuation| matches!(continuation, Continuation::Waker(..));
+            let (wakers, callbacks): (Vec<_>, Vec<_>) = self.continuations.in_order().partition(is_waker);
+            wakers.into_iter().chain(callbacks).for_each(|continuation| continuation.run(self.status));
+        };
+        chain::run(self.origin, run, |run| run);
+    }
+}
+
+/// What a continuation is found by, to be replaced or taken off the list. A callback is neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// The waker of the owner with this number.
+    Owner(u64),
+    /// The notice to the set at this address.
+    Set(usize),
+}
+
+impl Key {
+    pub(crate) fn of_set(set: &Arc<WaitSet>) -> Self {
+        Self::Set(Arc::as_ptr(set).addr())
+    }
+}
+
+/// Longer lists have an index.
+const FEW: usize = 8;
+
+/// All of them, in the order in which they were added. Boxed by each cell: most have none, and keep room for a pointer.
+///
+/// Adding, replacing and removing one takes constant time, amortised, however many owners and waits there are.
+#[derive(Default)]
+pub(crate) struct Continuations {
+    /// `None` where one was removed.
+    list: Vec<Option<Continuation>>,
+    /// How many were.
+    removed: usize,
+    /// Where each is that can be found, if the list was ever longer than a [few](FEW).
+    places: Option<HashMap<Key, usize>>,
+    /// How many places were looked at or moved.
+    #[cfg(test)]
+    looks: usize,
+}
+
+impl Continuations {
+    pub(crate) fn push(&mut self, continuation: Continuation) {
+        if let (Some(places), Some(key)) = (&mut self.places, continuation.key()) {
+            places.insert(key, self.list.len());
+        }
+        self.list.push(Some(continuation));
+        if self.places.is_none() && self.list.len() > FEW {
+            self.index();
+        }
+    }
+
+    /// Puts the continuation into the place of the one with the same key, which comes back; behind all, if there is none.
+    pub(crate) fn put(&mut self, key: Key, continuation: Continuation) -> Option<Continuation> {
+        debug_assert_eq!(continuation.key(), Some(key));
+        if let Some(place) = self.place_of(key) {
+            return self.list[place].replace(continuation);
+        }
+        self.push(continuation);
+        None
+    }
+
+    /// Takes one off the list.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Continuation> {
+        let place = self.place_of(key)?;
+        let Some(places) = &mut self.places else { return self.list.remove(place) };
+        places.remove(&key);
+        let removed = self.list[place].take();
+        self.removed += 1;
+        // As many are looked at then as were removed since the last time.
+        if self.removed > FEW && self.removed > self.list.len() / 2 {
+            self.list.retain(Option::is_some);
+            self.removed = 0;
+            self.index();
+        }
+        removed
+    }
+
+    /// Takes the notices off the list, which nobody looks into any more.
+    fn take_notices(&mut self) -> Vec<Continuation> {
+        let is_notice = |place: &mut Option<Continuation>| matches!(place, Some(Continuation::Notice(..)));
+        self.list.iter_mut().filter_map(|place| if is_notice(place) { place.take() } else { None }).collect()
+    }
+
+    #[cfg(any(test, feature = "process"))]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Continuation> {
+        self.list.iter().flatten()
+    }
+
+    pub(crate) fn in_order(self) -> impl Iterator<Item = Continuation> {
+        self.list.into_iter().flatten()
+    }
+
+    fn place_of(&mut self, key: Key) -> Option<usize> {
+        if let Some(places) = &self.places {
+            return places.get(&key).copied();
+        }
+        let is_it = |other: &Option<Continuation>| other.as_ref().and_then(Continuation::key) == Some(key);
+        let place = self.list.iter().position(is_it);
+        #[cfg(test)]
+        {
+            self.looks += place.unwrap_or(self.list.len());
+        }
+        place
+    }
+
+    fn index(&mut self) {
+        #[cfg(test)]
+        {
+            self.looks += self.list.len();
+        }
+        let places = self.list.iter().enumerate();
+        let places = places.filter_map(|(place, other)| Some((other.as_ref()?.key()?, place)));
+        let index = self.places.get_or_insert_default();
+        index.clear();
+        index.extend(places);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn waker(owner: u64) -> Continuation {
+        Continuation::Waker(owner, Waker::noop().clone())
+    }
+
+    fn owners(all: &Continuations) -> Vec<u64> {
+        let owner = |continuation: &Continuation| match continuation {
+            Continuation::Waker(owner, _) => *owner,
+            _ => u64::MAX,
+        };
+        all.iter().map(owner).collect()
+    }
+
+    #[test]
+    fn many_owners_cost_a_look_each_to_be_added_replaced_and_removed() {
+        const MANY: u64 = if cfg!(miri) { 200 } else { 32_000 };
+        let mut all = Continuations::default();
+        for _ in 0..3 {
+            for owner in 0..MANY {
+                all.put(Key::Owner(owner), waker(owner));
+            }
+        }
+        assert_eq!(owners(&all), (0..MANY).collect::<Vec<_>>());
+        // The last first, then the first first.
+        for owner in (MANY / 2..MANY).rev().chain(0..MANY / 2) {
+            assert!(all.remove(Key::Owner(owner)).is_some());
+            assert!(all.remove(Key::Owner(owner)).is_none());
+        }
+        assert_eq!(owners(&all), [0; 0]);
+        assert!(all.looks as u64 <= 4 * MANY, "{} looks at {MANY}", all.looks);
+    }
+
+    #[test]
+    fn what_was_added_runs_in_order_whatever_was_removed_or_replaced() {
+        for many in [1, 3, 8, 9, 40] {
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let mut all = Continuations::default();
+            for number in 0..many {
+                all.put(Key::Owner(number), waker(number));
+                let told = Arc::clone(&told);
+                all.push(Continuation::Callback(Box::new(move |_| told.lock().unwrap().push(number))));
+            }
+            for number in (0..many).filter(|number| number % 3 != 1) {
+                assert!(all.remove(Key::Owner(number)).is_some());
+            }
+            for number in (0..many).filter(|number| number % 3 == 1) {
+                assert!(all.put(Key::Owner(number), waker(number)).is_some(), "replaced");
+            }
+            all.put(Key::Owner(many), waker(many));
+            let left: Vec<_> = (0..many).filter(|number| number % 3 == 1).chain([many]).collect();
+            let wakers: Vec<_> = owners(&all).into_iter().filter(|&owner| owner != u64::MAX).collect();
+            assert_eq!(wakers, left);
+            all.in_order().for_each(|continuation| continuation.run(Status::Finished));
+            assert_eq!(*told.lock().unwrap(), (0..many).collect::<Vec<_>>());
+        }
+    }
+}

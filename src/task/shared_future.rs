@@ -1,0 +1,226 @@
+//! A result for several owners.
+
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::cell::TaskRef;
+use super::error::TaskError;
+use super::future::{self, Future, Status};
+use super::wait::one::{Ended, wait_done};
+use crate::deadlock::Deadlock;
+use crate::deadlock::resource::Site;
+use crate::deadlock::wait::Limit;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicU64;
+
+/// A [`Future`] with several owners, each of whom gets a clone of the result: see [`Future::shared`].
+///
+/// Cheap to clone. The result is dropped with the last owner. Each clone can be awaited, by one async task at a time.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::ThreadPoolExecutor;
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let config = pool.submit(|| "config".to_owned()).shared();
+/// let lengths: Vec<_> = (0..3)
+///     .map(|_| {
+///         let config = config.clone();
+///         pool.submit(move || config.result().map(|config| config.len()))
+///     })
+///     .collect();
+/// for length in lengths {
+///     assert_eq!(length.result().unwrap().unwrap(), 6);
+/// }
+/// ```
+#[must_use = "dropping the last owner of a future detaches its task"]
+pub struct SharedFuture<T> {
+    shared: Arc<Shared<T>>,
+    /// This owner's number.
+    owner: u64,
+}
+
+struct Shared<T> {
+    future: Future<T>,
+    owners: AtomicU64,
+}
+
+impl<T> SharedFuture<T> {
+    pub(crate) fn new(future: Future<T>) -> Self {
+        Self { shared: Arc::new(Shared { future, owners: AtomicU64::new(1) }), owner: 1 }
+    }
+
+    pub(crate) fn task(&self) -> &TaskRef {
+        self.shared.future.task()
+    }
+
+    /// Waits for the task and returns a clone of its result.
+    ///
+    /// # Errors
+    ///
+    /// As [`Future::result`].
+    #[track_caller]
+    pub fn result(&self) -> Result<T, TaskError>
+    where
+        T: Clone,
+    {
+        self.result_by(Limit::None, Location::caller())
+    }
+
+    /// Waits for the task for at most `timeout` and returns a clone of its result.
+    ///
+    /// # Errors
+    ///
+    /// As [`result`](Self::result), and [`TaskError::Timeout`].
+    #[track_caller]
+    pub fn result_timeout(&self, timeout: Duration) -> Result<T, TaskError>
+    where
+        T: Clone,
+    {
+        self.result_by(Limit::after(timeout), Location::caller())
+    }
+
+    fn result_by(&self, limit: Limit, site: Site) -> Result<T, TaskError>
+    where
+        T: Clone,
+    {
+        wait_done(self.task(), limit, site)?;
+        self.cloned(limit, site)?
+    }
+
+    /// A clone of the result, if the task is done; never waits. `None`, too, while another owner reads the result of a process task.
+    #[must_use]
+    pub fn try_result(&self) -> Option<Result<T, TaskError>>
+    where
+        T: Clone,
+    {
+        if !self.done() {
+            return None;
+        }
+        // Another owner may be reading it.
+        self.cloned(Limit::after(Duration::ZERO), self.task().site()).ok()
+    }
+
+    fn cloned(&self, limit: Limit, site: Site) -> Result<Result<T, TaskError>, Ended>
+    where
+        T: Clone,
+    {
+        // SAFETY:
+        // - the task is done, and a shared result is never taken.
+        Ok(unsafe { self.shared.future.peek(limit, site)? }.cloned())
+    }
+
+    /// Waits for the task.
+    ///
+    /// # Errors
+    ///
+    /// Waiting for the task is part of a deadlock.
+    #[track_caller]
+    pub fn wait(&self) -> Result<(), Deadlock> {
+        self.shared.future.wait()
+    }
+
+    /// Waits for the task for at most `timeout`, and says whether it is done.
+    #[track_caller]
+    #[must_use]
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.shared.future.wait_timeout(timeout)
+    }
+
+    /// As [`Future::exception`].
+    #[track_caller]
+    #[must_use]
+    pub fn exception(&self) -> Option<TaskError> {
+        self.shared.future.exception()
+    }
+
+    /// As [`Future::exception_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[track_caller]
+    pub fn exception_timeout(&self, timeout: Duration) -> Result<Option<TaskError>, TaskError> {
+        self.shared.future.exception_timeout(timeout)
+    }
+
+    /// As [`Future::cancel`]: for all owners.
+    pub fn cancel(&self) -> bool {
+        self.shared.future.cancel()
+    }
+
+    /// How far the task has come.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.future.status()
+    }
+
+    /// Whether the task was cancelled.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.shared.future.cancelled()
+    }
+
+    /// Whether the task runs.
+    #[must_use]
+    pub fn running(&self) -> bool {
+        self.shared.future.running()
+    }
+
+    /// Whether the task has ended, in whatever way.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        self.shared.future.done()
+    }
+
+    /// As [`Future::add_done_callback`].
+    pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) {
+        self.shared.future.add_done_callback(callback);
+    }
+}
+
+impl<T> Clone for SharedFuture<T> {
+    fn clone(&self) -> Self {
+        let owner = self.shared.owners.fetch_add(1, Relaxed) + 1;
+        Self { shared: Arc::clone(&self.shared), owner }
+    }
+}
+
+impl<T> Drop for SharedFuture<T> {
+    fn drop(&mut self) {
+        self.task().forget_waker(self.owner);
+        self.task().forget_waker_of_reading(self.owner);
+    }
+}
+
+/// Resolves to a clone of the result, as often as it is polled.
+impl<T: Clone> std::future::Future for SharedFuture<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let task = self.task();
+        if !task.is_done() && task.wake_when_done(self.owner, context.waker()) {
+            return Poll::Pending;
+        }
+        loop {
+            // Reads it, unless another owner is just doing so.
+            if let Ok(result) = self.cloned(Limit::after(Duration::ZERO), task.site()) {
+                return Poll::Ready(result);
+            }
+            if task.wake_when_read(self.owner, context.waker()) {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for SharedFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        future::debug(self.task(), "SharedFuture", f)
+    }
+}

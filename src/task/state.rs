@@ -1,0 +1,88 @@
+//! The word that says how far a task has come.
+//!
+//! ```text
+//! phase        may become              by whom
+//! PENDING      RUNNING, CANCELLING     whoever claims it: a worker, a waiter that runs it in place, a canceller
+//! RUNNING      FINISHED, FAILED        whoever claimed it
+//! CANCELLING   CANCELLED, FAILED       whoever claimed it: the closure is being dropped
+//! FINISHED     –                       the slot holds a value, or held one that was taken; or another process's bytes
+//! FAILED       –                       the slot holds an error, or held one
+//! CANCELLED    –                       the slot holds `TaskError::Cancelled`, or held it
+//!
+//! bit            set by                                     read by
+//! WAITERS        a waiter about to park on the cell         whoever ends the task, which wakes them all
+//! CONTINUATIONS  whoever lists a waker or a callback        whoever ends the task, which runs them all
+//! DETACHED       the future, when it is dropped             whoever ends the task, which drops the result itself
+//! LASTING        whoever makes the cell                     the future, when it is dropped: the result may be dropped later
+//! ```
+
+/// The phase is in these bits.
+const PHASE: u64 = 0b111;
+/// Set in the phases that are final.
+const DONE: u64 = 0b100;
+
+/// Somebody is parked, or about to park, until the task is done.
+pub(crate) const WAITERS: u64 = 1 << 3;
+/// Something is listed to be run when the task is done.
+pub(crate) const CONTINUATIONS: u64 = 1 << 4;
+/// Nobody will take the result.
+pub(crate) const DETACHED: u64 = 1 << 5;
+
+/// The result borrows nothing.
+pub(crate) const LASTING: u64 = 1 << 6;
+
+/// How far a task has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Phase {
+    Pending = 0,
+    Running = 1,
+    Cancelling = 2,
+    Finished = DONE,
+    Failed = DONE | 1,
+    Cancelled = DONE | 2,
+}
+
+impl Phase {
+    pub(crate) fn of(word: u64) -> Self {
+        match word & PHASE {
+            0 => Self::Pending,
+            1 => Self::Running,
+            2 => Self::Cancelling,
+            DONE => Self::Finished,
+            word if word == DONE | 1 => Self::Failed,
+            _ => Self::Cancelled,
+        }
+    }
+
+    /// The same word with another phase.
+    pub(crate) fn put_in(self, word: u64) -> u64 {
+        word & !PHASE | self as u64
+    }
+}
+
+/// Whether a task with this word is done: the result is in the slot, for its one owner.
+#[inline]
+pub(crate) fn is_done(word: u64) -> bool {
+    word & DONE != 0
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_is_read_back_and_keeps_the_other_bits() {
+        for phase in
+            [Phase::Pending, Phase::Running, Phase::Cancelling, Phase::Finished, Phase::Failed, Phase::Cancelled]
+        {
+            for bits in [0, WAITERS, CONTINUATIONS | DETACHED] {
+                let word = phase.put_in(Phase::Cancelled.put_in(bits));
+                assert_eq!(Phase::of(word), phase);
+                assert_eq!(word & (WAITERS | CONTINUATIONS | DETACHED), bits);
+                let done = matches!(phase, Phase::Finished | Phase::Failed | Phase::Cancelled);
+                assert_eq!(is_done(word), done);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What a `tracing` subscriber sees of tasks: the span of their submitter around them, and an event for what went wrong.
+//!
+//! Without the feature there is nothing of it, not in the cell either.
+
+#[cfg(feature = "tracing")]
+mod on {
+    use std::cell::UnsafeCell;
+
+    use crate::task::panic::{self, PanicInfo};
+
+    /// The span that was current where the task was submitted, until the task begins.
+    pub(crate) struct TaskSpan(UnsafeCell<Option<tracing::Span>>);
+
+    impl TaskSpan {
+        /// Runs a subscriber's code: before anybody counts on the task.
+        pub(crate) fn current() -> Self {
+            Self(UnsafeCell::new(Some(tracing::Span::current())))
+        }
+
+        /// No span, and nothing of the subscriber's is run.
+        pub(crate) fn none() -> Self {
+            Self(UnsafeCell::new(None))
+        }
+
+        /// Gives up the span of a task that will not run. A panic of the subscriber's is contained.
+        ///
+        /// # Safety
+        ///
+        /// The caller claimed the task, or nobody uses it any more.
+        pub(crate) unsafe fn forget(&self) {
+            // SAFETY:
+            // - the caller's contract.
+            let span = unsafe { &mut *self.0.get() }.take();
+            panic::contain(|| drop(span));
+        }
+
+        /// Runs a task inside its span.
+        ///
+        /// # Safety
+        ///
+        /// The caller claimed the task.
+        pub(crate) unsafe fn around<R>(&self, task: impl FnOnce() -> R) -> R {
+            // SAFETY:
+            // - whoever claimed the task has its span to itself (caller).
+            match unsafe { &mut *self.0.get() }.take() {
+                Some(span) => span.in_scope(task),
+                None => task(),
+            }
+        }
+    }
+
+    /// Whether there may be a subscriber that wants to hear of errors. Runs none of its code.
+    #[cfg(feature = "process")]
+    pub(crate) fn is_on() -> bool {
+        tracing::Level::ERROR <= tracing::level_filters::LevelFilter::current()
+    }
+
+    /// A task panicked, on this thread or in another process.
+    pub(crate) fn task_panicked(task: &str, panic: &PanicInfo) {
+        let location = panic.location().map(tracing::field::display);
+        panic::contain(|| {
+            tracing::error!(target: "bowline", task, location, message = panic.message(), "task panicked");
+        });
+    }
+
+    /// A pool is broken.
+    pub(crate) fn pool_broken(pool: &str, reason: &str) {
+        panic::contain(|| tracing::error!(target: "bowline", pool, reason, "executor broken"));
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+mod off {
+    use crate::task::panic::PanicInfo;
+
+    pub(crate) struct TaskSpan;
+
+    impl TaskSpan {
+        #[inline]
+        pub(crate) fn current() -> Self {
+            Self
+        }
+
+        #[inline]
+        pub(crate) fn none() -> Self {
+            Self
+        }
+
+        /// Does nothing.
+        ///
+        /// # Safety
+        ///
+        /// None: the signature is that with the feature.
+        #[inline]
+        pub(crate) unsafe fn forget(&self) {}
+
+        /// Runs a task.
+        ///
+        /// # Safety
+        ///
+        /// None: the signature is that with the feature.
+        #[inline]
+        pub(crate) unsafe fn around<R>(&self, task: impl FnOnce() -> R) -> R {
+            task()
+        }
+    }
+
+    #[cfg(feature = "process")]
+    #[inline]
+    pub(crate) fn is_on() -> bool {
+        false
+    }
+
+    #[inline]
+    pub(crate) fn task_panicked(_: &str, _: &PanicInfo) {}
+
+    #[inline]
+    pub(crate) fn pool_broken(_: &str, _: &str) {}
+}
+
+#[cfg(all(not(feature = "tracing"), feature = "process", target_os = "linux", not(bowline_portable)))]
+pub(crate) use off::is_on;
+#[cfg(not(feature = "tracing"))]
+pub(crate) use off::{TaskSpan, pool_broken, task_panicked};
+#[cfg(all(feature = "tracing", feature = "process", target_os = "linux", not(bowline_portable)))]
+pub(crate) use on::is_on;
+#[cfg(feature = "tracing")]
+pub(crate) use on::{TaskSpan, pool_broken, task_panicked};

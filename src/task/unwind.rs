@@ -1,0 +1,37 @@
+//! What may be used on after a panic was caught.
+//!
+//! No panic leaves anything of these half changed: the user's code is contained wherever a task, a callback or a destructor
+//! is run, and nothing of ours unwinds while it has taken something apart. A value that a future gives is moved out of it, or
+//! was never there.
+
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+use super::cell::TaskRef;
+use super::error::{Rejected, TaskError};
+use super::future::Future;
+use super::promise::Promise;
+use super::shared_future::SharedFuture;
+use super::wait::set::WaitSet;
+
+macro_rules! unwind_safe {
+    ($($type:ty),* $(,)?) => {
+        $(
+            impl UnwindSafe for $type {}
+            impl RefUnwindSafe for $type {}
+        )*
+    };
+}
+
+pub(crate) use unwind_safe;
+
+unwind_safe!(Rejected, TaskError, TaskRef, WaitSet);
+
+impl<T> UnwindSafe for Future<T> {}
+impl<T> RefUnwindSafe for Future<T> {}
+
+impl<T> UnwindSafe for Promise<T> {}
+impl<T> RefUnwindSafe for Promise<T> {}
+
+/// Its value stays where it is, and is looked at through a reference: as in an `Arc`.
+impl<T: RefUnwindSafe> UnwindSafe for SharedFuture<T> {}
+impl<T: RefUnwindSafe> RefUnwindSafe for SharedFuture<T> {}

@@ -1,0 +1,98 @@
+//! The wait for every one of several tasks, one after the other, known to the graph as a wait for all of them.
+
+use std::cell::Cell;
+
+use super::one::{self, Ended};
+use crate::deadlock::context::{self, Context};
+use crate::deadlock::graph::Graph;
+use crate::deadlock::resource::{ResourceFacts, Site};
+use crate::deadlock::wait::{Failure, Limit, Terms};
+use crate::deadlock::waitable::{Need, Visit, Waitable};
+use crate::task::cell::TaskRef;
+use crate::task::header::Header;
+use crate::thread_pool::run_in_place;
+
+/// Waits until all of `tasks` are done. A worker that waits without a limit runs those that are queued in its own pool.
+///
+/// Allocates nothing, whatever their number.
+pub(crate) fn wait_all(tasks: &[TaskRef], limit: Limit, failure: Failure, site: Site) -> Result<(), Ended> {
+    if matches!(limit, Limit::None) {
+        for task in tasks {
+            run_in_place(task, site);
+        }
+    }
+    let wait = AllWait { tasks, at: Cell::new(0) };
+    if wait.advance() {
+        return Ok(());
+    }
+    let me = context::current();
+    let relock = tasks.iter().any(|task| task.is_run_by(me.id()));
+    one::wait(me, &wait, Terms { site, limit, failure, relock })
+}
+
+struct AllWait<'t> {
+    tasks: &'t [TaskRef],
+    /// All before this one are done. Moved on by the waiter itself, and under the graph's mutex while it is registered.
+    at: Cell<usize>,
+}
+
+impl AllWait<'_> {
+    /// Moves on to the first task that is not done: `true` if there is none.
+    fn advance(&self) -> bool {
+        let rest = &self.tasks[self.at.get()..];
+        let done = rest.iter().take_while(|task| task.is_done()).count();
+        self.at.set(self.at.get() + done);
+        done == rest.len()
+    }
+
+    /// What the waiter parks on: the first task that was not done at its last look, or the last of all.
+    fn current(&self) -> &Header {
+        &self.tasks[self.at.get().min(self.tasks.len() - 1)]
+    }
+
+    fn pending(&self) -> impl Iterator<Item = &Header> {
+        self.tasks[self.at.get()..].iter().map(|task| &**task).filter(|task| !task.is_done())
+    }
+}
+
+impl Waitable for AllWait<'_> {
+    fn key(&self) -> usize {
+        self.current().key()
+    }
+
+    fn facts(&self, nth: usize) -> ResourceFacts {
+        self.pending().nth(nth).unwrap_or_else(|| self.current()).facts()
+    }
+
+    fn need(&self) -> Need {
+        Need::All
+    }
+
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
+        _ = self.pending().try_for_each(|task| visit(task.provider()));
+    }
+
+    fn may_be_handed_over(&self) -> bool {
+        false
+    }
+
+    fn try_grant(&self, _: &'static Context) -> bool {
+        self.advance()
+    }
+
+    fn accept(&self, _: &'static Context) {}
+
+    fn has_queue(&self) -> bool {
+        false
+    }
+
+    fn announce(&self) -> bool {
+        self.current().announce()
+    }
+
+    fn is_announced(&self) -> bool {
+        self.current().is_announced()
+    }
+
+    fn left_queue(&self, _: bool) {}
+}

@@ -1,0 +1,177 @@
+//! Futures in the order in which they are done.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::iter::FusedIterator;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::one::Ended;
+use super::pending::Pending;
+use super::set::{Until, WaitSet};
+use crate::deadlock::Deadlock;
+use crate::deadlock::wait::Limit;
+use crate::task::any_future::{AnyFuture, task_of};
+use crate::task::cell::TaskRef;
+
+/// Yields futures as they are done, those that are done already first. One that comes several times is yielded once.
+///
+/// Keeps nothing of a future that it has yielded. Costs an allocation for each future that is not done.
+///
+/// # Deadlocks
+///
+/// A worker that iterates over tasks in its own pool's queue leaves them to other workers: if there is none, that is a deadlock.
+/// ([`Future::result`](crate::Future::result) and a [`wait`](crate::wait) for all run them.)
+///
+/// Between two futures the iterator waits for any of the rest, in the wait-for graph (unless there is a
+/// [`timeout`](AsCompleted::timeout)). If that is part of a deadlock the last item says so, and brings back the futures that
+/// are not done.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{ThreadPoolExecutor, as_completed};
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let futures: Vec<_> = (0..4).map(|n| pool.submit(move || n * n)).collect();
+/// let mut sum = 0;
+/// for future in as_completed(futures) {
+///     sum += future?.result()?;
+/// }
+/// assert_eq!(sum, 14);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn as_completed<F: AnyFuture>(futures: impl IntoIterator<Item = F>) -> AsCompleted<F> {
+    let mut seen = HashSet::new();
+    let futures: Vec<_> = futures.into_iter().filter(|future| seen.insert(task_of(future).key())).map(Some).collect();
+    let tasks: Vec<TaskRef> = futures.iter().flatten().map(|future| task_of(future).clone()).collect();
+    let set = WaitSet::of(tasks.iter(), Until::First);
+    let total = futures.len();
+    AsCompleted {
+        futures,
+        pending: Pending::new(tasks),
+        ready: VecDeque::new(),
+        set,
+        limit: Limit::None,
+        total,
+        left: total,
+    }
+}
+
+/// The iterator of [`as_completed`].
+pub struct AsCompleted<F: AnyFuture> {
+    /// By number; taken when they are yielded.
+    futures: Vec<Option<F>>,
+    /// The tasks that have not told yet.
+    pending: Pending,
+    /// The numbers of those that are done and were not yielded yet.
+    ready: VecDeque<usize>,
+    set: Arc<WaitSet>,
+    limit: Limit,
+    total: usize,
+    /// How many were not yielded yet.
+    left: usize,
+}
+
+impl<F: AnyFuture> AsCompleted<F> {
+    /// Ends with [`Unfinished`] if not all futures are done within `timeout`, counted from this call.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.limit = Limit::after(timeout);
+        self
+    }
+
+    fn look(&mut self) {
+        for number in self.set.take_told() {
+            self.pending.remove(number);
+            self.ready.push_back(number);
+        }
+    }
+
+    fn give_up(&mut self, deadlock: Option<Deadlock>) -> Unfinished<F> {
+        self.left = 0;
+        let futures: Vec<_> = self.futures.drain(..).flatten().collect();
+        futures.iter().for_each(|future| task_of(future).forget_notice(&self.set));
+        Unfinished { futures, total: self.total, deadlock }
+    }
+}
+
+impl<F: AnyFuture> Iterator for AsCompleted<F> {
+    type Item = Result<F, Unfinished<F>>;
+
+    #[track_caller]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        if self.ready.is_empty() {
+            self.look();
+        }
+        if self.ready.is_empty() {
+            if let Err(ended) = self.set.wait(&mut self.pending, self.limit, Location::caller()) {
+                let deadlock = if let Ended::Deadlock(deadlock) = ended { Some(deadlock) } else { None };
+                return Some(Err(self.give_up(deadlock)));
+            }
+            self.look();
+        }
+        let number = self.ready.pop_front().expect("a wait for the first ends with one");
+        self.left -= 1;
+        self.futures[number].take().map(Ok)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left))
+    }
+}
+
+impl<F: AnyFuture> FusedIterator for AsCompleted<F> {}
+
+impl<F: AnyFuture> Drop for AsCompleted<F> {
+    fn drop(&mut self) {
+        self.futures.iter().flatten().for_each(|future| task_of(future).forget_notice(&self.set));
+    }
+}
+
+impl<F: AnyFuture> fmt::Debug for AsCompleted<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsCompleted").field("left", &self.left).field("total", &self.total).finish_non_exhaustive()
+    }
+}
+
+/// [`as_completed`] ended before all futures were done: with a time-out, or because the wait was part of a deadlock.
+pub struct Unfinished<F> {
+    futures: Vec<F>,
+    total: usize,
+    deadlock: Option<Deadlock>,
+}
+
+impl<F> Unfinished<F> {
+    /// The futures that were not yielded.
+    #[must_use]
+    pub fn into_futures(self) -> Vec<F> {
+        self.futures
+    }
+
+    /// The deadlock, if it was one; otherwise it was a time-out.
+    #[must_use]
+    pub fn deadlock(&self) -> Option<&Deadlock> {
+        self.deadlock.as_ref()
+    }
+}
+
+impl<F> fmt::Display for Unfinished<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (of {}) futures unfinished", self.futures.len(), self.total)?;
+        self.deadlock.as_ref().map_or(Ok(()), |deadlock| write!(f, ": {deadlock}"))
+    }
+}
+
+impl<F> fmt::Debug for Unfinished<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // For whoever reads the message of an `unwrap`.
+        write!(f, "Unfinished({self})")
+    }
+}
+
+impl<F> std::error::Error for Unfinished<F> {}

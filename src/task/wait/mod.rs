@@ -1,0 +1,116 @@
+//! Waiting for several futures at once.
+
+pub(crate) mod all;
+pub(crate) mod as_completed;
+pub(crate) mod one;
+mod pending;
+pub(crate) mod set;
+
+use std::collections::HashSet;
+use std::panic::Location;
+use std::time::Duration;
+
+use super::any_future::{AnyFuture, task_of};
+use super::cell::TaskRef;
+use super::future::Status;
+use crate::deadlock::Deadlock;
+use crate::deadlock::resource::Site;
+use crate::deadlock::wait::{Failure, Limit};
+use all::wait_all;
+use one::Ended;
+use pending::Pending;
+use set::{Until, WaitSet};
+
+/// When [`wait`] returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReturnWhen {
+    /// When any future is done.
+    FirstCompleted,
+    /// When any future is done without a value (a panic, a cancellation, …); when all are done if none is. A result of a process
+    /// task counts as a value before anybody has read it.
+    FirstException,
+    /// When all futures are done.
+    AllCompleted,
+}
+
+/// What [`wait`] found: each future of the set in one of two lists, once.
+#[derive(Debug)]
+#[must_use]
+#[non_exhaustive]
+pub struct DoneAndNotDone<'f, F: ?Sized> {
+    /// The futures that are done.
+    pub done: Vec<&'f F>,
+    /// The others.
+    pub not_done: Vec<&'f F>,
+    /// Why the wait ended early, if it was part of a deadlock.
+    pub deadlock: Option<Deadlock>,
+}
+
+/// Waits for futures until some, or all, of them are done, or for at most `timeout`.
+///
+/// A future that comes several times counts once. A time-out is no error: the lists say how far it went.
+///
+/// Waiting for all allocates nothing for each future that is done already, and one place in a list for the others; waiting
+/// for the first costs an allocation for each future that is not done, and a look of the judge at a few of them for each
+/// future that is done meanwhile.
+///
+/// # Deadlocks
+///
+/// Without a time-out the wait is in the wait-for graph: for all of the futures, or for any of them. If it is part of a
+/// deadlock it ends, and says so. A worker that waits for *all* of some futures runs those in its own pool's queue itself.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{ReturnWhen, ThreadPoolExecutor, wait};
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let futures: Vec<_> = (0..4).map(|n| pool.submit(move || n * n)).collect();
+/// let set = wait(&futures, ReturnWhen::AllCompleted, None);
+/// assert_eq!((set.done.len(), set.not_done.len()), (4, 0));
+/// ```
+#[track_caller]
+pub fn wait<'f, F: AnyFuture + ?Sized + 'f>(
+    futures: impl IntoIterator<Item = &'f F>,
+    return_when: ReturnWhen,
+    timeout: Option<Duration>,
+) -> DoneAndNotDone<'f, F> {
+    let mut seen = HashSet::new();
+    let futures: Vec<&'f F> = futures.into_iter().filter(|future| seen.insert(task_of(*future).key())).collect();
+    let limit = timeout.map_or(Limit::None, Limit::after);
+    let ended = wait_for(&futures, return_when, limit, Location::caller());
+    let deadlock = match ended {
+        Err(Ended::Deadlock(deadlock)) => Some(deadlock),
+        Ok(()) | Err(Ended::TimedOut) => None,
+    };
+    let (done, not_done) = futures.into_iter().partition(|&future| task_of(future).is_done());
+    DoneAndNotDone { done, not_done, deadlock }
+}
+
+fn wait_for<F: AnyFuture + ?Sized>(
+    futures: &[&F],
+    return_when: ReturnWhen,
+    limit: Limit,
+    site: Site,
+) -> Result<(), Ended> {
+    let tasks = || futures.iter().map(|&future| task_of(future));
+    let ends = |status: Status| match return_when {
+        ReturnWhen::FirstCompleted => true,
+        ReturnWhen::FirstException => status != Status::Finished,
+        ReturnWhen::AllCompleted => false,
+    };
+    // First who is pending, then whether one of the others is enough: one that ends meanwhile is in at least one of the two.
+    let pending: Vec<TaskRef> = tasks().filter(|task| !task.is_done()).cloned().collect();
+    if pending.is_empty() || tasks().any(|task| task.is_done() && ends(task.status())) {
+        return Ok(());
+    }
+    let until = match return_when {
+        ReturnWhen::AllCompleted => return wait_all(&pending, limit, Failure::Value, site),
+        ReturnWhen::FirstCompleted => Until::First,
+        ReturnWhen::FirstException => Until::FirstFailure(pending.len()),
+    };
+    let set = WaitSet::of(pending.iter(), until);
+    let ended = set.wait(&mut Pending::new(pending), limit, site);
+    tasks().for_each(|task| task.forget_notice(&set));
+    ended
+}

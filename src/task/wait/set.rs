@@ -1,0 +1,262 @@
+//! The wait for the first of several tasks: each tells the set when it is done.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::one::{self, Ended};
+use super::pending::Pending;
+use crate::deadlock::context::{self, Context};
+use crate::deadlock::graph::Graph;
+use crate::deadlock::resource::{ResourceFacts, Site};
+use crate::deadlock::summons;
+use crate::deadlock::wait::{Failure, Limit, Terms};
+use crate::deadlock::waitable::{Need, RETRY, Visit, Waitable};
+use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
+use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, new_atomic, unpark_filter};
+use crate::task::cell::TaskRef;
+use crate::task::continuation::Continuation;
+use crate::task::future::Status;
+
+/// The waiter is parked, or has looked in vain and is about to be judged and to park.
+const WAITERS: u64 = 1;
+/// A task without a value has told.
+const FAILED: u64 = 1 << 1;
+/// One task that has told and was not taken yet. The rest of the word counts them.
+const NOTICE: u64 = 1 << 2;
+
+/// What ends the wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// One notice.
+    First,
+    /// One notice of a task without a value, or so many of any.
+    FirstFailure(usize),
+}
+
+/// Where the tasks tell that they are done, and one thread waits for that.
+pub(crate) struct WaitSet {
+    word: AtomicU64,
+    until: Until,
+    /// Who has told, in that order.
+    told: Mutex<Vec<usize>>,
+    /// Who waits.
+    waiter: &'static Context,
+    /// How often the judge looked at a task.
+    #[cfg(all(test, not(loom)))]
+    looks: AtomicU64,
+}
+
+impl WaitSet {
+    /// A set for the calling thread, told by each of these tasks with its position.
+    pub(crate) fn of<'t>(tasks: impl Iterator<Item = &'t TaskRef>, until: Until) -> Arc<Self> {
+        let waiter = context::current();
+        let set = Arc::new(Self {
+            word: new_atomic(0),
+            until,
+            told: Mutex::new(Vec::new()),
+            waiter,
+            #[cfg(all(test, not(loom)))]
+            looks: new_atomic(0),
+        });
+        for (number, task) in tasks.enumerate() {
+            if task.when_done(Continuation::Notice(Arc::clone(&set), number)).is_err() {
+                set.notice(number, task.status());
+            }
+        }
+        set
+    }
+
+    /// The task with this number is done.
+    pub(crate) fn notice(&self, number: usize, status: Status) {
+        if status != Status::Finished {
+            self.word.fetch_or(FAILED, Relaxed);
+        }
+        let mut told = self.told.lock();
+        told.push(number);
+        // ORDERING: Release publishes the flag above, and Acquire pairs with another's: whoever brings the last notice
+        // sees all flags.
+        let word = self.word.fetch_add(NOTICE, AcqRel) + NOTICE;
+        // Counted before anybody can take it: the count is never less than what was taken.
+        drop(told);
+        if word & WAITERS == 0 {
+            return;
+        }
+        if self.is_over(word) {
+            self.wake();
+        } else if !is_removed(Ingredient::RecheckOfAlternatives) {
+            // One alternative fewer: what is left may be a deadlock.
+            summons::recheck(self.waiter);
+        }
+    }
+
+    fn is_over(&self, word: u64) -> bool {
+        let notices = word / NOTICE;
+        match self.until {
+            Until::First => notices > 0,
+            Until::FirstFailure(all) => word & FAILED != 0 || notices >= all as u64,
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        // SAFETY:
+        // - the key is this set's own address, and the caller has a reference to it.
+        // - the closures neither unwind nor park nor unpark.
+        unsafe { unpark_filter(self.key(), |_| FilterOp::Unpark, |_| RETRY) };
+    }
+
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// The numbers of those who have told since the last call, in that order.
+    pub(crate) fn take_told(&self) -> Vec<usize> {
+        let mut told = self.told.lock();
+        self.word.fetch_sub(NOTICE * told.len() as u64, Relaxed);
+        std::mem::take(&mut *told)
+    }
+
+    /// Waits until the set has been told enough. `pending` are those that are still to tell.
+    pub(crate) fn wait(&self, pending: &mut Pending, limit: Limit, site: Site) -> Result<(), Ended> {
+        let wait = SetWait { set: self, pending: RefCell::new(pending) };
+        // Another thread than the one that made the set: the set does not know whom to tell of a change.
+        let me = if self.until == Until::First { context::current() } else { self.waiter };
+        one::wait(me, &wait, Terms { site, limit, failure: Failure::Value, relock: false })
+    }
+}
+
+/// A wait of the set's waiter.
+struct SetWait<'s> {
+    set: &'s WaitSet,
+    /// Changed under the graph's mutex only, while the wait is registered. The first of them was live at the last look, if
+    /// one was.
+    pending: RefCell<&'s mut Pending>,
+}
+
+impl Waitable for SetWait<'_> {
+    fn key(&self) -> usize {
+        self.set.key()
+    }
+
+    fn facts(&self, nth: usize) -> ResourceFacts {
+        self.pending.borrow().tasks()[nth].facts()
+    }
+
+    fn need(&self) -> Need {
+        Need::Any
+    }
+
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
+        let mut pending = self.pending.borrow_mut();
+        let mut place = 0;
+        while let Some(task) = pending.tasks().get(place) {
+            #[cfg(all(test, not(loom)))]
+            self.set.looks.fetch_add(1, Relaxed);
+            // Told, and it was not enough: nothing to look at again. (The last of them is about to tell, as is one that is
+            // done in a wait for the first.) Whoever waits has a future of it, so that nothing is freed here.
+            let is_over = task.status() == Status::Finished && self.set.until != Until::First;
+            if is_over && pending.tasks().len() > 1 {
+                pending.remove_at(place);
+                continue;
+            }
+            if visit(task.provider()).is_break() {
+                pending.move_to_front(place);
+                return;
+            }
+            place += 1;
+        }
+    }
+
+    fn may_be_handed_over(&self) -> bool {
+        false
+    }
+
+    fn try_grant(&self, _: &'static Context) -> bool {
+        // Announced here, before the judge looks: whoever tells afterwards has it look again.
+        // ORDERING: Acquire pairs with the Release in `notice`: a task that has told is seen to be done.
+        let word = self.set.word.fetch_or(WAITERS, Acquire);
+        let over = self.set.is_over(word);
+        if over {
+            self.set.word.fetch_and(!WAITERS, Relaxed);
+        }
+        over
+    }
+
+    fn accept(&self, _: &'static Context) {}
+
+    fn has_queue(&self) -> bool {
+        false
+    }
+
+    fn announce(&self) -> bool {
+        // By the last look.
+        !self.set.is_over(self.set.word.load(Relaxed))
+    }
+
+    fn is_announced(&self) -> bool {
+        let word = self.set.word.load(Relaxed);
+        word & WAITERS != 0 && !self.set.is_over(word)
+    }
+
+    fn left_queue(&self, _: bool) {}
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::task::promise::{Promise, promise};
+    use crate::task::{Future, any_future::task_of};
+
+    const MANY: usize = if cfg!(miri) { 20 } else { 300 };
+
+    /// Waits for promises, each of which is kept once the wait has been judged since the last one was: how often the judge
+    /// looked at a task.
+    fn looks(until: Until, wait: impl FnOnce(&WaitSet, Pending)) -> u64 {
+        let (promises, futures): (Vec<Promise<u8>>, Vec<Future<u8>>) = (0..MANY).map(|_| promise()).unzip();
+        let tasks: Vec<_> = futures.iter().map(|future| task_of(future).clone()).collect();
+        let set = WaitSet::of(tasks.iter(), until);
+        thread::scope(|s| {
+            s.spawn(|| {
+                for promise in promises {
+                    let before = set.looks.load(Relaxed);
+                    promise.set_result(1).unwrap();
+                    while set.looks.load(Relaxed) == before && Arc::strong_count(&set) > 1 {
+                        thread::sleep(Duration::from_micros(50));
+                    }
+                }
+            });
+            wait(&set, Pending::new(tasks));
+        });
+        set.looks.load(Relaxed)
+    }
+
+    fn site() -> Site {
+        std::panic::Location::caller()
+    }
+
+    #[test]
+    fn futures_as_they_are_done_cost_the_judge_a_look_each() {
+        let looks = looks(Until::First, |set, mut pending| {
+            for _ in 0..MANY {
+                assert!(set.wait(&mut pending, Limit::None, site()).is_ok());
+                set.take_told().into_iter().for_each(|number| pending.remove(number));
+                if pending.tasks().is_empty() {
+                    break;
+                }
+            }
+        });
+        // A few more where other tests of this process re-check all that waits. Looking at all each time is 75 times as much.
+        assert!((MANY as u64 / 2..=20 * MANY as u64).contains(&looks), "{looks} looks at {MANY} futures");
+    }
+
+    #[test]
+    fn values_while_a_failure_is_waited_for_cost_the_judge_a_look_each() {
+        let looks = looks(Until::FirstFailure(MANY), |set, mut pending| {
+            assert!(set.wait(&mut pending, Limit::None, site()).is_ok());
+        });
+        assert!((MANY as u64 / 2..=20 * MANY as u64).contains(&looks), "{looks} looks at {MANY} futures");
+    }
+}

@@ -1,0 +1,189 @@
+//! How a pool is made.
+
+use std::fmt::{self, Display};
+use std::num::NonZeroU32;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::ThreadPoolExecutor;
+use super::core::{Settings, WhenFull};
+use super::word::MOST_WORKERS;
+use crate::deadlock::resource::Site;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicU64;
+use crate::task::panic::note_locations;
+
+/// The stack of a worker unless the builder says otherwise: what std gives its threads.
+const STACK_SIZE: usize = 2 << 20;
+
+/// What an initializer may return: nothing, or a `Result` whose error breaks the pool.
+pub trait Initialized: sealed::Sealed {
+    /// The reason, if it failed.
+    #[doc(hidden)]
+    fn into_result(self) -> Result<(), String>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for () {}
+    impl<E> Sealed for Result<(), E> {}
+}
+
+impl Initialized for () {
+    fn into_result(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: Display> Initialized for Result<(), E> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// Makes a [`ThreadPoolExecutor`] that is not the usual one: see [`ThreadPoolExecutor::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{ThreadPoolExecutor, WhenFull};
+///
+/// let pool = ThreadPoolExecutor::builder()
+///     .max_workers(2)
+///     .thread_name_prefix("parser")
+///     .queue_capacity(100)
+///     .when_full(WhenFull::CallerRuns)
+///     .build();
+/// let name = pool.submit(|| std::thread::current().name().map(str::to_owned));
+/// assert_eq!(name.result().unwrap().unwrap(), "parser_0");
+/// ```
+#[must_use = "a builder makes a pool when `build` is called"]
+pub struct ThreadPoolBuilder {
+    max_workers: Option<usize>,
+    name: Option<String>,
+    stack_size: usize,
+    initializer: Option<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,
+    capacity: Option<NonZeroU32>,
+    when_full: WhenFull,
+    /// Where the executor was made that has this one for itself.
+    owner: Option<Site>,
+}
+
+impl ThreadPoolBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            max_workers: None,
+            name: None,
+            stack_size: STACK_SIZE,
+            initializer: None,
+            capacity: None,
+            when_full: WhenFull::default(),
+            owner: None,
+        }
+    }
+
+    /// How many workers there may be. They are started as they are needed. The default is the number of tasks that this
+    /// machine runs at the same time, as the standard library tells it.
+    ///
+    /// # Panics
+    ///
+    /// `max_workers` is 0, or more than 16383.
+    pub fn max_workers(mut self, max_workers: usize) -> Self {
+        check_max_workers(max_workers);
+        self.max_workers = Some(max_workers);
+        self
+    }
+
+    /// What the names of the threads begin with; `_` and a number follow. The default is `ThreadPoolExecutor-` and the
+    /// number of the pool.
+    ///
+    /// # Panics
+    ///
+    /// The prefix contains a NUL character.
+    pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
+        let prefix = prefix.into();
+        assert!(!prefix.contains('\0'), "a thread's name has no NUL character: {prefix:?}");
+        self.name = Some(prefix);
+        self
+    }
+
+    /// The size of each worker's stack in bytes. The default is 2 MiB.
+    ///
+    /// A worker that waits for a queued task of its own pool runs it on top of the waiting one, as long as a quarter of
+    /// its stack is left: the size decides how deep such waits can nest. What thread-locals and guard pages take of it does not
+    /// count. On a stack that a task made itself (to grow, or for a coroutine), Linux is asked for the size of that one, at the
+    /// price of a look at the process's mappings each time; elsewhere the worker waits there as any other thread does.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes;
+        self
+    }
+
+    /// Runs on every worker before its first task. If it returns an error, or panics, the pool is broken: what is queued
+    /// fails with [`Rejected::Broken`](crate::Rejected::Broken) and the reason, and so does whatever is submitted later.
+    pub fn initializer<R: Initialized>(mut self, initializer: impl Fn() -> R + Send + Sync + 'static) -> Self {
+        self.initializer = Some(Box::new(move || initializer().into_result()));
+        self
+    }
+
+    /// How many tasks may be queued that nobody has begun. The default is no limit.
+    ///
+    /// # Panics
+    ///
+    /// `capacity` is 0, or more than 2³² - 1.
+    pub fn queue_capacity(mut self, capacity: usize) -> Self {
+        let capacity = u32::try_from(capacity).ok().and_then(NonZeroU32::new);
+        self.capacity = Some(capacity.expect("queue_capacity must be from 1 to 2^32 - 1"));
+        self
+    }
+
+    /// What [`submit`](ThreadPoolExecutor::submit) does when the queue is full. The default is to wait for room.
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
+        self
+    }
+
+    /// Makes it a part of the executor that was made there, which waits for it when that is wanted: the end of the last handle
+    /// comes on any thread, and does not.
+    #[cfg(feature = "process")]
+    pub(crate) fn for_executor(mut self, made_at: Site) -> Self {
+        self.owner = Some(made_at);
+        self
+    }
+
+    /// Makes the pool. Starts no thread yet.
+    #[track_caller]
+    pub fn build(self) -> ThreadPoolExecutor {
+        static POOLS: AtomicU64 = AtomicU64::new(0);
+        note_locations();
+        let number = POOLS.fetch_add(1, Relaxed);
+        let settings = Settings {
+            name: self.name.map_or_else(|| format!("ThreadPoolExecutor-{number}").into(), Arc::from),
+            made_at: self.owner.unwrap_or(Location::caller()),
+            stack_size: self.stack_size,
+            initializer: self.initializer,
+            capacity: self.capacity,
+            when_full: self.when_full,
+            is_waited_for: self.owner.is_none(),
+        };
+        let default = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
+        ThreadPoolExecutor::with(settings, self.max_workers.unwrap_or_else(default))
+    }
+}
+
+#[track_caller]
+pub(super) fn check_max_workers(max_workers: usize) {
+    assert!(max_workers > 0, "max_workers must be greater than 0");
+    assert!(max_workers <= MOST_WORKERS, "max_workers must be at most {MOST_WORKERS}, and is {max_workers}");
+}
+
+impl fmt::Debug for ThreadPoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPoolBuilder")
+            .field("max_workers", &self.max_workers)
+            .field("thread_name_prefix", &self.name)
+            .field("stack_size", &self.stack_size)
+            .field("queue_capacity", &self.capacity)
+            .field("when_full", &self.when_full)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,76 @@
+//! The chunks of a map, on the workers of a thread pool.
+
+use std::sync::Arc;
+
+use super::ThreadPoolExecutor;
+use super::core::Core;
+use super::submit::Task;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicBool;
+use crate::task::error::TaskError;
+use crate::task::future::Future;
+use crate::task::map::{Chunk, HasMap, Results, TakesChunks};
+use crate::task::panic;
+
+impl HasMap for ThreadPoolExecutor {
+    type Calls<F> = ThreadCalls<F>;
+}
+
+/// A function, and the pool whose workers call it. No handle of that pool: it may end before the map.
+pub struct ThreadCalls<F> {
+    core: Arc<Core>,
+    f: Arc<F>,
+}
+
+impl<F> ThreadCalls<F> {
+    pub(super) fn new(core: Arc<Core>, f: F) -> Self {
+        Self { core, f: Arc::new(f) }
+    }
+
+    // Not in the trait's method: reports show the closure's type, and in there it would name the trait, too.
+    fn submit<T, R>(&self, chunk: Chunk<T>) -> Future<Results<R>>
+    where
+        T: Send + 'static,
+        F: Fn(T) -> R + Send + Sync + 'static,
+        R: Send + 'static,
+    {
+        let Chunk { items, stop, site, limit } = chunk;
+        let f = Arc::clone(&self.f);
+        let run = move || call_all(&*f, &stop, items);
+        // SAFETY:
+        // - the closure and the results borrow nothing.
+        unsafe { Task::new(run, None, site).submit(&self.core, limit) }
+    }
+}
+
+impl<T, F, R> TakesChunks<T, R> for ThreadCalls<F>
+where
+    T: Send + 'static,
+    F: Fn(T) -> R + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    fn submit_chunk(&self, chunk: Chunk<T>) -> Future<Results<R>> {
+        self.submit(chunk)
+    }
+
+    fn has_room(&self) -> bool {
+        self.core.has_room()
+    }
+
+    fn max_workers(&self) -> usize {
+        self.core.max_workers()
+    }
+}
+
+/// The calls of one chunk. A panic stays with its item: the calls after it are begun anew, so that those which do not
+/// panic cost no more than a call.
+fn call_all<I, R>(f: &impl Fn(I) -> R, stop: &AtomicBool, items: Vec<I>) -> Results<R> {
+    let mut results = Vec::with_capacity(items.len());
+    let mut items = items.into_iter();
+    while items.len() > 0 {
+        let call = |item| if stop.load(Relaxed) { Err(TaskError::Cancelled) } else { Ok(f(item)) };
+        let ended = panic::catch(|| results.extend(items.by_ref().map(call)));
+        results.extend(ended.map_err(TaskError::Panicked).err().map(Err));
+    }
+    results
+}

@@ -1,0 +1,96 @@
+//! Tasks that borrow from the one who submits them.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{Location, resume_unwind};
+use std::sync::Arc;
+
+use super::core::Core;
+use super::submit::Task;
+use crate::deadlock::resource::Site;
+use crate::deadlock::wait::{Failure, Limit};
+use crate::primitive::{Mutex, catch_unwind};
+use crate::task::cell::TaskRef;
+use crate::task::future::Future;
+use crate::task::panic;
+use crate::task::wait::all::wait_all;
+
+/// Submits tasks that borrow: see [`ThreadPoolExecutor::scope`](super::ThreadPoolExecutor::scope).
+pub struct Scope<'scope, 'env: 'scope> {
+    core: &'env Arc<Core>,
+    /// The tasks that may not be done yet.
+    tasks: Mutex<Vec<TaskRef>>,
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+impl<'scope> Scope<'scope, '_> {
+    /// As [`ThreadPoolExecutor::submit`](super::ThreadPoolExecutor::submit), for a task that borrows what outlives the
+    /// scope. A task of the scope may submit others to it.
+    #[track_caller]
+    pub fn submit<F, T>(&'scope self, task: F) -> Future<T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.submit_task(Task::new(task, None, Location::caller()))
+    }
+
+    /// [Submits](Self::submit) a task under a name.
+    #[track_caller]
+    pub fn submit_named<F, T>(&'scope self, name: &'static str, task: F) -> Future<T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.submit_task(Task::new(task, Some(name), Location::caller()))
+    }
+
+    fn submit_task<F, T>(&'scope self, task: Task<F>) -> Future<T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        // SAFETY:
+        // - `run` returns only when every task on the list is done, and `'scope` lasts longer than `run` waits. Nothing
+        //   between this and the list unwinds.
+        let future = unsafe { task.borrowing().submit(self.core, Limit::None) };
+        let mut tasks = self.tasks.lock();
+        let is_full = tasks.len() == tasks.capacity();
+        let done: Vec<_> = if is_full { tasks.extract_if(.., |task| task.is_done()).collect() } else { Vec::new() };
+        tasks.push(future.task().clone());
+        // Some may be the last references to their cells: freed with no lock held.
+        drop(tasks);
+        drop(done);
+        future
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").finish_non_exhaustive()
+    }
+}
+
+/// Runs `f` with a scope, and waits for its tasks, whatever becomes of `f`.
+pub(super) fn run<'env, R>(
+    core: &'env Arc<Core>,
+    f: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
+    site: Site,
+) -> R {
+    let scope = Scope { core, tasks: Mutex::new(Vec::new()), scope: PhantomData, env: PhantomData };
+    let result = catch_unwind(|| f(&scope));
+    // What the tasks borrow may be gone once this returns, in whatever way.
+    panic::never_unwinds(|| {
+        loop {
+            let tasks = std::mem::take(&mut *scope.tasks.lock());
+            if tasks.is_empty() {
+                break;
+            }
+            // Without a limit, and with no way to fail: ends when they are done. Tasks that they submit meanwhile come next:
+            // as long as one of these runs it is live, and the graph need not know of those.
+            while wait_all(&tasks, Limit::None, Failure::Never, site).is_err() {}
+        }
+    });
+    result.unwrap_or_else(|panic| resume_unwind(panic))
+}

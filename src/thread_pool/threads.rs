@@ -1,0 +1,90 @@
+//! The threads that a pool has started, and what their workers did.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::primitive::Thread;
+use crate::task::stats::Stats;
+
+/// Every operation on one thread takes constant time, amortised: a pool may have thousands of them, which come and go.
+#[derive(Default)]
+pub(super) struct Threads {
+    started: usize,
+    /// To be joined. Those that have ended are dropped when there are as many again as at the last look.
+    handles: Vec<Thread>,
+    look_at: usize,
+    /// What each worker counts, by its number.
+    workers: HashMap<usize, Arc<Stats>>,
+    /// Completed and panicked tasks of workers that have ended, and of submitters.
+    past: (u64, u64),
+}
+
+impl Threads {
+    /// Of the threads that have ended, fewer than this many are kept in a small pool: they keep their stacks.
+    const MIN_LOOK_AT: usize = 4;
+
+    /// A worker is about to be started: returns its number, and what it counts in.
+    pub(super) fn begin(&mut self) -> (usize, Arc<Stats>) {
+        let (number, stats) = (self.started, Arc::new(Stats::default()));
+        self.started += 1;
+        self.workers.insert(number, Arc::clone(&stats));
+        (number, stats)
+    }
+
+    /// A worker's thread was started.
+    pub(super) fn keep(&mut self, handle: Thread) {
+        if self.handles.len() >= self.look_at.max(Self::MIN_LOOK_AT) {
+            self.handles.retain(|handle| !handle.is_finished());
+            self.look_at = 2 * self.handles.len();
+        }
+        self.handles.push(handle);
+    }
+
+    /// A worker has ended, or was not started.
+    pub(super) fn end(&mut self, number: usize) {
+        if let Some(stats) = self.workers.remove(&number) {
+            self.add_up(&stats);
+        }
+    }
+
+    /// Adds up what a worker did that has ended, or a submitter that was none.
+    pub(super) fn add_up(&mut self, stats: &Stats) {
+        self.past.0 += stats.completed();
+        self.past.1 += stats.panicked();
+    }
+
+    /// How many tasks ran, and how many of them panicked.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        self.workers.values().fold(self.past, |(completed, panicked), stats| {
+            (completed + stats.completed(), panicked + stats.panicked())
+        })
+    }
+
+    /// The threads that were started, to be joined.
+    pub(super) fn take_handles(&mut self) -> Vec<Thread> {
+        std::mem::take(&mut self.handles)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::primitive::spawn_thread;
+
+    #[test]
+    fn handles_of_ended_threads_are_dropped_and_the_totals_stay() {
+        let mut threads = Threads::default();
+        for expected in 0..100 {
+            let (number, stats) = threads.begin();
+            assert_eq!(number, expected);
+            let handle = spawn_thread("short".to_owned(), 1 << 16, move || stats.count(expected % 2 == 0)).unwrap();
+            while !handle.is_finished() {
+                std::thread::yield_now();
+            }
+            threads.keep(handle);
+            threads.end(number);
+            assert!(threads.handles.len() <= Threads::MIN_LOOK_AT && threads.workers.is_empty());
+        }
+        assert_eq!(threads.totals(), (100, 50));
+    }
+}
