@@ -10,6 +10,7 @@ mod parent;
 mod pool;
 mod signal;
 mod start_error;
+mod usual;
 mod wire;
 mod worker;
 

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use super::callbacks::Callbacks;
 use super::dispatcher::{Counts, Dispatcher, Todo};
 use super::fork::Generation;
+use super::home::Sender;
 use super::job::Job;
 use super::link::SocketLink;
 use super::process::{Process, Program};
@@ -17,12 +18,13 @@ use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::primitive::{Thread, spawn_thread};
 use crate::process_pool::wire::call::Call;
-use crate::task::cell::{Owner, TaskRef};
-use crate::task::continuation::Then;
+use crate::task::cell::By;
 use crate::task::error::{Rejected, TaskError};
 use crate::task::header::Header;
 use crate::task::panic::PanicInfo;
+use crate::task::task_ref::TaskRef;
 use crate::task::trace;
+use crate::task::when_done::Then;
 
 /// Of a supervisor. If the system refuses other threads it runs callbacks, too.
 const STACK_SIZE: usize = 2 << 20;
@@ -96,7 +98,7 @@ impl Drop for Core {
     }
 }
 
-impl Owner for Core {
+impl Sender for Core {
     fn claim_to_cancel(&self, task: &Header) -> bool {
         // What is taken back in a fork would be taken from the other process.
         !self.is_forked() && self.dispatcher.claim_to_cancel(task)
@@ -116,7 +118,7 @@ fn happened(event: &TaskRef) {
     if event.claim() {
         // SAFETY:
         // - the cell was made with this type (`event`).
-        unsafe { event.put::<()>(Ok(())) };
+        unsafe { event.put::<By<()>>(Ok(())) };
     }
 }
 

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use crate::process_pool::wire::call::{Call, Complete, Outcome};
-use crate::task::cell::TaskRef;
-use crate::task::continuation::Then;
 use crate::task::error::TaskError;
 use crate::task::state::Phase;
+use crate::task::task_ref::TaskRef;
+use crate::task::when_done::Then;
 
 /// So often a task is given to another worker because the one that had it died before it began.
 const MAX_RESENDS: u32 = 3;

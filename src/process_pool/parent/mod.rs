@@ -4,6 +4,7 @@ pub(super) mod callbacks;
 pub(super) mod core;
 pub(super) mod dispatcher;
 pub(super) mod fork;
+pub(super) mod home;
 pub(super) mod job;
 pub(super) mod link;
 #[cfg(test)]

@@ -11,7 +11,8 @@ use crate::deadlock::resource::Site;
 use crate::deadlock::wait::{Failure, Limit};
 use crate::primitive::join_thread;
 use crate::task::error::Rejected;
-use crate::task::wait::one::{Ended, wait_done};
+use crate::task::wait::WaitError;
+use crate::task::wait::one::wait_done;
 use crate::thread_pool::{ShutdownOptions, ShutdownReport};
 
 /// Shuts the pool down.
@@ -82,7 +83,7 @@ pub(in crate::process_pool) fn drop_pool(core: &Arc<Core>) {
 
 /// Waits until the last worker is gone, its supervisor's thread with it, and the callbacks have run. These may wait for
 /// whoever waits here.
-fn wait(core: &Core, limit: Limit, failure: Failure, site: Site) -> Result<(), Ended> {
+fn wait(core: &Core, limit: Limit, failure: Failure, site: Site) -> Result<(), WaitError> {
     if supervises(core) {
         // It would wait for itself.
         return Ok(());
@@ -107,7 +108,7 @@ impl Start {
         Self { at: Instant::now(), completed: core.dispatcher.counts().completed }
     }
 
-    fn report(self, core: &Core, cancelled: usize, ended: Option<Result<(), Ended>>) -> ShutdownReport {
+    fn report(self, core: &Core, cancelled: usize, ended: Option<Result<(), WaitError>>) -> ShutdownReport {
         let counts = core.dispatcher.counts();
         ShutdownReport {
             completed: counts.completed - self.completed,
@@ -116,7 +117,7 @@ impl Start {
             workers: counts.workers,
             detached: false,
             took: self.at.elapsed(),
-            deadlock: if let Some(Err(Ended::Deadlock(deadlock))) = ended { Some(deadlock) } else { None },
+            deadlock: if let Some(Err(WaitError::Deadlock(deadlock))) = ended { Some(deadlock) } else { None },
         }
     }
 }

@@ -6,11 +6,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::core::Core;
+use super::home::new_task;
 use super::job::Job;
 use crate::deadlock::resource::Origin;
 use crate::process_pool::wire::call::{self, Call, Complete};
 use crate::process_pool::wire::callable::Callable;
-use crate::task::cell::TaskRef;
 use crate::task::error::TaskError;
 use crate::task::future::Future;
 use crate::task::map::Results;
@@ -63,7 +63,7 @@ impl Core {
             Err(error) => return Future::failed(error, origin),
         };
         let owner = Arc::clone(self);
-        let (task, mine) = TaskRef::remote::<F, T>(owner, origin);
+        let (task, mine) = new_task::<F, T>(owner, origin);
         // SAFETY:
         // - the cell was made with this type, which `complete` is for (caller).
         self.submit(unsafe { Job::new(task, call, complete, self.settings.retries) });

@@ -11,4 +11,5 @@ pub(super) mod mark;
 pub(super) mod object;
 pub(super) mod page;
 pub(super) mod registry;
+pub(super) mod reply;
 pub(super) mod room;

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::job::{Job, Sent};
-use crate::primitive::spin::Usual;
 use crate::primitive::{Ingredient, Mutex, is_removed};
+use crate::process_pool::usual::Usual;
 use crate::task::error::{Rejected, TaskError};
 use crate::task::header::Header;
+use crate::task::runner::Runner;
 use crate::task::state::Phase;
 use state::{DEPTH, End, LONG, Member, State};
 
@@ -356,7 +357,7 @@ impl<L: Link> Dispatcher<L> {
             if job.is_claimed || !link.recall(sent.id) {
                 // Behind another one, and begun already: as soon as it is known to be so.
                 if job.claim() {
-                    job.task.set_process(link.pid());
+                    job.task.set_runner(Runner::Process(link.pid()));
                 }
                 return false;
             }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Link, Todo};
-use crate::primitive::spin::Usual;
 use crate::primitive::{Ingredient, is_removed, now};
 use crate::process_pool::parent::job::{Job, Sent};
+use crate::process_pool::usual::Usual;
 use crate::process_pool::wire::claim::SLOTS;
 use crate::task::error::Rejected;
+use crate::task::runner::Runner;
 
 /// How many tasks a worker may have, the one that it runs included, while they are quick.
 pub(super) const DEPTH: usize = 2;
@@ -294,7 +295,7 @@ impl<L: Link> State<L> {
             } else {
                 let claimed = job.claim();
                 debug_assert!(claimed, "a task is cancelled under this mutex");
-                job.task.set_process(member.link.pid());
+                job.task.set_runner(Runner::Process(member.link.pid()));
             }
             let id = member.next_id;
             member.next_id += 1;
@@ -313,7 +314,7 @@ impl<L: Link> State<L> {
             *since = now;
             let claimed = job.claim();
             debug_assert!(claimed, "a task is cancelled under this mutex");
-            job.task.set_process(member.link.pid());
+            job.task.set_runner(Runner::Process(member.link.pid()));
             self.ahead -= 1;
         }
     }
