@@ -161,13 +161,18 @@ fn what_lies_behind_long_tasks_is_begun_in_order_before_what_came_later() {
 #[test]
 fn nothing_is_sent_ahead_while_tasks_are_not_known_to_be_quick() {
     within(LIMIT, || {
+        let pool = pool_of(2);
         // Its only tasks so far have taken long.
-        let pool = idle_pool(2);
+        let held = Held::keep(&pool, 2);
+        thread::sleep(Duration::from_millis(2));
+        held.release();
         let folder = Folder::new();
         let [first, second] = [0, 1].map(|n| pool.submit(pass, (folder.path(), n, format!("open {n}"))));
         let queued: Vec<_> = (2..20).map(|n| pool.submit(begin, (folder.path(), n))).collect();
         folder.until_begun(0);
         folder.until_begun(1);
+        // Both have taken long by then: one that is over sooner would be quick.
+        thread::sleep(Duration::from_millis(2));
         folder.put("open 1");
         queued.into_iter().for_each(|task| assert!(task.result().is_ok()));
         assert_eq!(folder.begun()[2..], (2..20).collect::<Vec<_>>());

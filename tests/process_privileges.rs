@@ -19,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 use bowline::{ProcessPoolError, ProcessPoolExecutor};
 use rustix::process::{geteuid, getuid};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
-use support::programs::Program;
+use support::programs::{Program, copy_program};
 use support::rogue::{ANY_COPY, MARK, REFUSED};
 use support::{LIMIT, in_fresh_process, skipped, stderr, within};
 
@@ -41,7 +41,7 @@ struct Copy(PathBuf);
 impl Copy {
     fn new(name: &str, mode: u32) -> Self {
         let copy = Self(std::env::temp_dir().join(format!("bowline-{name}-{}", std::process::id())));
-        fs::copy(std::env::current_exe().expect("this binary"), &copy.0).expect("a copy");
+        copy_program(std::env::current_exe().expect("this binary"), &copy.0);
         fs::set_permissions(&copy.0, Permissions::from_mode(mode)).expect("our own file");
         copy
     }

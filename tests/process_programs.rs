@@ -14,7 +14,7 @@ use bowline::{
 };
 use rustix::process::geteuid;
 use support::folder::Folder;
-use support::programs::{Program, say};
+use support::programs::{Program, copy_program, say};
 use support::{LIMIT, in_fresh_process, skipped, stderr, watchdog, within};
 
 /// The executable of this process, by its file.
@@ -230,7 +230,7 @@ fn a_program_that_nothing_can_start_again_says_so_where_it_makes_its_pool() {
         let Some(way) = without_proc() else { return };
         let folder = Folder::new();
         let copy = folder.file("program");
-        fs::copy(this(), &copy).expect("a copy");
+        copy_program(this(), &copy);
         let mut command = by_way_of(way, copy.as_ref(), test);
         command.env("BOWLINE_TEST_COPY", &copy);
         let mut program = Program::start(command);

@@ -1,5 +1,6 @@
 //! Programs of a test: the test's binary again, with a pool, workers and their children, until nobody of them is left.
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -16,6 +17,15 @@ pub(crate) fn say(text: &str) {
     // In one piece: the program and its workers write at the same time. Not by `print`, which a test's harness captures.
     let _ = io::stdout().write_all(format!("\nsaid: {text}\n").as_bytes());
     let _ = io::stdout().flush();
+}
+
+/// Makes a copy of a program, to be started.
+///
+/// Not by this process: a child that another test's thread forks meanwhile would have the copy open for writing for a moment, and
+/// nobody starts a program that is ("Text file busy").
+pub(crate) fn copy_program(from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
+    let status = Command::new("cp").arg(from).arg(to).status().expect("cp");
+    assert!(status.success(), "a copy");
 }
 
 /// In a program: what the test says next. Empty if there is no test any more.
