@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The documentation builds without a warning (a broken link is one), with the features that a user has by default and with
-# all of them; the front page and the README of the package lead nowhere that is not there.
+# all of them; neither the front page nor a page of Markdown leads to what is not there, and the code in the pages is compiled.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,13 +20,38 @@ for features in "" "--all-features"; do
     done < <(grep -oE 'href="[^":#][^":$]*"' "$pages/index.html" | sed 's/^href="//; s/"$//' | sort -u)
 done
 
-echo "-- links of the README"
+echo "-- links between the pages"
 packaged=$(cargo package -p bowline --list --allow-dirty)
-while read -r link; do
-    if ! grep -qxF "$link" <<<"$packaged"; then
-        echo "docs: README.md leads to $link, which is not in the package (Cargo.toml: exclude)"
+
+# prose PAGE: a page of Markdown without its blocks of code.
+prose() { awk '/^[ \t]*```/ { in_code = !in_code; next } !in_code' "$1"; }
+
+# anchors PAGE: what `#` may lead to in a page: its headings, as GitHub calls them.
+anchors() { prose "$1" | sed -n 's/^##* //p' | tr '[:upper:]' '[:lower:]' | sed 's/[^a-z0-9 _-]//g; s/ /-/g'; }
+
+while read -r page; do
+    while read -r link; do
+        target=$page
+        if [[ -n ${link%%#*} ]]; then target=$(realpath -m --relative-to=. "$(dirname "$page")/${link%%#*}"); fi
+        if [[ ! -e $target ]]; then
+            echo "docs: $page leads to $link, which is not there"
+            failed=1
+        elif grep -qxF "$page" <<<"$packaged" && ! grep -qxF "$target" <<<"$packaged"; then
+            echo "docs: $page leads to $link, which is not in the package (Cargo.toml: exclude)"
+            failed=1
+        elif [[ $link == *#* ]] && ! grep -qxF "${link#*#}" <<<"$(anchors "$target")"; then
+            echo "docs: $page leads to $link, and there is no such heading"
+            failed=1
+        fi
+    done < <(prose "$page" | grep -oE '\]\([^): ]+\)' | sed 's/^](//; s/)$//' | sort -u)
+done < <(git ls-files --cached --others --exclude-standard '*.md')
+
+# A page whose code is not compiled may be wrong.
+for page in README.md docs/*.md; do
+    if ! grep -qF "include_str!(\"../$page\")" src/lib.rs; then
+        echo "docs: the code in $page is not compiled: include it in src/lib.rs, as the others are"
         failed=1
     fi
-done < <(grep -oE '\]\([^):#]+' README.md | sed 's/^](//' | sort -u)
+done
 
 exit "$failed"

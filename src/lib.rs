@@ -43,10 +43,26 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-/// The README's code is compiled.
+/// The code in the README and in `docs` is compiled.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/coming-from.md")]
+    struct ComingFrom;
+    #[doc = include_str!("../docs/comparison.md")]
+    struct Comparison;
+    #[doc = include_str!("../docs/hangs.md")]
+    struct Hangs;
+    #[doc = include_str!("../docs/performance.md")]
+    struct Performance;
+    #[doc = include_str!("../docs/platforms.md")]
+    struct Platforms;
+    #[doc = include_str!("../docs/pools.md")]
+    struct Pools;
+    #[doc = include_str!("../docs/security.md")]
+    struct Security;
+}
 
 mod primitive;
 

@@ -1,7 +1,7 @@
 //! What bowline costs beside its peers: each workload is written once, over [`lock::BenchLock`],
 //! [`pool::BenchPool`] or [`processes::ProcessBench`].
 //!
-//! See `README.md` beside this package for the method and the numbers.
+//! See `docs/performance.md` for the method and the numbers.
 
 pub mod contention;
 pub mod lines;

@@ -1,4 +1,4 @@
-//! Prints the table of pools in `README.md`: bowline and its peers taking turns in one process, as ratios to the best peer.
+//! Prints the table of pools in `docs/performance.md`: bowline and its peers taking turns in one process, as ratios to the best peer.
 //!
 //! `executor_ratios [flood] [round-trip] [fan] [nested] [map] [trickle] [one-core] [ROUNDS]`: some of the rows, all by
 //! default, and how many rounds.

@@ -1,4 +1,4 @@
-//! Prints the tables of processes in `README.md`: bowline and its peers taking turns, as ratios to the best peer.
+//! Prints the tables of processes in `docs/performance.md`: bowline and its peers taking turns, as ratios to the best peer.
 //!
 //! - `process_ratios [round-trip] [flood] [map] [start-up] [one-core] [ROUNDS]`: some of the rows, all by default, and how
 //!   many rounds.

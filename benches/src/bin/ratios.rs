@@ -1,4 +1,4 @@
-//! Prints the tables of `README.md`: bowline and its peers taking turns in one process, as ratios to parking_lot.
+//! Prints the tables of `docs/performance.md`: bowline and its peers taking turns in one process, as ratios to parking_lot.
 //!
 //! `ratios [solo] [contended] [crowd] [ring] [ROUNDS]`: some of the tables, all by default, and how many rounds.
 
