@@ -15,6 +15,7 @@ mod groups;
 mod hold_slot;
 mod lifecycle;
 mod nested;
+mod occupancy;
 #[cfg(feature = "process")]
 mod process_pool;
 mod raw_lock;

@@ -6,8 +6,8 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::ThreadPoolExecutor;
-use super::core::{Settings, WhenFull};
-use super::word::MOST_WORKERS;
+use super::occupancy::MAX_WORKERS;
+use super::pool::{Settings, WhenFull};
 use crate::deadlock::resource::Site;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU64;
@@ -165,7 +165,7 @@ impl ThreadPoolBuilder {
             when_full: self.when_full,
             is_waited_for: self.owner.is_none(),
         };
-        let default = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
+        let default = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
         ThreadPoolExecutor::with(settings, self.max_workers.unwrap_or_else(default))
     }
 }
@@ -173,7 +173,7 @@ impl ThreadPoolBuilder {
 #[track_caller]
 pub(super) fn check_max_workers(max_workers: usize) {
     assert!(max_workers > 0, "max_workers must be greater than 0");
-    assert!(max_workers <= MOST_WORKERS, "max_workers must be at most {MOST_WORKERS}, and is {max_workers}");
+    assert!(max_workers <= MAX_WORKERS, "max_workers must be at most {MAX_WORKERS}, and is {max_workers}");
 }
 
 impl fmt::Debug for ThreadPoolBuilder {

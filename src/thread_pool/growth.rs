@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::core::Core;
-use super::word::{IDLE, JOINERS, QUEUED, SUBMITTERS, WORKER, queued, workers};
+use super::occupancy::Sleepers;
+use super::pool::Pool;
 use super::worker::Worker;
 use crate::deadlock::context;
-use crate::primitive::Ordering::{AcqRel, Relaxed};
+use crate::primitive::Ordering::Relaxed;
 use crate::primitive::{spawn_thread, yield_now};
 use crate::task::error::{Rejected, TaskError};
 use crate::task::runner::Runner;
@@ -20,7 +20,7 @@ struct GivenUp {
     orphans: Vec<TaskRef>,
 }
 
-impl Core {
+impl Pool {
     /// Starts a worker that is counted already, and expected by the group. Returns whether it was started.
     ///
     /// `mine`: how many tasks the caller was admitted with and has not pushed.
@@ -32,8 +32,8 @@ impl Core {
     #[cold]
     pub(super) fn start(self: &Arc<Self>, mine: u64) -> Result<bool, Rejected> {
         let (number, stats) = self.threads().begin();
-        let (core, stack_size) = (Arc::clone(self), self.settings.stack_size);
-        let run = move || Worker::run(core, number, &stats);
+        let (pool, stack_size) = (Arc::clone(self), self.settings.stack_size);
+        let run = move || Worker::run(pool, number, &stats);
         match spawn_thread(format!("{}_{number}", self.settings.name), stack_size, run) {
             Ok(thread) => {
                 self.threads().keep(thread);
@@ -61,40 +61,39 @@ impl Core {
     #[cold]
     fn give_up_start(&self, mine: u64) -> GivenUp {
         let mut given_up = GivenUp { mine: false, orphans: Vec::new() };
-        let mut word = self.state.load(Relaxed);
+        let mut seen = self.occupancy.peek();
         loop {
             // Given up once: somebody else may have a worker counted by the next turn.
             let kept = if given_up.mine { 0 } else { mine };
-            let is_last = workers(word) == 1;
-            let next = match queued(word) {
-                _ if !is_last => word - WORKER - IDLE,
+            let is_last = seen.workers() == 1;
+            let (tasks, with_worker) = match seen.queued() {
+                _ if !is_last => (0, true),
                 // In one step, so that nobody counts on it meanwhile.
-                all if all == kept => word - kept * QUEUED - WORKER - IDLE,
-                _ if kept > 0 => word - kept * QUEUED,
+                all if all == kept => (kept, true),
+                _ if kept > 0 => (kept, false),
                 // Somebody was admitted because this worker was counted, and will push. Not waited for asleep: a worker
                 // that is started by the next one may take it.
                 _ => {
                     given_up.orphans.extend(self.take_orphan());
-                    word = self.state.load(Relaxed);
+                    seen = self.occupancy.peek();
                     continue;
                 }
             };
-            // ORDERING: as in `admit`.
-            match self.state.compare_exchange(word, next, AcqRel, Relaxed) {
-                Ok(_) => {
-                    given_up.mine |= queued(next) < queued(word);
-                    if queued(next) < queued(word) && word & SUBMITTERS != 0 {
+            match self.occupancy.try_give_up(seen, tasks, with_worker) {
+                Ok(now) => {
+                    given_up.mine |= tasks > 0;
+                    if tasks > 0 && seen.has(Sleepers::Submitters) {
                         self.wake_submitter();
                     }
-                    if workers(next) == 0 && word & JOINERS != 0 {
+                    if now.workers() == 0 && seen.has(Sleepers::Joiners) {
                         self.wake_joiners();
                     }
-                    if workers(next) < workers(word) {
+                    if with_worker {
                         return given_up;
                     }
-                    word = next;
+                    seen = now;
                 }
-                Err(now) => word = now,
+                Err(now) => seen = now,
             }
         }
     }
@@ -105,7 +104,8 @@ impl Core {
             Some(Some(task)) if task.claim() => {
                 // Whoever waits for it waits for the caller from now on, whatever other task's destructor holds that up.
                 task.set_runner(Runner::Context(context::current().id()));
-                self.uncount(QUEUED);
+                let before = self.occupancy.unqueue();
+                self.one_fewer_is_queued(before);
                 return Some(task);
             }
             Some(Some(_)) => self.tombstone_is_out(),
@@ -122,10 +122,10 @@ impl Core {
     /// Sets how many workers there may be, and starts those that the queue needs, or lets those go that are too many.
     pub(super) fn set_max_workers(self: &Arc<Self>, max_workers: usize) {
         self.max_workers.store(max_workers as u64, Relaxed);
-        // ORDERING: as in `grow`. Whoever is counted later sees how many there may be.
-        let word = self.state.fetch_or(0, AcqRel);
+        // In order: whoever is counted later sees how many there may be.
+        let counts = self.occupancy.read_in_order();
         // One for each that is too many: those that sleep look around, and those that work look after their task.
-        self.wake_workers(workers(word).saturating_sub(max_workers as u64));
+        self.wake_workers(counts.workers().saturating_sub(max_workers as u64));
         let refused = self.grow(0).is_err();
         debug_assert!(!refused, "there was no task to be given up");
     }
@@ -137,15 +137,14 @@ impl Core {
     #[cold]
     pub(super) fn grow(self: &Arc<Self>, mine: u64) -> Result<(), Rejected> {
         loop {
-            // ORDERING: a change that changes nothing: the look misses no earlier one, and (Release) whoever changes the word
-            // later (Acquire: `admit`, `try_exit`) sees how many there may be.
-            let word = self.state.fetch_or(0, AcqRel);
-            if !Self::is_short(word, self.max_workers()) {
+            // In order: the look misses no earlier transition, and whoever makes a later one (`admit`, `try_exit`) sees how many
+            // there may be.
+            let seen = self.occupancy.read_in_order();
+            if !seen.is_short(self.max_workers()) {
                 return Ok(());
             }
             self.group.expect();
-            // ORDERING: as in `admit`.
-            if self.state.compare_exchange(word, word + WORKER + IDLE, AcqRel, Relaxed).is_err() {
+            if !self.occupancy.try_add_worker(seen) {
                 self.group.is_not_coming();
             } else if !self.start(mine)? {
                 return Ok(());
@@ -163,8 +162,8 @@ mod tests {
     use crate::thread_pool::ThreadPoolExecutor;
 
     /// How many messages are in the queue of an idle pool. Takes them out.
-    fn messages(core: &Core) -> usize {
-        from_fn(|| core.queue.pop()).count()
+    fn messages(pool: &Pool) -> usize {
+        from_fn(|| pool.queue.pop()).count()
     }
 
     #[test]
@@ -186,14 +185,14 @@ mod tests {
             std::thread::yield_now();
         }
         // As if nine more had been started, and slept.
-        let core = &pool.0.0;
-        core.state.fetch_add(9 * (WORKER + IDLE), Relaxed);
+        let inner = &pool.0.0;
+        inner.occupancy.pretend_idle(9, 0);
         for _ in 0..1000 {
             pool.set_max_workers(10);
             pool.set_max_workers(1);
         }
-        let messages = messages(core);
-        core.state.fetch_sub(9 * (WORKER + IDLE), Relaxed);
+        let messages = messages(inner);
+        inner.occupancy.pretend_idle(0, 9);
         assert_eq!(messages, 9);
         assert!(held.set_result(()).is_ok());
         busy.result().unwrap().unwrap();

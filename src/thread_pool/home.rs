@@ -3,7 +3,7 @@
 use std::ptr;
 use std::sync::Arc;
 
-use super::core::Core;
+use super::pool::Pool;
 use super::worker::Worker;
 use crate::deadlock::nested::run_nested;
 use crate::deadlock::resource::Site;
@@ -16,7 +16,7 @@ use crate::task::state::Phase;
 use crate::task::task_ref::TaskRef;
 
 /// The pool in whose queue a task is, or was. Alive while the task is counted as queued: no reference is counted for that.
-pub(super) struct Queued(*const Core);
+pub(super) struct Queued(*const Pool);
 
 // SAFETY:
 // - the pool is made for sharing.
@@ -26,8 +26,8 @@ unsafe impl Send for Queued {}
 unsafe impl Sync for Queued {}
 
 impl Queued {
-    pub(super) fn of(core: &Arc<Core>) -> Self {
-        Self(Arc::as_ptr(core))
+    pub(super) fn of(pool: &Arc<Pool>) -> Self {
+        Self(Arc::as_ptr(pool))
     }
 }
 
@@ -46,7 +46,7 @@ impl Home for Queued {
         }
         // SAFETY:
         // - the task is claimed and still counted as queued.
-        let pool = unsafe { Core::retain(self.0) };
+        let pool = unsafe { Pool::retain(self.0) };
         pool.unqueue();
         task.fail(TaskError::Cancelled);
         // It may be the last reference, and then runs the destructor of the user's initializer.
@@ -57,11 +57,11 @@ impl Home for Queued {
     /// The worker that waits for a task of its own pool runs it: that is progress which it has to wait for anyway.
     fn run_here(&self, task: &TaskRef, site: Site) -> bool {
         let Some(worker) = Worker::current() else { return false };
-        if !ptr::eq(Arc::as_ptr(&worker.core), self.0) || !stack::has_room() || !task.claim() {
+        if !ptr::eq(Arc::as_ptr(&worker.pool), self.0) || !stack::has_room() || !task.claim() {
             return false;
         }
-        worker.core.unqueue();
-        match worker.core.broken() {
+        worker.pool.unqueue();
+        match worker.pool.broken() {
             Some(error) => task.fail(error),
             None => run_nested(task.facts(), site, || task.run(&worker.stats)),
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ThreadPoolExecutor;
-use super::core::Core;
+use super::pool::Pool;
 use super::submit::Task;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicBool;
@@ -21,13 +21,13 @@ impl HasMap for ThreadPoolExecutor {
 
 /// A function, and the pool whose workers call it. No handle of that pool: it may end before the map.
 pub struct ThreadCalls<F> {
-    core: Arc<Core>,
+    pool: Arc<Pool>,
     f: Arc<F>,
 }
 
 impl<F> ThreadCalls<F> {
-    pub(super) fn new(core: Arc<Core>, f: F) -> Self {
-        Self { core, f: Arc::new(f) }
+    pub(super) fn new(pool: Arc<Pool>, f: F) -> Self {
+        Self { pool, f: Arc::new(f) }
     }
 
     // Not in the trait's method: reports show the closure's type, and in there it would name the trait, too.
@@ -42,7 +42,7 @@ impl<F> ThreadCalls<F> {
         let run = move || call_all(&*f, &stop, items);
         // SAFETY:
         // - the closure and the results borrow nothing.
-        unsafe { Task::new(run, None, site).submit(&self.core, limit) }
+        unsafe { Task::new(run, None, site).submit(&self.pool, limit) }
     }
 }
 
@@ -57,11 +57,11 @@ where
     }
 
     fn has_room(&self) -> bool {
-        self.core.has_room()
+        self.pool.has_room()
     }
 
     fn max_workers(&self) -> usize {
-        self.core.max_workers()
+        self.pool.max_workers()
     }
 }
 

@@ -3,17 +3,17 @@
 //! The protocol of the queue, and what the graph knows of it, is in the `README.md` of the module above.
 
 mod builder;
-mod core;
 mod growth;
 mod home;
 mod map;
+mod occupancy;
 mod parking;
-mod room;
+mod pool;
+mod queue_room;
 mod scope;
 mod shutdown;
 mod submit;
 mod threads;
-mod word;
 mod worker;
 
 use std::fmt;
@@ -22,21 +22,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::{Initialized, ThreadPoolBuilder};
-pub use core::WhenFull;
-use core::{Core, Settings};
 pub use map::Map;
 use map::ThreadCalls;
+#[cfg(all(test, loom))]
+pub(crate) use occupancy::{Counts, Occupancy, Sleepers, Was};
+pub use pool::WhenFull;
+use pool::{Pool, Settings};
 pub use scope::Scope;
 pub use shutdown::{ShutdownOptions, ShutdownReport};
 use submit::{Room, Task};
-use word::{CLOSED, queued, workers};
 
 use crate::deadlock::wait::{Failure, Limit};
 use crate::task::error::SubmitError;
 use crate::task::future::Future;
 use crate::task::unwind::unwind_safe;
 
-unwind_safe!(Core, ThreadPoolBuilder, ThreadPoolExecutor);
+unwind_safe!(Pool, ThreadPoolBuilder, ThreadPoolExecutor);
 
 impl UnwindSafe for Scope<'_, '_> {}
 impl RefUnwindSafe for Scope<'_, '_> {}
@@ -75,7 +76,7 @@ impl RefUnwindSafe for Scope<'_, '_> {}
 pub struct ThreadPoolExecutor(Arc<Handle>);
 
 /// What all handles of a pool share: with it the pool ends.
-struct Handle(Arc<Core>);
+struct Handle(Arc<Pool>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
@@ -106,10 +107,10 @@ impl ThreadPoolExecutor {
     }
 
     fn with(settings: Settings, max_workers: usize) -> Self {
-        Self(Arc::new(Handle(Core::new(settings, max_workers))))
+        Self(Arc::new(Handle(Pool::new(settings, max_workers))))
     }
 
-    fn core(&self) -> &Arc<Core> {
+    fn pool(&self) -> &Arc<Pool> {
         &self.0.0
     }
 
@@ -142,7 +143,7 @@ impl ThreadPoolExecutor {
     {
         // SAFETY:
         // - the task and its result borrow nothing.
-        unsafe { Task::new(task, None, Location::caller()).submit(self.core(), Limit::None) }
+        unsafe { Task::new(task, None, Location::caller()).submit(self.pool(), Limit::None) }
     }
 
     /// [Submits](Self::submit) a task under a name, which reports and `Debug` show. Without one they show its type.
@@ -154,7 +155,7 @@ impl ThreadPoolExecutor {
     {
         // SAFETY:
         // - the task and its result borrow nothing.
-        unsafe { Task::new(task, Some(name), Location::caller()).submit(self.core(), Limit::None) }
+        unsafe { Task::new(task, Some(name), Location::caller()).submit(self.pool(), Limit::None) }
     }
 
     /// Queues a task unless that would have to wait.
@@ -170,7 +171,7 @@ impl ThreadPoolExecutor {
     {
         // SAFETY:
         // - the task and its result borrow nothing.
-        unsafe { Task::new(task, None, Location::caller()).enqueue(self.core(), Room::Given) }
+        unsafe { Task::new(task, None, Location::caller()).enqueue(self.pool(), Room::Given) }
     }
 
     /// The same, for the callbacks of another executor's task, which reports name.
@@ -186,7 +187,7 @@ impl ThreadPoolExecutor {
         let task = Task::spanless(run, Some("callbacks of a process task"), of.made_at());
         // SAFETY:
         // - the task borrows nothing, and has no result.
-        unsafe { task.enqueue(self.core(), Room::Given) }
+        unsafe { task.enqueue(self.pool(), Room::Given) }
     }
 
     /// Queues a task, and waits for room for at most `timeout` if the queue is full.
@@ -202,7 +203,7 @@ impl ThreadPoolExecutor {
     {
         // SAFETY:
         // - the task and its result borrow nothing.
-        unsafe { Task::new(task, None, Location::caller()).enqueue(self.core(), Room::Awaited(Limit::after(timeout))) }
+        unsafe { Task::new(task, None, Location::caller()).enqueue(self.pool(), Room::Awaited(Limit::after(timeout))) }
     }
 
     /// Applies `f` to each item, on the workers, and yields the results in the order of the items.
@@ -227,7 +228,7 @@ impl ThreadPoolExecutor {
         F: Fn(I::Item) -> R + Send + Sync + 'static,
         R: Send + 'static,
     {
-        Map::new(ThreadCalls::new(Arc::clone(self.core()), f), items.into_iter(), Location::caller())
+        Map::new(ThreadCalls::new(Arc::clone(self.pool()), f), items.into_iter(), Location::caller())
     }
 
     /// Runs `f` with a [`Scope`], whose tasks may borrow from the caller, and waits for all of them.
@@ -259,7 +260,7 @@ impl ThreadPoolExecutor {
     where
         F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
     {
-        scope::run(self.core(), f, Location::caller())
+        scope::run(self.pool(), f, Location::caller())
     }
 
     /// Takes no more tasks, runs those that are queued, and waits until every worker has ended.
@@ -296,19 +297,19 @@ impl ThreadPoolExecutor {
     #[must_use = "the report says what was left"]
     #[track_caller]
     pub fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
-        shutdown::shutdown(self.core(), options, Failure::Value, Location::caller())
+        shutdown::shutdown(self.pool(), options, Failure::Value, Location::caller())
     }
 
     /// Whether the pool takes no more tasks.
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
-        self.core().word() & CLOSED != 0
+        self.pool().occupancy.read().is_closed()
     }
 
     /// How many workers there may be.
     #[must_use]
     pub fn max_workers(&self) -> usize {
-        self.core().max_workers()
+        self.pool().max_workers()
     }
 
     /// Sets how many workers there may be. Fewer: those that are too many end after the task that they run. More: they are
@@ -320,37 +321,37 @@ impl ThreadPoolExecutor {
     #[track_caller]
     pub fn set_max_workers(&self, max_workers: usize) {
         builder::check_max_workers(max_workers);
-        self.core().set_max_workers(max_workers);
+        self.pool().set_max_workers(max_workers);
     }
 
     /// How many workers run a task. A moment's count, like the following.
     #[must_use]
     pub fn active_count(&self) -> usize {
-        self.core().active()
+        self.pool().active()
     }
 
     /// How many workers there are.
     #[must_use]
     pub fn worker_count(&self) -> usize {
-        workers(self.core().word()) as usize
+        self.pool().occupancy.read().workers() as usize
     }
 
     /// How many tasks are queued that nobody has begun.
     #[must_use]
     pub fn queued(&self) -> usize {
-        queued(self.core().word()) as usize
+        self.pool().occupancy.read().queued() as usize
     }
 
     /// How many tasks have run to their end, in whatever way.
     #[must_use]
     pub fn completed(&self) -> u64 {
-        self.core().threads().totals().0
+        self.pool().threads().totals().0
     }
 
     /// How many tasks have panicked.
     #[must_use]
     pub fn panic_count(&self) -> u64 {
-        self.core().threads().totals().1
+        self.pool().threads().totals().1
     }
 }
 
@@ -358,8 +359,8 @@ impl ThreadPoolExecutor {
 impl ThreadPoolExecutor {
     /// The tasks that are queued, the workers that are idle, and all workers, at one moment.
     pub(crate) fn occupancy_for_models(&self) -> (usize, usize, usize) {
-        let word = self.core().word();
-        (queued(word) as usize, word::idle(word) as usize, workers(word) as usize)
+        let counts = self.pool().occupancy.read();
+        (counts.queued() as usize, counts.idle() as usize, counts.workers() as usize)
     }
 }
 
@@ -383,7 +384,7 @@ impl Eq for ThreadPoolExecutor {}
 impl fmt::Debug for ThreadPoolExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ThreadPoolExecutor")
-            .field("name", &self.core().settings().name)
+            .field("name", &self.pool().settings().name)
             .field("max_workers", &self.max_workers())
             .field("active_count", &self.active_count())
             .field("queued", &self.queued())

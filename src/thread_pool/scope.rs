@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 
-use super::core::Core;
+use super::pool::Pool;
 use super::submit::Task;
 use crate::deadlock::resource::Site;
 use crate::deadlock::wait::{Failure, Limit};
@@ -17,7 +17,7 @@ use crate::task::wait::all::wait_all;
 
 /// Submits tasks that borrow: see [`ThreadPoolExecutor::scope`](super::ThreadPoolExecutor::scope).
 pub struct Scope<'scope, 'env: 'scope> {
-    core: &'env Arc<Core>,
+    pool: &'env Arc<Pool>,
     /// The tasks that may not be done yet.
     tasks: Mutex<Vec<TaskRef>>,
     scope: PhantomData<&'scope mut &'scope ()>,
@@ -54,7 +54,7 @@ impl<'scope> Scope<'scope, '_> {
         // SAFETY:
         // - `run` returns only when every task on the list is done, and `'scope` lasts longer than `run` waits. Nothing
         //   between this and the list unwinds.
-        let future = unsafe { task.borrowing().submit(self.core, Limit::None) };
+        let future = unsafe { task.borrowing().submit(self.pool, Limit::None) };
         let mut tasks = self.tasks.lock();
         let is_full = tasks.len() == tasks.capacity();
         let done: Vec<_> = if is_full { tasks.extract_if(.., |task| task.is_done()).collect() } else { Vec::new() };
@@ -74,11 +74,11 @@ impl fmt::Debug for Scope<'_, '_> {
 
 /// Runs `f` with a scope, and waits for its tasks, whatever becomes of `f`.
 pub(super) fn run<'env, R>(
-    core: &'env Arc<Core>,
+    pool: &'env Arc<Pool>,
     f: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
     site: Site,
 ) -> R {
-    let scope = Scope { core, tasks: Mutex::new(Vec::new()), scope: PhantomData, env: PhantomData };
+    let scope = Scope { pool, tasks: Mutex::new(Vec::new()), scope: PhantomData, env: PhantomData };
     let result = catch_unwind(|| f(&scope));
     // What the tasks borrow may be gone once this returns, in whatever way.
     panic::never_unwinds(|| {

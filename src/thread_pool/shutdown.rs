@@ -4,9 +4,9 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::core::Core;
-use super::room::facts;
-use super::word::{CLOSED, JOINERS, queued, workers};
+use super::occupancy::Sleepers;
+use super::pool::Pool;
+use super::queue_room::facts;
 use super::worker::works_for;
 use crate::deadlock::Deadlock;
 use crate::deadlock::context::{self, Context};
@@ -121,26 +121,26 @@ impl ShutdownReport {
 }
 
 /// Shuts the pool down.
-pub(super) fn shutdown(core: &Core, options: ShutdownOptions, failure: Failure, site: Site) -> ShutdownReport {
+pub(super) fn shutdown(pool: &Pool, options: ShutdownOptions, failure: Failure, site: Site) -> ShutdownReport {
     let start = Instant::now();
-    let (before, _) = core.threads().totals();
-    core.close();
-    let cancelled = if options.cancel_pending { core.cancel_queued() } else { 0 };
-    let ended = if options.wait { wait_for_workers(core, options.limit(), failure, site) } else { Ok(()) };
+    let (before, _) = pool.threads().totals();
+    pool.close();
+    let cancelled = if options.cancel_pending { pool.cancel_queued() } else { 0 };
+    let ended = if options.wait { wait_for_workers(pool, options.limit(), failure, site) } else { Ok(()) };
     // The destructors of a worker's thread-locals end when they like: with a limit, they are not waited for.
     if ended.is_ok() && options.wait && options.timeout.is_none() {
-        join_threads(core);
+        join_threads(pool);
     }
     if options.detaches() {
-        core.detach();
+        pool.detach();
     }
-    let word = core.word();
+    let counts = pool.occupancy.read();
     ShutdownReport {
-        completed: core.threads().totals().0 - before,
+        completed: pool.threads().totals().0 - before,
         cancelled,
-        queued: queued(word) as usize,
-        workers: workers(word) as usize,
-        detached: options.detaches() && workers(word) > 0,
+        queued: counts.queued() as usize,
+        workers: counts.workers() as usize,
+        detached: options.detaches() && counts.workers() > 0,
         took: start.elapsed(),
         deadlock: if let Err(WaitError::Deadlock(deadlock)) = ended { Some(deadlock) } else { None },
     }
@@ -148,11 +148,11 @@ pub(super) fn shutdown(core: &Core, options: ShutdownOptions, failure: Failure, 
 
 /// Takes no more tasks and waits for the end of the workers, as anybody else may at the same time; unless this is one of
 /// them, which would wait for itself.
-pub(super) fn end(core: &Arc<Core>, failure: Failure, site: Site) -> Result<(), WaitError> {
-    core.close();
-    if !works_for(Arc::as_ptr(core)) {
-        wait_for_workers(core, Limit::None, failure, site)?;
-        join_threads(core);
+pub(super) fn end(pool: &Arc<Pool>, failure: Failure, site: Site) -> Result<(), WaitError> {
+    pool.close();
+    if !works_for(Arc::as_ptr(pool)) {
+        wait_for_workers(pool, Limit::None, failure, site)?;
+        join_threads(pool);
     }
     Ok(())
 }
@@ -161,28 +161,28 @@ pub(super) fn end(core: &Arc<Core>, failure: Failure, site: Site) -> Result<(), 
 impl super::ThreadPoolExecutor {
     /// As the end of the last handle, for the executor that this one is a part of.
     pub(crate) fn end(&self, failure: Failure, site: Site) -> Result<(), WaitError> {
-        end(self.core(), failure, site)
+        end(self.pool(), failure, site)
     }
 }
 
-fn wait_for_workers(core: &Core, limit: Limit, failure: Failure, site: Site) -> Result<(), WaitError> {
-    let wait = JoinWait(core);
-    if workers(core.word()) == 0 {
+fn wait_for_workers(pool: &Pool, limit: Limit, failure: Failure, site: Site) -> Result<(), WaitError> {
+    let wait = JoinWait(pool);
+    if pool.occupancy.read().workers() == 0 {
         return Ok(());
     }
     // A worker that waits for its own end.
-    let relock = works_for(ptr::from_ref(core));
+    let relock = works_for(ptr::from_ref(pool));
     one::wait(context::current(), &wait, Terms { site, limit, failure, relock })
 }
 
 /// The workers have left: what is left of their threads is the destructors of their thread-locals. One of these may be
 /// what drops the last handle.
-fn join_threads(core: &Core) {
-    let handles = core.threads().take_handles();
+fn join_threads(pool: &Pool) {
+    let handles = pool.threads().take_handles();
     handles.into_iter().for_each(join_thread);
 }
 
-struct JoinWait<'c>(&'c Core);
+struct JoinWait<'c>(&'c Pool);
 
 impl Waitable for JoinWait<'_> {
     fn key(&self) -> usize {
@@ -204,7 +204,7 @@ impl Waitable for JoinWait<'_> {
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {
-        workers(self.0.word()) == 0
+        self.0.occupancy.read().workers() == 0
     }
 
     fn accept(&self, _: &'static Context) {}
@@ -214,12 +214,12 @@ impl Waitable for JoinWait<'_> {
     }
 
     fn announce(&self) -> bool {
-        debug_assert!(self.0.word() & CLOSED != 0, "nobody waits for the end of an open pool");
-        self.0.announce(JOINERS, |word| workers(word) > 0)
+        debug_assert!(self.0.occupancy.read().is_closed(), "nobody waits for the end of an open pool");
+        self.0.occupancy.announce(Sleepers::Joiners, |counts| counts.workers() > 0)
     }
 
     fn is_announced(&self) -> bool {
-        workers(self.0.word()) > 0
+        self.0.occupancy.read().workers() > 0
     }
 
     fn left_queue(&self, _: bool) {}

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::core::{Core, WhenFull};
 use super::home::Queued;
-use super::room::wait_for_room;
+use super::pool::{Pool, WhenFull};
+use super::queue_room::wait_for_room;
 use crate::deadlock::nested::run_nested;
 use crate::deadlock::resource::{Origin, Site};
 use crate::deadlock::wait::Limit;
@@ -58,22 +58,22 @@ impl<F> Task<F> {
     /// # Safety
     ///
     /// The task is done before the closure or the result dangles; unless it is [`borrowing`](Self::borrowing), neither ever does.
-    pub(super) unsafe fn submit<T: Send>(self, core: &Arc<Core>, limit: Limit) -> Future<T>
+    pub(super) unsafe fn submit<T: Send>(self, pool: &Arc<Pool>, limit: Limit) -> Future<T>
     where
         F: FnOnce() -> T + Send,
     {
         let (name, site, lasting) = (self.name, self.site, self.lasting);
-        let when_full = core.settings().when_full;
+        let when_full = pool.settings().when_full;
         let room = if when_full == WhenFull::Block { Room::Awaited(limit) } else { Room::Given };
         // SAFETY:
         // - the caller's contract.
-        let refused = match unsafe { self.enqueue(core, room) } {
+        let refused = match unsafe { self.enqueue(pool, room) } {
             Ok(future) => return future,
             Err(error) => error.into_parts(),
         };
         // SAFETY:
         // - the caller's contract.
-        unsafe { Self::refused(core, limit, refused, (name, site, lasting)) }
+        unsafe { Self::refused(pool, limit, refused, (name, site, lasting)) }
     }
 
     /// What becomes of a task that was refused: the caller runs it, if that is so set, or its future fails.
@@ -84,7 +84,7 @@ impl<F> Task<F> {
     #[cold]
     #[inline(never)]
     unsafe fn refused<T: Send>(
-        core: &Arc<Core>,
+        pool: &Arc<Pool>,
         limit: Limit,
         (mut reason, mut run): (Rejected, F),
         (name, site, lasting): (Option<&'static str>, Site, bool),
@@ -92,17 +92,17 @@ impl<F> Task<F> {
     where
         F: FnOnce() -> T + Send,
     {
-        if matches!(reason, Rejected::QueueFull) && core.settings().when_full == WhenFull::CallerRuns {
+        if matches!(reason, Rejected::QueueFull) && pool.settings().when_full == WhenFull::CallerRuns {
             let task = Task { lasting, ..Task::new(run, name, site) };
             if stack::has_room() {
                 // SAFETY:
                 // - the caller's contract.
-                return unsafe { task.run_here(core) };
+                return unsafe { task.run_here(pool) };
             }
             // The caller is a task that a submitter runs, inside of another one, and so on.
             // SAFETY:
             // - the caller's contract.
-            match unsafe { task.enqueue(core, Room::Awaited(limit)) } {
+            match unsafe { task.enqueue(pool, Room::Awaited(limit)) } {
                 Ok(future) => return future,
                 Err(error) => (reason, run) = error.into_parts(),
             }
@@ -117,18 +117,18 @@ impl<F> Task<F> {
     ///
     /// The task is done before the closure or the result dangles; unless it is [`borrowing`](Self::borrowing), neither ever does.
     #[inline(always)]
-    pub(super) unsafe fn enqueue<T: Send>(self, core: &Arc<Core>, room: Room) -> Result<Future<T>, SubmitError<F>>
+    pub(super) unsafe fn enqueue<T: Send>(self, pool: &Arc<Pool>, room: Room) -> Result<Future<T>, SubmitError<F>>
     where
         F: FnOnce() -> T + Send,
     {
-        if let Err(reason) = admit(core, room, self.site) {
+        if let Err(reason) = admit(pool, room, self.site) {
             return Err(SubmitError::new(reason, self.run));
         }
         let origin = Origin::at(self.site, self.name);
         // SAFETY:
         // - both can be sent (bounds); the rest is the caller's contract.
-        let (queued, task) = unsafe { TaskRef::with_task(self.run, Queued::of(core), origin, self.span, self.lasting) };
-        core.push(queued);
+        let (queued, task) = unsafe { TaskRef::with_task(self.run, Queued::of(pool), origin, self.span, self.lasting) };
+        pool.push(queued);
         // SAFETY:
         // - the cell was made with this type, for this future.
         Ok(unsafe { Future::of(task) })
@@ -139,7 +139,7 @@ impl<F> Task<F> {
     /// # Safety
     ///
     /// As above.
-    unsafe fn run_here<T: Send>(self, core: &Arc<Core>) -> Future<T>
+    unsafe fn run_here<T: Send>(self, pool: &Arc<Pool>) -> Future<T>
     where
         F: FnOnce() -> T + Send,
     {
@@ -151,7 +151,7 @@ impl<F> Task<F> {
         debug_assert!(claimed, "nobody else knows the task");
         let stats = Stats::default();
         run_nested(task.facts(), self.site, || task.run(&stats));
-        core.threads().add_up(&stats);
+        pool.threads().add_up(&stats);
         // SAFETY:
         // - the cell was made with this type, for this future.
         unsafe { Future::of(mine) }
@@ -159,30 +159,30 @@ impl<F> Task<F> {
 }
 
 #[inline(always)]
-fn admit(core: &Arc<Core>, room: Room, site: Site) -> Result<(), Rejected> {
-    core.admit().or_else(|refusal| admit_later(core, refusal, room, site))
+fn admit(pool: &Arc<Pool>, room: Room, site: Site) -> Result<(), Rejected> {
+    pool.admit().or_else(|refusal| admit_later(pool, refusal, room, site))
 }
 
 /// What is done about a refusal.
 #[cold]
-fn admit_later(core: &Arc<Core>, mut refusal: Rejected, room: Room, site: Site) -> Result<(), Rejected> {
+fn admit_later(pool: &Arc<Pool>, mut refusal: Rejected, room: Room, site: Site) -> Result<(), Rejected> {
     let Room::Awaited(limit) = room else { return Err(refusal) };
     let mut has_waited = false;
     while matches!(refusal, Rejected::QueueFull) {
         has_waited = true;
-        match wait_for_room(core, limit, site) {
+        match wait_for_room(pool, limit, site) {
             Ok(()) => {}
             Err(WaitError::TimedOut) => return Err(Rejected::Timeout),
             Err(WaitError::Deadlock(deadlock)) => return Err(Rejected::Deadlock(deadlock)),
         }
-        match core.admit() {
+        match pool.admit() {
             Ok(()) => return Ok(()),
             Err(now) => refusal = now,
         }
     }
     if has_waited {
         // The room that this one was woken for is another's.
-        core.wake_submitter();
+        pool.wake_submitter();
     }
     Err(refusal)
 }

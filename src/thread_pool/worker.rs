@@ -3,7 +3,7 @@
 use std::ptr;
 use std::sync::Arc;
 
-use super::core::Core;
+use super::pool::Pool;
 use crate::primitive::{current_worker, set_current_worker};
 use crate::task::panic;
 use crate::task::stack;
@@ -11,42 +11,42 @@ use crate::task::stats::Stats;
 
 /// What a worker's thread knows of itself.
 pub(super) struct Worker {
-    pub(super) core: Arc<Core>,
+    pub(super) pool: Arc<Pool>,
     pub(super) stats: Arc<Stats>,
 }
 
 impl Worker {
     /// The life of a worker that is counted, and expected by the pool's group.
-    pub(super) fn run(core: Arc<Core>, number: usize, stats: &Arc<Stats>) {
-        stack::begin(core.settings().stack_size);
-        let worker = Self { core, stats: Arc::clone(stats) };
-        let core = &worker.core;
+    pub(super) fn run(pool: Arc<Pool>, number: usize, stats: &Arc<Stats>) {
+        stack::begin(pool.settings().stack_size);
+        let worker = Self { pool, stats: Arc::clone(stats) };
+        let pool = &worker.pool;
         // All of the user's code is contained. Whoever is counted and goes without a word would leave tasks behind.
         panic::never_unwinds(|| {
             set_current_worker(ptr::from_ref(&worker).cast());
-            core.group().join();
+            pool.group().join();
             if let Err(reason) = worker.initialize() {
-                core.break_down(&reason);
+                pool.break_down(&reason);
             }
             let mut last = None;
-            while let Some((task, word)) = core.next(last) {
-                last = Some(word);
-                match core.broken_by(word) {
+            while let Some((task, counts)) = pool.next(last) {
+                last = Some(counts);
+                match pool.broken_by(counts) {
                     Some(error) => task.fail(error),
                     None => task.run(stats),
                 }
             }
-            core.group().leave();
+            pool.group().leave();
             set_current_worker(ptr::null());
-            core.threads().end(number);
-            core.exited();
+            pool.threads().end(number);
+            pool.exited();
         });
         // It may have the last reference to the pool, and with that to the user's initializer.
         panic::contain(|| drop(worker));
     }
 
     fn initialize(&self) -> Result<(), String> {
-        let Some(initializer) = &self.core.settings().initializer else { return Ok(()) };
+        let Some(initializer) = &self.pool.settings().initializer else { return Ok(()) };
         let ended = panic::catch(initializer).unwrap_or_else(|panic| Err(panic.to_string()));
         ended.map_err(|reason| format!("the initializer failed: {reason}"))
     }
@@ -61,6 +61,6 @@ impl Worker {
 }
 
 /// Whether the calling thread works for this pool.
-pub(super) fn works_for(core: *const Core) -> bool {
-    Worker::current().is_some_and(|worker| ptr::eq(Arc::as_ptr(&worker.core), core))
+pub(super) fn works_for(pool: *const Pool) -> bool {
+    Worker::current().is_some_and(|worker| ptr::eq(Arc::as_ptr(&worker.pool), pool))
 }

@@ -4,11 +4,11 @@ use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
+use super::occupancy::{Counts, Occupancy, Sleepers, Was};
 use super::threads::Threads;
-use super::word::{BROKEN, CLOSED, IDLE, JOINERS, QUEUED, SUBMITTERS, WORKER, idle, queued, workers};
 use crate::deadlock::group::Group;
 use crate::deadlock::resource::Site;
-use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
+use crate::primitive::Ordering::{AcqRel, Relaxed};
 use crate::primitive::quiet::PoisonError;
 use crate::primitive::{AtomicBool, AtomicU64, Ingredient, Queue, is_removed, new_atomic, quiet};
 use crate::task::error::{Rejected, TaskError};
@@ -31,8 +31,8 @@ pub enum WhenFull {
     CallerRuns,
 }
 
-/// So many tombstones may lie in a queue beside as many tasks.
-const MOST_TOMBSTONES: i64 = 64;
+/// How many more tombstones than tasks a queue may have.
+const MAX_TOMBSTONES: i64 = 64;
 
 /// What was decided when the pool was made.
 pub(super) struct Settings {
@@ -46,18 +46,20 @@ pub(super) struct Settings {
     pub(super) is_waited_for: bool,
 }
 
+/// When a worker may end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MayEnd {
+    /// If there are more workers than there may be.
+    IfTooMany,
+    /// If so, or if no task will come any more.
+    IfTooManyOrOver,
+}
+
 /// A message to a worker: a task that may have been claimed by somebody else, or nothing but a reason to look around.
 type Message = Option<TaskRef>;
 
-pub(super) struct Core {
-    /// ```text
-    /// [ JOINERS | SUBMITTERS | BROKEN | CLOSED | workers : 14 | idle : 14 | queued : 32 ]
-    /// ```
-    ///
-    /// Whenever nothing but the submitters and workers of this moment is at work: **queued ≤ idle, or workers = max**.
-    /// So a task that is queued has a worker that will look for it, or there are as many as there may be; growth is decided
-    /// in the same step that admits a task, and a waiter never has to ask whether the pool can grow.
-    pub(super) state: Apart<AtomicU64>,
+pub(super) struct Pool {
+    pub(super) occupancy: Apart<Occupancy>,
     pub(super) max_workers: AtomicU64,
     pub(super) queue: Queue<Message>,
     pub(super) group: Group,
@@ -89,10 +91,10 @@ impl<T> Deref for Apart<T> {
     }
 }
 
-impl Core {
+impl Pool {
     pub(super) fn new(settings: Settings, max_workers: usize) -> Arc<Self> {
         Arc::new(Self {
-            state: Apart(new_atomic(0)),
+            occupancy: Apart(Occupancy::new()),
             max_workers: new_atomic(max_workers as u64),
             queue: Queue::new(),
             group: Group::new(Arc::clone(&settings.name), settings.made_at),
@@ -134,12 +136,6 @@ impl Core {
         self.max_workers.load(Relaxed) as usize
     }
 
-    /// The word, for a look at it. Whatever was done by those who made it so is seen.
-    pub(super) fn word(&self) -> u64 {
-        // ORDERING: Acquire pairs with the Release of every change.
-        self.state.load(Acquire)
-    }
-
     /// The end of the last handle waits for nobody.
     pub(super) fn detach(&self) {
         self.is_detached.store(true, Relaxed);
@@ -152,29 +148,17 @@ impl Core {
 
     /// Workers that are not idle.
     pub(super) fn active(&self) -> usize {
-        let word = self.state.load(Relaxed);
-        workers(word).saturating_sub(idle(word)) as usize
+        let counts = self.occupancy.peek();
+        counts.workers().saturating_sub(counts.idle()) as usize
     }
 
     pub(super) fn threads(&self) -> quiet::MutexGuard<'_, Threads> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_short(word: u64, max_workers: usize) -> bool {
-        queued(word) > idle(word) && workers(word) < max_workers as u64
-    }
-
-    pub(super) fn is_full(&self, word: u64) -> bool {
-        self.settings.capacity.is_some_and(|capacity| queued(word) >= u64::from(capacity.get()))
-    }
-
     /// Whether a submitter that waits for room has something to do: there is room, or there never will be.
     pub(super) fn has_room(&self) -> bool {
-        self.has_room_in(self.state.load(Relaxed))
-    }
-
-    fn has_room_in(&self, word: u64) -> bool {
-        word & CLOSED != 0 || !self.is_full(word)
+        self.occupancy.peek().has_room(self.settings.capacity)
     }
 
     #[cold]
@@ -189,32 +173,29 @@ impl Core {
     #[inline]
     pub(super) fn admit(self: &Arc<Self>) -> Result<(), Rejected> {
         let mut expected = false;
-        let mut word = self.state.load(Relaxed);
-        let max_workers = self.max_workers();
+        let mut seen = self.occupancy.peek();
+        let (max_workers, capacity) = (self.max_workers(), self.settings.capacity);
         let admitted = loop {
-            if word & CLOSED != 0 {
+            if seen.is_closed() {
                 break Err(self.refusal());
             }
-            if self.is_full(word) {
+            if seen.is_full(capacity) {
                 break Err(Rejected::QueueFull);
             }
-            let starts = Self::is_short(word + QUEUED, max_workers);
+            let starts = seen.would_be_short(max_workers);
             if starts && !expected && !is_removed(Ingredient::ExpectedFirst) {
                 // Before anybody can count on that worker.
                 self.group.expect();
                 expected = true;
             }
-            let next = word + QUEUED + if starts { WORKER + IDLE } else { 0 };
-            // ORDERING: Release and Acquire order the changes of the word, and what was done before them, for whoever acts
-            // on it.
-            match self.state.compare_exchange_weak(word, next, AcqRel, Relaxed) {
-                Ok(_) => {
-                    if self.is_full(next) {
+            match self.occupancy.try_admit(seen, starts) {
+                Ok(now) => {
+                    if now.is_full(capacity) {
                         self.last_room_taken();
                     }
                     break Ok(starts);
                 }
-                Err(now) => word = now,
+                Err(now) => seen = now,
             }
         };
         if expected && !matches!(admitted, Ok(true)) {
@@ -227,7 +208,7 @@ impl Core {
             return self.start(1).map(drop);
         }
         // More workers may be allowed since the look at that: see `grow`. (Their number, and not the word once more, which is
-        // another core's by now.)
+        // another pool's by now.)
         if self.max_workers() != max_workers && !is_removed(Ingredient::SecondLookAtLimit) {
             return self.grow(1);
         }
@@ -247,10 +228,8 @@ impl Core {
     /// As [`has_room`](Self::has_room), for the judge, under the graph's mutex: it is told if the room goes.
     pub(super) fn has_room_for_judge(&self) -> bool {
         let before = self.room_counted_on.swap(true, Relaxed);
-        // ORDERING: a change that changes nothing: it comes before the one that takes the last room, whose Acquire pairs with
-        // this Release and sees the flag, or after it, and sees that.
-        let word = self.state.fetch_or(0, AcqRel);
-        let has_room = self.has_room_in(word);
+        // Before the transition that takes the last room, which sees the flag then, or after it, and sees that.
+        let has_room = self.occupancy.read_in_order().has_room(self.settings.capacity);
         if !has_room && !before {
             self.room_counted_on.store(false, Relaxed);
         }
@@ -287,9 +266,11 @@ impl Core {
 
     /// Uncounts a task that the caller claimed, and whose place in the queue is a tombstone now.
     pub(super) fn unqueue(&self) {
-        let word = self.uncount(QUEUED);
+        let before = self.occupancy.unqueue();
+        self.one_fewer_is_queued(before);
         let tombstones = self.tombstones.fetch_add(1, Relaxed).wrapping_add(1).cast_signed();
-        if tombstones > (queued(word) as i64).saturating_add(MOST_TOMBSTONES) {
+        let queued = before.queued() as i64 - 1;
+        if tombstones > queued.saturating_add(MAX_TOMBSTONES) {
             self.clear_tombstones();
         }
     }
@@ -300,7 +281,8 @@ impl Core {
         // One at a time, and once through the queue: what others add meanwhile is not looked at.
         let Ok(clearing) = self.clearing.try_lock() else { return };
         let (mut live, mut dead) = (Vec::new(), Vec::new());
-        let mut rest = self.tombstones.load(Relaxed).cast_signed().saturating_add(queued(self.word()) as i64);
+        let mut rest =
+            self.tombstones.load(Relaxed).cast_signed().saturating_add(self.occupancy.read().queued() as i64);
         while rest > 0 {
             rest -= 1;
             match self.queue.pop() {
@@ -324,43 +306,38 @@ impl Core {
         self.tombstones.fetch_sub(1, Relaxed);
     }
 
-    /// Uncounts one claimed task, and with it the worker that was idle until now, if `what` says so. The word after that.
-    pub(super) fn uncount(&self, what: u64) -> u64 {
-        // ORDERING: Release publishes the claim to whoever finds the queue empty.
-        let before = self.state.fetch_sub(what, AcqRel);
-        let after = before - what;
-        if before & (CLOSED | SUBMITTERS) == 0 {
-            return after;
-        }
-        if before & CLOSED != 0 && queued(before) == 1 {
+    /// Wakes those whom it concerns that one task fewer is queued than there were `before`.
+    #[inline]
+    pub(super) fn one_fewer_is_queued(&self, before: Counts) {
+        if before.is_closed() && before.queued() == 1 {
             // The workers may go: the first to hear of it tells the next.
             self.wake_worker();
         }
-        if before & SUBMITTERS != 0 {
+        if before.has(Sleepers::Submitters) {
             self.wake_submitter();
         }
-        after
     }
 
-    /// Takes the next task out of the queue, for a worker, who waits for it. `None`: the worker ends, and is uncounted.
+    /// Takes the next task out of the queue, for a worker, which waits for it. `None`: the worker ends, and is not counted any
+    /// more.
     ///
-    /// `last`: the word as this worker left it when it took the task before; `None` for one that has just begun, and is idle.
-    pub(super) fn next(self: &Arc<Self>, last: Option<u64>) -> Option<(TaskRef, u64)> {
-        let mut is_idle = last.is_none();
-        // An old word will do, and costs nothing: whoever lowers the number sends messages, too.
-        if last.is_none_or(|word| workers(word) > self.max_workers() as u64) && self.try_exit(is_idle, false) {
+    /// `last`: the counts when this worker took the task before; `None` for one that has just begun, and is idle.
+    pub(super) fn next(self: &Arc<Self>, last: Option<Counts>) -> Option<(TaskRef, Counts)> {
+        let mut worker = if last.is_none() { Was::Idle } else { Was::Busy };
+        // Old counts will do, and cost nothing: whoever lowers the number sends messages, too.
+        if last.is_none_or(|counts| counts.has_too_many(self.max_workers())) && self.try_exit(worker, MayEnd::IfTooMany)
+        {
             return None;
         }
         loop {
             let message = match self.queue.pop() {
                 Some(message) => message,
                 None => {
-                    if !is_idle {
-                        // ORDERING: as in `admit`.
-                        self.state.fetch_add(IDLE, AcqRel);
-                        is_idle = true;
+                    if worker == Was::Busy {
+                        self.occupancy.rest();
+                        worker = Was::Idle;
                     }
-                    if self.try_exit(is_idle, true) {
+                    if self.try_exit(worker, MayEnd::IfTooManyOrOver) {
                         return None;
                     }
                     self.queue.wait_pop()
@@ -368,15 +345,16 @@ impl Core {
             };
             match message {
                 Some(task) if task.claim() => {
-                    let word = self.uncount(if is_idle { QUEUED + IDLE } else { QUEUED });
-                    return Some((task, word));
+                    let before = self.occupancy.begin(worker);
+                    self.one_fewer_is_queued(before);
+                    return Some((task, before));
                 }
                 // Claimed by somebody else.
                 Some(_) => self.tombstone_is_out(),
                 None => {
                     // ORDERING: Acquire pairs with the Release in `wake_workers`, for the look at how many there may be.
                     self.wake_ups.fetch_sub(1, AcqRel);
-                    if self.try_exit(is_idle, true) {
+                    if self.try_exit(worker, MayEnd::IfTooManyOrOver) {
                         return None;
                     }
                 }
@@ -384,26 +362,25 @@ impl Core {
         }
     }
 
-    /// Uncounts the calling worker if it may end: there are too many, or (`when_closed`) no task will come any more.
-    fn try_exit(self: &Arc<Self>, is_idle: bool, when_closed: bool) -> bool {
-        let mut word = self.state.load(Relaxed);
+    /// Ends the calling worker, as far as the counts go, if it may end. Returns whether it does.
+    fn try_exit(self: &Arc<Self>, worker: Was, may_end: MayEnd) -> bool {
+        let mut seen = self.occupancy.peek();
         let is_over = loop {
-            let is_over = when_closed && word & CLOSED != 0 && queued(word) == 0;
-            if !is_over && workers(word) <= self.max_workers() as u64 {
+            let is_over = may_end == MayEnd::IfTooManyOrOver && seen.is_over();
+            if !is_over && !seen.has_too_many(self.max_workers()) {
                 return false;
             }
-            let next = word - WORKER - if is_idle { IDLE } else { 0 };
-            // ORDERING: Acquire pairs with the Release of whoever took the last task out of the queue, and with that in `grow`.
-            match self.state.compare_exchange_weak(word, next, AcqRel, Relaxed) {
+            // It comes after the transition of whoever took the last task out of the queue, and after that in `grow`.
+            match self.occupancy.try_leave(seen, worker) {
                 Ok(_) => break is_over,
-                Err(now) => word = now,
+                Err(now) => seen = now,
             }
         };
-        if word & CLOSED != 0 && workers(word) > 1 && !is_removed(Ingredient::SentinelPassedOn) {
+        if seen.is_closed() && seen.workers() > 1 && !is_removed(Ingredient::SentinelPassedOn) {
             self.wake_worker();
         }
         // More workers may be allowed since the look at that: see `grow`. Last, since it may run destructors of the user's.
-        if !is_over && Self::is_short(self.state.load(Relaxed), self.max_workers()) {
+        if !is_over && self.occupancy.peek().is_short(self.max_workers()) {
             let refused = self.grow(0).is_err();
             debug_assert!(!refused, "there was no task to be given up");
         }
@@ -412,23 +389,22 @@ impl Core {
 
     /// The last thing that a worker does here, after it was uncounted.
     pub(super) fn exited(&self) {
-        let word = self.word();
-        if workers(word) == 0 && word & JOINERS != 0 {
+        let counts = self.occupancy.read();
+        if counts.workers() == 0 && counts.has(Sleepers::Joiners) {
             self.wake_joiners();
         }
     }
 
     /// Takes no more tasks from now on. Workers end when the queue is empty.
     pub(super) fn close(&self) {
-        // ORDERING: as in `admit`.
-        let before = self.state.fetch_or(CLOSED, AcqRel);
-        if before & CLOSED != 0 {
+        let before = self.occupancy.close();
+        if before.is_closed() {
             return;
         }
-        if queued(before) == 0 {
+        if before.queued() == 0 {
             self.wake_worker();
         }
-        if before & SUBMITTERS != 0 {
+        if before.has(Sleepers::Submitters) {
             self.wake_submitters();
         }
     }
@@ -440,19 +416,18 @@ impl Core {
             crate::deadlock::print_line(format_args!("bowline: {} is broken: {reason}", self.settings.name));
             trace::pool_broken(&self.settings.name, reason);
         }
-        // ORDERING: Release publishes the reason to whoever sees the flag (`uncount`, `word`).
-        self.state.fetch_or(BROKEN, AcqRel);
+        self.occupancy.break_down();
         self.close();
     }
 
     /// Why tasks are not to be run, if they are not.
     pub(super) fn broken(&self) -> Option<TaskError> {
-        self.broken_by(self.word())
+        self.broken_by(self.occupancy.read())
     }
 
-    /// Why tasks are not to be run, if the word says that they are not.
-    pub(super) fn broken_by(&self, word: u64) -> Option<TaskError> {
-        (word & BROKEN != 0).then(|| TaskError::Rejected(self.refusal()))
+    /// Why tasks are not to be run, if these counts say that they are not.
+    pub(super) fn broken_by(&self, counts: Counts) -> Option<TaskError> {
+        counts.is_broken().then(|| TaskError::Rejected(self.refusal()))
     }
 
     /// Cancels the tasks that are queued. How many.

@@ -2,8 +2,8 @@
 
 use std::panic::Location;
 
-use super::core::Core;
-use super::word::{CLOSED, SUBMITTERS};
+use super::occupancy::Sleepers;
+use super::pool::Pool;
 use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site};
@@ -14,21 +14,21 @@ use crate::task::wait::{WaitError, one};
 /// Waits until there is room in the queue, or until the pool is closed.
 ///
 /// Whoever comes first may take the room: the caller tries, and waits again if it was not first. A caller that does not
-/// try after all has to [pass the wake-up on](Core::wake_submitter).
-pub(super) fn wait_for_room(core: &Core, limit: Limit, site: Site) -> Result<(), WaitError> {
+/// try after all has to [pass the wake-up on](Pool::wake_submitter).
+pub(super) fn wait_for_room(pool: &Pool, limit: Limit, site: Site) -> Result<(), WaitError> {
     let terms = Terms { site, limit, failure: Failure::Value, relock: false };
-    one::wait(context::current(), &RoomWait(core), terms)
+    one::wait(context::current(), &RoomWait(pool), terms)
 }
 
-struct RoomWait<'c>(&'c Core);
+struct RoomWait<'c>(&'c Pool);
 
 fn pool_type() -> ResourceType {
     ResourceType { primitive: "ThreadPoolExecutor", data: "", mode: HoldMode::Permit }
 }
 
 /// A pool as what is waited for.
-pub(super) fn facts(core: &Core, key: usize) -> ResourceFacts {
-    let made_at: &'static Location<'static> = core.settings().made_at;
+pub(super) fn facts(pool: &Pool, key: usize) -> ResourceFacts {
+    let made_at: &'static Location<'static> = pool.settings().made_at;
     ResourceFacts { key, origin: Origin::at(made_at, None), type_of: pool_type }
 }
 
@@ -56,20 +56,23 @@ impl Waitable for RoomWait<'_> {
     fn accept(&self, _: &'static Context) {}
 
     fn has_queue(&self) -> bool {
-        self.0.is_announced(SUBMITTERS)
+        self.0.occupancy.peek().has(Sleepers::Submitters)
     }
 
     fn announce(&self) -> bool {
-        self.0.announce(SUBMITTERS, |word| word & CLOSED == 0 && self.0.is_full(word))
+        self.0.occupancy.announce(Sleepers::Submitters, |counts| !counts.has_room(self.0.settings().capacity))
     }
 
     fn is_announced(&self) -> bool {
-        self.0.is_announced(SUBMITTERS) && !self.0.has_room()
+        {
+            let counts = self.0.occupancy.peek();
+            counts.has(Sleepers::Submitters) && !counts.has_room(self.0.settings().capacity)
+        }
     }
 
     fn left_queue(&self, last: bool) {
         if last {
-            self.0.clear(SUBMITTERS);
+            self.0.occupancy.clear(Sleepers::Submitters);
         }
     }
 }
