@@ -19,7 +19,7 @@ fn both_admit(decides_anew: bool) -> (usize, Counts) {
     let pool = Arc::new(Occupancy::new());
     // loom's atomic is made on first use: here, before it is shared.
     assert_eq!(pool.read().workers(), 0);
-    let admit = |pool: &Occupancy| {
+    let admit = move |pool: &Occupancy| {
         let (mut seen, mut retries) = (pool.peek(), 0);
         let mut starts = seen.would_be_short(MAX_WORKERS);
         while let Err(now) = pool.try_admit(seen, starts) {
