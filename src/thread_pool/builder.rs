@@ -66,7 +66,7 @@ pub struct ThreadPoolBuilder {
     capacity: Option<NonZeroU32>,
     when_full: WhenFull,
     /// Where the executor was made that has this one for itself.
-    owner: Option<Site>,
+    pub(super) owner: Option<Site>,
 }
 
 impl ThreadPoolBuilder {
@@ -139,14 +139,6 @@ impl ThreadPoolBuilder {
     /// What [`submit`](ThreadPoolExecutor::submit) does when the queue is full. The default is to wait for room.
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
-        self
-    }
-
-    /// Makes it a part of the executor that was made there, which waits for it when that is wanted: the end of the last handle
-    /// comes on any thread, and does not.
-    #[cfg(feature = "process")]
-    pub(crate) fn for_executor(mut self, made_at: Site) -> Self {
-        self.owner = Some(made_at);
         self
     }
 

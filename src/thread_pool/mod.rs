@@ -8,6 +8,8 @@ mod home;
 mod map;
 mod occupancy;
 mod parking;
+#[cfg(feature = "process")]
+mod part;
 mod pool;
 mod queue_room;
 mod scope;
@@ -172,22 +174,6 @@ impl ThreadPoolExecutor {
         // SAFETY:
         // - the task and its result borrow nothing.
         unsafe { Task::new(task, None, Location::caller()).enqueue(self.pool(), Room::Given) }
-    }
-
-    /// The same, for the callbacks of another executor's task, which reports name.
-    #[cfg(feature = "process")]
-    pub(crate) fn try_submit_callbacks<F>(
-        &self,
-        of: crate::deadlock::resource::Origin,
-        run: F,
-    ) -> Result<Future<()>, SubmitError<F>>
-    where
-        F: FnOnce() + Send + 'static,
-    {
-        let task = Task::spanless(run, Some("callbacks of a process task"), of.made_at());
-        // SAFETY:
-        // - the task borrows nothing, and has no result.
-        unsafe { task.enqueue(self.pool(), Room::Given) }
     }
 
     /// Queues a task, and waits for room for at most `timeout` if the queue is full.

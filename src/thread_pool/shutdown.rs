@@ -32,9 +32,9 @@ use crate::task::wait::{WaitError, one};
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct ShutdownOptions {
-    wait: bool,
-    cancel_pending: bool,
-    timeout: Option<Duration>,
+    pub(crate) wait: bool,
+    pub(crate) cancel_pending: bool,
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Default for ShutdownOptions {
@@ -67,16 +67,6 @@ impl ShutdownOptions {
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
-    }
-
-    #[cfg(feature = "process")]
-    pub(crate) fn cancels_pending(&self) -> bool {
-        self.cancel_pending
-    }
-
-    #[cfg(feature = "process")]
-    pub(crate) fn waits(&self) -> bool {
-        self.wait
     }
 
     /// Whether the caller does not wait, or not for longer: nor will the end of the last handle.
@@ -155,14 +145,6 @@ pub(super) fn end(pool: &Arc<Pool>, failure: Failure, site: Site) -> Result<(), 
         join_threads(pool);
     }
     Ok(())
-}
-
-#[cfg(feature = "process")]
-impl super::ThreadPoolExecutor {
-    /// As the end of the last handle, for the executor that this one is a part of.
-    pub(crate) fn end(&self, failure: Failure, site: Site) -> Result<(), WaitError> {
-        end(self.pool(), failure, site)
-    }
 }
 
 fn wait_for_workers(pool: &Pool, limit: Limit, failure: Failure, site: Site) -> Result<(), WaitError> {

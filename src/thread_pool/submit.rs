@@ -28,23 +28,17 @@ pub(super) enum Room {
 
 /// A closure, its name, and the line that submits it.
 pub(super) struct Task<F> {
-    run: F,
-    name: Option<&'static str>,
-    site: Site,
-    span: TaskSpan,
+    pub(super) run: F,
+    pub(super) name: Option<&'static str>,
+    pub(super) site: Site,
+    pub(super) span: TaskSpan,
     /// Neither the closure nor the result borrows anything.
-    lasting: bool,
+    pub(super) lasting: bool,
 }
 
 impl<F> Task<F> {
     pub(super) fn new(run: F, name: Option<&'static str>, site: Site) -> Self {
         Self { run, name, site, span: TaskSpan::current(), lasting: true }
-    }
-
-    /// The same, and no code of a `tracing` subscriber is run for it.
-    #[cfg(feature = "process")]
-    pub(super) fn spanless(run: F, name: Option<&'static str>, site: Site) -> Self {
-        Self { run, name, site, span: TaskSpan::none(), lasting: true }
     }
 
     /// The same, of a closure that borrows, or whose result does.

@@ -23,12 +23,12 @@ pub(in crate::process_pool) fn shutdown(core: &Arc<Core>, options: ShutdownOptio
     let start = Start::now(core);
     core.carry_out(core.dispatcher.close());
     let mut cancelled = 0;
-    if options.cancels_pending() {
+    if options.cancel_pending {
         let todo = core.dispatcher.cancel_queued();
         cancelled = todo.failed.len();
         core.carry_out(todo);
     }
-    let ended = options.waits().then(|| wait(core, options.limit(), Failure::Value, site));
+    let ended = options.wait.then(|| wait(core, options.limit(), Failure::Value, site));
     if options.detaches() {
         core.detach();
     }

@@ -1,0 +1,38 @@
+//! A thread pool that is a part of another executor.
+
+use super::submit::{Room, Task};
+use super::{ThreadPoolBuilder, ThreadPoolExecutor, shutdown};
+use crate::deadlock::resource::{Origin, Site};
+use crate::deadlock::wait::Failure;
+use crate::task::error::SubmitError;
+use crate::task::future::Future;
+use crate::task::trace::TaskSpan;
+use crate::task::wait::WaitError;
+
+impl ThreadPoolBuilder {
+    /// Makes the pool a part of the executor that was made on this line. That executor [ends](ThreadPoolExecutor::end) it when it
+    /// wants to: the end of the last handle, which may come on any thread, waits for nothing.
+    pub(crate) fn for_executor(mut self, made_at: Site) -> Self {
+        self.owner = Some(made_at);
+        self
+    }
+}
+
+impl ThreadPoolExecutor {
+    /// Queues the callbacks of a task of the other executor, which reports name. Runs no code of a `tracing` subscriber.
+    pub(crate) fn try_submit_callbacks<F>(&self, of: Origin, run: F) -> Result<Future<()>, SubmitError<F>>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let name = Some("callbacks of a process task");
+        let task = Task { run, name, site: of.made_at(), span: TaskSpan::none(), lasting: true };
+        // SAFETY:
+        // - the task borrows nothing, and has no result.
+        unsafe { task.enqueue(self.pool(), Room::Given) }
+    }
+
+    /// Ends the pool as the drop of the last handle does otherwise: closes it and waits for its workers.
+    pub(crate) fn end(&self, failure: Failure, site: Site) -> Result<(), WaitError> {
+        shutdown::end(self.pool(), failure, site)
+    }
+}
