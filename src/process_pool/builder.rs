@@ -10,19 +10,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::ProcessPoolError;
-use super::parent::setup;
+use super::parent::options::Options;
+use super::parent::settings::Settings;
+use super::parent::shared::Shared;
 use super::pool::ProcessPoolExecutor;
 use super::wire::call::Call;
 use super::wire::callable::Callable;
-use crate::task::error::TaskError;
 use crate::thread_pool::Initialized;
-
-/// So long a worker may take to be ready, unless the builder says otherwise.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// So long a message may be, unless the builder says otherwise.
-const MOST: usize = 1 << 30;
-/// Lengths travel in 32 bits.
-const MOST_OF_ALL: usize = u32::MAX as usize;
 
 /// Makes a [`ProcessPoolExecutor`] that is not the usual one: see [`ProcessPoolExecutor::builder`].
 ///
@@ -49,39 +43,21 @@ const MOST_OF_ALL: usize = u32::MAX as usize;
 /// ```
 #[must_use = "a builder makes a pool when `build` is called"]
 pub struct ProcessPoolBuilder {
-    pub(super) max_workers: Option<usize>,
-    pub(super) name: Option<String>,
-    pub(super) worker_exe: Option<PathBuf>,
-    pub(super) worker_args: Vec<OsString>,
-    pub(super) start_timeout: Duration,
-    pub(super) capture_stderr: bool,
-    pub(super) most: usize,
-    pub(super) retries: u32,
-    pub(super) initializer: Option<Box<EncodeInitializer>>,
+    options: Options,
 }
 
-/// Encodes the call of an initializer, which may have so many bytes.
-type EncodeInitializer = dyn FnOnce(usize) -> Result<Call, TaskError>;
+/// The maximum of [`max_message_size`](ProcessPoolBuilder::max_message_size): lengths travel in 32 bits.
+const MAX_MESSAGE_SIZE: usize = u32::MAX as usize;
 
 impl ProcessPoolBuilder {
     pub(super) fn new() -> Self {
-        Self {
-            max_workers: None,
-            name: None,
-            worker_exe: None,
-            worker_args: Vec::new(),
-            start_timeout: START_TIMEOUT,
-            capture_stderr: false,
-            most: MOST,
-            retries: 0,
-            initializer: None,
-        }
+        Self { options: Options::default() }
     }
 
     /// How many workers there may be. They are started as they are needed. The default is the number of tasks that this
     /// machine runs at the same time, as the standard library tells it.
     pub fn max_workers(mut self, max_workers: usize) -> Self {
-        self.max_workers = Some(max_workers);
+        self.options.max_workers = Some(max_workers);
         self
     }
 
@@ -94,7 +70,7 @@ impl ProcessPoolBuilder {
     pub fn name(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
         assert!(!name.contains('\0'), "a pool's name has no NUL character: {name:?}");
-        self.name = Some(name);
+        self.options.name = Some(name);
         self
     }
 
@@ -110,7 +86,7 @@ impl ProcessPoolBuilder {
         F::Output: Initialized,
         A: Serialize + DeserializeOwned + 'static,
     {
-        self.initializer = Some(Box::new(move |most| Call::of_initializer(f, args, most)));
+        self.options.initializer = Some(Box::new(move |max_size| Call::of_initializer(f, args, max_size)));
         self
     }
 
@@ -123,13 +99,13 @@ impl ProcessPoolBuilder {
     /// function of it that calls [`ProcessPoolExecutor::init`]; in Python, with [`worker_args`](Self::worker_args),
     /// `python3 -c "import my_library; my_library.serve()"`.
     pub fn worker_exe(mut self, path: impl Into<PathBuf>) -> Self {
-        self.worker_exe = Some(path.into());
+        self.options.worker_exe = Some(path.into());
         self
     }
 
     /// The arguments that a worker's program is started with. The default is none.
     pub fn worker_args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.worker_args = args.into_iter().map(Into::into).collect();
+        self.options.worker_args = args.into_iter().map(Into::into).collect();
         self
     }
 
@@ -137,7 +113,7 @@ impl ProcessPoolBuilder {
     /// seconds. Then it is killed. If there is no other worker that is tried three times altogether, and then what is queued
     /// fails with [`Rejected::NoWorker`](crate::Rejected::NoWorker).
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
-        self.start_timeout = timeout;
+        self.options.start_timeout = timeout;
         self
     }
 
@@ -148,7 +124,7 @@ impl ProcessPoolBuilder {
     /// A process that outlives its worker (a daemon) and has its standard error loses it 200 ms after the worker's end: then it writes to a
     /// pipe that nobody reads. (Before Linux 5.4 it keeps it, and with it the thread and the descriptor in this process.)
     pub fn capture_stderr(mut self, capture: bool) -> Self {
-        self.capture_stderr = capture;
+        self.options.capture_stderr = capture;
         self
     }
 
@@ -165,17 +141,17 @@ impl ProcessPoolBuilder {
     #[track_caller]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         assert!(
-            (1024..=MOST_OF_ALL).contains(&bytes),
-            "max_message_size must be from 1024 to {MOST_OF_ALL} bytes, and is {bytes}"
+            (1024..=MAX_MESSAGE_SIZE).contains(&bytes),
+            "max_message_size must be from 1024 to {MAX_MESSAGE_SIZE} bytes, and is {bytes}"
         );
-        self.most = bytes;
+        self.options.max_message_size = bytes;
         self
     }
 
     /// How often a task is run again, in another worker, after the one that ran it has ended. The default is 0: a task that is
     /// run twice may have done its work twice.
     pub fn retries(mut self, retries: u32) -> Self {
-        self.retries = retries;
+        self.options.retries = retries;
         self
     }
 
@@ -191,19 +167,19 @@ impl ProcessPoolBuilder {
     /// has no process pools ([`Unsupported`](ProcessPoolError::Unsupported): any but Linux).
     #[track_caller]
     pub fn build(self) -> Result<ProcessPoolExecutor, ProcessPoolError> {
-        setup::core(self, Location::caller()).map(ProcessPoolExecutor::of)
+        Settings::of(self.options, Location::caller()).map(|settings| ProcessPoolExecutor::of(Shared::new(settings)))
     }
 }
 
 impl fmt::Debug for ProcessPoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessPoolBuilder")
-            .field("max_workers", &self.max_workers)
-            .field("name", &self.name)
-            .field("worker_exe", &self.worker_exe)
-            .field("start_timeout", &self.start_timeout)
-            .field("max_message_size", &self.most)
-            .field("retries", &self.retries)
+            .field("max_workers", &self.options.max_workers)
+            .field("name", &self.options.name)
+            .field("worker_exe", &self.options.worker_exe)
+            .field("start_timeout", &self.options.start_timeout)
+            .field("max_message_size", &self.options.max_message_size)
+            .field("retries", &self.options.retries)
             .finish_non_exhaustive()
     }
 }

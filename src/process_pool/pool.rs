@@ -8,16 +8,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::builder::ProcessPoolBuilder;
-use super::error::ProcessPoolError;
+use super::error::{ProcessPoolError, StartError, StartFailure};
 use super::map::ProcessCalls;
-use super::parent::core::Core;
+use super::parent::shared::Shared;
 use super::parent::shutdown;
-use super::start_error::{StartError, StartFailure};
 use super::wire::callable::Callable;
 use super::worker::entry;
 use crate::deadlock::resource::Origin;
 use crate::task::future::Future;
-use crate::task::map::Map;
+use crate::task::map::{HasMap, Map};
 use crate::task::unwind::unwind_safe;
 use crate::thread_pool::{ShutdownOptions, ShutdownReport};
 
@@ -127,7 +126,7 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor, StartError, StartFailure);
 pub struct ProcessPoolExecutor(Arc<Handle>);
 
 /// What all handles of a pool share: with it the pool ends.
-struct Handle(Arc<Core>);
+struct Handle(Arc<Shared>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
@@ -162,11 +161,11 @@ impl ProcessPoolExecutor {
         entry::become_worker();
     }
 
-    pub(super) fn of(core: Arc<Core>) -> Self {
-        Self(Arc::new(Handle(core)))
+    pub(super) fn of(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Handle(shared)))
     }
 
-    fn core(&self) -> &Arc<Core> {
+    fn shared(&self) -> &Arc<Shared> {
         &self.0.0
     }
 
@@ -217,7 +216,7 @@ impl ProcessPoolExecutor {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        self.core().call(Origin::at(Location::caller(), None), f, args)
+        self.shared().call(Origin::at(Location::caller(), None), f, args)
     }
 
     /// [Submits](Self::submit) a call under a name, which errors, reports and `Debug` show. Without one they show the function's
@@ -229,7 +228,7 @@ impl ProcessPoolExecutor {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        self.core().call(Origin::at(Location::caller(), Some(name)), f, args)
+        self.shared().call(Origin::at(Location::caller(), Some(name)), f, args)
     }
 
     /// Has the workers call `f` with each item, and yields the results in the order of the items: as
@@ -259,7 +258,7 @@ impl ProcessPoolExecutor {
         F: Callable<(I::Item,)>,
         F::Output: Serialize + DeserializeOwned + Send + 'static,
     {
-        Map::new(ProcessCalls::new(Arc::clone(self.core()), f), items.into_iter(), Location::caller())
+        Map::new(ProcessCalls::new(Arc::clone(self.shared()), f), items.into_iter(), Location::caller())
     }
 
     /// Takes no more tasks, runs those that are queued, and waits until every worker has ended, and every callback has run.
@@ -301,7 +300,7 @@ impl ProcessPoolExecutor {
     #[must_use = "the report says what was left"]
     #[track_caller]
     pub fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
-        shutdown::shutdown(self.core(), options, Location::caller())
+        shutdown::shutdown(self.shared(), options, Location::caller())
     }
 
     /// Ends the pool now: takes no more tasks, fails those that no worker has begun with
@@ -315,58 +314,62 @@ impl ProcessPoolExecutor {
     /// [`shutdown`](Self::shutdown).
     #[track_caller]
     pub fn kill(&self) -> ShutdownReport {
-        shutdown::kill(self.core(), Location::caller())
+        shutdown::kill(self.shared(), Location::caller())
     }
 
     /// As [`kill`](Self::kill), by SIGTERM, which a task may have its own way with; so this does not wait: a
     /// [`shutdown`](Self::shutdown) does. A worker that ignores the signal ends after the task that it runs.
     #[track_caller]
     pub fn terminate(&self) -> ShutdownReport {
-        shutdown::terminate(self.core(), Location::caller())
+        shutdown::terminate(self.shared())
     }
 
     /// Whether the pool takes no more tasks.
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
-        self.core().is_closed()
+        self.shared().is_closed()
     }
 
     /// How many workers there may be.
     #[must_use]
     pub fn max_workers(&self) -> usize {
-        self.core().max_workers()
+        self.shared().max_workers()
     }
 
     /// How many workers have a task. A moment's count, like the following.
     #[must_use]
     pub fn active_count(&self) -> usize {
-        self.core().counts().active
+        self.shared().counts().active
     }
 
     /// How many workers there are, those that are being started included, and those that are gone until their tasks have failed.
     #[must_use]
     pub fn worker_count(&self) -> usize {
-        self.core().counts().workers
+        self.shared().counts().workers
     }
 
     /// The ids of the worker processes that are up. One of them may be gone by now, and its id another's.
     #[must_use]
     pub fn worker_pids(&self) -> Vec<u32> {
-        self.core().pids()
+        self.shared().pids()
     }
 
     /// How many tasks are queued that no worker has begun.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.core().counts().queued
+        self.shared().counts().queued
     }
 
     /// How many tasks have run to their end, with a value, a panic or an error. Not those that were cancelled, or whose worker was
     /// lost; a chunk of a [`map`](Self::map) is one.
     #[must_use]
     pub fn completed(&self) -> u64 {
-        self.core().counts().completed
+        self.shared().counts().completed
     }
+}
+
+impl HasMap for ProcessPoolExecutor {
+    type Calls<F> = ProcessCalls<F>;
 }
 
 /// Handles of one pool are equal.
@@ -380,9 +383,9 @@ impl Eq for ProcessPoolExecutor {}
 
 impl fmt::Debug for ProcessPoolExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = self.core().counts();
+        let counts = self.shared().counts();
         f.debug_struct("ProcessPoolExecutor")
-            .field("name", &self.core().name())
+            .field("name", &self.shared().name())
             .field("max_workers", &self.max_workers())
             .field("active_count", &counts.active)
             .field("queued", &counts.queued)

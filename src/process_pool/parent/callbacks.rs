@@ -28,7 +28,7 @@ const MAX_QUIET: u32 = 50;
 const STACK_SIZE: usize = 128 << 10;
 
 /// The threads, once there is something to run.
-pub(in crate::process_pool) struct Callbacks {
+pub(super) struct Callbacks {
     pool: ThreadPoolExecutor,
     relief: Arc<Relief>,
     /// Of the relief that was started last.
@@ -48,7 +48,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Callbacks {
     /// The threads of the pool with this name, which was made there.
-    pub(in crate::process_pool) fn new(of: &str, made_at: Site) -> Self {
+    pub(super) fn new(of: &str, made_at: Site) -> Self {
         let builder = ThreadPoolExecutor::builder().max_workers(1).thread_name_prefix(format!("{of}-callbacks"));
         let pool = builder.for_executor(made_at).build();
         Self { pool, relief: Arc::default(), thread: Mutex::new(None) }
@@ -59,11 +59,7 @@ impl Callbacks {
     /// # Errors
     ///
     /// There is no thread for it, and it comes back.
-    pub(in crate::process_pool) fn submit(
-        &self,
-        of: Origin,
-        run: Box<dyn FnOnce() + Send>,
-    ) -> Result<(), Box<dyn FnOnce() + Send>> {
+    pub(super) fn submit(&self, of: Origin, run: Box<dyn FnOnce() + Send>) -> Result<(), Box<dyn FnOnce() + Send>> {
         self.pool.try_submit_callbacks(of, run).map(drop).map_err(|refused| refused.into_task())?;
         // ORDERING: SeqCst, before the look at the flag. The relief, before it goes, clears the flag, and looks at the queue after
         // such a fence: one of the two sees what the other did.
@@ -90,7 +86,7 @@ impl Callbacks {
     }
 
     /// Waits until all that is queued was run and the threads are gone.
-    pub(in crate::process_pool) fn end(&self, failure: Failure, site: Site) -> Result<(), Ended> {
+    pub(super) fn end(&self, failure: Failure, site: Site) -> Result<(), Ended> {
         self.pool.end(failure, site)?;
         // A callback does not wait for itself: the others still need the relief.
         if self.pool.worker_count() == 0 {

@@ -33,31 +33,31 @@ fn count() {
 
 /// This process, among those that are forked off each other.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::process_pool) struct Generation(u32);
+pub(super) struct Generation(u32);
 
 impl Generation {
     /// That of this process.
-    pub(in crate::process_pool) fn now() -> Self {
+    pub(super) fn now() -> Self {
         count();
         Self(DEPTH.load(SeqCst))
     }
 
     /// Whether this process was forked off that one since.
-    pub(in crate::process_pool) fn is_past(self) -> bool {
+    pub(super) fn is_past(self) -> bool {
         DEPTH.load(SeqCst) != self.0
     }
 }
 
 /// A time in which a descriptor is open that no fork should have.
 #[derive(Debug)]
-pub(in crate::process_pool) struct Window {
+pub(super) struct Window {
     begun: u32,
     was_quiet: bool,
 }
 
 impl Window {
     /// To be called before there is such a descriptor.
-    pub(in crate::process_pool) fn open() -> Self {
+    pub(super) fn open() -> Self {
         count();
         let begun = BEGUN.load(SeqCst);
         Self { begun, was_quiet: MADE.load(SeqCst) == begun }
@@ -66,7 +66,7 @@ impl Window {
     /// Whether a fork may have the descriptor, which is closed by now.
     ///
     /// A fork that has it copied the table of descriptors before it was closed here, and was counted before that.
-    pub(in crate::process_pool) fn saw_a_fork(&self) -> bool {
+    pub(super) fn saw_a_fork(&self) -> bool {
         !self.was_quiet || BEGUN.load(SeqCst) != self.begun
     }
 }

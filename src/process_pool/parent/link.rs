@@ -30,9 +30,6 @@ const SMALL: usize = 16 << 10;
 /// So many bytes are sent at once, about.
 const BATCH: usize = 64 << 10;
 
-/// Who is gone is told by an error.
-pub(in crate::process_pool) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-
 /// A frame to be sent: its header, and what follows.
 struct Piece {
     header: [u8; HEADER],
@@ -40,7 +37,7 @@ struct Piece {
 }
 
 /// What came of an [exchange](SocketLink::exchange).
-pub(in crate::process_pool) enum Exchange {
+pub(super) enum Exchange {
     /// Nothing is left to be sent, or there is nobody to send it to.
     Sent,
     /// Something is left.
@@ -59,7 +56,7 @@ struct Sending {
 }
 
 /// The way to a worker process.
-pub(in crate::process_pool) struct SocketLink {
+pub(super) struct SocketLink {
     stream: UnixStream,
     page: Page,
     process: Arc<Process>,
@@ -77,7 +74,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl SocketLink {
     /// The way to this process, which is up.
-    pub(in crate::process_pool) fn new(stream: UnixStream, page: Page, process: Arc<Process>) -> Self {
+    pub(super) fn new(stream: UnixStream, page: Page, process: Arc<Process>) -> Self {
         process.note_program();
         let look_each = process.look_each();
         // In place of the handshake's limit. It can't fail with a stream and such a time.
@@ -93,7 +90,7 @@ impl SocketLink {
         }
     }
 
-    pub(in crate::process_pool) fn page(&self) -> &Page {
+    pub(super) fn page(&self) -> &Page {
         &self.page
     }
 
@@ -105,7 +102,7 @@ impl SocketLink {
     }
 
     /// Puts the initializer's call behind what is to be sent.
-    pub(in crate::process_pool) fn enqueue_init(&self, call: &Call) {
+    pub(super) fn enqueue_init(&self, call: &Call) {
         self.push(Kind::Init, 0, Some((call.payload(), call.checksum())));
     }
 
@@ -120,7 +117,7 @@ impl SocketLink {
                 }
                 break true;
             }
-            match rustix::net::send(&self.stream, sending.next(), SendFlags::DONTWAIT | NO_SIGNAL) {
+            match rustix::net::send(&self.stream, sending.next(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(bytes) => {
                     sending.advance(bytes);
                     has_sent = true;
@@ -137,13 +134,13 @@ impl SocketLink {
         };
         drop(sending);
         if has_sent {
-            self.page.ring();
+            self.page.note_sent();
         }
         Ok(all)
     }
 
     /// Receives into the reader, and waits for that. Zero: the worker is gone.
-    pub(in crate::process_pool) fn receive(&self, reader: &mut FrameReader) -> io::Result<usize> {
+    pub(super) fn receive(&self, reader: &mut FrameReader) -> io::Result<usize> {
         loop {
             match rustix::net::recv(&self.stream, reader.space(), RecvFlags::empty()) {
                 Ok((bytes, _)) => {
@@ -167,7 +164,7 @@ impl SocketLink {
     }
 
     /// Sends what the stream takes, or else waits until it takes more, or until there is something to receive, and receives that.
-    pub(in crate::process_pool) fn exchange(&self, reader: &mut FrameReader) -> io::Result<Exchange> {
+    pub(super) fn exchange(&self, reader: &mut FrameReader) -> io::Result<Exchange> {
         match self.try_send() {
             Ok(true) => return Ok(Exchange::Sent),
             Ok(false) => {}
@@ -192,12 +189,12 @@ impl SocketLink {
     }
 
     /// Whether something did not find room in the stream.
-    pub(in crate::process_pool) fn has_rest(&self) -> bool {
+    pub(super) fn has_rest(&self) -> bool {
         self.has_rest.load(Relaxed)
     }
 
     /// Ends the stream at both ends, whoever else has them.
-    pub(in crate::process_pool) fn cut(&self) {
+    pub(super) fn cut(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 }

@@ -12,10 +12,10 @@ use std::{env, slice};
 use rustix::fs::{Access, access};
 
 use crate::process_pool::error::ProcessPoolError;
-use crate::process_pool::wire::object::{self, Header};
+use crate::process_pool::wire::object::{self, ProgramHeader};
 
 /// The executable of this process, whatever has become of its file.
-pub(in crate::process_pool) const OWN: &str = "/proc/self/exe";
+pub(super) const OWN: &str = "/proc/self/exe";
 
 /// The same as the kernel sees it: an emulator, or valgrind, may speak for it where [`OWN`] is asked for.
 const KERNELS: &str = "/proc/thread-self/exe";
@@ -25,7 +25,7 @@ const KERNELS: &str = "/proc/thread-self/exe";
 /// # Errors
 ///
 /// Nothing that does was found.
-pub(in crate::process_pool) fn own() -> Result<(PathBuf, Vec<OsString>), ProcessPoolError> {
+pub(super) fn own() -> Result<(PathBuf, Vec<OsString>), ProcessPoolError> {
     match is_main_program(KERNELS.as_ref()) {
         Ok(Some(true)) => return Ok((OWN.into(), Vec::new())),
         // The kernel runs the loader, which was told to load this program.
@@ -52,7 +52,7 @@ pub(in crate::process_pool) fn own() -> Result<(PathBuf, Vec<OsString>), Process
 /// # Errors
 ///
 /// There is none.
-pub(in crate::process_pool) fn named(path: PathBuf) -> Result<PathBuf, ProcessPoolError> {
+pub(super) fn named(path: PathBuf) -> Result<PathBuf, ProcessPoolError> {
     if path.is_absolute() {
         return Ok(path);
     }
@@ -78,7 +78,7 @@ fn is_main_program(path: &Path) -> io::Result<Option<bool>> {
 }
 
 /// Whether these are the program headers of an executable's file.
-fn has_headers(file: &File, headers: &[Header]) -> bool {
+fn has_headers(file: &File, headers: &[ProgramHeader]) -> bool {
     // An ELF file says where they are, behind four numbers of eight bytes in all, and the entry's address.
     const OFFSET: usize = 24 + size_of::<usize>();
     let mut start = [0; OFFSET + size_of::<usize>()];

@@ -21,7 +21,7 @@ const LENGTH: usize = 1024;
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Follows a worker's standard error.
-pub(in crate::process_pool) struct Tail {
+pub(super) struct Tail {
     lines: Arc<Mutex<Lines>>,
     thread: Mutex<Option<Thread>>,
 }
@@ -54,7 +54,7 @@ impl Lines {
 
 impl Tail {
     /// Follows it until nobody has it any more, or this process has ended, if there is a descriptor that tells of that.
-    pub(in crate::process_pool) fn follow(stderr: ChildStderr, process: Option<Arc<OwnedFd>>) -> Self {
+    pub(super) fn follow(stderr: ChildStderr, process: Option<Arc<OwnedFd>>) -> Self {
         let lines = Arc::<Mutex<Lines>>::default();
         let kept = Arc::clone(&lines);
         let follow = move || _ = pass_on(stderr, process.as_deref(), &kept);
@@ -64,7 +64,7 @@ impl Tail {
     }
 
     /// Waits until what the worker, which has ended, wrote last is passed on: the program may be about to end, too.
-    pub(in crate::process_pool) fn finish(&self) {
+    pub(super) fn finish(&self) {
         let end = Instant::now() + PATIENCE;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         while thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < end {
@@ -73,7 +73,7 @@ impl Tail {
     }
 
     /// What the worker wrote last. It has ended, and this was [waited for](Self::finish).
-    pub(in crate::process_pool) fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if !lines.begun.is_empty() {
             lines.end_line();

@@ -21,17 +21,17 @@ use crate::thread_pool::Initialized;
 
 /// What a worker runs: reads the arguments, drops the message that they came in, and writes the result behind what is in the
 /// buffer.
-pub(in crate::process_pool) type Thunk = unsafe fn(Message<'_>, &mut Vec<u8>) -> Result<(), Failure>;
+pub(in crate::process_pool) type Thunk = unsafe fn(Message<'_>, &mut Vec<u8>) -> Result<(), CallFailure>;
 
 /// The arguments of a call. Large ones are in memory once while the function runs: as values.
-fn read_arguments<A: DeserializeOwned>(message: Message<'_>) -> Result<A, Failure> {
+fn read_arguments<A: DeserializeOwned>(message: Message<'_>) -> Result<A, CallFailure> {
     let bytes = Call::arguments(message.payload());
-    caught(|| codec::decode::<A>(bytes))?.map_err(Failure::Decode)
+    caught(|| codec::decode::<A>(bytes))?.map_err(CallFailure::Decode)
 }
 
 /// Why a call has no result, as the worker tells it.
 #[derive(Serialize, Deserialize, Debug)]
-pub(in crate::process_pool) enum Failure {
+pub(in crate::process_pool) enum CallFailure {
     Panicked(RemotePanic),
     Decode(CodecError),
     Encode(CodecError),
@@ -40,16 +40,16 @@ pub(in crate::process_pool) enum Failure {
 }
 
 /// So long the encoded error of a task may be, whatever is allowed for its value.
-pub(in crate::process_pool) const MOST_FAILURE: usize = 64 << 10;
+pub(in crate::process_pool) const MAX_FAILURE: usize = 64 << 10;
 /// Of an initializer's error not more than this is sent.
-const MOST_TEXT: usize = 24 << 10;
+const MAX_TEXT: usize = 24 << 10;
 
 /// A text, or its beginning.
 fn shortened(text: &str) -> Box<str> {
-    if text.len() <= MOST_TEXT {
+    if text.len() <= MAX_TEXT {
         return text.into();
     }
-    let kept = &text[..text.floor_char_boundary(MOST_TEXT)];
+    let kept = &text[..text.floor_char_boundary(MAX_TEXT)];
     format!("{kept}… ({} bytes in all)", text.len()).into()
 }
 
@@ -81,7 +81,7 @@ impl RemotePanic {
     }
 }
 
-impl Failure {
+impl CallFailure {
     pub(in crate::process_pool) fn into_error(self, process: u32) -> TaskError {
         match self {
             Self::Panicked(panic) => TaskError::Panicked(panic.into_info(process)),
@@ -93,9 +93,9 @@ impl Failure {
 
     /// The same in less than `most` bytes: without the backtrace, and with texts that are cut.
     #[cold]
-    pub(in crate::process_pool) fn shortened(self, most: usize) -> Self {
+    pub(in crate::process_pool) fn shortened(self, max_size: usize) -> Self {
         // At most three texts, and a few numbers.
-        let cut = |text: &str| Box::from(&text[..text.floor_char_boundary(most / 4)]);
+        let cut = |text: &str| Box::from(&text[..text.floor_char_boundary(max_size / 4)]);
         match self {
             Self::Panicked(RemotePanic { message, location, thread, backtrace: _ }) => Self::Panicked(RemotePanic {
                 message: cut(&message),
@@ -134,7 +134,10 @@ unsafe fn conjure<F: Copy>() -> F {
 /// # Safety
 ///
 /// Whoever wrote the arguments had a value of the type `F`.
-unsafe fn run<F: Callable<A>, A: DeserializeOwned>(message: Message<'_>, result: &mut Vec<u8>) -> Result<(), Failure>
+unsafe fn run<F: Callable<A>, A: DeserializeOwned>(
+    message: Message<'_>,
+    result: &mut Vec<u8>,
+) -> Result<(), CallFailure>
 where
     F::Output: Serialize,
 {
@@ -154,7 +157,7 @@ where
 unsafe fn run_chunk<F: Callable<(I,)>, I: DeserializeOwned>(
     message: Message<'_>,
     result: &mut Vec<u8>,
-) -> Result<(), Failure>
+) -> Result<(), CallFailure>
 where
     F::Output: Serialize,
 {
@@ -174,7 +177,7 @@ where
 unsafe fn run_initializer<F: Callable<A>, A: DeserializeOwned>(
     message: Message<'_>,
     result: &mut Vec<u8>,
-) -> Result<(), Failure>
+) -> Result<(), CallFailure>
 where
     F::Output: Initialized,
 {
@@ -187,18 +190,18 @@ where
     encode_result(ended.err().map(|reason| shortened(&reason)), result)
 }
 
-fn caught<R>(run: impl FnOnce() -> R) -> Result<R, Failure> {
-    panic::catch(run).map_err(|panic| Failure::Panicked(panic.into()))
+fn caught<R>(run: impl FnOnce() -> R) -> Result<R, CallFailure> {
+    panic::catch(run).map_err(|panic| CallFailure::Panicked(panic.into()))
 }
 
 /// The value's destructor is the user's, too.
-fn encode_result<R: Serialize>(value: R, result: &mut Vec<u8>) -> Result<(), Failure> {
+fn encode_result<R: Serialize>(value: R, result: &mut Vec<u8>) -> Result<(), CallFailure> {
     let encoded = caught(|| {
         let encoded = codec::encode(&value, result);
         drop(value);
         encoded
     });
-    encoded?.map_err(Failure::Encode)
+    encoded?.map_err(CallFailure::Encode)
 }
 
 /// A call that was encoded: where its function is, and the arguments.
@@ -209,46 +212,46 @@ pub(in crate::process_pool) struct Call {
 }
 
 /// With more room to spare than this the arguments are not kept.
-const MOST_SPARE: usize = 64 << 10;
+const MAX_SPARE: usize = 64 << 10;
 
 /// The function's place comes first.
 const OFFSET: usize = size_of::<u64>();
 
 impl Call {
     /// A call of `F`.
-    pub(in crate::process_pool) fn of<F, A>(_: F, args: A, most: usize) -> Result<Self, TaskError>
+    pub(in crate::process_pool) fn of<F, A>(_: F, args: A, max_size: usize) -> Result<Self, TaskError>
     where
         F: Callable<A>,
         F::Output: Serialize,
         A: Serialize + DeserializeOwned,
     {
         registry::register!(run::<F, A>);
-        Self::encode(run::<F, A>, args, most)
+        Self::encode(run::<F, A>, args, max_size)
     }
 
     /// A call of `F` for each item.
-    pub(in crate::process_pool) fn of_chunk<F, I>(_: F, items: Vec<I>, most: usize) -> Result<Self, TaskError>
+    pub(in crate::process_pool) fn of_chunk<F, I>(_: F, items: Vec<I>, max_size: usize) -> Result<Self, TaskError>
     where
         F: Callable<(I,)>,
         F::Output: Serialize,
         I: Serialize + DeserializeOwned,
     {
         registry::register!(run_chunk::<F, I>);
-        Self::encode(run_chunk::<F, I>, items, most)
+        Self::encode(run_chunk::<F, I>, items, max_size)
     }
 
     /// A call of an initializer.
-    pub(in crate::process_pool) fn of_initializer<F, A>(_: F, args: A, most: usize) -> Result<Self, TaskError>
+    pub(in crate::process_pool) fn of_initializer<F, A>(_: F, args: A, max_size: usize) -> Result<Self, TaskError>
     where
         F: Callable<A>,
         F::Output: Initialized,
         A: Serialize + DeserializeOwned,
     {
         registry::register!(run_initializer::<F, A>);
-        Self::encode(run_initializer::<F, A>, args, most)
+        Self::encode(run_initializer::<F, A>, args, max_size)
     }
 
-    fn encode<A: Serialize>(thunk: Thunk, args: A, most: usize) -> Result<Self, TaskError> {
+    fn encode<A: Serialize>(thunk: Thunk, args: A, max_size: usize) -> Result<Self, TaskError> {
         let place = Identity::of_this().offset_of(thunk as usize);
         let place = place.map_err(|error: NotHere| TaskError::Encode(CodecError::new(error.to_string())))?;
         let encoded = panic::catch(|| {
@@ -260,11 +263,11 @@ impl Call {
             encoded.map(|()| payload)
         });
         let mut payload = encoded.map_err(TaskError::Panicked)?.map_err(TaskError::Encode)?;
-        if payload.capacity() - payload.len() > MOST_SPARE {
+        if payload.capacity() - payload.len() > MAX_SPARE {
             payload.shrink_to_fit();
         }
-        if payload.len() > most {
-            return Err(TaskError::Encode(too_long("the arguments take", payload.len(), most, type_name::<A>())));
+        if payload.len() > max_size {
+            return Err(TaskError::Encode(too_long("the arguments take", payload.len(), max_size, type_name::<A>())));
         }
         let checksum = frame::checksum(&payload);
         Ok(Self { payload: Arc::new(payload), checksum })
@@ -298,22 +301,22 @@ impl Call {
 }
 
 /// What is said of a message that is longer than the pool allows.
-pub(in crate::process_pool) fn too_long(what: &str, bytes: usize, most: usize, data: &str) -> CodecError {
-    CodecError::new(format!("{what} {bytes} bytes, and `max_message_size` is {most} ({data})"))
+pub(in crate::process_pool) fn too_long(what: &str, bytes: usize, max_size: usize, data: &str) -> CodecError {
+    CodecError::new(format!("{what} {bytes} bytes, and `max_message_size` is {max_size} ({data})"))
 }
 
 /// How a task's result is put into its cell.
-pub(in crate::process_pool) type Complete = unsafe fn(&TaskRef, Outcome) -> Option<Then>;
+pub(in crate::process_pool) type Complete = unsafe fn(&TaskRef, CallResult) -> Option<Then>;
 
 /// How a call ended.
-pub(in crate::process_pool) enum Outcome {
-    /// With the value that is encoded in these bytes, from that place on.
-    Value(Vec<u8>, usize),
-    /// With this error.
+pub(in crate::process_pool) enum CallResult {
+    /// A value, encoded in these bytes from `start` on.
+    Value { bytes: Vec<u8>, start: usize },
+    /// An error.
     Error(TaskError),
 }
 
-impl Outcome {
+impl CallResult {
     /// Puts what became of the call into its cell. A value is read when it is asked for.
     ///
     /// # Safety
@@ -321,7 +324,7 @@ impl Outcome {
     /// The cell's result is of the type `T`, and the caller claimed the task.
     unsafe fn put<T>(self, task: &TaskRef, read: fn(&[u8], u32) -> Result<T, TaskError>) -> Option<Then> {
         match self {
-            Self::Value(bytes, start) => {
+            Self::Value { bytes, start } => {
                 let process = task.process().unwrap_or_default();
                 // SAFETY:
                 // - the caller's contract; the cell is that of a call.
@@ -347,7 +350,10 @@ fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, TaskError> {
 /// # Safety
 ///
 /// The cell was made for a call, and its result is of the type `T`.
-pub(in crate::process_pool) unsafe fn complete<T: DeserializeOwned>(task: &TaskRef, outcome: Outcome) -> Option<Then> {
+pub(in crate::process_pool) unsafe fn complete<T: DeserializeOwned>(
+    task: &TaskRef,
+    outcome: CallResult,
+) -> Option<Then> {
     // SAFETY:
     // - the caller's contract.
     unsafe { outcome.put(task, |bytes, _| read::<T>(bytes)) }
@@ -360,7 +366,7 @@ pub(in crate::process_pool) unsafe fn complete<T: DeserializeOwned>(task: &TaskR
 /// The cell was made for a call, and its result is a `Vec<Result<T, TaskError>>`.
 pub(in crate::process_pool) unsafe fn complete_chunk<T: DeserializeOwned>(
     task: &TaskRef,
-    outcome: Outcome,
+    outcome: CallResult,
 ) -> Option<Then> {
     fn read_chunk<T: DeserializeOwned>(bytes: &[u8], process: u32) -> Result<Vec<Result<T, TaskError>>, TaskError> {
         let of_item =

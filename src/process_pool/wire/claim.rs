@@ -23,7 +23,7 @@ const RECALLED: u64 = 3;
 pub(in crate::process_pool) struct Line<T>(pub(in crate::process_pool) T);
 
 /// An atomic word: in memory that is shared with another process, or one that a model explores.
-pub(in crate::process_pool) trait Word {
+pub(in crate::process_pool) trait Slot {
     fn store(&self, value: u64, order: Ordering);
     /// Whether the word was `old`, and is `new` now.
     fn change(&self, old: u64, new: u64, order: Ordering) -> bool;
@@ -31,7 +31,7 @@ pub(in crate::process_pool) trait Word {
 
 macro_rules! word {
     ($atomic:ty) => {
-        impl Word for $atomic {
+        impl Slot for $atomic {
             fn store(&self, value: u64, order: Ordering) {
                 self.store(value, order);
             }
@@ -57,7 +57,7 @@ pub(in crate::process_pool) struct Claims<A> {
     slots: [Line<A>; SLOTS],
 }
 
-impl<A: Word> Claims<A> {
+impl<A: Slot> Claims<A> {
     #[cfg(test)]
     pub(in crate::process_pool) fn new(make: impl Fn() -> A) -> Self {
         Self { slots: std::array::from_fn(|_| Line(make())) }

@@ -5,15 +5,15 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 
 #[cfg(target_pointer_width = "64")]
-pub(in crate::process_pool) type Header = libc::Elf64_Phdr;
+pub(in crate::process_pool) type ProgramHeader = libc::Elf64_Phdr;
 #[cfg(target_pointer_width = "32")]
-pub(in crate::process_pool) type Header = libc::Elf32_Phdr;
+pub(in crate::process_pool) type ProgramHeader = libc::Elf32_Phdr;
 
 /// One of them, while it stays loaded.
 pub(in crate::process_pool) struct Object<'l> {
     /// Its addresses are so much more than in its file.
     pub(in crate::process_pool) base: usize,
-    pub(in crate::process_pool) headers: &'l [Header],
+    pub(in crate::process_pool) headers: &'l [ProgramHeader],
     /// Its file; empty for the main program.
     pub(in crate::process_pool) name: &'l OsStr,
     pub(in crate::process_pool) is_main_program: bool,

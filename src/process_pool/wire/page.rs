@@ -92,14 +92,14 @@ impl Page {
     }
 
     /// The parent, after it has sent a frame.
-    pub(in crate::process_pool) fn ring(&self) {
-        // ORDERING: Release, for the Acquire of `rings`: the frame is in the socket by then.
+    pub(in crate::process_pool) fn note_sent(&self) {
+        // ORDERING: Release, for the Acquire of `sent`: the frame is in the socket by then.
         self.layout().sent.0.fetch_add(1, Release);
     }
 
     /// How often the parent has rung: if it is more than before, there is something to read.
-    pub(in crate::process_pool) fn rings(&self) -> u64 {
-        // ORDERING: Acquire, for the Release of `ring`.
+    pub(in crate::process_pool) fn sent(&self) -> u64 {
+        // ORDERING: Acquire, for the Release of `note_sent`.
         self.layout().sent.0.load(Acquire)
     }
 
@@ -185,11 +185,11 @@ mod tests {
     }
 
     #[test]
-    fn the_other_process_sees_rings_and_fate() {
+    fn the_other_process_sees_what_was_sent_and_the_fate() {
         let (parent, worker) = two_mappings();
-        parent.ring();
-        parent.ring();
-        assert_eq!(worker.rings(), 2);
+        parent.note_sent();
+        parent.note_sent();
+        assert_eq!(worker.sent(), 2);
         worker.leak().fate().store(7, Relaxed);
         assert_eq!(parent.fate().load(Relaxed), 7);
     }
@@ -205,7 +205,7 @@ mod tests {
             let (worker, started, through) = (Arc::clone(&worker), Arc::clone(&started), Arc::clone(&through));
             let run = move || {
                 for id in 0..ROUNDS {
-                    while worker.rings() <= id {
+                    while worker.sent() <= id {
                         crate::primitive::yield_now();
                     }
                     started.fetch_add(u64::from(worker.start(id)), Relaxed);
@@ -217,7 +217,7 @@ mod tests {
         let mut recalled = 0;
         for id in 0..ROUNDS {
             parent.offer(id);
-            parent.ring();
+            parent.note_sent();
             // Now and then the other side gets a moment's start, so that both win some.
             (0..id % 64).for_each(|_| std::hint::spin_loop());
             let ours = parent.recall(id);

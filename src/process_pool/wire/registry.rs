@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_function_of_this_program_that_nobody_sends_is_not_registered() {
-        unsafe fn thunk(_: Message<'_>, _: &mut Vec<u8>) -> Result<(), crate::process_pool::wire::call::Failure> {
+        unsafe fn thunk(_: Message<'_>, _: &mut Vec<u8>) -> Result<(), crate::process_pool::wire::call::CallFailure> {
             Ok(())
         }
         let function: crate::process_pool::wire::call::Thunk = thunk;

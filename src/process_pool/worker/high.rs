@@ -19,7 +19,7 @@ const LEAST: i32 = 3;
 /// # Errors
 ///
 /// There is no descriptor left.
-pub(in crate::process_pool) fn duplicate(descriptor: impl AsFd) -> io::Result<OwnedFd> {
+pub(super) fn duplicate(descriptor: impl AsFd) -> io::Result<OwnedFd> {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(HIGHEST).min(HIGHEST);
     let mut least = i32::try_from(limit.saturating_sub(ROOM)).unwrap_or(LEAST).max(LEAST);
     loop {

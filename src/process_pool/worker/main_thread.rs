@@ -17,10 +17,10 @@ use crate::primitive::{Lifeline, spawn_thread};
 use crate::process_pool::wire::fate::MAIN_THREAD_ENDED;
 
 /// How long the functions may take that run at the exit of a process.
-const LONGEST_EXIT: Duration = Duration::from_secs(10);
+const MAX_EXITING: Duration = Duration::from_secs(10);
 
 /// The calling thread of [`watch`], which is the main thread.
-pub(in crate::process_pool) struct MainThread(&'static Lifeline);
+pub(super) struct MainThread(&'static Lifeline);
 
 /// Starts a thread that kills this process, and with it its group, when the calling thread ends and the process does not, or when
 /// it takes too long to [exit](MainThread::exits).
@@ -28,7 +28,7 @@ pub(in crate::process_pool) struct MainThread(&'static Lifeline);
 /// # Errors
 ///
 /// The system's, if there can't be another thread.
-pub(in crate::process_pool) fn watch(group: Pid, fate: &'static AtomicU32) -> io::Result<MainThread> {
+pub(super) fn watch(group: Pid, fate: &'static AtomicU32) -> io::Result<MainThread> {
     let lifeline: &'static Lifeline = Box::leak(Box::new(Lifeline::new()));
     // SAFETY:
     // - it stays where it is for ever, and is new.
@@ -37,7 +37,7 @@ pub(in crate::process_pool) fn watch(group: Pid, fate: &'static AtomicU32) -> io
         match lifeline.wait() {
             // ORDERING: Relaxed: the parent looks when it knows of the process's end, which comes after this.
             Some(true) => fate.store(MAIN_THREAD_ENDED, Relaxed),
-            Some(false) => thread::sleep(LONGEST_EXIT),
+            Some(false) => thread::sleep(MAX_EXITING),
             // The system made no lifeline.
             None => return,
         }
@@ -49,7 +49,7 @@ pub(in crate::process_pool) fn watch(group: Pid, fate: &'static AtomicU32) -> io
 
 impl MainThread {
     /// From now on the process has a limited time to exit.
-    pub(in crate::process_pool) fn exits(&self) {
+    pub(super) fn exits(&self) {
         // SAFETY:
         // - held by the thread that called `watch`, the main one, which is the one that exits; in a process that was forked
         //   off that one nothing changes.

@@ -11,7 +11,7 @@ use crate::primitive::quiet::AtomicU32;
 ///
 /// This is for one thread of a process, the first that calls it. Where the stack can't be found out, or there is no
 /// memory for another one to run the handler on, nothing changes.
-pub(in crate::process_pool) fn install(fate: &'static AtomicU32) {
+pub(super) fn install(fate: &'static AtomicU32) {
     let _ = linux::install(fate);
 }
 
@@ -48,7 +48,7 @@ mod linux {
     /// Null, or a `Watched` that stays for ever.
     static WATCHED: AtomicPtr<Watched> = AtomicPtr::new(null_mut());
 
-    pub(in crate::process_pool) fn install(fate: &'static AtomicU32) -> Option<()> {
+    pub(super) fn install(fate: &'static AtomicU32) -> Option<()> {
         let stack = stack()?;
         let mut before = [MaybeUninit::uninit(); 2];
         for (signal, before) in SIGNALS.into_iter().zip(&mut before) {
@@ -155,7 +155,7 @@ mod linux {
         Some(low.saturating_sub(guard)..end)
     }
 
-    pub(in crate::process_pool) fn page_size() -> usize {
+    pub(super) fn page_size() -> usize {
         // SAFETY:
         // - `sysconf` has no preconditions, and knows this on every system.
         unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }

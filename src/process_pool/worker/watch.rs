@@ -14,7 +14,7 @@ use crate::primitive::spawn_thread;
 use crate::process_pool::wire::fate::STREAM_LOST;
 
 /// What a watching thread needs: it waits, and calls `kill` at the end.
-pub(in crate::process_pool) const STACK: usize = 64 << 10;
+pub(super) const STACK: usize = 64 << 10;
 
 /// Starts a thread that kills this process when its parent is gone, and with it the process group `group`, if this
 /// process leads that.
@@ -28,12 +28,7 @@ pub(in crate::process_pool) const STACK: usize = 64 << 10;
 /// # Errors
 ///
 /// The system's, if there can't be another thread.
-pub(in crate::process_pool) fn watch(
-    stream: BorrowedFd<'static>,
-    parent: Pid,
-    group: Pid,
-    fate: &'static AtomicU32,
-) -> io::Result<()> {
+pub(super) fn watch(stream: BorrowedFd<'static>, parent: Pid, group: Pid, fate: &'static AtomicU32) -> io::Result<()> {
     let process = process(parent);
     continue_when_orphaned();
     // Whoever has another parent was orphaned, perhaps before the line above: that number may be another process's by
@@ -77,7 +72,7 @@ fn until_gone(stream: BorrowedFd<'_>, process: Option<&OwnedFd>, parent: Pid) ->
 }
 
 /// The end of this process, and of its children, who can't refuse.
-pub(in crate::process_pool) fn end(group: Pid) -> ! {
+pub(super) fn end(group: Pid) -> ! {
     let this = getpid();
     // Another's group is not for this process to kill.
     if group == this {
@@ -89,7 +84,7 @@ pub(in crate::process_pool) fn end(group: Pid) -> ! {
 }
 
 /// The [`end`] of this process because it has no stream any more, on which it could say why.
-pub(in crate::process_pool) fn lose(fate: &AtomicU32, group: Pid) -> ! {
+pub(super) fn lose(fate: &AtomicU32, group: Pid) -> ! {
     // ORDERING: Relaxed: the parent looks when it knows of the process's end, which comes after this.
     fate.store(STREAM_LOST, Relaxed);
     end(group)
@@ -109,7 +104,7 @@ fn continue_when_orphaned() {
 }
 
 /// Runs `spawn` with all signals blocked, which a thread that it starts inherits: they are for the worker's own threads.
-pub(in crate::process_pool) fn without_signals<R>(spawn: impl FnOnce() -> R) -> R {
+pub(super) fn without_signals<R>(spawn: impl FnOnce() -> R) -> R {
     use std::mem::MaybeUninit;
 
     let mut all = MaybeUninit::uninit();

@@ -11,7 +11,7 @@ use super::job::Job;
 use crate::deadlock::resource::Origin;
 use crate::primitive::quiet::{self, PoisonError};
 use crate::primitive::{AtomicU64, Mutex, Queue, new_atomic};
-use crate::process_pool::wire::call::{Call, Outcome, complete};
+use crate::process_pool::wire::call::{Call, CallResult, complete};
 use crate::process_pool::wire::claim::Claims;
 use crate::process_pool::wire::codec;
 use crate::task::cell::{Owner, TaskRef};
@@ -22,7 +22,7 @@ pub(crate) use pool::{ModelPool, Moment, Worker};
 
 /// What the parent sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::process_pool) enum Frame {
+pub(in crate::process_pool::parent) enum ModelFrame {
     /// A task, whose argument and result is its number.
     Task {
         id: u64,
@@ -32,18 +32,18 @@ pub(in crate::process_pool) enum Frame {
 }
 
 /// The way to a worker: the words are those of the page.
-pub(in crate::process_pool) struct ModelLink {
+pub(in crate::process_pool::parent) struct ModelLink {
     claims: Claims<AtomicU64>,
     /// Enqueued under the dispatcher's mutex, and nobody else's to see until it is flushed: no interleaving of its own.
-    pending: quiet::Mutex<Vec<Frame>>,
+    pending: quiet::Mutex<Vec<ModelFrame>>,
     /// Whoever flushes does so alone.
     sending: Mutex<()>,
-    socket: Queue<Frame>,
+    socket: Queue<ModelFrame>,
     pid: u32,
 }
 
 impl ModelLink {
-    pub(in crate::process_pool) fn new(pid: u32) -> Self {
+    pub(in crate::process_pool::parent) fn new(pid: u32) -> Self {
         Self {
             claims: Claims::new(|| new_atomic(0)),
             pending: quiet::Mutex::default(),
@@ -53,24 +53,24 @@ impl ModelLink {
         }
     }
 
-    fn push(&self, frame: Frame) {
+    fn push(&self, frame: ModelFrame) {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(frame);
     }
 
     /// The worker: the next frame, which is waited for.
     #[cfg(loom)]
-    fn receive(&self) -> Frame {
+    fn receive(&self) -> ModelFrame {
         self.socket.wait_pop()
     }
 
     /// The worker: the next frame, if it has come.
     #[cfg(not(loom))]
-    pub(in crate::process_pool) fn try_receive(&self) -> Option<Frame> {
+    pub(in crate::process_pool::parent) fn try_receive(&self) -> Option<ModelFrame> {
         self.socket.pop()
     }
 
     /// The worker, before it begins a task. `false`: it was taken back.
-    pub(in crate::process_pool) fn start(&self, id: u64) -> bool {
+    pub(in crate::process_pool::parent) fn start(&self, id: u64) -> bool {
         self.claims.start(id)
     }
 }
@@ -80,11 +80,11 @@ impl Link for ModelLink {
         self.claims.offer(id);
         let args = Call::arguments(job.call.payload());
         let (number,) = codec::decode::<(u32,)>(args).expect("the number that was encoded");
-        self.push(Frame::Task { id, number });
+        self.push(ModelFrame::Task { id, number });
     }
 
     fn enqueue_stop(&self) {
-        self.push(Frame::Stop);
+        self.push(ModelFrame::Stop);
     }
 
     fn flush(&self) {
@@ -109,14 +109,14 @@ impl Link for ModelLink {
 }
 
 /// The dispatcher of a pool whose tasks have been quick: it sends some ahead.
-pub(in crate::process_pool) fn quick<L: Link>(max_workers: usize) -> Dispatcher<L> {
+pub(in crate::process_pool::parent) fn quick<L: Link>(max_workers: usize) -> Dispatcher<L> {
     let dispatcher = Dispatcher::new(max_workers);
     dispatcher.note_time(Duration::from_micros(200));
     dispatcher
 }
 
 /// A task with this number.
-pub(in crate::process_pool) fn job(owner: Arc<dyn Owner>, number: u32, retries: u32) -> (Job, Future<u32>) {
+pub(in crate::process_pool::parent) fn job(owner: Arc<dyn Owner>, number: u32, retries: u32) -> (Job, Future<u32>) {
     fn task(number: u32) -> u32 {
         number
     }
@@ -128,8 +128,8 @@ pub(in crate::process_pool) fn job(owner: Arc<dyn Owner>, number: u32, retries: 
 }
 
 /// Ends a task with its number, as the worker replied.
-pub(in crate::process_pool) fn complete_with(job: Job, number: u32) -> Option<Then> {
-    let mut result = Vec::new();
-    codec::encode(&number, &mut result).expect("a number can be sent");
-    job.complete(Outcome::Value(result, 0))
+pub(in crate::process_pool::parent) fn complete_with(job: Job, number: u32) -> Option<Then> {
+    let mut bytes = Vec::new();
+    codec::encode(&number, &mut bytes).expect("a number can be sent");
+    job.complete(CallResult::Value { bytes, start: 0 })
 }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Frame, ModelLink, complete_with, job, quick};
+use super::{ModelFrame, ModelLink, complete_with, job, quick};
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::Queue;
 use crate::primitive::quiet::{AtomicU32, Mutex, PoisonError};
-use crate::process_pool::lost::{WorkerExit, WorkerLost};
-use crate::process_pool::parent::dispatcher::{Dispatcher, Todo};
+use crate::process_pool::error::{WorkerExit, WorkerLost};
+use crate::process_pool::parent::dispatcher::{
+    Dispatcher, FailedStart, Farewell, Left, PoolEnd, Replied, StartAttempt, StartPolicy, Todo,
+};
 use crate::task::cell::Owner;
 use crate::task::error::{Rejected, TaskError};
 use crate::task::future::Future;
@@ -17,7 +19,7 @@ use crate::task::header::Header;
 /// Tasks have numbers below this.
 const TASKS: usize = 5;
 
-/// What [`Core`](crate::process_pool::parent::core::Core) is, with threads for processes. What a model only counts is no
+/// What [`Shared`](crate::process_pool::parent::shared::Shared) is, with threads for processes. What a model only counts is no
 /// interleaving of its own.
 pub(crate) struct ModelPool {
     dispatcher: Dispatcher<ModelLink>,
@@ -60,7 +62,7 @@ impl ModelPool {
     /// Submits the task with this number.
     pub(crate) fn submit(self: &Arc<Self>, number: u32) -> Future<u32> {
         let (job, future) = job(Arc::clone(self) as Arc<dyn Owner>, number, 0);
-        self.carry_out(self.dispatcher.submit(job, true));
+        self.carry_out(self.dispatcher.submit(job, StartPolicy::AsNeeded));
         future
     }
 
@@ -69,20 +71,24 @@ impl ModelPool {
     }
 
     pub(crate) fn close_now(&self) {
-        self.carry_out(self.dispatcher.close_now(Rejected::Killed).1);
+        self.carry_out(self.dispatcher.close_now(Rejected::Killed).todo);
     }
 
     fn carry_out(&self, mut todo: Todo<ModelLink>) {
         todo.flush();
-        for (job, error) in todo.failed.drain(..) {
-            assert!(job.fail(error).is_none(), "nobody left anything to be run");
+        for failed in todo.take_failed() {
+            assert!(failed.fail().is_none(), "nobody left anything to be run");
         }
-        if todo.is_over || todo.tells_when_failed && self.dispatcher.have_failed().is_over {
+        let end = match todo.end() {
+            PoolEnd::AskWhenFailed => self.dispatcher.have_failed(),
+            end => end,
+        };
+        if end == PoolEnd::Reached {
             assert_eq!(self.dispatcher.counts().workers, 0, "it is over before its last worker");
             self.ends.fetch_add(1, Relaxed);
             self.end.push(());
         }
-        self.starts().extend(todo.start);
+        self.starts().extend(todo.start());
     }
 
     fn starts(&self) -> crate::primitive::quiet::MutexGuard<'_, Vec<usize>> {
@@ -108,19 +114,27 @@ impl ModelPool {
         self.up(number)
     }
 
-    /// A worker that was being started did not get up, for the last time.
+    /// A worker that was being started did not get up. Returns whether another one is to be started under this number.
     pub(crate) fn start_failed(&self, number: usize, last: bool) -> bool {
         let reason = Rejected::NoThread(Arc::new(std::io::ErrorKind::WouldBlock.into()));
-        let (again, todo) = self.dispatcher.start_failed(&reason, last);
-        self.carry_out(todo);
-        again || self.leave(number, false)
+        let attempt = if last { StartAttempt::Last } else { StartAttempt::MayRetry };
+        match self.dispatcher.start_failed(&reason, attempt) {
+            FailedStart::Retry => true,
+            FailedStart::GiveUp(todo) => {
+                self.carry_out(todo);
+                self.leave(number, StartPolicy::OnlyIfNone)
+            }
+        }
     }
 
-    fn leave(&self, number: usize, start_allowed: bool) -> bool {
-        let mut todo = self.dispatcher.leave(number, start_allowed);
-        let again = todo.start.take().is_some();
-        self.carry_out(todo);
-        again
+    fn leave(&self, number: usize, policy: StartPolicy) -> bool {
+        match self.dispatcher.leave(number, policy) {
+            Left::Replace => true,
+            Left::Gone(todo) => {
+                self.carry_out(todo);
+                false
+            }
+        }
     }
 
     /// How often a process began this task.
@@ -191,7 +205,7 @@ impl Worker {
 
     /// `None`: it ends.
     fn run_next(&self, dies: impl Fn(Moment) -> bool) -> Option<Reply> {
-        let Frame::Task { id, number } = self.link.receive() else { return None };
+        let ModelFrame::Task { id, number } = self.link.receive() else { return None };
         if dies(Moment::Received(number)) {
             return None;
         }
@@ -227,7 +241,7 @@ impl Worker {
     fn replied(&self, reply: Reply) {
         let replied = self.pool.dispatcher.replied(self.number, reply.id);
         self.pool.replies_under_way.fetch_sub(1, Relaxed);
-        let (job, mut todo) = replied.expect("it has this task");
+        let Replied { job, mut todo, .. } = replied.expect("it has this task");
         todo.flush();
         match (job, reply.number) {
             (Some(job), Some(number)) => assert!(complete_with(job, number).is_none(), "nothing is to be run"),
@@ -240,13 +254,17 @@ impl Worker {
 
     /// The process is gone.
     fn bury(&self) -> Option<Self> {
-        let (loss, todo) = self.pool.dispatcher.lost(self.number);
-        for sent in loss.killed {
-            let job = sent.job.expect("a task that was killed");
+        let loss = self.pool.dispatcher.lost(self.number);
+        for killed in loss.killed {
+            let job = killed.job;
             let lost = WorkerLost::new(0, WorkerExit::Code(1), job.name(), Duration::ZERO, Vec::new());
             assert!(job.fail(TaskError::WorkerLost(lost)).is_none(), "nothing is to be run");
         }
-        self.pool.carry_out(todo);
-        self.pool.leave(self.number, !loss.was_told_to_stop).then(|| self.pool.up(self.number))
+        self.pool.carry_out(loss.todo);
+        let policy = match loss.farewell {
+            Farewell::ToldToStop => StartPolicy::OnlyIfNone,
+            Farewell::Unasked => StartPolicy::AsNeeded,
+        };
+        self.pool.leave(self.number, policy).then(|| self.pool.up(self.number))
     }
 }

@@ -18,31 +18,32 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, getpgid, kill_process,
-    kill_process_group, pidfd_open, waitid, waitpgid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpgid, kill_process, kill_process_group, pidfd_open,
+    waitid, waitpgid,
 };
 
+use super::exit::Ending;
 use super::fork::Window;
 use super::program::OWN;
 use super::stderr::Tail;
 use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
-use crate::process_pool::lost::WorkerExit;
+use crate::process_pool::error::WorkerExit;
 use crate::process_pool::wire::mark::{self, Mark};
 
 /// How a worker process is started.
 #[derive(Clone, Debug)]
-pub(in crate::process_pool) struct Program {
-    pub(in crate::process_pool) path: PathBuf,
-    pub(in crate::process_pool) args: Vec<OsString>,
-    pub(in crate::process_pool) capture_stderr: bool,
+pub(in crate::process_pool::parent) struct Program {
+    pub(in crate::process_pool::parent) path: PathBuf,
+    pub(in crate::process_pool::parent) args: Vec<OsString>,
+    pub(in crate::process_pool::parent) capture_stderr: bool,
 }
 
 /// How often to look for a worker whose stream may not tell of its end.
 const LOOK_EACH: Duration = Duration::from_millis(200);
 /// How long a process may take to end after its stream did.
-const LONGEST_END: Duration = Duration::from_secs(1);
+const MAX_ENDING: Duration = Duration::from_secs(1);
 /// How long the members of a killed group may take to end.
-const LONGEST_DEATH: Duration = Duration::from_secs(1);
+const MAX_DYING: Duration = Duration::from_secs(1);
 /// How often to look where the system has nothing to wait for.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -50,7 +51,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 const LOOK: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
 
 /// A worker process.
-pub(in crate::process_pool) struct Process {
+pub(in crate::process_pool::parent) struct Process {
     pid: Pid,
     /// The process, whatever becomes of its number. `None` before Linux 5.4, and where there was no descriptor left.
     descriptor: Option<Arc<OwnedFd>>,
@@ -64,7 +65,7 @@ pub(in crate::process_pool) struct Process {
 
 impl Process {
     /// Starts a worker and returns the parent's end of its stream.
-    pub(in crate::process_pool) fn start(program: &Program) -> io::Result<(Self, UnixStream)> {
+    pub(in crate::process_pool::parent) fn start(program: &Program) -> io::Result<(Self, UnixStream)> {
         let window = Window::open();
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(&program.path);
@@ -93,11 +94,11 @@ impl Process {
     }
 
     /// How often to look whether the worker is there, if its stream may not tell.
-    pub(in crate::process_pool) fn look_each(&self) -> Option<Duration> {
+    pub(in crate::process_pool::parent) fn look_each(&self) -> Option<Duration> {
         self.may_be_hidden.then_some(LOOK_EACH)
     }
 
-    pub(in crate::process_pool) fn pid(&self) -> u32 {
+    pub(in crate::process_pool::parent) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
@@ -107,7 +108,7 @@ impl Process {
     }
 
     /// Whether the process has ended, or nobody can say. It is not reaped by that.
-    pub(in crate::process_pool) fn has_ended(&self) -> bool {
+    pub(in crate::process_pool::parent) fn has_ended(&self) -> bool {
         !matches!(waitid(self.id(), LOOK), Ok(None))
     }
 
@@ -121,7 +122,7 @@ impl Process {
     }
 
     /// Sends a signal to the worker and its children, unless it was reaped.
-    pub(in crate::process_pool) fn signal(&self, signal: Signal) {
+    pub(in crate::process_pool::parent) fn signal(&self, signal: Signal) {
         // Held meanwhile: this process does not reap it.
         let is_reaped = self.is_reaped();
         if !*is_reaped {
@@ -154,7 +155,7 @@ impl Process {
     }
 
     /// The worker is up: what it executes now is its program.
-    pub(in crate::process_pool) fn note_program(&self) {
+    pub(in crate::process_pool::parent) fn note_program(&self) {
         if let Some(program) = self.executed() {
             let _ = self.program.set(program);
         }
@@ -167,7 +168,7 @@ impl Process {
     }
 
     /// Ends what is left of the worker and its children, and says how the worker ended.
-    pub(in crate::process_pool) fn reap(&self) -> WorkerExit {
+    pub(in crate::process_pool::parent) fn reap(&self) -> WorkerExit {
         let can_be_ended = {
             let mut is_reaped = self.is_reaped();
             if std::mem::replace(&mut *is_reaped, true) {
@@ -177,7 +178,7 @@ impl Process {
         };
         // Not under the mutex: it can take as long as the system needs to free its memory. One that has become another user's
         // program is left alone.
-        let exit = if can_be_ended || self.ends_within(LONGEST_DEATH) { self.wait() } else { WorkerExit::Unknown };
+        let exit = if can_be_ended || self.ends_within(MAX_DYING) { self.wait() } else { WorkerExit::Unknown };
         if let Some(stderr) = &self.stderr {
             stderr.finish();
         }
@@ -186,9 +187,9 @@ impl Process {
 
     /// As [`reap`](Self::reap), of a worker whose stream has ended. One that lives on is told from one that has just not ended
     /// yet.
-    pub(in crate::process_pool) fn reap_at_end_of_stream(&self) -> WorkerExit {
+    pub(in crate::process_pool::parent) fn reap_at_end_of_stream(&self) -> WorkerExit {
         let survivor =
-            (!self.ends_within(LONGEST_END)).then(|| WorkerExit::StreamClosed { program: self.other_program() });
+            (!self.ends_within(MAX_ENDING)).then(|| WorkerExit::StreamClosed { program: self.other_program() });
         match (self.reap(), survivor) {
             (WorkerExit::Signal { number, .. }, Some(survivor)) if number == Signal::KILL.as_raw() => survivor,
             (WorkerExit::Unknown, Some(survivor)) => survivor,
@@ -245,7 +246,7 @@ impl Process {
     /// Reaps the killed members of the worker's group. The worker's own children are this process's by now, if it takes in
     /// orphans: the first process of a container does, or a "subreaper". Returns whether the worker itself was among them.
     fn reap_group(&self) -> bool {
-        let end = Instant::now() + LONGEST_DEATH;
+        let end = Instant::now() + MAX_DYING;
         let mut has_reaped_it = false;
         loop {
             match waitpgid(self.pid, WaitOptions::NOHANG) {
@@ -259,21 +260,8 @@ impl Process {
     }
 
     /// The last lines that it wrote to standard error, if they were captured.
-    pub(in crate::process_pool) fn last_lines(&self) -> Vec<String> {
+    pub(in crate::process_pool::parent) fn last_lines(&self) -> Vec<String> {
         self.stderr.as_ref().map(Tail::lines).unwrap_or_default()
-    }
-}
-
-/// How a process ended, as the system tells it.
-pub(in crate::process_pool) struct Ending {
-    pub(in crate::process_pool) code: Option<i32>,
-    pub(in crate::process_pool) signal: Option<i32>,
-    pub(in crate::process_pool) core_dumped: bool,
-}
-
-impl From<&WaitIdStatus> for Ending {
-    fn from(status: &WaitIdStatus) -> Self {
-        Self { code: status.exit_status(), signal: status.terminating_signal(), core_dumped: status.dumped() }
     }
 }
 

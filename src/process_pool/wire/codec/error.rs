@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use serde::{de, ser};
 
-use super::json::NotJson;
-
 /// Why a value could not be sent to another process, or was not understood there.
 ///
 /// Its text says of which type the value is, and what to do if the type writes what it can't read. Cheap to clone.
@@ -120,5 +118,14 @@ impl de::Error for Fault {
     fn custom<T: fmt::Display>(message: T) -> Self {
         let is_json = type_name::<T>() == type_name::<NotJson>();
         Self(Box::new(Reason { text: message.to_string().into(), is_advised: !is_json }))
+    }
+}
+
+/// Why a string is not the JSON of a type. The codec does not advise [`Json`](super::Json) then.
+pub(super) struct NotJson(pub(super) serde_json::Error);
+
+impl fmt::Display for NotJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }

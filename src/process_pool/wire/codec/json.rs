@@ -8,6 +8,7 @@ use std::ops::{Deref, DerefMut};
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
 use serde::ser::{self, Serialize, Serializer};
 
+use super::error::NotJson;
 use super::lossless;
 
 /// A value that goes between processes as JSON: for types that the binary format can't read back.
@@ -127,14 +128,5 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Json<T> {
         }
 
         deserializer.deserialize_str(OfText(PhantomData))
-    }
-}
-
-/// Why a string is not the JSON of a type. The codec does not advise to take JSON then.
-pub(super) struct NotJson(serde_json::Error);
-
-impl fmt::Display for NotJson {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }

@@ -38,7 +38,7 @@ pub use json::Json;
 use read::Reader;
 use write::Writer;
 
-use super::room::Room;
+use super::memory::Reserved;
 
 /// Appends a value's bytes to the buffer.
 ///
@@ -76,7 +76,7 @@ pub(in crate::process_pool) fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -
 fn read<'b, S: DeserializeSeed<'b>>(bytes: &'b [u8], seed: S) -> Result<S::Value, Fault> {
     let mut reader = Reader::new(bytes)?;
     // Types allocate what they read as they like, and without memory that is the end of the process.
-    let _room = Room::to_decode(bytes.len()).ok_or_else(|| Fault::no_memory(bytes.len().saturating_mul(2)))?;
+    let _reserved = Reserved::to_decode(bytes.len()).ok_or_else(|| Fault::no_memory(bytes.len().saturating_mul(2)))?;
     let value = seed.deserialize(&mut reader)?;
     reader.finish()?;
     Ok(value)

@@ -22,10 +22,10 @@ pub(in crate::process_pool) const HEADER: usize = 24;
 const CHECKED: usize = HEADER - 4;
 
 /// How long the reader's buffer is while frames are small.
-const ROOM: usize = 64 * 1024;
+const USUAL_BUFFER: usize = 64 * 1024;
 
 /// How long it is at least, if there is no memory for that.
-const LEAST_ROOM: usize = 256;
+const MIN_BUFFER: usize = 256;
 
 /// Less space than this behind what is buffered is not worth a read, unless it is all that the frame lacks.
 const SCANT: usize = 4 * 1024;
@@ -137,7 +137,7 @@ impl Message<'_> {
                 Ok((own, 0))
             }
             Cow::Owned(mut bytes) => {
-                if bytes.capacity() - bytes.len() > ROOM {
+                if bytes.capacity() - bytes.len() > USUAL_BUFFER {
                     bytes.shrink_to_fit();
                 }
                 Ok((bytes, self.payload))
@@ -173,7 +173,7 @@ struct Head {
 }
 
 impl Head {
-    fn parse(bytes: &[u8; HEADER], most: usize) -> Result<Self, FrameError> {
+    fn parse(bytes: &[u8; HEADER], max_size: usize) -> Result<Self, FrameError> {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         if word(CHECKED) != checksum(&bytes[..CHECKED]) || bytes[1..4] != [0; 3] {
             return Err(FrameError::Header);
@@ -181,13 +181,13 @@ impl Head {
         let kind = Kind::try_from(bytes[0])?;
         let length = word(4);
         match usize::try_from(length) {
-            Ok(payload) if payload <= most => Ok(Self {
+            Ok(payload) if payload <= max_size => Ok(Self {
                 kind,
                 id: u64::from(word(8)) | u64::from(word(12)) << 32,
                 length: payload,
                 payload_crc: word(16),
             }),
-            _ => Err(FrameError::TooLong { length, most }),
+            _ => Err(FrameError::TooLong { length, max_size }),
         }
     }
 }
@@ -217,7 +217,7 @@ pub(in crate::process_pool) struct FrameReader {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    most: usize,
+    max_size: usize,
     /// What has arrived belongs to this, if it is there.
     discarded: Option<Discarded>,
     reserve: Reserve,
@@ -229,13 +229,13 @@ pub(in crate::process_pool) struct FrameReader {
 
 impl FrameReader {
     /// Makes a reader of frames with at most so many bytes of payload. Allocates with the first [`space`](Self::space).
-    pub(in crate::process_pool) fn new(most: usize) -> Self {
+    pub(in crate::process_pool) fn new(max_size: usize) -> Self {
         Self {
             buffer: Vec::new(),
             start: 0,
             end: 0,
             // A whole frame can be counted.
-            most: most.min(usize::MAX - HEADER),
+            max_size: max_size.min(usize::MAX - HEADER),
             discarded: None,
             reserve: |buffer, more| buffer.try_reserve_exact(more).is_ok(),
             broken: None,
@@ -245,8 +245,8 @@ impl FrameReader {
     }
 
     /// From now on payloads may be so long.
-    pub(in crate::process_pool) fn set_most(&mut self, most: usize) {
-        self.most = most.min(usize::MAX - HEADER);
+    pub(in crate::process_pool) fn set_max_size(&mut self, max_size: usize) {
+        self.max_size = max_size.min(usize::MAX - HEADER);
     }
 
     /// From now on the buffer grows by this.
@@ -268,13 +268,13 @@ impl FrameReader {
             (self.start, self.end) = (0, 0);
         }
         let (length, arrived, tail) = (self.buffer.len(), self.end - self.start, self.buffer.len() - self.end);
-        let wasteful = length > ROOM && arrived <= length / 4;
+        let wasteful = length > USUAL_BUFFER && arrived <= length / 4;
         let full = tail < SCANT && self.lacking().is_none_or(|lacking| tail < lacking);
         if wasteful || full {
             // As many bytes as are moved here were taken out before, or will come before the buffer is full again. Or else
             // there is place for all that the frame lacks, and it is not moved again.
             let whole = self.lacking().map_or(usize::MAX, |lacking| arrived + lacking);
-            let has_grown = self.resize((2 * arrived).min(whole).max(ROOM));
+            let has_grown = self.resize((2 * arrived).min(whole).max(USUAL_BUFFER));
             if full && !has_grown {
                 self.discard();
             }
@@ -321,7 +321,7 @@ impl FrameReader {
             let lost = Some(NoMemory { bytes: length });
             return Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&[]), payload: 0, lost }));
         };
-        if length > ROOM && payload.end == self.end {
+        if length > USUAL_BUFFER && payload.end == self.end {
             (self.start, self.end) = (0, 0);
             let mut buffer = std::mem::take(&mut self.buffer);
             buffer.truncate(payload.end);
@@ -385,7 +385,7 @@ impl FrameReader {
 
     fn head(&self) -> Result<Option<Head>, FrameError> {
         let bytes = self.buffer[self.start..self.end].first_chunk();
-        bytes.map(|bytes| Head::parse(bytes, self.most)).transpose()
+        bytes.map(|bytes| Head::parse(bytes, self.max_size)).transpose()
     }
 
     /// How many bytes the next frame lacks, if that is known and not nothing.
@@ -416,7 +416,7 @@ impl FrameReader {
         let more = length.saturating_sub(self.buffer.len());
         if more > 0 && !(self.reserve)(&mut self.buffer, more) {
             // Nothing would arrive any more without any room. Whoever has no memory for this has none for an error.
-            self.buffer.resize(self.buffer.len().max(LEAST_ROOM), 0);
+            self.buffer.resize(self.buffer.len().max(MIN_BUFFER), 0);
             return false;
         }
         self.buffer.resize(length.max(self.buffer.len()), 0);
@@ -436,7 +436,7 @@ impl FrameReader {
         self.discarded = Some(Discarded { head, left, crc });
         self.buffer = Vec::new();
         (self.start, self.end) = (0, 0);
-        self.resize(ROOM);
+        self.resize(USUAL_BUFFER);
     }
 
     #[cfg(all(test, not(loom)))]
@@ -455,7 +455,7 @@ pub(in crate::process_pool) enum FrameError {
     /// No frame is of this kind.
     Kind(u8),
     /// More is announced than this reader takes.
-    TooLong { length: u32, most: usize },
+    TooLong { length: u32, max_size: usize },
     /// It is one, and there was no memory for it.
     NoMemory(NoMemory),
 }
@@ -466,7 +466,9 @@ impl fmt::Display for FrameError {
             Self::Header => f.write_str("what arrived is not the header of a message"),
             Self::Payload => f.write_str("a message was damaged on its way"),
             Self::Kind(kind) => write!(f, "a message is of an unknown kind ({kind})"),
-            Self::TooLong { length, most } => write!(f, "a message has {length} bytes, and at most {most} are allowed"),
+            Self::TooLong { length, max_size } => {
+                write!(f, "a message has {length} bytes, and at most {max_size} are allowed")
+            }
             Self::NoMemory(lost) => lost.fmt(f),
         }
     }

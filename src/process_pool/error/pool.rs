@@ -4,10 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::wire::codec::CodecError;
+use crate::process_pool::wire::codec::CodecError;
 
-/// How many workers a pool may have.
-pub(super) const MAX_WORKERS: usize = 16383;
+/// The maximum of workers of one pool.
+pub(in crate::process_pool) const MAX_WORKERS: usize = 16383;
 
 /// Why a pool of processes was not made. No process was started.
 #[derive(Clone, Debug)]

@@ -31,11 +31,11 @@ pub(in crate::process_pool) fn reserve(buffer: &mut Vec<u8>, more: usize) -> boo
 }
 
 /// Memory to decode a message with, until this is dropped.
-pub(in crate::process_pool) struct Room {
+pub(in crate::process_pool) struct Reserved {
     bytes: usize,
 }
 
-impl Room {
+impl Reserved {
     /// Memory for what a message of so many bytes is decoded to, as far as that can be known: twice of it, which a vector takes that
     /// grows to that length. `None` if there is none.
     pub(in crate::process_pool) fn to_decode(bytes: usize) -> Option<Self> {
@@ -51,7 +51,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Reserved {
     fn drop(&mut self) {
         if self.bytes > 0 {
             *promised() -= self.bytes;
@@ -65,9 +65,10 @@ mod tests {
 
     #[test]
     fn more_than_a_process_can_have_is_not_promised_and_short_messages_are() {
-        assert!(Room::to_decode(usize::MAX / 4).is_none() && Room::to_decode(usize::MAX).is_none());
-        let rooms = [0, LONG - 1, LONG, 3 * LONG].map(|bytes| Room::to_decode(bytes).expect("some memory").bytes);
-        assert_eq!(rooms, [0, 0, 2 * LONG, 6 * LONG]);
+        assert!(Reserved::to_decode(usize::MAX / 4).is_none() && Reserved::to_decode(usize::MAX).is_none());
+        let reserved =
+            [0, LONG - 1, LONG, 3 * LONG].map(|bytes| Reserved::to_decode(bytes).expect("some memory").bytes);
+        assert_eq!(reserved, [0, 0, 2 * LONG, 6 * LONG]);
         assert!(!reserve(&mut Vec::new(), usize::MAX / 2) && reserve(&mut Vec::new(), 2 * LONG));
     }
 }
