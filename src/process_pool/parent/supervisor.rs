@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::longer;
 use super::dispatcher::{
-    FailedStart, Farewell, Left, Link, PoolEnd, Replied, SendNext, StartAttempt, StartPolicy, Todo, Unexpected,
+    FailedStart, Farewell, Left, Link, PoolEnd, AfterReply, SendNext, StartAttempt, StartPolicy, Todo, Unexpected,
 };
 use super::link::{Exchange, SocketLink};
 use super::shared::{Deferred, Shared};
@@ -257,7 +257,7 @@ fn serve(
                 return Err(format!("a frame of the kind {kind:?}"));
             }
             let replied = shared.dispatcher.replied(number, id);
-            let Replied { job, send, mut todo } =
+            let AfterReply { job, send, mut todo } =
                 replied.map_err(|Unexpected| format!("a reply to task {id}, which it has not"))?;
             if job.is_some() {
                 *work = Work::Begun;

@@ -23,7 +23,7 @@ const RECALLED: u64 = 3;
 pub(in crate::process_pool) struct Line<T>(pub(in crate::process_pool) T);
 
 /// An atomic word: in memory that is shared with another process, or one that a model explores.
-pub(in crate::process_pool) trait Slot {
+pub(in crate::process_pool) trait ClaimWord {
     fn store(&self, value: u64, order: Ordering);
     /// Whether the word was `old`, and is `new` now.
     fn change(&self, old: u64, new: u64, order: Ordering) -> bool;
@@ -31,7 +31,7 @@ pub(in crate::process_pool) trait Slot {
 
 macro_rules! word {
     ($atomic:ty) => {
-        impl Slot for $atomic {
+        impl ClaimWord for $atomic {
             fn store(&self, value: u64, order: Ordering) {
                 self.store(value, order);
             }
@@ -57,7 +57,7 @@ pub(in crate::process_pool) struct Claims<A> {
     slots: [Line<A>; SLOTS],
 }
 
-impl<A: Slot> Claims<A> {
+impl<A: ClaimWord> Claims<A> {
     #[cfg(test)]
     pub(in crate::process_pool) fn new(make: impl Fn() -> A) -> Self {
         Self { slots: std::array::from_fn(|_| Line(make())) }

@@ -24,7 +24,7 @@ use member::{Member, Sent};
 pub(in crate::process_pool::parent) use start::{FailedStart, Left, StartAttempt, StartPolicy};
 use state::{Closing, DEPTH, State};
 pub(in crate::process_pool::parent) use todo::{
-    ClosedNow, Counts, Farewell, Killed, Loss, PoolEnd, Replied, SendNext, Todo, Unexpected,
+    ClosedNow, Counts, Farewell, Killed, Loss, PoolEnd, AfterReply, SendNext, Todo, Unexpected,
 };
 
 /// How many cancelled tasks may lie in the queue beyond the number of others.
@@ -107,7 +107,7 @@ impl<L: Link> Dispatcher<L> {
     /// # Errors
     ///
     /// The worker does not have this task.
-    pub(in crate::process_pool::parent) fn replied(&self, number: usize, id: u64) -> Result<Replied<L>, Unexpected> {
+    pub(in crate::process_pool::parent) fn replied(&self, number: usize, id: u64) -> Result<AfterReply<L>, Unexpected> {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
         let member = state.members[number].as_mut().ok_or(Unexpected)?;
@@ -131,7 +131,7 @@ impl<L: Link> Dispatcher<L> {
         if was_busy {
             state.refill(number, &mut todo);
         }
-        Ok(Replied { job, send, todo })
+        Ok(AfterReply { job, send, todo })
     }
 
     /// Takes from a worker that is gone what it had. The worker is counted until it [leaves](Self::leave).

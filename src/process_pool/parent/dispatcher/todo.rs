@@ -103,7 +103,7 @@ pub(in crate::process_pool::parent) enum SendNext {
 }
 
 /// What follows a worker's reply.
-pub(in crate::process_pool::parent) struct Replied<L> {
+pub(in crate::process_pool::parent) struct AfterReply<L> {
     /// The task that was replied to. `None`: it was taken back, and the worker skipped it.
     pub(in crate::process_pool::parent) job: Option<Job>,
     pub(in crate::process_pool::parent) send: SendNext,

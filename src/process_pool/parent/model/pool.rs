@@ -9,7 +9,7 @@ use crate::primitive::Queue;
 use crate::primitive::quiet::{AtomicU32, Mutex, PoisonError};
 use crate::process_pool::error::{WorkerExit, WorkerLost};
 use crate::process_pool::parent::dispatcher::{
-    Dispatcher, FailedStart, Farewell, Left, PoolEnd, Replied, StartAttempt, StartPolicy, Todo,
+    Dispatcher, FailedStart, Farewell, Left, PoolEnd, AfterReply, StartAttempt, StartPolicy, Todo,
 };
 use crate::task::cell::Owner;
 use crate::task::error::{Rejected, TaskError};
@@ -241,7 +241,7 @@ impl Worker {
     fn replied(&self, reply: Reply) {
         let replied = self.pool.dispatcher.replied(self.number, reply.id);
         self.pool.replies_under_way.fetch_sub(1, Relaxed);
-        let Replied { job, mut todo, .. } = replied.expect("it has this task");
+        let AfterReply { job, mut todo, .. } = replied.expect("it has this task");
         todo.flush();
         match (job, reply.number) {
             (Some(job), Some(number)) => assert!(complete_with(job, number).is_none(), "nothing is to be run"),

@@ -16,7 +16,7 @@ use std::fmt;
 use std::ops::Range;
 
 /// How long a header is.
-pub(in crate::process_pool) const HEADER: usize = 24;
+pub(crate) const HEADER: usize = 24;
 
 /// The checksum of the header is behind these bytes of it.
 const CHECKED: usize = HEADER - 4;
@@ -33,7 +33,7 @@ const SCANT: usize = 4 * 1024;
 /// What a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(in crate::process_pool) enum Kind {
+pub(crate) enum Kind {
     Hello = 1,
     Setup = 2,
     Init = 3,
@@ -69,7 +69,7 @@ impl TryFrom<u8> for Kind {
 }
 
 /// Makes the header of a frame whose payload has this length and this [`checksum`].
-pub(in crate::process_pool) fn header(kind: Kind, id: u64, payload_length: u32, payload_crc: u32) -> [u8; HEADER] {
+pub(crate) fn header(kind: Kind, id: u64, payload_length: u32, payload_crc: u32) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[0] = kind as u8;
     bytes[4..8].copy_from_slice(&payload_length.to_le_bytes());
@@ -81,7 +81,7 @@ pub(in crate::process_pool) fn header(kind: Kind, id: u64, payload_length: u32, 
 }
 
 /// The checksum of a payload: CRC-32, which finds any damage within four bytes in a row.
-pub(in crate::process_pool) fn checksum(payload: &[u8]) -> u32 {
+pub(crate) fn checksum(payload: &[u8]) -> u32 {
     crc32fast::hash(payload)
 }
 
@@ -90,7 +90,7 @@ pub(in crate::process_pool) fn checksum(payload: &[u8]) -> u32 {
 /// # Panics
 ///
 /// If the payload has 4 GiB or more.
-pub(in crate::process_pool) fn append(buffer: &mut Vec<u8>, kind: Kind, id: u64, payload: &[u8]) {
+pub(crate) fn append(buffer: &mut Vec<u8>, kind: Kind, id: u64, payload: &[u8]) {
     let length = u32::try_from(payload.len()).expect("a payload has less than 4 GiB");
     buffer.reserve(HEADER + payload.len());
     buffer.extend_from_slice(&header(kind, id, length, checksum(payload)));
@@ -99,16 +99,16 @@ pub(in crate::process_pool) fn append(buffer: &mut Vec<u8>, kind: Kind, id: u64,
 
 /// A frame that has arrived, as it lies in the reader's buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::process_pool) struct Frame<'b> {
-    pub(in crate::process_pool) kind: Kind,
-    pub(in crate::process_pool) id: u64,
-    pub(in crate::process_pool) payload: &'b [u8],
+pub(crate) struct Frame<'b> {
+    pub(crate) kind: Kind,
+    pub(crate) id: u64,
+    pub(crate) payload: &'b [u8],
 }
 
 /// A frame that has arrived, whose payload is dropped with it: a large one has the buffer to itself.
-pub(in crate::process_pool) struct Message<'b> {
-    pub(in crate::process_pool) kind: Kind,
-    pub(in crate::process_pool) id: u64,
+pub(crate) struct Message<'b> {
+    pub(crate) kind: Kind,
+    pub(crate) id: u64,
     bytes: Cow<'b, [u8]>,
     payload: usize,
     lost: Option<NoMemory>,
@@ -116,7 +116,7 @@ pub(in crate::process_pool) struct Message<'b> {
 
 impl Message<'_> {
     /// Empty if it was [lost](Self::lost).
-    pub(in crate::process_pool) fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[self.payload..]
     }
 
@@ -125,7 +125,7 @@ impl Message<'_> {
     /// # Errors
     ///
     /// There is no memory for it, or there [was](Self::lost) none.
-    pub(in crate::process_pool) fn into_payload(self) -> Result<(Vec<u8>, usize), NoMemory> {
+    pub(crate) fn into_payload(self) -> Result<(Vec<u8>, usize), NoMemory> {
         if let Some(lost) = self.lost {
             return Err(lost);
         }
@@ -146,15 +146,15 @@ impl Message<'_> {
     }
 
     /// Why the payload is not here, if it was read and thrown away. Its checksum was right.
-    pub(in crate::process_pool) fn lost(&self) -> Option<NoMemory> {
+    pub(crate) fn lost(&self) -> Option<NoMemory> {
         self.lost
     }
 }
 
 /// There was no memory for a payload of this many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::process_pool) struct NoMemory {
-    pub(in crate::process_pool) bytes: usize,
+pub(crate) struct NoMemory {
+    pub(crate) bytes: usize,
 }
 
 impl fmt::Display for NoMemory {
@@ -196,7 +196,7 @@ impl Head {
 type Taken = (Head, Option<Range<usize>>);
 
 /// Makes room in a buffer for so many bytes behind those that are in it. Whether there is memory.
-pub(in crate::process_pool) type Reserve = fn(&mut Vec<u8>, usize) -> bool;
+pub(crate) type Reserve = fn(&mut Vec<u8>, usize) -> bool;
 
 /// A payload that there is no memory for, while it is read and thrown away.
 struct Discarded {
@@ -212,7 +212,7 @@ struct Discarded {
 ///
 /// Its memory follows what has arrived, and not what was announced. A byte is moved less than three times on average, the
 /// growing for a large frame included, and bytes of frames that come and go whole are never moved.
-pub(in crate::process_pool) struct FrameReader {
+pub(crate) struct FrameReader {
     /// What has arrived and was not handed out is `start..end`. What is behind is zeroes or old.
     buffer: Vec<u8>,
     start: usize,
@@ -229,7 +229,7 @@ pub(in crate::process_pool) struct FrameReader {
 
 impl FrameReader {
     /// Makes a reader of frames with at most so many bytes of payload. Allocates with the first [`space`](Self::space).
-    pub(in crate::process_pool) fn new(max_size: usize) -> Self {
+    pub(crate) fn new(max_size: usize) -> Self {
         Self {
             buffer: Vec::new(),
             start: 0,
@@ -245,12 +245,12 @@ impl FrameReader {
     }
 
     /// From now on payloads may be so long.
-    pub(in crate::process_pool) fn set_max_size(&mut self, max_size: usize) {
+    pub(crate) fn set_max_size(&mut self, max_size: usize) {
         self.max_size = max_size.min(usize::MAX - HEADER);
     }
 
     /// From now on the buffer grows by this.
-    pub(in crate::process_pool) fn set_reserve(&mut self, reserve: Reserve) {
+    pub(crate) fn set_reserve(&mut self, reserve: Reserve) {
         self.reserve = reserve;
     }
 
@@ -258,7 +258,7 @@ impl FrameReader {
     ///
     /// The buffer grows to twice of what is in it at most, when that fills it, and shrinks again when a large frame was
     /// taken out. If it can't grow for a payload, that one is thrown away.
-    pub(in crate::process_pool) fn space(&mut self) -> &mut [u8] {
+    pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.broken.is_some() {
             // Nobody will see it.
             self.start = self.end;
@@ -287,7 +287,7 @@ impl FrameReader {
     /// # Panics
     ///
     /// If there was less space.
-    pub(in crate::process_pool) fn filled(&mut self, bytes: usize) {
+    pub(crate) fn filled(&mut self, bytes: usize) {
         assert!(bytes <= self.buffer.len() - self.end, "more bytes were read than there was space for");
         self.end += bytes;
     }
@@ -298,7 +298,7 @@ impl FrameReader {
     ///
     /// If this is no stream of frames, or has ceased to be one, or there was no memory for one: from then on always, and always
     /// the same.
-    pub(in crate::process_pool) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         let Some((head, payload)) = self.take()? else { return Ok(None) };
         let Some(payload) = payload else {
             let error = FrameError::NoMemory(NoMemory { bytes: head.length });
@@ -315,7 +315,7 @@ impl FrameReader {
     /// # Errors
     ///
     /// If this is no stream of frames, or has ceased to be one: from then on always, and always the same.
-    pub(in crate::process_pool) fn next_message(&mut self) -> Result<Option<Message<'_>>, FrameError> {
+    pub(crate) fn next_message(&mut self) -> Result<Option<Message<'_>>, FrameError> {
         let Some((Head { kind, id, length, .. }, payload)) = self.take()? else { return Ok(None) };
         let Some(payload) = payload else {
             let lost = Some(NoMemory { bytes: length });
@@ -347,7 +347,7 @@ impl FrameReader {
 
     /// Whether the stream, if it ends here, ends in the middle of a frame. To be asked when [`next`](Self::next) has no
     /// more.
-    pub(in crate::process_pool) fn is_inside_frame(&self) -> bool {
+    pub(crate) fn is_inside_frame(&self) -> bool {
         self.start < self.end || self.discarded.is_some()
     }
 
@@ -447,7 +447,7 @@ impl FrameReader {
 
 /// Why bytes are no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::process_pool) enum FrameError {
+pub(crate) enum FrameError {
     /// The header does not have its checksum, or sets what is reserved.
     Header,
     /// The payload does not have its checksum.

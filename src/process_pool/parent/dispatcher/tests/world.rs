@@ -295,7 +295,7 @@ impl<'t> World<'t> {
         let process = &mut self.processes[at];
         let Some((id, number)) = process.replies.pop_front() else { return self.lost(at) };
         let process_number = process.number;
-        let Replied { job, todo, .. } = self.dispatcher().replied(process_number, id).expect("it has this task");
+        let AfterReply { job, todo, .. } = self.dispatcher().replied(process_number, id).expect("it has this task");
         self.carry_out(todo);
         match (job, number) {
             (Some(job), Some(number)) => assert!(complete_with(job, number).is_none()),
