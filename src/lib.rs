@@ -69,9 +69,9 @@ pub use process_pool::{
 };
 pub use sync::{ArcLockGuard, Lock, LockGuard, MappedLockGuard, MappedRLockGuard, RLock, RLockGuard};
 pub use task::{
-    AnyFuture, AsCompleted, DoneAndNotDone, Future, InvalidState, Map, PanicInfo, PanicLocation, Promise, Rejected,
+    AnyFuture, AsCompleted, DoneAndNotDone, Future, InvalidState, PanicInfo, PanicLocation, Promise, Rejected,
     ReturnWhen, SharedFuture, Status, SubmitError, TaskError, Unfinished, as_completed, promise, wait,
 };
 pub use thread_pool::{
-    Initialized, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder, ThreadPoolExecutor, WhenFull,
+    Initialized, Map, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder, ThreadPoolExecutor, WhenFull,
 };

@@ -14,6 +14,8 @@ use support::{LIMIT, in_fresh_process, stderr, within};
 const SERVES: &str = "a_program_and_its_library_each_have_workers_that_run_their_own_functions";
 /// The library, for its worker.
 const LIBRARY: &str = "BOWLINE_TEST_LIBRARY";
+/// What a worker has in its environment until it takes over.
+const MARK: &str = "BOWLINE_WORKER_FOR";
 
 fn twice(n: u64) -> u64 {
     n * 2
@@ -21,8 +23,8 @@ fn twice(n: u64) -> u64 {
 
 #[test]
 fn a_program_and_its_library_each_have_workers_that_run_their_own_functions() {
-    if std::env::args().any(|arg| arg == "--quiet") {
-        // A worker of the library, if the library takes it for one.
+    if std::env::var_os(MARK).is_some() {
+        // A worker of the library, if the library takes it for one: the program's copy has left it alone.
         let library = std::env::var_os(LIBRARY).expect("a path");
         // SAFETY:
         // - that is its type.

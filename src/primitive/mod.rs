@@ -7,7 +7,6 @@
 mod contain;
 mod destructors;
 mod os_names;
-#[cfg(feature = "process")]
 pub(crate) mod spin;
 mod stack;
 #[cfg(all(unix, not(bowline_portable)))]

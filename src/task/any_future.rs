@@ -1,8 +1,8 @@
 //! Futures of different results in one wait.
 
-use super::cell::TaskRef;
 use super::future::Future;
 use super::shared_future::SharedFuture;
+use super::task_ref::TaskRef;
 
 mod sealed {
     use super::TaskRef;

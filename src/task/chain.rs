@@ -6,13 +6,14 @@
 
 use std::cell::Cell;
 
-use super::cell::TaskRef;
+use super::home::Nowhere;
+use super::stack;
 use super::stats::Stats;
+use super::task_ref::TaskRef;
 use super::trace::TaskSpan;
 use super::wait::one::wait_until_done;
 use crate::deadlock::resource::Origin;
-use crate::primitive::{spawn_thread, stack_pointer};
-use crate::thread_pool::{Deputy, has_room_for_task};
+use crate::primitive::{current_worker, set_current_worker, spawn_thread, stack_pointer};
 
 /// So much of the stack may lie between the outermost work of this kind and the innermost before anybody looks how much there is.
 const UNASKED: usize = 32 << 10;
@@ -49,7 +50,23 @@ where
     }
     // A model's threads have stacks of their own kind, and short chains.
     let is_shallow = cfg!(all(test, loom)) || outermost.abs_diff(stack_pointer()) < UNASKED;
-    if is_shallow || has_room_for_task() { work() } else { run_elsewhere(of, elsewhere(work)) }
+    if is_shallow || stack::has_room() { work() } else { run_elsewhere(of, elsewhere(work)) }
+}
+
+/// The worker that a thread is, for another thread that does something in its place while the first one waits for that.
+struct Deputy(*const ());
+
+// SAFETY:
+// - what the pointer is to is used by one thread at a time, and is there while the first thread waits (`run_elsewhere`).
+unsafe impl Send for Deputy {}
+
+impl Deputy {
+    /// Does `work`, which does not unwind, on the calling thread.
+    fn work(self, work: impl FnOnce()) {
+        set_current_worker(self.0);
+        work();
+        set_current_worker(std::ptr::null());
+    }
 }
 
 /// Runs `work` on a thread of its own, and waits for it: in the wait-for graph, since it may want what this thread holds.
@@ -59,15 +76,19 @@ fn run_elsewhere(of: Origin, work: impl FnOnce() + Send + 'static) {
     let origin = Origin::at(of.made_at(), Some("callbacks at the end of a long chain"));
     // SAFETY:
     // - the work can be sent, and so can nothing, which is its result; both last (bounds).
-    let (task, mine) = unsafe { TaskRef::with_task(work, std::ptr::null(), origin, TaskSpan::current(), false) };
+    let (task, mine) = unsafe { TaskRef::with_task(work, Nowhere, origin, TaskSpan::current(), false) };
     let run = |task: &TaskRef| {
         let claimed = task.claim();
         debug_assert!(claimed, "nobody else knows the task");
         task.run(&Stats::default());
     };
-    let (theirs, deputy) = (task.clone(), Deputy::of_this());
+    let (theirs, deputy) = (task.clone(), Deputy(current_worker()));
     // What waits there for a task of this worker's pool runs it, as it would here.
-    match spawn_thread("bowline callbacks".to_owned(), STACK, move || deputy.run(STACK, || run(&theirs))) {
+    let body = move || {
+        stack::begin(STACK);
+        deputy.work(|| run(&theirs));
+    };
+    match spawn_thread("bowline callbacks".to_owned(), STACK, body) {
         Ok(_) => wait_until_done(&mine, of.made_at()),
         // The last quarter of the stack is better than nothing.
         Err(_) => run(&task),

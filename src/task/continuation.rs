@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::chain;
-use super::future::Status;
 use super::panic;
-use super::wait::set::WaitSet;
-use crate::deadlock::resource::Origin;
+use super::status::Status;
+
+/// Hears of the end of numbered tasks.
+pub(crate) trait Watcher: Send + Sync {
+    /// The task with this number is done.
+    fn notice(&self, number: usize, status: Status);
+}
 
 /// One thing to be run when a task is done.
 pub(crate) enum Continuation {
@@ -17,7 +20,7 @@ pub(crate) enum Continuation {
     /// The user's code.
     Callback(Box<dyn FnOnce(Status) + Send>),
     /// Tells a wait for several futures that the one with this number is done.
-    Notice(Arc<WaitSet>, usize),
+    Notice(Arc<dyn Watcher>, usize),
 }
 
 impl Continuation {
@@ -25,7 +28,7 @@ impl Continuation {
     fn key(&self) -> Option<Key> {
         match self {
             Self::Waker(owner, _) => Some(Key::Owner(*owner)),
-            Self::Notice(set, _) => Some(Key::of_set(set)),
+            Self::Notice(set, _) => Some(Key::of_watcher(set)),
             Self::Callback(_) => None,
         }
     }
@@ -40,51 +43,18 @@ impl Continuation {
     }
 }
 
-/// What is to be run of a task that is done.
-pub(crate) struct Then {
-    pub(crate) continuations: Box<Continuations>,
-    pub(crate) status: Status,
-    /// Of the task.
-    pub(crate) origin: Origin,
-}
-
-impl Then {
-    /// Whether nothing of the user's is left to be run.
-    #[cfg(feature = "process")]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.continuations.iter().next().is_none()
-    }
-
-    /// Tells the waits for several futures: at once, for they must not wait for the user's code that was there first.
-    pub(crate) fn tell_waits(&mut self) {
-        let status = self.status;
-        self.continuations.take_notices().into_iter().for_each(|notice| notice.run(status));
-    }
-
-    /// Tells the waits for several futures, then wakes whoever awaits the result, then runs the callbacks, in order.
-    pub(crate) fn run(mut self) {
-        self.tell_waits();
-        let run = move || {
-            let is_waker = |continuation: &Continuation| matches!(continuation, Continuation::Waker(..));
-            let (wakers, callbacks): (Vec<_>, Vec<_>) = self.continuations.in_order().partition(is_waker);
-            wakers.into_iter().chain(callbacks).for_each(|continuation| continuation.run(self.status));
-        };
-        chain::run(self.origin, run, |run| run);
-    }
-}
-
 /// What a continuation is found by, to be replaced or taken off the list. A callback is neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     /// The waker of the owner with this number.
     Owner(u64),
-    /// The notice to the set at this address.
-    Set(usize),
+    /// The notice to the watcher at this address.
+    Watcher(usize),
 }
 
 impl Key {
-    pub(crate) fn of_set(set: &Arc<WaitSet>) -> Self {
-        Self::Set(Arc::as_ptr(set).addr())
+    pub(crate) fn of_watcher<W: ?Sized>(watcher: &Arc<W>) -> Self {
+        Self::Watcher(Arc::as_ptr(watcher).cast::<()>().addr())
     }
 }
 
@@ -145,12 +115,11 @@ impl Continuations {
     }
 
     /// Takes the notices off the list, which nobody looks into any more.
-    fn take_notices(&mut self) -> Vec<Continuation> {
+    pub(super) fn take_notices(&mut self) -> Vec<Continuation> {
         let is_notice = |place: &mut Option<Continuation>| matches!(place, Some(Continuation::Notice(..)));
         self.list.iter_mut().filter_map(|place| if is_notice(place) { place.take() } else { None }).collect()
     }
 
-    #[cfg(any(test, feature = "process"))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Continuation> {
         self.list.iter().flatten()
     }

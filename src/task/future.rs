@@ -8,42 +8,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::cell::TaskRef;
 use super::error::TaskError;
 use super::shared_future::SharedFuture;
-use super::state::Phase;
-use super::wait::one::{Ended, wait_done};
+use super::status::Status;
+use super::task_ref::TaskRef;
+use super::wait::WaitError;
+use super::wait::one::wait_done;
 use crate::deadlock::Deadlock;
 use crate::deadlock::resource::{Origin, Site};
 use crate::deadlock::wait::Limit;
-
-/// How far a task has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Status {
-    /// Nobody has begun it.
-    Pending,
-    /// It runs.
-    Running,
-    /// It was cancelled before it began.
-    Cancelled,
-    /// It ended without a value: it panicked, or the executor could not run it.
-    Failed,
-    /// It ended with a value. (That of a process task may turn out to be unreadable, which is told to whoever asks for it.)
-    Finished,
-}
-
-impl From<Phase> for Status {
-    fn from(phase: Phase) -> Self {
-        match phase {
-            Phase::Pending => Self::Pending,
-            Phase::Running => Self::Running,
-            Phase::Cancelling | Phase::Cancelled => Self::Cancelled,
-            Phase::Failed => Self::Failed,
-            Phase::Finished => Self::Finished,
-        }
-    }
-}
 
 /// The result of a task that was submitted to an executor, or that a [`Promise`](crate::Promise) will give.
 ///
@@ -163,8 +136,8 @@ impl<T> Future<T> {
     #[track_caller]
     pub fn wait(&self) -> Result<(), Deadlock> {
         match wait_done(&self.task, Limit::None, Location::caller()) {
-            Ok(()) | Err(Ended::TimedOut) => Ok(()),
-            Err(Ended::Deadlock(deadlock)) => Err(deadlock),
+            Ok(()) | Err(WaitError::TimedOut) => Ok(()),
+            Err(WaitError::Deadlock(deadlock)) => Err(deadlock),
         }
     }
 
@@ -200,10 +173,10 @@ impl<T> Future<T> {
     }
 
     /// Why the task, which is done, has no value.
-    fn error(&self, limit: Limit, site: Site) -> Result<Option<TaskError>, Ended> {
+    fn error(&self, limit: Limit, site: Site) -> Result<Option<TaskError>, WaitError> {
         // SAFETY:
         // - the task is done, and the result is taken by the future's owner only, through `&mut` or by value.
-        unsafe { self.task.read(limit, site)? };
+        unsafe { self.task.settle(limit, site)? };
         // SAFETY:
         // - as above.
         Ok(unsafe { self.task.error() })
@@ -276,10 +249,10 @@ impl<T> Future<T> {
     /// # Safety
     ///
     /// The task is done, and nobody takes the result while the reference is used.
-    pub(crate) unsafe fn peek(&self, limit: Limit, site: Site) -> Result<Result<&T, TaskError>, Ended> {
+    pub(crate) unsafe fn peek(&self, limit: Limit, site: Site) -> Result<Result<&T, TaskError>, WaitError> {
         // SAFETY:
         // - the caller's contract.
-        unsafe { self.task.read(limit, site)? };
+        unsafe { self.task.settle(limit, site)? };
         // SAFETY:
         // - the cell's result is of this type (`of`); the rest is the caller's contract.
         Ok(match unsafe { self.task.peek::<T>() } {
@@ -331,13 +304,4 @@ pub(crate) fn debug(task: &TaskRef, what: &str, f: &mut fmt::Formatter<'_>) -> f
     fields.field(kind, &task.name().unwrap_or_else(|| task.type_name()));
     fields.field("status", &task.status());
     fields.finish()
-}
-
-impl From<Ended> for TaskError {
-    fn from(ended: Ended) -> Self {
-        match ended {
-            Ended::TimedOut => Self::Timeout,
-            Ended::Deadlock(deadlock) => Self::Deadlock(deadlock),
-        }
-    }
 }

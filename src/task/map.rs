@@ -14,14 +14,13 @@ use crate::deadlock::resource::Site;
 use crate::deadlock::wait::Limit;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicBool;
-use crate::thread_pool::ThreadPoolExecutor;
 
 /// So many chunks for each worker are under way unless [`Map::buffer_size`] says otherwise.
 const CHUNKS_PER_WORKER: usize = 16;
 
-/// The ordered results of [`ThreadPoolExecutor::map`](super::ThreadPoolExecutor::map), or of a process pool's.
+/// The ordered results of [`ThreadPoolExecutor::map`](crate::ThreadPoolExecutor::map), or of a process pool's.
 ///
-/// A panic of a call is not among the pool's [`panic_count`](super::ThreadPoolExecutor::panic_count): it is an item's result. A
+/// A panic of a call is not among the pool's [`panic_count`](crate::ThreadPoolExecutor::panic_count): it is an item's result. A
 /// bounded queue that is full delays what would be submitted ahead.
 ///
 /// An item whose call panicked, or could not be run, is an `Err` in its place; the iteration goes on after it. Dropping the
@@ -29,7 +28,7 @@ const CHUNKS_PER_WORKER: usize = 16;
 ///
 /// `E` is the executor that makes the calls. Of the items, the function and the results it asks what its own `map` does.
 #[must_use = "a map does nothing until it is iterated or started"]
-pub struct Map<I: Iterator, F, R, E: HasMap = ThreadPoolExecutor> {
+pub struct Map<I: Iterator, F, R, E: HasMap> {
     calls: E::Calls<F>,
     items: std::iter::Fuse<I>,
     site: Site,

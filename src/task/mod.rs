@@ -4,27 +4,35 @@
 
 mod any_future;
 pub(crate) mod cell;
-pub(crate) mod chain;
+mod chain;
 pub(crate) mod continuation;
+mod end;
 pub(crate) mod error;
 pub(crate) mod future;
 pub(crate) mod header;
+pub(crate) mod home;
 pub(crate) mod map;
 pub(crate) mod panic;
 mod promise;
+pub(crate) mod runner;
 mod shared_future;
+pub(crate) mod slot;
+pub(crate) mod stack;
 pub(crate) mod state;
 pub(crate) mod stats;
+pub(crate) mod status;
+pub(crate) mod task_ref;
 pub(crate) mod trace;
 pub(crate) mod unwind;
 pub(crate) mod wait;
+pub(crate) mod when_done;
 
 pub use any_future::AnyFuture;
 pub use error::{Rejected, SubmitError, TaskError};
-pub use future::{Future, Status};
-pub use map::Map;
+pub use future::Future;
 pub use panic::{PanicInfo, PanicLocation};
 pub use promise::{InvalidState, Promise, promise};
 pub use shared_future::SharedFuture;
+pub use status::Status;
 pub use wait::as_completed::{AsCompleted, Unfinished, as_completed};
 pub use wait::{DoneAndNotDone, ReturnWhen, wait};

@@ -4,9 +4,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
 
-use super::cell::TaskRef;
+use super::cell::By;
 use super::error::TaskError;
-use super::future::{self, Future, Status};
+use super::future::{self, Future};
+use super::status::Status;
+use super::task_ref::TaskRef;
 use crate::deadlock::resource::Origin;
 
 /// The other end of a [`Future`]: whoever has it gives the result, once. Made by [`promise`].
@@ -107,7 +109,7 @@ impl<T: Send> Promise<T> {
         }
         // SAFETY:
         // - the cell was made with this type (`promise`).
-        unsafe { self.task.put::<T>(Ok(value)) };
+        unsafe { self.task.put::<By<T>>(Ok(value)) };
         Ok(())
     }
 

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::cell::TaskRef;
 use super::error::TaskError;
-use super::future::{self, Future, Status};
-use super::wait::one::{Ended, wait_done};
+use super::future::{self, Future};
+use super::status::Status;
+use super::task_ref::TaskRef;
+use super::wait::WaitError;
+use super::wait::one::wait_done;
 use crate::deadlock::Deadlock;
 use crate::deadlock::resource::Site;
 use crate::deadlock::wait::Limit;
@@ -106,7 +108,7 @@ impl<T> SharedFuture<T> {
         self.cloned(Limit::after(Duration::ZERO), self.task().site()).ok()
     }
 
-    fn cloned(&self, limit: Limit, site: Site) -> Result<Result<T, TaskError>, Ended>
+    fn cloned(&self, limit: Limit, site: Site) -> Result<Result<T, TaskError>, WaitError>
     where
         T: Clone,
     {
@@ -194,7 +196,7 @@ impl<T> Clone for SharedFuture<T> {
 impl<T> Drop for SharedFuture<T> {
     fn drop(&mut self) {
         self.task().forget_waker(self.owner);
-        self.task().forget_waker_of_reading(self.owner);
+        self.task().forget_waker_of_settling(self.owner);
     }
 }
 
@@ -212,7 +214,7 @@ impl<T: Clone> std::future::Future for SharedFuture<T> {
             if let Ok(result) = self.cloned(Limit::after(Duration::ZERO), task.site()) {
                 return Poll::Ready(result);
             }
-            if task.wake_when_read(self.owner, context.waker()) {
+            if task.wake_when_settled(self.owner, context.waker()) {
                 return Poll::Pending;
             }
         }

@@ -16,6 +16,8 @@
 //! LASTING        whoever makes the cell                     the future, when it is dropped: the result may be dropped later
 //! ```
 
+use super::error::TaskError;
+
 /// The phase is in these bits.
 const PHASE: u64 = 0b111;
 /// Set in the phases that are final.
@@ -53,6 +55,11 @@ impl Phase {
             word if word == DONE | 1 => Self::Failed,
             _ => Self::Cancelled,
         }
+    }
+
+    /// Returns the phase of a task that ended with this error.
+    pub(crate) fn of_error(error: &TaskError) -> Self {
+        if matches!(error, TaskError::Cancelled) { Self::Cancelled } else { Self::Failed }
     }
 
     /// The same word with another phase.

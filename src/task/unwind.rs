@@ -6,11 +6,11 @@
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-use super::cell::TaskRef;
 use super::error::{Rejected, TaskError};
 use super::future::Future;
 use super::promise::Promise;
 use super::shared_future::SharedFuture;
+use super::task_ref::TaskRef;
 use super::wait::set::WaitSet;
 
 macro_rules! unwind_safe {

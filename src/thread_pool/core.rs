@@ -11,9 +11,9 @@ use crate::deadlock::resource::Site;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::quiet::PoisonError;
 use crate::primitive::{AtomicBool, AtomicU64, Ingredient, Queue, is_removed, new_atomic, quiet};
-use crate::task::cell::TaskRef;
 use crate::task::error::{Rejected, TaskError};
 use crate::task::state::Phase;
+use crate::task::task_ref::TaskRef;
 use crate::task::trace;
 
 /// What a submitter does about a full queue.
@@ -49,7 +49,7 @@ pub(super) struct Settings {
 /// A message to a worker: a task that may have been claimed by somebody else, or nothing but a reason to look around.
 type Message = Option<TaskRef>;
 
-pub(crate) struct Core {
+pub(super) struct Core {
     /// ```text
     /// [ JOINERS | SUBMITTERS | BROKEN | CLOSED | workers : 14 | idle : 14 | queued : 32 ]
     /// ```
@@ -107,24 +107,22 @@ impl Core {
         })
     }
 
-    /// A counted reference to the pool that a claimed task was queued in; `None` for null.
+    /// Returns a counted reference to the pool that a claimed task was queued in.
     ///
     /// # Safety
     ///
-    /// The pointer is null, or the task that it comes from was claimed by the caller and is still counted as queued.
-    pub(crate) unsafe fn retain(pool: *const Self) -> Option<Arc<Self>> {
-        (!pool.is_null()).then(|| {
-            // SAFETY:
-            // - the pointer came from an `Arc` (`ThreadPoolExecutor`). While a task is counted as queued, a worker or the
-            //   submitter that is about to start one is there and has a reference (`try_exit`, `give_up_start`).
-            unsafe {
-                Arc::increment_strong_count(pool);
-                Arc::from_raw(pool)
-            }
-        })
+    /// The task that the pointer comes from was claimed by the caller and is still counted as queued.
+    pub(super) unsafe fn retain(pool: *const Self) -> Arc<Self> {
+        // SAFETY:
+        // - the pointer came from an `Arc` (`ThreadPoolExecutor`). While a task is counted as queued, a worker or the
+        //   submitter that is about to start one is there and has a reference (`try_exit`, `give_up_start`).
+        unsafe {
+            Arc::increment_strong_count(pool);
+            Arc::from_raw(pool)
+        }
     }
 
-    pub(crate) fn group(&self) -> &Group {
+    pub(super) fn group(&self) -> &Group {
         &self.group
     }
 
@@ -288,7 +286,7 @@ impl Core {
     }
 
     /// Uncounts a task that the caller claimed, and whose place in the queue is a tombstone now.
-    pub(crate) fn unqueue(&self) {
+    pub(super) fn unqueue(&self) {
         let word = self.uncount(QUEUED);
         let tombstones = self.tombstones.fetch_add(1, Relaxed).wrapping_add(1).cast_signed();
         if tombstones > (queued(word) as i64).saturating_add(MOST_TOMBSTONES) {

@@ -8,8 +8,9 @@ use super::worker::Worker;
 use crate::deadlock::context;
 use crate::primitive::Ordering::{AcqRel, Relaxed};
 use crate::primitive::{spawn_thread, yield_now};
-use crate::task::cell::TaskRef;
 use crate::task::error::{Rejected, TaskError};
+use crate::task::runner::Runner;
+use crate::task::task_ref::TaskRef;
 
 /// What a submitter gave up in place of the worker that it could not start.
 struct GivenUp {
@@ -103,7 +104,7 @@ impl Core {
         match self.queue.pop() {
             Some(Some(task)) if task.claim() => {
                 // Whoever waits for it waits for the caller from now on, whatever other task's destructor holds that up.
-                task.runner.store(context::current().id().get(), Relaxed);
+                task.set_runner(Runner::Context(context::current().id()));
                 self.uncount(QUEUED);
                 return Some(task);
             }

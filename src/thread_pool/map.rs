@@ -12,6 +12,9 @@ use crate::task::future::Future;
 use crate::task::map::{Chunk, HasMap, Results, TakesChunks};
 use crate::task::panic;
 
+/// The ordered results of a `map`: see [`task::Map`](crate::task::Map). `E` is the executor that makes the calls.
+pub type Map<I, F, R, E = ThreadPoolExecutor> = crate::task::map::Map<I, F, R, E>;
+
 impl HasMap for ThreadPoolExecutor {
     type Calls<F> = ThreadCalls<F>;
 }

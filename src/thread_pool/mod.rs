@@ -5,12 +5,12 @@
 mod builder;
 mod core;
 mod growth;
+mod home;
 mod map;
 mod parking;
 mod room;
 mod scope;
 mod shutdown;
-mod stack;
 mod submit;
 mod threads;
 mod word;
@@ -22,20 +22,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::{Initialized, ThreadPoolBuilder};
-pub(crate) use core::Core;
-use core::Settings;
 pub use core::WhenFull;
+use core::{Core, Settings};
+pub use map::Map;
 use map::ThreadCalls;
 pub use scope::Scope;
 pub use shutdown::{ShutdownOptions, ShutdownReport};
 use submit::{Room, Task};
 use word::{CLOSED, queued, workers};
-pub(crate) use worker::{Deputy, has_room_for_task, run_in_place};
 
 use crate::deadlock::wait::{Failure, Limit};
 use crate::task::error::SubmitError;
 use crate::task::future::Future;
-use crate::task::map::Map;
 use crate::task::unwind::unwind_safe;
 
 unwind_safe!(Core, ThreadPoolBuilder, ThreadPoolExecutor);

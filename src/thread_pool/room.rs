@@ -9,13 +9,13 @@ use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Need, Provider, Visit, Waitable};
-use crate::task::wait::one::{self, Ended};
+use crate::task::wait::{WaitError, one};
 
 /// Waits until there is room in the queue, or until the pool is closed.
 ///
 /// Whoever comes first may take the room: the caller tries, and waits again if it was not first. A caller that does not
 /// try after all has to [pass the wake-up on](Core::wake_submitter).
-pub(super) fn wait_for_room(core: &Core, limit: Limit, site: Site) -> Result<(), Ended> {
+pub(super) fn wait_for_room(core: &Core, limit: Limit, site: Site) -> Result<(), WaitError> {
     let terms = Terms { site, limit, failure: Failure::Value, relock: false };
     one::wait(context::current(), &RoomWait(core), terms)
 }

@@ -10,9 +10,9 @@ use super::submit::Task;
 use crate::deadlock::resource::Site;
 use crate::deadlock::wait::{Failure, Limit};
 use crate::primitive::{Mutex, catch_unwind};
-use crate::task::cell::TaskRef;
 use crate::task::future::Future;
 use crate::task::panic;
+use crate::task::task_ref::TaskRef;
 use crate::task::wait::all::wait_all;
 
 /// Submits tasks that borrow: see [`ThreadPoolExecutor::scope`](super::ThreadPoolExecutor::scope).

@@ -15,7 +15,7 @@ use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Need, Provider, Visit, Waitable};
 use crate::primitive::join_thread;
-use crate::task::wait::one::{self, Ended};
+use crate::task::wait::{WaitError, one};
 
 /// How to [shut down](super::ThreadPoolExecutor::shutdown_with) a pool.
 ///
@@ -142,13 +142,13 @@ pub(super) fn shutdown(core: &Core, options: ShutdownOptions, failure: Failure, 
         workers: workers(word) as usize,
         detached: options.detaches() && workers(word) > 0,
         took: start.elapsed(),
-        deadlock: if let Err(Ended::Deadlock(deadlock)) = ended { Some(deadlock) } else { None },
+        deadlock: if let Err(WaitError::Deadlock(deadlock)) = ended { Some(deadlock) } else { None },
     }
 }
 
 /// Takes no more tasks and waits for the end of the workers, as anybody else may at the same time; unless this is one of
 /// them, which would wait for itself.
-pub(super) fn end(core: &Arc<Core>, failure: Failure, site: Site) -> Result<(), Ended> {
+pub(super) fn end(core: &Arc<Core>, failure: Failure, site: Site) -> Result<(), WaitError> {
     core.close();
     if !works_for(Arc::as_ptr(core)) {
         wait_for_workers(core, Limit::None, failure, site)?;
@@ -160,12 +160,12 @@ pub(super) fn end(core: &Arc<Core>, failure: Failure, site: Site) -> Result<(), 
 #[cfg(feature = "process")]
 impl super::ThreadPoolExecutor {
     /// As the end of the last handle, for the executor that this one is a part of.
-    pub(crate) fn end(&self, failure: Failure, site: Site) -> Result<(), Ended> {
+    pub(crate) fn end(&self, failure: Failure, site: Site) -> Result<(), WaitError> {
         end(self.core(), failure, site)
     }
 }
 
-fn wait_for_workers(core: &Core, limit: Limit, failure: Failure, site: Site) -> Result<(), Ended> {
+fn wait_for_workers(core: &Core, limit: Limit, failure: Failure, site: Site) -> Result<(), WaitError> {
     let wait = JoinWait(core);
     if workers(core.word()) == 0 {
         return Ok(());

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use super::core::{Core, WhenFull};
+use super::home::Queued;
 use super::room::wait_for_room;
-use super::worker::has_room_for_task;
 use crate::deadlock::nested::run_nested;
 use crate::deadlock::resource::{Origin, Site};
 use crate::deadlock::wait::Limit;
-use crate::task::cell::TaskRef;
 use crate::task::error::{Rejected, SubmitError, TaskError};
 use crate::task::future::Future;
+use crate::task::home::Nowhere;
+use crate::task::stack;
 use crate::task::stats::Stats;
+use crate::task::task_ref::TaskRef;
 use crate::task::trace::TaskSpan;
-use crate::task::wait::one::Ended;
+use crate::task::wait::WaitError;
 
 /// What is done about a full queue.
 #[derive(Clone, Copy)]
@@ -92,7 +94,7 @@ impl<F> Task<F> {
     {
         if matches!(reason, Rejected::QueueFull) && core.settings().when_full == WhenFull::CallerRuns {
             let task = Task { lasting, ..Task::new(run, name, site) };
-            if has_room_for_task() {
+            if stack::has_room() {
                 // SAFETY:
                 // - the caller's contract.
                 return unsafe { task.run_here(core) };
@@ -125,8 +127,7 @@ impl<F> Task<F> {
         let origin = Origin::at(self.site, self.name);
         // SAFETY:
         // - both can be sent (bounds); the rest is the caller's contract.
-        let (queued, task) =
-            unsafe { TaskRef::with_task(self.run, Arc::as_ptr(core), origin, self.span, self.lasting) };
+        let (queued, task) = unsafe { TaskRef::with_task(self.run, Queued::of(core), origin, self.span, self.lasting) };
         core.push(queued);
         // SAFETY:
         // - the cell was made with this type, for this future.
@@ -145,7 +146,7 @@ impl<F> Task<F> {
         let origin = Origin::at(self.site, self.name);
         // SAFETY:
         // - both can be sent (bounds); the rest is the caller's contract.
-        let (task, mine) = unsafe { TaskRef::with_task(self.run, std::ptr::null(), origin, self.span, self.lasting) };
+        let (task, mine) = unsafe { TaskRef::with_task(self.run, Nowhere, origin, self.span, self.lasting) };
         let claimed = task.claim();
         debug_assert!(claimed, "nobody else knows the task");
         let stats = Stats::default();
@@ -171,8 +172,8 @@ fn admit_later(core: &Arc<Core>, mut refusal: Rejected, room: Room, site: Site) 
         has_waited = true;
         match wait_for_room(core, limit, site) {
             Ok(()) => {}
-            Err(Ended::TimedOut) => return Err(Rejected::Timeout),
-            Err(Ended::Deadlock(deadlock)) => return Err(Rejected::Deadlock(deadlock)),
+            Err(WaitError::TimedOut) => return Err(Rejected::Timeout),
+            Err(WaitError::Deadlock(deadlock)) => return Err(Rejected::Deadlock(deadlock)),
         }
         match core.admit() {
             Ok(()) => return Ok(()),

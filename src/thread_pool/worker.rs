@@ -4,26 +4,22 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::core::Core;
-use super::stack::{self, Stack};
-use crate::deadlock::nested::run_nested;
-use crate::deadlock::resource::Site;
 use crate::primitive::{current_worker, set_current_worker};
-use crate::task::cell::TaskRef;
 use crate::task::panic;
+use crate::task::stack;
 use crate::task::stats::Stats;
 
 /// What a worker's thread knows of itself.
 pub(super) struct Worker {
-    core: Arc<Core>,
-    stats: Arc<Stats>,
-    stack: Stack,
+    pub(super) core: Arc<Core>,
+    pub(super) stats: Arc<Stats>,
 }
 
 impl Worker {
     /// The life of a worker that is counted, and expected by the pool's group.
     pub(super) fn run(core: Arc<Core>, number: usize, stats: &Arc<Stats>) {
-        let stack = Stack::here(core.settings().stack_size);
-        let worker = Self { core, stats: Arc::clone(stats), stack };
+        stack::begin(core.settings().stack_size);
+        let worker = Self { core, stats: Arc::clone(stats) };
         let core = &worker.core;
         // All of the user's code is contained. Whoever is counted and goes without a word would leave tasks behind.
         panic::never_unwinds(|| {
@@ -56,56 +52,15 @@ impl Worker {
     }
 
     /// The calling thread's, if it is a worker.
-    fn current<'w>() -> Option<&'w Self> {
+    pub(super) fn current<'w>() -> Option<&'w Self> {
         // SAFETY:
-        // - null, or set by `run` on this thread to a value that lives until it sets null.
+        // - null, or set by `run`, on this thread or on one that this one stands in for and that waits meanwhile, to a value
+        //   that lives until it sets null.
         unsafe { current_worker().cast::<Self>().as_ref() }
-    }
-}
-
-/// Who works for the pool of the thread that made this, while that one waits: nobody, if it is no worker.
-pub(crate) struct Deputy(Option<(Arc<Core>, Arc<Stats>)>);
-
-impl Deputy {
-    /// Of the calling thread.
-    pub(crate) fn of_this() -> Self {
-        Self(Worker::current().map(|worker| (Arc::clone(&worker.core), Arc::clone(&worker.stats))))
-    }
-
-    /// Does `work`, which does not unwind, on the calling thread, which has just begun and has a stack of so many bytes.
-    pub(crate) fn run(self, stack_size: usize, work: impl FnOnce()) {
-        let Some((core, stats)) = self.0 else { return work() };
-        let worker = Worker { core, stats, stack: Stack::here(stack_size) };
-        set_current_worker(ptr::from_ref(&worker).cast());
-        work();
-        set_current_worker(ptr::null());
-        // As at the end of a worker.
-        panic::contain(|| drop(worker));
     }
 }
 
 /// Whether the calling thread works for this pool.
 pub(super) fn works_for(core: *const Core) -> bool {
     Worker::current().is_some_and(|worker| ptr::eq(Arc::as_ptr(&worker.core), core))
-}
-
-/// Whether another task may begin on top of what the calling thread does.
-pub(crate) fn has_room_for_task() -> bool {
-    Worker::current().map_or_else(stack::has_room_outside, |worker| worker.stack.has_room())
-}
-
-/// Runs a task on this thread, in a context of its own, if it is queued in the pool that this thread works for.
-///
-/// That is progress which the caller has to wait for anyway. The caller waits for the task on the line `site`.
-pub(crate) fn run_in_place(task: &TaskRef, site: Site) -> bool {
-    let Some(worker) = Worker::current() else { return false };
-    if !ptr::eq(Arc::as_ptr(&worker.core), task.pool()) || !worker.stack.has_room() || !task.claim() {
-        return false;
-    }
-    worker.core.unqueue();
-    match worker.core.broken() {
-        Some(error) => task.fail(error),
-        None => run_nested(task.facts(), site, || task.run(&worker.stats)),
-    }
-    true
 }

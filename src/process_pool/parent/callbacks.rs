@@ -15,7 +15,7 @@ use crate::primitive::Ordering::SeqCst;
 use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError, fence};
 use crate::primitive::{Thread, join_thread, spawn_thread};
 use crate::process_pool::error::MAX_WORKERS;
-use crate::task::wait::one::Ended;
+use crate::task::wait::WaitError;
 use crate::thread_pool::ThreadPoolExecutor;
 
 /// How long the relief waits before a look, at first.
@@ -86,7 +86,7 @@ impl Callbacks {
     }
 
     /// Waits until all that is queued was run and the threads are gone.
-    pub(super) fn end(&self, failure: Failure, site: Site) -> Result<(), Ended> {
+    pub(super) fn end(&self, failure: Failure, site: Site) -> Result<(), WaitError> {
         self.pool.end(failure, site)?;
         // A callback does not wait for itself: the others still need the relief.
         if self.pool.worker_count() == 0 {

@@ -1,10 +1,10 @@
 //! A task on its way to a worker process.
 
 use crate::process_pool::wire::call::{Call, CallResult, Complete};
-use crate::task::cell::TaskRef;
-use crate::task::continuation::Then;
 use crate::task::error::TaskError;
 use crate::task::state::Phase;
+use crate::task::task_ref::TaskRef;
+use crate::task::when_done::Then;
 
 /// How often a task is given to another worker because the one that had it died without having begun any task.
 const MAX_RESENDS: u32 = 3;

@@ -8,6 +8,7 @@ mod callbacks;
 mod dispatcher;
 mod exit;
 mod fork;
+mod home;
 mod job;
 mod latch;
 mod link;

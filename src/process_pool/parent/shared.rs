@@ -8,6 +8,7 @@ use super::backoff::Backoff;
 use super::callbacks::Callbacks;
 use super::dispatcher::{Counts, Dispatcher, StartPolicy, Todo};
 use super::fork::Generation;
+use super::home::Sender;
 use super::job::Job;
 use super::latch::Latch;
 use super::link::SocketLink;
@@ -17,11 +18,12 @@ use crate::deadlock::resource::Origin;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::Thread;
 use crate::primitive::quiet::{AtomicBool, AtomicU64, Mutex, MutexGuard, PoisonError};
-use crate::task::cell::{Owner, TaskRef};
-use crate::task::continuation::Then;
+use crate::task::cell::By;
 use crate::task::header::Header;
 use crate::task::panic::PanicInfo;
+use crate::task::task_ref::TaskRef;
 use crate::task::trace;
+use crate::task::when_done::Then;
 
 /// What the handles and the supervisors of a pool share.
 pub(crate) struct Shared {
@@ -57,7 +59,7 @@ impl Drop for Shared {
     }
 }
 
-impl Owner for Shared {
+impl Sender for Shared {
     fn claim_to_cancel(&self, task: &Header) -> bool {
         // What is taken back in a fork would be taken from the other process.
         !self.is_forked() && self.dispatcher.claim_to_cancel(task)
@@ -77,7 +79,7 @@ fn happened(event: &TaskRef) {
     if event.claim() {
         // SAFETY:
         // - the cell was made with this type (`event`).
-        unsafe { event.put::<()>(Ok(())) };
+        unsafe { event.put::<By<()>>(Ok(())) };
     }
 }
 

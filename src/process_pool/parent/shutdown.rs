@@ -11,7 +11,8 @@ use crate::deadlock::resource::Site;
 use crate::deadlock::wait::{Failure, Limit};
 use crate::primitive::join_thread;
 use crate::task::error::Rejected;
-use crate::task::wait::one::{Ended, wait_done};
+use crate::task::wait::WaitError;
+use crate::task::wait::one::wait_done;
 use crate::thread_pool::{ShutdownOptions, ShutdownReport};
 
 /// Shuts the pool down.
@@ -91,7 +92,7 @@ pub(in crate::process_pool) fn drop_pool(shared: &Arc<Shared>) {
 
 /// Waits until the last worker is gone, and, without a limit, until the supervisors' threads are gone and the callbacks have run.
 /// The callbacks may wait for whoever waits here.
-fn wait(shared: &Shared, limit: Limit, failure: Failure, site: Site) -> Result<(), Ended> {
+fn wait(shared: &Shared, limit: Limit, failure: Failure, site: Site) -> Result<(), WaitError> {
     if supervises(shared) {
         // It would wait for itself.
         return Ok(());
@@ -117,7 +118,7 @@ impl Start {
         Self { at: Instant::now(), completed: shared.dispatcher.counts().completed }
     }
 
-    fn report(self, shared: &Shared, cancelled: usize, ended: Option<Result<(), Ended>>) -> ShutdownReport {
+    fn report(self, shared: &Shared, cancelled: usize, ended: Option<Result<(), WaitError>>) -> ShutdownReport {
         let counts = shared.dispatcher.counts();
         ShutdownReport {
             completed: counts.completed - self.completed,
@@ -126,7 +127,7 @@ impl Start {
             workers: counts.workers,
             detached: false,
             took: self.at.elapsed(),
-            deadlock: if let Some(Err(Ended::Deadlock(deadlock))) = ended { Some(deadlock) } else { None },
+            deadlock: if let Some(Err(WaitError::Deadlock(deadlock))) = ended { Some(deadlock) } else { None },
         }
     }
 }

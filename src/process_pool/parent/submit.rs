@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::home::new_task;
 use super::job::Job;
 use super::shared::Shared;
 use crate::deadlock::resource::Origin;
 use crate::process_pool::wire::call::{self, Call, Complete};
 use crate::process_pool::wire::callable::Callable;
-use crate::task::cell::TaskRef;
 use crate::task::error::{Rejected, TaskError};
 use crate::task::future::Future;
 use crate::task::map::Results;
@@ -71,8 +71,7 @@ impl Shared {
             Ok(call) => call,
             Err(error) => return Future::failed(error, origin),
         };
-        let owner = Arc::clone(self);
-        let (task, mine) = TaskRef::remote::<F, T>(owner, origin);
+        let (task, mine) = new_task::<F, T>(Arc::clone(self), origin);
         // SAFETY:
         // - the cell was made with this type, which `complete` is for (caller).
         self.submit(unsafe { Job::new(task, call, complete, self.settings.retries) });

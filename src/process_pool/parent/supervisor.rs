@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::longer;
 use super::dispatcher::{
-    FailedStart, Farewell, Left, Link, PoolEnd, AfterReply, SendNext, StartAttempt, StartPolicy, Todo, Unexpected,
+    AfterReply, FailedStart, Farewell, Left, Link, PoolEnd, SendNext, StartAttempt, StartPolicy, Todo, Unexpected,
 };
 use super::link::{Exchange, SocketLink};
 use super::shared::{Deferred, Shared};

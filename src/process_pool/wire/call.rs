@@ -13,10 +13,12 @@ use super::codec::{self, CodecError};
 use super::frame::{self, Message};
 use super::identity::{Identity, NotHere};
 use super::registry;
-use crate::task::cell::{Reply, TaskRef};
-use crate::task::continuation::Then;
+use super::reply::{Replied, Reply};
 use crate::task::error::TaskError;
 use crate::task::panic::{self, PanicInfo, PanicLocation};
+use crate::task::runner::Runner;
+use crate::task::task_ref::TaskRef;
+use crate::task::when_done::Then;
 use crate::thread_pool::Initialized;
 
 /// What a worker runs: reads the arguments, drops the message that they came in, and writes the result behind what is in the
@@ -323,17 +325,16 @@ impl CallResult {
     ///
     /// The cell's result is of the type `T`, and the caller claimed the task.
     unsafe fn put<T>(self, task: &TaskRef, read: fn(&[u8], u32) -> Result<T, TaskError>) -> Option<Then> {
-        match self {
+        let given = match self {
             Self::Value { bytes, start } => {
-                let process = task.process().unwrap_or_default();
-                // SAFETY:
-                // - the caller's contract; the cell is that of a call.
-                unsafe { task.put_reply(Reply { bytes, start, process, read }) }
+                let process = if let Some(Runner::Process(pid)) = task.runner() { pid } else { 0 };
+                Ok(Reply { bytes, start, process, read })
             }
-            // SAFETY:
-            // - the caller's contract.
-            Self::Error(error) => unsafe { task.put_quietly::<T>(Err(error)) },
-        }
+            Self::Error(error) => Err(error),
+        };
+        // SAFETY:
+        // - the caller's contract; the cell is that of a call.
+        unsafe { task.put_quietly::<Replied<T>>(given) }
     }
 }
 

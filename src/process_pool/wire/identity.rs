@@ -362,8 +362,9 @@ mod tests {
 
     #[test]
     fn another_process_with_this_executable_matches_and_has_the_same_offsets() {
-        const TEST: &str = "executor::process_pool::identity::tests::\
-            another_process_with_this_executable_matches_and_has_the_same_offsets";
+        const TEST: &str =
+            concat!(module_path!(), "::another_process_with_this_executable_matches_and_has_the_same_offsets");
+        let (_, test) = TEST.split_once("::").expect("the crate comes first");
         let this = Identity::of_this();
         let said = format!("{:?} {:?}", this.to_bytes(), this.offset_of(address::<i128>()));
         if std::env::var_os("BOWLINE_TEST_CHILD").is_some() {
@@ -373,7 +374,7 @@ mod tests {
         // Several, as they are loaded to random places.
         for _ in 0..4 {
             let mut again = Command::new(std::env::current_exe().expect("this binary"));
-            again.args(["--exact", TEST, "--nocapture"]).env("BOWLINE_TEST_CHILD", TEST);
+            again.args(["--exact", test, "--nocapture"]).env("BOWLINE_TEST_CHILD", test);
             let output = again.output().expect("a process");
             let output = String::from_utf8_lossy(&output.stdout);
             assert_eq!(

@@ -15,5 +15,7 @@ pub(super) mod memory;
 pub(super) mod object;
 pub(super) mod page;
 pub(super) mod registry;
+pub(super) mod reply;
 pub(super) mod role;
 pub(super) mod setup;
+pub(super) mod usual;

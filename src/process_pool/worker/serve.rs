@@ -10,11 +10,12 @@ use rustix::process::{getpgrp, getpid};
 use super::main_thread::MainThread;
 use super::stream::Stream;
 use super::watch;
-use crate::primitive::spin::{Usual, spin_until};
+use crate::primitive::spin::spin_until;
 use crate::process_pool::wire::call::{Call, CallFailure, MAX_FAILURE, too_long};
 use crate::process_pool::wire::codec::{self, CodecError};
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind, Message};
 use crate::process_pool::wire::page::Page;
+use crate::process_pool::wire::usual::Usual;
 
 /// A reply's buffer with more capacity is freed.
 const MAX_KEPT: usize = 1 << 20;

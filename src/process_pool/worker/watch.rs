@@ -142,7 +142,8 @@ mod tests {
     /// This test binary again, as something else.
     fn again(role: &str, stdin: impl Into<Stdio>) -> Command {
         let mut command = Command::new(std::env::current_exe().expect("this binary"));
-        command.args(["--exact", "executor::process_pool::watch::tests::other_processes", "--nocapture", "--ignored"]);
+        let (_, test) = concat!(module_path!(), "::other_processes").split_once("::").expect("the crate comes first");
+        command.args(["--exact", test, "--nocapture", "--ignored"]);
         command.env(ROLE, role).stdin(stdin);
         command
     }

@@ -2,23 +2,22 @@
 
 use std::cell::Cell;
 
-use super::one::{self, Ended};
+use super::error::WaitError;
+use super::one;
 use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Need, Visit, Waitable};
-use crate::task::cell::TaskRef;
-use crate::task::header::Header;
-use crate::thread_pool::run_in_place;
+use crate::task::task_ref::TaskRef;
 
 /// Waits until all of `tasks` are done. A worker that waits without a limit runs those that are queued in its own pool.
 ///
 /// Allocates nothing, whatever their number.
-pub(crate) fn wait_all(tasks: &[TaskRef], limit: Limit, failure: Failure, site: Site) -> Result<(), Ended> {
+pub(crate) fn wait_all(tasks: &[TaskRef], limit: Limit, failure: Failure, site: Site) -> Result<(), WaitError> {
     if matches!(limit, Limit::None) {
         for task in tasks {
-            run_in_place(task, site);
+            task.home().run_here(task, site);
         }
     }
     let wait = AllWait { tasks, at: Cell::new(0) };
@@ -46,12 +45,12 @@ impl AllWait<'_> {
     }
 
     /// What the waiter parks on: the first task that was not done at its last look, or the last of all.
-    fn current(&self) -> &Header {
+    fn current(&self) -> &TaskRef {
         &self.tasks[self.at.get().min(self.tasks.len() - 1)]
     }
 
-    fn pending(&self) -> impl Iterator<Item = &Header> {
-        self.tasks[self.at.get()..].iter().map(|task| &**task).filter(|task| !task.is_done())
+    fn pending(&self) -> impl Iterator<Item = &TaskRef> {
+        self.tasks[self.at.get()..].iter().filter(|task| !task.is_done())
     }
 }
 

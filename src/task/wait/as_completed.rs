@@ -7,13 +7,13 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::one::Ended;
+use super::error::WaitError;
 use super::pending::Pending;
 use super::set::{Until, WaitSet};
 use crate::deadlock::Deadlock;
 use crate::deadlock::wait::Limit;
 use crate::task::any_future::{AnyFuture, task_of};
-use crate::task::cell::TaskRef;
+use crate::task::task_ref::TaskRef;
 
 /// Yields futures as they are done, those that are done already first. One that comes several times is yielded once.
 ///
@@ -110,7 +110,7 @@ impl<F: AnyFuture> Iterator for AsCompleted<F> {
         }
         if self.ready.is_empty() {
             if let Err(ended) = self.set.wait(&mut self.pending, self.limit, Location::caller()) {
-                let deadlock = if let Ended::Deadlock(deadlock) = ended { Some(deadlock) } else { None };
+                let deadlock = if let WaitError::Deadlock(deadlock) = ended { Some(deadlock) } else { None };
                 return Some(Err(self.give_up(deadlock)));
             }
             self.look();

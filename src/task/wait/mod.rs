@@ -2,6 +2,7 @@
 
 pub(crate) mod all;
 pub(crate) mod as_completed;
+mod error;
 pub(crate) mod one;
 mod pending;
 pub(crate) mod set;
@@ -11,13 +12,13 @@ use std::panic::Location;
 use std::time::Duration;
 
 use super::any_future::{AnyFuture, task_of};
-use super::cell::TaskRef;
-use super::future::Status;
+use super::status::Status;
+use super::task_ref::TaskRef;
 use crate::deadlock::Deadlock;
 use crate::deadlock::resource::Site;
 use crate::deadlock::wait::{Failure, Limit};
 use all::wait_all;
-use one::Ended;
+pub(crate) use error::WaitError;
 use pending::Pending;
 use set::{Until, WaitSet};
 
@@ -80,8 +81,8 @@ pub fn wait<'f, F: AnyFuture + ?Sized + 'f>(
     let limit = timeout.map_or(Limit::None, Limit::after);
     let ended = wait_for(&futures, return_when, limit, Location::caller());
     let deadlock = match ended {
-        Err(Ended::Deadlock(deadlock)) => Some(deadlock),
-        Ok(()) | Err(Ended::TimedOut) => None,
+        Err(WaitError::Deadlock(deadlock)) => Some(deadlock),
+        Ok(()) | Err(WaitError::TimedOut) => None,
     };
     let (done, not_done) = futures.into_iter().partition(|&future| task_of(future).is_done());
     DoneAndNotDone { done, not_done, deadlock }
@@ -92,7 +93,7 @@ fn wait_for<F: AnyFuture + ?Sized>(
     return_when: ReturnWhen,
     limit: Limit,
     site: Site,
-) -> Result<(), Ended> {
+) -> Result<(), WaitError> {
     let tasks = || futures.iter().map(|&future| task_of(future));
     let ends = |status: Status| match return_when {
         ReturnWhen::FirstCompleted => true,

@@ -1,35 +1,32 @@
 //! The wait of one thread for one task.
 
-use crate::deadlock::Deadlock;
+use super::error::WaitError;
 use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
 use crate::deadlock::waitable::{Need, Visit, Waitable};
-use crate::task::cell::TaskRef;
-use crate::task::header::Header;
-use crate::thread_pool::run_in_place;
-
-/// Why a wait for tasks ended before they were done.
-pub(crate) enum Ended {
-    TimedOut,
-    Deadlock(Deadlock),
-}
+use crate::primitive::spin::spin_until;
+use crate::task::state::Phase;
+use crate::task::task_ref::TaskRef;
 
 /// Waits until a task is done. A worker that waits for a task in its own pool's queue, without a limit, runs it.
-pub(crate) fn wait_done(task: &TaskRef, limit: Limit, site: Site) -> Result<(), Ended> {
-    if task.is_done() || matches!(limit, Limit::None) && run_in_place(task, site) {
-        return Ok(());
-    }
-    #[cfg(feature = "process")]
+pub(crate) fn wait_done(task: &TaskRef, limit: Limit, site: Site) -> Result<(), WaitError> {
+    if task.is_done() || matches!(limit, Limit::None) && (task.home().run_here(task, site) || is_done_in_a_moment(task))
     {
-        if task.pool().is_null() && matches!(limit, Limit::None) && task.spin_while_soon() {
-            return Ok(());
-        }
+        return Ok(());
     }
     let me = context::current();
     let relock = task.is_run_by(me.id());
     wait(me, &TaskWait(task), Terms { site, limit, failure: Failure::Value, relock })
+}
+
+/// Spins for a moment, if the task runs and will be done soon, as a rule. Returns whether it is done.
+fn is_done_in_a_moment(task: &TaskRef) -> bool {
+    if task.phase() == Phase::Running && task.home().is_nearly_done() {
+        spin_until(|| task.is_done());
+    }
+    task.is_done()
 }
 
 /// Waits until a task is done, whatever becomes of the wait: it can't fail.
@@ -39,15 +36,15 @@ pub(crate) fn wait_until_done(task: &TaskRef, site: Site) {
 }
 
 /// Waits at the door.
-pub(crate) fn wait<W: Waitable>(me: &'static Context, what: &W, terms: Terms) -> Result<(), Ended> {
+pub(crate) fn wait<W: Waitable>(me: &'static Context, what: &W, terms: Terms) -> Result<(), WaitError> {
     match wait::wait(me, what, terms) {
         Outcome::Granted => Ok(()),
-        Outcome::TimedOut => Err(Ended::TimedOut),
-        Outcome::Deadlock(deadlock) => Err(Ended::Deadlock(deadlock)),
+        Outcome::TimedOut => Err(WaitError::TimedOut),
+        Outcome::Deadlock(deadlock) => Err(WaitError::Deadlock(deadlock)),
     }
 }
 
-struct TaskWait<'t>(&'t Header);
+struct TaskWait<'t>(&'t TaskRef);
 
 impl Waitable for TaskWait<'_> {
     fn key(&self) -> usize {

@@ -1,6 +1,6 @@
 //! The tasks that a wait for the first of several is still to be told of.
 
-use crate::task::cell::TaskRef;
+use crate::task::task_ref::TaskRef;
 
 /// Numbered tasks, in an order that any step may change.
 pub(crate) struct Pending {

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::one::{self, Ended};
+use super::error::WaitError;
+use super::one;
 use super::pending::Pending;
 use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
@@ -13,9 +14,9 @@ use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Need, RETRY, Visit, Waitable};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, new_atomic, unpark_filter};
-use crate::task::cell::TaskRef;
-use crate::task::continuation::Continuation;
-use crate::task::future::Status;
+use crate::task::continuation::{Continuation, Watcher};
+use crate::task::status::Status;
+use crate::task::task_ref::TaskRef;
 
 /// The waiter is parked, or has looked in vain and is about to be judged and to park.
 const WAITERS: u64 = 1;
@@ -59,34 +60,11 @@ impl WaitSet {
             looks: new_atomic(0),
         });
         for (number, task) in tasks.enumerate() {
-            if task.when_done(Continuation::Notice(Arc::clone(&set), number)).is_err() {
+            if task.when_done(Continuation::Notice(Arc::<Self>::clone(&set), number)).is_err() {
                 set.notice(number, task.status());
             }
         }
         set
-    }
-
-    /// The task with this number is done.
-    pub(crate) fn notice(&self, number: usize, status: Status) {
-        if status != Status::Finished {
-            self.word.fetch_or(FAILED, Relaxed);
-        }
-        let mut told = self.told.lock();
-        told.push(number);
-        // ORDERING: Release publishes the flag above, and Acquire pairs with another's: whoever brings the last notice
-        // sees all flags.
-        let word = self.word.fetch_add(NOTICE, AcqRel) + NOTICE;
-        // Counted before anybody can take it: the count is never less than what was taken.
-        drop(told);
-        if word & WAITERS == 0 {
-            return;
-        }
-        if self.is_over(word) {
-            self.wake();
-        } else if !is_removed(Ingredient::RecheckOfAlternatives) {
-            // One alternative fewer: what is left may be a deadlock.
-            summons::recheck(self.waiter);
-        }
     }
 
     fn is_over(&self, word: u64) -> bool {
@@ -117,11 +95,35 @@ impl WaitSet {
     }
 
     /// Waits until the set has been told enough. `pending` are those that are still to tell.
-    pub(crate) fn wait(&self, pending: &mut Pending, limit: Limit, site: Site) -> Result<(), Ended> {
+    pub(crate) fn wait(&self, pending: &mut Pending, limit: Limit, site: Site) -> Result<(), WaitError> {
         let wait = SetWait { set: self, pending: RefCell::new(pending) };
         // Another thread than the one that made the set: the set does not know whom to tell of a change.
         let me = if self.until == Until::First { context::current() } else { self.waiter };
         one::wait(me, &wait, Terms { site, limit, failure: Failure::Value, relock: false })
+    }
+}
+
+impl Watcher for WaitSet {
+    fn notice(&self, number: usize, status: Status) {
+        if status != Status::Finished {
+            self.word.fetch_or(FAILED, Relaxed);
+        }
+        let mut told = self.told.lock();
+        told.push(number);
+        // ORDERING: Release publishes the flag above, and Acquire pairs with another's: whoever brings the last notice
+        // sees all flags.
+        let word = self.word.fetch_add(NOTICE, AcqRel) + NOTICE;
+        // Counted before anybody can take it: the count is never less than what was taken.
+        drop(told);
+        if word & WAITERS == 0 {
+            return;
+        }
+        if self.is_over(word) {
+            self.wake();
+        } else if !is_removed(Ingredient::RecheckOfAlternatives) {
+            // One alternative fewer: what is left may be a deadlock.
+            summons::recheck(self.waiter);
+        }
     }
 }
 

@@ -15,16 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::job::{Death, Job};
-use crate::primitive::spin::Usual;
 use crate::primitive::{Ingredient, Mutex, is_removed};
+use crate::process_pool::wire::usual::Usual;
 use crate::task::error::{Rejected, TaskError};
 use crate::task::header::Header;
+use crate::task::runner::Runner;
 use crate::task::state::Phase;
 use member::{Member, Sent};
 pub(in crate::process_pool::parent) use start::{FailedStart, Left, StartAttempt, StartPolicy};
 use state::{Closing, DEPTH, State};
 pub(in crate::process_pool::parent) use todo::{
-    ClosedNow, Counts, Farewell, Killed, Loss, PoolEnd, AfterReply, SendNext, Todo, Unexpected,
+    AfterReply, ClosedNow, Counts, Farewell, Killed, Loss, PoolEnd, SendNext, Todo, Unexpected,
 };
 
 /// How many cancelled tasks may lie in the queue beyond the number of others.
@@ -282,7 +283,7 @@ impl<L: Link> Dispatcher<L> {
             if job.is_claimed || !link.recall(sent.id) {
                 // It was sent ahead, and its worker has begun it before the reply to the task before it is here.
                 if job.claim() {
-                    job.task.set_process(link.pid());
+                    job.task.set_runner(Runner::Process(link.pid()));
                 }
                 return false;
             }

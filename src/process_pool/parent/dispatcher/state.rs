@@ -10,11 +10,12 @@ use super::Link;
 use super::member::{LONG, Member, Sent};
 use super::start::{Placement, StartPolicy};
 use super::todo::{PoolEnd, Todo};
-use crate::primitive::spin::Usual;
 use crate::primitive::{Ingredient, is_removed, now};
 use crate::process_pool::parent::job::Job;
 use crate::process_pool::wire::claim::SLOTS;
+use crate::process_pool::wire::usual::Usual;
 use crate::task::error::Rejected;
+use crate::task::runner::Runner;
 
 /// How many tasks a worker may have while they are quick, the one that it runs included.
 pub(super) const DEPTH: usize = 2;
@@ -305,7 +306,7 @@ impl<L: Link> State<L> {
             } else {
                 let claimed = job.claim();
                 debug_assert!(claimed, "a task is cancelled under this mutex");
-                job.task.set_process(member.link.pid());
+                job.task.set_runner(Runner::Process(member.link.pid()));
             }
             let id = member.next_id;
             member.next_id += 1;
@@ -324,7 +325,7 @@ impl<L: Link> State<L> {
             *since = now;
             let claimed = job.claim();
             debug_assert!(claimed, "a task is cancelled under this mutex");
-            job.task.set_process(member.link.pid());
+            job.task.set_runner(Runner::Process(member.link.pid()));
             self.ahead -= 1;
         }
     }

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use super::Link;
 use crate::process_pool::parent::job::Job;
-use crate::task::continuation::Then;
 use crate::task::error::TaskError;
+use crate::task::when_done::Then;
 
 /// A task that will not run, and the reason. It is claimed: it can't be cancelled any more.
 pub(in crate::process_pool::parent) struct FailedJob {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dispatcher::{Dispatcher, Link};
+use super::home::{Sender, new_task};
 use super::job::Job;
 use crate::deadlock::resource::Origin;
 use crate::primitive::quiet::{self, PoisonError};
@@ -14,9 +15,8 @@ use crate::primitive::{AtomicU64, Mutex, Queue, new_atomic};
 use crate::process_pool::wire::call::{Call, CallResult, complete};
 use crate::process_pool::wire::claim::Claims;
 use crate::process_pool::wire::codec;
-use crate::task::cell::{Owner, TaskRef};
-use crate::task::continuation::Then;
 use crate::task::future::Future;
+use crate::task::when_done::Then;
 #[cfg(loom)]
 pub(crate) use pool::{ModelPool, Moment, Worker};
 
@@ -116,11 +116,11 @@ pub(in crate::process_pool::parent) fn quick<L: Link>(max_workers: usize) -> Dis
 }
 
 /// A task with this number.
-pub(in crate::process_pool::parent) fn job(owner: Arc<dyn Owner>, number: u32, retries: u32) -> (Job, Future<u32>) {
+pub(in crate::process_pool::parent) fn job(owner: Arc<impl Sender>, number: u32, retries: u32) -> (Job, Future<u32>) {
     fn task(number: u32) -> u32 {
         number
     }
-    let (mine, its) = TaskRef::remote::<fn(u32) -> u32, u32>(owner, Origin::here(None));
+    let (mine, its) = new_task::<fn(u32) -> u32, u32>(owner, Origin::here(None));
     let call = Call::of(task, (number,), 1 << 10).expect("a number can be sent");
     // SAFETY:
     // - the cell was made for this type of result, and for this future.

@@ -9,9 +9,9 @@ use crate::primitive::Queue;
 use crate::primitive::quiet::{AtomicU32, Mutex, PoisonError};
 use crate::process_pool::error::{WorkerExit, WorkerLost};
 use crate::process_pool::parent::dispatcher::{
-    Dispatcher, FailedStart, Farewell, Left, PoolEnd, AfterReply, StartAttempt, StartPolicy, Todo,
+    AfterReply, Dispatcher, FailedStart, Farewell, Left, PoolEnd, StartAttempt, StartPolicy, Todo,
 };
-use crate::task::cell::Owner;
+use crate::process_pool::parent::home::Sender;
 use crate::task::error::{Rejected, TaskError};
 use crate::task::future::Future;
 use crate::task::header::Header;
@@ -36,7 +36,7 @@ pub(crate) struct ModelPool {
     end: Queue<()>,
 }
 
-impl Owner for ModelPool {
+impl Sender for ModelPool {
     fn claim_to_cancel(&self, task: &Header) -> bool {
         self.dispatcher.claim_to_cancel(task)
     }
@@ -61,7 +61,7 @@ impl ModelPool {
 
     /// Submits the task with this number.
     pub(crate) fn submit(self: &Arc<Self>, number: u32) -> Future<u32> {
-        let (job, future) = job(Arc::clone(self) as Arc<dyn Owner>, number, 0);
+        let (job, future) = job(Arc::clone(self), number, 0);
         self.carry_out(self.dispatcher.submit(job, StartPolicy::AsNeeded));
         future
     }

@@ -19,7 +19,8 @@ fn alone(test: &str) -> Option<()> {
         return None;
     }
     let mut again = Command::new(std::env::current_exe().expect("this binary"));
-    again.args(["--exact", &format!("executor::process_pool::process::tests::{test}"), "--nocapture"]);
+    let (_, module) = module_path!().split_once("::").expect("the crate comes first");
+    again.args(["--exact", &format!("{module}::{test}"), "--nocapture"]);
     let output = again.env(ROLE, test).output().expect("a process");
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);

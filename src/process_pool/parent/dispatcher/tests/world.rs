@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::process_pool::error::{WorkerExit, WorkerLost};
 use crate::process_pool::parent::dispatcher::todo::FailedJob;
 use crate::process_pool::parent::dispatcher::*;
+use crate::process_pool::parent::home::Sender;
 use crate::process_pool::parent::model::{ModelFrame, ModelLink, complete_with, job, quick};
 use crate::process_pool::wire::claim::SLOTS;
-use crate::task::cell::Owner;
 use crate::task::future::Future;
 
 /// What happens next. A number picks one of those to whom it can happen.
@@ -47,7 +47,7 @@ struct Pool {
     dispatcher: Dispatcher<ModelLink>,
 }
 
-impl Owner for Pool {
+impl Sender for Pool {
     fn claim_to_cancel(&self, task: &Header) -> bool {
         self.dispatcher.claim_to_cancel(task)
     }
@@ -200,7 +200,7 @@ impl<'t> World<'t> {
 
     fn submit(&mut self, policy: StartPolicy, retries: u32) {
         let number = self.tasks.len() as u32;
-        let (job, future) = job(Arc::clone(&self.pool) as Arc<dyn Owner>, number, retries);
+        let (job, future) = job(Arc::clone(&self.pool), number, retries);
         let (was_idle, was_short) = {
             let state = self.dispatcher().state.lock();
             let can_start = state.starts_succeed() || state.workers == 0;

@@ -12,7 +12,7 @@ use crate::primitive::{SYSTEM_TELLS_STACKS, mapping_around, stack_of_thread, sta
 
 /// Where a thread's stack is, and how far a task may use it.
 #[derive(Clone, Copy)]
-pub(super) struct Stack {
+struct Stack {
     bottom: usize,
     /// Below this address no further task is begun.
     limit: usize,
@@ -22,7 +22,7 @@ pub(super) struct Stack {
 impl Stack {
     /// The stack of the calling thread, which has just begun, and asked for so many bytes. A quarter of what it got is kept
     /// for the last task.
-    pub(super) fn here(size: usize) -> Self {
+    fn here(size: usize) -> Self {
         let (here, known) = (stack_pointer(), stack_of_thread());
         let bottom = known.as_ref().map_or(here.saturating_sub(size), |known| known.start);
         // The frame of the caller, too.
@@ -31,7 +31,7 @@ impl Stack {
     }
 
     /// Whether another task may begin on top of the running one.
-    pub(super) fn has_room(self) -> bool {
+    fn has_room(self) -> bool {
         // A model runs on stacks of loom's, and an interpreter has none.
         if cfg!(any(miri, all(test, loom))) {
             return true;
@@ -51,14 +51,21 @@ fn keep(stack: &Range<usize>) -> usize {
     (stack.len() / 4).min(MAX_KEPT)
 }
 
-/// Whether another task may begin on the calling thread, which is no worker.
-pub(super) fn has_room_outside() -> bool {
+thread_local! {
+    /// The calling thread's own stack, once it is known. Without a destructor: there until the end of the thread.
+    static STACK: Cell<Option<Stack>> = const { Cell::new(None) };
+}
+
+/// Notes the stack of the calling thread, which has just begun, and asked for this many bytes. A quarter of what it got is kept
+/// for the last task.
+pub(crate) fn begin(size: usize) {
+    STACK.set(Some(Stack::here(size)));
+}
+
+/// Returns whether another task may begin on top of what the calling thread does.
+pub(crate) fn has_room() -> bool {
     /// Where the system does not tell: what there is at least below the highest place that was seen.
     const ASSUMED: usize = 256 << 10;
-    thread_local! {
-        // Without a destructor: there until the end of the thread.
-        static STACK: Cell<Option<Stack>> = const { Cell::new(None) };
-    }
     let here = stack_pointer();
     let known = STACK.get().filter(|stack| SYSTEM_TELLS_STACKS || here < stack.top);
     let stack = known.unwrap_or_else(|| match stack_of_thread() {
@@ -75,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_stack_that_was_just_begun_has_room() {
-        assert!(Stack::here(2 << 20).has_room() && has_room_outside());
+        assert!(Stack::here(2 << 20).has_room() && has_room());
     }
 
     #[test]

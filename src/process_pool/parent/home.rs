@@ -1,0 +1,54 @@
+//! A process pool as its tasks see it.
+
+use std::sync::Arc;
+
+use crate::deadlock::resource::Origin;
+use crate::process_pool::wire::reply::Replied;
+use crate::task::cell::TaskOf;
+use crate::task::error::TaskError;
+use crate::task::header::Header;
+use crate::task::home::Home;
+use crate::task::task_ref::TaskRef;
+use crate::task::trace::TaskSpan;
+
+/// Who sends tasks to other processes, and knows how far they have come there.
+pub(in crate::process_pool::parent) trait Sender: Send + Sync + 'static {
+    /// Claims a pending task for a canceller, if no process has begun it and none will.
+    fn claim_to_cancel(&self, task: &Header) -> bool;
+
+    /// Returns whether a task that a process has begun will soon have ended, as a rule.
+    fn has_short_tasks(&self) -> bool;
+}
+
+/// The pool whose workers run the task.
+struct InProcesses<P>(Arc<P>);
+
+/// Until a worker has begun the task, nobody in this process can end it: a child that lives is external.
+impl<P: Sender> Home for InProcesses<P> {
+    fn cancel(&self, task: &TaskRef) -> bool {
+        let claimed = self.0.claim_to_cancel(task);
+        if claimed {
+            task.fail(TaskError::Cancelled);
+        }
+        claimed
+    }
+
+    fn is_nearly_done(&self) -> bool {
+        self.0.has_short_tasks()
+    }
+}
+
+/// Makes the cell of a task that calls `F` in a worker of `pool`, which puts the [reply](Replied). Two references: one for the
+/// pool, one for the future.
+pub(in crate::process_pool::parent) fn new_task<F: 'static, T: Send + 'static>(
+    pool: Arc<impl Sender>,
+    origin: Origin,
+) -> (TaskRef, TaskRef) {
+    // SAFETY:
+    // - the result can be sent (bound), and lasts.
+    let pair = unsafe {
+        TaskRef::new_pair::<_, _, TaskOf<F>>(InProcesses(pool), Replied::<T>::not_yet(), origin, TaskSpan::none())
+    };
+    pair.0.make_lasting();
+    pair
+}

@@ -1,0 +1,192 @@
+//! The slot of a task that runs in another process.
+//!
+//! What comes back is bytes, and stays bytes until somebody asks for the result: reading them is the user's code, which may wait
+//! for anything, and runs on the thread that asks.
+
+use std::cell::UnsafeCell;
+use std::marker::PhantomData;
+
+use crate::deadlock::context;
+use crate::deadlock::resource::{Origin, ResourceType, Site, TypeOf};
+use crate::deadlock::wait::Limit;
+use crate::primitive::quiet::{Mutex, PoisonError};
+use crate::task::cell::{By, Describe};
+use crate::task::error::TaskError;
+use crate::task::header::Header;
+use crate::task::home::Nowhere;
+use crate::task::panic;
+use crate::task::runner::Runner;
+use crate::task::slot::Slot;
+use crate::task::state::Phase;
+use crate::task::stats::Stats;
+use crate::task::task_ref::TaskRef;
+use crate::task::trace::TaskSpan;
+use crate::task::wait::WaitError;
+use crate::task::wait::one::wait_done;
+
+/// A result as it came from the other process.
+pub(in crate::process_pool) struct Reply<T> {
+    /// The encoded result is behind the first `start` of these.
+    pub(in crate::process_pool) bytes: Vec<u8>,
+    pub(in crate::process_pool) start: usize,
+    pub(in crate::process_pool) process: u32,
+    /// Reads the result. Contains the panics of the user's code.
+    pub(in crate::process_pool) read: fn(&[u8], u32) -> Result<T, TaskError>,
+}
+
+impl<T> Reply<T> {
+    fn read(self) -> Result<T, TaskError> {
+        (self.read)(&self.bytes[self.start..], self.process)
+    }
+}
+
+/// The result of a task in another process: nothing, then the reply, then what was read.
+pub(in crate::process_pool) struct Replied<T> {
+    stage: UnsafeCell<Stage<T>>,
+    /// Of a result that several may look at: done when the first of them has read it. Of several who share the result, the
+    /// stage belongs to the one that put its event here.
+    reading: Mutex<Option<TaskRef>>,
+}
+
+enum Stage<T> {
+    Empty,
+    Unread(Reply<T>),
+    Result(Result<T, TaskError>),
+}
+
+impl<T> Replied<T> {
+    pub(in crate::process_pool) fn not_yet() -> Self {
+        Self { stage: UnsafeCell::new(Stage::Empty), reading: Mutex::new(None) }
+    }
+
+    /// Puts `stage` in the place of what is there, which comes back.
+    ///
+    /// # Safety
+    ///
+    /// The slot belongs to the caller.
+    unsafe fn replace(&self, stage: Stage<T>) -> Stage<T> {
+        // SAFETY:
+        // - nobody else reaches the stage meanwhile (caller).
+        std::mem::replace(unsafe { &mut *self.stage.get() }, stage)
+    }
+}
+
+impl<T> Slot for Replied<T> {
+    type Value = T;
+    type Given = Result<Reply<T>, TaskError>;
+
+    unsafe fn run(&self, _: &Header, _: &Stats) -> Phase {
+        unreachable!("the task runs in another process")
+    }
+
+    unsafe fn fail(&self, error: TaskError) {
+        // SAFETY:
+        // - the caller's contract. The stage that this replaces is `Empty`.
+        let _ = unsafe { self.replace(Stage::Result(Err(error))) };
+    }
+
+    unsafe fn put(&self, given: Result<Reply<T>, TaskError>) -> Phase {
+        let (stage, phase) = match given {
+            Ok(reply) => (Stage::Unread(reply), Phase::Finished),
+            Err(error) => {
+                let phase = Phase::of_error(&error);
+                (Stage::Result(Err(error)), phase)
+            }
+        };
+        // SAFETY:
+        // - the caller's contract. The stage that this replaces is `Empty`.
+        let _ = unsafe { self.replace(stage) };
+        phase
+    }
+
+    /// Reads the result, if nobody has.
+    unsafe fn take(&self) -> Option<Result<T, TaskError>> {
+        // SAFETY:
+        // - the caller's contract.
+        let result = match unsafe { self.replace(Stage::Empty) } {
+            Stage::Empty => return None,
+            Stage::Unread(reply) => reply.read(),
+            Stage::Result(result) => result,
+        };
+        if result.is_err() {
+            // The task may have finished, and then nothing but this says that there was an error.
+            // SAFETY:
+            // - the caller's contract. The stage that this replaces is `Empty`.
+            let _ = unsafe { self.replace(Stage::Result(Err(TaskError::Taken))) };
+        }
+        Some(result)
+    }
+
+    unsafe fn result(&self) -> Option<&Result<T, TaskError>> {
+        // SAFETY:
+        // - nobody writes to the stage of a settled result but the owner of the result (caller).
+        match unsafe { &*self.stage.get() } {
+            Stage::Result(result) => Some(result),
+            Stage::Empty | Stage::Unread(_) => None,
+        }
+    }
+
+    /// Reads the result, or waits until another thread has.
+    unsafe fn settle(&self, header: &Header, limit: Limit, site: Site) -> Result<(), WaitError> {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(event) = &*reading {
+            let event = event.clone();
+            drop(reading);
+            return wait_done(&event, limit, site);
+        }
+        // SAFETY:
+        // - the task is done, and nobody takes its result (caller). Who else looks at it found the event, or waits for the
+        //   mutex.
+        let stage = unsafe { &mut *self.stage.get() };
+        let reply = match std::mem::replace(stage, Stage::Empty) {
+            Stage::Unread(reply) => reply,
+            settled => {
+                *stage = settled;
+                return Ok(());
+            }
+        };
+        let event = reading_event::<T>(header.origin());
+        *reading = Some(event.clone());
+        drop(reading);
+        let me = context::current();
+        event.set_runner(Runner::Context(me.id()));
+        let hold = me.holds.take(me.holds.find(), &event.facts(), site);
+        let result = reply.read();
+        me.holds.give(hold);
+        // SAFETY:
+        // - the stage is this caller's until the event is done: everybody else waits for that. It is `Empty`.
+        let _ = unsafe { self.replace(Stage::Result(result)) };
+        // SAFETY:
+        // - the event was made with this slot, and claimed.
+        unsafe { event.put::<By<()>>(Ok(())) };
+        Ok(())
+    }
+
+    fn settling(&self) -> Option<TaskRef> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    unsafe fn empty(&self) {
+        // SAFETY:
+        // - the caller's contract.
+        let stage = unsafe { self.replace(Stage::Empty) };
+        panic::contain(|| drop(stage));
+    }
+}
+
+/// The event that a result of the type `T` was read.
+struct Reading<T>(PhantomData<T>);
+
+impl<T> Describe for Reading<T> {
+    const TYPE: TypeOf = || ResourceType::exclusive::<T>("Result");
+}
+
+/// Makes the event that a result was read, claimed by the caller.
+fn reading_event<T>(origin: Origin) -> TaskRef {
+    // SAFETY:
+    // - nothing can be sent, and lasts.
+    let event = unsafe { TaskRef::new::<_, _, Reading<T>>(Nowhere, By::<()>::nothing(), origin, TaskSpan::none()) };
+    let claimed = event.claim();
+    debug_assert!(claimed, "nobody else knows it");
+    event
+}

@@ -1,0 +1,140 @@
+//! The end of a task: it runs, fails, is completed by hand or cancelled, and whoever waits for it hears of that.
+
+use std::mem::ManuallyDrop;
+
+use super::chain;
+use super::error::TaskError;
+use super::runner::Runner;
+use super::slot::Slot;
+use super::state::{CONTINUATIONS, DETACHED, LASTING, Phase, WAITERS, is_done};
+use super::stats::Stats;
+use super::task_ref::TaskRef;
+use super::when_done::Then;
+use crate::deadlock::context;
+use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
+use crate::primitive::{Ingredient, is_removed};
+
+impl TaskRef {
+    /// Runs the task that the caller [claimed](Header::claim).
+    pub(crate) fn run(&self, stats: &Stats) {
+        debug_assert_eq!(self.phase(), Phase::Running, "claimed");
+        // SAFETY:
+        // - the vtable is that of this cell, and the caller claimed the task.
+        let phase = unsafe { (self.vtable.run)(self.0, stats) };
+        self.finish(phase);
+    }
+
+    /// Ends the task that the caller claimed with an error instead of running it. Its closure is dropped before it is
+    /// done.
+    pub(crate) fn fail(&self, error: TaskError) {
+        let phase = Phase::of_error(&error);
+        // The closure's destructor is the user's: what it waits for is waited for by all who wait for the task.
+        let me = context::current();
+        self.set_runner(Runner::Context(me.id()));
+        let hold = me.holds.take(me.holds.find(), &self.facts(), self.site());
+        // SAFETY:
+        // - the vtable is that of this cell, and the caller claimed the task.
+        unsafe { (self.vtable.fail)(self.0, error) };
+        me.holds.give(hold);
+        self.finish(phase);
+    }
+
+    /// Ends the task that the caller claimed, and whose slot is empty, with this result.
+    ///
+    /// # Safety
+    ///
+    /// The cell's slot is an `S`.
+    pub(crate) unsafe fn put<S: Slot>(&self, given: S::Given) {
+        // SAFETY:
+        // - the caller's contract.
+        if let Some(then) = unsafe { self.put_quietly::<S>(given) } {
+            then.run();
+        }
+    }
+
+    /// As [`put`](Self::put); what is to be run then is left to the caller.
+    ///
+    /// # Safety
+    ///
+    /// As of [`put`](Self::put).
+    pub(crate) unsafe fn put_quietly<S: Slot>(&self, given: S::Given) -> Option<Then> {
+        let mut given = ManuallyDrop::new(given);
+        // SAFETY:
+        // - the vtable is that of this cell, the caller claimed the task, and what is given is for the cell's slot (caller)
+        //   and not used again.
+        let phase = unsafe { (self.vtable.put)(self.0, (&raw mut given).cast()) };
+        self.end(phase)
+    }
+
+    /// Gives up the result: it is dropped, here if the task is done, otherwise as soon as it is.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the result, and does not take it afterwards.
+    pub(crate) unsafe fn detach(&self) {
+        // ORDERING: Acquire pairs with the Release in `end`: the result is there to be dropped. Release pairs with the
+        // Acquire in `end`: the owner's last look at the slot came before.
+        let word = self.state.fetch_or(DETACHED, AcqRel);
+        if !is_done(word) {
+            return;
+        }
+        // SAFETY:
+        // - a done task's slot is the owner's of its result (caller).
+        let empty = || unsafe { (self.vtable.empty)(self.0) };
+        if word & LASTING == 0 {
+            return empty();
+        }
+        // It may hold the future of another task that is done, whose result holds the next.
+        chain::run(self.origin(), empty, |_| {
+            let task = self.clone();
+            // SAFETY:
+            // - as above; the result borrows nothing, and can be sent.
+            move || unsafe { (task.vtable.empty)(task.0) }
+        });
+    }
+
+    /// Cancels the task if nobody has claimed it yet; its closure is dropped. Returns whether this call cancelled it.
+    pub(crate) fn cancel(&self) -> bool {
+        self.home().cancel(self)
+    }
+
+    /// Ends the task: whoever waits for it is woken, what is to be done then is done.
+    fn finish(&self, phase: Phase) {
+        if let Some(then) = self.end(phase) {
+            then.run();
+        }
+    }
+
+    /// Ends the task, and wakes whoever waits for it: returns what is to be done then.
+    #[inline(always)]
+    fn end(&self, phase: Phase) -> Option<Then> {
+        let mut word = self.state.load(Relaxed);
+        loop {
+            if word & DETACHED != 0 && !is_removed(Ingredient::SeenDetachment) {
+                // Before the task is done: what the result borrows may go away then.
+                // SAFETY:
+                // - whoever claimed the task has the slot to itself until it is done.
+                unsafe { (self.vtable.empty)(self.0) };
+            }
+            // ORDERING: Release publishes the result to whoever sees that the task is done; Acquire pairs with the
+            // Release in `detach`.
+            match self.state.compare_exchange(word, phase.put_in(word), AcqRel, Acquire) {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
+        }
+        if word & WAITERS != 0 {
+            self.wake_all();
+        }
+        if word & CONTINUATIONS == 0 {
+            return None;
+        }
+        self.take_continuations(phase)
+    }
+
+    #[cold]
+    fn take_continuations(&self, phase: Phase) -> Option<Then> {
+        let continuations = self.continuations.lock().take();
+        continuations.map(|continuations| Then { continuations, status: phase.into(), origin: self.origin() })
+    }
+}
