@@ -11,7 +11,7 @@ use crate::deadlock::resource::Origin;
 use crate::task::future::Future;
 use crate::task::map::{Chunk, Results, TakesChunks};
 
-/// A function, and the workers that call it.
+/// A function, and the pool whose workers call it.
 pub struct ProcessCalls<F> {
     shared: Arc<Shared>,
     f: F,

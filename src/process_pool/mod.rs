@@ -1,8 +1,8 @@
 //! A pool of processes that run tasks, on Linux. Elsewhere `portable.rs` stands in the place of this file.
 //!
-//! The files here are the interface. `wire` is what goes between a pool and its workers, `parent` the pool's side, `worker` the
-//! worker's side, `error` what fails. Imports go one way: `wire` ← `error` ← `parent`; `wire` ← `worker`; all of them ← the
-//! interface. The `README.md` beside this file shows who moves what.
+//! The files here are the interface. `wire` is what goes between a pool and its workers, `parent` the pool's side,
+//! `worker` the worker's side, `error` what fails. Imports go one way: `wire` ← `error` ← `parent`; `wire` ← `worker`;
+//! all of them ← the interface. The `README.md` beside this file shows who moves what.
 
 mod builder;
 mod error;

@@ -1,7 +1,7 @@
 //! Process pools where the system lacks what they are made of: whatever names one compiles, and none can be made.
 //!
-//! The interface and the errors are the same files as on Linux. What they build on is here; what handles would share is a type
-//! without values.
+//! The interface and the errors are the same files as on Linux. What they build on is here; what handles would share is
+//! a type without values.
 
 mod builder;
 mod error;

@@ -1,4 +1,5 @@
-//! Why there is no pool, no worker, or no worker any more: the public errors, which import nothing of the pool but the codec's.
+//! Why there is no pool, no worker, or no worker any more: the public errors, which import nothing of the pool but the
+//! codec's.
 
 mod lost;
 mod pool;

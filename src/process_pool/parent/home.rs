@@ -38,8 +38,8 @@ impl<P: Sender> Home for InProcesses<P> {
     }
 }
 
-/// Makes the cell of a task that calls `F` in a worker of `pool`, which puts the [reply](Replied). Two references: one for the
-/// pool, one for the future.
+/// Makes the cell of a task that calls `F` in a worker of `pool`, which puts the [reply](Replied). Two references: one
+/// for the pool, one for the future.
 pub(in crate::process_pool::parent) fn new_task<F: 'static, T: Send + 'static>(
     pool: Arc<impl Sender>,
     origin: Origin,

@@ -1,8 +1,11 @@
 //! The parent's end of a worker's stream.
 //!
-//! Whoever has something to send puts it behind what is there (`enqueue`, under the dispatcher's mutex, which decides the
-//! order) and then sends what the stream takes (`flush`, outside of it). What it does not take stays. Nobody polls for that: a
-//! worker that is about to sleep in the middle of a frame asks for the rest, and its supervisor then sends all of it.
+//! A thread that has something to send puts it behind what is there (`enqueue`, under the dispatcher's mutex, which
+//! decides the order) and then sends what the stream takes (`flush`, outside of the mutex). The rest stays. No thread
+//! polls for that: a worker that is about to sleep in the middle of a frame asks for the rest, and its supervisor then
+//! sends all of it.
+//!
+//! Every send has `NOSIGNAL`: EPIPE instead of SIGPIPE.
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,7 +30,7 @@ use crate::process_pool::wire::page::Page;
 
 /// Longer payloads are not copied beside others.
 const SMALL: usize = 16 << 10;
-/// So many bytes are sent at once, about.
+/// About how many bytes are sent at once.
 const BATCH: usize = 64 << 10;
 
 /// A frame to be sent: its header, and what follows.
@@ -36,9 +39,9 @@ struct Piece {
     payload: Option<Arc<Vec<u8>>>,
 }
 
-/// What came of an [exchange](SocketLink::exchange).
+/// The result of an [exchange](SocketLink::exchange).
 pub(super) enum Exchange {
-    /// Nothing is left to be sent, or there is nobody to send it to.
+    /// Nothing is left to be sent, or the worker does not read any more.
     Sent,
     /// Something is left.
     Again,
@@ -60,11 +63,11 @@ pub(super) struct SocketLink {
     stream: UnixStream,
     page: Page,
     process: Arc<Process>,
-    /// How often to look whether the worker is there: somebody else may have its end of the stream.
+    /// How often to check whether the worker is there: another process may have its end of the stream.
     look_each: Option<Duration>,
     pending: Mutex<VecDeque<Piece>>,
     sending: Mutex<Sending>,
-    /// Something did not find room in the stream. Written with `sending` locked.
+    /// The stream was full before all was sent. Written with `sending` locked.
     has_rest: AtomicBool,
 }
 
@@ -77,7 +80,7 @@ impl SocketLink {
     pub(super) fn new(stream: UnixStream, page: Page, process: Arc<Process>) -> Self {
         process.note_program();
         let look_each = process.look_each();
-        // In place of the handshake's limit. It can't fail with a stream and such a time.
+        // In place of the handshake's limit. It can't fail with a stream and a time that is not zero.
         let _ = stream.set_read_timeout(look_each);
         Self {
             stream,
@@ -106,7 +109,7 @@ impl SocketLink {
         self.push(Kind::Init, 0, Some((call.payload(), call.checksum())));
     }
 
-    /// Sends what the stream takes without waiting. Whether that is all.
+    /// Sends what the stream takes without waiting. Returns whether that is all.
     fn try_send(&self) -> io::Result<bool> {
         let mut sending = lock(&self.sending);
         let mut has_sent = false;
@@ -123,10 +126,10 @@ impl SocketLink {
                     has_sent = true;
                 }
                 Err(Errno::INTR) => {}
-                // Announced, and then tried once more: if the stream is full still, the worker has not read what is in there. It
-                // will say something when it has, and whoever hears that finds the announcement.
-                // ORDERING: Relaxed: the kernel's lock of the stream is taken by the second try after this, then by the worker,
-                // who then sends what the supervisor receives.
+                // Announces the rest, and tries once more: if the stream is still full, the worker has not read what is
+                // in it. It will send something when it has, and whoever receives that finds the announcement.
+                // ORDERING: Relaxed: the kernel's lock of the stream is taken by the second try after this, then by the
+                // worker, who then sends what the supervisor receives.
                 Err(Errno::AGAIN) if !self.has_rest() => self.has_rest.store(true, Relaxed),
                 Err(Errno::AGAIN) => break false,
                 Err(error) => return Err(error.into()),
@@ -139,7 +142,7 @@ impl SocketLink {
         Ok(all)
     }
 
-    /// Receives into the reader, and waits for that. Zero: the worker is gone.
+    /// Waits for bytes, and receives them into the reader. Returns their number. Zero: the worker is gone.
     pub(super) fn receive(&self, reader: &mut FrameReader) -> io::Result<usize> {
         loop {
             match rustix::net::recv(&self.stream, reader.space(), RecvFlags::empty()) {
@@ -150,7 +153,7 @@ impl SocketLink {
                 Err(Errno::INTR) => {}
                 Err(Errno::CONNRESET) => return Ok(0),
                 Err(Errno::AGAIN) if !self.process.has_ended() => {}
-                // What it sent before it ended, if that came since the last look.
+                // What the worker sent before it ended, if it came after the last look.
                 Err(Errno::AGAIN) => match rustix::net::recv(&self.stream, reader.space(), RecvFlags::DONTWAIT) {
                     Ok((bytes, _)) => {
                         reader.filled(bytes);
@@ -163,12 +166,13 @@ impl SocketLink {
         }
     }
 
-    /// Sends what the stream takes, or else waits until it takes more, or until there is something to receive, and receives that.
+    /// Sends what the stream takes. If something is left, waits until the stream takes more, or until there is
+    /// something to receive, and receives that.
     pub(super) fn exchange(&self, reader: &mut FrameReader) -> io::Result<Exchange> {
         match self.try_send() {
             Ok(true) => return Ok(Exchange::Sent),
             Ok(false) => {}
-            // What it said before is there to be read.
+            // What the worker sent before is there to be read.
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
                 return Ok(Exchange::Sent);
             }
@@ -188,7 +192,7 @@ impl SocketLink {
         Ok(Exchange::Again)
     }
 
-    /// Whether something did not find room in the stream.
+    /// Returns whether the stream was full before all was sent.
     pub(super) fn has_rest(&self) -> bool {
         self.has_rest.load(Relaxed)
     }
@@ -216,7 +220,7 @@ impl dispatcher::Link for SocketLink {
     }
 
     fn flush(&self) {
-        // A broken stream is its supervisor's to see.
+        // The supervisor sees a broken stream.
         let _ = self.try_send();
     }
 
@@ -234,7 +238,7 @@ impl dispatcher::Link for SocketLink {
 }
 
 impl Sending {
-    /// Takes the next frames, if everything was sent. Whether there is something to send.
+    /// Takes the next frames, if everything was sent. Returns whether there is something to send.
     fn fill(&mut self, pending: &Mutex<VecDeque<Piece>>) -> bool {
         if self.sent < self.bytes.len() || self.large.is_some() {
             return true;

@@ -1,7 +1,7 @@
 //! The parent's side: which worker gets which task, and the thread that looks after a worker.
 //!
-//! It imports `wire`, and nothing of the worker's side. The `README.md` beside this file has the protocol of the dispatcher and its
-//! proof.
+//! It imports `wire`, and nothing of the worker's side. The `README.md` beside this file has the protocol of the
+//! dispatcher and its proof.
 
 mod backoff;
 mod callbacks;

@@ -15,7 +15,7 @@ const MAX_MESSAGE_SIZE: usize = 1 << 30;
 /// Encodes the call of an initializer, which may have this many bytes.
 pub(in crate::process_pool) type EncodeInitializer = dyn FnOnce(usize) -> Result<Call, TaskError>;
 
-/// What the builder collects, and nobody has checked.
+/// What the builder collects. It was not checked yet.
 pub(in crate::process_pool) struct Options {
     pub(in crate::process_pool) max_workers: Option<usize>,
     pub(in crate::process_pool) name: Option<String>,

@@ -27,7 +27,8 @@ use crate::task::when_done::Then;
 
 /// What the handles and the supervisors of a pool share.
 pub(crate) struct Shared {
-    /// The process that made the pool: in one that was forked off it there are no supervisors, and the streams are the other's.
+    /// The process that made the pool: in one that was forked off it there are no supervisors, and the streams are the
+    /// other's.
     made_in: Generation,
     pub(super) settings: Settings,
     pub(super) dispatcher: Dispatcher<SocketLink>,
@@ -83,7 +84,8 @@ fn happened(event: &TaskRef) {
     }
 }
 
-/// A callback that there is no thread for: its caller runs it when the dispatcher is up to date. It may call back into the pool.
+/// A callback that there is no thread for: its caller runs it when the dispatcher is up to date. It may call back into
+/// the pool.
 pub(super) type Deferred = Box<dyn FnOnce() + Send>;
 
 impl Shared {
@@ -171,8 +173,8 @@ impl Shared {
         }
     }
 
-    /// Tells the waits for several tasks, and leaves wakers and callbacks, which may wait for anything, to [`Callbacks`]. Returns
-    /// what there is no thread for.
+    /// Tells the waits for several tasks, and leaves wakers and callbacks, which may wait for anything, to
+    /// [`Callbacks`]. Returns what there is no thread for.
     fn hand_over(&self, mut then: Then) -> Option<Deferred> {
         then.tell_waits();
         if then.is_empty() {
@@ -187,8 +189,8 @@ impl Shared {
         Arc::clone(lock(&self.callbacks).get_or_insert_with(make))
     }
 
-    /// Tells the `tracing` subscriber, which is the user's code, of a task's panic. Returns what there is no thread for: the caller
-    /// runs it when all else is done.
+    /// Tells the `tracing` subscriber, which is the user's code, of a task's panic. Returns what there is no thread
+    /// for: the caller runs it when all else is done.
     pub(super) fn trace_panic(&self, job: &Job, panic: &PanicInfo) -> Option<Deferred> {
         let (task, panic) = (job.name(), panic.clone());
         self.trace(job.task.origin(), move || trace::task_panicked(task, &panic))
@@ -233,7 +235,8 @@ impl Shared {
             process.signal(signal);
         }
         if signal == Signal::KILL {
-            // A process that was forked off the worker, or off this process as the worker started, may have the other end.
+            // A process that was forked off the worker, or off this process as the worker started, may have the other
+            // end.
             self.dispatcher.links().iter().for_each(|link| link.cut());
         }
     }
@@ -244,7 +247,7 @@ impl Shared {
     }
 
     pub(super) fn is_detached(&self) -> bool {
-        // Relaxed: the caller has the last handle, and whoever detached the pool had one.
+        // Relaxed: the caller has the last handle, and the thread that detached the pool had one.
         self.is_detached.load(Relaxed)
     }
 

@@ -90,8 +90,8 @@ pub(in crate::process_pool) fn drop_pool(shared: &Arc<Shared>) {
     }
 }
 
-/// Waits until the last worker is gone, and, without a limit, until the supervisors' threads are gone and the callbacks have run.
-/// The callbacks may wait for whoever waits here.
+/// Waits until the last worker is gone, and, without a limit, until the supervisors' threads are gone and the callbacks
+/// have run. The callbacks may wait for whoever waits here.
 fn wait(shared: &Shared, limit: Limit, failure: Failure, site: Site) -> Result<(), WaitError> {
     if supervises(shared) {
         // It would wait for itself.

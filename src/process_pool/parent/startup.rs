@@ -83,8 +83,8 @@ pub(super) fn start(shared: &Shared) -> Result<Started, NotStarted> {
 }
 
 impl Started {
-    /// Ends the worker, if it has not ended, and returns how it ended. The stream has ended unless the worker sent nonsense, or its
-    /// initializer failed.
+    /// Ends the worker, if it has not ended, and returns how it ended. The stream has ended unless the worker sent
+    /// nonsense, or its initializer failed.
     pub(super) fn end(&self, shared: &Shared, stream: StreamState) -> WorkerExit {
         let exit = match stream {
             StreamState::Ended => self.process.reap_at_end_of_stream(),

@@ -1,4 +1,4 @@
-//! A call on its way into the pool: its task's cell is made, and its future.
+//! A call on its way into the pool: makes the cell of its task, and its future.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Shared {
         self.carry_out(todo);
     }
 
-    /// Takes a call of `f` as a task.
+    /// Submits a call of `f` as a task.
     pub(in crate::process_pool) fn call<F, A>(self: &Arc<Self>, origin: Origin, f: F, args: A) -> Future<F::Output>
     where
         F: Callable<A>,
@@ -38,7 +38,7 @@ impl Shared {
         unsafe { self.submit_call::<F, F::Output>(call, call::complete::<F::Output>, origin) }
     }
 
-    /// Takes a call of `f` for each item as one task.
+    /// Submits the calls of `f` with each item as one task.
     pub(in crate::process_pool) fn call_chunk<F, I>(
         self: &Arc<Self>,
         origin: Origin,

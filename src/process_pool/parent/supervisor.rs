@@ -79,7 +79,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Fails what was lost with a worker that is gone, and counts the worker no more. Returns what its supervisor does next.
+    /// Fails what was lost with a worker that is gone, and counts the worker no more. Returns what its supervisor does
+    /// next.
     fn leave(self: &Arc<Self>, number: usize, mut lost: Todo<SocketLink>, policy: StartPolicy) -> Next {
         let mut deferred = Vec::new();
         self.flush_and_fail(&mut lost, &mut deferred);
@@ -105,7 +106,7 @@ enum Next {
 /// The life of a supervisor: as long as there is something to do for the worker with this number.
 fn run(shared: Arc<Shared>, number: usize) {
     SUPERVISES.set(Arc::as_ptr(&shared));
-    // Whoever waits for a task of this worker counts on this thread: it runs no code of the user's.
+    // Those who wait for a task of this worker count on this thread: it runs no code of the user's.
     panic::never_unwinds(|| supervise(&shared, number));
     SUPERVISES.set(ptr::null());
     drop(shared);
@@ -174,7 +175,8 @@ fn note_failure(shared: &Arc<Shared>, failure: NotStarted, failures: u32) -> Fai
     }
 }
 
-/// Breaks the pool because an initializer failed: what no worker has begun fails for this reason, and nothing is taken any more.
+/// Breaks the pool because an initializer failed: what no worker has begun fails for this reason, and nothing is taken
+/// any more.
 fn break_down(shared: &Arc<Shared>, reason: &str) {
     let closed = shared.dispatcher.close_now(Rejected::Broken(reason.into()));
     if closed.was_open {

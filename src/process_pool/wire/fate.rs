@@ -1,4 +1,5 @@
-//! A worker's last word: the reason for which it is about to end, in the page that it shares with its parent. 0 is none.
+//! A worker's last word: the reason for which it is about to end, in the page that it shares with its parent. 0 is
+//! none.
 
 /// A thread's stack overflowed.
 pub(in crate::process_pool) const STACK_OVERFLOW: u32 = 1;

@@ -1,7 +1,7 @@
 //! What goes between a pool and its workers: values as bytes, calls, frames, and the page that both see.
 //!
-//! Both sides import this room, and it imports neither. The `README.md` beside this file describes the stream and who may make a
-//! worker run what.
+//! Both sides import this room, and it imports neither. The `README.md` beside this file describes the stream and who
+//! may make a worker run what.
 
 pub(super) mod call;
 pub(super) mod callable;

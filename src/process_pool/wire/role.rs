@@ -1,6 +1,8 @@
-//! The role of this process: how deep it is among workers, whether it is about to be one, and whether it may have or be one.
+//! The role of this process: how deep it is among workers, whether it is about to be one, and whether it may have or be
+//! one.
 //!
-//! The worker's side sets the role; the parent's side asks where a pool is made and where a worker is told its own depth.
+//! The worker's side sets the role; the parent's side asks where a pool is made and where a worker is told its own
+//! depth.
 
 use rustix::process::{getegid, geteuid, getgid, getuid};
 
@@ -38,7 +40,8 @@ pub(in crate::process_pool) fn while_beginning<R>(run: impl FnOnce() -> R) -> R 
     result
 }
 
-/// Returns whether this program has rights that the user who started it has not. Such a program takes no orders from that user.
+/// Returns whether this program has rights that the user who started it has not. Such a program takes no orders from
+/// that user.
 pub(in crate::process_pool) fn is_privileged() -> bool {
     // SAFETY:
     // - `getauxval` has no preconditions.

@@ -41,8 +41,8 @@ static PAGE: OnceLock<Page> = OnceLock::new();
 pub(in crate::process_pool) fn before_main(run_the_rest: impl FnOnce() -> io::Result<()>) {
     let Some(mark) = Mark::of_this_process() else { return };
     // A library's initialisers run while the loader holds its lock, if the program loads it by `dlopen`: a thread that
-    // registers a destructor waits for that lock, and so does every thread of std, the watch among them. There it is for
-    // the program to call `ProcessPoolExecutor::init`.
+    // registers a destructor waits for that lock, and so does every thread of std, the watch among them. There it is
+    // for the program to call `ProcessPoolExecutor::init`.
     if !Identity::of_this().is_main_program() {
         return;
     }
@@ -96,8 +96,8 @@ fn complain(error: &io::Error) {
     print_line(format_args!("bowline: this process was to be a worker, and can't: {error}"));
 }
 
-/// Tells the parent why this process is no worker, and ends. Returns only if the parent is gone: then that is what is wrong,
-/// whatever else seems to be.
+/// Tells the parent why this process is no worker, and ends. Returns only if the parent is gone: then that is what is
+/// wrong, whatever else seems to be.
 fn refuse(stream: &OwnedFd, error: io::Error) -> io::Error {
     let mut closed = [PollFd::new(stream, PollFlags::empty())];
     if poll(&mut closed, Some(&Timespec::default())).is_ok_and(|closed| closed > 0) {
@@ -194,8 +194,8 @@ fn take_stdin() -> io::Result<OwnedFd> {
     }
     let stream = high::duplicate(stdin)?;
     loop {
-        // Opens standard streams that are closed, as std does at the start of `main`: what is printed would go to whichever
-        // descriptor takes their place.
+        // Opens standard streams that are closed, as std does at the start of `main`: what is printed would go to
+        // whichever descriptor takes their place.
         let nothing = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())?;
         if nothing.as_raw_fd() > libc::STDERR_FILENO {
             rustix::stdio::dup2_stdin(&nothing)?;

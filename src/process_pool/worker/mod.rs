@@ -1,6 +1,7 @@
 //! The worker's side: how a process becomes a worker, and its life.
 //!
-//! It imports `wire`, and nothing of the parent's side. The `README.md` beside this file describes a worker's life and its ends.
+//! It imports `wire`, and nothing of the parent's side. The `README.md` beside this file describes a worker's life and
+//! its ends.
 
 // Under miri and in models no process is a worker.
 #[cfg(not(any(miri, all(test, loom))))]

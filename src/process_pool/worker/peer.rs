@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::process::{Pid, geteuid, getppid, getuid};
 use rustix::thread::capabilities;
 
-/// Checks that the process that made the stream is the parent, runs as the same user, and has every capability of this process.
-/// Returns that process.
+/// Checks that the process that made the stream is the parent, runs as the same user, and has every capability of this
+/// process. Returns that process.
 ///
 /// # Errors
 ///

@@ -10,8 +10,9 @@ use rustix::net::SendFlags;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicI32;
 
-/// How long the stream is taken to be there after a check. Its high number is another file's only when all lower ones are taken, or
-/// after a loop over all numbers: either takes a thousand system calls. (A number of no file is an error of the call.)
+/// How long the stream is taken to be there after a check. Its high number is another file's only when all lower ones
+/// are taken, or after a loop over all numbers: either takes a thousand system calls. (A number of no file is an error
+/// of the call.)
 const TAKEN_TO_BE_THERE: Duration = Duration::from_micros(100);
 
 /// The stream, by its number.
@@ -63,7 +64,8 @@ pub(super) fn send(stream: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The number of the worker's stream, which a process that is forked off the worker closes: its copy would hide the worker's end.
+/// The number of the worker's stream, which a process that is forked off the worker closes: its copy would hide the
+/// worker's end.
 static STREAM: AtomicI32 = AtomicI32::new(-1);
 
 /// Makes every process that is forked off this one close its copy of the stream.
@@ -72,7 +74,7 @@ pub(super) fn close_in_forks(stream: &OwnedFd) {
         // Once: in a process that is forked off that one it may be another file.
         let stream = STREAM.swap(-1, Relaxed);
         // SAFETY:
-        // - this is a process of its own: nobody else in it uses the descriptor, of which it has a copy. `close` may be
+        // - this is a process of its own: no other code in it uses the descriptor, of which it has a copy. `close` may be
         //   called after a fork.
         unsafe { libc::close(stream) };
     }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::process_pool::parent::job::Job;
 
-/// A task that takes less is quick: another one may lie behind it. What lies behind a task that has run for longer is taken back.
+/// A task that takes less is quick: another one may lie behind it. What lies behind a task that has run for longer is
+/// taken back.
 pub(super) const LONG: Duration = Duration::from_millis(1);
 
 /// A job that was sent to a worker.

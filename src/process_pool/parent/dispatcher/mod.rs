@@ -1,7 +1,7 @@
 //! The dispatcher decides which worker gets which task: the queue, and what each worker has in hand, under one mutex.
 //!
-//! It knows nothing of processes and sockets, only [`Link`]s to workers: a model runs it with threads. The protocol and its proof
-//! are in the `README.md` of the folder above.
+//! It knows nothing of processes and sockets, only [`Link`]s to workers: a model runs it with threads. The protocol and
+//! its proof are in the `README.md` of `parent`.
 //!
 //! Each step is a method that takes the mutex once and answers what its caller does afterwards ([`Todo`]).
 
@@ -33,7 +33,8 @@ const MAX_TOMBSTONES: usize = 64;
 
 /// The way to a worker that is up.
 pub(in crate::process_pool::parent) trait Link: Send + Sync {
-    /// Offers a task under this number, and puts it behind what is to be sent: [`flush`](Self::flush) sends it. Never waits.
+    /// Offers a task under this number, and puts it behind what is to be sent: [`flush`](Self::flush) sends it. Never
+    /// waits.
     fn enqueue(&self, id: u64, job: &Job);
 
     /// Tells the worker, behind what is to be sent, that nothing will follow. Never waits.
@@ -42,7 +43,8 @@ pub(in crate::process_pool::parent) trait Link: Send + Sync {
     /// Sends what can be sent without waiting. The worker asks for the rest.
     fn flush(&self);
 
-    /// Takes back the task that was offered under this number. Returns whether it did: `false` if the worker has begun the task.
+    /// Takes back the task that was offered under this number. Returns whether it did: `false` if the worker has begun
+    /// the task.
     fn recall(&self, id: u64) -> bool;
 
     /// Returns how long the task took that was replied to last, as the worker says.
@@ -184,8 +186,8 @@ impl<L: Link> Dispatcher<L> {
         Loss { killed, farewell, todo }
     }
 
-    /// Notes that a worker that was being started did not get up, for this reason. After the last attempt, if no other worker
-    /// would run what is queued, that fails. The worker is counted until it [leaves](Self::leave).
+    /// Notes that a worker that was being started did not get up, for this reason. After the last attempt, if no other
+    /// worker would run what is queued, that fails. The worker is counted until it [leaves](Self::leave).
     pub(in crate::process_pool::parent) fn start_failed(
         &self,
         reason: &Rejected,
@@ -209,8 +211,8 @@ impl<L: Link> Dispatcher<L> {
         FailedStart::GiveUp(todo)
     }
 
-    /// Counts a worker no more that is gone, or did not get up. What failed with it has failed: so whoever sees no worker finds
-    /// done what it had. The policy is about the worker that replaces it.
+    /// Counts a worker no more that is gone, or did not get up. What failed with it has failed: so a thread that sees no
+    /// worker finds done what it had. The policy is about the worker that replaces it.
     pub(in crate::process_pool::parent) fn leave(&self, number: usize, policy: StartPolicy) -> Left<L> {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();

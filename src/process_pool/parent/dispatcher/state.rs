@@ -112,16 +112,16 @@ impl<L: Link> State<L> {
         self.queue.len() - self.tombstones
     }
 
-    /// Returns whether a worker is to be started: there is more to do than the workers that are being started, or idle, will take,
-    /// and there may be one more. It would take what lies behind another task, too.
+    /// Returns whether a worker is to be started: there is more to do than the workers that are being started, or idle,
+    /// will take, and there may be one more. It would take what lies behind another task, too.
     pub(super) fn may_start(&self, policy: StartPolicy) -> bool {
         let has_place = self.workers < self.max_workers && !matches!(self.closing, Some(Closing::Now(_)));
         let is_short = self.live() + self.ahead > self.starting && self.idle.is_empty();
         has_place && is_short && (self.workers == 0 || policy == StartPolicy::AsNeeded && self.starts_succeed())
     }
 
-    /// Returns whether starts succeed, as far as is known. While they do not, the last worker that is being started finds out, and
-    /// none joins it.
+    /// Returns whether starts succeed, as far as is known. While they do not, the last worker that is being started
+    /// finds out, and none joins it.
     pub(super) fn starts_succeed(&self) -> bool {
         !self.has_failed_to_start || self.members.iter().any(Option::is_some)
     }
@@ -202,8 +202,8 @@ impl<L: Link> State<L> {
         None
     }
 
-    /// Takes back what lies behind other tasks, if one of these has become long, and queues it again in the order of submission.
-    /// Looks at the workers at most once in the time in which a task becomes long.
+    /// Takes back what lies behind other tasks, if one of these has become long, and queues it again in the order of
+    /// submission. Looks at the workers at most once in the time in which a task becomes long.
     fn take_back_from_long(&mut self) {
         let Some(look_at) = self.look_at else { return };
         let now = self.now();
@@ -233,7 +233,8 @@ impl<L: Link> State<L> {
         taken.into_iter().for_each(|job| self.queue_again(job));
     }
 
-    /// Puts a task back into the queue, which is in the order of submission. Its place is near the front: it was there before.
+    /// Puts a task back into the queue, which is in the order of submission. Its place is near the front: it was there
+    /// before.
     pub(super) fn queue_again(&mut self, job: Job) {
         let place = self.queue.iter().position(|other| other.number > job.number);
         self.queue.insert(place.unwrap_or(self.queue.len()), job);

@@ -27,7 +27,8 @@ pub(in crate::process_pool::parent) enum PoolEnd {
     NotYet,
     /// It has: the caller tells those who wait for the end.
     Reached,
-    /// The caller asks [`have_failed`](super::Dispatcher::have_failed) when it has failed the tasks: the end comes no sooner.
+    /// The caller asks [`have_failed`](super::Dispatcher::have_failed) when it has failed the tasks: the end comes no
+    /// sooner.
     AskWhenFailed,
 }
 
@@ -77,8 +78,8 @@ impl<L: Link> Todo<L> {
         self.end
     }
 
-    /// Adds a task that is to be failed. While it is queued or sent, this runs under the mutex: it claims the task before a
-    /// canceller can.
+    /// Adds a task that is to be failed. While it is queued or sent, this runs under the mutex: it claims the task
+    /// before a canceller can.
     pub(in crate::process_pool::parent) fn will_fail(&mut self, mut job: Job, error: TaskError) {
         if job.claim() {
             self.failed.push(FailedJob { job, error });

@@ -1,4 +1,4 @@
-//! Workers for models and tests: a queue stands for the socket, and whoever reads it for the process.
+//! Workers for models and tests: a queue stands for the socket, and the thread that reads it for the process.
 
 #[cfg(loom)]
 mod pool;
@@ -20,7 +20,7 @@ use crate::task::when_done::Then;
 #[cfg(loom)]
 pub(crate) use pool::{ModelPool, Moment, Worker};
 
-/// What the parent sends.
+/// A message of the parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::process_pool::parent) enum ModelFrame {
     /// A task, whose argument and result is its number.
@@ -31,12 +31,12 @@ pub(in crate::process_pool::parent) enum ModelFrame {
     Stop,
 }
 
-/// The way to a worker: the words are those of the page.
+/// The way to a worker. Its words are those of the page.
 pub(in crate::process_pool::parent) struct ModelLink {
     claims: Claims<AtomicU64>,
-    /// Enqueued under the dispatcher's mutex, and nobody else's to see until it is flushed: no interleaving of its own.
+    /// Written under the dispatcher's mutex, and seen by no other thread until it is flushed: it adds no interleavings.
     pending: quiet::Mutex<Vec<ModelFrame>>,
-    /// Whoever flushes does so alone.
+    /// Locked by the thread that flushes.
     sending: Mutex<()>,
     socket: Queue<ModelFrame>,
     pid: u32,
@@ -57,19 +57,19 @@ impl ModelLink {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(frame);
     }
 
-    /// The worker: the next frame, which is waited for.
+    /// The worker waits for the next frame.
     #[cfg(loom)]
     fn receive(&self) -> ModelFrame {
         self.socket.wait_pop()
     }
 
-    /// The worker: the next frame, if it has come.
+    /// The worker takes the next frame, if it has come.
     #[cfg(not(loom))]
     pub(in crate::process_pool::parent) fn try_receive(&self) -> Option<ModelFrame> {
         self.socket.pop()
     }
 
-    /// The worker, before it begins a task. `false`: it was taken back.
+    /// The worker claims a task before it begins it. `false`: it was taken back.
     pub(in crate::process_pool::parent) fn start(&self, id: u64) -> bool {
         self.claims.start(id)
     }
@@ -108,14 +108,14 @@ impl Link for ModelLink {
     }
 }
 
-/// The dispatcher of a pool whose tasks have been quick: it sends some ahead.
+/// Makes the dispatcher of a pool whose tasks have been quick: it sends some ahead.
 pub(in crate::process_pool::parent) fn quick<L: Link>(max_workers: usize) -> Dispatcher<L> {
     let dispatcher = Dispatcher::new(max_workers);
     dispatcher.note_time(Duration::from_micros(200));
     dispatcher
 }
 
-/// A task with this number.
+/// Makes a task with this number.
 pub(in crate::process_pool::parent) fn job(owner: Arc<impl Sender>, number: u32, retries: u32) -> (Job, Future<u32>) {
     fn task(number: u32) -> u32 {
         number
@@ -127,7 +127,7 @@ pub(in crate::process_pool::parent) fn job(owner: Arc<impl Sender>, number: u32,
     unsafe { (Job::new(mine, call, complete::<u32>, retries), Future::of(its)) }
 }
 
-/// Ends a task with its number, as the worker replied.
+/// Ends a task with its number as the result, as a worker's reply would.
 pub(in crate::process_pool::parent) fn complete_with(job: Job, number: u32) -> Option<Then> {
     let mut bytes = Vec::new();
     codec::encode(&number, &mut bytes).expect("a number can be sent");

@@ -19,20 +19,20 @@ use crate::task::header::Header;
 /// Tasks have numbers below this.
 const TASKS: usize = 5;
 
-/// What [`Shared`](crate::process_pool::parent::shared::Shared) is, with threads for processes. What a model only counts is no
-/// interleaving of its own.
+/// The counterpart of [`Shared`](crate::process_pool::parent::shared::Shared), with threads for processes. Counters of
+/// the model add no interleavings.
 pub(crate) struct ModelPool {
     dispatcher: Dispatcher<ModelLink>,
     /// How often each task was begun.
     begun: [AtomicU32; TASKS],
-    /// Workers that somebody has to start.
+    /// Workers that are to be started.
     starts: Mutex<Vec<usize>>,
     /// Replies that were sent, and that the dispatcher has not seen yet.
     replies_under_way: AtomicU32,
     skipped: AtomicU32,
-    /// How often it was over.
+    /// How often the end was told.
     ends: AtomicU32,
-    /// The end, for whoever waits for it.
+    /// The end, for a thread that waits for it.
     end: Queue<()>,
 }
 
@@ -95,12 +95,12 @@ impl ModelPool {
         self.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The worker that somebody has to start next.
+    /// Takes the number of the worker that is to be started next.
     pub(crate) fn take_start(&self) -> Option<usize> {
         self.starts().pop()
     }
 
-    /// A worker with this number is up.
+    /// Makes a worker with this number, which is up.
     pub(crate) fn up(self: &Arc<Self>, number: usize) -> Worker {
         let link = Arc::new(ModelLink::new(number as u32 + 1));
         let worker = Worker { pool: Arc::clone(self), number, link, replies: Arc::new(Queue::new()) };
@@ -108,7 +108,7 @@ impl ModelPool {
         worker
     }
 
-    /// The worker that was to be started is up.
+    /// Makes the worker that was to be started, which is up.
     pub(crate) fn start(self: &Arc<Self>) -> Worker {
         let number = self.take_start().expect("a worker is to be started");
         self.up(number)
@@ -137,33 +137,33 @@ impl ModelPool {
         }
     }
 
-    /// How often a process began this task.
+    /// Returns how often a process began this task.
     pub(crate) fn begun(&self, number: u32) -> u32 {
         self.begun[number as usize].load(Relaxed)
     }
 
-    /// Replies that were sent, and that the dispatcher has not seen yet.
+    /// Returns how many replies were sent, and the dispatcher has not seen yet.
     pub(crate) fn replies_under_way(&self) -> u32 {
         self.replies_under_way.load(Relaxed)
     }
 
-    /// Tasks that a process skipped.
+    /// Returns how many tasks a process skipped.
     pub(crate) fn skipped(&self) -> u32 {
         self.skipped.load(Relaxed)
     }
 
-    /// Tasks that no worker has begun, and workers.
+    /// Returns how many tasks no worker has begun, and how many workers there are.
     pub(crate) fn occupancy(&self) -> (usize, usize) {
         let counts = self.dispatcher.counts();
         (counts.queued, counts.workers)
     }
 
-    /// Waits until it is over.
+    /// Waits until the pool is over.
     pub(crate) fn wait(&self) {
         self.end.wait_pop();
     }
 
-    /// How often it was said that it is over.
+    /// Returns how often the end was told.
     pub(crate) fn ends(&self) -> u32 {
         self.ends.load(Relaxed)
     }
@@ -195,7 +195,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// The life of the process. It dies where `dies` says so.
+    /// Runs the life of the process. It dies where `dies` returns `true`.
     pub(crate) fn process(&self, dies: impl Fn(Moment) -> bool) {
         while let Some(reply) = self.run_next(&dies) {
             self.replies.push(Some(reply));
@@ -203,7 +203,7 @@ impl Worker {
         self.replies.push(None);
     }
 
-    /// `None`: it ends.
+    /// Runs the next task. `None`: the process ends.
     fn run_next(&self, dies: impl Fn(Moment) -> bool) -> Option<Reply> {
         let ModelFrame::Task { id, number } = self.link.receive() else { return None };
         if dies(Moment::Received(number)) {
@@ -219,7 +219,7 @@ impl Worker {
         Some(Reply { id, number: is_begun.then_some(number) })
     }
 
-    /// The life of the supervisor. A worker that is to follow.
+    /// Runs the life of the supervisor. Returns the worker that is to follow.
     pub(crate) fn supervise(&self) -> Option<Self> {
         while let Some(reply) = self.replies.wait_pop() {
             self.replied(reply);
@@ -227,7 +227,7 @@ impl Worker {
         self.bury()
     }
 
-    /// Both lives in one thread, and those of the workers that follow: a reply is seen before the next frame.
+    /// Runs both lives in one thread, and those of the workers that follow: a reply is seen before the next frame.
     pub(crate) fn live(self, dies: impl Fn(Moment) -> bool) {
         let mut next = Some(self);
         while let Some(worker) = next {
@@ -252,7 +252,7 @@ impl Worker {
         self.pool.carry_out(todo);
     }
 
-    /// The process is gone.
+    /// Takes what the process had, which is gone. Returns the worker that is to follow.
     fn bury(&self) -> Option<Self> {
         let loss = self.pool.dispatcher.lost(self.number);
         for killed in loss.killed {

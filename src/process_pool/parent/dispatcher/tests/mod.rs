@@ -1,5 +1,5 @@
-//! Random histories of a pool, one step at a time, against what must hold after each: nobody is idle beside work, nothing is
-//! run twice, started in vain or forgotten, and the end is told when it has come.
+//! Random histories of a pool, one step at a time, against what must hold after each: nobody is idle beside work,
+//! nothing is run twice, started in vain or forgotten, and the end is told when it has come.
 
 mod world;
 
@@ -162,7 +162,7 @@ fn what_lies_behind_long_tasks_comes_first_wherever_it_lay() {
     for step in both_up.into_iter().chain([SUBMIT; 3]).chain([Step::Receives(0), Step::Receives(1), Step::TimePasses]) {
         world.step(step);
     }
-    // The next submit takes both back; whoever is the first to reply gets the first of them.
+    // The next submit takes both back; the first worker that replies gets the first of them.
     world.step(SUBMIT);
     for step in [Step::Replies(1), Step::Supervises(1)] {
         world.step(step);

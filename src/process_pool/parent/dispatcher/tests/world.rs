@@ -1,4 +1,4 @@
-//! A pool of which one thing happens at a time, and what must hold after each.
+//! A pool in which one thing happens at a time, and what must hold after each.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::process_pool::parent::model::{ModelFrame, ModelLink, complete_with, j
 use crate::process_pool::wire::claim::SLOTS;
 use crate::task::future::Future;
 
-/// What happens next. A number picks one of those to whom it can happen.
+/// What happens next. A number picks one of those that it can happen to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     Submit {
@@ -34,10 +34,10 @@ pub(super) enum Step {
     /// A supervisor has failed what was lost with its worker, or with the start of one.
     Leaves(usize),
     Cancel(usize),
-    /// Somebody comes to fail one of the tasks that the dispatcher gave out for that.
+    /// A caller fails tasks that the dispatcher gave out for that.
     Fail,
     CancelQueued,
-    /// As much time passes as makes a running task long.
+    /// Enough time passes to make a running task long.
     TimePasses,
     Close,
     CloseNow,
@@ -68,7 +68,7 @@ struct Process {
     is_alive: bool,
 }
 
-/// A worker that is gone, or did not get up, and what is yet to fail with it.
+/// A worker that is gone, or did not get up, and the tasks that are to fail with it.
 struct Leaving {
     number: usize,
     policy: StartPolicy,
@@ -93,10 +93,10 @@ pub(super) struct World<'t> {
     starting: Vec<usize>,
     leaving: Vec<Leaving>,
     tasks: Vec<Task>,
-    /// Tasks that somebody is to fail, and whether he asks for the end when he has.
+    /// Tasks that a caller is to fail, and whether it asks for the end afterwards.
     given_out: VecDeque<(Vec<FailedJob>, PoolEnd)>,
     end_was_told: bool,
-    /// Whether a worker could be started each time that one was wanted.
+    /// Whether a worker could be started each time that one was needed.
     starts_at_will: bool,
     tally: &'t Tally,
 }
@@ -179,14 +179,14 @@ impl<'t> World<'t> {
         self.check();
     }
 
-    /// The number of the task that a worker runs.
+    /// Returns the number of the task that a worker runs.
     pub(super) fn running(&self, worker: usize) -> Option<u64> {
         let state = self.dispatcher().state.lock();
         let member = state.members[worker].as_ref().expect("it is up");
         member.sent.iter().find_map(|sent| Some(sent.job.as_ref()?.number))
     }
 
-    /// How many workers are up, and how many are being started.
+    /// Returns how many workers are up, and how many are being started.
     pub(super) fn workers(&self) -> (usize, usize) {
         (self.processes.len(), self.starting.len())
     }
@@ -382,7 +382,7 @@ impl<'t> World<'t> {
         state.closing.is_some() && !has_workers && !is_told_of && state.live() == 0
     }
 
-    /// What holds after each step.
+    /// Checks what holds after each step.
     fn check(&mut self) {
         assert_eq!(self.is_over(), self.end_was_told, "the end is told when it has come");
         let state = self.pool.dispatcher.state.lock();

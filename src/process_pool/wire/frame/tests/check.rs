@@ -15,7 +15,8 @@ pub(super) struct Outcome {
     pub(super) error: Option<FrameError>,
 }
 
-/// Gives the bytes to a reader, the next so many of them each time. `memory` tells what the reader holds, if it is known.
+/// Gives the bytes to a reader, the next so many of them each time. `memory` tells what the reader holds, if it is
+/// known.
 ///
 /// # Panics
 ///
@@ -74,8 +75,8 @@ pub(super) fn read_in_cuts(
     }
 }
 
-/// Gives every header in the stream, and every payload if it should, the checksum it needs: what is broken in other ways
-/// gets past the checksums so.
+/// Gives every header in the stream, and every payload if it should, the checksum it needs: what is broken in other
+/// ways gets past the checksums so.
 pub(super) fn repair(bytes: &mut [u8], payloads: bool) {
     let mut at = 0;
     while let Some(frame) = bytes.get_mut(at..).filter(|frame| frame.len() >= HEADER) {

@@ -51,7 +51,7 @@ fn sample() -> Vec<u8> {
     bytes
 }
 
-/// A header as somebody might forge it: with a checksum that is right.
+/// A forged header, with a right checksum.
 fn forged(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut bytes = header(Kind::Done, 7, 0, checksum(&[])).to_vec();
     change(&mut bytes);
