@@ -109,6 +109,11 @@ layer sync 'task|thread_pool|process_pool'
 layer task 'sync|thread_pool|process_pool'
 layer thread_pool 'sync|process_pool'
 layer process_pool 'sync'
+interface='process_pool::(builder|map|pool)'
+layer process_pool/wire "process_pool::(error|parent|worker)|$interface"
+layer process_pool/error "process_pool::(parent|worker)|$interface"
+layer process_pool/worker "process_pool::(error|parent)|$interface"
+layer process_pool/parent "process_pool::worker|$interface"
 
 printf -- '-- length of files\n'
 folders=()

@@ -8,16 +8,16 @@
 // The sources themselves: the reader is not public.
 #[rustfmt::skip]
 #[allow(dead_code)]
-#[path = "../../src/executor/process_pool/frame.rs"]
+#[path = "../../src/process_pool/wire/frame/mod.rs"]
 mod frame;
 
-#[path = "../../src/executor/process_pool/frame/tests/check.rs"]
+#[path = "../../src/process_pool/wire/frame/tests/check.rs"]
 mod check;
 
 use check::{read_in_cuts, repair};
 use frame::{FrameError, FrameReader, HEADER, append, checksum};
 
-const MOST: usize = 1 << 20;
+const MAX_SIZE: usize = 1 << 20;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let [mode, seed, bytes @ ..] = data else { return };
@@ -33,7 +33,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     };
     // What the reader holds can't be seen from here, but the space that it offers is checked.
     let memory = |_: &FrameReader| 0;
-    let in_cuts = read_in_cuts(&bytes, MOST, cut, memory);
-    let at_once = read_in_cuts(&bytes, MOST, || usize::MAX, memory);
+    let in_cuts = read_in_cuts(&bytes, MAX_SIZE, cut, memory);
+    let at_once = read_in_cuts(&bytes, MAX_SIZE, || usize::MAX, memory);
     assert_eq!(in_cuts, at_once, "what is read does not depend on the cuts");
 });

@@ -1,4 +1,4 @@
-//! How a process pool is made.
+//! The builder of a process pool.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,21 +10,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::ProcessPoolError;
-use super::parent::setup;
+use super::parent::options::Options;
+use super::parent::settings::Settings;
+use super::parent::shared::Shared;
 use super::pool::ProcessPoolExecutor;
 use super::wire::call::Call;
 use super::wire::callable::Callable;
-use crate::task::error::TaskError;
 use crate::thread_pool::Initialized;
 
-/// So long a worker may take to be ready, unless the builder says otherwise.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// So long a message may be, unless the builder says otherwise.
-const MOST: usize = 1 << 30;
-/// Lengths travel in 32 bits.
-const MOST_OF_ALL: usize = u32::MAX as usize;
-
-/// Makes a [`ProcessPoolExecutor`] that is not the usual one: see [`ProcessPoolExecutor::builder`].
+/// Makes a [`ProcessPoolExecutor`] with chosen settings: see [`ProcessPoolExecutor::builder`].
 ///
 /// # Examples
 ///
@@ -49,44 +43,26 @@ const MOST_OF_ALL: usize = u32::MAX as usize;
 /// ```
 #[must_use = "a builder makes a pool when `build` is called"]
 pub struct ProcessPoolBuilder {
-    pub(super) max_workers: Option<usize>,
-    pub(super) name: Option<String>,
-    pub(super) worker_exe: Option<PathBuf>,
-    pub(super) worker_args: Vec<OsString>,
-    pub(super) start_timeout: Duration,
-    pub(super) capture_stderr: bool,
-    pub(super) most: usize,
-    pub(super) retries: u32,
-    pub(super) initializer: Option<Box<EncodeInitializer>>,
+    options: Options,
 }
 
-/// Encodes the call of an initializer, which may have so many bytes.
-type EncodeInitializer = dyn FnOnce(usize) -> Result<Call, TaskError>;
+/// The maximum of [`max_message_size`](ProcessPoolBuilder::max_message_size): lengths travel in 32 bits.
+const MAX_MESSAGE_SIZE: usize = u32::MAX as usize;
 
 impl ProcessPoolBuilder {
     pub(super) fn new() -> Self {
-        Self {
-            max_workers: None,
-            name: None,
-            worker_exe: None,
-            worker_args: Vec::new(),
-            start_timeout: START_TIMEOUT,
-            capture_stderr: false,
-            most: MOST,
-            retries: 0,
-            initializer: None,
-        }
+        Self { options: Options::default() }
     }
 
-    /// How many workers there may be. They are started as they are needed. The default is the number of tasks that this
-    /// machine runs at the same time, as the standard library tells it.
+    /// Sets the maximum number of workers. They are started as they are needed. The default is the parallelism of this
+    /// machine, as [`available_parallelism`](std::thread::available_parallelism) tells it.
     pub fn max_workers(mut self, max_workers: usize) -> Self {
-        self.max_workers = Some(max_workers);
+        self.options.max_workers = Some(max_workers);
         self
     }
 
-    /// The pool's name, which its processes show in `ps` (its first 15 bytes) and its threads with a number. The default is
-    /// `ProcessPoolExecutor-` and the number of the pool.
+    /// Sets the pool's name, which its processes show in `ps` (the first 15 bytes) and its threads with a number. The
+    /// default is `ProcessPoolExecutor-` and the number of the pool.
     ///
     /// # Panics
     ///
@@ -94,70 +70,72 @@ impl ProcessPoolBuilder {
     pub fn name(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
         assert!(!name.contains('\0'), "a pool's name has no NUL character: {name:?}");
-        self.name = Some(name);
+        self.options.name = Some(name);
         self
     }
 
-    /// Calls `f` with `args` in every worker before its first task, in those that replace others too. The arguments are encoded
-    /// once, by [`build`](Self::build).
+    /// Calls `f` with `args` in every worker before its first task, also in workers that replace others. The arguments
+    /// are encoded once, by [`build`](Self::build).
     ///
-    /// If it returns an error or panics, or the worker ends in it, the pool is broken: what is queued fails with
-    /// [`Rejected::Broken`](crate::Rejected::Broken) and the reason, and so does whatever is submitted later. It may take as long
-    /// as it takes.
+    /// If `f` returns an error or panics, or the worker ends in it, the pool is broken: queued tasks fail with
+    /// [`Rejected::Broken`](crate::Rejected::Broken) and the reason, and so do tasks that are submitted later. There is
+    /// no limit of time for it.
     pub fn initializer<F, A>(mut self, f: F, args: A) -> Self
     where
         F: Callable<A>,
         F::Output: Initialized,
         A: Serialize + DeserializeOwned + 'static,
     {
-        self.initializer = Some(Box::new(move |most| Call::of_initializer(f, args, most)));
+        self.options.initializer = Some(Box::new(move |max_size| Call::of_initializer(f, args, max_size)));
         self
     }
 
-    /// The program that is started as a worker. The default is the executable of this process, whatever has become of
-    /// its file meanwhile. Another one is looked up once, by [`build`](Self::build): a path without a slash in `PATH`, a relative
-    /// one with a slash in the current directory.
+    /// Sets the program that is started as a worker. The default is the executable of this process, even if its file
+    /// was replaced or removed. Another program is looked up once, by [`build`](Self::build): a path without a slash in
+    /// `PATH`, a relative path with a slash in the current directory.
     ///
-    /// Whatever it is, it has to contain this very library, from the same build, as the executable or the shared library that
-    /// this code is in. For a shared library in the program of somebody else that is a program that loads it, and then calls a
-    /// function of it that calls [`ProcessPoolExecutor::init`]; in Python, with [`worker_args`](Self::worker_args),
-    /// `python3 -c "import my_library; my_library.serve()"`.
+    /// The program has to contain this library, from the same build, as the executable or the shared library that this
+    /// code is in. For a shared library in a program that is not yours, name a program that loads the library, and then
+    /// calls a function of it that calls [`ProcessPoolExecutor::init`]; in Python, with
+    /// [`worker_args`](Self::worker_args), `python3 -c "import my_library; my_library.serve()"`.
     pub fn worker_exe(mut self, path: impl Into<PathBuf>) -> Self {
-        self.worker_exe = Some(path.into());
+        self.options.worker_exe = Some(path.into());
         self
     }
 
-    /// The arguments that a worker's program is started with. The default is none.
+    /// Sets the arguments that a worker's program is started with. The default is none.
     pub fn worker_args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.worker_args = args.into_iter().map(Into::into).collect();
+        self.options.worker_args = args.into_iter().map(Into::into).collect();
         self
     }
 
-    /// How long a worker may take from its start to the moment at which it is ready for the initializer. The default is 30
-    /// seconds. Then it is killed. If there is no other worker that is tried three times altogether, and then what is queued
-    /// fails with [`Rejected::NoWorker`](crate::Rejected::NoWorker).
+    /// Sets how long a worker may take from its start to the moment at which it is ready for the initializer. The
+    /// default is 30 seconds. After that time it is killed. If there is no other worker, the pool makes three attempts
+    /// altogether, and then queued tasks fail with [`Rejected::NoWorker`](crate::Rejected::NoWorker).
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
-        self.start_timeout = timeout;
+        self.options.start_timeout = timeout;
         self
     }
 
-    /// Whether to keep the last lines that a worker writes to standard error, for the error of the task that it dies in: 20 of
-    /// them, of up to 1024 bytes. They still get to standard error of the program. The default is not to: it costs a thread, a
-    /// descriptor and a copy for each worker.
+    /// Sets whether to keep the last lines that a worker writes to standard error, for the error of the task that it
+    /// dies in: 20 lines, of up to 1024 bytes. They still appear on the standard error of the program. The default is
+    /// `false`: it costs a thread, a descriptor and a copy for each worker.
     ///
-    /// A process that outlives its worker (a daemon) and has its standard error loses it 200 ms after the worker's end: then it writes to a
-    /// pipe that nobody reads. (Before Linux 5.4 it keeps it, and with it the thread and the descriptor in this process.)
+    /// A process that outlives its worker (a daemon) and shares its standard error loses it 200 ms after the worker's
+    /// end: from then on it writes to a pipe without a reader. (Before Linux 5.4 it keeps it, and with it the thread
+    /// and the descriptor in this process.)
     pub fn capture_stderr(mut self, capture: bool) -> Self {
-        self.capture_stderr = capture;
+        self.options.capture_stderr = capture;
         self
     }
 
-    /// How long the arguments or the result of a task may be, encoded, in bytes. The default is 2³⁰. A longer one is an error
-    /// of its task, [`TaskError::Encode`](crate::TaskError::Encode). Of a [`map`](ProcessPoolExecutor::map) this is about the
-    /// items, or the results, of a chunk, panics with their backtraces included.
+    /// Sets the maximum length of the encoded arguments, or of the encoded result, of a task, in bytes. The default is
+    /// 2³⁰. If they are longer the task fails with [`TaskError::Encode`](crate::TaskError::Encode). For a
+    /// [`map`](ProcessPoolExecutor::map) the limit is for the items, or the results, of a chunk, including panics with
+    /// their backtraces.
     ///
-    /// Memory is taken for what has arrived, not for what is announced. Both processes have a value encoded and as itself for a
-    /// moment.
+    /// Memory is allocated for what has arrived, not for what is announced. For a moment both processes hold a value in
+    /// its encoded and in its decoded form.
     ///
     /// # Panics
     ///
@@ -165,17 +143,17 @@ impl ProcessPoolBuilder {
     #[track_caller]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         assert!(
-            (1024..=MOST_OF_ALL).contains(&bytes),
-            "max_message_size must be from 1024 to {MOST_OF_ALL} bytes, and is {bytes}"
+            (1024..=MAX_MESSAGE_SIZE).contains(&bytes),
+            "max_message_size must be from 1024 to {MAX_MESSAGE_SIZE} bytes, and is {bytes}"
         );
-        self.most = bytes;
+        self.options.max_message_size = bytes;
         self
     }
 
-    /// How often a task is run again, in another worker, after the one that ran it has ended. The default is 0: a task that is
-    /// run twice may have done its work twice.
+    /// Sets how often a task is run again, in another worker, after the worker that ran it has ended. The default is 0:
+    /// a task that is run twice may have done its work twice.
     pub fn retries(mut self, retries: u32) -> Self {
-        self.retries = retries;
+        self.options.retries = retries;
         self
     }
 
@@ -183,27 +161,29 @@ impl ProcessPoolBuilder {
     ///
     /// # Errors
     ///
-    /// `max_workers` is 0, or more than 16383. This process is a worker of a worker of a worker, or is to be one and has not
-    /// begun. This library is not part of the program's executable, or what would start that again was not found
-    /// (`/proc` is not mounted, an emulator runs the program), and no [`worker_exe`](Self::worker_exe) was given. A relative
-    /// `worker_exe` was not found. This program has rights that whoever started it has not. The
-    /// initializer's arguments can't be encoded, or are longer than [`max_message_size`](Self::max_message_size). This system
-    /// has no process pools ([`Unsupported`](ProcessPoolError::Unsupported): any but Linux).
+    /// - `max_workers` is 0, or more than 16383.
+    /// - This process is a worker of a worker of a worker, or is to be a worker and has not begun.
+    /// - No [`worker_exe`](Self::worker_exe) was given, and this library is not part of the program's executable, or
+    ///   the executable was not found (`/proc` is not mounted, an emulator runs the program).
+    /// - A relative `worker_exe` was not found.
+    /// - This program has rights that the user who started it has not.
+    /// - The initializer's arguments can't be encoded, or are longer than [`max_message_size`](Self::max_message_size).
+    /// - This system is not Linux: it has no process pools ([`Unsupported`](ProcessPoolError::Unsupported)).
     #[track_caller]
     pub fn build(self) -> Result<ProcessPoolExecutor, ProcessPoolError> {
-        setup::core(self, Location::caller()).map(ProcessPoolExecutor::of)
+        Settings::of(self.options, Location::caller()).map(|settings| ProcessPoolExecutor::of(Shared::new(settings)))
     }
 }
 
 impl fmt::Debug for ProcessPoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessPoolBuilder")
-            .field("max_workers", &self.max_workers)
-            .field("name", &self.name)
-            .field("worker_exe", &self.worker_exe)
-            .field("start_timeout", &self.start_timeout)
-            .field("max_message_size", &self.most)
-            .field("retries", &self.retries)
+            .field("max_workers", &self.options.max_workers)
+            .field("name", &self.options.name)
+            .field("worker_exe", &self.options.worker_exe)
+            .field("start_timeout", &self.options.start_timeout)
+            .field("max_message_size", &self.options.max_message_size)
+            .field("retries", &self.options.retries)
             .finish_non_exhaustive()
     }
 }

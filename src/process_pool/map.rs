@@ -5,27 +5,22 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::parent::core::Core;
-use super::pool::ProcessPoolExecutor;
+use super::parent::shared::Shared;
 use super::wire::callable::Callable;
 use crate::deadlock::resource::Origin;
 use crate::task::future::Future;
-use crate::task::map::{Chunk, HasMap, Results, TakesChunks};
+use crate::task::map::{Chunk, Results, TakesChunks};
 
-/// A function, and the workers that call it.
+/// A function, and the pool whose workers call it.
 pub struct ProcessCalls<F> {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     f: F,
 }
 
 impl<F> ProcessCalls<F> {
-    pub(super) fn new(core: Arc<Core>, f: F) -> Self {
-        Self { core, f }
+    pub(super) fn new(shared: Arc<Shared>, f: F) -> Self {
+        Self { shared, f }
     }
-}
-
-impl HasMap for ProcessPoolExecutor {
-    type Calls<F> = ProcessCalls<F>;
 }
 
 impl<T, F> TakesChunks<T, F::Output> for ProcessCalls<F>
@@ -35,7 +30,7 @@ where
     F::Output: Serialize + DeserializeOwned + Send + 'static,
 {
     fn submit_chunk(&self, chunk: Chunk<T>) -> Future<Results<F::Output>> {
-        self.core.call_chunk(Origin::at(chunk.site, None), self.f, chunk.items)
+        self.shared.call_chunk(Origin::at(chunk.site, None), self.f, chunk.items)
     }
 
     fn has_room(&self) -> bool {
@@ -43,6 +38,6 @@ where
     }
 
     fn max_workers(&self) -> usize {
-        self.core.max_workers()
+        self.shared.max_workers()
     }
 }

@@ -1,25 +1,21 @@
 //! A pool of processes that run tasks, on Linux. Elsewhere `portable.rs` stands in the place of this file.
 //!
-//! Who does what, the protocol of the dispatcher and its proof are in the `README.md` beside this file.
+//! The files here are the interface. `wire` is what goes between a pool and its workers, `parent` the pool's side,
+//! `worker` the worker's side, `error` what fails. Imports go one way: `wire` ← `error` ← `parent`; `wire` ← `worker`;
+//! all of them ← the interface. The `README.md` beside this file shows who moves what.
 
 mod builder;
 mod error;
-mod lost;
 mod map;
 mod parent;
 mod pool;
-mod signal;
-mod start_error;
-mod usual;
 mod wire;
 mod worker;
 
 pub use builder::ProcessPoolBuilder;
-pub use error::ProcessPoolError;
-pub use lost::{WorkerExit, WorkerLost};
+pub use error::{ProcessPoolError, StartError, StartFailure, WorkerExit, WorkerLost};
 #[cfg(all(test, loom))]
 pub(crate) use parent::model::{ModelPool, Moment, Worker};
 pub use pool::ProcessPoolExecutor;
-pub use start_error::{StartError, StartFailure};
 pub use wire::callable::Callable;
 pub use wire::codec::{CodecError, Json};

@@ -1,4 +1,4 @@
-//! The handle of a process pool: the whole of its interface, on every system.
+//! The handle of a process pool, on every system.
 
 use std::fmt;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
@@ -8,16 +8,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::builder::ProcessPoolBuilder;
-use super::error::ProcessPoolError;
+use super::error::{ProcessPoolError, StartError, StartFailure};
 use super::map::ProcessCalls;
-use super::parent::core::Core;
+use super::parent::shared::Shared;
 use super::parent::shutdown;
-use super::start_error::{StartError, StartFailure};
 use super::wire::callable::Callable;
 use super::worker::entry;
 use crate::deadlock::resource::Origin;
 use crate::task::future::Future;
-use crate::task::map::Map;
+use crate::task::map::{HasMap, Map};
 use crate::task::unwind::unwind_safe;
 use crate::thread_pool::{ShutdownOptions, ShutdownReport};
 
@@ -25,73 +24,79 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor, StartError, StartFailure);
 
 /// A pool of processes that run tasks, each of which gives a [`Future`].
 ///
-/// Python's `concurrent.futures.ProcessPoolExecutor`: for work that may crash, or that takes the whole process down
-/// with it when it goes wrong. The futures are those of the [`ThreadPoolExecutor`](crate::ThreadPoolExecutor):
-/// [`wait`](crate::wait), [`as_completed`](crate::as_completed) and `.await` take both kinds.
+/// Python's `concurrent.futures.ProcessPoolExecutor`: for work that may crash, and would take the whole process down
+/// with it. The futures are those of the [`ThreadPoolExecutor`](crate::ThreadPoolExecutor): [`wait`](crate::wait),
+/// [`as_completed`](crate::as_completed) and `.await` take both kinds.
 ///
-/// A worker is the same program, started again: it is known as a worker before its `main` begins, which it never comes to, and
-/// when all else has run that the program does before `main`. So nothing has to be set up, in a program, a test or an example. Workers are started as they are needed, up to
-/// `max_workers`, and stay until the pool is shut down. A clone is another handle of the same pool; two handles are equal if they
-/// are of one pool. When the last handle is dropped the pool takes no more tasks, runs those that it has, and the drop waits for
-/// that; unless a [shutdown](Self::shutdown_with) came before that was told not to wait, or for how long: what that left is
-/// [detached](ShutdownReport::detached), and the drop does not wait. (A pool in a `static` is never dropped: it ends with the
-/// process, whatever is queued.)
+/// A worker is the same program, started again. It is recognised before `main`, after everything else that the program
+/// runs before `main`; `main` never runs. So there is nothing to set up, in a program, a test or an example. Workers
+/// are started as they are needed, up to `max_workers`, and stay until the pool is shut down. A clone is another handle
+/// of the same pool; two handles are equal if they belong to one pool. When the last handle is dropped the pool takes
+/// no more tasks and runs those that it has, and the drop waits for that. It does not wait after a
+/// [shutdown](Self::shutdown_with) without waiting, or with a time-out: what that left is
+/// [detached](ShutdownReport::detached). (A pool in a `static` is never dropped: it ends with the process, whatever is
+/// queued.)
 ///
-/// **A crash costs one task.** Whatever kills a worker (a signal, `abort`, `exit`, a stack overflow, the system for want of
-/// memory) fails the task that it ran, with [`TaskError::WorkerLost`](crate::TaskError::WorkerLost), and no other: what it had
-/// not begun is given to another, and it is replaced. A panic is no crash: it goes to the future, and the worker lives on.
+/// **A crash costs one task.** If a worker is killed (by a signal, `abort`, `exit`, a stack overflow, the system when
+/// memory runs out), the task that it ran fails with [`TaskError::WorkerLost`](crate::TaskError::WorkerLost), and no
+/// other: tasks that it had not begun go to another worker, and the worker is replaced. A panic is no crash: it goes to
+/// the future, and the worker lives on.
 ///
-/// **Nothing is left behind.** A worker leads a process group, and ends with its parent, however that ends, within a second.
-/// With it, and with every worker that ends, go the processes that it started and that have not left the group. A worker does that
-/// for them when its parent is gone, and the parent when the worker is. So the limit of this is SIGKILL to both at once: the
-/// worker's own processes outlive that. An interrupt from the terminal reaches the parent only.
+/// **Nothing is left behind.** A worker leads a process group, and ends within a second after its parent ends, whatever
+/// ends the parent. The processes that a worker started, and that have not left the group, end with the worker. The
+/// worker kills them when its parent is gone, and the parent when the worker is gone. So the limit is SIGKILL to both
+/// at once: the worker's own processes outlive that. An interrupt from the terminal reaches the parent only.
 ///
-/// No signal goes to a process that may not be the worker, or of its group. A program that ignores SIGCHLD, or waits for any child,
-/// takes the exit status of workers ([`WorkerExit::Unknown`](crate::WorkerExit::Unknown)); before Linux 6.9 what such a worker had
-/// started stays then, too. A program that takes in orphans (the first process of a container, a "subreaper") gets no zombies from
-/// workers.
+/// A signal goes only to a process that is the worker, or of its group. A program that ignores SIGCHLD, or waits for
+/// any child, takes the exit status of workers ([`WorkerExit::Unknown`](crate::WorkerExit::Unknown)); before Linux 6.9
+/// the processes that such a worker had started stay then, too. A program that adopts orphans (the first process of a
+/// container, a "subreaper") gets no zombies from workers.
 ///
-/// What is called is a function item, or a closure that captures nothing; the data are arguments, and they and the result
-/// travel by serde. A value arrives as it was, or as an error of its task: see [`Json`](crate::Json) for types that go in no other
-/// way. One that takes more than 1 MiB of stack to be written or read, or more than there is, is such an error. A worker has
-/// statics, thread-locals and a panic hook of its own, none of which is the parent's. It runs its tasks one after the other on its
-/// main thread. Standard output and standard error stay the program's; standard input of a worker is empty.
+/// A task calls a function item, or a closure that captures nothing; its data are the arguments. Arguments and results
+/// are encoded with serde. A value arrives as it was, or as an error of its task: types that can go in no other way go
+/// as [`Json`](crate::Json). A value that takes more than 1 MiB of stack to be written or read, or more than there is,
+/// is such an error. A worker has its own statics, thread-locals and panic hook. It runs its tasks one after the other
+/// on its main thread. Standard output and standard error are those of the program; the standard input of a worker is
+/// empty.
 ///
-/// A result is read (by its `Deserialize`) when it is asked for, on the thread that asks; one that nobody asks for is never read. A
-/// task whose result can't be read has [finished](crate::Status::Finished): whoever asks for it is told
-/// [`TaskError::Decode`](crate::TaskError::Decode). Callbacks and wakers run on threads of their own, those of one task in order,
-/// those of several tasks side by side if one takes longer than a millisecond. A waker may have to wait for a callback that long.
+/// A result is decoded (by its `Deserialize`) when a thread asks for it, on that thread; a result that no thread asks
+/// for is never decoded. A task whose result can't be decoded has [finished](crate::Status::Finished): a thread that
+/// asks for the result gets [`TaskError::Decode`](crate::TaskError::Decode). Callbacks and wakers run on threads of
+/// their own: those of one task in order, those of several tasks side by side if one takes longer than a millisecond. A
+/// waker may have to wait for a callback that long.
 ///
-/// A worker's group is a background one: a task that reads from the terminal (`/dev/tty`) is stopped by the system, and so is one
-/// that writes to a terminal that is set to stop such (`stty tostop`). A stopped worker holds up its task, and a shutdown that
-/// waits; [`kill`](Self::kill) ends it. In a process that is forked off this one the pool takes no tasks
-/// ([`Rejected::Forked`](crate::Rejected::Forked)), and to wait there for those that it has is to wait for ever. While such a
-/// process has what it inherited from this one it may also hide the end of a worker that was being started at that moment. So:
-/// do not fork without `exec`.
+/// A worker's group is in the background: the system stops a task that reads from the terminal (`/dev/tty`), and a task
+/// that writes to a terminal with `stty tostop`. A stopped worker holds up its task, and a shutdown that waits;
+/// [`kill`](Self::kill) ends it. In a process that is forked off this one the pool takes no tasks
+/// ([`Rejected::Forked`](crate::Rejected::Forked)), and a wait for the tasks that it has never ends. As long as such a
+/// process keeps the descriptors that it inherited, it may also hide the end of a worker that was being started at that
+/// moment. So do not fork without `exec`.
 ///
-/// A round trip costs two messages over a socket: two system calls on either side, and those of who sleeps meanwhile. A worker costs the start of the
-/// program up to its `main`, and in the parent a thread and two descriptors.
+/// A round trip costs two messages over a socket: two system calls on either side, and those of a thread that sleeps
+/// meanwhile. A worker costs the start of the program up to its `main`, and in the parent a thread and two descriptors.
 ///
 /// # Deadlocks
 ///
-/// A wait for a task in a process is in the wait-for graph and part of no deadlock: what the process does is not known here.
-/// [`snapshot`](crate::deadlock::snapshot) shows the process that the task runs in. Within each process deadlocks are found as
-/// anywhere; what goes from one to the other, by files or sockets of the program's own, is a hang if nothing comes.
+/// A wait for a task in a process is in the wait-for graph and part of no deadlock: this process does not know what the
+/// other does. [`snapshot`](crate::deadlock::snapshot) shows the process that the task runs in. Within each process
+/// deadlocks are found as anywhere; two processes that wait for each other, by files or sockets of the program's own,
+/// hang.
 ///
 /// # Security
 ///
-/// A process takes orders from its parent only, of the same user and with no fewer capabilities, as the kernel tells; the
-/// environment variable that makes it a worker is nothing without that. It calls no functions but those that the program may
-/// send itself. A program that has rights which whoever started it has not (set-user-id) is no worker and has no pool. Tasks have
-/// all the rights of the program: a worker is no sandbox.
+/// A worker takes orders only from its parent, which must run as the same user with no fewer capabilities; the kernel
+/// tells it so. Without such a parent the environment variable that makes a process a worker has no effect. A worker
+/// calls only functions that the program may send itself. A program with rights that the user who started it has not
+/// (set-user-id) can't be a worker, and can't have a pool. Tasks have all the rights of the program: a worker is no
+/// sandbox.
 ///
-/// A worker inherits what the program has when the worker is started: the environment, the current folder, limits and `umask`,
-/// ignored signals, standard output and standard error, and every descriptor that is not closed on `exec`, as those are that
-/// std opens.
+/// A worker inherits what the program has when the worker is started: the environment, the current folder, limits and
+/// `umask`, ignored signals, standard output and standard error, and every descriptor that is not closed on `exec`.
+/// (Those that std opens are.)
 ///
 /// # Platforms
 ///
-/// Linux. Elsewhere all of this compiles, and no pool can be made: [`ProcessPoolError::Unsupported`].
+/// Linux. On other systems the same code compiles, and no pool can be made: [`ProcessPoolError::Unsupported`].
 ///
 /// # Examples
 ///
@@ -108,7 +113,7 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor, StartError, StartFailure);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// What a closure captures is not there in another process:
+/// A value that a closure captures does not exist in another process:
 ///
 /// ```compile_fail,E0080
 /// let base = 2_u64;
@@ -116,7 +121,7 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor, StartError, StartFailure);
 /// let power = pool.submit(move |exponent: u32| base.pow(exponent), (8,)); // pass `base` as an argument
 /// ```
 ///
-/// And a function pointer is data as well:
+/// A function pointer is data as well:
 ///
 /// ```compile_fail,E0080
 /// let double: fn(u64) -> u64 = |n| 2 * n;
@@ -126,8 +131,8 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor, StartError, StartFailure);
 #[derive(Clone)]
 pub struct ProcessPoolExecutor(Arc<Handle>);
 
-/// What all handles of a pool share: with it the pool ends.
-struct Handle(Arc<Core>);
+/// What all handles of a pool share: the pool ends when it is dropped.
+struct Handle(Arc<Shared>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
@@ -140,57 +145,59 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// As [`ProcessPoolBuilder::build`] has: above all, `max_workers` is 0 or more than 16383.
+    /// Those of [`ProcessPoolBuilder::build`]: above all, `max_workers` is 0 or more than 16383.
     #[track_caller]
     pub fn new(max_workers: usize) -> Result<Self, ProcessPoolError> {
         Self::builder().max_workers(max_workers).build()
     }
 
-    /// Makes a pool with other settings.
+    /// Returns a builder, for a pool with other settings.
     pub fn builder() -> ProcessPoolBuilder {
         ProcessPoolBuilder::new()
     }
 
     /// Becomes a worker, and does not return, if this process was started as one.
     ///
-    /// Not needed where code runs before `main`, which is everywhere that an executable is linked in the usual way. A program
-    /// that wants to be sure calls it first in `main`: in any process but a worker it does nothing, for the price of a look at
-    /// the environment. (A process that was to be a worker, and can't, exits with code 121.) In a shared library it is needed:
-    /// the program that is a worker for it (see [`worker_exe`](ProcessPoolBuilder::worker_exe)) has to call it, on its main
-    /// thread, and not while the library is being loaded.
+    /// It is not needed where code runs before `main`, which is the case for every executable that is linked in the
+    /// usual way. A program may call it first in `main` to be sure: in a process that is no worker it does nothing, at
+    /// the cost of one look into the environment. (A process that was to be a worker, and can't, exits with code 121.)
+    /// It is needed in a shared library: the program that is a worker for it (see
+    /// [`worker_exe`](ProcessPoolBuilder::worker_exe)) has to call it, on its main thread, and not while the library is
+    /// being loaded.
     pub fn init() {
         entry::become_worker();
     }
 
-    pub(super) fn of(core: Arc<Core>) -> Self {
-        Self(Arc::new(Handle(core)))
+    pub(super) fn of(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Handle(shared)))
     }
 
-    fn core(&self) -> &Arc<Core> {
+    fn shared(&self) -> &Arc<Shared> {
         &self.0.0
     }
 
-    /// Has a worker call `f` with `args`, a tuple, and returns the future of its result.
+    /// Calls `f` with `args`, a tuple, in a worker, and returns the future of its result.
     ///
-    /// The arguments are encoded here, and sent at once if a worker is idle; this never waits for a worker. If none is idle
-    /// and there may be more, starts one, in the background. Costs a few allocations, one of them as long as the encoded
-    /// arguments, and one system call if the task is sent at once.
+    /// Encodes the arguments, and sends them at once if a worker is idle; never waits for a worker. If no worker is
+    /// idle and there may be more, starts one in the background. Costs a few allocations, one of them as long as the
+    /// encoded arguments, and one system call if the task is sent at once.
     ///
-    /// `f` is a function item, or a closure that captures nothing and says the types of its parameters: of anything else the
-    /// compiler says that data have to be arguments.
+    /// `f` is a function item, or a closure that captures nothing and names the types of its parameters. For anything
+    /// else the compiler says that data have to be arguments.
     ///
-    /// The future's error is, beside those of any future:
+    /// In addition to the errors of every future, its error is:
     ///
     /// - [`WorkerLost`](crate::TaskError::WorkerLost): the worker ended in the middle of the task.
     /// - [`Panicked`](crate::TaskError::Panicked): the task panicked, or the code that encodes or decodes its data did.
     /// - [`Encode`](crate::TaskError::Encode): the arguments or the result can't be encoded, or are longer than
-    ///   [`max_message_size`](ProcessPoolBuilder::max_message_size); or the function is in another shared library than this one.
-    /// - [`Decode`](crate::TaskError::Decode): they can't be read back where they arrive.
-    /// - [`Rejected`](crate::TaskError::Rejected): the pool was shut down or killed, its initializer failed, or there is no worker
-    ///   and none can be started.
+    ///   [`max_message_size`](ProcessPoolBuilder::max_message_size); or the function is in another shared library than
+    ///   this one.
+    /// - [`Decode`](crate::TaskError::Decode): the arguments or the result can't be decoded where they arrive.
+    /// - [`Rejected`](crate::TaskError::Rejected): the pool was shut down or killed, its initializer failed, or there
+    ///   is no worker and none can be started.
     ///
-    /// What is known here at once (arguments that can't be encoded, a pool that takes no more tasks) gives a future that is done
-    /// already.
+    /// An error that is known at once (arguments that can't be encoded, a pool that takes no more tasks) gives a future
+    /// that is done already.
     ///
     /// # Examples
     ///
@@ -217,11 +224,11 @@ impl ProcessPoolExecutor {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        self.core().call(Origin::at(Location::caller(), None), f, args)
+        self.shared().call(Origin::at(Location::caller(), None), f, args)
     }
 
-    /// [Submits](Self::submit) a call under a name, which errors, reports and `Debug` show. Without one they show the function's
-    /// path.
+    /// [Submits](Self::submit) a call under a name, which errors, reports and `Debug` show. Without a name they show
+    /// the path of the function.
     #[track_caller]
     pub fn submit_named<F, A>(&self, name: &'static str, f: F, args: A) -> Future<F::Output>
     where
@@ -229,17 +236,18 @@ impl ProcessPoolExecutor {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        self.core().call(Origin::at(Location::caller(), Some(name)), f, args)
+        self.shared().call(Origin::at(Location::caller(), Some(name)), f, args)
     }
 
-    /// Has the workers call `f` with each item, and yields the results in the order of the items: as
+    /// Calls `f` with each item in the workers, and yields the results in the order of the items, as
     /// [`ThreadPoolExecutor::map`](crate::ThreadPoolExecutor::map) does.
     ///
-    /// A chunk of items is one task, and one message each way: a crash, or a value that can't be encoded, costs the items of one
-    /// chunk, a panic only its own. When the map is dropped or gives up, the chunks that no worker has begun are cancelled;
-    /// one that has begun runs to its end.
+    /// A chunk of items is one task, and one message each way: a crash, or a value that can't be encoded, costs the
+    /// items of one chunk, a panic only its own item. When the map is dropped or times out, the chunks that no worker
+    /// has begun are cancelled; a chunk that was begun runs to its end.
     ///
-    /// Lazy, as its counterpart is: without [`buffer_size`](Map::buffer_size), 16 chunks for each worker are encoded ahead.
+    /// It is lazy, as its counterpart is: without [`buffer_size`](Map::buffer_size), 16 chunks for each worker are
+    /// encoded ahead.
     ///
     /// # Examples
     ///
@@ -259,29 +267,31 @@ impl ProcessPoolExecutor {
         F: Callable<(I::Item,)>,
         F::Output: Serialize + DeserializeOwned + Send + 'static,
     {
-        Map::new(ProcessCalls::new(Arc::clone(self.core()), f), items.into_iter(), Location::caller())
+        Map::new(ProcessCalls::new(Arc::clone(self.shared()), f), items.into_iter(), Location::caller())
     }
 
-    /// Takes no more tasks, runs those that are queued, and waits until every worker has ended, and every callback has run.
+    /// Takes no more tasks, runs those that are queued, and waits until every worker has ended, and every callback has
+    /// run.
     ///
-    /// Another handle may do so, too, at the same time or again: each waits for all of that. The first of them also waits for the
-    /// threads to be gone that looked after the workers. A callback of a task may: it does not wait for itself.
+    /// It may be called on several handles, at the same time or again: each call waits for all of that. The first call
+    /// also waits until the threads are gone that looked after the workers. A callback of a task may call it: it does
+    /// not wait for itself.
     ///
     /// # Deadlocks
     ///
     /// The wait is in the wait-for graph. A task that never ends is a hang, and no deadlock:
-    /// [`shutdown_with`](Self::shutdown_with) a time-out and then [`kill`](Self::kill) is neither. If a callback waits for whoever
-    /// waits here, one of the two waits ends; the report says so if it is this one.
+    /// [`shutdown_with`](Self::shutdown_with) a time-out and then [`kill`](Self::kill) avoids it. If a callback waits
+    /// for the thread that waits here, one of the two waits ends; the report says so if it is this one.
     #[track_caller]
     pub fn shutdown(&self) -> ShutdownReport {
         self.shutdown_with(ShutdownOptions::new())
     }
 
-    /// [Shuts down](Self::shutdown) without waiting, or with a time-out, or with the tasks cancelled that no worker has begun. With
-    /// a time-out, the callbacks are not waited for.
+    /// [Shuts down](Self::shutdown) without waiting, or with a time-out, or after cancelling the tasks that no worker
+    /// has begun. With a time-out it does not wait for the callbacks.
     ///
-    /// After a shutdown without waiting, or with a time-out, the drop of the last handle does not wait: the workers that are
-    /// left are detached, as the report says, and run what is queued.
+    /// After a shutdown without waiting, or with a time-out, the drop of the last handle does not wait: the workers
+    /// that are left are detached, as the report says, and run what is queued.
     ///
     /// # Examples
     ///
@@ -301,72 +311,80 @@ impl ProcessPoolExecutor {
     #[must_use = "the report says what was left"]
     #[track_caller]
     pub fn shutdown_with(&self, options: ShutdownOptions) -> ShutdownReport {
-        shutdown::shutdown(self.core(), options, Location::caller())
+        shutdown::shutdown(self.shared(), options, Location::caller())
     }
 
     /// Ends the pool now: takes no more tasks, fails those that no worker has begun with
-    /// [`Rejected::Killed`](crate::Rejected::Killed), kills the workers and their groups with SIGKILL, and waits until they are
-    /// gone. The tasks that they ran fail with [`TaskError::WorkerLost`](crate::TaskError::WorkerLost), whatever
-    /// [`retries`](ProcessPoolBuilder::retries) they had. In the report, `cancelled` is how many were not begun.
+    /// [`Rejected::Killed`](crate::Rejected::Killed), kills the workers and their groups with SIGKILL, and waits until
+    /// they are gone. The tasks that they ran fail with [`TaskError::WorkerLost`](crate::TaskError::WorkerLost), even
+    /// if they had [`retries`](ProcessPoolBuilder::retries) left. In the report, `cancelled` is the number of tasks
+    /// that were not begun.
     ///
     /// # Deadlocks
     ///
-    /// The wait is as long as the system takes to end the processes, and then for the callbacks, as that of
-    /// [`shutdown`](Self::shutdown).
+    /// It waits until the system has ended the processes, and then for the callbacks, as [`shutdown`](Self::shutdown)
+    /// does.
     #[track_caller]
     pub fn kill(&self) -> ShutdownReport {
-        shutdown::kill(self.core(), Location::caller())
+        shutdown::kill(self.shared(), Location::caller())
     }
 
-    /// As [`kill`](Self::kill), by SIGTERM, which a task may have its own way with; so this does not wait: a
-    /// [`shutdown`](Self::shutdown) does. A worker that ignores the signal ends after the task that it runs.
+    /// Ends the pool now as [`kill`](Self::kill) does, but with SIGTERM, and does not wait, since a task may handle the
+    /// signal: a [`shutdown`](Self::shutdown) waits. A worker that ignores the signal ends after the task that it runs.
     #[track_caller]
     pub fn terminate(&self) -> ShutdownReport {
-        shutdown::terminate(self.core(), Location::caller())
+        shutdown::terminate(self.shared())
     }
 
-    /// Whether the pool takes no more tasks.
+    /// Returns whether the pool takes no more tasks.
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
-        self.core().is_closed()
+        self.shared().is_closed()
     }
 
-    /// How many workers there may be.
+    /// Returns the maximum number of workers.
     #[must_use]
     pub fn max_workers(&self) -> usize {
-        self.core().max_workers()
+        self.shared().max_workers()
     }
 
-    /// How many workers have a task. A moment's count, like the following.
+    /// Returns how many workers have a task. The number may have changed when this returns, like those of the following
+    /// methods.
     #[must_use]
     pub fn active_count(&self) -> usize {
-        self.core().counts().active
+        self.shared().counts().active
     }
 
-    /// How many workers there are, those that are being started included, and those that are gone until their tasks have failed.
+    /// Returns how many workers there are. It counts those that are being started, and those that are gone until their
+    /// tasks have failed.
     #[must_use]
     pub fn worker_count(&self) -> usize {
-        self.core().counts().workers
+        self.shared().counts().workers
     }
 
-    /// The ids of the worker processes that are up. One of them may be gone by now, and its id another's.
+    /// Returns the ids of the worker processes that are up. One of them may be gone by now, and its id another
+    /// process's.
     #[must_use]
     pub fn worker_pids(&self) -> Vec<u32> {
-        self.core().pids()
+        self.shared().pids()
     }
 
-    /// How many tasks are queued that no worker has begun.
+    /// Returns how many tasks no worker has begun.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.core().counts().queued
+        self.shared().counts().queued
     }
 
-    /// How many tasks have run to their end, with a value, a panic or an error. Not those that were cancelled, or whose worker was
-    /// lost; a chunk of a [`map`](Self::map) is one.
+    /// Returns how many tasks have run to their end, with a value, a panic or an error. It does not count tasks that
+    /// were cancelled, or whose worker was lost; a chunk of a [`map`](Self::map) is one task.
     #[must_use]
     pub fn completed(&self) -> u64 {
-        self.core().counts().completed
+        self.shared().counts().completed
     }
+}
+
+impl HasMap for ProcessPoolExecutor {
+    type Calls<F> = ProcessCalls<F>;
 }
 
 /// Handles of one pool are equal.
@@ -380,9 +398,9 @@ impl Eq for ProcessPoolExecutor {}
 
 impl fmt::Debug for ProcessPoolExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = self.core().counts();
+        let counts = self.shared().counts();
         f.debug_struct("ProcessPoolExecutor")
-            .field("name", &self.core().name())
+            .field("name", &self.shared().name())
             .field("max_workers", &self.max_workers())
             .field("active_count", &counts.active)
             .field("queued", &counts.queued)

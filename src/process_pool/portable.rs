@@ -1,26 +1,23 @@
 //! Process pools where the system lacks what they are made of: whatever names one compiles, and none can be made.
 //!
-//! The interface is the same files as on Linux; what they build on is here, and a pool's core is a type without values.
+//! The interface and the errors are the same files as on Linux. What they build on is here; what handles would share is
+//! a type without values.
 
 mod builder;
 mod error;
-mod lost;
 mod map;
 mod pool;
-mod start_error;
 
 pub use builder::ProcessPoolBuilder;
-pub use error::ProcessPoolError;
-pub use lost::{WorkerExit, WorkerLost};
+pub use error::{ProcessPoolError, StartError, StartFailure, WorkerExit, WorkerLost};
 pub use pool::ProcessPoolExecutor;
-pub use start_error::{StartError, StartFailure};
 pub use wire::callable::Callable;
 pub use wire::codec::{CodecError, Json};
 
 mod wire {
     pub(super) mod callable;
     pub(super) mod codec;
-    pub(super) mod room;
+    pub(super) mod memory;
 
     pub(super) mod call {
         use serde::Serialize;
@@ -48,21 +45,24 @@ mod wire {
 }
 
 mod parent {
-    pub(super) mod core {
+    pub(super) mod options;
+
+    pub(super) mod shared {
         use std::sync::Arc;
 
         use serde::Serialize;
         use serde::de::DeserializeOwned;
 
         use crate::deadlock::resource::Origin;
+        use crate::process_pool::parent::settings::Settings;
         use crate::process_pool::wire::callable::Callable;
         use crate::task::future::Future;
         use crate::task::map::Results;
 
         /// What a pool's handles would share.
-        pub(in crate::process_pool) enum Core {}
+        pub(in crate::process_pool) enum Shared {}
 
-        /// How much there would be of everything.
+        /// How many tasks and workers there would be.
         pub(in crate::process_pool) struct Counts {
             pub(in crate::process_pool) queued: usize,
             pub(in crate::process_pool) workers: usize,
@@ -70,7 +70,11 @@ mod parent {
             pub(in crate::process_pool) completed: u64,
         }
 
-        impl Core {
+        impl Shared {
+            pub(in crate::process_pool) fn new(settings: Settings) -> Arc<Self> {
+                match settings {}
+            }
+
             pub(in crate::process_pool) fn name(&self) -> &Arc<str> {
                 match *self {}
             }
@@ -116,17 +120,19 @@ mod parent {
         }
     }
 
-    pub(super) mod setup {
-        use std::sync::Arc;
-
+    pub(super) mod settings {
         use crate::deadlock::resource::Site;
-        use crate::process_pool::builder::ProcessPoolBuilder;
         use crate::process_pool::error::ProcessPoolError;
-        use crate::process_pool::parent::core::Core;
+        use crate::process_pool::parent::options::Options;
 
-        /// Says that there are no pools here.
-        pub(in crate::process_pool) fn core(_: ProcessPoolBuilder, _: Site) -> Result<Arc<Core>, ProcessPoolError> {
-            Err(ProcessPoolError::Unsupported)
+        /// What would be decided when a pool is made.
+        pub(in crate::process_pool) enum Settings {}
+
+        impl Settings {
+            /// Says that there are no pools here.
+            pub(in crate::process_pool) fn of(_: Options, _: Site) -> Result<Self, ProcessPoolError> {
+                Err(ProcessPoolError::Unsupported)
+            }
         }
     }
 
@@ -134,41 +140,31 @@ mod parent {
         use std::sync::Arc;
 
         use crate::deadlock::resource::Site;
-        use crate::process_pool::parent::core::Core;
+        use crate::process_pool::parent::shared::Shared;
         use crate::thread_pool::{ShutdownOptions, ShutdownReport};
 
-        pub(in crate::process_pool) fn shutdown(core: &Arc<Core>, _: ShutdownOptions, _: Site) -> ShutdownReport {
-            match **core {}
+        pub(in crate::process_pool) fn shutdown(shared: &Arc<Shared>, _: ShutdownOptions, _: Site) -> ShutdownReport {
+            match **shared {}
         }
 
-        pub(in crate::process_pool) fn kill(core: &Arc<Core>, _: Site) -> ShutdownReport {
-            match **core {}
+        pub(in crate::process_pool) fn kill(shared: &Arc<Shared>, _: Site) -> ShutdownReport {
+            match **shared {}
         }
 
-        pub(in crate::process_pool) fn terminate(core: &Arc<Core>, _: Site) -> ShutdownReport {
-            match **core {}
+        pub(in crate::process_pool) fn terminate(shared: &Arc<Shared>) -> ShutdownReport {
+            match **shared {}
         }
 
-        pub(in crate::process_pool) fn drop_pool(core: &Arc<Core>) {
-            match **core {}
+        pub(in crate::process_pool) fn drop_pool(shared: &Arc<Shared>) {
+            match **shared {}
         }
     }
 }
 
 mod worker {
     pub(super) mod entry {
-        /// No process is a worker here.
+        /// Does nothing: no process is a worker here.
         pub(in crate::process_pool) fn become_worker() {}
-    }
-}
-
-mod signal {
-    /// No worker is ended by one here.
-    pub(super) const ABORT: i32 = 0;
-
-    /// None is known here.
-    pub(super) fn name(_: i32) -> Option<&'static str> {
-        None
     }
 }
 

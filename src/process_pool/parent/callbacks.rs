@@ -1,10 +1,10 @@
-//! The threads that run what is the user's of tasks that are done: callbacks, wakers, events for a `tracing` subscriber.
+//! The threads that run the user's code of tasks that are done: callbacks, wakers, events for a `tracing` subscriber.
 //!
-//! A supervisor runs none of that: it may wait for anything, for tasks of the same worker as well, whose replies the supervisor has to
-//! read. One thread does as a rule. A callback may also wait for what another callback brings about, by whatever means; so while
-//! callbacks are queued the *relief*, a thread of its own, looks whether one has ended since its last look, and adds a thread if none
-//! has. Each time it adds one it waits twice as long before the next look: where callbacks are slow, and none waits for another,
-//! one soon ends between two looks.
+//! A supervisor runs none of it: that code may wait for anything, for tasks of the same worker as well, whose replies
+//! the supervisor has to read. As a rule one thread suffices. A callback may also wait for another callback, by any
+//! means; so while callbacks are queued the *relief*, a thread of its own, checks whether one has ended since its last
+//! look, and adds a thread if none has. Each time it adds one it waits twice as long before the next look: where
+//! callbacks are slow, and none waits for another, one soon ends between two looks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,24 +20,24 @@ use crate::thread_pool::ThreadPoolExecutor;
 
 /// How long the relief waits before a look, at first.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// How long at most.
+/// The maximum of that time.
 const MAX_PAUSE: Duration = Duration::from_millis(100);
-/// After how many looks with nothing queued it ends.
+/// The number of looks with nothing queued after which the relief ends.
 const MAX_QUIET: u32 = 50;
-/// What the relief needs.
+/// Of the relief.
 const STACK_SIZE: usize = 128 << 10;
 
-/// The threads, once there is something to run.
-pub(in crate::process_pool) struct Callbacks {
+/// The threads. They start when there is something to run.
+pub(super) struct Callbacks {
     pool: ThreadPoolExecutor,
     relief: Arc<Relief>,
-    /// Of the relief that was started last.
+    /// The thread of the relief that was started last.
     thread: Mutex<Option<Thread>>,
 }
 
 #[derive(Default)]
 struct Relief {
-    /// Somebody looks, or is about to.
+    /// A relief looks, or is about to.
     is_up: AtomicBool,
     is_over: AtomicBool,
 }
@@ -47,26 +47,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Callbacks {
-    /// The threads of the pool with this name, which was made there.
-    pub(in crate::process_pool) fn new(of: &str, made_at: Site) -> Self {
+    /// Makes the threads for the pool with this name, which was made there.
+    pub(super) fn new(of: &str, made_at: Site) -> Self {
         let builder = ThreadPoolExecutor::builder().max_workers(1).thread_name_prefix(format!("{of}-callbacks"));
         let pool = builder.for_executor(made_at).build();
         Self { pool, relief: Arc::default(), thread: Mutex::new(None) }
     }
 
-    /// Queues what is to be run of the task with this origin.
+    /// Queues a callback of the task with this origin.
     ///
     /// # Errors
     ///
-    /// There is no thread for it, and it comes back.
-    pub(in crate::process_pool) fn submit(
-        &self,
-        of: Origin,
-        run: Box<dyn FnOnce() + Send>,
-    ) -> Result<(), Box<dyn FnOnce() + Send>> {
+    /// There is no thread for it: returns it.
+    pub(super) fn submit(&self, of: Origin, run: Box<dyn FnOnce() + Send>) -> Result<(), Box<dyn FnOnce() + Send>> {
         self.pool.try_submit_callbacks(of, run).map(drop).map_err(|refused| refused.into_task())?;
-        // ORDERING: SeqCst, before the look at the flag. The relief, before it goes, clears the flag, and looks at the queue after
-        // such a fence: one of the two sees what the other did.
+        // ORDERING: SeqCst, before the look at the flag. The relief, before it goes, clears the flag, and looks at the
+        // queue after such a fence: one of the two sees what the other did.
         fence(SeqCst);
         if self.pool.queued() > 0 && !self.relief.is_up.swap(true, SeqCst) {
             self.start_relief();
@@ -81,7 +77,7 @@ impl Callbacks {
             Ok(thread) => {
                 lock(&self.thread).replace(thread);
             }
-            // The next to be queued finds nobody who looks.
+            // Without a relief: the next callback that is queued tries again.
             Err(_) => {
                 self.relief.is_up.store(false, SeqCst);
                 add_thread(&self.pool);
@@ -89,8 +85,8 @@ impl Callbacks {
         }
     }
 
-    /// Waits until all that is queued was run and the threads are gone.
-    pub(in crate::process_pool) fn end(&self, failure: Failure, site: Site) -> Result<(), WaitError> {
+    /// Waits until all that is queued has run and the threads are gone.
+    pub(super) fn end(&self, failure: Failure, site: Site) -> Result<(), WaitError> {
         self.pool.end(failure, site)?;
         // A callback does not wait for itself: the others still need the relief.
         if self.pool.worker_count() == 0 {
@@ -133,7 +129,7 @@ impl Relief {
                 self.is_up.store(false, SeqCst);
                 // ORDERING: as in `submit`.
                 fence(SeqCst);
-                // What was queued before that is this one's to look after, unless somebody is starting another.
+                // This relief looks after what was queued before that, unless another one is being started.
                 if pool.queued() == 0 || self.is_up.swap(true, SeqCst) {
                     return;
                 }

@@ -1,17 +1,18 @@
-//! Forks of this process: whether this is one of them, and whether one was made at the wrong moment.
+//! Forks: whether this process was forked off the one that made a pool, and whether a fork may have copied a
+//! descriptor.
 
 use crate::primitive::Ordering::SeqCst;
 use crate::primitive::quiet::{AtomicU32, Once};
 
 /// How many forks lead from the process that loaded this code to this one.
-static DEPTH: AtomicU32 = AtomicU32::new(0);
-/// How many forks this process has begun to make, and how many of these are made.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+/// How many forks this process has begun, and how many of these are made.
 static BEGUN: AtomicU32 = AtomicU32::new(0);
 static MADE: AtomicU32 = AtomicU32::new(0);
-// ORDERING: SeqCst on all of these: two of them are looked at together, beside another thread that is about to fork. It is
-// done for each pool, each worker and each submit, not more often, and a load costs no more for it.
+// ORDERING: SeqCst on all of these: two of them are read together, while another thread may be about to fork. They are
+// read once for each pool, each worker and each submit, and a SeqCst load costs no more than another.
 
-/// Has forks counted from now on. (A bare `clone` is not seen.)
+/// Counts forks from now on. (It does not see a bare `clone`.)
 fn count() {
     extern "C" fn begins() {
         BEGUN.fetch_add(1, SeqCst);
@@ -21,7 +22,7 @@ fn count() {
     }
     extern "C" fn is_one() {
         MADE.store(BEGUN.load(SeqCst), SeqCst);
-        DEPTH.fetch_add(1, SeqCst);
+        GENERATION.fetch_add(1, SeqCst);
     }
     static COUNTED: Once = Once::new();
     COUNTED.call_once(|| {
@@ -33,40 +34,41 @@ fn count() {
 
 /// This process, among those that are forked off each other.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::process_pool) struct Generation(u32);
+pub(super) struct Generation(u32);
 
 impl Generation {
-    /// That of this process.
-    pub(in crate::process_pool) fn now() -> Self {
+    /// Returns the generation of this process.
+    pub(super) fn now() -> Self {
         count();
-        Self(DEPTH.load(SeqCst))
+        Self(GENERATION.load(SeqCst))
     }
 
-    /// Whether this process was forked off that one since.
-    pub(in crate::process_pool) fn is_past(self) -> bool {
-        DEPTH.load(SeqCst) != self.0
+    /// Returns whether this process was forked off that one since.
+    pub(super) fn is_past(self) -> bool {
+        GENERATION.load(SeqCst) != self.0
     }
 }
 
-/// A time in which a descriptor is open that no fork should have.
+/// A time in which a descriptor is open that no fork should copy.
 #[derive(Debug)]
-pub(in crate::process_pool) struct Window {
+pub(super) struct Window {
     begun: u32,
     was_quiet: bool,
 }
 
 impl Window {
-    /// To be called before there is such a descriptor.
-    pub(in crate::process_pool) fn open() -> Self {
+    /// Begins such a time: called before there is a descriptor.
+    pub(super) fn open() -> Self {
         count();
         let begun = BEGUN.load(SeqCst);
         Self { begun, was_quiet: MADE.load(SeqCst) == begun }
     }
 
-    /// Whether a fork may have the descriptor, which is closed by now.
+    /// Returns whether a fork may have the descriptor, which is closed by now.
     ///
-    /// A fork that has it copied the table of descriptors before it was closed here, and was counted before that.
-    pub(in crate::process_pool) fn saw_a_fork(&self) -> bool {
+    /// A fork that has it copied the table of descriptors before the descriptor was closed here, and was counted before
+    /// that.
+    pub(super) fn saw_a_fork(&self) -> bool {
         !self.was_quiet || BEGUN.load(SeqCst) != self.begun
     }
 }

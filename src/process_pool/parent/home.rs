@@ -12,7 +12,7 @@ use crate::task::task_ref::TaskRef;
 use crate::task::trace::TaskSpan;
 
 /// Who sends tasks to other processes, and knows how far they have come there.
-pub(in crate::process_pool) trait Sender: Send + Sync + 'static {
+pub(in crate::process_pool::parent) trait Sender: Send + Sync + 'static {
     /// Claims a pending task for a canceller, if no process has begun it and none will.
     fn claim_to_cancel(&self, task: &Header) -> bool;
 
@@ -38,9 +38,9 @@ impl<P: Sender> Home for InProcesses<P> {
     }
 }
 
-/// Makes the cell of a task that calls `F` in a worker of `pool`, which puts the [reply](Replied). Two references: one for the
-/// pool, one for the future.
-pub(in crate::process_pool) fn new_task<F: 'static, T: Send + 'static>(
+/// Makes the cell of a task that calls `F` in a worker of `pool`, which puts the [reply](Replied). Two references: one
+/// for the pool, one for the future.
+pub(in crate::process_pool::parent) fn new_task<F: 'static, T: Send + 'static>(
     pool: Arc<impl Sender>,
     origin: Origin,
 ) -> (TaskRef, TaskRef) {

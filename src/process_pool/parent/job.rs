@@ -1,97 +1,98 @@
 //! A task on its way to a worker process.
 
-use std::time::Instant;
-
-use crate::process_pool::wire::call::{Call, Complete, Outcome};
+use crate::process_pool::wire::call::{Call, CallResult, Complete};
 use crate::task::error::TaskError;
 use crate::task::state::Phase;
 use crate::task::task_ref::TaskRef;
 use crate::task::when_done::Then;
 
-/// So often a task is given to another worker because the one that had it died before it began.
+/// How often a task is given to another worker because the one that had it died without having begun any task.
 const MAX_RESENDS: u32 = 3;
 
-/// A task, what is called, and how its result is put.
-pub(in crate::process_pool) struct Job {
-    pub(in crate::process_pool) task: TaskRef,
-    pub(in crate::process_pool) call: Call,
+/// Where a worker died that had a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Death {
+    /// In the middle of this task.
+    InIt,
+    /// In the middle of another task.
+    InAnother,
+    /// Without having begun any task that it had.
+    InNone,
+}
+
+/// A task, what it calls, and how its result gets into its cell.
+pub(super) struct Job {
+    pub(super) task: TaskRef,
+    pub(super) call: Call,
     complete: Complete,
-    /// So often it may kill its worker without an error.
+    /// How often it is run again after its worker died in it.
     retries: u32,
+    /// How often it is given to another worker after one died without having begun any task.
     resends: u32,
-    /// Among the tasks of the pool, in the order of their submission.
-    pub(in crate::process_pool) number: u64,
-    /// It was given to a worker that died, and can't be cancelled any more.
-    pub(in crate::process_pool) is_claimed: bool,
+    /// Its place in the order in which the pool's tasks were submitted.
+    pub(super) number: u64,
+    /// It was claimed, and can't be cancelled any more.
+    pub(super) is_claimed: bool,
 }
 
 impl Job {
     /// # Safety
     ///
     /// `complete` is for results of the cell's type.
-    pub(in crate::process_pool) unsafe fn new(task: TaskRef, call: Call, complete: Complete, retries: u32) -> Self {
+    pub(super) unsafe fn new(task: TaskRef, call: Call, complete: Complete, retries: u32) -> Self {
         Self { task, call, complete, retries, resends: MAX_RESENDS, number: 0, is_claimed: false }
     }
 
-    /// Claims the task, to have it run: `false` if it was cancelled.
-    pub(in crate::process_pool) fn claim(&mut self) -> bool {
+    /// Claims the task for a worker. Returns whether it is claimed: `false` if it was cancelled.
+    pub(super) fn claim(&mut self) -> bool {
         self.is_claimed = self.is_claimed || self.task.claim();
         self.is_claimed
     }
 
-    /// Claims the task for a canceller: `false` if it cannot be cancelled any more.
-    pub(in crate::process_pool) fn claim_to_cancel(&mut self) -> bool {
+    /// Claims the task for a canceller. Returns whether it did: `false` if it can't be cancelled any more.
+    pub(super) fn claim_to_cancel(&mut self) -> bool {
         let claimed = !self.is_claimed && self.task.claim_as(Phase::Cancelling);
         self.is_claimed |= claimed;
         claimed
     }
 
-    /// Whether it can still be cancelled.
-    pub(in crate::process_pool) fn is_pending(&self) -> bool {
+    /// Returns whether it can still be cancelled.
+    pub(super) fn is_pending(&self) -> bool {
         !self.is_claimed && self.task.phase() == Phase::Pending
     }
 
-    /// Whether it is still to be run: it was not cancelled.
-    pub(in crate::process_pool) fn is_live(&self) -> bool {
+    /// Returns whether it is still to be run: it was not cancelled.
+    pub(super) fn is_live(&self) -> bool {
         self.is_claimed || self.task.phase() == Phase::Pending
     }
 
-    /// The worker that had it died: in the middle of it (`was_begun`), or of another task (`died_in_a_task`), or without a task.
-    /// Whether another one may try.
-    pub(in crate::process_pool) fn may_go_on(&mut self, was_begun: bool, died_in_a_task: bool) -> bool {
-        let left = match (was_begun, died_in_a_task) {
-            (true, _) => &mut self.retries,
-            (false, true) => return true,
-            (false, false) => &mut self.resends,
+    /// Notes the death of the worker that had it. Returns whether another worker may run it.
+    pub(super) fn survives(&mut self, death: Death) -> bool {
+        let left = match death {
+            Death::InIt => &mut self.retries,
+            Death::InAnother => return true,
+            Death::InNone => &mut self.resends,
         };
         let may = *left > 0;
         *left = left.saturating_sub(1);
         may
     }
 
-    /// Ends the task, which was claimed. What is to be run then is the caller's to run.
-    pub(in crate::process_pool) fn complete(self, outcome: Outcome) -> Option<Then> {
+    /// Ends the task, which was claimed. The caller runs what is returned.
+    pub(super) fn complete(self, result: CallResult) -> Option<Then> {
         debug_assert!(self.is_claimed, "nobody else ends it");
         // SAFETY:
         // - the function is for the type of this cell (`new`).
-        unsafe { (self.complete)(&self.task, outcome) }
+        unsafe { (self.complete)(&self.task, result) }
     }
 
-    /// Ends the task with this error if it was not cancelled before.
-    pub(in crate::process_pool) fn fail(mut self, error: TaskError) -> Option<Then> {
-        if self.claim() { self.complete(Outcome::Error(error)) } else { None }
+    /// Ends the task with this error, if it was not cancelled before. The caller runs what is returned.
+    pub(super) fn fail(mut self, error: TaskError) -> Option<Then> {
+        if self.claim() { self.complete(CallResult::Error(error)) } else { None }
     }
 
-    /// The name that people know the task by.
-    pub(in crate::process_pool) fn name(&self) -> &'static str {
+    /// Returns the name that people know the task by.
+    pub(super) fn name(&self) -> &'static str {
         self.task.name().unwrap_or_else(|| self.task.type_name())
     }
-}
-
-/// A job that a worker has.
-pub(in crate::process_pool) struct Sent {
-    pub(in crate::process_pool) id: u64,
-    /// `None`: it was taken back, and the worker will skip it.
-    pub(in crate::process_pool) job: Option<Job>,
-    pub(in crate::process_pool) since: Instant,
 }

@@ -1,8 +1,11 @@
 //! The parent's end of a worker's stream.
 //!
-//! Whoever has something to send puts it behind what is there (`enqueue`, under the dispatcher's mutex, which decides the
-//! order) and then sends what the stream takes (`flush`, outside of it). What it does not take stays. Nobody polls for that: a
-//! worker that is about to sleep in the middle of a frame asks for the rest, and its supervisor then sends all of it.
+//! A thread that has something to send puts it behind what is there (`enqueue`, under the dispatcher's mutex, which
+//! decides the order) and then sends what the stream takes (`flush`, outside of the mutex). The rest stays. No thread
+//! polls for that: a worker that is about to sleep in the middle of a frame asks for the rest, and its supervisor then
+//! sends all of it.
+//!
+//! Every send has `NOSIGNAL`: EPIPE instead of SIGPIPE.
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,11 +30,8 @@ use crate::process_pool::wire::page::Page;
 
 /// Longer payloads are not copied beside others.
 const SMALL: usize = 16 << 10;
-/// So many bytes are sent at once, about.
+/// About how many bytes are sent at once.
 const BATCH: usize = 64 << 10;
-
-/// Who is gone is told by an error.
-pub(in crate::process_pool) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 
 /// A frame to be sent: its header, and what follows.
 struct Piece {
@@ -39,9 +39,9 @@ struct Piece {
     payload: Option<Arc<Vec<u8>>>,
 }
 
-/// What came of an [exchange](SocketLink::exchange).
-pub(in crate::process_pool) enum Exchange {
-    /// Nothing is left to be sent, or there is nobody to send it to.
+/// The result of an [exchange](SocketLink::exchange).
+pub(super) enum Exchange {
+    /// Nothing is left to be sent, or the worker does not read any more.
     Sent,
     /// Something is left.
     Again,
@@ -59,15 +59,15 @@ struct Sending {
 }
 
 /// The way to a worker process.
-pub(in crate::process_pool) struct SocketLink {
+pub(super) struct SocketLink {
     stream: UnixStream,
     page: Page,
     process: Arc<Process>,
-    /// How often to look whether the worker is there: somebody else may have its end of the stream.
+    /// How often to check whether the worker is there: another process may have its end of the stream.
     look_each: Option<Duration>,
     pending: Mutex<VecDeque<Piece>>,
     sending: Mutex<Sending>,
-    /// Something did not find room in the stream. Written with `sending` locked.
+    /// The stream was full before all was sent. Written with `sending` locked.
     has_rest: AtomicBool,
 }
 
@@ -77,10 +77,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl SocketLink {
     /// The way to this process, which is up.
-    pub(in crate::process_pool) fn new(stream: UnixStream, page: Page, process: Arc<Process>) -> Self {
+    pub(super) fn new(stream: UnixStream, page: Page, process: Arc<Process>) -> Self {
         process.note_program();
         let look_each = process.look_each();
-        // In place of the handshake's limit. It can't fail with a stream and such a time.
+        // In place of the handshake's limit. It can't fail with a stream and a time that is not zero.
         let _ = stream.set_read_timeout(look_each);
         Self {
             stream,
@@ -93,7 +93,7 @@ impl SocketLink {
         }
     }
 
-    pub(in crate::process_pool) fn page(&self) -> &Page {
+    pub(super) fn page(&self) -> &Page {
         &self.page
     }
 
@@ -105,11 +105,11 @@ impl SocketLink {
     }
 
     /// Puts the initializer's call behind what is to be sent.
-    pub(in crate::process_pool) fn enqueue_init(&self, call: &Call) {
+    pub(super) fn enqueue_init(&self, call: &Call) {
         self.push(Kind::Init, 0, Some((call.payload(), call.checksum())));
     }
 
-    /// Sends what the stream takes without waiting. Whether that is all.
+    /// Sends what the stream takes without waiting. Returns whether that is all.
     fn try_send(&self) -> io::Result<bool> {
         let mut sending = lock(&self.sending);
         let mut has_sent = false;
@@ -120,16 +120,16 @@ impl SocketLink {
                 }
                 break true;
             }
-            match rustix::net::send(&self.stream, sending.next(), SendFlags::DONTWAIT | NO_SIGNAL) {
+            match rustix::net::send(&self.stream, sending.next(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(bytes) => {
                     sending.advance(bytes);
                     has_sent = true;
                 }
                 Err(Errno::INTR) => {}
-                // Announced, and then tried once more: if the stream is full still, the worker has not read what is in there. It
-                // will say something when it has, and whoever hears that finds the announcement.
-                // ORDERING: Relaxed: the kernel's lock of the stream is taken by the second try after this, then by the worker,
-                // who then sends what the supervisor receives.
+                // Announces the rest, and tries once more: if the stream is still full, the worker has not read what is
+                // in it. It will send something when it has, and whoever receives that finds the announcement.
+                // ORDERING: Relaxed: the kernel's lock of the stream is taken by the second try after this, then by the
+                // worker, who then sends what the supervisor receives.
                 Err(Errno::AGAIN) if !self.has_rest() => self.has_rest.store(true, Relaxed),
                 Err(Errno::AGAIN) => break false,
                 Err(error) => return Err(error.into()),
@@ -137,13 +137,13 @@ impl SocketLink {
         };
         drop(sending);
         if has_sent {
-            self.page.ring();
+            self.page.note_sent();
         }
         Ok(all)
     }
 
-    /// Receives into the reader, and waits for that. Zero: the worker is gone.
-    pub(in crate::process_pool) fn receive(&self, reader: &mut FrameReader) -> io::Result<usize> {
+    /// Waits for bytes, and receives them into the reader. Returns their number. Zero: the worker is gone.
+    pub(super) fn receive(&self, reader: &mut FrameReader) -> io::Result<usize> {
         loop {
             match rustix::net::recv(&self.stream, reader.space(), RecvFlags::empty()) {
                 Ok((bytes, _)) => {
@@ -153,7 +153,7 @@ impl SocketLink {
                 Err(Errno::INTR) => {}
                 Err(Errno::CONNRESET) => return Ok(0),
                 Err(Errno::AGAIN) if !self.process.has_ended() => {}
-                // What it sent before it ended, if that came since the last look.
+                // What the worker sent before it ended, if it came after the last look.
                 Err(Errno::AGAIN) => match rustix::net::recv(&self.stream, reader.space(), RecvFlags::DONTWAIT) {
                     Ok((bytes, _)) => {
                         reader.filled(bytes);
@@ -166,12 +166,13 @@ impl SocketLink {
         }
     }
 
-    /// Sends what the stream takes, or else waits until it takes more, or until there is something to receive, and receives that.
-    pub(in crate::process_pool) fn exchange(&self, reader: &mut FrameReader) -> io::Result<Exchange> {
+    /// Sends what the stream takes. If something is left, waits until the stream takes more, or until there is
+    /// something to receive, and receives that.
+    pub(super) fn exchange(&self, reader: &mut FrameReader) -> io::Result<Exchange> {
         match self.try_send() {
             Ok(true) => return Ok(Exchange::Sent),
             Ok(false) => {}
-            // What it said before is there to be read.
+            // What the worker sent before is there to be read.
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
                 return Ok(Exchange::Sent);
             }
@@ -191,13 +192,13 @@ impl SocketLink {
         Ok(Exchange::Again)
     }
 
-    /// Whether something did not find room in the stream.
-    pub(in crate::process_pool) fn has_rest(&self) -> bool {
+    /// Returns whether the stream was full before all was sent.
+    pub(super) fn has_rest(&self) -> bool {
         self.has_rest.load(Relaxed)
     }
 
     /// Ends the stream at both ends, whoever else has them.
-    pub(in crate::process_pool) fn cut(&self) {
+    pub(super) fn cut(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
@@ -219,7 +220,7 @@ impl dispatcher::Link for SocketLink {
     }
 
     fn flush(&self) {
-        // A broken stream is its supervisor's to see.
+        // The supervisor sees a broken stream.
         let _ = self.try_send();
     }
 
@@ -237,7 +238,7 @@ impl dispatcher::Link for SocketLink {
 }
 
 impl Sending {
-    /// Takes the next frames, if everything was sent. Whether there is something to send.
+    /// Takes the next frames, if everything was sent. Returns whether there is something to send.
     fn fill(&mut self, pending: &Mutex<VecDeque<Piece>>) -> bool {
         if self.sent < self.bytes.len() || self.large.is_some() {
             return true;

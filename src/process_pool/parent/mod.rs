@@ -1,19 +1,26 @@
-//! The pool's side: who gets which task, and the thread that has a worker.
+//! The parent's side: which worker gets which task, and the thread that looks after a worker.
+//!
+//! It imports `wire`, and nothing of the worker's side. The `README.md` beside this file has the protocol of the
+//! dispatcher and its proof.
 
-pub(super) mod callbacks;
-pub(super) mod core;
-pub(super) mod dispatcher;
-pub(super) mod fork;
-pub(super) mod home;
-pub(super) mod job;
-pub(super) mod link;
+mod backoff;
+mod callbacks;
+mod dispatcher;
+mod exit;
+mod fork;
+mod home;
+mod job;
+mod latch;
+mod link;
 #[cfg(test)]
 pub(super) mod model;
-pub(super) mod process;
-pub(super) mod program;
-pub(super) mod setup;
+pub(super) mod options;
+mod process;
+mod program;
+pub(super) mod settings;
+pub(super) mod shared;
 pub(super) mod shutdown;
-pub(super) mod startup;
-pub(super) mod stderr;
-pub(super) mod submit;
-pub(super) mod supervisor;
+mod startup;
+mod stderr;
+mod submit;
+mod supervisor;

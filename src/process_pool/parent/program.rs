@@ -1,4 +1,4 @@
-//! Which program is started as a worker: found once, when the pool is made.
+//! The program that is started as a worker: found once, when the pool is made.
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::fs::{self, File};
@@ -12,20 +12,20 @@ use std::{env, slice};
 use rustix::fs::{Access, access};
 
 use crate::process_pool::error::ProcessPoolError;
-use crate::process_pool::wire::object::{self, Header};
+use crate::process_pool::wire::object::{self, ProgramHeader};
 
-/// The executable of this process, whatever has become of its file.
-pub(in crate::process_pool) const OWN: &str = "/proc/self/exe";
+/// The executable of this process, even if its file was replaced or removed.
+pub(super) const OWN: &str = "/proc/self/exe";
 
-/// The same as the kernel sees it: an emulator, or valgrind, may speak for it where [`OWN`] is asked for.
+/// The executable as the kernel knows it: an emulator, or valgrind, may answer in its place where [`OWN`] is read.
 const KERNELS: &str = "/proc/thread-self/exe";
 
-/// What starts this program again: a path, and arguments that come first.
+/// Finds what starts this program again: a path, and arguments that come first.
 ///
 /// # Errors
 ///
-/// Nothing that does was found.
-pub(in crate::process_pool) fn own() -> Result<(PathBuf, Vec<OsString>), ProcessPoolError> {
+/// Nothing that starts it was found.
+pub(super) fn own() -> Result<(PathBuf, Vec<OsString>), ProcessPoolError> {
     match is_main_program(KERNELS.as_ref()) {
         Ok(Some(true)) => return Ok((OWN.into(), Vec::new())),
         // The kernel runs the loader, which was told to load this program.
@@ -34,10 +34,10 @@ pub(in crate::process_pool) fn own() -> Result<(PathBuf, Vec<OsString>), Process
                 return Ok((OWN.into(), arguments));
             }
         }
-        // The kernel runs what runs this program, or does not tell.
+        // The kernel runs something that runs this program, or does not tell.
         Ok(None) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        // It may be run and not read.
+        // The file may be executed, and not read.
         Err(_) => return Ok((OWN.into(), Vec::new())),
     }
     let told = [env::current_exe().ok(), executed()];
@@ -47,19 +47,19 @@ pub(in crate::process_pool) fn own() -> Result<(PathBuf, Vec<OsString>), Process
     })
 }
 
-/// The program of this name, from the current directory or from `PATH`, as an absolute path.
+/// Finds the program of this name in the current directory or in `PATH`, and returns its absolute path.
 ///
 /// # Errors
 ///
 /// There is none.
-pub(in crate::process_pool) fn named(path: PathBuf) -> Result<PathBuf, ProcessPoolError> {
+pub(super) fn named(path: PathBuf) -> Result<PathBuf, ProcessPoolError> {
     if path.is_absolute() {
         return Ok(path);
     }
     let found = if path.as_os_str().as_bytes().contains(&b'/') {
         absolute(&path).filter(|path| path.is_file())
     } else {
-        // As the C library has it.
+        // The default is that of the C library.
         let folders = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
         let mut candidates = env::split_paths(&folders).filter_map(|folder| absolute(&folder.join(&path)));
         candidates.find(|path| path.is_file() && access(path, Access::EXEC_OK).is_ok())
@@ -71,14 +71,15 @@ fn absolute(path: &Path) -> Option<PathBuf> {
     std::path::absolute(path).ok()
 }
 
-/// Whether what this file is, is loaded here: as the main program, or as something else (the loader). `None`: it is not.
+/// Returns whether this file is loaded here as the main program, or as something else (the loader). `None`: it is not
+/// loaded.
 fn is_main_program(path: &Path) -> io::Result<Option<bool>> {
     let file = File::open(path)?;
     Ok(object::find(|object| has_headers(&file, object.headers).then_some(object.is_main_program)))
 }
 
-/// Whether these are the program headers of an executable's file.
-fn has_headers(file: &File, headers: &[Header]) -> bool {
+/// Returns whether these are the program headers in this file.
+fn has_headers(file: &File, headers: &[ProgramHeader]) -> bool {
     // An ELF file says where they are, behind four numbers of eight bytes in all, and the entry's address.
     const OFFSET: usize = 24 + size_of::<usize>();
     let mut start = [0; OFFSET + size_of::<usize>()];
@@ -93,11 +94,11 @@ fn has_headers(file: &File, headers: &[Header]) -> bool {
     !loaded.is_empty() && file.read_exact_at(&mut found, offset).is_ok() && found == loaded
 }
 
-/// What the loader was told (`ld.so --library-path folder ./program`), with the program's path as it is.
+/// Returns the loader's arguments (`ld.so --library-path folder ./program`), with the absolute path of the program.
 fn loader_arguments() -> io::Result<Vec<OsString>> {
     let line = fs::read("/proc/self/cmdline")?;
     let arguments: Vec<_> = line.strip_suffix(b"\0").unwrap_or(&line).split(|&byte| byte == 0).collect();
-    // The last ones are the program's, its name in the place of its path.
+    // The last arguments are the program's; its name stands for its path.
     let options = arguments.len().saturating_sub(env::args_os().len());
     let mut arguments: Vec<_> =
         arguments[..options].iter().skip(1).map(|&argument| OsStr::from_bytes(argument).to_owned()).collect();
@@ -109,7 +110,7 @@ fn loader_arguments() -> io::Result<Vec<OsString>> {
     Ok(arguments)
 }
 
-/// The file that the main program was mapped from.
+/// Returns the file that the main program was mapped from.
 fn mapped() -> io::Result<PathBuf> {
     let headers = object::find(|program| Some(program.headers.as_ptr().addr())).unwrap_or_default();
     let maps = fs::read("/proc/self/maps")?;
@@ -124,7 +125,7 @@ fn mapped() -> io::Result<PathBuf> {
     maps.split(|&byte| byte == b'\n').find_map(of_line).ok_or_else(|| ErrorKind::NotFound.into())
 }
 
-/// The path by which this program was started, as far as that can be found from here.
+/// Returns the path by which this program was started, if that can be resolved.
 fn executed() -> Option<PathBuf> {
     // SAFETY:
     // - `getauxval` has no preconditions.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::core::Core;
+use super::shared::Shared;
 use super::supervisor::supervises;
 use crate::deadlock::resource::Site;
 use crate::deadlock::wait::{Failure, Limit};
@@ -16,48 +16,57 @@ use crate::task::wait::one::wait_done;
 use crate::thread_pool::{ShutdownOptions, ShutdownReport};
 
 /// Shuts the pool down.
-pub(in crate::process_pool) fn shutdown(core: &Arc<Core>, options: ShutdownOptions, site: Site) -> ShutdownReport {
-    if core.is_forked() {
+pub(in crate::process_pool) fn shutdown(shared: &Arc<Shared>, options: ShutdownOptions, site: Site) -> ShutdownReport {
+    if shared.is_forked() {
         return nothing();
     }
-    let start = Start::now(core);
-    core.carry_out(core.dispatcher.close());
+    let start = Start::now(shared);
+    shared.carry_out(shared.dispatcher.close());
     let mut cancelled = 0;
     if options.cancel_pending {
-        let todo = core.dispatcher.cancel_queued();
-        cancelled = todo.failed.len();
-        core.carry_out(todo);
+        let todo = shared.dispatcher.cancel_queued();
+        cancelled = todo.failed_count();
+        shared.carry_out(todo);
     }
-    let ended = options.wait.then(|| wait(core, options.limit(), Failure::Value, site));
+    let ended = options.wait.then(|| wait(shared, options.limit(), Failure::Value, site));
     if options.detaches() {
-        core.detach();
+        shared.detach();
     }
-    let mut report = start.report(core, cancelled, ended);
+    let mut report = start.report(shared, cancelled, ended);
     report.detached = options.detaches() && report.workers > 0;
     report
 }
 
-/// Ends the pool now.
-fn end_now(core: &Arc<Core>, signal: Signal, waits: bool, site: Site) -> ShutdownReport {
-    if core.is_forked() {
+/// Ends the pool now, by SIGKILL, and waits until that is done.
+pub(in crate::process_pool) fn kill(shared: &Arc<Shared>, site: Site) -> ShutdownReport {
+    if shared.is_forked() {
         return nothing();
     }
-    let start = Start::now(core);
-    let failed = core.end_now(signal, Rejected::Killed);
-    start.report(core, failed, waits.then(|| wait(core, Limit::None, Failure::Value, site)))
-}
-
-/// Ends the pool now, by SIGKILL, and waits until that is done.
-pub(in crate::process_pool) fn kill(core: &Arc<Core>, site: Site) -> ShutdownReport {
-    end_now(core, Signal::KILL, true, site)
+    let start = Start::now(shared);
+    let failed = end_now(shared, Signal::KILL);
+    start.report(shared, failed, Some(wait(shared, Limit::None, Failure::Value, site)))
 }
 
 /// Ends the pool now, by SIGTERM, and does not wait.
-pub(in crate::process_pool) fn terminate(core: &Arc<Core>, site: Site) -> ShutdownReport {
-    end_now(core, Signal::TERM, false, site)
+pub(in crate::process_pool) fn terminate(shared: &Arc<Shared>) -> ShutdownReport {
+    if shared.is_forked() {
+        return nothing();
+    }
+    let start = Start::now(shared);
+    let failed = end_now(shared, Signal::TERM);
+    start.report(shared, failed, None)
 }
 
-/// What is done to the workers of another process. Its locks are as they were at that moment, perhaps held.
+/// Fails what no worker has begun, sends every process this signal, and starts no more. Returns how many tasks failed.
+fn end_now(shared: &Arc<Shared>, signal: Signal) -> usize {
+    let todo = shared.dispatcher.close_now(Rejected::Killed).todo;
+    let failed = todo.failed_count();
+    shared.end_processes(signal);
+    shared.carry_out(todo);
+    failed
+}
+
+/// What is done in a process that was forked off the pool's: its locks are as they were at that moment, perhaps held.
 fn nothing() -> ShutdownReport {
     ShutdownReport {
         completed: 0,
@@ -70,46 +79,47 @@ fn nothing() -> ShutdownReport {
     }
 }
 
-/// The end of the last handle.
-pub(in crate::process_pool) fn drop_pool(core: &Arc<Core>) {
-    if core.is_forked() {
+/// Closes the pool at the end of its last handle, and waits for its end unless it is detached.
+pub(in crate::process_pool) fn drop_pool(shared: &Arc<Shared>) {
+    if shared.is_forked() {
         return;
     }
-    core.carry_out(core.dispatcher.close());
-    if !core.is_detached() {
-        let _ = wait(core, Limit::None, Failure::Never, core.settings.made_at);
+    shared.carry_out(shared.dispatcher.close());
+    if !shared.is_detached() {
+        let _ = wait(shared, Limit::None, Failure::Never, shared.settings.made_at);
     }
 }
 
-/// Waits until the last worker is gone, its supervisor's thread with it, and the callbacks have run. These may wait for
-/// whoever waits here.
-fn wait(core: &Core, limit: Limit, failure: Failure, site: Site) -> Result<(), WaitError> {
-    if supervises(core) {
+/// Waits until the last worker is gone, and, without a limit, until the supervisors' threads are gone and the callbacks
+/// have run. The callbacks may wait for whoever waits here.
+fn wait(shared: &Shared, limit: Limit, failure: Failure, site: Site) -> Result<(), WaitError> {
+    if supervises(shared) {
         // It would wait for itself.
         return Ok(());
     }
-    wait_done(core.ended(), limit, site)?;
+    wait_done(shared.ended(), limit, site)?;
     if matches!(limit, Limit::None) {
-        core.take_threads().into_iter().for_each(join_thread);
-        if let Some(callbacks) = core.callbacks() {
+        shared.take_threads().into_iter().for_each(join_thread);
+        if let Some(callbacks) = shared.callbacks() {
             callbacks.end(failure, site)?;
         }
     }
     Ok(())
 }
 
+/// The beginning of a shutdown, for its report.
 struct Start {
     at: Instant,
     completed: u64,
 }
 
 impl Start {
-    fn now(core: &Core) -> Self {
-        Self { at: Instant::now(), completed: core.dispatcher.counts().completed }
+    fn now(shared: &Shared) -> Self {
+        Self { at: Instant::now(), completed: shared.dispatcher.counts().completed }
     }
 
-    fn report(self, core: &Core, cancelled: usize, ended: Option<Result<(), WaitError>>) -> ShutdownReport {
-        let counts = core.dispatcher.counts();
+    fn report(self, shared: &Shared, cancelled: usize, ended: Option<Result<(), WaitError>>) -> ShutdownReport {
+        let counts = shared.dispatcher.counts();
         ShutdownReport {
             completed: counts.completed - self.completed,
             cancelled,

@@ -1,4 +1,4 @@
-//! A worker's start, from its parent's side: the process, the handshake, the initializer.
+//! A worker's start, on its parent's side: the process, the handshake, the initializer.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -7,106 +7,120 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::core::{Core, Settings};
-use super::link::{Exchange, NO_SIGNAL, SocketLink};
+use super::link::{Exchange, SocketLink};
 use super::process::Process;
-use crate::process_pool::lost::WorkerExit;
-use crate::process_pool::start_error::StartFailure;
-use crate::process_pool::wire::call::{Failure, MOST_FAILURE};
-use crate::process_pool::wire::codec;
+use super::settings::Settings;
+use super::shared::Shared;
+use crate::process_pool::error::{StartFailure, WorkerExit};
+use crate::process_pool::wire::call::{CallFailure, MAX_FAILURE};
 use crate::process_pool::wire::frame::{self, Frame, FrameReader, Kind};
 use crate::process_pool::wire::identity::Identity;
 use crate::process_pool::wire::page::Page;
-use crate::process_pool::wire::room;
-use crate::process_pool::worker::entry::{Setup, depth};
+use crate::process_pool::wire::setup::Setup;
+use crate::process_pool::wire::{codec, memory, role};
 use crate::task::panic;
 
-/// Longer than this no single wait of the handshake is.
+/// The maximum of a single wait of the handshake.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// So long is what a worker says before its first task.
-const MOST_HELLO: usize = 1 << 12;
+/// The maximum length of what a worker says before its first task.
+const MAX_HELLO: usize = 1 << 12;
+/// How many characters of a pool's name its processes show.
+const MAX_NAME: usize = 15;
 
-/// So much of a pool's name its processes show.
-const MOST_NAME: usize = 15;
-
-/// A worker that is up.
-pub(in crate::process_pool) struct Started {
-    pub(in crate::process_pool) process: Arc<Process>,
-    pub(in crate::process_pool) link: Arc<SocketLink>,
-    pub(in crate::process_pool) reader: FrameReader,
+/// Whether a worker's stream has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StreamState {
+    Ended,
+    Open,
 }
 
-/// Why there is none.
-pub(in crate::process_pool) enum NotStarted {
-    /// It can be tried again.
+/// A worker that is up.
+pub(super) struct Started {
+    pub(super) process: Arc<Process>,
+    pub(super) link: Arc<SocketLink>,
+    pub(super) reader: FrameReader,
+}
+
+/// Why a worker did not start.
+pub(super) enum NotStarted {
+    /// The start can be tried again.
     Failed { failure: StartFailure, stderr: Vec<String> },
     /// The initializer failed, for this reason: it would fail again.
     Broken(String),
 }
 
 /// Starts a worker and waits until it is ready.
-pub(in crate::process_pool) fn start(core: &Core) -> Result<Started, NotStarted> {
+pub(super) fn start(shared: &Shared) -> Result<Started, NotStarted> {
     let failed = |error| NotStarted::Failed { failure: StartFailure::Spawn(error), stderr: Vec::new() };
-    let (process, stream) = Process::start(&core.settings.program).map_err(failed)?;
+    let (process, stream) = Process::start(&shared.settings.program).map_err(failed)?;
     let process = Arc::new(process);
-    core.add_process(&process);
-    let mut handshake = Handshake::new(&core.settings, &stream);
+    shared.add_process(&process);
+    let mut handshake = Handshake::new(&shared.settings, &stream);
     let page = match handshake.shake(process.pid()) {
         Ok(page) => page,
-        Err(ended) => return Err(give_up(core, &process, ended)),
+        Err(ended) => return Err(give_up(shared, &process, ended)),
     };
     let mut reader = handshake.reader;
-    reader.set_most(core.settings.most.max(MOST_FAILURE));
-    reader.set_reserve(room::reserve);
+    reader.set_max_size(shared.settings.max_message_size.max(MAX_FAILURE));
+    reader.set_reserve(memory::reserve);
     let link = Arc::new(SocketLink::new(stream, page, Arc::clone(&process)));
     let mut started = Started { process, link, reader };
-    if let Err(reason) = initialize(&core.settings, &mut started) {
-        let exit = started.end(core, reason.is_none());
-        return Err(NotStarted::Broken(match reason {
-            Some(reason) => format!("the initializer failed: {reason}"),
-            None => format!("worker process {} {exit} in the initializer", started.process.pid()),
+    if let Err(error) = initialize(&shared.settings, &mut started) {
+        return Err(NotStarted::Broken(match error {
+            InitError::Failed(reason) => {
+                started.end(shared, StreamState::Open);
+                format!("the initializer failed: {reason}")
+            }
+            InitError::Gone => {
+                let exit = started.end(shared, StreamState::Ended);
+                format!("worker process {} {exit} in the initializer", started.process.pid())
+            }
         }));
     }
     Ok(started)
 }
 
 impl Started {
-    /// Ends the worker, if it has not ended, and says how it did.
-    pub(in crate::process_pool) fn end(&self, core: &Core, is_end_of_stream: bool) -> WorkerExit {
-        let exit = if is_end_of_stream { self.process.reap_at_end_of_stream() } else { self.process.reap() };
-        core.remove_process(&self.process);
+    /// Ends the worker, if it has not ended, and returns how it ended. The stream has ended unless the worker sent
+    /// nonsense, or its initializer failed.
+    pub(super) fn end(&self, shared: &Shared, stream: StreamState) -> WorkerExit {
+        let exit = match stream {
+            StreamState::Ended => self.process.reap_at_end_of_stream(),
+            StreamState::Open => self.process.reap(),
+        };
+        shared.remove_process(&self.process);
         exit.with_last_word(self.link.page().fate())
     }
 }
 
-/// Why a handshake came to nothing.
-enum Ended {
+/// Why a handshake failed.
+enum HandshakeError {
     /// The worker is gone.
     Gone,
-    Failure(StartFailure),
+    Failed(StartFailure),
 }
 
-impl From<io::Error> for Ended {
+impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => Self::Gone,
-            _ => Self::Failure(StartFailure::Spawn(error)),
+            _ => Self::Failed(StartFailure::Spawn(error)),
         }
     }
 }
 
-fn give_up(core: &Core, process: &Arc<Process>, ended: Ended) -> NotStarted {
-    // A worker that is refused or too late is killed here, one that ended is reaped.
+fn give_up(shared: &Shared, process: &Arc<Process>, ended: HandshakeError) -> NotStarted {
+    // Kills a worker that is refused or too late, and reaps one that has ended.
     let failure = match ended {
-        Ended::Gone => StartFailure::Ended(process.reap_at_end_of_stream()),
-        Ended::Failure(failure) => {
+        HandshakeError::Gone => StartFailure::Ended(process.reap_at_end_of_stream()),
+        HandshakeError::Failed(failure) => {
             process.reap();
             failure
         }
     };
-    core.remove_process(process);
+    shared.remove_process(process);
     NotStarted::Failed { failure, stderr: process.last_lines() }
 }
 
@@ -119,21 +133,21 @@ struct Handshake<'s> {
 
 impl<'s> Handshake<'s> {
     fn new(settings: &'s Settings, stream: &'s UnixStream) -> Self {
-        // So far that nobody lives to see it is no limit.
+        // A time that the clock can't represent is no limit.
         let end = Instant::now().checked_add(settings.start_timeout);
-        Self { settings, stream, reader: FrameReader::new(MOST_HELLO), end }
+        Self { settings, stream, reader: FrameReader::new(MAX_HELLO), end }
     }
 
-    fn shake(&mut self, pid: u32) -> Result<Page, Ended> {
+    fn shake(&mut self, pid: u32) -> Result<Page, HandshakeError> {
         let difference = self.next(Kind::Hello, |hello| Identity::of_this().difference(hello.payload))?;
         if let Some(difference) = difference {
-            return Err(Ended::Failure(StartFailure::OtherProgram(difference.into())));
+            return Err(HandshakeError::Failed(StartFailure::OtherProgram(difference.into())));
         }
         let (page, descriptor) = Page::new()?;
         let setup = Setup {
-            depth: depth() + 1,
-            name: self.settings.name.chars().take(MOST_NAME).collect(),
-            most: self.settings.most as u64,
+            depth: role::depth() + 1,
+            name: self.settings.name.chars().take(MAX_NAME).collect(),
+            max_size: self.settings.max_message_size as u64,
             backtraces: panic::are_backtraces_asked_for(),
         };
         let mut payload = Vec::new();
@@ -147,23 +161,23 @@ impl<'s> Handshake<'s> {
     }
 
     /// Sends a message of a few bytes, and a descriptor with it.
-    fn send_with(&self, message: &[u8], descriptor: std::os::fd::BorrowedFd<'_>) -> Result<(), Ended> {
+    fn send_with(&self, message: &[u8], descriptor: std::os::fd::BorrowedFd<'_>) -> Result<(), HandshakeError> {
         let descriptors = [descriptor];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let pushed = control.push(SendAncillaryMessage::ScmRights(&descriptors));
         debug_assert!(pushed, "there is room for one");
         let parts = [IoSlice::new(message)];
-        let sent = sendmsg(self.stream, &parts, &mut control, NO_SIGNAL).map_err(io::Error::from)?;
+        let sent = sendmsg(self.stream, &parts, &mut control, SendFlags::NOSIGNAL).map_err(io::Error::from)?;
         if sent < message.len() {
             return Err(io::Error::other("the worker's stream does not take a whole message").into());
         }
         Ok(())
     }
 
-    /// The next frame, which has to be of this kind, within the time that is left.
-    fn next<R>(&mut self, kind: Kind, read: impl FnOnce(Frame<'_>) -> R) -> Result<R, Ended> {
-        let refused = |text: String| Ended::Failure(StartFailure::Refused(text.into()));
+    /// Reads the next frame, which has to be of this kind, within the time that is left.
+    fn next<R>(&mut self, kind: Kind, read: impl FnOnce(Frame<'_>) -> R) -> Result<R, HandshakeError> {
+        let refused = |text: String| HandshakeError::Failed(StartFailure::Refused(text.into()));
         loop {
             match self.reader.next() {
                 Err(error) => return Err(refused(error.to_string())),
@@ -176,11 +190,11 @@ impl<'s> Handshake<'s> {
             }
             let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return Err(Ended::Failure(StartFailure::Timeout(self.settings.start_timeout)));
+                return Err(HandshakeError::Failed(StartFailure::Timeout(self.settings.start_timeout)));
             }
             self.stream.set_read_timeout(left.map(|left| left.clamp(Duration::from_millis(1), DAY)))?;
             match io::Read::read(&mut &*self.stream, self.reader.space()) {
-                Ok(0) => return Err(Ended::Gone),
+                Ok(0) => return Err(HandshakeError::Gone),
                 Ok(bytes) => self.reader.filled(bytes),
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error.into()),
@@ -189,34 +203,48 @@ impl<'s> Handshake<'s> {
     }
 }
 
-/// Has the worker run the initializer. It takes as long as it takes. `Err(None)`: the worker ended.
-fn initialize(settings: &Settings, started: &mut Started) -> Result<(), Option<String>> {
+/// Why an initializer failed.
+enum InitError {
+    /// The worker ended in it.
+    Gone,
+    /// For this reason.
+    Failed(String),
+}
+
+impl<E: std::error::Error> From<E> for InitError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Sends the worker the initializer's call, if there is one, and waits for its end, without a limit.
+fn initialize(settings: &Settings, started: &mut Started) -> Result<(), InitError> {
     let Some(call) = &settings.initializer else { return Ok(()) };
     let (link, reader) = (&started.link, &mut started.reader);
     link.enqueue_init(call);
     loop {
-        match link.exchange(reader).map_err(|error| Some(error.to_string()))? {
+        match link.exchange(reader)? {
             Exchange::Sent => break,
             Exchange::Again => {}
-            Exchange::Gone => return Err(None),
+            Exchange::Gone => return Err(InitError::Gone),
         }
     }
     loop {
-        match reader.next().map_err(|error| Some(error.to_string()))? {
+        match reader.next()? {
             Some(frame) if frame.kind == Kind::Done => {
-                let error = codec::decode::<Option<String>>(frame.payload);
-                return error.map_err(|error| Some(error.to_string()))?.map_or(Ok(()), |error| Err(Some(error)));
+                let error = codec::decode::<Option<String>>(frame.payload)?;
+                return error.map_or(Ok(()), |error| Err(InitError::Failed(error)));
             }
             Some(frame) if frame.kind == Kind::Failed => {
-                let failure = codec::decode::<Failure>(frame.payload).map_err(|error| Some(error.to_string()))?;
-                return Err(Some(failure.into_error(started.process.pid()).to_string()));
+                let failure = codec::decode::<CallFailure>(frame.payload)?;
+                return Err(InitError::Failed(failure.into_error(started.process.pid()).to_string()));
             }
             // The rest of the arguments is on its way.
             Some(frame) if frame.kind == Kind::More => {}
-            Some(frame) => return Err(Some(format!("the worker sent {:?}", frame.kind))),
+            Some(frame) => return Err(InitError::Failed(format!("the worker sent {:?}", frame.kind))),
             None => {
-                if link.receive(reader).map_err(|error| Some(error.to_string()))? == 0 {
-                    return Err(None);
+                if link.receive(reader)? == 0 {
+                    return Err(InitError::Gone);
                 }
             }
         }

@@ -13,15 +13,16 @@ use rustix::io::Errno;
 use crate::primitive::quiet::{Mutex, PoisonError};
 use crate::primitive::{Thread, spawn_thread, write_to_stderr};
 
-/// So many lines are kept.
-const LINES: usize = 20;
-/// So much of each, in bytes.
-const LENGTH: usize = 1024;
-/// So long the end of the output of a worker that has ended is waited for: somebody who left its group may have it, too.
+/// How many lines are kept.
+const MAX_LINES: usize = 20;
+/// How much of each line is kept, in bytes.
+const MAX_LENGTH: usize = 1024;
+/// How long a worker's output is awaited after the worker has ended: a process that left its group may have the pipe,
+/// too.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Follows a worker's standard error.
-pub(in crate::process_pool) struct Tail {
+/// Follows a worker's standard error, and keeps its last lines.
+pub(super) struct Tail {
     lines: Arc<Mutex<Lines>>,
     thread: Mutex<Option<Thread>>,
 }
@@ -37,14 +38,14 @@ impl Lines {
         for &byte in bytes {
             if byte == b'\n' {
                 self.end_line();
-            } else if self.begun.len() < LENGTH {
+            } else if self.begun.len() < MAX_LENGTH {
                 self.begun.push(byte);
             }
         }
     }
 
     fn end_line(&mut self) {
-        if self.whole.len() == LINES {
+        if self.whole.len() == MAX_LINES {
             self.whole.pop_front();
         }
         self.whole.push_back(String::from_utf8_lossy(&self.begun).into_owned());
@@ -53,18 +54,19 @@ impl Lines {
 }
 
 impl Tail {
-    /// Follows it until nobody has it any more, or this process has ended, if there is a descriptor that tells of that.
-    pub(in crate::process_pool) fn follow(stderr: ChildStderr, process: Option<Arc<OwnedFd>>) -> Self {
+    /// Follows the pipe until no process has its other end, or until this process has ended, if there is a descriptor
+    /// that tells of that.
+    pub(super) fn follow(stderr: ChildStderr, process: Option<Arc<OwnedFd>>) -> Self {
         let lines = Arc::<Mutex<Lines>>::default();
         let kept = Arc::clone(&lines);
         let follow = move || _ = pass_on(stderr, process.as_deref(), &kept);
-        // Without a thread nobody reads: the worker's writes fail, and nothing waits for them.
+        // Without a thread the pipe has no reader: the worker's writes fail, and nothing waits for them.
         let thread = spawn_thread("bowline-stderr".to_owned(), STACK_SIZE, follow).ok();
         Self { lines, thread: Mutex::new(thread) }
     }
 
-    /// Waits until what the worker, which has ended, wrote last is passed on: the program may be about to end, too.
-    pub(in crate::process_pool) fn finish(&self) {
+    /// Waits until the last output of the worker, which has ended, is passed on: the program may be about to end, too.
+    pub(super) fn finish(&self) {
         let end = Instant::now() + PATIENCE;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         while thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < end {
@@ -72,8 +74,8 @@ impl Tail {
         }
     }
 
-    /// What the worker wrote last. It has ended, and this was [waited for](Self::finish).
-    pub(in crate::process_pool) fn lines(&self) -> Vec<String> {
+    /// Returns the last lines that the worker wrote. It has ended, and its output was [awaited](Self::finish).
+    pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if !lines.begun.is_empty() {
             lines.end_line();
@@ -84,16 +86,18 @@ impl Tail {
 
 const STACK_SIZE: usize = 128 << 10;
 
+/// Passes the output on, and keeps its last lines.
+///
 /// # Errors
 ///
 /// The system is short of something.
 fn pass_on(mut stderr: ChildStderr, process: Option<&OwnedFd>, lines: &Mutex<Lines>) -> io::Result<()> {
     let mut buffer = [0; 4096];
-    // Until then, and until so many bytes have come, once the process has ended.
+    // Once the process has ended: until when to read, and how many bytes to read at least.
     let mut ended: Option<(Instant, u64)> = None;
     loop {
         let output = PollFd::new(&stderr, PollFlags::IN);
-        // It is "readable" when the process has ended. That is told once.
+        // The descriptor is "readable" when the process has ended. It is polled until then.
         let process = process.filter(|_| ended.is_none()).map(|process| PollFd::new(process, PollFlags::IN));
         let is_watched = process.is_some();
         let mut ready = [output.clone(), process.unwrap_or(output)];

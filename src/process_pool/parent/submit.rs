@@ -1,35 +1,44 @@
-//! A call on its way into the pool: its task's cell is made, and its future.
+//! A call on its way into the pool: makes the cell of its task, and its future.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::core::Core;
 use super::home::new_task;
 use super::job::Job;
+use super::shared::Shared;
 use crate::deadlock::resource::Origin;
 use crate::process_pool::wire::call::{self, Call, Complete};
 use crate::process_pool::wire::callable::Callable;
-use crate::task::error::TaskError;
+use crate::task::error::{Rejected, TaskError};
 use crate::task::future::Future;
 use crate::task::map::Results;
 
-impl Core {
-    /// Takes a call of `f` as a task.
+impl Shared {
+    /// Takes a task.
+    fn submit(self: &Arc<Self>, job: Job) {
+        if self.is_forked() {
+            return drop(job.fail(TaskError::Rejected(Rejected::Forked)));
+        }
+        let todo = self.dispatcher.submit(job, self.start_policy());
+        self.carry_out(todo);
+    }
+
+    /// Submits a call of `f` as a task.
     pub(in crate::process_pool) fn call<F, A>(self: &Arc<Self>, origin: Origin, f: F, args: A) -> Future<F::Output>
     where
         F: Callable<A>,
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        let call = Call::of(f, args, self.settings.most);
+        let call = Call::of(f, args, self.settings.max_message_size);
         // SAFETY:
         // - the function is for results of this type.
         unsafe { self.submit_call::<F, F::Output>(call, call::complete::<F::Output>, origin) }
     }
 
-    /// Takes a call of `f` for each item as one task.
+    /// Submits the calls of `f` with each item as one task.
     pub(in crate::process_pool) fn call_chunk<F, I>(
         self: &Arc<Self>,
         origin: Origin,
@@ -41,7 +50,7 @@ impl Core {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         I: Serialize + DeserializeOwned,
     {
-        let call = Call::of_chunk(f, items, self.settings.most);
+        let call = Call::of_chunk(f, items, self.settings.max_message_size);
         // SAFETY:
         // - the function is for the results of a chunk.
         unsafe { self.submit_call::<F, _>(call, call::complete_chunk::<F::Output>, origin) }
@@ -62,8 +71,7 @@ impl Core {
             Ok(call) => call,
             Err(error) => return Future::failed(error, origin),
         };
-        let owner = Arc::clone(self);
-        let (task, mine) = new_task::<F, T>(owner, origin);
+        let (task, mine) = new_task::<F, T>(Arc::clone(self), origin);
         // SAFETY:
         // - the cell was made with this type, which `complete` is for (caller).
         self.submit(unsafe { Job::new(task, call, complete, self.settings.retries) });

@@ -1,162 +1,253 @@
-//! The thread that has a worker process: starts it, reads its replies, and sees its end.
+//! The thread that looks after a worker process: starts it, reads its replies, and sees its end.
 
 use std::cell::Cell;
+use std::io;
 use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::core::Core;
-use super::dispatcher::{Link, Unexpected};
+use super::backoff::longer;
+use super::dispatcher::{
+    AfterReply, FailedStart, Farewell, Left, Link, PoolEnd, SendNext, StartAttempt, StartPolicy, Todo, Unexpected,
+};
 use super::link::{Exchange, SocketLink};
-use super::startup::{NotStarted, Started, start};
+use super::shared::{Deferred, Shared};
+use super::startup::{NotStarted, Started, StreamState, start};
 use crate::deadlock::print_line;
-use crate::process_pool::lost::{WorkerExit, WorkerLost};
-use crate::process_pool::start_error::StartError;
-use crate::process_pool::wire::call::{Failure, Outcome};
+use crate::primitive::spawn_thread;
+use crate::process_pool::error::{StartError, WorkerExit, WorkerLost};
+use crate::process_pool::wire::call::{CallFailure, CallResult};
 use crate::process_pool::wire::codec::{self, CodecError};
-use crate::process_pool::wire::frame::{FrameReader, Kind};
+use crate::process_pool::wire::frame::{FrameReader, Kind, NoMemory};
 use crate::task::error::{Rejected, TaskError};
 use crate::task::panic;
 
-/// So often a worker is started in vain before the tasks that need it fail.
-const MOST_STARTS: u32 = 3;
-/// The pause before the next start. It doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A worker that lived for longer was none of those that die at once.
+/// Of a supervisor. If the system refuses other threads it runs callbacks, too.
+const STACK_SIZE: usize = 2 << 20;
+/// How many attempts to start a worker fail before the tasks that need it do.
+const MAX_STARTS: u32 = 3;
+/// A worker that lived for longer did not die young.
 const LONG_LIFE: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// Whose supervisor this thread is.
-    static SUPERVISES: Cell<*const Core> = const { Cell::new(ptr::null()) };
+    /// The pool whose supervisor this thread is.
+    static SUPERVISES: Cell<*const Shared> = const { Cell::new(ptr::null()) };
 }
 
-/// Whether the calling thread is a supervisor of this pool.
-pub(in crate::process_pool) fn supervises(core: &Core) -> bool {
-    SUPERVISES.try_with(Cell::get).is_ok_and(|supervised| ptr::eq(supervised, core))
+/// Returns whether the calling thread is a supervisor of this pool.
+pub(super) fn supervises(shared: &Shared) -> bool {
+    SUPERVISES.try_with(Cell::get).is_ok_and(|supervised| ptr::eq(supervised, shared))
+}
+
+impl Shared {
+    /// Does what the dispatcher left to be done.
+    pub(super) fn carry_out(self: &Arc<Self>, todo: Todo<SocketLink>) {
+        let mut deferred = Vec::new();
+        let mut start = self.carry_out_but_start(todo, &mut deferred);
+        while let Some(number) = start
+            && let Err(error) = self.start_supervisor(number)
+        {
+            let reason = Rejected::NoThread(Arc::new(error));
+            if let FailedStart::GiveUp(mut todo) = self.dispatcher.start_failed(&reason, StartAttempt::Last) {
+                self.flush_and_fail(&mut todo, &mut deferred);
+            }
+            start = match self.dispatcher.leave(number, StartPolicy::OnlyIfNone) {
+                Left::Replace => Some(number),
+                Left::Gone(todo) => self.carry_out_but_start(todo, &mut deferred),
+            };
+        }
+        deferred.into_iter().for_each(|run| run());
+    }
+
+    /// Does what the dispatcher left to be done, and returns the number of the worker that is yet to be started.
+    fn carry_out_but_start(&self, mut todo: Todo<SocketLink>, deferred: &mut Vec<Deferred>) -> Option<usize> {
+        self.flush_and_fail(&mut todo, deferred);
+        let end = match todo.end() {
+            PoolEnd::AskWhenFailed => self.dispatcher.have_failed(),
+            end => end,
+        };
+        if end == PoolEnd::Reached {
+            self.tell_end();
+        }
+        todo.start()
+    }
+
+    fn start_supervisor(self: &Arc<Self>, number: usize) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        let thread = spawn_thread(self.next_thread_name(), STACK_SIZE, move || run(shared, number))?;
+        self.add_thread(thread);
+        Ok(())
+    }
+
+    /// Fails what was lost with a worker that is gone, and counts the worker no more. Returns what its supervisor does
+    /// next.
+    fn leave(self: &Arc<Self>, number: usize, mut lost: Todo<SocketLink>, policy: StartPolicy) -> Next {
+        let mut deferred = Vec::new();
+        self.flush_and_fail(&mut lost, &mut deferred);
+        let next = match self.dispatcher.leave(number, policy) {
+            Left::Replace => Next::StartAnother,
+            Left::Gone(todo) => {
+                self.carry_out(todo);
+                Next::End
+            }
+        };
+        deferred.into_iter().for_each(|run| run());
+        next
+    }
+}
+
+/// What a supervisor does when its worker is gone, or did not get up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    StartAnother,
+    End,
 }
 
 /// The life of a supervisor: as long as there is something to do for the worker with this number.
-pub(in crate::process_pool) fn run(core: Arc<Core>, number: usize) {
-    SUPERVISES.set(Arc::as_ptr(&core));
-    // Whoever waits for a task of this worker counts on this thread: it runs no code of the user's.
-    panic::never_unwinds(|| supervise(&core, number));
+fn run(shared: Arc<Shared>, number: usize) {
+    SUPERVISES.set(Arc::as_ptr(&shared));
+    // Those who wait for a task of this worker count on this thread: it runs no code of the user's.
+    panic::never_unwinds(|| supervise(&shared, number));
     SUPERVISES.set(ptr::null());
-    drop(core);
+    drop(shared);
 }
 
-fn supervise(core: &Arc<Core>, number: usize) {
+fn supervise(shared: &Arc<Shared>, number: usize) {
     let (mut pause, mut failures) = (Duration::ZERO, 0);
     loop {
         if !pause.is_zero() {
-            // Until then, or until the pool is killed.
-            core.killed().wait(pause);
+            // A kill of the pool ends the pause.
+            shared.killed().wait(pause);
         }
-        let started = match start(core) {
+        let started = match start(shared) {
             Ok(started) => started,
             Err(failure) => {
                 failures += 1;
                 pause = longer(pause);
-                let (reason, is_last) = not_started(core, failure, failures);
-                let (again, todo) = core.dispatcher.start_failed(&reason, is_last);
-                if again {
-                    continue;
-                }
-                if !core.leave(number, todo, core.may_start()) {
+                let Failed { reason, attempt } = note_failure(shared, failure, failures);
+                let todo = match shared.dispatcher.start_failed(&reason, attempt) {
+                    FailedStart::Retry => continue,
+                    FailedStart::GiveUp(todo) => todo,
+                };
+                if shared.leave(number, todo, shared.start_policy()) == Next::End {
                     return;
                 }
-                if is_last {
-                    // For tasks that came after the others had failed: they know of no failure.
+                if attempt == StartAttempt::Last {
+                    // For tasks that came after the others had failed: no start has failed for them.
                     (pause, failures) = (Duration::ZERO, 0);
                 }
                 continue;
             }
         };
         failures = 0;
-        core.has_started();
+        shared.backoff().note_success();
         let began = Instant::now();
-        let life = live(core, number, started);
-        if !life.goes_on {
+        let life = live(shared, number, started);
+        if life.next == Next::End {
             return;
         }
         // A task that kills its worker costs no pause: each does so once.
-        pause = if life.began_a_task || began.elapsed() > LONG_LIFE { Duration::ZERO } else { longer(pause) };
+        let was_good = life.work == Work::Begun || began.elapsed() > LONG_LIFE;
+        pause = if was_good { Duration::ZERO } else { longer(pause) };
     }
 }
 
-/// Why there is no worker, and whether that is not to be tried again.
-fn not_started(core: &Arc<Core>, failure: NotStarted, failures: u32) -> (Rejected, bool) {
+/// A start that failed.
+struct Failed {
+    reason: Rejected,
+    attempt: StartAttempt,
+}
+
+/// Notes that a start failed. Returns why, and whether it may be tried again.
+fn note_failure(shared: &Arc<Shared>, failure: NotStarted, failures: u32) -> Failed {
     match failure {
         NotStarted::Broken(reason) => {
-            break_down(core, &reason);
-            (Rejected::Broken(reason.into()), true)
+            break_down(shared, &reason);
+            Failed { reason: Rejected::Broken(reason.into()), attempt: StartAttempt::Last }
         }
         NotStarted::Failed { failure, stderr } => {
-            core.note_failed_start();
-            let program = core.settings.program.path.clone();
+            shared.backoff().note_failure();
+            let program = shared.settings.program.path.clone();
             let reason = Rejected::NoWorker(StartError::new(program, failures, failure, stderr));
-            (reason, failures >= MOST_STARTS || core.killed().is_given())
+            let is_last = failures >= MAX_STARTS || shared.killed().is_set();
+            Failed { reason, attempt: if is_last { StartAttempt::Last } else { StartAttempt::MayRetry } }
         }
     }
 }
 
-/// The pause after this one.
-pub(in crate::process_pool) fn longer(pause: Duration) -> Duration {
-    (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE)
-}
-
-/// An initializer failed: what no worker has begun fails for this reason, and nothing is taken any more.
-fn break_down(core: &Arc<Core>, reason: &str) {
-    let (was_open, todo) = core.dispatcher.close_now(Rejected::Broken(reason.into()));
-    if was_open {
-        print_line(format_args!("bowline: {} is broken: {reason}", core.settings.name));
+/// Breaks the pool because an initializer failed: what no worker has begun fails for this reason, and nothing is taken
+/// any more.
+fn break_down(shared: &Arc<Shared>, reason: &str) {
+    let closed = shared.dispatcher.close_now(Rejected::Broken(reason.into()));
+    if closed.was_open {
+        print_line(format_args!("bowline: {} is broken: {reason}", shared.settings.name));
     }
-    let event = if was_open { core.trace_broken(reason) } else { None };
-    core.carry_out(todo);
+    let event = if closed.was_open { shared.trace_broken(reason) } else { None };
+    shared.carry_out(closed.todo);
     if let Some(event) = event {
         event();
     }
 }
 
-/// What came of a worker.
+/// Whether a worker has begun a task, as far as its supervisor knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    None,
+    /// The worker ended in the middle of a task, or had ended some.
+    Begun,
+}
+
+/// The life of a worker, when it is over.
 struct Life {
-    /// It ended in the middle of a task, or had ended some.
-    began_a_task: bool,
-    /// Another one is to follow.
-    goes_on: bool,
+    work: Work,
+    next: Next,
 }
 
-/// A worker's life.
-fn live(core: &Arc<Core>, number: usize, mut started: Started) -> Life {
-    core.carry_out(core.dispatcher.up(number, Arc::clone(&started.link)));
-    let mut began_before = false;
-    let nonsense = serve(core, number, &started.link, &mut started.reader, &mut began_before).err();
-    let exit = started.end(core, nonsense.is_none());
+/// Gives a worker that is up its tasks, and returns when it is gone.
+fn live(shared: &Arc<Shared>, number: usize, mut started: Started) -> Life {
+    shared.carry_out(shared.dispatcher.up(number, Arc::clone(&started.link)));
+    let mut work = Work::None;
+    let nonsense = serve(shared, number, &started.link, &mut started.reader, &mut work).err();
+    let stream = if nonsense.is_some() { StreamState::Open } else { StreamState::Ended };
+    let exit = started.end(shared, stream);
     let exit = nonsense.map_or(exit, |reason| WorkerExit::Protocol(reason.into()));
-    let (loss, mut todo) = core.dispatcher.lost(number);
-    todo.flush();
-    let began_a_task = !loss.killed.is_empty() || began_before;
-    for sent in loss.killed {
-        let Some(job) = sent.job else { continue };
+    let mut loss = shared.dispatcher.lost(number);
+    loss.todo.flush();
+    for killed in loss.killed {
+        work = Work::Begun;
         let lines = started.process.last_lines();
-        let lost = WorkerLost::new(started.process.pid(), exit.clone(), job.name(), sent.since.elapsed(), lines);
-        todo.failed.push((job, TaskError::WorkerLost(lost)));
+        let ran_for = killed.since.elapsed();
+        let lost = WorkerLost::new(started.process.pid(), exit.clone(), killed.job.name(), ran_for, lines);
+        loss.todo.will_fail(killed.job, TaskError::WorkerLost(lost));
     }
-    Life { began_a_task, goes_on: core.leave(number, todo, !loss.was_told_to_stop) }
+    let policy = match loss.farewell {
+        Farewell::ToldToStop => StartPolicy::OnlyIfNone,
+        Farewell::Unasked => StartPolicy::AsNeeded,
+    };
+    Life { work, next: shared.leave(number, loss.todo, policy) }
 }
 
-/// Reads replies until the worker is gone. The error: it sent nonsense.
+/// The result of a task whose reply there is no memory for.
+fn without_memory(lost: NoMemory) -> CallResult {
+    CallResult::Error(TaskError::Decode(CodecError::new(lost.to_string())))
+}
+
+/// Reads replies until the worker is gone, and notes whether it has ended a task.
 ///
-/// Notes whether it has ended a task.
+/// # Errors
+///
+/// It sent nonsense.
 fn serve(
-    core: &Arc<Core>,
+    shared: &Arc<Shared>,
     number: usize,
     link: &SocketLink,
     reader: &mut FrameReader,
-    has_ended_a_task: &mut bool,
+    work: &mut Work,
 ) -> Result<(), String> {
-    // The worker has asked for what it waits for: until that is sent this waits for room, too.
-    let (mut sends, mut sends_later) = (false, false);
+    // The worker has asked for the rest of a frame: until that is sent, this thread waits for space in the socket, too.
+    let mut sends = false;
+    // What the worker gets for several replies is sent before this thread sleeps.
+    let mut sends_later = false;
     loop {
         while let Some(message) = reader.next_message().map_err(|error| error.to_string())? {
             let (kind, id) = (message.kind, message.id);
@@ -167,50 +258,52 @@ fn serve(
             if !matches!(kind, Kind::Done | Kind::Failed | Kind::Skipped) {
                 return Err(format!("a frame of the kind {kind:?}"));
             }
-            let replied = core.dispatcher.replied(number, id);
-            let (job, mut todo) = replied.map_err(|Unexpected| format!("a reply to task {id}, which it has not"))?;
-            *has_ended_a_task |= job.is_some();
-            // The worker first; unless it has enough to do: then what it gets for several replies is sent at once.
-            if todo.can_wait {
-                todo.flush_no_more();
-                sends_later = true;
-            } else {
-                todo.flush();
+            let replied = shared.dispatcher.replied(number, id);
+            let AfterReply { job, send, mut todo } =
+                replied.map_err(|Unexpected| format!("a reply to task {id}, which it has not"))?;
+            if job.is_some() {
+                *work = Work::Begun;
+            }
+            // The worker gets its next task before anybody gets the result.
+            match send {
+                SendNext::Now => todo.flush(),
+                SendNext::WithLaterReplies => {
+                    todo.skip_flush();
+                    sends_later = true;
+                }
             }
             let mut event = None;
             let then = match (job, kind) {
                 (None, Kind::Skipped) => None,
                 (Some(job), Kind::Done) => job.complete(match message.into_payload() {
-                    Ok((bytes, start)) => Outcome::Value(bytes, start),
-                    Err(lost) => Outcome::Error(TaskError::Decode(CodecError::new(lost.to_string()))),
+                    Ok((bytes, start)) => CallResult::Value { bytes, start },
+                    Err(lost) => without_memory(lost),
                 }),
-                (Some(job), Kind::Failed) if let Some(lost) = message.lost() => {
-                    job.complete(Outcome::Error(TaskError::Decode(CodecError::new(lost.to_string()))))
-                }
+                (Some(job), Kind::Failed) if let Some(lost) = message.lost() => job.complete(without_memory(lost)),
                 (Some(job), Kind::Failed) => {
-                    let error = match codec::decode::<Failure>(message.payload()) {
+                    let error = match codec::decode::<CallFailure>(message.payload()) {
                         Ok(failure) => failure.into_error(link.pid()),
                         Err(error) => TaskError::Decode(error),
                     };
                     if let TaskError::Panicked(panic) = &error {
-                        event = core.trace_panic(&job, panic);
+                        event = shared.trace_panic(&job, panic);
                     }
-                    job.complete(Outcome::Error(error))
+                    job.complete(CallResult::Error(error))
                 }
                 (None, _) => return Err(format!("a reply to task {id}, which was taken back")),
                 (Some(job), _) => {
                     let reason = format!("it skipped task {id}, which it was to run");
-                    let lost = WorkerExit::Protocol(reason.as_str().into());
-                    let lost = WorkerLost::new(link.pid(), lost, job.name(), Duration::ZERO, Vec::new());
-                    todo.failed.push((job, TaskError::WorkerLost(lost)));
-                    core.carry_out(todo);
+                    let exit = WorkerExit::Protocol(reason.as_str().into());
+                    let lost = WorkerLost::new(link.pid(), exit, job.name(), Duration::ZERO, Vec::new());
+                    todo.will_fail(job, TaskError::WorkerLost(lost));
+                    shared.carry_out(todo);
                     return Err(reason);
                 }
             };
             if let Some(then) = then {
-                core.run_later(then);
+                shared.run_later(then);
             }
-            core.carry_out(todo);
+            shared.carry_out(todo);
             if let Some(event) = event {
                 event();
             }
@@ -223,7 +316,7 @@ fn serve(
             }
             continue;
         }
-        // That, and what found the stream full before.
+        // What was left for later, and what found the socket full before.
         if std::mem::take(&mut sends_later) || link.has_rest() {
             link.flush();
         }

@@ -1,4 +1,4 @@
-//! A call of a function in another process: what can be called, and how it gets there and back.
+//! A call of a function in another process: how it gets there, and its result back.
 
 use std::any::type_name;
 use std::mem::size_of;
@@ -21,19 +21,20 @@ use crate::task::task_ref::TaskRef;
 use crate::task::when_done::Then;
 use crate::thread_pool::Initialized;
 
-/// What a worker runs: reads the arguments, drops the message that they came in, and writes the result behind what is in the
-/// buffer.
-pub(in crate::process_pool) type Thunk = unsafe fn(Message<'_>, &mut Vec<u8>) -> Result<(), Failure>;
+/// The code that a worker runs for a call: reads the arguments, drops the message that they came in, and writes the
+/// result behind what is in the buffer.
+pub(in crate::process_pool) type Thunk = unsafe fn(Message<'_>, &mut Vec<u8>) -> Result<(), CallFailure>;
 
-/// The arguments of a call. Large ones are in memory once while the function runs: as values.
-fn read_arguments<A: DeserializeOwned>(message: Message<'_>) -> Result<A, Failure> {
+/// Reads the arguments of a call, and drops the message: while the function runs, large arguments are in memory only as
+/// values.
+fn read_arguments<A: DeserializeOwned>(message: Message<'_>) -> Result<A, CallFailure> {
     let bytes = Call::arguments(message.payload());
-    caught(|| codec::decode::<A>(bytes))?.map_err(Failure::Decode)
+    caught(|| codec::decode::<A>(bytes))?.map_err(CallFailure::Decode)
 }
 
-/// Why a call has no result, as the worker tells it.
+/// Why a call has no result, as the worker sends it.
 #[derive(Serialize, Deserialize, Debug)]
-pub(in crate::process_pool) enum Failure {
+pub(in crate::process_pool) enum CallFailure {
     Panicked(RemotePanic),
     Decode(CodecError),
     Encode(CodecError),
@@ -41,17 +42,17 @@ pub(in crate::process_pool) enum Failure {
     NoFunction,
 }
 
-/// So long the encoded error of a task may be, whatever is allowed for its value.
-pub(in crate::process_pool) const MOST_FAILURE: usize = 64 << 10;
-/// Of an initializer's error not more than this is sent.
-const MOST_TEXT: usize = 24 << 10;
+/// The maximum length of an encoded error of a task, whatever the limit for values is.
+pub(in crate::process_pool) const MAX_FAILURE: usize = 64 << 10;
+/// The maximum length of an initializer's error.
+const MAX_TEXT: usize = 24 << 10;
 
-/// A text, or its beginning.
+/// Returns a text, or its beginning if it is too long.
 fn shortened(text: &str) -> Box<str> {
-    if text.len() <= MOST_TEXT {
+    if text.len() <= MAX_TEXT {
         return text.into();
     }
-    let kept = &text[..text.floor_char_boundary(MOST_TEXT)];
+    let kept = &text[..text.floor_char_boundary(MAX_TEXT)];
     format!("{kept}… ({} bytes in all)", text.len()).into()
 }
 
@@ -76,14 +77,15 @@ impl From<PanicInfo> for RemotePanic {
 }
 
 impl RemotePanic {
-    /// The panic, as what it is to who waits for the task.
+    /// Returns the panic as the waiter of the task gets it.
     pub(in crate::process_pool) fn into_info(self, process: u32) -> PanicInfo {
         let location = self.location.map(|(file, line, column)| PanicLocation::new(file, line, column));
         PanicInfo::remote(self.message, location, self.thread, self.backtrace, process)
     }
 }
 
-impl Failure {
+impl CallFailure {
+    /// Returns the error of the task that this process ran.
     pub(in crate::process_pool) fn into_error(self, process: u32) -> TaskError {
         match self {
             Self::Panicked(panic) => TaskError::Panicked(panic.into_info(process)),
@@ -93,11 +95,11 @@ impl Failure {
         }
     }
 
-    /// The same in less than `most` bytes: without the backtrace, and with texts that are cut.
+    /// Returns the same in less than `max_size` bytes: without the backtrace, and with texts that are cut.
     #[cold]
-    pub(in crate::process_pool) fn shortened(self, most: usize) -> Self {
+    pub(in crate::process_pool) fn shortened(self, max_size: usize) -> Self {
         // At most three texts, and a few numbers.
-        let cut = |text: &str| Box::from(&text[..text.floor_char_boundary(most / 4)]);
+        let cut = |text: &str| Box::from(&text[..text.floor_char_boundary(max_size / 4)]);
         match self {
             Self::Panicked(RemotePanic { message, location, thread, backtrace: _ }) => Self::Panicked(RemotePanic {
                 message: cut(&message),
@@ -112,11 +114,11 @@ impl Failure {
     }
 }
 
-/// A value of a type that has no size.
+/// Makes a value of a type that has no size.
 ///
 /// # Safety
 ///
-/// Somebody had a value of this type.
+/// The parent had a value of this type.
 unsafe fn conjure<F: Copy>() -> F {
     const {
         assert!(
@@ -127,7 +129,7 @@ unsafe fn conjure<F: Copy>() -> F {
     }
     // SAFETY:
     // - nothing is read: the type has no size (above), and the pointer is aligned.
-    // - it is inhabited: somebody had one (caller), and it may be copied.
+    // - it is inhabited: the parent had one (caller), and it may be copied.
     unsafe { NonNull::<F>::dangling().read() }
 }
 
@@ -135,8 +137,11 @@ unsafe fn conjure<F: Copy>() -> F {
 ///
 /// # Safety
 ///
-/// Whoever wrote the arguments had a value of the type `F`.
-unsafe fn run<F: Callable<A>, A: DeserializeOwned>(message: Message<'_>, result: &mut Vec<u8>) -> Result<(), Failure>
+/// The code that wrote the arguments had a value of the type `F`.
+unsafe fn run<F: Callable<A>, A: DeserializeOwned>(
+    message: Message<'_>,
+    result: &mut Vec<u8>,
+) -> Result<(), CallFailure>
 where
     F::Output: Serialize,
 {
@@ -148,7 +153,7 @@ where
     encode_result(value, result)
 }
 
-/// Runs the calls of one chunk. Those that panic leave the others alone.
+/// Runs the calls of one chunk. A call that panics does not affect the others.
 ///
 /// # Safety
 ///
@@ -156,7 +161,7 @@ where
 unsafe fn run_chunk<F: Callable<(I,)>, I: DeserializeOwned>(
     message: Message<'_>,
     result: &mut Vec<u8>,
-) -> Result<(), Failure>
+) -> Result<(), CallFailure>
 where
     F::Output: Serialize,
 {
@@ -176,7 +181,7 @@ where
 unsafe fn run_initializer<F: Callable<A>, A: DeserializeOwned>(
     message: Message<'_>,
     result: &mut Vec<u8>,
-) -> Result<(), Failure>
+) -> Result<(), CallFailure>
 where
     F::Output: Initialized,
 {
@@ -185,22 +190,23 @@ where
     let f = unsafe { conjure::<F>() };
     let args = read_arguments::<A>(message)?;
     let ended = caught(|| f.call(args).into_result())?;
-    // As long as any other error may be, whatever is allowed for values.
+    // The limit is that of other errors, whatever the limit for values is.
     encode_result(ended.err().map(|reason| shortened(&reason)), result)
 }
 
-fn caught<R>(run: impl FnOnce() -> R) -> Result<R, Failure> {
-    panic::catch(run).map_err(|panic| Failure::Panicked(panic.into()))
+/// Runs code of the user's, and returns its panic as a failure.
+fn caught<R>(run: impl FnOnce() -> R) -> Result<R, CallFailure> {
+    panic::catch(run).map_err(|panic| CallFailure::Panicked(panic.into()))
 }
 
-/// The value's destructor is the user's, too.
-fn encode_result<R: Serialize>(value: R, result: &mut Vec<u8>) -> Result<(), Failure> {
+/// Writes a result, and drops it: the value's destructor is the user's code, too.
+fn encode_result<R: Serialize>(value: R, result: &mut Vec<u8>) -> Result<(), CallFailure> {
     let encoded = caught(|| {
         let encoded = codec::encode(&value, result);
         drop(value);
         encoded
     });
-    encoded?.map_err(Failure::Encode)
+    encoded?.map_err(CallFailure::Encode)
 }
 
 /// A call that was encoded: where its function is, and the arguments.
@@ -210,63 +216,63 @@ pub(in crate::process_pool) struct Call {
     checksum: u32,
 }
 
-/// With more room to spare than this the arguments are not kept.
-const MOST_SPARE: usize = 64 << 10;
+/// Encoded arguments with more unused capacity are shrunk.
+const MAX_SPARE: usize = 64 << 10;
 
 /// The function's place comes first.
 const OFFSET: usize = size_of::<u64>();
 
 impl Call {
-    /// A call of `F`.
-    pub(in crate::process_pool) fn of<F, A>(_: F, args: A, most: usize) -> Result<Self, TaskError>
+    /// Makes a call of `F`.
+    pub(in crate::process_pool) fn of<F, A>(_: F, args: A, max_size: usize) -> Result<Self, TaskError>
     where
         F: Callable<A>,
         F::Output: Serialize,
         A: Serialize + DeserializeOwned,
     {
         registry::register!(run::<F, A>);
-        Self::encode(run::<F, A>, args, most)
+        Self::encode(run::<F, A>, args, max_size)
     }
 
-    /// A call of `F` for each item.
-    pub(in crate::process_pool) fn of_chunk<F, I>(_: F, items: Vec<I>, most: usize) -> Result<Self, TaskError>
+    /// Makes a call of `F` for each item.
+    pub(in crate::process_pool) fn of_chunk<F, I>(_: F, items: Vec<I>, max_size: usize) -> Result<Self, TaskError>
     where
         F: Callable<(I,)>,
         F::Output: Serialize,
         I: Serialize + DeserializeOwned,
     {
         registry::register!(run_chunk::<F, I>);
-        Self::encode(run_chunk::<F, I>, items, most)
+        Self::encode(run_chunk::<F, I>, items, max_size)
     }
 
-    /// A call of an initializer.
-    pub(in crate::process_pool) fn of_initializer<F, A>(_: F, args: A, most: usize) -> Result<Self, TaskError>
+    /// Makes a call of an initializer.
+    pub(in crate::process_pool) fn of_initializer<F, A>(_: F, args: A, max_size: usize) -> Result<Self, TaskError>
     where
         F: Callable<A>,
         F::Output: Initialized,
         A: Serialize + DeserializeOwned,
     {
         registry::register!(run_initializer::<F, A>);
-        Self::encode(run_initializer::<F, A>, args, most)
+        Self::encode(run_initializer::<F, A>, args, max_size)
     }
 
-    fn encode<A: Serialize>(thunk: Thunk, args: A, most: usize) -> Result<Self, TaskError> {
+    fn encode<A: Serialize>(thunk: Thunk, args: A, max_size: usize) -> Result<Self, TaskError> {
         let place = Identity::of_this().offset_of(thunk as usize);
         let place = place.map_err(|error: NotHere| TaskError::Encode(CodecError::new(error.to_string())))?;
         let encoded = panic::catch(|| {
             let mut payload = Vec::with_capacity(OFFSET + size_of::<A>());
             payload.extend(place.to_le_bytes());
             let encoded = codec::encode(&args, &mut payload);
-            // The destructors of the arguments are the user's.
+            // The destructors of the arguments are the user's code, too.
             drop(args);
             encoded.map(|()| payload)
         });
         let mut payload = encoded.map_err(TaskError::Panicked)?.map_err(TaskError::Encode)?;
-        if payload.capacity() - payload.len() > MOST_SPARE {
+        if payload.capacity() - payload.len() > MAX_SPARE {
             payload.shrink_to_fit();
         }
-        if payload.len() > most {
-            return Err(TaskError::Encode(too_long("the arguments take", payload.len(), most, type_name::<A>())));
+        if payload.len() > max_size {
+            return Err(TaskError::Encode(too_long("the arguments take", payload.len(), max_size, type_name::<A>())));
         }
         let checksum = frame::checksum(&payload);
         Ok(Self { payload: Arc::new(payload), checksum })
@@ -280,12 +286,12 @@ impl Call {
         self.checksum
     }
 
-    /// The encoded arguments, behind the function's place.
+    /// Returns the encoded arguments, which are behind the function's place.
     pub(in crate::process_pool) fn arguments(payload: &[u8]) -> &[u8] {
         payload.get(OFFSET..).unwrap_or_default()
     }
 
-    /// In the worker: the function. `None` if there is no such function here.
+    /// Returns the function that a worker runs for this payload. `None` if there is no such function here.
     pub(in crate::process_pool) fn read(payload: &[u8]) -> Option<Thunk> {
         let place = payload.first_chunk::<OFFSET>()?;
         let address = Identity::of_this().address_of(u64::from_le_bytes(*place))?;
@@ -293,37 +299,37 @@ impl Call {
             return None;
         }
         // SAFETY:
-        // - it is a registered thunk; or, where there is no registry, the parent runs the same build (the handshake), in which
-        //   this place is that of a thunk: it comes from a `Call`, behind a checksum.
+        // - it is a registered thunk; or, where there is no registry, the parent runs the same build (the handshake),
+        //   in which this place is that of a thunk: it comes from a `Call`, behind a checksum.
         Some(unsafe { std::mem::transmute::<usize, Thunk>(address) })
     }
 }
 
-/// What is said of a message that is longer than the pool allows.
-pub(in crate::process_pool) fn too_long(what: &str, bytes: usize, most: usize, data: &str) -> CodecError {
-    CodecError::new(format!("{what} {bytes} bytes, and `max_message_size` is {most} ({data})"))
+/// Makes the error of a message that is longer than the pool allows.
+pub(in crate::process_pool) fn too_long(what: &str, bytes: usize, max_size: usize, data: &str) -> CodecError {
+    CodecError::new(format!("{what} {bytes} bytes, and `max_message_size` is {max_size} ({data})"))
 }
 
-/// How a task's result is put into its cell.
-pub(in crate::process_pool) type Complete = unsafe fn(&TaskRef, Outcome) -> Option<Then>;
+/// The function that puts a result into its task's cell.
+pub(in crate::process_pool) type Complete = unsafe fn(&TaskRef, CallResult) -> Option<Then>;
 
 /// How a call ended.
-pub(in crate::process_pool) enum Outcome {
-    /// With the value that is encoded in these bytes, from that place on.
-    Value(Vec<u8>, usize),
-    /// With this error.
+pub(in crate::process_pool) enum CallResult {
+    /// A value, encoded in these bytes from `start` on.
+    Value { bytes: Vec<u8>, start: usize },
+    /// An error.
     Error(TaskError),
 }
 
-impl Outcome {
-    /// Puts what became of the call into its cell. A value is read when it is asked for.
+impl CallResult {
+    /// Puts the result of the call into its cell. A value is read when a thread asks for it.
     ///
     /// # Safety
     ///
     /// The cell's result is of the type `T`, and the caller claimed the task.
     unsafe fn put<T>(self, task: &TaskRef, read: fn(&[u8], u32) -> Result<T, TaskError>) -> Option<Then> {
         let given = match self {
-            Self::Value(bytes, start) => {
+            Self::Value { bytes, start } => {
                 let process = if let Some(Runner::Process(pid)) = task.runner() { pid } else { 0 };
                 Ok(Reply { bytes, start, process, read })
             }
@@ -335,7 +341,7 @@ impl Outcome {
     }
 }
 
-/// Reads a value, which is the user's code.
+/// Reads a value: that runs the user's code.
 fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, TaskError> {
     match panic::catch(|| codec::decode::<V>(bytes)) {
         Ok(decoded) => decoded.map_err(TaskError::Decode),
@@ -348,20 +354,23 @@ fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, TaskError> {
 /// # Safety
 ///
 /// The cell was made for a call, and its result is of the type `T`.
-pub(in crate::process_pool) unsafe fn complete<T: DeserializeOwned>(task: &TaskRef, outcome: Outcome) -> Option<Then> {
+pub(in crate::process_pool) unsafe fn complete<T: DeserializeOwned>(
+    task: &TaskRef,
+    result: CallResult,
+) -> Option<Then> {
     // SAFETY:
     // - the caller's contract.
-    unsafe { outcome.put(task, |bytes, _| read::<T>(bytes)) }
+    unsafe { result.put(task, |bytes, _| read::<T>(bytes)) }
 }
 
-/// As [`complete`], for a chunk.
+/// Puts the results of a chunk into the cell of its task, which the caller claimed.
 ///
 /// # Safety
 ///
 /// The cell was made for a call, and its result is a `Vec<Result<T, TaskError>>`.
 pub(in crate::process_pool) unsafe fn complete_chunk<T: DeserializeOwned>(
     task: &TaskRef,
-    outcome: Outcome,
+    result: CallResult,
 ) -> Option<Then> {
     fn read_chunk<T: DeserializeOwned>(bytes: &[u8], process: u32) -> Result<Vec<Result<T, TaskError>>, TaskError> {
         let of_item =
@@ -370,5 +379,5 @@ pub(in crate::process_pool) unsafe fn complete_chunk<T: DeserializeOwned>(
     }
     // SAFETY:
     // - the caller's contract.
-    unsafe { outcome.put(task, read_chunk::<T>) }
+    unsafe { result.put(task, read_chunk::<T>) }
 }

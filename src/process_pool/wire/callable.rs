@@ -1,14 +1,15 @@
-//! What can be called in a worker process.
+//! Functions that can be called in a worker process.
 
 /// A function that can be called in another process, with its arguments as a tuple.
 ///
-/// Implemented for function items and for closures that capture nothing, of up to eight parameters. There is no other way to
-/// be one: what is called is found in the other process by its place in the executable, and a captured value has none.
+/// Implemented for function items and for closures that capture nothing, with up to eight parameters. No other type can
+/// implement it: the other process finds the function by its place in the executable, and a captured value has no such
+/// place.
 ///
-/// A captured value without a size (a token) does pass, and stands for nothing in the worker, which never made one.
+/// A captured value without a size (a token) is accepted, and proves nothing in the worker, which never made one.
 ///
-/// Generic parameters have to be settled, and parameters are owned: what they borrow from would be in the other process. That a
-/// closure captures nothing is checked when the call is compiled, and not by this trait.
+/// Generic parameters have to be known, and parameters own their data: they can't borrow from another process. The
+/// compiler checks that a closure captures nothing where the call is compiled, not by this trait.
 ///
 /// # Examples
 ///

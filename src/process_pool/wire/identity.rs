@@ -1,8 +1,8 @@
-//! Whether another process runs the same code as this one, and where a function is in both.
+//! The identity of a process: whether another process runs the same code as this one, and where a function is in both.
 //!
-//! A function's address differs from process to process: objects (the executable, each shared library) are loaded
-//! wherever there is room. Within one object the distances stay. So a function travels as its distance from [`ANCHOR`],
-//! and means the same in a process in which the anchor's object is the same file content: the linker's build id says so.
+//! A function's address differs from process to process: objects (the executable, each shared library) are loaded at
+//! any free place. Within one object the distances stay. So a function travels as its distance from [`ANCHOR`], which
+//! means the same in every process in which the anchor's object has the same content: the linker's build id says so.
 
 use std::fmt::{self, Display, Formatter, Write};
 use std::ops::Range;
@@ -12,17 +12,17 @@ use std::sync::OnceLock;
 use super::object;
 use crate::primitive::quiet::AtomicU32;
 
-/// The place from which distances are measured: in the object that this copy of the crate was linked into. Each copy has its
-/// own, which no linker folds into another: it could be written to.
+/// The place from which distances are measured: in the object that this copy of the crate was linked into. Each copy
+/// has its own, which no linker folds into another: it could be written to.
 #[used]
 pub(in crate::process_pool) static ANCHOR: AtomicU32 = AtomicU32::new(0);
 
-/// The anchor's address: in a call, what tells to which copy of the crate it belongs.
+/// Returns the anchor's address, which tells the copies of the crate in a program apart.
 pub(in crate::process_pool) fn anchor() -> usize {
     (&raw const ANCHOR).addr()
 }
 
-/// What tells one build of an object from another.
+/// The property that tells one build of an object from another.
 #[derive(PartialEq, Eq, Debug)]
 enum Build {
     /// The linker's build id.
@@ -36,24 +36,24 @@ enum Build {
 struct Object {
     name: PathBuf,
     is_main_program: bool,
-    /// Its addresses are so much more than in its file.
+    /// The difference between its addresses in memory and in its file.
     base: usize,
     build: Build,
-    /// Where its code is.
+    /// The places of its code.
     code: Vec<Range<usize>>,
 }
 
-/// The object that the pool's own code is in, and where in it.
+/// The object that contains the pool's own code, and the anchor in it.
 #[derive(Debug)]
 pub(in crate::process_pool) struct Identity {
     object: Object,
     anchor: usize,
 }
 
-/// A function that no other process would find: it is not in the object that the pool's own code is in.
+/// A function that no other process would find: it is not in the object that contains the pool's own code.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::process_pool) struct NotHere {
-    /// The library it is in; empty if it is in none.
+    /// The library that it is in; empty if it is in none.
     pub(in crate::process_pool) library: PathBuf,
 }
 
@@ -71,13 +71,13 @@ impl Display for NotHere {
 impl std::error::Error for NotHere {}
 
 impl Identity {
-    /// The object that this code is in. The first call costs about a microsecond for each library that is loaded, and a
-    /// look at all the code if the object has no build id.
+    /// Returns the identity of this process. The first call costs about a microsecond for each library that is loaded,
+    /// and a pass over all the code if the object has no build id.
     pub(in crate::process_pool) fn of_this() -> &'static Self {
         static THIS: OnceLock<Identity> = OnceLock::new();
         THIS.get_or_init(|| {
             let anchor = anchor();
-            // What can't be found has no code that could be sent, which is an error of whoever wants to.
+            // An object that can't be found has no code that could be sent: each call is an error then.
             let object = object_around(anchor).unwrap_or_else(|| Object {
                 name: executable(),
                 is_main_program: true,
@@ -89,17 +89,22 @@ impl Identity {
         })
     }
 
-    /// Its file.
+    /// Returns the object's file.
     pub(in crate::process_pool) fn name(&self) -> &Path {
         &self.object.name
     }
 
-    /// Whether it is the executable, and not a library.
+    /// Returns whether the object is the executable, and not a library.
     pub(in crate::process_pool) fn is_main_program(&self) -> bool {
         self.object.is_main_program
     }
 
-    /// What [`address_of`](Self::address_of) makes an address of again, in any process with the same identity.
+    /// Returns the distance of a function from the anchor. [`address_of`](Self::address_of) returns its address in any
+    /// process with the same identity.
+    ///
+    /// # Errors
+    ///
+    /// The function is not in this object.
     pub(in crate::process_pool) fn offset_of(&self, thunk: usize) -> Result<u64, NotHere> {
         match self.contains(thunk) {
             true => Ok(thunk.wrapping_sub(self.anchor) as u64),
@@ -107,14 +112,15 @@ impl Identity {
         }
     }
 
-    /// The address at this offset, if there is code of this object. It need not be the start of a function.
+    /// Returns the address at this distance from the anchor, if there is code of this object. It need not be the start
+    /// of a function.
     pub(in crate::process_pool) fn address_of(&self, offset: u64) -> Option<usize> {
         // A distance backwards has wrapped, at the width of a pointer.
         let address = self.anchor.wrapping_add(usize::try_from(offset).ok()?);
         self.contains(address).then_some(address)
     }
 
-    /// Where the anchor is in its object, which is another place for another copy of this crate.
+    /// Returns the place of the anchor in its object. Another copy of this crate has another place.
     fn place(&self) -> u64 {
         self.anchor.wrapping_sub(self.object.base) as u64
     }
@@ -123,14 +129,14 @@ impl Identity {
         self.object.code.iter().any(|segment| segment.contains(&address))
     }
 
-    /// What another process compares with its own, by [`matches`](Self::matches).
+    /// Returns the bytes that another process compares with its own identity, by [`matches`](Self::matches).
     pub(in crate::process_pool) fn to_bytes(&self) -> Vec<u8> {
         let (tag, build) = match &self.object.build {
             Build::Id(id) => (1, id),
             Build::Checksum(checksum) => (2, checksum),
         };
         let version = env!("CARGO_PKG_VERSION");
-        // The version is our own, and short.
+        // The crate's own version, which is short.
         let mut bytes = vec![size_of::<usize>() as u8, version.len() as u8];
         bytes.extend_from_slice(version.as_bytes());
         bytes.extend_from_slice(&self.place().to_le_bytes());
@@ -139,12 +145,12 @@ impl Identity {
         bytes
     }
 
-    /// Whether these bytes are those of a process that runs the same code.
+    /// Returns whether these bytes are those of a process that runs the same code.
     pub(in crate::process_pool) fn matches(&self, theirs: &[u8]) -> bool {
         self.to_bytes() == theirs
     }
 
-    /// What is different in a worker with this identity, in a sentence. `None` if it [matches](Self::matches).
+    /// Returns what is different in a worker with this identity, as a sentence. `None` if it [matches](Self::matches).
     pub(in crate::process_pool) fn difference(&self, theirs: &[u8]) -> Option<String> {
         if self.matches(theirs) {
             return None;
@@ -190,15 +196,15 @@ impl Display for Build {
             Self::Checksum(checksum) => ("a build with checksum", checksum),
         };
         write!(f, "{kind} ")?;
-        // The other process may have sent anything; ids have 8, 16 or 20 bytes.
+        // The other process may have sent any bytes; ids have 8, 16 or 20.
         bytes.iter().take(32).try_for_each(|byte| write!(f, "{byte:02x}"))?;
         if bytes.len() > 32 { f.write_char('…') } else { Ok(()) }
     }
 }
 
-/// What another process sent of its identity.
+/// The identity that another process sent.
 struct Parsed<'b> {
-    /// Of a pointer, in bytes.
+    /// The width of a pointer, in bytes.
     width: u8,
     version: &'b str,
     build: Build,
@@ -217,8 +223,8 @@ fn parse(bytes: &[u8]) -> Option<Parsed<'_>> {
     Some(Parsed { width, version: str::from_utf8(version).ok()?, build })
 }
 
-/// Twenty bytes that stand for these: the length, and a checksum of each quarter. (Checksums of the same bytes from
-/// other starts would not differ where the first doesn't.)
+/// Returns a checksum of twenty bytes: the length, and a checksum of each quarter. (Checksums of the same bytes from
+/// other starts would not differ where the first does not.)
 fn checksum(parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut sum = (length as u32).to_le_bytes().to_vec();
@@ -232,13 +238,13 @@ fn checksum(parts: &[&[u8]]) -> Vec<u8> {
     sum
 }
 
-/// The file that this process runs.
+/// Returns the file that this process executes.
 fn executable() -> PathBuf {
-    // Where /proc is not mounted, nobody knows.
+    // Empty where /proc is not mounted.
     std::env::current_exe().unwrap_or_default()
 }
 
-/// The loaded object that this address is in.
+/// Returns the loaded object that contains this address.
 fn object_around(address: usize) -> Option<Object> {
     object::find(|loaded| {
         let is_around = loaded.segments(libc::PT_LOAD, 0).any(|(segment, _)| segment.contains(&address));
@@ -249,7 +255,7 @@ fn object_around(address: usize) -> Option<Object> {
 fn object(loaded: &object::Object<'_>) -> Object {
     let bytes = |segment: Range<usize>| -> &[u8] {
         // SAFETY:
-        // - this is only asked for what the object has loaded as readable, and nobody writes to: notes and code.
+        // - the caller passes only what the object has loaded as readable, and nothing writes to: notes and code.
         unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(segment.start), segment.len()) }
     };
     let mut notes = loaded.segments(libc::PT_NOTE, libc::PF_R).filter(|(note, _)| loaded.has_loaded(note, libc::PF_R));
@@ -265,7 +271,7 @@ fn object(loaded: &object::Object<'_>) -> Object {
     Object { name, is_main_program, base: loaded.base, build, code }
 }
 
-/// The linker's build id, if it is among these notes.
+/// Returns the linker's build id, if it is among these notes.
 fn build_id(mut notes: &[u8], align: usize) -> Option<&[u8]> {
     const BUILD_ID: u32 = 3;
     // Notes are aligned to 4 bytes, or to 8 where their header says so.
@@ -348,7 +354,7 @@ mod tests {
     fn the_build_id_is_the_one_in_the_file() {
         let this = Identity::of_this();
         let Ok(read) = Command::new("readelf").arg("-n").arg(this.name()).output() else {
-            return; // Nobody to ask.
+            return; // There is no `readelf`.
         };
         let text = String::from_utf8_lossy(&read.stdout);
         match (text.split("Build ID: ").nth(1), &this.object.build) {
@@ -362,8 +368,9 @@ mod tests {
 
     #[test]
     fn another_process_with_this_executable_matches_and_has_the_same_offsets() {
-        const TEST: &str = "executor::process_pool::identity::tests::\
-            another_process_with_this_executable_matches_and_has_the_same_offsets";
+        const TEST: &str =
+            concat!(module_path!(), "::another_process_with_this_executable_matches_and_has_the_same_offsets");
+        let (_, test) = TEST.split_once("::").expect("the crate comes first");
         let this = Identity::of_this();
         let said = format!("{:?} {:?}", this.to_bytes(), this.offset_of(address::<i128>()));
         if std::env::var_os("BOWLINE_TEST_CHILD").is_some() {
@@ -373,7 +380,7 @@ mod tests {
         // Several, as they are loaded to random places.
         for _ in 0..4 {
             let mut again = Command::new(std::env::current_exe().expect("this binary"));
-            again.args(["--exact", TEST, "--nocapture"]).env("BOWLINE_TEST_CHILD", TEST);
+            again.args(["--exact", test, "--nocapture"]).env("BOWLINE_TEST_CHILD", test);
             let output = again.output().expect("a process");
             let output = String::from_utf8_lossy(&output.stdout);
             assert_eq!(

@@ -1,5 +1,5 @@
-//! The mark of a process that is to be a worker, in its environment. It says which copy of this crate is to be one: there may
-//! be several in a program.
+//! The mark of a process that is to be a worker, in its environment. It says which copy of this crate makes a worker of
+//! it: there may be several in a program.
 //!
 //! ```text
 //! 2 program 5f1c… 0.1.0 2f4b80              the copy in the program itself: build, version of the crate, the anchor's place
@@ -14,16 +14,17 @@ use super::identity::Identity;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU8;
 
-/// The variable. Whatever knows another kind of mark knows another variable: it would take this one for a mistake.
+/// The name of the variable. A version of this crate that knows no such marks must use another name: it would take a
+/// mark for a mistake.
 pub(in crate::process_pool) const NAME: &str = "BOWLINE_WORKER_FOR";
 
-/// Which kind of mark, and which conversation the parent expects.
+/// The version of the mark, and of the protocol that the parent speaks.
 const VERSION: &str = "2";
 
-/// What says that this process is to be a worker.
+/// The value of the variable.
 pub(in crate::process_pool) struct Mark(OsString);
 
-/// Whom a mark is for.
+/// The copy of the crate that a mark is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::process_pool) enum Addressee {
     /// This copy of the crate.
@@ -36,15 +37,17 @@ pub(in crate::process_pool) enum Addressee {
     Unknown,
 }
 
-/// Gives the variable another name, by which nobody looks for it, where it is: nothing in the environment is moved or freed, as other
-/// threads may look at it.
+/// Renames the variable in place, to a name that no code looks for: nothing in the environment is moved or freed, since
+/// other threads may read it.
 fn rename() {
     unsafe extern "C" {
         static mut environ: *const *mut libc::c_char;
     }
     // SAFETY:
-    // - the C library's, which every program has: null, or an array of texts that end with a zero, with a null behind the last.
-    // - as of any look at the environment: nobody changes it meanwhile. The byte is written as other threads may read it.
+    // - the C library's, which every program has: null, or an array of texts that end with a zero, with a null behind
+    //   the last.
+    // - as for any look at the environment: no other thread changes it meanwhile. The write is atomic, as other threads
+    //   may read it.
     unsafe {
         let mut entry = environ;
         while !entry.is_null() && !(*entry).is_null() {
@@ -58,7 +61,7 @@ fn rename() {
 }
 
 impl Mark {
-    /// The mark for a worker of this process.
+    /// Returns the mark for a worker of this process.
     pub(in crate::process_pool) fn of_workers() -> Self {
         let this = Identity::of_this();
         Self(match this.is_main_program() {
@@ -71,12 +74,12 @@ impl Mark {
         })
     }
 
-    /// That of this process, if it has one.
+    /// Returns the mark of this process, if it has one.
     pub(in crate::process_pool) fn of_this_process() -> Option<Self> {
         env::var_os(NAME).map(Self)
     }
 
-    /// Takes it out of the environment: a process that this one starts is no worker of its parent.
+    /// Removes the mark from the environment: a process that this one starts is no worker of its parent.
     pub(in crate::process_pool) fn remove() {
         // Constructors may have started threads, and `init` may come late.
         let threads = std::fs::read_dir("/proc/self/task");
@@ -84,7 +87,8 @@ impl Mark {
             return rename();
         }
         // SAFETY:
-        // - nobody else looks at the environment: this is the only thread, or (nobody can say) the program has hardly begun.
+        // - no other thread reads the environment: this is the only one, or, where that is unknown, the program has
+        //   hardly begun.
         unsafe { env::remove_var(NAME) };
     }
 
@@ -92,7 +96,7 @@ impl Mark {
         &self.0
     }
 
-    /// Whom it is for.
+    /// Returns which copy it is for.
     pub(in crate::process_pool) fn addressee(&self) -> Addressee {
         let this = Identity::of_this();
         let mut words = self.0.as_bytes().splitn(6, |&byte| byte == b' ');
@@ -107,7 +111,7 @@ impl Mark {
         match (place, this.is_main_program()) {
             (Some(b"program"), true) if is_this => Addressee::This,
             (Some(b"program"), _) => Addressee::AnotherInProgram,
-            // A library that was replaced says to the parent what it is now.
+            // A library that was replaced sends the parent its present identity.
             (Some(b"library"), false)
                 if is_this || !is_this_build && file == Some(this.name().as_os_str().as_bytes()) =>
             {

@@ -1,4 +1,7 @@
 //! What goes between a pool and its workers: values as bytes, calls, frames, and the page that both see.
+//!
+//! Both sides import this room, and it imports neither. The `README.md` beside this file describes the stream and who
+//! may make a worker run what.
 
 pub(super) mod call;
 pub(super) mod callable;
@@ -8,8 +11,11 @@ pub(super) mod fate;
 pub(super) mod frame;
 pub(super) mod identity;
 pub(super) mod mark;
+pub(super) mod memory;
 pub(super) mod object;
 pub(super) mod page;
 pub(super) mod registry;
 pub(super) mod reply;
-pub(super) mod room;
+pub(super) mod role;
+pub(super) mod setup;
+pub(super) mod usual;

@@ -1,26 +1,26 @@
-//! The objects that are loaded in this process (the executable, each shared library), as the loader tells of them.
+//! The objects that are loaded in this process (the executable, each shared library), as the loader knows them.
 
 use std::ffi::{CStr, OsStr, c_int, c_void};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 
 #[cfg(target_pointer_width = "64")]
-pub(in crate::process_pool) type Header = libc::Elf64_Phdr;
+pub(in crate::process_pool) type ProgramHeader = libc::Elf64_Phdr;
 #[cfg(target_pointer_width = "32")]
-pub(in crate::process_pool) type Header = libc::Elf32_Phdr;
+pub(in crate::process_pool) type ProgramHeader = libc::Elf32_Phdr;
 
-/// One of them, while it stays loaded.
+/// A loaded object, while it stays loaded.
 pub(in crate::process_pool) struct Object<'l> {
-    /// Its addresses are so much more than in its file.
+    /// The difference between its addresses in memory and in its file.
     pub(in crate::process_pool) base: usize,
-    pub(in crate::process_pool) headers: &'l [Header],
+    pub(in crate::process_pool) headers: &'l [ProgramHeader],
     /// Its file; empty for the main program.
     pub(in crate::process_pool) name: &'l OsStr,
     pub(in crate::process_pool) is_main_program: bool,
 }
 
 impl Object<'_> {
-    /// The segments of this kind with these flags: where they are, and their alignment.
+    /// Returns the places of the segments of this kind with these flags, and their alignments.
     pub(in crate::process_pool) fn segments(
         &self,
         kind: u32,
@@ -34,13 +34,13 @@ impl Object<'_> {
         })
     }
 
-    /// Whether all of this is in what was loaded with these flags.
+    /// Returns whether all of this is in a part that was loaded with these flags.
     pub(in crate::process_pool) fn has_loaded(&self, part: &Range<usize>, flags: u32) -> bool {
         self.segments(libc::PT_LOAD, flags).any(|(whole, _)| whole.start <= part.start && part.end <= whole.end)
     }
 }
 
-/// Returns the first object's `look` that is something. The main program is the first that is looked at.
+/// Calls `look` with each object, and returns its first result. The main program comes first.
 pub(in crate::process_pool) fn find<R, F: FnMut(&Object<'_>) -> Option<R>>(look: F) -> Option<R> {
     struct Search<R, F> {
         look: F,
@@ -58,7 +58,7 @@ pub(in crate::process_pool) fn find<R, F: FnMut(&Object<'_>) -> Option<R>>(look:
         let headers = match info.dlpi_phdr.is_null() {
             true => &[],
             // SAFETY:
-            // - there are so many headers, as valid as the information.
+            // - there are this many headers, as valid as the information.
             false => unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) },
         };
         let name = match info.dlpi_name.is_null() {

@@ -1,7 +1,7 @@
 //! The page of memory that a worker process shares with its parent.
 //!
-//! The other process may write anything at any time. So there is nothing in here but atomics, and whatever they say is a
-//! number: no pointer, no length, no index.
+//! The other process may write any bytes at any time. So the page consists of atomics only, and their values are used
+//! as numbers: never as a pointer, a length or an index.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,12 +15,13 @@ use crate::primitive::without_write_signals;
 
 #[repr(C)]
 struct Layout {
-    /// Who has which task.
+    /// Which process has which task.
     claims: Claims<AtomicU64>,
     /// How many frames the parent has sent.
     sent: Line<AtomicU64>,
-    /// Why the worker is about to end, if it could still say so.
+    /// Why the worker is about to end, if it could still write that.
     fate: Line<AtomicU32>,
+    /// How long the last task took, in nanoseconds.
     took: Line<AtomicU32>,
 }
 
@@ -33,7 +34,7 @@ pub(in crate::process_pool) struct Page {
 }
 
 impl Page {
-    /// A new page, all zero, and the descriptor that the other process opens it by.
+    /// Makes a page, all zero, and the descriptor by which the other process opens it.
     pub(in crate::process_pool) fn new() -> io::Result<(Self, OwnedFd)> {
         let file = memory()?;
         Ok((Self::map(&file)?, file))
@@ -53,7 +54,7 @@ impl Page {
         Ok(Self { map: MmapOptions::new().len(SIZE).map_raw(file)? })
     }
 
-    /// The page for the rest of this process's life.
+    /// Keeps the page for the rest of this process's life.
     #[cfg(all(test, not(loom)))]
     pub(in crate::process_pool) fn leak(self) -> &'static Self {
         Box::leak(Box::new(self))
@@ -62,80 +63,80 @@ impl Page {
     fn layout(&self) -> &Layout {
         // SAFETY:
         // - the mapping is readable and writable, `SIZE` bytes long, at the start of a page of memory (so aligned), and
-        //   as old as the borrow at least.
+        //   lives as long as the borrow.
         // - the file behind it can't shrink: it has this size (`open`) and is sealed (`memory`), or it has no name by
-        //   which somebody else could find it.
-        // - zeroes are a valid `Layout`, and so is everything else: it is made of atomics, by which alone this process
-        //   and the other one reach it.
+        //   which another process could find it.
+        // - zeroes are a valid `Layout`, and so are all other bytes: it is made of atomics, by which alone both
+        //   processes reach it.
         unsafe { &*self.map.as_ptr().cast::<Layout>() }
     }
 
-    /// The parent, before it sends task `id`: it may be started from now on.
+    /// The parent offers task `id` before it sends it: it may be started from now on.
     pub(in crate::process_pool) fn offer(&self, id: u64) {
         self.layout().claims.offer(id);
     }
 
-    /// The worker, before it looks at task `id`. `false`: it was recalled, and is not to be run.
+    /// The worker claims task `id` before it looks at it. `false`: it was recalled, and is not to be run.
     pub(in crate::process_pool) fn start(&self, id: u64) -> bool {
         self.layout().claims.start(id)
     }
 
-    /// The parent takes task `id` back. `false`: the worker has started it, or this was done before.
+    /// The parent takes task `id` back. `false`: the worker has started it, or the parent had taken it back before.
     pub(in crate::process_pool) fn recall(&self, id: u64) -> bool {
         self.layout().claims.recall(id)
     }
 
-    /// Whether the worker has started task `id`, as [`Claims::is_started`] says.
+    /// Returns whether the worker has started task `id`, as [`Claims::is_started`] does.
     #[cfg(all(test, not(loom), not(miri)))]
     fn is_started(&self, id: u64) -> bool {
         self.layout().claims.is_started(id)
     }
 
-    /// The parent, after it has sent a frame.
-    pub(in crate::process_pool) fn ring(&self) {
-        // ORDERING: Release, for the Acquire of `rings`: the frame is in the socket by then.
+    /// Counts what the parent has sent, after it has sent it.
+    pub(in crate::process_pool) fn note_sent(&self) {
+        // ORDERING: Release, for the Acquire of `sent`: the frame is in the socket by then.
         self.layout().sent.0.fetch_add(1, Release);
     }
 
-    /// How often the parent has rung: if it is more than before, there is something to read.
-    pub(in crate::process_pool) fn rings(&self) -> u64 {
-        // ORDERING: Acquire, for the Release of `ring`.
+    /// Returns how often the parent has sent something: if it is more than before, there is something to read.
+    pub(in crate::process_pool) fn sent(&self) -> u64 {
+        // ORDERING: Acquire, for the Release of `note_sent`.
         self.layout().sent.0.load(Acquire)
     }
 
-    /// The worker, before it replies: so long the task took, in nanoseconds.
+    /// Notes how long the worker's task took, in nanoseconds, before the worker replies.
     pub(in crate::process_pool) fn note_time(&self, took: u32) {
         self.layout().took.0.store(took, Relaxed);
     }
 
-    /// How long the task took that the worker replied to last, in nanoseconds.
+    /// Returns how long the task took that the worker replied to last, in nanoseconds.
     pub(in crate::process_pool) fn time(&self) -> u32 {
         self.layout().took.0.load(Relaxed)
     }
 
-    /// Why the worker ends, in its own last word: 0 unless it had one. The parent reads it when the worker is gone.
+    /// The worker's last word: why it ends, or 0. The parent reads it when the worker is gone.
     pub(in crate::process_pool) fn fate(&self) -> &AtomicU32 {
         &self.layout().fate.0
     }
 }
 
-/// What is said where the process may make no file of the page's size.
+/// The error where the process may make no file of the page's size.
 const FILE_LIMIT: &str = "the file size limit of this process (RLIMIT_FSIZE, `ulimit -f`) leaves no room for the page of \
                           memory that it would share with the worker";
 
-/// Memory of the page's size that another process can be given.
+/// Makes memory of the page's size, by a descriptor that another process can be given.
 fn memory() -> io::Result<OwnedFd> {
     use rustix::fs::{MemfdFlags, SealFlags};
     use rustix::io::Errno;
 
     const FLAGS: MemfdFlags = MemfdFlags::CLOEXEC.union(MemfdFlags::ALLOW_SEALING);
     let create = |flags| rustix::fs::memfd_create("bowline-page", flags);
-    // Some systems want to hear that nobody will execute it; those before Linux 6.3 don't know the word.
+    // Some systems require the flag that says that it is not executed; those before Linux 6.3 don't know it.
     let file = match create(FLAGS.union(MemfdFlags::NOEXEC_SEAL)) {
         Err(Errno::INVAL) => create(FLAGS)?,
         created => created?,
     };
-    // Memory counts as a file here.
+    // Limits of files hold for this memory, too.
     without_write_signals(|| rustix::fs::ftruncate(&file, SIZE as u64)).map_err(|error| match error {
         Errno::FBIG => io::Error::new(io::ErrorKind::FileTooLarge, FILE_LIMIT),
         error => error.into(),
@@ -185,11 +186,11 @@ mod tests {
     }
 
     #[test]
-    fn the_other_process_sees_rings_and_fate() {
+    fn the_other_process_sees_what_was_sent_and_the_fate() {
         let (parent, worker) = two_mappings();
-        parent.ring();
-        parent.ring();
-        assert_eq!(worker.rings(), 2);
+        parent.note_sent();
+        parent.note_sent();
+        assert_eq!(worker.sent(), 2);
         worker.leak().fate().store(7, Relaxed);
         assert_eq!(parent.fate().load(Relaxed), 7);
     }
@@ -205,7 +206,7 @@ mod tests {
             let (worker, started, through) = (Arc::clone(&worker), Arc::clone(&started), Arc::clone(&through));
             let run = move || {
                 for id in 0..ROUNDS {
-                    while worker.rings() <= id {
+                    while worker.sent() <= id {
                         crate::primitive::yield_now();
                     }
                     started.fetch_add(u64::from(worker.start(id)), Relaxed);
@@ -217,7 +218,7 @@ mod tests {
         let mut recalled = 0;
         for id in 0..ROUNDS {
             parent.offer(id);
-            parent.ring();
+            parent.note_sent();
             // Now and then the other side gets a moment's start, so that both win some.
             (0..id % 64).for_each(|_| std::hint::spin_loop());
             let ours = parent.recall(id);

@@ -1,12 +1,13 @@
-//! The functions that this program can be told to call: those that it may send itself. No other address is one.
+//! The functions that this program can be told to call: those that it may send itself, and no other address.
 //!
-//! Where a call of a function is compiled, its [thunk](super::call::Thunk)'s address goes into a section of the object, beside the
-//! [anchor](super::identity::ANCHOR) of the crate's copy that it belongs to; the linker joins the entries to a table.
+//! Where a call of a function is compiled, its [thunk](super::call::Thunk)'s address goes into a section of the object,
+//! beside the [anchor](super::identity::ANCHOR) of the crate's copy that it belongs to; the linker joins the entries to
+//! a table.
 //!
-//! On processors for which the compiler has no inline assembly there is no table: there any address in the object's code is
-//! taken for a function's.
+//! On processors for which the compiler has no inline assembly there is no table: there any address in the object's
+//! code counts as a function.
 
-/// Puts a thunk into the table. No code.
+/// Puts a thunk into the table. Generates no code.
 macro_rules! register {
     ($thunk:path) => {
         #[cfg(all(
@@ -32,7 +33,7 @@ macro_rules! register {
 }
 pub(in crate::process_pool) use register;
 
-/// Whether a function of this copy of the crate is registered at this address.
+/// Returns whether a function of this copy of the crate is registered at this address.
 pub(in crate::process_pool) fn contains(address: usize) -> bool {
     table::contains(address)
 }
@@ -54,7 +55,7 @@ mod table {
         anchor: usize,
     }
 
-    // Made by the linker, for each object its own.
+    // The linker makes them, for each object.
     unsafe extern "C" {
         #[link_name = "__start_bowline_calls"]
         static START: Entry;
@@ -68,9 +69,9 @@ mod table {
     }
 
     fn sorted() -> Box<[usize]> {
-        // With one entry at least there is a table.
+        // An entry, so that there is a table.
         // SAFETY:
-        // - as of `register`.
+        // - as for `register`.
         unsafe {
             core::arch::asm!(
                 ".pushsection bowline_calls, \"awR\", %progbits",
@@ -86,7 +87,7 @@ mod table {
         let (start, stop) = (&raw const START, &raw const STOP);
         let length = (stop.addr() - start.addr()) / size_of::<Entry>();
         // SAFETY:
-        // - the section is made of such entries, which nobody writes to but the loader.
+        // - the section consists of such entries, and only the loader writes to them.
         let entries = unsafe { std::slice::from_raw_parts(start, length) };
         let own = entries.iter().filter(|entry| entry.anchor == anchor() && entry.thunk != 0).map(|entry| entry.thunk);
         let mut sorted: Vec<usize> = own.collect();
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_function_of_this_program_that_nobody_sends_is_not_registered() {
-        unsafe fn thunk(_: Message<'_>, _: &mut Vec<u8>) -> Result<(), crate::process_pool::wire::call::Failure> {
+        unsafe fn thunk(_: Message<'_>, _: &mut Vec<u8>) -> Result<(), crate::process_pool::wire::call::CallFailure> {
             Ok(())
         }
         let function: crate::process_pool::wire::call::Thunk = thunk;

@@ -1,7 +1,7 @@
 //! The slot of a task that runs in another process.
 //!
-//! What comes back is bytes, and stays bytes until somebody asks for the result: reading them is the user's code, which may wait
-//! for anything, and runs on the thread that asks.
+//! What comes back is bytes, and stays bytes until somebody asks for the result: reading them is the user's code, which
+//! may wait for anything, and runs on the thread that asks.
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -43,8 +43,8 @@ impl<T> Reply<T> {
 /// The result of a task in another process: nothing, then the reply, then what was read.
 pub(in crate::process_pool) struct Replied<T> {
     stage: UnsafeCell<Stage<T>>,
-    /// Of a result that several may look at: done when the first of them has read it. Of several who share the result, the
-    /// stage belongs to the one that put its event here.
+    /// Of a result that several may look at: done when the first of them has read it. Of several who share the result,
+    /// the stage belongs to the one that put its event here.
     reading: Mutex<Option<TaskRef>>,
 }
 
@@ -135,8 +135,8 @@ impl<T> Slot for Replied<T> {
             return wait_done(&event, limit, site);
         }
         // SAFETY:
-        // - the task is done, and nobody takes its result (caller). Who else looks at it found the event, or waits for the
-        //   mutex.
+        // - the task is done, and nobody takes its result (caller). Who else looks at it found the event, or waits for
+        //   the mutex.
         let stage = unsafe { &mut *self.stage.get() };
         let reply = match std::mem::replace(stage, Stage::Empty) {
             Stage::Unread(reply) => reply,

@@ -1,4 +1,4 @@
-//! Life before `main`: a worker takes over there, when all that the program does before `main` has been done.
+//! The entry before `main`: a worker takes over there, after everything else that the program runs before `main`.
 
 use std::ffi::{c_char, c_int};
 use std::io;
@@ -7,10 +7,12 @@ use std::ops::Range;
 use super::entry;
 use crate::process_pool::wire::object;
 
-/// A function of the program's `.init_array`, with what glibc gives it. (Others give nothing, which is passed on as it is.)
+/// A function of the program's `.init_array`, with the arguments that glibc passes. (Other C libraries pass none; then
+/// these are passed on as they are.)
 type Initialiser = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
-/// Among the first, whose numbers are the system's: the mark is out of the environment before anybody starts a process.
+/// Its number is among the first, which are reserved for the system: the mark is out of the environment before any
+/// other code starts a process.
 #[used]
 #[unsafe(link_section = ".init_array.00100")]
 static ENTRY: Initialiser = before_main;
@@ -19,14 +21,14 @@ extern "C" fn before_main(argc: c_int, argv: *const *const c_char, envp: *const 
     entry::before_main(|| run_the_rest(argc, argv, envp));
 }
 
-/// Runs the initialisers that come after [`ENTRY`], as whoever calls this would.
+/// Runs the initialisers that come after [`ENTRY`], as the caller of this one would.
 fn run_the_rest(argc: c_int, argv: *const *const c_char, envp: *const *const c_char) -> io::Result<()> {
     let entry = (&raw const ENTRY).addr();
     let array = [dynamic_array(), static_array()].into_iter().flatten().find(|array| array.contains(&entry));
     let array = array.ok_or_else(|| io::Error::other("what the program runs before `main` was not found"))?;
     for place in (entry..array.end).step_by(size_of::<Initialiser>()).skip(1) {
         // SAFETY:
-        // - the place is one of the array's, which is as its loader has it: functions of this type.
+        // - the place is one of the array's, as the loader has it: functions of this type.
         let initialiser = unsafe { std::ptr::with_exposed_provenance::<Option<Initialiser>>(place).read() };
         if let Some(initialiser) = initialiser {
             initialiser(argc, argv, envp);
@@ -35,7 +37,7 @@ fn run_the_rest(argc: c_int, argv: *const *const c_char, envp: *const *const c_c
     Ok(())
 }
 
-/// The array's place, from where the loader has it. A static program at a fixed address has no such section.
+/// Returns the array's place, from where the loader has it. A static program at a fixed address has no such section.
 fn dynamic_array() -> Option<Range<usize>> {
     const DT_NULL: usize = 0;
     const DT_INIT_ARRAY: usize = 25;
@@ -47,7 +49,7 @@ fn dynamic_array() -> Option<Range<usize>> {
         if program.has_loaded(&dynamic, libc::PF_R) {
             for place in dynamic.step_by(size_of::<[usize; 2]>()) {
                 // SAFETY:
-                // - the object has loaded it as readable: pairs of words, which only the loader has written to.
+                // - the object has loaded it as readable: pairs of words, which only the loader has written.
                 let [tag, value] = unsafe { std::ptr::with_exposed_provenance::<[usize; 2]>(place).read() };
                 match tag {
                     DT_NULL => break,
@@ -57,20 +59,20 @@ fn dynamic_array() -> Option<Range<usize>> {
                 }
             }
         }
-        // Of the first object, the main program, or of none.
+        // Only the first object counts: the main program.
         Some(start.zip(size).map(|(start, size)| start..start.saturating_add(size)))
     })
     .flatten()
 }
 
-/// The array's place, from the linker, as the C library of a static program has it.
+/// Returns the array's place, from the linker's symbols, as the C library of a static program does.
 #[cfg(all(target_feature = "crt-static", any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn static_array() -> Option<Range<usize>> {
     unsafe extern "C" {
         static __init_array_start: Initialiser;
         static __init_array_end: Initialiser;
     }
-    // Weak: for a library there is no such symbol, and no need for it.
+    // Weak: in a library there is no such symbol, and no need for it.
     // SAFETY:
     // - no instruction.
     unsafe {

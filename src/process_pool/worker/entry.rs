@@ -1,4 +1,4 @@
-//! How a process comes to be a worker: before its `main`, and instead of it.
+//! How a process becomes a worker: before its `main`, which never runs then.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -11,113 +11,77 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{getpgrp, getpid};
-use serde::{Deserialize, Serialize};
 
 use super::main_thread::MainThread;
+use super::stream::{close_in_forks, send};
 use super::{high, main_thread, overflow, peer, serve, watch};
 use crate::deadlock::print_line;
-use crate::primitive::Ordering::Relaxed;
-use crate::primitive::quiet::{AtomicBool, AtomicU32};
-use crate::process_pool::parent::link::NO_SIGNAL;
-use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{self, FrameReader, Kind};
 use crate::process_pool::wire::identity::Identity;
 use crate::process_pool::wire::mark::{self, Addressee, Mark};
 use crate::process_pool::wire::page::Page;
+use crate::process_pool::wire::setup::Setup;
+use crate::process_pool::wire::{codec, role};
 use crate::task::panic;
 
-/// What a worker that never got so far as to be one ends with.
+/// The exit code of a process that was to be a worker, and could not.
 const NO_WORKER: i32 = 121;
 
-/// So long is what comes before the frames of tasks.
-const MOST_SETUP: usize = 1 << 16;
+/// The maximum length of what comes before the frames of tasks.
+const MAX_SETUP: usize = 1 << 16;
 
-/// How many worker processes there are around this one.
-static DEPTH: AtomicU32 = AtomicU32::new(0);
-
-/// Whether this process has taken its mark, and runs what the program does before `main`.
-static IS_BEGINNING: AtomicBool = AtomicBool::new(false);
-
-/// The stream to the parent and the page that is shared with it. Never closed: they end with the process.
+/// The stream to the parent, and the page that is shared with it. Never closed: they end with the process.
 static STREAM: OnceLock<OwnedFd> = OnceLock::new();
 static PAGE: OnceLock<Page> = OnceLock::new();
 
-/// What a worker is told before its first task. The page's descriptor comes with it.
-#[derive(Serialize, Deserialize, Debug)]
-pub(in crate::process_pool) struct Setup {
-    pub(in crate::process_pool) depth: u32,
-    /// Of the process, for `ps`.
-    pub(in crate::process_pool) name: String,
-    /// How long a message may be.
-    pub(in crate::process_pool) most: u64,
-    /// Whether to capture the backtrace of a panic.
-    pub(in crate::process_pool) backtraces: bool,
-}
-
-/// How many worker processes there are around this one: 0 in the program itself.
-pub(in crate::process_pool) fn depth() -> u32 {
-    DEPTH.load(Relaxed)
-}
-
-/// Whether this process is to be a worker, and is none yet.
-pub(in crate::process_pool) fn is_worker_to_be() -> bool {
-    IS_BEGINNING.load(Relaxed) || Mark::of_this_process().is_some()
-}
-
-/// Life before `main`: a worker never gets there.
+/// Becomes a worker, and does not return, if this process was started as one.
 ///
-/// `run_the_rest` does what else the program does before `main`: tasks find it done.
+/// `run_the_rest` runs what else the program does before `main`: a worker runs it before its first task.
 #[cfg(not(any(miri, all(test, loom))))]
 pub(in crate::process_pool) fn before_main(run_the_rest: impl FnOnce() -> io::Result<()>) {
     let Some(mark) = Mark::of_this_process() else { return };
     // A library's initialisers run while the loader holds its lock, if the program loads it by `dlopen`: a thread that
-    // registers a destructor waits for that lock, and so does every thread of std, the watch among them. There it is for
-    // the program to call `ProcessPoolExecutor::init`.
+    // registers a destructor waits for that lock, and so does every thread of std, the watch among them. There it is
+    // for the program to call `ProcessPoolExecutor::init`.
     if !Identity::of_this().is_main_program() {
         return;
     }
     let is_for_this = match mark.addressee() {
-        _ if peer::is_privileged() => return take_mark(),
+        _ if role::is_privileged() => return Mark::remove(),
         Addressee::This => true,
-        // It, and with it the program, begins when the program says so.
+        // That copy, and with it the worker, begins when the program calls `init`.
         Addressee::AnotherInLibrary => return,
-        // It is among the rest.
+        // That copy is among the rest.
         Addressee::AnotherInProgram | Addressee::Unknown => false,
     };
-    if is_for_this {
-        take_mark();
-        IS_BEGINNING.store(true, Relaxed);
-    }
-    let rest_has_run = run_the_rest();
-    IS_BEGINNING.store(false, Relaxed);
-    if !is_for_this {
-        // Nobody took it. The program is not to run as if it had been started by a person: the parent is told why.
-        take_mark();
-    }
+    let rest_has_run = if is_for_this {
+        Mark::remove();
+        role::while_beginning(run_the_rest)
+    } else {
+        let rest_has_run = run_the_rest();
+        // No copy took it. The program is not to run as if it had been started by a person: the parent is told why.
+        Mark::remove();
+        rest_has_run
+    };
     serve(&mark, rest_has_run);
 }
 
-/// Becomes a worker, for ever, if this process was started as one of this copy of the crate.
+/// Becomes a worker, and does not return, if this process was started as one of this copy of the crate.
 pub(in crate::process_pool) fn become_worker() {
     let Some(mark) = Mark::of_this_process() else { return };
-    if peer::is_privileged() {
-        take_mark();
+    if role::is_privileged() {
+        Mark::remove();
     } else if mark.addressee() == Addressee::This {
-        take_mark();
+        Mark::remove();
         serve(&mark, Ok(()));
     }
 }
 
-/// No process that this one starts is a worker of its parent.
-fn take_mark() {
-    Mark::remove();
-}
-
-/// Is a worker, and ends as one.
+/// Runs as a worker, and exits.
 fn serve(mark: &Mark, has_begun: io::Result<()>) {
     panic::never_unwinds(|| match run(mark, has_begun) {
         Ok(()) => process::exit(0),
-        // The parent is gone: there is nobody to be told.
+        // The parent is gone: nobody reads an error.
         Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
             process::exit(NO_WORKER)
         }
@@ -132,14 +96,14 @@ fn complain(error: &io::Error) {
     print_line(format_args!("bowline: this process was to be a worker, and can't: {error}"));
 }
 
-/// Tells the parent why this process is no worker, and ends. Returns only if the parent is gone: then that is what is wrong,
-/// whatever else seems to be.
+/// Tells the parent why this process is no worker, and ends. Returns only if the parent is gone: then that is what is
+/// wrong, whatever else seems to be.
 fn refuse(stream: &OwnedFd, error: io::Error) -> io::Error {
     let mut closed = [PollFd::new(stream, PollFlags::empty())];
     if poll(&mut closed, Some(&Timespec::default())).is_ok_and(|closed| closed > 0) {
         return io::ErrorKind::BrokenPipe.into();
     }
-    // First: who is told kills this process.
+    // First: the parent kills this process when it has read the refusal.
     complain(&error);
     let mut refusal = Vec::new();
     frame::append(&mut refusal, Kind::Refused, 0, error.to_string().as_bytes());
@@ -148,24 +112,24 @@ fn refuse(stream: &OwnedFd, error: io::Error) -> io::Error {
 }
 
 fn run(mark: &Mark, has_begun: io::Result<()>) -> io::Result<()> {
-    // What the thread that started this one blocked is not for tasks.
+    // Tasks do not inherit which signals were blocked in the thread that started this process.
     // SAFETY:
     // - zeroes are an empty set of signals; nothing is written to.
     unsafe {
         let none: libc::sigset_t = std::mem::zeroed();
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
     }
-    // std does so at the start of `main`.
+    // As std does at the start of `main`.
     // SAFETY:
     // - SIGPIPE is a signal that can be ignored; nothing else of the process has begun.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     let taken = take_stdin()?;
     let stream = STREAM.get_or_init(|| taken);
-    let mut reader = FrameReader::new(MOST_SETUP);
+    let mut reader = FrameReader::new(MAX_SETUP);
     let got_up = has_begun.and_then(|()| get_up(mark, stream, &mut reader));
-    let Up { page, most, main } = got_up.map_err(|error| refuse(stream, error))?;
-    match serve::serve(stream, reader, page, most, &main) {
-        // To exit would be to leave the children behind, if it is sooner than the watch.
+    let Up { page, max_size, main } = got_up.map_err(|error| refuse(stream, error))?;
+    match serve::serve(stream, reader, page, max_size, &main) {
+        // An exit before the watch has acted would leave the children behind.
         Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
             watch::end(getpgrp())
         }
@@ -173,15 +137,15 @@ fn run(mark: &Mark, has_begun: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// What a worker has when it is up.
+/// What a worker that is up serves with.
 struct Up {
     page: &'static Page,
-    /// How long a message may be.
-    most: usize,
+    /// The maximum length of a message.
+    max_size: usize,
     main: MainThread,
 }
 
-/// All that comes before the frames of tasks.
+/// Does all that comes before the frames of tasks: the checks, the handshake, the set-up.
 fn get_up(mark: &Mark, stream: &'static OwnedFd, reader: &mut FrameReader) -> io::Result<Up> {
     let parent = peer::check(stream)?;
     let addressee = mark.addressee();
@@ -200,7 +164,7 @@ fn get_up(mark: &Mark, stream: &'static OwnedFd, reader: &mut FrameReader) -> io
     }
     let page = Page::open(page)?;
     let page = PAGE.get_or_init(|| page);
-    DEPTH.store(setup.depth, Relaxed);
+    role::set_depth(setup.depth);
     let _ = rustix::thread::set_name(&std::ffi::CString::new(setup.name.as_bytes()).unwrap_or_default());
     let no_watch = |what: &str, error: io::Error| {
         io::Error::new(error.kind(), format!("no thread that watches the {what} could be started: {error}"))
@@ -210,18 +174,18 @@ fn get_up(mark: &Mark, stream: &'static OwnedFd, reader: &mut FrameReader) -> io
     overflow::install(page.fate());
     panic::note_locations();
     panic::note_backtraces(setup.backtraces);
-    serve::close_in_forks(stream);
+    close_in_forks(stream);
     debug_assert!(getpgrp() == getpid(), "a worker leads a group");
 
-    let most = usize::try_from(setup.most).unwrap_or(usize::MAX);
-    reader.set_most(most);
+    let max_size = usize::try_from(setup.max_size).unwrap_or(usize::MAX);
+    reader.set_max_size(max_size);
     message.clear();
     frame::append(&mut message, Kind::Ready, 0, &[]);
     send(stream, &message)?;
-    Ok(Up { page, most, main })
+    Ok(Up { page, max_size, main })
 }
 
-/// Takes the stream out of the way of whoever reads from standard input.
+/// Moves the stream to a high number, and opens `/dev/null` as standard input in its place.
 fn take_stdin() -> io::Result<OwnedFd> {
     let stdin = rustix::stdio::stdin();
     if rustix::net::sockopt::socket_domain(stdin).is_err() {
@@ -230,7 +194,7 @@ fn take_stdin() -> io::Result<OwnedFd> {
     }
     let stream = high::duplicate(stdin)?;
     loop {
-        // Standard streams that are closed are opened, as std does at the start of `main`: what is printed would go to
+        // Opens standard streams that are closed, as std does at the start of `main`: what is printed would go to
         // whichever descriptor takes their place.
         let nothing = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())?;
         if nothing.as_raw_fd() > libc::STDERR_FILENO {
@@ -262,7 +226,7 @@ fn receive_setup(stream: &OwnedFd, reader: &mut FrameReader) -> io::Result<(Setu
             received => received?.bytes,
         };
         if bytes == 0 {
-            // The parent is gone, or does not want this worker any more.
+            // The parent is gone, or has given this worker up.
             process::exit(NO_WORKER);
         }
         for message in control.drain() {
@@ -272,13 +236,4 @@ fn receive_setup(stream: &OwnedFd, reader: &mut FrameReader) -> io::Result<(Setu
         }
         reader.filled(bytes);
     }
-}
-
-/// Sends all of it, and waits until it is sent.
-pub(in crate::process_pool) fn send(stream: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let sent = rustix::io::retry_on_intr(|| rustix::net::send(stream, bytes, NO_SIGNAL))?;
-        bytes = &bytes[sent..];
-    }
-    Ok(())
 }

@@ -1,8 +1,8 @@
 //! The main thread of a worker, which runs the tasks, as another thread of the worker sees it.
 //!
-//! Without that thread the worker would live on and never reply; and while it runs the functions that the process has for its
-//! exit, nobody else would end those that do not return. The other thread waits for what the main thread holds for life, and
-//! needs no descriptor and no signal for that: a task can close the one and block the other.
+//! Without the main thread the worker would live on and never reply; and while it runs the process's exit functions,
+//! nothing else would end those that do not return. The other thread waits for a mutex that the main thread holds for
+//! life. It needs no descriptor and no signal for that: a task can close the one and block the other.
 
 use std::io;
 use std::thread;
@@ -16,28 +16,28 @@ use crate::primitive::quiet::AtomicU32;
 use crate::primitive::{Lifeline, spawn_thread};
 use crate::process_pool::wire::fate::MAIN_THREAD_ENDED;
 
-/// How long the functions may take that run at the exit of a process.
-const LONGEST_EXIT: Duration = Duration::from_secs(10);
+/// How long the exit functions of a process may take.
+const MAX_EXITING: Duration = Duration::from_secs(10);
 
 /// The calling thread of [`watch`], which is the main thread.
-pub(in crate::process_pool) struct MainThread(&'static Lifeline);
+pub(super) struct MainThread(&'static Lifeline);
 
-/// Starts a thread that kills this process, and with it its group, when the calling thread ends and the process does not, or when
-/// it takes too long to [exit](MainThread::exits).
+/// Starts a thread that kills this process and its group when the calling thread ends and the process does not, or when
+/// the process takes too long to [exit](MainThread::exits).
 ///
 /// # Errors
 ///
-/// The system's, if there can't be another thread.
-pub(in crate::process_pool) fn watch(group: Pid, fate: &'static AtomicU32) -> io::Result<MainThread> {
+/// The system refuses another thread.
+pub(super) fn watch(group: Pid, fate: &'static AtomicU32) -> io::Result<MainThread> {
     let lifeline: &'static Lifeline = Box::leak(Box::new(Lifeline::new()));
     // SAFETY:
-    // - it stays where it is for ever, and is new.
+    // - it is new, and never moves.
     unsafe { lifeline.hold() };
     let run = move || {
         match lifeline.wait() {
-            // ORDERING: Relaxed: the parent looks when it knows of the process's end, which comes after this.
+            // ORDERING: Relaxed: the parent reads it when it knows of the process's end, which comes after this.
             Some(true) => fate.store(MAIN_THREAD_ENDED, Relaxed),
-            Some(false) => thread::sleep(LONGEST_EXIT),
+            Some(false) => thread::sleep(MAX_EXITING),
             // The system made no lifeline.
             None => return,
         }
@@ -48,11 +48,11 @@ pub(in crate::process_pool) fn watch(group: Pid, fate: &'static AtomicU32) -> io
 }
 
 impl MainThread {
-    /// From now on the process has a limited time to exit.
-    pub(in crate::process_pool) fn exits(&self) {
+    /// Limits the time that the process has to exit, from now on.
+    pub(super) fn exits(&self) {
         // SAFETY:
-        // - held by the thread that called `watch`, the main one, which is the one that exits; in a process that was forked
-        //   off that one nothing changes.
+        // - held by the thread that called `watch`, the main one, which is the one that exits; in a process that was
+        //   forked off that one nothing changes.
         unsafe { self.0.release() };
     }
 }

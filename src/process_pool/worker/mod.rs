@@ -1,12 +1,16 @@
-//! The worker's side: how a process becomes one, and its life.
+//! The worker's side: how a process becomes a worker, and its life.
+//!
+//! It imports `wire`, and nothing of the parent's side. The `README.md` beside this file describes a worker's life and
+//! its ends.
 
-// No process is a worker there.
+// Under miri and in models no process is a worker.
 #[cfg(not(any(miri, all(test, loom))))]
 mod before_main;
 pub(super) mod entry;
-pub(super) mod high;
-pub(super) mod main_thread;
-pub(super) mod overflow;
-pub(super) mod peer;
-pub(super) mod serve;
-pub(super) mod watch;
+mod high;
+mod main_thread;
+mod overflow;
+mod peer;
+mod serve;
+mod stream;
+mod watch;

@@ -1,17 +1,18 @@
 //! A worker's last word when a task overflows its stack.
 //!
-//! The overflow is a SIGSEGV like any other, and the process dies of it: the handler here notes only that it came from
-//! the end of the stack. It is needed because a worker runs before `main`, where the standard library's own handler,
-//! which would print a line, has not been installed.
+//! The overflow is a SIGSEGV like any other, and the process dies of it: the handler only notes that the address is at
+//! the end of the stack. It is needed because a worker runs before `main`, when the standard library's own handler,
+//! which would print a line, is not installed yet.
 
 use crate::primitive::quiet::AtomicU32;
 
-/// Installs a handler that stores [`STACK_OVERFLOW`](crate::process_pool::wire::fate::STACK_OVERFLOW) in `fate`, and says so on standard error, when the
-/// calling thread overflows its stack. The process dies of that, or any other fault, as it would have done before.
+/// Installs a handler that stores [`STACK_OVERFLOW`](crate::process_pool::wire::fate::STACK_OVERFLOW) in `fate`, and
+/// prints a line on standard error, when the calling thread overflows its stack. The process dies of that, and of any
+/// other fault, as it would have done before.
 ///
-/// This is for one thread of a process, the first that calls it. Where the stack can't be found out, or there is no
-/// memory for another one to run the handler on, nothing changes.
-pub(in crate::process_pool) fn install(fate: &'static AtomicU32) {
+/// It works for one thread of a process, the first that calls it. If the stack is unknown, or there is no memory for
+/// another stack for the handler, nothing changes.
+pub(super) fn install(fate: &'static AtomicU32) {
     let _ = linux::install(fate);
 }
 
@@ -27,28 +28,28 @@ mod linux {
     use crate::primitive::without_write_signals;
     use crate::process_pool::wire::fate::STACK_OVERFLOW;
 
-    /// Both are told of a stack's end, by one system or the other.
+    /// The end of a stack raises one of these, depending on the system.
     const SIGNALS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
-    /// What the handler, and a handler before it, may use of the stack that they run on, beside the kernel's frame.
-    const ROOM: usize = 64 << 10;
+    /// How much stack the handler, and a handler before it, may use beside the kernel's frame.
+    const HANDLER_STACK: usize = 64 << 10;
 
-    /// How far below the main thread's stack its end is: there is no guard page, but nothing else either.
+    /// How far below the main thread's stack its end is: no guard page is there, and nothing else either.
     const BELOW_MAIN: usize = 64 << 10;
 
-    /// What the handler knows.
+    /// The data of the handler.
     struct Watched {
         fate: &'static AtomicU32,
-        /// Where the stack may be read and written, or could be if it had grown so far, and its guard below.
+        /// The part of the address space that the stack can grow into, and the guard below it.
         stack: Range<usize>,
-        /// What was done at these signals before.
+        /// The actions of these signals before.
         before: [libc::sigaction; 2],
     }
 
-    /// Null, or a `Watched` that stays for ever.
+    /// Null, or a `Watched` that is never freed.
     static WATCHED: AtomicPtr<Watched> = AtomicPtr::new(null_mut());
 
-    pub(in crate::process_pool) fn install(fate: &'static AtomicU32) -> Option<()> {
+    pub(super) fn install(fate: &'static AtomicU32) -> Option<()> {
         let stack = stack()?;
         let mut before = [MaybeUninit::uninit(); 2];
         for (signal, before) in SIGNALS.into_iter().zip(&mut before) {
@@ -64,18 +65,18 @@ mod linux {
         run_handlers_elsewhere()?;
 
         let watched = Box::into_raw(Box::new(Watched { fate, stack, before }));
-        // ORDERING: Release, for the Acquire of `fault`. A second installation would take this handler for the one before
-        // it, and is none.
+        // ORDERING: Release, for the Acquire of `fault`. A second installation would take this handler for the one
+        // before it, so there is none.
         if WATCHED.compare_exchange(null_mut(), watched, AcqRel, Acquire).is_err() {
             // SAFETY:
-            // - made above, and known to nobody.
+            // - made above, and no other code has it.
             drop(unsafe { Box::from_raw(watched) });
             return None;
         }
         for signal in SIGNALS {
             // SAFETY:
-            // - zeroes are an action. The handler has the type that `SA_SIGINFO` asks for, calls nothing that a signal
-            //   handler must not, and has a stack that is not the one that overflowed.
+            // - zeroes are an action. The handler has the type that `SA_SIGINFO` requires, calls nothing that a signal
+            //   handler must not, and runs on another stack than the one that overflowed.
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = fault as *const () as libc::sighandler_t;
@@ -86,7 +87,7 @@ mod linux {
         Some(())
     }
 
-    /// Runs where the fault was, with nothing known of what was going on: only async-signal-safe functions, and no panic.
+    /// Handles a fault, which may be anywhere: calls only async-signal-safe functions, and does not panic.
     extern "C" fn fault(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
         const LINE: &[u8] = b"bowline: a task overflowed the stack of its worker process\n";
         // ORDERING: Acquire, for the Release of `install`, which was before this handler was set.
@@ -94,17 +95,17 @@ mod linux {
         // - not null since then, and never freed or changed.
         let watched = unsafe { &*WATCHED.load(Acquire) };
         // SAFETY:
-        // - the kernel's, valid during the handler. The signals are those that have an address, if a fault caused them.
+        // - the kernel's, valid during the handler. These signals have an address, if a fault caused them.
         let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
-        // Codes above zero are the kernel's, for faults. Others have been sent by somebody, without an address.
+        // Codes above zero are the kernel's, for faults. Other signals were sent by a process, without an address.
         let is_fault = code > 0;
         if is_fault && watched.stack.contains(&address) {
-            // ORDERING: Relaxed. The parent looks when it knows of the process's end, which comes after this.
+            // ORDERING: Relaxed: the parent reads it when it knows of the process's end, which comes after this.
             watched.fate.store(STACK_OVERFLOW, Relaxed);
-            // The overflow ends the process, and not that its line finds no room.
+            // The overflow ends the process, not a signal of this write.
             without_write_signals(|| {
                 // SAFETY:
-                // - so many bytes are there. If nobody can read them, that is no matter.
+                // - this many bytes are there. The result does not matter.
                 unsafe { libc::write(libc::STDERR_FILENO, LINE.as_ptr().cast(), LINE.len()) }
             });
         }
@@ -112,8 +113,8 @@ mod linux {
         // SAFETY:
         // - an action that was in place before.
         unsafe { libc::sigaction(signal, &raw const watched.before[which], null_mut()) };
-        // The instruction that caused a fault does so again, now that this handler is gone. Where there was none, the signal
-        // comes when this one is through with it.
+        // The instruction that caused a fault causes it again, now that this handler is gone. A signal that was sent
+        // comes again when this handler has returned.
         if !is_fault {
             // SAFETY:
             // - `raise` has no preconditions.
@@ -121,7 +122,7 @@ mod linux {
         }
     }
 
-    /// Where this thread's stack is, with its guard.
+    /// Returns the place of this thread's stack, with its guard.
     fn stack() -> Option<Range<usize>> {
         let mut attributes = MaybeUninit::uninit();
         let (mut start, mut size, mut guard) = (null_mut(), 0, 0);
@@ -145,7 +146,7 @@ mod linux {
             rustix::process::getpid().as_raw_nonzero().get() == crate::primitive::os_thread_id().cast_signed();
         if is_main {
             guard = BELOW_MAIN;
-            // musl knows of the pages that are there so far, and not how far the stack may grow.
+            // musl knows the pages that are there so far, and not how far the stack may grow.
             if cfg!(target_env = "musl")
                 && let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Stack).current
             {
@@ -155,7 +156,7 @@ mod linux {
         Some(low.saturating_sub(guard)..end)
     }
 
-    pub(in crate::process_pool) fn page_size() -> usize {
+    pub(super) fn page_size() -> usize {
         // SAFETY:
         // - `sysconf` has no preconditions, and knows this on every system.
         unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
@@ -165,20 +166,20 @@ mod linux {
     fn run_handlers_elsewhere() -> Option<()> {
         let page = page_size();
         // SAFETY:
-        // - `getauxval` has no preconditions. It returns 0 for what it doesn't know.
+        // - `getauxval` has no preconditions. It returns 0 for an unknown value.
         let frame = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
-        let size = (frame.max(libc::MINSIGSTKSZ) + ROOM).next_multiple_of(page);
+        let size = (frame.max(libc::MINSIGSTKSZ) + HANDLER_STACK).next_multiple_of(page);
         // SAFETY:
-        // - the kernel chooses a place where nothing is.
+        // - the kernel chooses a free place.
         let memory = unsafe {
             mmap_anonymous(null_mut(), page + size, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE).ok()?
         };
         // SAFETY:
-        // - the first page of what was mapped above, which nobody uses.
+        // - the first page of what was mapped above, which no code uses.
         unsafe { mprotect(memory, page, MprotectFlags::empty()).ok()? };
         let stack = libc::stack_t { ss_sp: memory.wrapping_byte_add(page), ss_flags: 0, ss_size: size };
         // SAFETY:
-        // - memory that is there for ever, and nobody else's.
+        // - memory that is never freed, and used for nothing else.
         (unsafe { libc::sigaltstack(&raw const stack, null_mut()) } == 0).then_some(())
     }
 }
@@ -211,7 +212,7 @@ mod tests {
         }
     }
 
-    /// The way into the grave that the role says.
+    /// Dies as the role says.
     fn play(role: &str) {
         // SAFETY:
         // - `alarm` has no preconditions: it ends what would fault for ever.
@@ -258,7 +259,7 @@ mod tests {
             // - none: the process is to die of this.
             "null" => unsafe { black_box(std::ptr::without_provenance_mut::<u8>(8)).write_volatile(1) },
             "sent" => {
-                // By somebody who says that it is about the stack: what such a signal says there is no address.
+                // By a sender that puts an address of the stack into the signal: a signal that was sent has no address.
                 let word = if cfg!(target_pointer_width = "64") { 2 } else { 3 };
                 // SAFETY:
                 // - zeroes are such information, which has more words than these.

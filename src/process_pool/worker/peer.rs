@@ -1,26 +1,19 @@
-//! By whose word this process may run something: that is for the kernel to say.
+//! The peer of the stream: whether the kernel says that this process may take its orders.
 
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::process::{Pid, getegid, geteuid, getgid, getppid, getuid};
+use rustix::process::{Pid, geteuid, getppid, getuid};
 use rustix::thread::capabilities;
 
-/// Returns whether this program has rights that the user who started it has not. Such a program takes no orders from that user.
-pub(in crate::process_pool) fn is_privileged() -> bool {
-    // SAFETY:
-    // - `getauxval` has no preconditions.
-    let is_secure = unsafe { libc::getauxval(libc::AT_SECURE) != 0 };
-    is_secure || getuid() != geteuid() || getgid() != getegid()
-}
-
-/// Checks that who made the stream is the parent, has the same user, and may do all that this process may. Returns who that is.
+/// Checks that the process that made the stream is the parent, runs as the same user, and has every capability of this
+/// process. Returns that process.
 ///
 /// # Errors
 ///
-/// It is somebody else, or may do less: whom this is not told by.
-pub(in crate::process_pool) fn check(stream: &OwnedFd) -> io::Result<Pid> {
+/// It is another process or user, or it lacks a capability: this process takes no orders from it.
+pub(super) fn check(stream: &OwnedFd) -> io::Result<Pid> {
     let peer = credentials(stream)?;
     let Some(maker) = Pid::from_raw(peer.pid) else {
         return Err(io::Error::other("its orders come from a process that is not in its pid namespace"));

@@ -1,4 +1,4 @@
-//! A worker's end with its parent's, however that came: killed, crashed, or gone without a word.
+//! The end of a worker when its parent ends, in whatever way.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -13,31 +13,26 @@ use crate::primitive::quiet::AtomicU32;
 use crate::primitive::spawn_thread;
 use crate::process_pool::wire::fate::STREAM_LOST;
 
-/// What a watching thread needs: it waits, and calls `kill` at the end.
-pub(in crate::process_pool) const STACK: usize = 64 << 10;
+/// Of a watching thread: it waits, and calls `kill` at the end.
+pub(super) const STACK: usize = 64 << 10;
 
-/// Starts a thread that kills this process when its parent is gone, and with it the process group `group`, if this
-/// process leads that.
+/// Starts a thread that kills this process when its parent is gone, and also the process group `group`, if this process
+/// leads that.
 ///
-/// `stream` is the socket to the parent, of which the thread notices only that it is closed: what comes in is left there,
-/// and a parent which has only shut down its writing half isn't gone. As a forgotten copy of the socket's other end could
-/// keep it open, the thread looks at the process itself, too, where the system has a way.
+/// `stream` is the socket to the parent. The thread notices only that it is closed: it reads nothing, and a parent that
+/// has only shut down its writing half is not gone. A forgotten copy of the socket's other end could keep it open, so
+/// the thread watches the process itself, too, where the system has a way.
 ///
 /// If the parent is gone already, this does not return.
 ///
 /// # Errors
 ///
-/// The system's, if there can't be another thread.
-pub(in crate::process_pool) fn watch(
-    stream: BorrowedFd<'static>,
-    parent: Pid,
-    group: Pid,
-    fate: &'static AtomicU32,
-) -> io::Result<()> {
+/// The system refuses another thread.
+pub(super) fn watch(stream: BorrowedFd<'static>, parent: Pid, group: Pid, fate: &'static AtomicU32) -> io::Result<()> {
     let process = process(parent);
     continue_when_orphaned();
-    // Whoever has another parent was orphaned, perhaps before the line above: that number may be another process's by
-    // now. Whoever becomes an orphan after this will hear of it.
+    // With another parent this process is an orphan, perhaps since before the lines above: that number may be another
+    // process's by now. If it becomes an orphan after this, the thread notices.
     if getppid() != Some(parent) {
         end(group);
     }
@@ -50,17 +45,18 @@ pub(in crate::process_pool) fn watch(
     without_signals(|| spawn_thread("bowline-watch".to_owned(), STACK, run)).map(drop)
 }
 
-/// What is gone.
+/// The end that is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Gone {
     Parent,
-    /// This process's own end of it: the number is that of no descriptor.
+    /// This process's own end of the stream: the number is that of no descriptor.
     Stream,
 }
 
 /// Returns when the stream's other end is closed, or the process is gone.
 fn until_gone(stream: BorrowedFd<'_>, process: Option<&OwnedFd>, parent: Pid) -> Gone {
-    // Without events: that it is closed (or shut down both ways) is always told. A process is "readable" when it is gone.
+    // Without events: `poll` always tells that it is closed (or shut down both ways). A process is "readable" when it
+    // is gone.
     let stream = PollFd::from_borrowed_fd(stream, PollFlags::empty());
     let mut both = [stream.clone(), process.map_or(stream.clone(), |process| PollFd::new(process, PollFlags::IN))];
     loop {
@@ -68,48 +64,50 @@ fn until_gone(stream: BorrowedFd<'_>, process: Option<&OwnedFd>, parent: Pid) ->
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) if both[0].revents().contains(PollFlags::NVAL) => return Gone::Stream,
             Ok(_) if !both[0].revents().is_empty() || getppid() != Some(parent) => return Gone::Parent,
-            // A task has closed that descriptor, whose number may be another file's: from now on the stream alone tells.
+            // A task has closed that descriptor, whose number may be another file's: from now on the stream alone
+            // tells.
             Ok(_) => both[1] = stream.clone(),
-            // The system is short of something: it can wait.
+            // The system is short of something: tries again later.
             Err(_) => std::thread::sleep(std::time::Duration::from_millis(100)),
         }
     }
 }
 
-/// The end of this process, and of its children, who can't refuse.
-pub(in crate::process_pool) fn end(group: Pid) -> ! {
+/// Ends this process and its children, which can't refuse.
+pub(super) fn end(group: Pid) -> ! {
     let this = getpid();
-    // Another's group is not for this process to kill.
+    // Only a group that this process leads is its own.
     if group == this {
         let _ = kill_process_group(group, Signal::KILL);
     }
     let _ = kill_process(this, Signal::KILL);
-    // A process that may not be killed, the first in a container: the hard way.
+    // The first process of a container may not be killed: it aborts.
     std::process::abort()
 }
 
-/// The [`end`] of this process because it has no stream any more, on which it could say why.
-pub(in crate::process_pool) fn lose(fate: &AtomicU32, group: Pid) -> ! {
-    // ORDERING: Relaxed: the parent looks when it knows of the process's end, which comes after this.
+/// [Ends](end) this process because it has no stream any more, and leaves a last word.
+pub(super) fn lose(fate: &AtomicU32, group: Pid) -> ! {
+    // ORDERING: Relaxed: the parent reads it when it knows of the process's end, which comes after this.
     fate.store(STREAM_LOST, Relaxed);
     end(group)
 }
 
-/// A descriptor of that process. `None` where the system has none.
+/// Returns a descriptor of that process. `None` where the system has none.
 fn process(id: Pid) -> Option<OwnedFd> {
     let process = rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty()).ok()?;
     high::duplicate(process).ok()
 }
 
-/// Has a stopped process be continued when its parent is gone, so that the watch runs. The kernel does so only if nobody
-/// of the same session takes the orphans in.
+/// Asks the kernel to continue this process, if it is stopped, when its parent is gone, so that the watch runs. By
+/// itself the kernel does so only if no process of the same session adopts the orphans.
 fn continue_when_orphaned() {
-    // Sent at the end of the thread that started the process: that one stays until it has reaped it.
+    // The signal comes at the end of the thread that started the process: that thread stays until it has reaped it.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
 }
 
-/// Runs `spawn` with all signals blocked, which a thread that it starts inherits: they are for the worker's own threads.
-pub(in crate::process_pool) fn without_signals<R>(spawn: impl FnOnce() -> R) -> R {
+/// Runs `spawn` with all signals blocked, which the thread that it starts inherits: other threads of the worker get
+/// them.
+pub(super) fn without_signals<R>(spawn: impl FnOnce() -> R) -> R {
     use std::mem::MaybeUninit;
 
     let mut all = MaybeUninit::uninit();
@@ -147,7 +145,8 @@ mod tests {
     /// This test binary again, as something else.
     fn again(role: &str, stdin: impl Into<Stdio>) -> Command {
         let mut command = Command::new(std::env::current_exe().expect("this binary"));
-        command.args(["--exact", "executor::process_pool::watch::tests::other_processes", "--nocapture", "--ignored"]);
+        let (_, test) = concat!(module_path!(), "::other_processes").split_once("::").expect("the crate comes first");
+        command.args(["--exact", test, "--nocapture", "--ignored"]);
         command.env(ROLE, role).stdin(stdin);
         command
     }
@@ -215,7 +214,7 @@ mod tests {
             }
         }
 
-        /// Waits until nobody is left who has the output: neither worker nor child.
+        /// Waits until no process has the output any more: neither worker nor child.
         fn until_all_are_gone(&mut self) {
             let limit = Timespec { tv_sec: 30, tv_nsec: 0 };
             loop {
@@ -285,7 +284,8 @@ mod tests {
         let mut processes = Processes::start(command);
         processes.until("watching ");
         let asleep = |processes: &Processes| {
-            // Whom a call wakes is awake when the call returns: who sleeps after it had no reason to wake, or went back.
+            // Whom a call wakes is awake when the call returns: who sleeps after it had no reason to wake, or went
+            // back.
             loop {
                 match processes.state_of_watch() {
                     Some('S') => return,

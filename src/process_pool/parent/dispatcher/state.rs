@@ -2,76 +2,49 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+#[cfg(test)]
+use std::time::Duration;
+use std::time::Instant;
 
-use super::{Link, Todo};
+use super::Link;
+use super::member::{LONG, Member, Sent};
+use super::start::{Placement, StartPolicy};
+use super::todo::{PoolEnd, Todo};
 use crate::primitive::{Ingredient, is_removed, now};
-use crate::process_pool::parent::job::{Job, Sent};
-use crate::process_pool::usual::Usual;
+use crate::process_pool::parent::job::Job;
 use crate::process_pool::wire::claim::SLOTS;
+use crate::process_pool::wire::usual::Usual;
 use crate::task::error::Rejected;
 use crate::task::runner::Runner;
 
-/// How many tasks a worker may have, the one that it runs included, while they are quick.
+/// How many tasks a worker may have while they are quick, the one that it runs included.
 pub(super) const DEPTH: usize = 2;
-/// How many while they are short: then it is the switching between processes that takes the time.
+/// How many it may have while they are short: then most of the time goes into switching from process to process.
 const DEPTH_OF_SHORT: usize = SLOTS;
-/// Longer calls are not sent as far ahead, in bytes.
+/// The maximum length of a call that counts as short, in bytes.
 const MAX_SHORT_CALL: usize = 1 << 10;
-/// A task that takes less is quick: another one may lie behind it. What lies behind one that has run for longer is taken back.
-pub(super) const LONG: Duration = Duration::from_millis(1);
-
-/// How a pool takes no more tasks.
-pub(super) enum End {
-    /// What is queued is run.
-    Closed,
+/// How a pool that takes no more tasks comes to its end.
+pub(super) enum Closing {
+    /// Workers run what is queued.
+    Drain,
     /// Nothing is begun any more, for this reason.
     Now(Rejected),
 }
 
-/// A worker that is up.
-pub(super) struct Member<L> {
-    pub(super) link: Arc<L>,
-    pub(super) next_id: u64,
-    /// In the order in which it will run them. The first that was not taken back is running, and claimed.
-    pub(super) sent: VecDeque<Sent>,
-    pub(super) is_idle: bool,
-    pub(super) was_told_to_stop: bool,
-}
-
-impl<L> Member<L> {
-    pub(super) fn has_task(&self) -> bool {
-        self.sent.iter().any(|sent| sent.job.is_some())
-    }
-
-    /// When the task that it runs comes to be long.
-    fn long_at(&self) -> Option<Instant> {
-        self.sent.iter().find(|sent| sent.job.is_some()).map(|sent| sent.since + LONG)
-    }
-
-    /// Whether the task that it runs has come to be long.
-    fn is_long(&self, now: Instant) -> bool {
-        self.long_at().is_some_and(|long_at| long_at <= now)
-    }
-
-    /// Whether a task lies behind the one that it runs.
-    fn has_ahead(&self) -> bool {
-        self.sent.iter().filter(|sent| sent.job.is_some()).nth(1).is_some()
-    }
-}
-
 pub(super) struct State<L> {
-    /// How long a task takes.
+    /// How long tasks take.
     pub(super) usual: Arc<Usual>,
+    /// In the order of submission.
     pub(super) queue: VecDeque<Job>,
+    /// Cancelled tasks in the queue.
     pub(super) tombstones: usize,
-    /// By number; `None` for one that is being started, or gone.
+    /// By number; `None` for a worker that is being started, or gone.
     pub(super) members: Vec<Option<Member<L>>>,
-    /// Numbers that nobody has.
+    /// Numbers that no worker has.
     pub(super) free: Vec<usize>,
     /// Workers that have nothing to run, the one that was busy last on top.
     pub(super) idle: Vec<usize>,
-    /// Tasks that lie with a worker behind the one that it runs.
+    /// How many tasks lie with a worker behind the one that it runs.
     pub(super) ahead: usize,
     /// Whether tasks are quick.
     pub(super) was_quick: Usual,
@@ -79,98 +52,136 @@ pub(super) struct State<L> {
     pub(super) look_at: Option<Instant>,
     /// Tasks with smaller numbers were taken back from behind a long one: they are spread over all workers.
     pub(super) spread: u64,
+    /// How many workers are being started.
     pub(super) starting: usize,
-    /// All workers, those that are being started included, and those that have not [left](super::Dispatcher::leave).
+    /// How many workers there are, those included that are being started or have not [left](super::Dispatcher::leave).
     pub(super) workers: usize,
     pub(super) max_workers: usize,
     /// No worker has come up since a start failed.
     pub(super) has_failed_to_start: bool,
-    /// Callers who are to fail tasks, and have not yet.
+    /// How many callers are to fail tasks, and have not yet.
     pub(super) failing: usize,
-    pub(super) end: Option<End>,
-    /// How many tasks were taken.
+    /// `None`: the pool takes tasks.
+    pub(super) closing: Option<Closing>,
+    /// How many tasks were submitted.
     pub(super) submitted: u64,
-    /// How much time has passed, beside what has.
+    /// How far a test has moved the time on.
     #[cfg(test)]
     pub(super) passed: Duration,
+    /// How many tasks a worker replied to.
     pub(super) completed: u64,
 }
 
 impl<L: Link> State<L> {
-    /// Why no task is taken.
-    pub(super) fn refusal(&self) -> Option<Rejected> {
-        match &self.end {
-            None => None,
-            Some(End::Closed) => Some(Rejected::Shutdown),
-            Some(End::Now(reason)) => Some(reason.clone()),
+    pub(super) fn new(max_workers: usize, usual: Arc<Usual>) -> Self {
+        Self {
+            usual,
+            queue: VecDeque::new(),
+            tombstones: 0,
+            members: Vec::new(),
+            free: Vec::new(),
+            idle: Vec::new(),
+            ahead: 0,
+            was_quick: Usual::unknown_below(LONG),
+            look_at: None,
+            spread: 0,
+            starting: 0,
+            workers: 0,
+            max_workers,
+            has_failed_to_start: false,
+            failing: 0,
+            closing: None,
+            submitted: 0,
+            #[cfg(test)]
+            passed: Duration::ZERO,
+            completed: 0,
         }
     }
 
-    /// Tasks in the queue that were not cancelled.
+    /// Returns why no task is taken, if none is.
+    pub(super) fn refusal(&self) -> Option<Rejected> {
+        match &self.closing {
+            None => None,
+            Some(Closing::Drain) => Some(Rejected::Shutdown),
+            Some(Closing::Now(reason)) => Some(reason.clone()),
+        }
+    }
+
+    /// Returns how many tasks in the queue were not cancelled.
     pub(super) fn live(&self) -> usize {
         self.queue.len() - self.tombstones
     }
 
-    /// Whether there is more to do than those who are being started, or have nothing to do, will take, and there may be one more.
-    /// What lies behind another task would be taken from there.
-    pub(super) fn may_start(&self, start_allowed: bool) -> bool {
-        let has_room = self.workers < self.max_workers && !matches!(self.end, Some(End::Now(_)));
+    /// Returns whether a worker is to be started: there is more to do than the workers that are being started, or idle,
+    /// will take, and there may be one more. It would take what lies behind another task, too.
+    pub(super) fn may_start(&self, policy: StartPolicy) -> bool {
+        let has_place = self.workers < self.max_workers && !matches!(self.closing, Some(Closing::Now(_)));
         let is_short = self.live() + self.ahead > self.starting && self.idle.is_empty();
-        has_room && is_short && (self.workers == 0 || start_allowed && self.can_start())
+        has_place && is_short && (self.workers == 0 || policy == StartPolicy::AsNeeded && self.starts_succeed())
     }
 
-    /// Whether starts succeed, as far as is known. While they do not the last of those who try has to find out, and nobody joins.
-    pub(super) fn can_start(&self) -> bool {
+    /// Returns whether starts succeed, as far as is known. While they do not, the last worker that is being started
+    /// finds out, and none joins it.
+    pub(super) fn starts_succeed(&self) -> bool {
         !self.has_failed_to_start || self.members.iter().any(Option::is_some)
     }
 
-    /// The end is not told before the caller has failed these.
+    /// Keeps the pool from its end until the caller has failed these tasks, if there are any.
     pub(super) fn count_failing(&mut self, todo: &mut Todo<L>) {
-        todo.tells_when_failed = !todo.failed.is_empty();
-        self.failing += usize::from(todo.tells_when_failed);
-    }
-
-    /// Has the caller start a worker under this number.
-    pub(super) fn start(&mut self, number: usize, todo: &mut Todo<L>) {
-        self.workers += 1;
-        self.starting += 1;
-        todo.start = Some(number);
-    }
-
-    /// Starts a worker for a task that nobody is free for, or sends one ahead.
-    pub(super) fn need_worker(&mut self, start_allowed: bool, todo: &mut Todo<L>) {
-        self.take_back_from_long();
-        if self.may_start(start_allowed) {
-            self.start_another(todo);
-        } else if self.starting == 0 && self.ahead < self.workers * (self.depth() - 1) {
-            let (depth, now) = (self.depth(), self.now());
-            let has_room = |member: &Option<Member<L>>| {
-                let may = |member: &Member<L>| member.sent.len() < depth && !member.was_told_to_stop;
-                member.as_ref().is_some_and(|member| may(member) && !member.is_long(now))
-            };
-            if let Some(number) = self.members.iter().position(has_room) {
-                self.refill(number, todo);
-            }
+        if todo.failed_count() > 0 {
+            todo.end = PoolEnd::AskWhenFailed;
+            self.failing += 1;
         }
     }
 
-    /// Has the caller start a worker under a number that nobody has.
+    /// Counts a worker that the caller starts.
+    pub(super) fn count_start(&mut self) {
+        self.workers += 1;
+        self.starting += 1;
+    }
+
+    /// Starts a worker for a task that no idle worker takes, or sends a task ahead.
+    pub(super) fn place(&mut self, policy: StartPolicy, todo: &mut Todo<L>) {
+        self.take_back_from_long();
+        match self.placement(policy) {
+            Placement::StartWorker => self.start_another(todo),
+            Placement::SendAhead { worker } => self.refill(worker, todo),
+            Placement::Queue => {}
+        }
+    }
+
+    fn placement(&self, policy: StartPolicy) -> Placement {
+        if self.may_start(policy) {
+            return Placement::StartWorker;
+        }
+        if self.starting > 0 || self.ahead >= self.workers * (self.depth() - 1) {
+            return Placement::Queue;
+        }
+        let (depth, now) = (self.depth(), self.now());
+        let can_take =
+            |member: &Member<L>| member.sent.len() < depth && !member.was_told_to_stop && !member.is_long(now);
+        let found = self.members.iter().position(|member| member.as_ref().is_some_and(can_take));
+        found.map_or(Placement::Queue, |worker| Placement::SendAhead { worker })
+    }
+
+    /// Lets the caller start a worker under a number that no worker has.
     pub(super) fn start_another(&mut self, todo: &mut Todo<L>) {
         let number = self.free.pop().unwrap_or_else(|| {
             self.members.push(None);
             self.members.len() - 1
         });
-        self.start(number, todo);
+        self.count_start();
+        todo.start = Some(number);
     }
 
-    /// The idle worker that was busy last.
+    /// Takes the idle worker that was busy last.
     pub(super) fn pop_idle(&mut self) -> Option<usize> {
         let number = self.idle.pop()?;
         self.members[number].as_mut().expect("an idle worker is up").is_idle = false;
         Some(number)
     }
 
-    /// How many tasks a worker may have, the next one of the queue included.
+    /// Returns how many tasks a worker may have, the next one of the queue included.
     pub(super) fn depth(&self) -> usize {
         let is_short = |job: &Job| job.call.payload().len() <= MAX_SHORT_CALL;
         if !self.was_quick.was_short() {
@@ -180,7 +191,7 @@ impl<L: Link> State<L> {
         if self.usual.was_short() && self.queue.front().is_none_or(goes_far) { DEPTH_OF_SHORT } else { DEPTH }
     }
 
-    /// The next task of the queue that was not cancelled.
+    /// Takes the next task of the queue that was not cancelled.
     pub(super) fn pop(&mut self) -> Option<Job> {
         while let Some(job) = self.queue.pop_front() {
             if job.is_live() {
@@ -191,8 +202,8 @@ impl<L: Link> State<L> {
         None
     }
 
-    /// Takes back what lies behind other tasks, if one of these has become long: into the queue again, in the order in which it
-    /// was submitted. Looks at the workers once in as long as a task may take before it is long.
+    /// Takes back what lies behind other tasks, if one of these has become long, and queues it again in the order of
+    /// submission. Looks at the workers at most once in the time in which a task becomes long.
     fn take_back_from_long(&mut self) {
         let Some(look_at) = self.look_at else { return };
         let now = self.now();
@@ -208,7 +219,7 @@ impl<L: Link> State<L> {
         }
         let mut taken = Vec::new();
         for member in self.members.iter_mut().flatten() {
-            // The last first: the worker goes on from the front meanwhile.
+            // The last comes first: the worker goes on from the front meanwhile.
             let behind: Vec<_> = member.sent.iter_mut().filter(|sent| sent.job.is_some()).skip(1).collect();
             for sent in behind.into_iter().rev() {
                 if member.link.recall(sent.id) {
@@ -222,13 +233,14 @@ impl<L: Link> State<L> {
         taken.into_iter().for_each(|job| self.queue_again(job));
     }
 
-    /// Puts a task back into the queue, which is in the order of submission: near the front, as it was taken out before.
+    /// Puts a task back into the queue, which is in the order of submission. Its place is near the front: it was there
+    /// before.
     pub(super) fn queue_again(&mut self, job: Job) {
         let place = self.queue.iter().position(|other| other.number > job.number);
         self.queue.insert(place.unwrap_or(self.queue.len()), job);
     }
 
-    /// The time, which a test may move on.
+    /// Returns the time, which a test may move on.
     pub(super) fn now(&self) -> Instant {
         #[cfg(test)]
         return now() + self.passed;
@@ -242,7 +254,7 @@ impl<L: Link> State<L> {
             return None;
         }
         for member in self.members.iter_mut().flatten() {
-            // The first of these may have been begun, and the reply that tells so not be here yet: those behind it have not.
+            // The first of these may have been begun, if the reply before it is under way: those behind it have not.
             for sent in member.sent.iter_mut().filter(|sent| sent.job.is_some()).skip(1) {
                 if member.link.recall(sent.id) {
                     self.ahead -= 1;
@@ -253,7 +265,7 @@ impl<L: Link> State<L> {
         None
     }
 
-    /// Gives a worker what it can have; if there is nothing, it is idle, or told to stop.
+    /// Gives a worker as many tasks as it may have. If there is none, it becomes idle, or is told to stop.
     pub(super) fn refill(&mut self, number: usize, todo: &mut Todo<L>) {
         self.take_back_from_long();
         loop {
@@ -262,7 +274,7 @@ impl<L: Link> State<L> {
             if member.sent.len() >= self.depth() && has_task {
                 return;
             }
-            // Others are to have what is left, if they have nothing yet.
+            // The rest is for those that have nothing yet.
             if has_task && (self.starting > 0 || !self.idle.is_empty()) {
                 return;
             }
@@ -276,8 +288,8 @@ impl<L: Link> State<L> {
                 if has_task {
                     return;
                 }
-                if self.end.is_none() {
-                    // It may be idle already, and have skipped what was taken back from it.
+                if self.closing.is_none() {
+                    // It may be idle already: then this is the reply to a task that was taken back from it.
                     if !member.is_idle {
                         member.is_idle = true;
                         self.idle.push(number);
@@ -305,7 +317,7 @@ impl<L: Link> State<L> {
         }
     }
 
-    /// The task that a worker ran has ended: it runs the next one that it has, if any.
+    /// Notes that the task of a worker has ended, and that it runs the next one that it has, if any.
     pub(super) fn promote(&mut self, number: usize) {
         let now = self.now();
         let member = self.members[number].as_mut().expect("it replied");
@@ -319,7 +331,7 @@ impl<L: Link> State<L> {
         }
     }
 
-    /// Takes out of the queue, and back from the workers, what `is_meant` and no worker has begun.
+    /// Takes out of the queue, and back from the workers, the tasks that `is_meant` selects and no worker has begun.
     pub(super) fn take_back(&mut self, is_meant: impl Fn(&Job) -> bool) -> Vec<Job> {
         let live = std::mem::take(&mut self.queue).into_iter().filter(Job::is_live);
         let (mut taken, left) = live.partition::<Vec<_>, _>(&is_meant);
@@ -336,26 +348,30 @@ impl<L: Link> State<L> {
         taken
     }
 
-    /// Tells those to stop who have nothing to do.
+    /// Tells the idle workers to stop.
     pub(super) fn stop_idle(&mut self, todo: &mut Todo<L>) {
         while let Some(number) = self.pop_idle() {
             self.refill(number, todo);
         }
-        todo.is_over = self.is_over();
+        if todo.end == PoolEnd::NotYet {
+            todo.end = self.pool_end();
+        }
     }
 
-    /// A number is free again.
+    /// Frees the number of a worker that is gone.
     pub(super) fn release(&mut self, number: usize, todo: &mut Todo<L>) {
         self.free.push(number);
         if self.live() == 0 {
-            // Perhaps nobody comes by any more who would take them out, and each keeps the pool alive.
+            // Perhaps no worker takes these cancelled tasks out any more, and each keeps the pool alive.
             self.queue.clear();
             self.tombstones = 0;
         }
-        todo.is_over = self.is_over();
+        todo.end = self.pool_end();
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.end.is_some() && self.workers == 0 && self.live() == 0 && self.failing == 0
+    /// Returns whether the pool has come to its end.
+    pub(super) fn pool_end(&self) -> PoolEnd {
+        let is_over = self.closing.is_some() && self.workers == 0 && self.live() == 0 && self.failing == 0;
+        if is_over { PoolEnd::Reached } else { PoolEnd::NotYet }
     }
 }

@@ -1,4 +1,4 @@
-//! Workers for models and tests: a queue stands for the socket, and whoever reads it for the process.
+//! Workers for models and tests: a queue stands for the socket, and the thread that reads it for the process.
 
 #[cfg(loom)]
 mod pool;
@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dispatcher::{Dispatcher, Link};
+use super::home::{Sender, new_task};
 use super::job::Job;
 use crate::deadlock::resource::Origin;
 use crate::primitive::quiet::{self, PoisonError};
 use crate::primitive::{AtomicU64, Mutex, Queue, new_atomic};
-use crate::process_pool::parent::home::{Sender, new_task};
-use crate::process_pool::wire::call::{Call, Outcome, complete};
+use crate::process_pool::wire::call::{Call, CallResult, complete};
 use crate::process_pool::wire::claim::Claims;
 use crate::process_pool::wire::codec;
 use crate::task::future::Future;
@@ -20,9 +20,9 @@ use crate::task::when_done::Then;
 #[cfg(loom)]
 pub(crate) use pool::{ModelPool, Moment, Worker};
 
-/// What the parent sends.
+/// A message of the parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::process_pool) enum Frame {
+pub(in crate::process_pool::parent) enum ModelFrame {
     /// A task, whose argument and result is its number.
     Task {
         id: u64,
@@ -31,19 +31,19 @@ pub(in crate::process_pool) enum Frame {
     Stop,
 }
 
-/// The way to a worker: the words are those of the page.
-pub(in crate::process_pool) struct ModelLink {
+/// The way to a worker. Its words are those of the page.
+pub(in crate::process_pool::parent) struct ModelLink {
     claims: Claims<AtomicU64>,
-    /// Enqueued under the dispatcher's mutex, and nobody else's to see until it is flushed: no interleaving of its own.
-    pending: quiet::Mutex<Vec<Frame>>,
-    /// Whoever flushes does so alone.
+    /// Written under the dispatcher's mutex, and seen by no other thread until it is flushed: it adds no interleavings.
+    pending: quiet::Mutex<Vec<ModelFrame>>,
+    /// Locked by the thread that flushes.
     sending: Mutex<()>,
-    socket: Queue<Frame>,
+    socket: Queue<ModelFrame>,
     pid: u32,
 }
 
 impl ModelLink {
-    pub(in crate::process_pool) fn new(pid: u32) -> Self {
+    pub(in crate::process_pool::parent) fn new(pid: u32) -> Self {
         Self {
             claims: Claims::new(|| new_atomic(0)),
             pending: quiet::Mutex::default(),
@@ -53,24 +53,24 @@ impl ModelLink {
         }
     }
 
-    fn push(&self, frame: Frame) {
+    fn push(&self, frame: ModelFrame) {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(frame);
     }
 
-    /// The worker: the next frame, which is waited for.
+    /// The worker waits for the next frame.
     #[cfg(loom)]
-    fn receive(&self) -> Frame {
+    fn receive(&self) -> ModelFrame {
         self.socket.wait_pop()
     }
 
-    /// The worker: the next frame, if it has come.
+    /// The worker takes the next frame, if it has come.
     #[cfg(not(loom))]
-    pub(in crate::process_pool) fn try_receive(&self) -> Option<Frame> {
+    pub(in crate::process_pool::parent) fn try_receive(&self) -> Option<ModelFrame> {
         self.socket.pop()
     }
 
-    /// The worker, before it begins a task. `false`: it was taken back.
-    pub(in crate::process_pool) fn start(&self, id: u64) -> bool {
+    /// The worker claims a task before it begins it. `false`: it was taken back.
+    pub(in crate::process_pool::parent) fn start(&self, id: u64) -> bool {
         self.claims.start(id)
     }
 }
@@ -80,11 +80,11 @@ impl Link for ModelLink {
         self.claims.offer(id);
         let args = Call::arguments(job.call.payload());
         let (number,) = codec::decode::<(u32,)>(args).expect("the number that was encoded");
-        self.push(Frame::Task { id, number });
+        self.push(ModelFrame::Task { id, number });
     }
 
     fn enqueue_stop(&self) {
-        self.push(Frame::Stop);
+        self.push(ModelFrame::Stop);
     }
 
     fn flush(&self) {
@@ -108,15 +108,15 @@ impl Link for ModelLink {
     }
 }
 
-/// The dispatcher of a pool whose tasks have been quick: it sends some ahead.
-pub(in crate::process_pool) fn quick<L: Link>(max_workers: usize) -> Dispatcher<L> {
+/// Makes the dispatcher of a pool whose tasks have been quick: it sends some ahead.
+pub(in crate::process_pool::parent) fn quick<L: Link>(max_workers: usize) -> Dispatcher<L> {
     let dispatcher = Dispatcher::new(max_workers);
     dispatcher.note_time(Duration::from_micros(200));
     dispatcher
 }
 
-/// A task with this number.
-pub(in crate::process_pool) fn job(owner: Arc<impl Sender>, number: u32, retries: u32) -> (Job, Future<u32>) {
+/// Makes a task with this number.
+pub(in crate::process_pool::parent) fn job(owner: Arc<impl Sender>, number: u32, retries: u32) -> (Job, Future<u32>) {
     fn task(number: u32) -> u32 {
         number
     }
@@ -127,9 +127,9 @@ pub(in crate::process_pool) fn job(owner: Arc<impl Sender>, number: u32, retries
     unsafe { (Job::new(mine, call, complete::<u32>, retries), Future::of(its)) }
 }
 
-/// Ends a task with its number, as the worker replied.
-pub(in crate::process_pool) fn complete_with(job: Job, number: u32) -> Option<Then> {
-    let mut result = Vec::new();
-    codec::encode(&number, &mut result).expect("a number can be sent");
-    job.complete(Outcome::Value(result, 0))
+/// Ends a task with its number as the result, as a worker's reply would.
+pub(in crate::process_pool::parent) fn complete_with(job: Job, number: u32) -> Option<Then> {
+    let mut bytes = Vec::new();
+    codec::encode(&number, &mut bytes).expect("a number can be sent");
+    job.complete(CallResult::Value { bytes, start: 0 })
 }

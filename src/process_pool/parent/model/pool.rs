@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Frame, ModelLink, complete_with, job, quick};
+use super::{ModelFrame, ModelLink, complete_with, job, quick};
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::Queue;
 use crate::primitive::quiet::{AtomicU32, Mutex, PoisonError};
-use crate::process_pool::lost::{WorkerExit, WorkerLost};
-use crate::process_pool::parent::dispatcher::{Dispatcher, Todo};
+use crate::process_pool::error::{WorkerExit, WorkerLost};
+use crate::process_pool::parent::dispatcher::{
+    AfterReply, Dispatcher, FailedStart, Farewell, Left, PoolEnd, StartAttempt, StartPolicy, Todo,
+};
 use crate::process_pool::parent::home::Sender;
 use crate::task::error::{Rejected, TaskError};
 use crate::task::future::Future;
@@ -17,20 +19,20 @@ use crate::task::header::Header;
 /// Tasks have numbers below this.
 const TASKS: usize = 5;
 
-/// What [`Core`](crate::process_pool::parent::core::Core) is, with threads for processes. What a model only counts is no
-/// interleaving of its own.
+/// The counterpart of [`Shared`](crate::process_pool::parent::shared::Shared), with threads for processes. Counters of
+/// the model add no interleavings.
 pub(crate) struct ModelPool {
     dispatcher: Dispatcher<ModelLink>,
     /// How often each task was begun.
     begun: [AtomicU32; TASKS],
-    /// Workers that somebody has to start.
+    /// Workers that are to be started.
     starts: Mutex<Vec<usize>>,
     /// Replies that were sent, and that the dispatcher has not seen yet.
     replies_under_way: AtomicU32,
     skipped: AtomicU32,
-    /// How often it was over.
+    /// How often the end was told.
     ends: AtomicU32,
-    /// The end, for whoever waits for it.
+    /// The end, for a thread that waits for it.
     end: Queue<()>,
 }
 
@@ -60,7 +62,7 @@ impl ModelPool {
     /// Submits the task with this number.
     pub(crate) fn submit(self: &Arc<Self>, number: u32) -> Future<u32> {
         let (job, future) = job(Arc::clone(self), number, 0);
-        self.carry_out(self.dispatcher.submit(job, true));
+        self.carry_out(self.dispatcher.submit(job, StartPolicy::AsNeeded));
         future
     }
 
@@ -69,32 +71,36 @@ impl ModelPool {
     }
 
     pub(crate) fn close_now(&self) {
-        self.carry_out(self.dispatcher.close_now(Rejected::Killed).1);
+        self.carry_out(self.dispatcher.close_now(Rejected::Killed).todo);
     }
 
     fn carry_out(&self, mut todo: Todo<ModelLink>) {
         todo.flush();
-        for (job, error) in todo.failed.drain(..) {
-            assert!(job.fail(error).is_none(), "nobody left anything to be run");
+        for failed in todo.take_failed() {
+            assert!(failed.fail().is_none(), "nobody left anything to be run");
         }
-        if todo.is_over || todo.tells_when_failed && self.dispatcher.have_failed().is_over {
+        let end = match todo.end() {
+            PoolEnd::AskWhenFailed => self.dispatcher.have_failed(),
+            end => end,
+        };
+        if end == PoolEnd::Reached {
             assert_eq!(self.dispatcher.counts().workers, 0, "it is over before its last worker");
             self.ends.fetch_add(1, Relaxed);
             self.end.push(());
         }
-        self.starts().extend(todo.start);
+        self.starts().extend(todo.start());
     }
 
     fn starts(&self) -> crate::primitive::quiet::MutexGuard<'_, Vec<usize>> {
         self.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The worker that somebody has to start next.
+    /// Takes the number of the worker that is to be started next.
     pub(crate) fn take_start(&self) -> Option<usize> {
         self.starts().pop()
     }
 
-    /// A worker with this number is up.
+    /// Makes a worker with this number, which is up.
     pub(crate) fn up(self: &Arc<Self>, number: usize) -> Worker {
         let link = Arc::new(ModelLink::new(number as u32 + 1));
         let worker = Worker { pool: Arc::clone(self), number, link, replies: Arc::new(Queue::new()) };
@@ -102,54 +108,62 @@ impl ModelPool {
         worker
     }
 
-    /// The worker that was to be started is up.
+    /// Makes the worker that was to be started, which is up.
     pub(crate) fn start(self: &Arc<Self>) -> Worker {
         let number = self.take_start().expect("a worker is to be started");
         self.up(number)
     }
 
-    /// A worker that was being started did not get up, for the last time.
+    /// A worker that was being started did not get up. Returns whether another one is to be started under this number.
     pub(crate) fn start_failed(&self, number: usize, last: bool) -> bool {
         let reason = Rejected::NoThread(Arc::new(std::io::ErrorKind::WouldBlock.into()));
-        let (again, todo) = self.dispatcher.start_failed(&reason, last);
-        self.carry_out(todo);
-        again || self.leave(number, false)
+        let attempt = if last { StartAttempt::Last } else { StartAttempt::MayRetry };
+        match self.dispatcher.start_failed(&reason, attempt) {
+            FailedStart::Retry => true,
+            FailedStart::GiveUp(todo) => {
+                self.carry_out(todo);
+                self.leave(number, StartPolicy::OnlyIfNone)
+            }
+        }
     }
 
-    fn leave(&self, number: usize, start_allowed: bool) -> bool {
-        let mut todo = self.dispatcher.leave(number, start_allowed);
-        let again = todo.start.take().is_some();
-        self.carry_out(todo);
-        again
+    fn leave(&self, number: usize, policy: StartPolicy) -> bool {
+        match self.dispatcher.leave(number, policy) {
+            Left::Replace => true,
+            Left::Gone(todo) => {
+                self.carry_out(todo);
+                false
+            }
+        }
     }
 
-    /// How often a process began this task.
+    /// Returns how often a process began this task.
     pub(crate) fn begun(&self, number: u32) -> u32 {
         self.begun[number as usize].load(Relaxed)
     }
 
-    /// Replies that were sent, and that the dispatcher has not seen yet.
+    /// Returns how many replies were sent, and the dispatcher has not seen yet.
     pub(crate) fn replies_under_way(&self) -> u32 {
         self.replies_under_way.load(Relaxed)
     }
 
-    /// Tasks that a process skipped.
+    /// Returns how many tasks a process skipped.
     pub(crate) fn skipped(&self) -> u32 {
         self.skipped.load(Relaxed)
     }
 
-    /// Tasks that no worker has begun, and workers.
+    /// Returns how many tasks no worker has begun, and how many workers there are.
     pub(crate) fn occupancy(&self) -> (usize, usize) {
         let counts = self.dispatcher.counts();
         (counts.queued, counts.workers)
     }
 
-    /// Waits until it is over.
+    /// Waits until the pool is over.
     pub(crate) fn wait(&self) {
         self.end.wait_pop();
     }
 
-    /// How often it was said that it is over.
+    /// Returns how often the end was told.
     pub(crate) fn ends(&self) -> u32 {
         self.ends.load(Relaxed)
     }
@@ -181,7 +195,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// The life of the process. It dies where `dies` says so.
+    /// Runs the life of the process. It dies where `dies` returns `true`.
     pub(crate) fn process(&self, dies: impl Fn(Moment) -> bool) {
         while let Some(reply) = self.run_next(&dies) {
             self.replies.push(Some(reply));
@@ -189,9 +203,9 @@ impl Worker {
         self.replies.push(None);
     }
 
-    /// `None`: it ends.
+    /// Runs the next task. `None`: the process ends.
     fn run_next(&self, dies: impl Fn(Moment) -> bool) -> Option<Reply> {
-        let Frame::Task { id, number } = self.link.receive() else { return None };
+        let ModelFrame::Task { id, number } = self.link.receive() else { return None };
         if dies(Moment::Received(number)) {
             return None;
         }
@@ -205,7 +219,7 @@ impl Worker {
         Some(Reply { id, number: is_begun.then_some(number) })
     }
 
-    /// The life of the supervisor. A worker that is to follow.
+    /// Runs the life of the supervisor. Returns the worker that is to follow.
     pub(crate) fn supervise(&self) -> Option<Self> {
         while let Some(reply) = self.replies.wait_pop() {
             self.replied(reply);
@@ -213,7 +227,7 @@ impl Worker {
         self.bury()
     }
 
-    /// Both lives in one thread, and those of the workers that follow: a reply is seen before the next frame.
+    /// Runs both lives in one thread, and those of the workers that follow: a reply is seen before the next frame.
     pub(crate) fn live(self, dies: impl Fn(Moment) -> bool) {
         let mut next = Some(self);
         while let Some(worker) = next {
@@ -227,7 +241,7 @@ impl Worker {
     fn replied(&self, reply: Reply) {
         let replied = self.pool.dispatcher.replied(self.number, reply.id);
         self.pool.replies_under_way.fetch_sub(1, Relaxed);
-        let (job, mut todo) = replied.expect("it has this task");
+        let AfterReply { job, mut todo, .. } = replied.expect("it has this task");
         todo.flush();
         match (job, reply.number) {
             (Some(job), Some(number)) => assert!(complete_with(job, number).is_none(), "nothing is to be run"),
@@ -238,15 +252,19 @@ impl Worker {
         self.pool.carry_out(todo);
     }
 
-    /// The process is gone.
+    /// Takes what the process had, which is gone. Returns the worker that is to follow.
     fn bury(&self) -> Option<Self> {
-        let (loss, todo) = self.pool.dispatcher.lost(self.number);
-        for sent in loss.killed {
-            let job = sent.job.expect("a task that was killed");
+        let loss = self.pool.dispatcher.lost(self.number);
+        for killed in loss.killed {
+            let job = killed.job;
             let lost = WorkerLost::new(0, WorkerExit::Code(1), job.name(), Duration::ZERO, Vec::new());
             assert!(job.fail(TaskError::WorkerLost(lost)).is_none(), "nothing is to be run");
         }
-        self.pool.carry_out(todo);
-        self.pool.leave(self.number, !loss.was_told_to_stop).then(|| self.pool.up(self.number))
+        self.pool.carry_out(loss.todo);
+        let policy = match loss.farewell {
+            Farewell::ToldToStop => StartPolicy::OnlyIfNone,
+            Farewell::Unasked => StartPolicy::AsNeeded,
+        };
+        self.pool.leave(self.number, policy).then(|| self.pool.up(self.number))
     }
 }

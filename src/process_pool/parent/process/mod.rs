@@ -1,7 +1,8 @@
-//! A worker process, as its parent has it: started, killed and reaped.
+//! A worker process, as its parent sees it: started, killed and reaped.
 //!
-//! No signal goes to a number that may be another's. The process is known by a descriptor, which means it and its group for ever,
-//! whoever reaps it; where the system has none, by its number, as long as the system says that this is a child of this process.
+//! No signal goes to a number that may be another's. The process is known by a descriptor, which means it and its group
+//! for ever, whoever reaps it; on systems without such descriptors by its number, as long as the system says that it is
+//! a child of this process.
 
 use std::ffi::OsString;
 use std::io;
@@ -18,63 +19,65 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, getpgid, kill_process,
-    kill_process_group, pidfd_open, waitid, waitpgid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, getpgid, kill_process, kill_process_group, pidfd_open,
+    waitid, waitpgid,
 };
 
+use super::exit::Ending;
 use super::fork::Window;
 use super::program::OWN;
 use super::stderr::Tail;
 use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
-use crate::process_pool::lost::WorkerExit;
+use crate::process_pool::error::WorkerExit;
 use crate::process_pool::wire::mark::{self, Mark};
 
 /// How a worker process is started.
 #[derive(Clone, Debug)]
-pub(in crate::process_pool) struct Program {
-    pub(in crate::process_pool) path: PathBuf,
-    pub(in crate::process_pool) args: Vec<OsString>,
-    pub(in crate::process_pool) capture_stderr: bool,
+pub(in crate::process_pool::parent) struct Program {
+    pub(in crate::process_pool::parent) path: PathBuf,
+    pub(in crate::process_pool::parent) args: Vec<OsString>,
+    pub(in crate::process_pool::parent) capture_stderr: bool,
 }
 
-/// How often to look for a worker whose stream may not tell of its end.
+/// How often to check for a worker whose stream may not tell of its end.
 const LOOK_EACH: Duration = Duration::from_millis(200);
 /// How long a process may take to end after its stream did.
-const LONGEST_END: Duration = Duration::from_secs(1);
+const MAX_ENDING: Duration = Duration::from_secs(1);
 /// How long the members of a killed group may take to end.
-const LONGEST_DEATH: Duration = Duration::from_secs(1);
-/// How often to look where the system has nothing to wait for.
+const MAX_DYING: Duration = Duration::from_secs(1);
+/// How often to check where the system has nothing to wait for.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Looks at a process that has ended, or at one that has not, and leaves it as it is.
 const LOOK: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
 
 /// A worker process.
-pub(in crate::process_pool) struct Process {
+pub(in crate::process_pool::parent) struct Process {
     pid: Pid,
-    /// The process, whatever becomes of its number. `None` before Linux 5.4, and where there was no descriptor left.
+    /// The process, even when its number is another's. `None` before Linux 5.4, and where there was no descriptor left.
     descriptor: Option<Arc<OwnedFd>>,
     is_reaped: Mutex<bool>,
     /// The device and the number of the file that it executes as a worker.
     program: OnceLock<(u64, u64)>,
     stderr: Option<Tail>,
-    /// Somebody else may have the worker's end of the stream, which does not end with the worker then.
+    /// Another process may have the worker's end of the stream, which does not end with the worker then.
     may_be_hidden: bool,
 }
 
 impl Process {
     /// Starts a worker and returns the parent's end of its stream.
-    pub(in crate::process_pool) fn start(program: &Program) -> io::Result<(Self, UnixStream)> {
+    pub(in crate::process_pool::parent) fn start(program: &Program) -> io::Result<(Self, UnixStream)> {
         let window = Window::open();
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(&program.path);
         command.args(&program.args).env(mark::NAME, Mark::of_workers().text()).stdin(OwnedFd::from(theirs));
-        // Of its own: an interrupt from the terminal is the parent's to decide about, and with the worker go its children.
+        // A group of its own: the parent decides about an interrupt from the terminal, and the worker's children end
+        // with it.
         command.process_group(0);
         if program.capture_stderr {
             command.stderr(Stdio::piped());
         }
-        // What `ps` shows is the program's name, and not the link that it was started by.
+        // `ps` shows the program's name, and not the link that it was started by.
         if let Ok(own) = std::env::current_exe()
             && program.path.as_os_str() == OWN
         {
@@ -92,26 +95,26 @@ impl Process {
         Ok((process, ours))
     }
 
-    /// How often to look whether the worker is there, if its stream may not tell.
-    pub(in crate::process_pool) fn look_each(&self) -> Option<Duration> {
+    /// Returns how often to check whether the worker is there, if its stream may not tell.
+    pub(in crate::process_pool::parent) fn look_each(&self) -> Option<Duration> {
         self.may_be_hidden.then_some(LOOK_EACH)
     }
 
-    pub(in crate::process_pool) fn pid(&self) -> u32 {
+    pub(in crate::process_pool::parent) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
-    /// What the system knows the process by.
+    /// Returns what the system knows the process by.
     fn id(&self) -> WaitId<'_> {
         self.descriptor.as_ref().map_or(WaitId::Pid(self.pid), |descriptor| WaitId::PidFd(descriptor.as_fd()))
     }
 
-    /// Whether the process has ended, or nobody can say. It is not reaped by that.
-    pub(in crate::process_pool) fn has_ended(&self) -> bool {
+    /// Returns whether the process has ended, or the system can't say. Does not reap it.
+    pub(in crate::process_pool::parent) fn has_ended(&self) -> bool {
         !matches!(waitid(self.id(), LOOK), Ok(None))
     }
 
-    /// Whether the number is that of a child of this process, an ended one too: so it can't be another's.
+    /// Returns whether the number is that of a child of this process, perhaps an ended one: then it can't be another's.
     fn is_ours(&self) -> bool {
         waitid(self.id(), LOOK).is_ok()
     }
@@ -121,8 +124,8 @@ impl Process {
     }
 
     /// Sends a signal to the worker and its children, unless it was reaped.
-    pub(in crate::process_pool) fn signal(&self, signal: Signal) {
-        // Held meanwhile: this process does not reap it.
+    pub(in crate::process_pool::parent) fn signal(&self, signal: Signal) {
+        // While this is locked, this process does not reap it.
         let is_reaped = self.is_reaped();
         if !*is_reaped {
             self.send(signal);
@@ -133,7 +136,8 @@ impl Process {
         }
     }
 
-    /// Sends a signal to the worker and its children, once. Returns whether the worker may be sent it at all.
+    /// Sends a signal to the worker and its children, once. Returns whether this process may send it to the worker at
+    /// all.
     fn send(&self, signal: Signal) -> bool {
         // The group is made before the program begins. A worker that left it may have left children in it.
         let by_descriptor = |descriptor| send_by(descriptor, signal, PIDFD_SIGNAL_PROCESS_GROUP);
@@ -153,21 +157,21 @@ impl Process {
         sent != Err(Errno::PERM)
     }
 
-    /// The worker is up: what it executes now is its program.
-    pub(in crate::process_pool) fn note_program(&self) {
+    /// Notes what the worker, which is up, executes: its program.
+    pub(in crate::process_pool::parent) fn note_program(&self) {
         if let Some(program) = self.executed() {
             let _ = self.program.set(program);
         }
     }
 
-    /// What it executes.
+    /// Returns the device and the number of the file that it executes.
     fn executed(&self) -> Option<(u64, u64)> {
         let file = std::fs::metadata(format!("/proc/{}/exe", self.pid())).ok()?;
         Some((file.dev(), file.ino()))
     }
 
-    /// Ends what is left of the worker and its children, and says how the worker ended.
-    pub(in crate::process_pool) fn reap(&self) -> WorkerExit {
+    /// Ends what is left of the worker and its children, and returns how the worker ended.
+    pub(in crate::process_pool::parent) fn reap(&self) -> WorkerExit {
         let can_be_ended = {
             let mut is_reaped = self.is_reaped();
             if std::mem::replace(&mut *is_reaped, true) {
@@ -175,29 +179,30 @@ impl Process {
             }
             self.send(Signal::KILL)
         };
-        // Not under the mutex: it can take as long as the system needs to free its memory. One that has become another user's
-        // program is left alone.
-        let exit = if can_be_ended || self.ends_within(LONGEST_DEATH) { self.wait() } else { WorkerExit::Unknown };
+        // Not under the mutex: it can take as long as the system needs to free its memory. A worker that has become
+        // another user's program is left alone.
+        let exit = if can_be_ended || self.ends_within(MAX_DYING) { self.wait() } else { WorkerExit::Unknown };
         if let Some(stderr) = &self.stderr {
             stderr.finish();
         }
         exit
     }
 
-    /// As [`reap`](Self::reap), of a worker whose stream has ended. One that lives on is told from one that has just not ended
-    /// yet.
-    pub(in crate::process_pool) fn reap_at_end_of_stream(&self) -> WorkerExit {
+    /// [Reaps](Self::reap) a worker whose stream has ended. It tells a worker that lives on from one that has just not
+    /// ended yet.
+    pub(in crate::process_pool::parent) fn reap_at_end_of_stream(&self) -> WorkerExit {
         let survivor =
-            (!self.ends_within(LONGEST_END)).then(|| WorkerExit::StreamClosed { program: self.other_program() });
+            (!self.ends_within(MAX_ENDING)).then(|| WorkerExit::StreamClosed { program: self.other_program() });
         match (self.reap(), survivor) {
             (WorkerExit::Signal { number, .. }, Some(survivor)) if number == Signal::KILL.as_raw() => survivor,
             (WorkerExit::Unknown, Some(survivor)) => survivor,
-            // It was about to end.
+            // The worker was about to end.
             (exit, _) => exit,
         }
     }
 
-    /// Waits until the process has ended, if that takes no longer than this.
+    /// Waits until the process has ended, or this time has passed. Returns whether the process has ended, or is about
+    /// to.
     fn ends_within(&self, limit: Duration) -> bool {
         let end = Instant::now() + limit;
         while !self.has_ended() {
@@ -206,7 +211,7 @@ impl Process {
                 return is_exiting(self.pid());
             }
             match &self.descriptor {
-                // It is "readable" when the process has ended.
+                // A descriptor of a process is "readable" when that has ended.
                 Some(descriptor) => {
                     let _ = poll(&mut [PollFd::new(descriptor, PollFlags::IN)], left.try_into().ok().as_ref());
                 }
@@ -216,7 +221,7 @@ impl Process {
         true
     }
 
-    /// What it executes, if that is not the worker's program.
+    /// Returns the path of what it executes, if that is not the worker's program.
     fn other_program(&self) -> Option<Arc<str>> {
         if self.executed()? == *self.program.get()? {
             return None;
@@ -225,14 +230,14 @@ impl Process {
         Some(path.to_string_lossy().into())
     }
 
-    /// Waits for its end, and reaps it and those of its group that are children of this process by then.
+    /// Waits for its end, and reaps it and the members of its group that are children of this process by then.
     fn wait(&self) -> WorkerExit {
-        // It is left as it is: while it is there, its number is its own, and its group's.
+        // The process is not reaped yet: until then its number is its own, and its group's.
         let exit = loop {
             match waitid(self.id(), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
                 Ok(Some(status)) => break WorkerExit::of(Ending::from(&status)),
                 Ok(None) | Err(Errno::INTR) => {}
-                // Somebody else has reaped it: the group's number may be another's.
+                // Other code has reaped it: the group's number may be another's.
                 Err(_) => return WorkerExit::Unknown,
             }
         };
@@ -242,61 +247,49 @@ impl Process {
         exit
     }
 
-    /// Reaps the killed members of the worker's group. The worker's own children are this process's by now, if it takes in
-    /// orphans: the first process of a container does, or a "subreaper". Returns whether the worker itself was among them.
+    /// Reaps the killed members of the worker's group. The worker's own children are this process's by now, if it takes
+    /// in orphans: the first process of a container does, or a "subreaper". Returns whether the worker itself was among
+    /// them.
     fn reap_group(&self) -> bool {
-        let end = Instant::now() + LONGEST_DEATH;
+        let end = Instant::now() + MAX_DYING;
         let mut has_reaped_it = false;
         loop {
             match waitpgid(self.pid, WaitOptions::NOHANG) {
                 Ok(Some((pid, _))) => has_reaped_it |= pid == self.pid,
                 Err(Errno::INTR) => {}
-                // There are some that have not ended yet. (One may run for another user, who can't be killed.)
+                // Some have not ended yet. (One may run as another user, and this process can't kill it.)
                 Ok(None) if Instant::now() < end => std::thread::sleep(LOOK_AGAIN),
                 Ok(None) | Err(_) => return has_reaped_it,
             }
         }
     }
 
-    /// The last lines that it wrote to standard error, if they were captured.
-    pub(in crate::process_pool) fn last_lines(&self) -> Vec<String> {
+    /// Returns the last lines that it wrote to standard error, if they were captured.
+    pub(in crate::process_pool::parent) fn last_lines(&self) -> Vec<String> {
         self.stderr.as_ref().map(Tail::lines).unwrap_or_default()
     }
 }
 
-/// How a process ended, as the system tells it.
-pub(in crate::process_pool) struct Ending {
-    pub(in crate::process_pool) code: Option<i32>,
-    pub(in crate::process_pool) signal: Option<i32>,
-    pub(in crate::process_pool) core_dumped: bool,
-}
-
-impl From<&WaitIdStatus> for Ending {
-    fn from(status: &WaitIdStatus) -> Self {
-        Self { code: status.exit_status(), signal: status.terminating_signal(), core_dumped: status.dumped() }
-    }
-}
-
-/// A descriptor of this child. `None` where there is none, or none that can be waited for.
+/// Returns a descriptor of this child. `None` if there is none, or none that can be waited for.
 fn descriptor_of(pid: Pid) -> Option<OwnedFd> {
     let descriptor = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     // Where a program ignores SIGCHLD, the number may be another's already.
     waitid(WaitId::PidFd(descriptor.as_fd()), LOOK).is_ok().then_some(descriptor)
 }
 
-/// To all of the group that the process leads, or has led. Linux 6.9.
+/// Sends the signal to the group that the process leads, or has led. Linux 6.9.
 const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
 
 fn send_by(descriptor: &OwnedFd, signal: Signal, flags: libc::c_uint) -> Result<(), Errno> {
     let nothing = ptr::null::<libc::siginfo_t>();
     // SAFETY:
-    // - numbers, and a null pointer: nothing is said about the signal.
+    // - numbers, and a null pointer: the signal has no information.
     let sent =
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor.as_raw_fd(), signal.as_raw(), nothing, flags) };
     if sent == 0 { Ok(()) } else { Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)) }
 }
 
-/// Whether the process is being taken down by the system, which can take long on a busy machine.
+/// Returns whether the system is taking the process down, which can take long on a busy machine.
 fn is_exiting(pid: u32) -> bool {
     const PF_EXITING: u32 = 4;
     let flags = |stat: String| stat.rsplit_once(')')?.1.split_whitespace().nth(6)?.parse::<u32>().ok();

@@ -1,4 +1,4 @@
-//! A worker's process that is somebody else's to reap, or that takes others with it. Each in a process of its own.
+//! A worker's process that other code reaps, or that takes others with it. Each test runs in a process of its own.
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -19,7 +19,8 @@ fn alone(test: &str) -> Option<()> {
         return None;
     }
     let mut again = Command::new(std::env::current_exe().expect("this binary"));
-    again.args(["--exact", &format!("executor::process_pool::process::tests::{test}"), "--nocapture"]);
+    let (_, module) = module_path!().split_once("::").expect("the crate comes first");
+    again.args(["--exact", &format!("{module}::{test}"), "--nocapture"]);
     let output = again.env(ROLE, test).output().expect("a process");
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
@@ -31,7 +32,7 @@ fn alone(test: &str) -> Option<()> {
 
 /// A process that is a shell with this script, and this end of its stream, which is its standard input.
 fn shell(script: &str) -> (Process, UnixStream) {
-    // Whoever outlives a test that fails has nothing of it.
+    // A process that outlives a failed test keeps no descriptor of the test.
     let args = ["-c".into(), format!("exec >/dev/null 2>&1; {script}").into()].to_vec();
     Process::start(&Program { path: "/bin/sh".into(), args, capture_stderr: false }).expect("a process")
 }
@@ -42,7 +43,7 @@ fn wait_until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A process that ended, is gone, and was reaped by somebody else: the system itself.
+/// A process that ended, and that other code has reaped: the system itself.
 fn gone() -> Process {
     // SAFETY:
     // - a signal that can be ignored.
@@ -57,15 +58,15 @@ fn gone() -> Process {
     process
 }
 
-/// Starts a process with this number, which leads a group and repeats what it is told: a child of this one, or the returned one's.
-/// `None` if the system lets nobody choose.
+/// Starts a process with this number, which leads a group and repeats what it is told: a child of this one, or the
+/// returned one's. `None` if the system lets nobody choose.
 fn stranger(number: Pid, is_child: bool) -> Option<Child> {
     const LAST: &str = "/proc/sys/kernel/ns_last_pid";
     let (n, before) = (number.as_raw_nonzero().get(), (number.as_raw_nonzero().get() - 1).to_string());
     let choose = format!(
         "exec 3<&0; for i in $(seq 100); do echo {before} >{LAST}; setsid cat <&3 2>/dev/null & [ $! = {n} ] && {{ wait; exit; }}; kill $!; done"
     );
-    // Whoever starts a process at the same time gets in between.
+    // A process that starts at the same time may take the number.
     for _ in 0..100 {
         let mut command = Command::new(if is_child { "cat" } else { "sh" });
         if is_child {
@@ -101,7 +102,7 @@ fn a_stranger_with_the_number_of_a_worker_that_somebody_else_reaped_is_sent_no_s
         };
         process.signal(Signal::TERM);
         assert_eq!(process.reap(), WorkerExit::Unknown);
-        // Whoever was sent a signal that ends it says nothing any more.
+        // A process that a signal has ended does not answer.
         let (mut stdin, mut stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
         let mut answer = [0];
         let is_there = stdin.write_all(b"?").is_ok() && stdout.read_exact(&mut answer).is_ok();

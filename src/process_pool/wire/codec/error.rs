@@ -1,4 +1,4 @@
-//! What goes wrong with a value on its way, and what is said of it.
+//! Errors of encoding and decoding.
 
 use std::any::type_name;
 use std::borrow::Cow;
@@ -8,11 +8,9 @@ use std::sync::Arc;
 
 use serde::{de, ser};
 
-use super::json::NotJson;
-
-/// Why a value could not be sent to another process, or was not understood there.
+/// Why a value could not be encoded for another process, or not decoded there.
 ///
-/// Its text says of which type the value is, and what to do if the type writes what it can't read. Cheap to clone.
+/// Its text names the type of the value, and says what to do if the type writes what it can't read. Cheap to clone.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct CodecError {
     message: Arc<str>,
@@ -23,7 +21,7 @@ const ADVICE: &str = "types that look at what was written before they read it (s
                       `serde_json::Value`) or skip a part of it go between processes as `bowline::Json`";
 
 impl CodecError {
-    /// An error that was told elsewhere: in another process.
+    /// Makes an error with this text: for example one from another process.
     pub(crate) fn new(message: impl Into<Arc<str>>) -> Self {
         Self { message: message.into() }
     }
@@ -46,48 +44,49 @@ impl fmt::Display for CodecError {
 
 impl Error for CodecError {}
 
-/// What is wrong, as long as serde's calls are under way.
+/// An error while serde's calls are under way.
 #[derive(Debug)]
 pub(super) struct Fault(Box<Reason>);
 
 #[derive(Debug)]
 struct Reason {
     text: Cow<'static, str>,
-    /// Whether the type might go as [`Json`](super::Json).
+    /// Whether the error advises to send the type as [`Json`](super::Json).
     is_advised: bool,
 }
 
 impl Fault {
-    /// The type and the format do not get on.
+    /// Makes an error of a type that does not fit the format.
     #[cold]
     pub(super) fn new(text: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Reason { text: text.into(), is_advised: true }))
     }
 
-    /// No other format would help.
+    /// Makes an error for which no other format would help.
     #[cold]
     pub(super) fn without_advice(text: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Reason { text: text.into(), is_advised: false }))
     }
 
-    /// The value would overflow the stack.
+    /// Makes the error of a value that would overflow the stack.
     #[cold]
     pub(super) fn too_deep() -> Self {
         Self::without_advice("it is nested too deep for the stack")
     }
 
+    /// Makes the error of a value that there is no memory for.
     #[cold]
     pub(super) fn no_memory(bytes: usize) -> Self {
         Self::without_advice(format!("there is no memory for {bytes} bytes"))
     }
 
-    /// The type reads on where what was written has come to its end.
+    /// Makes the error of a type that reads more than was written.
     #[cold]
     pub(super) fn ended() -> Self {
         Self::new("it reads more than was written")
     }
 
-    /// What was read can't have been written for this type.
+    /// Makes the error of bytes that can't have been written for this type.
     #[cold]
     pub(super) fn not_a(what: &str) -> Self {
         Self::new(format!("it reads {what} where something else was written"))
@@ -107,7 +106,7 @@ impl fmt::Display for Fault {
 impl Error for Fault {}
 
 impl ser::Error for Fault {
-    /// The type refuses the value.
+    /// Makes the error of a type that refuses the value.
     #[cold]
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::without_advice(message.to_string())
@@ -115,10 +114,19 @@ impl ser::Error for Fault {
 }
 
 impl de::Error for Fault {
-    /// The type's own refusal, or serde's of what was taken for the type's bytes.
+    /// Makes the error of a type that refuses the data, or of serde's code for it.
     #[cold]
     fn custom<T: fmt::Display>(message: T) -> Self {
         let is_json = type_name::<T>() == type_name::<NotJson>();
         Self(Box::new(Reason { text: message.to_string().into(), is_advised: !is_json }))
+    }
+}
+
+/// Why a string is not the JSON of a type. The codec does not advise [`Json`](super::Json) then.
+pub(super) struct NotJson(pub(super) serde_json::Error);
+
+impl fmt::Display for NotJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }

@@ -1,27 +1,27 @@
-//! How far the stack may be used for a value: what is nested deeper is an error.
+//! How much of the stack a value may use: a value that is nested deeper is an error.
 
 use std::cell::Cell;
 
 use super::error::Fault;
 use crate::primitive::{mapping_around, stack_of_thread, stack_pointer};
 
-/// How much stack a value may take to be written or read. To read a level takes more than to drop it (five times as much with
-/// optimization): what was read can be dropped on a thread of 2 MiB.
+/// How much stack a value may take to be written or read. Reading a level takes more than dropping it (five times as
+/// much with optimization): a value that was read can be dropped on a thread of 2 MiB.
 const MAX_USED: usize = 1 << 20;
-/// On a stack of somebody else's so much may be used without a look at where it ends.
+/// How much of a stack that is not the thread's own may be used without a check where it ends.
 const UNASKED: usize = 16 << 10;
-/// Where nothing is known of a stack.
+/// How much may be used of a stack of which nothing is known.
 const ASSUMED: usize = 256 << 10;
 
-/// How far the stack may be used for a value.
+/// The limit of the stack for one value.
 pub(super) struct Headroom {
     floor: usize,
-    /// Nobody has looked yet where the stack ends.
+    /// The end of the stack was not looked up yet.
     is_guess: bool,
 }
 
 impl Headroom {
-    /// For a value whose coding begins here.
+    /// Returns the limit for a value whose encoding or decoding begins here.
     #[inline]
     pub(super) fn here() -> Self {
         let here = here();
@@ -39,7 +39,7 @@ impl Headroom {
 
     #[cold]
     fn look(&mut self) -> Result<(), Fault> {
-        // A model runs on stacks of loom's, and an interpreter has none.
+        // A model runs on loom's stacks, and miri has none.
         if cfg!(any(miri, all(test, loom))) {
             return Ok(());
         }
@@ -55,23 +55,23 @@ impl Headroom {
     }
 }
 
-/// How far a stack may be used from `here` on: a quarter of what is left is kept for what a level takes.
+/// Returns how far a stack may be used from `here` on: a quarter of what is left is kept for the next level.
 fn floor(here: usize, bottom: usize) -> usize {
     here.saturating_sub(MAX_USED).max(bottom + (here - bottom) / 4)
 }
 
-/// About where the stack is at.
+/// Returns about where the stack pointer is.
 #[inline(always)]
 fn here() -> usize {
     let here = 0_u8;
     std::ptr::from_ref(&here).addr()
 }
 
-/// The bottom and the top of the calling thread's own stack; empty if they are not known.
+/// Returns the bottom and the top of the calling thread's own stack; empty if they are not known.
 #[inline]
 fn bounds() -> (usize, usize) {
     thread_local! {
-        // Without a destructor: there until the end of the thread.
+        // Without a destructor: usable until the end of the thread.
         static BOUNDS: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
     }
     #[cold]

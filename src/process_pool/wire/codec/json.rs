@@ -1,4 +1,4 @@
-//! JSON inside of the codec's format, for types that this one can't read back.
+//! JSON inside of the codec's format, for types that this format can't read back.
 
 use std::fmt;
 use std::io;
@@ -8,32 +8,34 @@ use std::ops::{Deref, DerefMut};
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
 use serde::ser::{self, Serialize, Serializer};
 
+use super::error::NotJson;
 use super::lossless;
 
 /// A value that goes between processes as JSON: for types that the binary format can't read back.
 ///
-/// Arguments and results go between processes in a compact format that has values, lengths, and the names of fields and
-/// variants, and nothing that says of what type a value is. A type whose `Deserialize` looks at the data first, or skips a part
-/// of it, needs a format that does: everything with `#[serde(untagged)]`, `#[serde(flatten)]` or `#[serde(tag = "..")]` in it,
+/// Arguments and results go between processes in a compact format that contains values, lengths, and the names of
+/// fields and variants, but no types. A type whose `Deserialize` looks at the data first, or skips a part of it, needs
+/// a format with types: everything that contains `#[serde(untagged)]`, `#[serde(flatten)]` or `#[serde(tag = "..")]`,
 /// structs with fields that are written and not read, and `serde_json::Value`. Take such an argument as `Json<T>`
 /// (`|Json(settings): Json<Settings>| ..`), and return such a result in one.
 ///
-/// A value arrives as it was, or as an error. What a type does in every format is its own affair: a field that it skips, two
-/// fields that it writes under each other's names, the scope of a `SocketAddrV6`, which serde leaves out.
+/// A value arrives as it was, or as an error. Except for what the type itself does in every format: a field that it
+/// skips, two fields that it writes under each other's names, the scope of a `SocketAddrV6`, which serde leaves out.
 ///
 /// # JSON
 ///
-/// The wrapper is one string of JSON in every outer format. That is several times the size and the time of the binary
-/// format, and has JSON's limits. These are errors when the value is written, or read:
+/// The wrapper is one string of JSON in every outer format. It takes several times the size and the time of the binary
+/// format, and has JSON's limits. The following are errors when the value is written, or read:
 ///
-/// - floating point numbers that are not finite, an `f32` here and there that is rounded twice and comes out as its neighbour, and
-///   integers of more than 64 bits;
-/// - `Some` of what is written as `null` (`Some(None)`, `Some(())`), which would be read back as `None`;
+/// - floating point numbers that are not finite, some `f32`s that are rounded twice and come out as their neighbours,
+///   and integers of more than 64 bits;
+/// - `Some` of a value that is written as `null` (`Some(None)`, `Some(())`), which would be read back as `None`;
 /// - maps whose keys are neither text nor numbers nor `bool`s, or both text and others;
 /// - values that are nested more than 127 deep.
 ///
-/// Bytes are a list of numbers in JSON: an `untagged` enum that has both takes the first of them. Keys are text in JSON: a type that looks at its keys first (an `untagged` enum as a key) finds text where it wrote numbers.
-/// `T` must own its data. Its `Serialize` is called twice.
+/// Bytes are a list of numbers in JSON: an `untagged` enum that has both takes the first of them. Keys are text in
+/// JSON: a type that looks at its keys first (an `untagged` enum as a key) finds text where it wrote numbers. `T` must
+/// own its data. Its `Serialize` is called twice.
 ///
 /// # Examples
 ///
@@ -54,7 +56,7 @@ use super::lossless;
 pub struct Json<T>(pub T);
 
 impl<T> Json<T> {
-    /// Takes the value out.
+    /// Returns the value.
     #[must_use]
     pub fn into_inner(self) -> T {
         self.0
@@ -90,7 +92,7 @@ impl<T: Serialize> Serialize for Json<T> {
     }
 }
 
-/// The JSON that was written, as long as there is memory for it.
+/// A buffer for JSON that fails if there is no memory.
 struct Text(Vec<u8>);
 
 impl io::Write for Text {
@@ -127,14 +129,5 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Json<T> {
         }
 
         deserializer.deserialize_str(OfText(PhantomData))
-    }
-}
-
-/// Why a string is not the JSON of a type. The codec does not advise to take JSON then.
-pub(super) struct NotJson(serde_json::Error);
-
-impl fmt::Display for NotJson {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }

@@ -1,4 +1,4 @@
-//! Whether JSON can hold a value: a serializer that writes nothing.
+//! The check whether JSON can represent a value: a serializer that writes nothing.
 
 use std::fmt;
 
@@ -7,17 +7,21 @@ use serde::ser::{self, Serialize, Serializer};
 use super::error::Fault;
 use super::headroom::Headroom;
 
-/// Fails if JSON would change the value, or if it is nested too deep to be written and read.
+/// Checks a value for JSON.
+///
+/// # Errors
+///
+/// JSON would change the value, or the value is nested too deep to be written and read.
 pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), Fault> {
     value.serialize(&mut Check { headroom: Headroom::here(), nested: 0, levels: 0 }).map(drop)
 }
 
-/// serde_json reads values that are nested so deep.
+/// The maximum depth of nested values that serde_json reads.
 const MAX_NESTED: usize = 127;
-/// With what JSON does not show: newtypes, `Some`.
+/// The maximum depth including levels that JSON does not show: newtypes, `Some`.
 const MAX_LEVELS: usize = 512;
 
-/// As what a value is written.
+/// The form in which a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Null,
@@ -31,13 +35,13 @@ enum Form {
 
 struct Check {
     headroom: Headroom,
-    /// Lists and objects around what is written.
+    /// How many lists and objects are around what is written.
     nested: usize,
     levels: usize,
 }
 
 impl Check {
-    /// A value inside of another one, of which JSON shows so many levels.
+    /// Checks a value inside of another one, of which JSON shows `shown` levels.
     fn inner<T: Serialize + ?Sized>(&mut self, value: &T, shown: usize) -> Result<Form, Fault> {
         self.headroom.check()?;
         self.nested += shown;
@@ -66,7 +70,7 @@ fn finite(is_finite: bool) -> Result<Form, Fault> {
     }
 }
 
-/// Types that look first read such a number as a float.
+/// A type that looks at the data first reads a long integer as a float.
 fn short(is_short: bool) -> Result<Form, Fault> {
     match is_short {
         true => Ok(Form::Scalar),
@@ -111,7 +115,8 @@ impl<'c> Serializer for &'c mut Check {
 
     fn serialize_f32(self, value: f32) -> Result<Form, Fault> {
         finite(value.is_finite())?;
-        // What looks at the data first (`untagged`, `flatten`) reads it as an `f64`, and rounds that: twice is not always once.
+        // A type that looks at the data first (`untagged`, `flatten`) reads an `f64`, and rounds that: rounding twice
+        // may give another number.
         match value.to_string().parse::<f64>() {
             Ok(wide) if (wide as f32).to_bits() == value.to_bits() => Ok(Form::Scalar),
             _ => Err(Fault::new(format!("{value:e} is rounded to another `f32` on its way through JSON"))),
@@ -202,7 +207,7 @@ impl<'c> Serializer for &'c mut Check {
     }
 
     fn serialize_struct(self, name: &'static str, _: usize) -> Result<Compound<'c>, Fault> {
-        // JSON as it is, which serde_json takes out of the string that it is in.
+        // Raw JSON, which serde_json takes out of the string that contains it.
         let is_raw = name == "$serde_json::private::RawValue";
         self.compound(1).map(|compound| Compound { is_raw, ..compound })
     }

@@ -1,4 +1,4 @@
-//! Values as bytes. A value arrives as it was, or as an error.
+//! The format of values. A value arrives as it was, or as an error.
 //!
 //! ```text
 //! message      value | sum of the schema (4)
@@ -13,10 +13,10 @@
 //! ```
 //!
 //! - Fields and variants have their names, so that a type may leave fields out, skip variants and use other names.
-//! - A sequence of `n` takes `n` bytes at least, so that a reader can refuse a length that can't be: what is decoded is bounded
-//!   by the message, in memory and in time.
-//! - Both sides fold the types of serde's calls into a sum ([`Schema`](schema::Schema)), and the reader compares: a type that reads
-//!   something else than it writes is an error. So is a type that leaves something unread.
+//! - A sequence of `n` takes at least `n` bytes, so that a reader can refuse an impossible length: the message bounds
+//!   the memory and the time of decoding.
+//! - Both sides fold the types of serde's calls into a sum ([`Schema`](schema::Schema)), and the reader compares: a
+//!   type that reads something else than it writes is an error. So is a type that leaves something unread.
 
 mod error;
 mod headroom;
@@ -38,14 +38,14 @@ pub use json::Json;
 use read::Reader;
 use write::Writer;
 
-use super::room::Room;
+use super::memory::Reserved;
 
 /// Appends a value's bytes to the buffer.
 ///
 /// # Errors
 ///
-/// If the value's `Serialize` fails or is not consistent, if the value is nested too deep for the stack, or if there is no
-/// memory. The buffer is as it was then.
+/// The value's `Serialize` fails or is not consistent, the value is nested too deep for the stack, or there is no
+/// memory. The buffer is unchanged then.
 pub(in crate::process_pool) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: &mut Vec<u8>,
@@ -67,16 +67,16 @@ fn write<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> Result<(), F
 ///
 /// # Errors
 ///
-/// If the bytes are no such value, or are more than one, if the type's `Deserialize` fails, if the value is nested too deep for
-/// the stack, or if there is no memory for a large one.
+/// The bytes are no such value, or more than one, the type's `Deserialize` fails, the value is nested too deep for the
+/// stack, or there is no memory for a large one.
 pub(in crate::process_pool) fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, CodecError> {
     read(bytes, PhantomData::<T>).map_err(|fault| CodecError::of::<T>("read back", &fault))
 }
 
 fn read<'b, S: DeserializeSeed<'b>>(bytes: &'b [u8], seed: S) -> Result<S::Value, Fault> {
     let mut reader = Reader::new(bytes)?;
-    // Types allocate what they read as they like, and without memory that is the end of the process.
-    let _room = Room::to_decode(bytes.len()).ok_or_else(|| Fault::no_memory(bytes.len().saturating_mul(2)))?;
+    // The type allocates what it reads by code that ends the process if there is no memory.
+    let _reserved = Reserved::to_decode(bytes.len()).ok_or_else(|| Fault::no_memory(bytes.len().saturating_mul(2)))?;
     let value = seed.deserialize(&mut reader)?;
     reader.finish()?;
     Ok(value)

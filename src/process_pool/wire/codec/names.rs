@@ -1,4 +1,4 @@
-//! The names of fields and variants, each of which is written once in a message.
+//! The names of fields and variants: each is written once in a message.
 
 use std::ptr;
 
@@ -8,16 +8,16 @@ pub(super) const END: u8 = 0;
 pub(super) const NEW: u8 = 1;
 /// The code of the first name that was written.
 pub(super) const FIRST: u8 = 2;
-/// Further names are written each time.
+/// The maximum number of names with a code. Further names are written each time.
 pub(super) const MAX_NAMES: usize = u8::MAX as usize - FIRST as usize + 1;
 
-/// For more names than this more memory is allocated.
+/// The number of names that memory is allocated for at a time.
 const USUAL_NAMES: usize = 16;
 
 /// The names that were written, in their order.
 pub(super) struct Written {
     names: Vec<&'static str>,
-    /// The place behind that of the last one: structs of one type follow one another.
+    /// The place of the name that is expected next: structs of one type follow one another.
     next: usize,
 }
 
@@ -26,7 +26,7 @@ impl Written {
         Self { names: Vec::new(), next: 0 }
     }
 
-    /// The code of a name that was written before.
+    /// Returns the code of a name that was written before.
     #[inline]
     pub(super) fn code(&mut self, name: &'static str) -> Option<u8> {
         let at = match self.names.get(self.next) {
@@ -46,7 +46,7 @@ impl Written {
     ///
     /// # Errors
     ///
-    /// If there is no memory: the reader would count on it.
+    /// There is no memory for it. The reader counts on the name.
     pub(super) fn keep(&mut self, name: &'static str) -> Result<(), std::collections::TryReserveError> {
         if self.names.len() < MAX_NAMES {
             if self.names.len() == self.names.capacity() {
@@ -59,7 +59,7 @@ impl Written {
     }
 }
 
-/// By their place: a name that is in the program twice is written twice.
+/// Compares names by their place in memory: a name that is in the program twice is written twice.
 fn is_same(one: &'static str, other: &'static str) -> bool {
     ptr::eq::<str>(one, other)
 }
@@ -72,7 +72,7 @@ impl<'de> Read<'de> {
         Self(Vec::new())
     }
 
-    /// The name with this code.
+    /// Returns the name with this code.
     #[inline]
     pub(super) fn of(&self, code: u8) -> Option<&'de str> {
         self.0.get(usize::from(code.checked_sub(FIRST)?)).copied()

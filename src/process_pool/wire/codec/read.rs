@@ -15,7 +15,7 @@ pub(super) struct Reader<'de> {
     names: Read<'de>,
     schema: Schema,
     headroom: Headroom,
-    /// How many compounds have been begun and not read to their end.
+    /// How many compounds were begun and not read to their end.
     open: usize,
 }
 
@@ -25,7 +25,7 @@ impl<'de> Reader<'de> {
         Ok(Self { rest, sum, names: Read::new(), schema: Schema::new(), headroom: Headroom::here(), open: 0 })
     }
 
-    /// The end of the message.
+    /// Checks the end of the message.
     pub(super) fn finish(mut self) -> Result<(), Fault> {
         if !self.rest.is_empty() {
             return Err(Fault::new(format!("{} bytes more were written than it reads", self.rest.len())));
@@ -119,7 +119,7 @@ impl<'de> Reader<'de> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Fault::not_a("text"))
     }
 
-    /// The name of a field or a variant. `None` behind the last field.
+    /// Reads the name of a field or a variant. `None` behind the last field.
     #[inline]
     fn name(&mut self) -> Result<Option<&'de str>, Fault> {
         let code = self.pop()?;
@@ -157,7 +157,7 @@ impl<'de> Reader<'de> {
         Ok(value)
     }
 
-    /// Reads elements whose number comes first or not at all, and what they are padded with.
+    /// Reads elements whose number comes first or not at all, and their padding.
     #[inline]
     fn padded<V>(&mut self, read: impl FnOnce(&mut Elements<'_, 'de>) -> Result<V, Fault>) -> Result<V, Fault> {
         let length = self.varint()?;
@@ -199,7 +199,7 @@ impl<'de> Reader<'de> {
     }
 }
 
-/// A copy of what was read, if there is memory for it.
+/// Copies what was read, if there is memory for it.
 fn owned(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     let mut owned = Vec::new();
     owned.try_reserve_exact(bytes.len()).map_err(|_| Fault::no_memory(bytes.len()))?;
@@ -337,11 +337,11 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 }
 
-/// How many elements there are still.
+/// How many elements are left.
 #[derive(Clone, Copy)]
 enum Left {
     Counted(usize),
-    /// A mark is before each.
+    /// A byte before each says whether there is one.
     Marked,
 }
 
@@ -352,7 +352,7 @@ struct Elements<'r, 'de> {
 }
 
 impl<'de> Elements<'_, 'de> {
-    /// Goes on to the next element. There is none any more after `false`.
+    /// Goes on to the next element. Returns whether there is one.
     #[inline]
     fn has_next(&mut self) -> Result<bool, Fault> {
         match &mut self.left {

@@ -1,7 +1,7 @@
-//! Which types of serde's data model a value is made of, as a sum.
+//! The schema of a value: the types of serde's data model that it consists of, as a sum.
 
-/// What one call of serde's reads or writes. Two calls are of one type if they mean the same in any pair of `Serialize` and
-/// `Deserialize`.
+/// The type that one call of serde's reads or writes. Two calls are of one type if they mean the same in any pair of
+/// `Serialize` and `Deserialize`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum DataType {
@@ -19,11 +19,11 @@ pub(super) enum DataType {
     F32,
     F64,
     Char,
-    /// Strings, and the identifiers that a map's keys are read as.
+    /// Strings, and the identifiers as which a map's keys are read.
     Text,
     Bytes,
     Option,
-    /// Units and unit structs. (A newtype struct is what is in it.)
+    /// Units and unit structs. (A newtype struct has the type of its content.)
     Unit,
     Sequence,
     /// Tuples, tuple structs and arrays.
@@ -68,14 +68,14 @@ impl Schema {
         self.run = 0;
     }
 
-    /// The sum of what was noted.
+    /// Returns the sum of what was noted.
     pub(super) fn sum(&mut self) -> [u8; SUM] {
         self.fold();
         (self.sum as u32).to_le_bytes()
     }
 }
 
-/// How long a sum is.
+/// The length of a sum.
 pub(super) const SUM: usize = 4;
 
 #[cfg(all(test, not(loom)))]

@@ -15,7 +15,7 @@ pub(super) struct Writer<'b> {
     names: Written,
     schema: Schema,
     headroom: Headroom,
-    /// A part failed.
+    /// A part of the value failed.
     is_broken: bool,
 }
 
@@ -24,7 +24,7 @@ impl<'b> Writer<'b> {
         Self { buffer, names: Written::new(), schema: Schema::new(), headroom: Headroom::here(), is_broken: false }
     }
 
-    /// The end of the message.
+    /// Writes the end of the message.
     pub(super) fn finish(mut self) -> Result<(), Fault> {
         if self.is_broken {
             return Err(Fault::new("its `Serialize` goes on after an error"));
@@ -94,7 +94,7 @@ impl<'b> Writer<'b> {
         self.names.keep(name).map_err(|_| Fault::no_memory(size_of::<&str>()))
     }
 
-    /// A part of a value.
+    /// Writes a part of a value.
     #[inline]
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
         let written = value.serialize(&mut *self);
@@ -301,7 +301,7 @@ impl<'w, 'b> Serializer for &'w mut Writer<'b> {
     }
 }
 
-/// What a `Display` says, as long as there is memory for it.
+/// The text of a `Display`. It fails if there is no memory.
 struct Said {
     text: String,
     lack: Option<usize>,
@@ -321,12 +321,12 @@ impl fmt::Write for Said {
 /// Writes the elements of a sequence, a map or a tuple.
 pub(super) struct Elements<'w, 'b> {
     writer: &'w mut Writer<'b>,
-    /// How many there are to be. `None`: each is announced.
+    /// The number of elements that the type announced. `None`: a byte before each says that there is one.
     announced: Option<usize>,
     written: usize,
-    /// Of a map: a key was written, and not yet its value.
+    /// In a map: a key was written, and its value was not.
     is_in_entry: bool,
-    /// Where the first one begins.
+    /// Where the first element begins.
     start: usize,
 }
 
@@ -340,7 +340,7 @@ impl Elements<'_, '_> {
         self.writer.part(value)
     }
 
-    /// Of a map: keys and values take turns.
+    /// Checks that the keys and values of a map alternate.
     #[inline]
     fn turn(&mut self, to_key: bool) -> Result<(), Fault> {
         if std::mem::replace(&mut self.is_in_entry, to_key) == to_key {
@@ -350,7 +350,7 @@ impl Elements<'_, '_> {
         Ok(())
     }
 
-    /// The end of a tuple.
+    /// Checks the end of a tuple.
     fn end(&self) -> Result<(), Fault> {
         match self.announced {
             Some(announced) if announced != self.written => Err(Fault::new(format!(
@@ -361,7 +361,7 @@ impl Elements<'_, '_> {
         }
     }
 
-    /// The end of a sequence: one of `n` elements takes `n` bytes at least.
+    /// Writes the end of a sequence, padded: one of `n` elements takes at least `n` bytes.
     fn end_padded(self) -> Result<(), Fault> {
         self.end()?;
         let Some(announced) = self.announced else { return self.writer.push(0) };
@@ -437,7 +437,7 @@ tuples! {
     SerializeTupleVariant serialize_field;
 }
 
-/// Writes the fields of a struct. Those that are skipped are not there.
+/// Writes the fields of a struct, without those that the type skips.
 pub(super) struct Fields<'w, 'b>(&'w mut Writer<'b>);
 
 macro_rules! structs {

@@ -1,4 +1,4 @@
-//! What goes over the socket between a pool and a worker: a header, checked by itself, and a payload.
+//! The messages of the socket between a pool and a worker: a header, with a checksum of its own, and a payload.
 //!
 //! ```text
 //! kind  0  0  0 | length | id             | payload's CRC | header's CRC | payload
@@ -8,32 +8,32 @@
 //! A reader believes a header, its length above all, only when the header's own checksum is right: a stray line of text
 //! in the stream is an error at once, and not a wait for two gigabytes.
 //!
-//! Stands alone, nothing else of the crate is named here: the fuzz target in `fuzz/` includes this file.
+//! This file names nothing else of the crate, and its items are `pub(crate)`: the fuzz target in `fuzz/` includes it.
 
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::ops::Range;
 
-/// How long a header is.
-pub(in crate::process_pool) const HEADER: usize = 24;
+/// The length of a header.
+pub(crate) const HEADER: usize = 24;
 
-/// The checksum of the header is behind these bytes of it.
+/// The length of the part of the header that its checksum covers.
 const CHECKED: usize = HEADER - 4;
 
-/// How long the reader's buffer is while frames are small.
-const ROOM: usize = 64 * 1024;
+/// The length of the reader's buffer while frames are small.
+const USUAL_BUFFER: usize = 64 * 1024;
 
-/// How long it is at least, if there is no memory for that.
-const LEAST_ROOM: usize = 256;
+/// The minimum length of the buffer, if there is no memory for more.
+const MIN_BUFFER: usize = 256;
 
-/// Less space than this behind what is buffered is not worth a read, unless it is all that the frame lacks.
+/// Less space behind what is buffered is not worth a read, unless the frame lacks no more.
 const SCANT: usize = 4 * 1024;
 
-/// What a frame is for.
+/// The kind of a frame: what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(in crate::process_pool) enum Kind {
+pub(crate) enum Kind {
     Hello = 1,
     Setup = 2,
     Init = 3,
@@ -69,7 +69,7 @@ impl TryFrom<u8> for Kind {
 }
 
 /// Makes the header of a frame whose payload has this length and this [`checksum`].
-pub(in crate::process_pool) fn header(kind: Kind, id: u64, payload_length: u32, payload_crc: u32) -> [u8; HEADER] {
+pub(crate) fn header(kind: Kind, id: u64, payload_length: u32, payload_crc: u32) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[0] = kind as u8;
     bytes[4..8].copy_from_slice(&payload_length.to_le_bytes());
@@ -80,8 +80,8 @@ pub(in crate::process_pool) fn header(kind: Kind, id: u64, payload_length: u32, 
     bytes
 }
 
-/// The checksum of a payload: CRC-32, which finds any damage within four bytes in a row.
-pub(in crate::process_pool) fn checksum(payload: &[u8]) -> u32 {
+/// Returns the checksum of a payload: CRC-32, which finds any damage within four bytes in a row.
+pub(crate) fn checksum(payload: &[u8]) -> u32 {
     crc32fast::hash(payload)
 }
 
@@ -90,7 +90,7 @@ pub(in crate::process_pool) fn checksum(payload: &[u8]) -> u32 {
 /// # Panics
 ///
 /// If the payload has 4 GiB or more.
-pub(in crate::process_pool) fn append(buffer: &mut Vec<u8>, kind: Kind, id: u64, payload: &[u8]) {
+pub(crate) fn append(buffer: &mut Vec<u8>, kind: Kind, id: u64, payload: &[u8]) {
     let length = u32::try_from(payload.len()).expect("a payload has less than 4 GiB");
     buffer.reserve(HEADER + payload.len());
     buffer.extend_from_slice(&header(kind, id, length, checksum(payload)));
@@ -99,33 +99,33 @@ pub(in crate::process_pool) fn append(buffer: &mut Vec<u8>, kind: Kind, id: u64,
 
 /// A frame that has arrived, as it lies in the reader's buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::process_pool) struct Frame<'b> {
-    pub(in crate::process_pool) kind: Kind,
-    pub(in crate::process_pool) id: u64,
-    pub(in crate::process_pool) payload: &'b [u8],
+pub(crate) struct Frame<'b> {
+    pub(crate) kind: Kind,
+    pub(crate) id: u64,
+    pub(crate) payload: &'b [u8],
 }
 
 /// A frame that has arrived, whose payload is dropped with it: a large one has the buffer to itself.
-pub(in crate::process_pool) struct Message<'b> {
-    pub(in crate::process_pool) kind: Kind,
-    pub(in crate::process_pool) id: u64,
+pub(crate) struct Message<'b> {
+    pub(crate) kind: Kind,
+    pub(crate) id: u64,
     bytes: Cow<'b, [u8]>,
     payload: usize,
     lost: Option<NoMemory>,
 }
 
 impl Message<'_> {
-    /// Empty if it was [lost](Self::lost).
-    pub(in crate::process_pool) fn payload(&self) -> &[u8] {
+    /// Returns the payload. Empty if it was [lost](Self::lost).
+    pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[self.payload..]
     }
 
-    /// The bytes that the payload is the end of, and where it begins.
+    /// Returns the bytes that end with the payload, and where the payload begins.
     ///
     /// # Errors
     ///
     /// There is no memory for it, or there [was](Self::lost) none.
-    pub(in crate::process_pool) fn into_payload(self) -> Result<(Vec<u8>, usize), NoMemory> {
+    pub(crate) fn into_payload(self) -> Result<(Vec<u8>, usize), NoMemory> {
         if let Some(lost) = self.lost {
             return Err(lost);
         }
@@ -137,7 +137,7 @@ impl Message<'_> {
                 Ok((own, 0))
             }
             Cow::Owned(mut bytes) => {
-                if bytes.capacity() - bytes.len() > ROOM {
+                if bytes.capacity() - bytes.len() > USUAL_BUFFER {
                     bytes.shrink_to_fit();
                 }
                 Ok((bytes, self.payload))
@@ -145,16 +145,16 @@ impl Message<'_> {
         }
     }
 
-    /// Why the payload is not here, if it was read and thrown away. Its checksum was right.
-    pub(in crate::process_pool) fn lost(&self) -> Option<NoMemory> {
+    /// Returns why the payload is missing, if it was read and thrown away. Its checksum was right.
+    pub(crate) fn lost(&self) -> Option<NoMemory> {
         self.lost
     }
 }
 
 /// There was no memory for a payload of this many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::process_pool) struct NoMemory {
-    pub(in crate::process_pool) bytes: usize,
+pub(crate) struct NoMemory {
+    pub(crate) bytes: usize,
 }
 
 impl fmt::Display for NoMemory {
@@ -173,7 +173,7 @@ struct Head {
 }
 
 impl Head {
-    fn parse(bytes: &[u8; HEADER], most: usize) -> Result<Self, FrameError> {
+    fn parse(bytes: &[u8; HEADER], max_size: usize) -> Result<Self, FrameError> {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         if word(CHECKED) != checksum(&bytes[..CHECKED]) || bytes[1..4] != [0; 3] {
             return Err(FrameError::Header);
@@ -181,13 +181,13 @@ impl Head {
         let kind = Kind::try_from(bytes[0])?;
         let length = word(4);
         match usize::try_from(length) {
-            Ok(payload) if payload <= most => Ok(Self {
+            Ok(payload) if payload <= max_size => Ok(Self {
                 kind,
                 id: u64::from(word(8)) | u64::from(word(12)) << 32,
                 length: payload,
                 payload_crc: word(16),
             }),
-            _ => Err(FrameError::TooLong { length, most }),
+            _ => Err(FrameError::TooLong { length, max_size }),
         }
     }
 }
@@ -195,10 +195,10 @@ impl Head {
 /// A frame's header and the place of its payload, if that was not thrown away.
 type Taken = (Head, Option<Range<usize>>);
 
-/// Makes room in a buffer for so many bytes behind those that are in it. Whether there is memory.
-pub(in crate::process_pool) type Reserve = fn(&mut Vec<u8>, usize) -> bool;
+/// Reserves memory in a buffer for this many bytes behind those that are in it. Returns whether there is memory.
+pub(crate) type Reserve = fn(&mut Vec<u8>, usize) -> bool;
 
-/// A payload that there is no memory for, while it is read and thrown away.
+/// A payload that there is no memory for, while it is being read and thrown away.
 struct Discarded {
     head: Head,
     /// How many bytes of it have not arrived.
@@ -210,15 +210,15 @@ struct Discarded {
 ///
 /// A frame that there is no memory for costs that frame, and not the stream.
 ///
-/// Its memory follows what has arrived, and not what was announced. A byte is moved less than three times on average, the
-/// growing for a large frame included, and bytes of frames that come and go whole are never moved.
-pub(in crate::process_pool) struct FrameReader {
-    /// What has arrived and was not handed out is `start..end`. What is behind is zeroes or old.
+/// Its memory grows with what has arrived, not with what was announced. A byte is moved less than three times on
+/// average, including the growth for a large frame, and bytes of frames that come and go whole are never moved.
+pub(crate) struct FrameReader {
+    /// The bytes that have arrived and were not handed out are `start..end`. Those behind are zeroes or old.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    most: usize,
-    /// What has arrived belongs to this, if it is there.
+    max_size: usize,
+    /// The payload that the bytes that arrive belong to, while it is thrown away.
     discarded: Option<Discarded>,
     reserve: Reserve,
     broken: Option<FrameError>,
@@ -228,14 +228,15 @@ pub(in crate::process_pool) struct FrameReader {
 }
 
 impl FrameReader {
-    /// Makes a reader of frames with at most so many bytes of payload. Allocates with the first [`space`](Self::space).
-    pub(in crate::process_pool) fn new(most: usize) -> Self {
+    /// Makes a reader of frames with payloads of at most `max_size` bytes. Allocates with the first
+    /// [`space`](Self::space).
+    pub(crate) fn new(max_size: usize) -> Self {
         Self {
             buffer: Vec::new(),
             start: 0,
             end: 0,
-            // A whole frame can be counted.
-            most: most.min(usize::MAX - HEADER),
+            // The length of a whole frame fits.
+            max_size: max_size.min(usize::MAX - HEADER),
             discarded: None,
             reserve: |buffer, more| buffer.try_reserve_exact(more).is_ok(),
             broken: None,
@@ -244,23 +245,23 @@ impl FrameReader {
         }
     }
 
-    /// From now on payloads may be so long.
-    pub(in crate::process_pool) fn set_most(&mut self, most: usize) {
-        self.most = most.min(usize::MAX - HEADER);
+    /// Sets the maximum length of the payloads that follow.
+    pub(crate) fn set_max_size(&mut self, max_size: usize) {
+        self.max_size = max_size.min(usize::MAX - HEADER);
     }
 
-    /// From now on the buffer grows by this.
-    pub(in crate::process_pool) fn set_reserve(&mut self, reserve: Reserve) {
+    /// Sets the function by which the buffer grows.
+    pub(crate) fn set_reserve(&mut self, reserve: Reserve) {
         self.reserve = reserve;
     }
 
-    /// Where to read to: never empty, and at least 64 KiB if nothing is buffered and there is memory.
+    /// Returns the space to read into: never empty, and at least 64 KiB if nothing is buffered and there is memory.
     ///
-    /// The buffer grows to twice of what is in it at most, when that fills it, and shrinks again when a large frame was
-    /// taken out. If it can't grow for a payload, that one is thrown away.
-    pub(in crate::process_pool) fn space(&mut self) -> &mut [u8] {
+    /// The buffer grows to at most twice of what is in it, when it is full, and shrinks again when a large frame was
+    /// taken out. If it can't grow for a payload, that payload is thrown away.
+    pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.broken.is_some() {
-            // Nobody will see it.
+            // No frame is handed out any more.
             self.start = self.end;
         }
         self.absorb();
@@ -268,13 +269,13 @@ impl FrameReader {
             (self.start, self.end) = (0, 0);
         }
         let (length, arrived, tail) = (self.buffer.len(), self.end - self.start, self.buffer.len() - self.end);
-        let wasteful = length > ROOM && arrived <= length / 4;
+        let wasteful = length > USUAL_BUFFER && arrived <= length / 4;
         let full = tail < SCANT && self.lacking().is_none_or(|lacking| tail < lacking);
         if wasteful || full {
-            // As many bytes as are moved here were taken out before, or will come before the buffer is full again. Or else
-            // there is place for all that the frame lacks, and it is not moved again.
+            // As many bytes as are moved here were taken out before, or will come before the buffer is full again. Or
+            // else there is space for all that the frame lacks, and it is not moved again.
             let whole = self.lacking().map_or(usize::MAX, |lacking| arrived + lacking);
-            let has_grown = self.resize((2 * arrived).min(whole).max(ROOM));
+            let has_grown = self.resize((2 * arrived).min(whole).max(USUAL_BUFFER));
             if full && !has_grown {
                 self.discard();
             }
@@ -282,12 +283,12 @@ impl FrameReader {
         &mut self.buffer[self.end..]
     }
 
-    /// So many bytes were read into the [`space`](Self::space).
+    /// Notes that this many bytes were read into the [`space`](Self::space).
     ///
     /// # Panics
     ///
     /// If there was less space.
-    pub(in crate::process_pool) fn filled(&mut self, bytes: usize) {
+    pub(crate) fn filled(&mut self, bytes: usize) {
         assert!(bytes <= self.buffer.len() - self.end, "more bytes were read than there was space for");
         self.end += bytes;
     }
@@ -296,9 +297,8 @@ impl FrameReader {
     ///
     /// # Errors
     ///
-    /// If this is no stream of frames, or has ceased to be one, or there was no memory for one: from then on always, and always
-    /// the same.
-    pub(in crate::process_pool) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+    /// The bytes are no frame, or there was no memory for a frame. From then on every call returns the same error.
+    pub(crate) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         let Some((head, payload)) = self.take()? else { return Ok(None) };
         let Some(payload) = payload else {
             let error = FrameError::NoMemory(NoMemory { bytes: head.length });
@@ -308,20 +308,20 @@ impl FrameReader {
         Ok(Some(Frame { kind: head.kind, id: head.id, payload: &self.buffer[payload] }))
     }
 
-    /// As [`next`](Self::next). Of a large frame with nothing behind it the buffer is given away: whoever is done with the
-    /// payload frees it, and does not keep it until the next frame is asked for. A frame whose payload there was no memory for is
-    /// one [without it](Message::lost).
+    /// Takes out the next frame, as [`next`](Self::next) does. The buffer of a large frame with nothing behind it goes
+    /// to the caller, who can free it before the next frame is read. A frame whose payload there was no memory for
+    /// comes [without it](Message::lost).
     ///
     /// # Errors
     ///
-    /// If this is no stream of frames, or has ceased to be one: from then on always, and always the same.
-    pub(in crate::process_pool) fn next_message(&mut self) -> Result<Option<Message<'_>>, FrameError> {
+    /// The bytes are no frame. From then on every call returns the same error.
+    pub(crate) fn next_message(&mut self) -> Result<Option<Message<'_>>, FrameError> {
         let Some((Head { kind, id, length, .. }, payload)) = self.take()? else { return Ok(None) };
         let Some(payload) = payload else {
             let lost = Some(NoMemory { bytes: length });
             return Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&[]), payload: 0, lost }));
         };
-        if length > ROOM && payload.end == self.end {
+        if length > USUAL_BUFFER && payload.end == self.end {
             (self.start, self.end) = (0, 0);
             let mut buffer = std::mem::take(&mut self.buffer);
             buffer.truncate(payload.end);
@@ -345,9 +345,9 @@ impl FrameReader {
         found
     }
 
-    /// Whether the stream, if it ends here, ends in the middle of a frame. To be asked when [`next`](Self::next) has no
-    /// more.
-    pub(in crate::process_pool) fn is_inside_frame(&self) -> bool {
+    /// Returns whether the stream, if it ends here, ends in the middle of a frame. Called when [`next`](Self::next) has
+    /// no more.
+    pub(crate) fn is_inside_frame(&self) -> bool {
         self.start < self.end || self.discarded.is_some()
     }
 
@@ -360,7 +360,7 @@ impl FrameReader {
         self.start += here;
     }
 
-    /// The header of the payload that was thrown away, if that was all of it.
+    /// Returns the header of the payload that was thrown away, if all of it was.
     fn end_of_discarded(&mut self) -> Result<Option<Head>, FrameError> {
         self.absorb();
         let Some(Discarded { head, crc, .. }) = self.discarded.take_if(|discarded| discarded.left == 0) else {
@@ -369,7 +369,7 @@ impl FrameReader {
         if crc.finalize() == head.payload_crc { Ok(Some(head)) } else { Err(FrameError::Payload) }
     }
 
-    /// The next frame's header and the place of its payload, if all of it is here.
+    /// Returns the next frame's header and the place of its payload, if all of it is here.
     fn find(&self) -> Result<Option<(Head, Range<usize>)>, FrameError> {
         let Some(head) = self.head()? else { return Ok(None) };
         let first = self.start + HEADER;
@@ -385,10 +385,10 @@ impl FrameReader {
 
     fn head(&self) -> Result<Option<Head>, FrameError> {
         let bytes = self.buffer[self.start..self.end].first_chunk();
-        bytes.map(|bytes| Head::parse(bytes, self.most)).transpose()
+        bytes.map(|bytes| Head::parse(bytes, self.max_size)).transpose()
     }
 
-    /// How many bytes the next frame lacks, if that is known and not nothing.
+    /// Returns how many bytes the next frame lacks, if that is known and not zero.
     fn lacking(&self) -> Option<usize> {
         if self.discarded.is_some() {
             return None;
@@ -397,8 +397,8 @@ impl FrameReader {
         whole.checked_sub(self.end - self.start).filter(|&lacking| lacking > 0)
     }
 
-    /// Moves what has arrived to the front of the buffer, which is that long then, if there is memory, and else as long as it was.
-    /// Whether it is as long as that at least.
+    /// Moves what has arrived to the front of the buffer, and gives that this length, if there is memory; otherwise it
+    /// keeps its length. Returns whether the buffer is at least this long.
     #[cold]
     fn resize(&mut self, length: usize) -> bool {
         #[cfg(test)]
@@ -415,28 +415,30 @@ impl FrameReader {
         (self.start, self.end) = (0, self.end - self.start);
         let more = length.saturating_sub(self.buffer.len());
         if more > 0 && !(self.reserve)(&mut self.buffer, more) {
-            // Nothing would arrive any more without any room. Whoever has no memory for this has none for an error.
-            self.buffer.resize(self.buffer.len().max(LEAST_ROOM), 0);
+            // Without any space nothing would arrive any more. Where there is no memory for this, there is none for an
+            // error.
+            self.buffer.resize(self.buffer.len().max(MIN_BUFFER), 0);
             return false;
         }
         self.buffer.resize(length.max(self.buffer.len()), 0);
         true
     }
 
-    /// Gives the memory of a payload back that there is not enough for. The rest of it will be thrown away as it comes.
+    /// Frees the memory of a payload that there is not enough for. The rest of the payload will be thrown away as it
+    /// comes.
     #[cold]
     fn discard(&mut self) {
-        // While it is not known what it is, there is room for the rest of the header.
+        // As long as the header is not complete, there is space for the rest of it.
         let Ok(Some(head)) = self.head() else { return };
         let mut crc = crc32fast::Hasher::new();
         let arrived = &self.buffer[self.start + HEADER..self.end];
-        // A whole one is there to be taken, if somebody does.
+        // A whole payload is there to be taken out.
         let Some(left) = head.length.checked_sub(arrived.len()).filter(|&left| left > 0) else { return };
         crc.update(arrived);
         self.discarded = Some(Discarded { head, left, crc });
         self.buffer = Vec::new();
         (self.start, self.end) = (0, 0);
-        self.resize(ROOM);
+        self.resize(USUAL_BUFFER);
     }
 
     #[cfg(all(test, not(loom)))]
@@ -447,16 +449,16 @@ impl FrameReader {
 
 /// Why bytes are no frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::process_pool) enum FrameError {
-    /// The header does not have its checksum, or sets what is reserved.
+pub(crate) enum FrameError {
+    /// The header's checksum is wrong, or a reserved byte is not zero.
     Header,
-    /// The payload does not have its checksum.
+    /// The payload's checksum is wrong.
     Payload,
-    /// No frame is of this kind.
+    /// There is no such kind of frame.
     Kind(u8),
-    /// More is announced than this reader takes.
-    TooLong { length: u32, most: usize },
-    /// It is one, and there was no memory for it.
+    /// The announced length is more than this reader takes.
+    TooLong { length: u32, max_size: usize },
+    /// It is a frame, and there was no memory for it.
     NoMemory(NoMemory),
 }
 
@@ -466,7 +468,9 @@ impl fmt::Display for FrameError {
             Self::Header => f.write_str("what arrived is not the header of a message"),
             Self::Payload => f.write_str("a message was damaged on its way"),
             Self::Kind(kind) => write!(f, "a message is of an unknown kind ({kind})"),
-            Self::TooLong { length, most } => write!(f, "a message has {length} bytes, and at most {most} are allowed"),
+            Self::TooLong { length, max_size } => {
+                write!(f, "a message has {length} bytes, and at most {max_size} are allowed")
+            }
             Self::NoMemory(lost) => lost.fmt(f),
         }
     }

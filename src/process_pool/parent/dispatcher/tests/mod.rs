@@ -1,19 +1,29 @@
-//! Random histories of a pool, one step at a time, against what must hold after each: nobody is idle beside work, nothing is
-//! run twice, started in vain or forgotten, and the end is told when it has come.
+//! Random histories of a pool, one step at a time, against what must hold after each: nobody is idle beside work,
+//! nothing is run twice, started in vain or forgotten, and the end is told when it has come.
 
 mod world;
 
 use proptest::prelude::{Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
+use super::{StartAttempt, StartPolicy};
 use world::{Step, Tally, World};
+
+fn policy() -> impl Strategy<Value = StartPolicy> {
+    let of = |as_needed| if as_needed { StartPolicy::AsNeeded } else { StartPolicy::OnlyIfNone };
+    prop::bool::weighted(0.6).prop_map(of)
+}
+
+fn attempt() -> impl Strategy<Value = StartAttempt> {
+    any::<bool>().prop_map(|is_last| if is_last { StartAttempt::Last } else { StartAttempt::MayRetry })
+}
 
 fn step() -> impl Strategy<Value = Step> {
     use Step::*;
     prop_oneof![
-        24 => (prop::bool::weighted(0.6), 0..2_u32).prop_map(|(start_allowed, retries)| Submit { start_allowed, retries }),
+        24 => (policy(), 0..2_u32).prop_map(|(policy, retries)| Submit { policy, retries }),
         12 => any::<usize>().prop_map(Up),
-        8 => (any::<usize>(), any::<bool>()).prop_map(|(which, last)| StartFails { which, last }),
+        8 => (any::<usize>(), attempt()).prop_map(|(which, attempt)| StartFails { which, attempt }),
         20 => any::<usize>().prop_map(Receives),
         16 => any::<usize>().prop_map(Replies),
         20 => any::<usize>().prop_map(Supervises),
@@ -40,7 +50,7 @@ fn whatever_happens_each_task_ends_once_and_nobody_is_idle_beside_work() {
             match step {
                 Step::StartFails { .. } if starts_at_will => {}
                 Step::Submit { retries, .. } if starts_at_will => {
-                    world.step(Step::Submit { start_allowed: true, retries })
+                    world.step(Step::Submit { policy: StartPolicy::AsNeeded, retries })
                 }
                 step => world.step(step),
             }
@@ -100,7 +110,8 @@ fn who_submits_while_starts_fail_does_not_keep_tasks_from_their_end() {
     world.step(SUBMIT);
     for attempt in 0..3 {
         world.step(SUBMIT);
-        world.step(Step::StartFails { which: 0, last: attempt == 2 });
+        let attempt = if attempt == 2 { StartAttempt::Last } else { StartAttempt::MayRetry };
+        world.step(Step::StartFails { which: 0, attempt });
         world.step(Step::Leaves(0));
     }
     assert_eq!(tally.borrow().get("tasks fail for want of a worker"), Some(&1));
@@ -111,7 +122,10 @@ fn who_submits_while_starts_fail_does_not_keep_tasks_from_their_end() {
 fn what_was_queued_while_starts_failed_gets_as_many_workers_as_it_needs() {
     let tally = Tally::default();
     let mut world = World::new(4, &tally);
-    for step in [SUBMIT, Step::StartFails { which: 0, last: true }, Step::Leaves(0)].into_iter().chain([SUBMIT; 8]) {
+    for step in [SUBMIT, Step::StartFails { which: 0, attempt: StartAttempt::Last }, Step::Leaves(0)]
+        .into_iter()
+        .chain([SUBMIT; 8])
+    {
         world.step(step);
     }
     assert_eq!(world.workers(), (0, 1), "nobody joins who may fail as well");
@@ -132,12 +146,12 @@ fn a_start_is_tried_again_beside_a_worker_that_was_told_to_stop() {
         world.step(step);
     }
     assert_eq!(world.workers(), (1, 1));
-    world.step(Step::StartFails { which: 0, last: false });
+    world.step(Step::StartFails { which: 0, attempt: StartAttempt::MayRetry });
     assert_eq!(world.workers(), (1, 1), "nobody else would run what is left");
     world.finish();
 }
 
-const SUBMIT: Step = Step::Submit { start_allowed: true, retries: 0 };
+const SUBMIT: Step = Step::Submit { policy: StartPolicy::AsNeeded, retries: 0 };
 
 #[test]
 fn what_lies_behind_long_tasks_comes_first_wherever_it_lay() {
@@ -148,7 +162,7 @@ fn what_lies_behind_long_tasks_comes_first_wherever_it_lay() {
     for step in both_up.into_iter().chain([SUBMIT; 3]).chain([Step::Receives(0), Step::Receives(1), Step::TimePasses]) {
         world.step(step);
     }
-    // The next submit takes both back; whoever is the first to reply gets the first of them.
+    // The next submit takes both back; the first worker that replies gets the first of them.
     world.step(SUBMIT);
     for step in [Step::Replies(1), Step::Supervises(1)] {
         world.step(step);
@@ -200,7 +214,7 @@ fn a_worker_that_skips_a_task_while_it_is_idle_is_idle_once() {
 
 #[test]
 fn what_the_dispatcher_gives_up_is_not_a_cancellers_any_more() {
-    for gives_up in [Step::CloseNow, Step::StartFails { which: 0, last: true }, Step::CancelQueued] {
+    for gives_up in [Step::CloseNow, Step::StartFails { which: 0, attempt: StartAttempt::Last }, Step::CancelQueued] {
         history(1, &[SUBMIT, SUBMIT, gives_up, Step::Cancel(0), Step::Cancel(1), SUBMIT]);
     }
 }

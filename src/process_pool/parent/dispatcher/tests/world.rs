@@ -1,27 +1,28 @@
-//! A pool of which one thing happens at a time, and what must hold after each.
+//! A pool in which one thing happens at a time, and what must hold after each.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::process_pool::lost::{WorkerExit, WorkerLost};
+use crate::process_pool::error::{WorkerExit, WorkerLost};
+use crate::process_pool::parent::dispatcher::todo::FailedJob;
 use crate::process_pool::parent::dispatcher::*;
 use crate::process_pool::parent::home::Sender;
-use crate::process_pool::parent::model::{Frame, ModelLink, complete_with, job, quick};
+use crate::process_pool::parent::model::{ModelFrame, ModelLink, complete_with, job, quick};
 use crate::process_pool::wire::claim::SLOTS;
 use crate::task::future::Future;
 
-/// What happens next. A number picks one of those to whom it can happen.
+/// What happens next. A number picks one of those that it can happen to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     Submit {
-        start_allowed: bool,
+        policy: StartPolicy,
         retries: u32,
     },
     Up(usize),
     StartFails {
         which: usize,
-        last: bool,
+        attempt: StartAttempt,
     },
     /// A process begins, or skips, the next task that it has received, or stops.
     Receives(usize),
@@ -33,10 +34,10 @@ pub(super) enum Step {
     /// A supervisor has failed what was lost with its worker, or with the start of one.
     Leaves(usize),
     Cancel(usize),
-    /// Somebody comes to fail one of the tasks that the dispatcher gave out for that.
+    /// A caller fails tasks that the dispatcher gave out for that.
     Fail,
     CancelQueued,
-    /// As much time passes as makes a running task long.
+    /// Enough time passes to make a running task long.
     TimePasses,
     Close,
     CloseNow,
@@ -67,11 +68,11 @@ struct Process {
     is_alive: bool,
 }
 
-/// A worker that is gone, or did not get up, and what is yet to fail with it.
+/// A worker that is gone, or did not get up, and the tasks that are to fail with it.
 struct Leaving {
     number: usize,
-    start_allowed: bool,
-    to_fail: Vec<(Job, TaskError)>,
+    policy: StartPolicy,
+    to_fail: Vec<FailedJob>,
 }
 
 struct Task {
@@ -92,10 +93,10 @@ pub(super) struct World<'t> {
     starting: Vec<usize>,
     leaving: Vec<Leaving>,
     tasks: Vec<Task>,
-    /// Tasks that somebody is to fail, and whether he is to tell when he has.
-    given_out: VecDeque<(Vec<(Job, TaskError)>, bool)>,
+    /// Tasks that a caller is to fail, and whether it asks for the end afterwards.
+    given_out: VecDeque<(Vec<FailedJob>, PoolEnd)>,
     end_was_told: bool,
-    /// Whether a worker could be started each time that one was wanted.
+    /// Whether a worker could be started each time that one was needed.
     starts_at_will: bool,
     tally: &'t Tally,
 }
@@ -125,13 +126,13 @@ impl<'t> World<'t> {
 
     pub(super) fn step(&mut self, step: Step) {
         match step {
-            Step::Submit { start_allowed, retries } => self.submit(start_allowed, retries),
+            Step::Submit { policy, retries } => self.submit(policy, retries),
             Step::Up(which) => {
                 if let Some(at) = pick(which, self.starting.len()) {
                     self.up(at);
                 }
             }
-            Step::StartFails { which, last } => self.start_fails(which, last),
+            Step::StartFails { which, attempt } => self.start_fails(which, attempt),
             Step::Receives(which) => {
                 self.pick_process(which, |process| process.is_alive && process.runs.is_none(), Self::receives);
             }
@@ -171,21 +172,21 @@ impl<'t> World<'t> {
             }
             Step::TimePasses => self.dispatcher().pass(Duration::from_millis(1)),
             Step::CloseNow => {
-                let (_, todo) = self.dispatcher().close_now(Rejected::Killed);
-                self.carry_out(todo);
+                let closed = self.dispatcher().close_now(Rejected::Killed);
+                self.carry_out(closed.todo);
             }
         }
         self.check();
     }
 
-    /// The number of the task that a worker runs.
+    /// Returns the number of the task that a worker runs.
     pub(super) fn running(&self, worker: usize) -> Option<u64> {
         let state = self.dispatcher().state.lock();
         let member = state.members[worker].as_ref().expect("it is up");
         member.sent.iter().find_map(|sent| Some(sent.job.as_ref()?.number))
     }
 
-    /// How many workers are up, and how many are being started.
+    /// Returns how many workers are up, and how many are being started.
     pub(super) fn workers(&self) -> (usize, usize) {
         (self.processes.len(), self.starting.len())
     }
@@ -197,20 +198,20 @@ impl<'t> World<'t> {
         }
     }
 
-    fn submit(&mut self, start_allowed: bool, retries: u32) {
+    fn submit(&mut self, policy: StartPolicy, retries: u32) {
         let number = self.tasks.len() as u32;
         let (job, future) = job(Arc::clone(&self.pool), number, retries);
         let (was_idle, was_short) = {
             let state = self.dispatcher().state.lock();
-            let can_start = state.can_start() || state.workers == 0;
-            let room = state.workers < state.max_workers && state.end.is_none() && can_start;
-            (!state.idle.is_empty(), room && state.live() + state.ahead + 1 > state.starting)
+            let can_start = state.starts_succeed() || state.workers == 0;
+            let may_grow = state.workers < state.max_workers && state.closing.is_none() && can_start;
+            (!state.idle.is_empty(), may_grow && state.live() + state.ahead + 1 > state.starting)
         };
         self.tasks.push(Task { future, retries, begun: 0, was_sent: false, was_cancelled: false });
-        let todo = self.dispatcher().submit(job, start_allowed);
-        self.starts_at_will &= start_allowed;
-        if was_short && start_allowed {
-            assert_ne!(was_idle, todo.start.is_some(), "a task gets an idle worker, or another one is started");
+        let todo = self.dispatcher().submit(job, policy);
+        self.starts_at_will &= policy == StartPolicy::AsNeeded;
+        if was_short && policy == StartPolicy::AsNeeded {
+            assert_ne!(was_idle, todo.start().is_some(), "a task gets an idle worker, or another one is started");
         }
         self.carry_out(todo);
     }
@@ -230,45 +231,46 @@ impl<'t> World<'t> {
         self.carry_out(todo);
     }
 
-    fn start_fails(&mut self, which: usize, last: bool) {
+    fn start_fails(&mut self, which: usize, attempt: StartAttempt) {
         let Some(at) = pick(which, self.starting.len()) else { return };
         let number = self.starting[at];
         let reason = Rejected::NoThread(Arc::new(std::io::ErrorKind::WouldBlock.into()));
-        let (again, mut todo) = self.dispatcher().start_failed(&reason, last);
-        assert!(!(again && last), "the last try is the last");
-        if !todo.failed.is_empty() {
+        let failed = self.dispatcher().start_failed(&reason, attempt);
+        self.starts_at_will = false;
+        let FailedStart::GiveUp(mut todo) = failed else {
+            return assert_ne!(attempt, StartAttempt::Last, "the last try is the last");
+        };
+        if todo.failed_count() > 0 {
             self.note("tasks fail for want of a worker");
         }
-        self.starts_at_will = false;
-        if !again {
-            self.starting.remove(at);
-            self.leaving.push(Leaving { number, start_allowed: false, to_fail: std::mem::take(&mut todo.failed) });
-        }
+        self.starting.remove(at);
+        self.leaving.push(Leaving { number, policy: StartPolicy::OnlyIfNone, to_fail: todo.take_failed() });
         self.carry_out(todo);
     }
 
     fn leaves(&mut self, at: usize) {
-        let Leaving { number, start_allowed, to_fail } = self.leaving.remove(at);
-        for (job, error) in to_fail {
-            assert!(job.fail(error).is_none(), "nothing is to be run");
+        let Leaving { number, policy, to_fail } = self.leaving.remove(at);
+        for failed in to_fail {
+            assert!(failed.fail().is_none(), "nothing is to be run");
         }
-        let todo = self.dispatcher().leave(number, start_allowed);
-        if todo.start.is_some() {
-            self.note(if start_allowed {
-                "a worker is replaced"
-            } else {
-                "a start is tried again for who came meanwhile"
-            });
+        match self.dispatcher().leave(number, policy) {
+            Left::Replace => {
+                self.note(match policy {
+                    StartPolicy::AsNeeded => "a worker is replaced",
+                    StartPolicy::OnlyIfNone => "a start is tried again for who came meanwhile",
+                });
+                self.starts(number);
+            }
+            Left::Gone(todo) => self.carry_out(todo),
         }
-        self.carry_out(todo);
     }
 
     fn receives(&mut self, at: usize) {
         let process = &mut self.processes[at];
         match process.link.try_receive() {
             None => {}
-            Some(Frame::Stop) => process.is_alive = false,
-            Some(Frame::Task { id, number }) if process.link.start(id) => {
+            Some(ModelFrame::Stop) => process.is_alive = false,
+            Some(ModelFrame::Task { id, number }) if process.link.start(id) => {
                 process.runs = Some((id, number));
                 process.last_begun = id;
                 let task = &mut self.tasks[number as usize];
@@ -276,7 +278,7 @@ impl<'t> World<'t> {
                 assert!(task.begun <= 1 + task.retries, "a task is begun once, and once for each retry");
                 assert!(!task.was_cancelled, "a task that was cancelled is not begun");
             }
-            Some(Frame::Task { id, .. }) => {
+            Some(ModelFrame::Task { id, .. }) => {
                 process.replies.push_back((id, None));
                 self.note("a task was taken back");
             }
@@ -293,7 +295,7 @@ impl<'t> World<'t> {
         let process = &mut self.processes[at];
         let Some((id, number)) = process.replies.pop_front() else { return self.lost(at) };
         let process_number = process.number;
-        let (job, todo) = self.dispatcher().replied(process_number, id).expect("it has this task");
+        let AfterReply { job, todo, .. } = self.dispatcher().replied(process_number, id).expect("it has this task");
         self.carry_out(todo);
         match (job, number) {
             (Some(job), Some(number)) => assert!(complete_with(job, number).is_none()),
@@ -305,13 +307,16 @@ impl<'t> World<'t> {
     fn lost(&mut self, at: usize) {
         let process = self.processes.remove(at);
         let queued = self.dispatcher().counts().queued;
-        let (loss, mut todo) = self.dispatcher().lost(process.number);
-        let mut to_fail = std::mem::take(&mut todo.failed);
-        for sent in loss.killed {
+        let Loss { killed, farewell, mut todo } = self.dispatcher().lost(process.number);
+        for killed in killed {
             let lost = WorkerLost::new(0, WorkerExit::Unknown, "", Duration::ZERO, Vec::new());
-            to_fail.push((sent.job.expect("a task that was killed"), TaskError::WorkerLost(lost)));
+            todo.will_fail(killed.job, TaskError::WorkerLost(lost));
         }
-        self.leaving.push(Leaving { number: process.number, start_allowed: !loss.was_told_to_stop, to_fail });
+        let policy = match farewell {
+            Farewell::ToldToStop => StartPolicy::OnlyIfNone,
+            Farewell::Unasked => StartPolicy::AsNeeded,
+        };
+        self.leaving.push(Leaving { number: process.number, policy, to_fail: todo.take_failed() });
         if self.dispatcher().counts().queued > queued {
             self.note("what a lost worker had goes back");
         }
@@ -332,28 +337,31 @@ impl<'t> World<'t> {
     }
 
     fn fail(&mut self) {
-        let Some((to_fail, tells)) = self.given_out.pop_front() else { return };
-        for (job, error) in to_fail {
-            assert!(job.fail(error).is_none(), "nothing is to be run");
+        let Some((to_fail, end)) = self.given_out.pop_front() else { return };
+        for failed in to_fail {
+            assert!(failed.fail().is_none(), "nothing is to be run");
         }
-        if tells {
-            let todo = self.dispatcher().have_failed();
-            self.carry_out(todo);
+        if end == PoolEnd::AskWhenFailed && self.dispatcher().have_failed() == PoolEnd::Reached {
+            self.end_is_told();
         }
     }
 
     fn carry_out(&mut self, mut todo: Todo<ModelLink>) {
         todo.flush();
-        if !todo.failed.is_empty() {
-            self.given_out.push_back((std::mem::take(&mut todo.failed), todo.tells_when_failed));
+        if todo.failed_count() > 0 {
+            self.given_out.push_back((todo.take_failed(), todo.end()));
         }
-        if todo.is_over {
-            self.end_was_told = true;
-            assert!(self.is_over(), "it is over");
+        if todo.end() == PoolEnd::Reached {
+            self.end_is_told();
         }
-        if let Some(number) = todo.start {
+        if let Some(number) = todo.start() {
             self.starts(number);
         }
+    }
+
+    fn end_is_told(&mut self) {
+        self.end_was_told = true;
+        assert!(self.is_over(), "it is over");
     }
 
     fn starts(&mut self, number: usize) {
@@ -362,7 +370,7 @@ impl<'t> World<'t> {
         assert!(self.leaving.iter().all(|leaving| leaving.number != number));
         self.starting.push(number);
         let state = self.dispatcher().state.lock();
-        assert!(!matches!(state.end, Some(End::Now(_))), "no worker is started when nothing is begun any more");
+        assert!(!matches!(state.closing, Some(Closing::Now(_))), "no worker is started when nothing is begun any more");
         assert!(state.live() + state.ahead >= state.starting, "no worker is started without need");
         assert!(state.idle.is_empty(), "nor while another one is idle");
     }
@@ -370,11 +378,11 @@ impl<'t> World<'t> {
     fn is_over(&self) -> bool {
         let state = self.dispatcher().state.lock();
         let has_workers = !(self.processes.is_empty() && self.starting.is_empty() && self.leaving.is_empty());
-        let is_told_of = self.given_out.iter().any(|(_, tells)| *tells);
-        state.end.is_some() && !has_workers && !is_told_of && state.live() == 0
+        let is_told_of = self.given_out.iter().any(|(_, end)| *end == PoolEnd::AskWhenFailed);
+        state.closing.is_some() && !has_workers && !is_told_of && state.live() == 0
     }
 
-    /// What holds after each step.
+    /// Checks what holds after each step.
     fn check(&mut self) {
         assert_eq!(self.is_over(), self.end_was_told, "the end is told when it has come");
         let state = self.pool.dispatcher.state.lock();
@@ -389,7 +397,7 @@ impl<'t> World<'t> {
             "no cancelled task is left when nobody comes by to drop it"
         );
         assert!(live == 0 || state.idle.is_empty(), "nobody is idle beside the queue");
-        assert!(live == 0 || !matches!(state.end, Some(End::Now(_))), "nothing is to be begun any more");
+        assert!(live == 0 || !matches!(state.closing, Some(Closing::Now(_))), "nothing is to be begun any more");
 
         let (mut ahead, mut behind) = (0, 0);
         for process in &self.processes {
@@ -398,7 +406,7 @@ impl<'t> World<'t> {
             let places = state.idle.iter().filter(|&&number| number == process.number).count();
             let is_idle = has.is_empty() && !member.was_told_to_stop;
             assert_eq!(places, usize::from(is_idle), "whoever has nothing to do is idle, once");
-            assert!(!is_idle || state.end.is_none(), "or told to stop");
+            assert!(!is_idle || state.closing.is_none(), "or told to stop");
             assert!(member.sent.len() <= SLOTS);
             ahead += has.len().saturating_sub(1);
             for (place, (id, job)) in has.into_iter().enumerate() {
@@ -413,7 +421,7 @@ impl<'t> World<'t> {
         }
         assert_eq!(state.ahead, ahead);
         let is_short = live + behind > state.starting && state.workers < state.max_workers;
-        let may_be_short = !self.starts_at_will || !self.leaving.is_empty() || state.end.is_some();
+        let may_be_short = !self.starts_at_will || !self.leaving.is_empty() || state.closing.is_some();
         assert!(!is_short || may_be_short, "no task waits for another one where a worker might be started");
         let waiting = state.queue.iter().filter(|job| job.is_live()).map(|job| number_of(&self.tasks, job));
         let waiting: Vec<_> = waiting.filter(|&number| !self.tasks[number].was_sent).collect();

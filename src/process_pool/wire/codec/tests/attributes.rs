@@ -1,5 +1,5 @@
-//! serde's attributes, each with what becomes of a value: it is the same, or it is an error. What it is in every format, JSON
-//! for one, is the type's own affair.
+//! serde's attributes, each with what becomes of a value: it is the same, or it is an error. What it is in every
+//! format, JSON for one, is the type's own affair.
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};

@@ -165,8 +165,8 @@ fn a_value_of_little_depth_fits_where_little_stack_is_left() {
 fn on_foreign_stack(stack: &mut [u8], run: extern "C" fn()) {
     let top = stack.as_mut_ptr_range().end.addr() & !15;
     // SAFETY:
-    // - the stack pointer is set to a stack of the caller's, aligned as a call expects it, and back again before anything else
-    //   is done. The function does not unwind, or that ends the process: it is called as `extern "C"`.
+    // - the stack pointer is set to a stack of the caller's, aligned as a call expects it, and back again before
+    //   anything else is done. The function does not unwind, or that ends the process: it is called as `extern "C"`.
     // - a call may change whatever `clobber_abi` names, and keeps `r12`.
     unsafe {
         std::arch::asm!(

@@ -4,7 +4,7 @@
 use super::{FrameError, FrameReader, HEADER, append, checksum};
 
 /// How large the buffer may be however little has arrived.
-const ROOM: usize = 64 * 1024;
+const USUAL_BUFFER: usize = 64 * 1024;
 
 /// What a reader made of a stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,18 +15,19 @@ pub(super) struct Outcome {
     pub(super) error: Option<FrameError>,
 }
 
-/// Gives the bytes to a reader, the next so many of them each time. `memory` tells what the reader holds, if it is known.
+/// Gives the bytes to a reader, the next so many of them each time. `memory` tells what the reader holds, if it is
+/// known.
 ///
 /// # Panics
 ///
 /// If the reader takes memory for what did not arrive, accepts a frame that is not there, or does not stay broken.
 pub(super) fn read_in_cuts(
     bytes: &[u8],
-    most: usize,
+    max_size: usize,
     mut cut: impl FnMut() -> usize,
     memory: impl Fn(&FrameReader) -> usize,
 ) -> Outcome {
-    let mut reader = FrameReader::new(most);
+    let mut reader = FrameReader::new(max_size);
     let mut outcome = Outcome { accepted: Vec::new(), frames: 0, error: None };
     let mut arrived = 0;
     loop {
@@ -34,19 +35,22 @@ pub(super) fn read_in_cuts(
         let space = reader.space();
         let room = space.len();
         assert!(room > 0, "there is always space");
-        assert!(room <= ROOM.max(2 * arrived), "space for {room} bytes, and {arrived} have arrived");
+        assert!(room <= USUAL_BUFFER.max(2 * arrived), "space for {room} bytes, and {arrived} have arrived");
         let now = cut().max(1).min(missing).min(room);
         space[..now].copy_from_slice(&bytes[arrived..arrived + now]);
         let held = memory(&reader);
         let buffered = arrived - outcome.accepted.len();
-        assert!(held <= ROOM.max(2 * arrived), "{held} bytes of memory, and {arrived} have arrived");
-        assert!(held <= ROOM.max(4 * buffered), "{held} bytes of memory for {buffered} that are not handed out");
+        assert!(held <= USUAL_BUFFER.max(2 * arrived), "{held} bytes of memory, and {arrived} have arrived");
+        assert!(
+            held <= USUAL_BUFFER.max(4 * buffered),
+            "{held} bytes of memory for {buffered} that are not handed out"
+        );
         arrived += now;
         reader.filled(now);
         loop {
             match reader.next() {
                 Ok(Some(frame)) => {
-                    assert!(frame.payload.len() <= most);
+                    assert!(frame.payload.len() <= max_size);
                     assert_eq!(outcome.error, None, "a broken stream has no more frames");
                     let from = outcome.accepted.len();
                     append(&mut outcome.accepted, frame.kind, frame.id, frame.payload);
@@ -71,8 +75,8 @@ pub(super) fn read_in_cuts(
     }
 }
 
-/// Gives every header in the stream, and every payload if it should, the checksum it needs: what is broken in other ways
-/// gets past the checksums so.
+/// Gives every header in the stream, and every payload if it should, the checksum it needs: what is broken in other
+/// ways gets past the checksums so.
 pub(super) fn repair(bytes: &mut [u8], payloads: bool) {
     let mut at = 0;
     while let Some(frame) = bytes.get_mut(at..).filter(|frame| frame.len() >= HEADER) {

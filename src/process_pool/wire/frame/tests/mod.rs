@@ -9,7 +9,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::{Frame, FrameError, FrameReader, HEADER, Kind, NoMemory, ROOM, append, checksum, header};
+use super::{Frame, FrameError, FrameReader, HEADER, Kind, NoMemory, USUAL_BUFFER, append, checksum, header};
 use check::{Outcome, read_in_cuts, repair};
 
 const KINDS: [Kind; 11] = [
@@ -27,11 +27,11 @@ const KINDS: [Kind; 11] = [
 ];
 
 /// What the readers of the tests take.
-const MOST: usize = 1 << 20;
+const MAX_SIZE: usize = 1 << 20;
 
 fn read(bytes: &[u8], cuts: &[usize]) -> Outcome {
     let mut cuts = cuts.iter().copied().cycle();
-    read_in_cuts(bytes, MOST, || cuts.next().unwrap_or(usize::MAX), FrameReader::capacity)
+    read_in_cuts(bytes, MAX_SIZE, || cuts.next().unwrap_or(usize::MAX), FrameReader::capacity)
 }
 
 /// Gives all of the bytes to the reader, and takes no frame.
@@ -51,7 +51,7 @@ fn sample() -> Vec<u8> {
     bytes
 }
 
-/// A header as somebody might forge it: with a checksum that is right.
+/// A forged header, with a right checksum.
 fn forged(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut bytes = header(Kind::Done, 7, 0, checksum(&[])).to_vec();
     change(&mut bytes);
@@ -114,7 +114,7 @@ fn the_bytes_of_a_frame_are_fixed() {
 fn every_kind_is_read_as_itself() {
     for kind in KINDS {
         assert_eq!(Kind::try_from(kind as u8), Ok(kind));
-        let mut reader = FrameReader::new(MOST);
+        let mut reader = FrameReader::new(MAX_SIZE);
         give(&mut reader, &header(kind, 3, 0, checksum(&[])));
         assert_eq!(reader.next(), Ok(Some(Frame { kind, id: 3, payload: &[] })));
         assert_eq!(reader.next(), Ok(None));
@@ -147,7 +147,7 @@ fn a_flipped_bit_is_an_error_and_never_a_frame() {
 fn a_part_of_a_frame_is_no_frame() {
     let bytes = sample();
     for length in 0..bytes.len() {
-        let mut reader = FrameReader::new(MOST);
+        let mut reader = FrameReader::new(MAX_SIZE);
         give(&mut reader, &bytes[..length]);
         assert_eq!(reader.next(), Ok(None), "{length} bytes");
         assert_eq!(reader.is_inside_frame(), length > 0, "{length} bytes");
@@ -160,14 +160,14 @@ fn a_part_of_a_frame_is_no_frame() {
 #[test]
 fn a_length_that_is_only_claimed_costs_no_memory() {
     let claim = header(Kind::Done, 1, u32::MAX, 0);
-    assert_eq!(first_error(&claim), Some(FrameError::TooLong { length: u32::MAX, most: MOST }));
+    assert_eq!(first_error(&claim), Some(FrameError::TooLong { length: u32::MAX, max_size: MAX_SIZE }));
 
     // Who allows it waits for it, in the room that there is.
     let mut reader = FrameReader::new(usize::MAX);
     give(&mut reader, &claim);
     assert_eq!(reader.next(), Ok(None));
     assert!(!reader.space().is_empty());
-    assert_eq!(reader.capacity(), ROOM);
+    assert_eq!(reader.capacity(), USUAL_BUFFER);
 }
 
 #[test]
@@ -179,8 +179,8 @@ fn a_length_over_the_cap_is_an_error_and_the_cap_is_none() {
         give(&mut reader, &bytes);
         assert_eq!(reader.next().is_ok_and(|frame| frame.is_some()), taken, "{length} bytes");
     }
-    let too_long = forged(|header| header[4..8].copy_from_slice(&(MOST as u32 + 1).to_le_bytes()));
-    assert_eq!(first_error(&too_long), Some(FrameError::TooLong { length: MOST as u32 + 1, most: MOST }));
+    let too_long = forged(|header| header[4..8].copy_from_slice(&(MAX_SIZE as u32 + 1).to_le_bytes()));
+    assert_eq!(first_error(&too_long), Some(FrameError::TooLong { length: MAX_SIZE as u32 + 1, max_size: MAX_SIZE }));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_reserved_byte_that_is_set_is_an_error() {
 #[test]
 fn text_in_the_stream_is_an_error_as_soon_as_a_header_is_full() {
     let text = b"thread 'main' panicked at src/main.rs:1:1";
-    let mut reader = FrameReader::new(MOST);
+    let mut reader = FrameReader::new(MAX_SIZE);
     give(&mut reader, &text[..HEADER - 1]);
     assert_eq!(reader.next(), Ok(None));
     give(&mut reader, &text[HEADER - 1..HEADER]);
@@ -210,13 +210,13 @@ fn text_in_the_stream_is_an_error_as_soon_as_a_header_is_full() {
 
 #[test]
 fn a_broken_stream_stays_broken_and_keeps_nothing() {
-    let mut reader = FrameReader::new(MOST);
+    let mut reader = FrameReader::new(MAX_SIZE);
     give(&mut reader, &[b'x'; HEADER]);
     for _ in 0..100 {
         assert_eq!(reader.next(), Err(FrameError::Header));
         give(&mut reader, &sample());
-        give(&mut reader, &[0; ROOM]);
-        assert_eq!(reader.capacity(), ROOM);
+        give(&mut reader, &[0; USUAL_BUFFER]);
+        assert_eq!(reader.capacity(), USUAL_BUFFER);
     }
 }
 
@@ -227,7 +227,7 @@ fn a_large_payload_is_not_moved_for_each_read() {
     append(&mut bytes, Kind::Done, 1, &payload);
     let mut reader = FrameReader::new(payload.len());
     let mut taken = 0;
-    for part in bytes.chunks(ROOM) {
+    for part in bytes.chunks(USUAL_BUFFER) {
         give(&mut reader, part);
         if let Some(frame) = reader.next().expect("the stream is whole") {
             assert!(frame.payload == payload);
@@ -242,22 +242,22 @@ fn a_large_payload_is_not_moved_for_each_read() {
 
 #[test]
 fn the_buffer_of_a_large_message_is_its_own_and_that_of_others_stays() {
-    let mut reader = FrameReader::new(MOST);
+    let mut reader = FrameReader::new(MAX_SIZE);
     let mut large = Vec::new();
-    append(&mut large, Kind::Task, 1, &vec![7; MOST]);
+    append(&mut large, Kind::Task, 1, &vec![7; MAX_SIZE]);
     give(&mut reader, &large);
     let message = reader.next_message().expect("the stream is whole").expect("all of it is here");
     assert_eq!((message.kind, message.id), (Kind::Task, 1));
-    assert!(message.payload().len() == MOST && message.payload().iter().all(|&byte| byte == 7));
+    assert!(message.payload().len() == MAX_SIZE && message.payload().iter().all(|&byte| byte == 7));
     drop(message);
     assert_eq!(reader.capacity(), 0);
     // A small one, and a large one with another behind it.
     give(&mut reader, sample().as_slice());
     assert_eq!(reader.next_message().unwrap().unwrap().payload(), b"some arguments");
-    assert_eq!(reader.capacity(), ROOM);
+    assert_eq!(reader.capacity(), USUAL_BUFFER);
     large.extend_from_slice(&sample());
     give(&mut reader, &large);
-    assert_eq!(reader.next_message().unwrap().unwrap().payload().len(), MOST);
+    assert_eq!(reader.next_message().unwrap().unwrap().payload().len(), MAX_SIZE);
     assert_eq!(reader.next_message().unwrap().unwrap().payload(), b"some arguments");
     assert!(reader.next_message().unwrap().is_none() && !reader.is_inside_frame());
     give(&mut reader, b"nonsense, and not the header of a frame");
@@ -266,16 +266,16 @@ fn the_buffer_of_a_large_message_is_its_own_and_that_of_others_stays() {
 
 #[test]
 fn the_memory_of_a_large_frame_is_given_back() {
-    let mut reader = FrameReader::new(MOST);
+    let mut reader = FrameReader::new(MAX_SIZE);
     let mut bytes = Vec::new();
-    append(&mut bytes, Kind::Done, 1, &vec![7; MOST]);
+    append(&mut bytes, Kind::Done, 1, &vec![7; MAX_SIZE]);
     // Some of the next frame is here as well.
     bytes.extend_from_slice(&sample()[..30]);
     give(&mut reader, &bytes);
     assert!(reader.next().is_ok_and(|frame| frame.is_some()));
-    assert!(reader.capacity() > MOST);
+    assert!(reader.capacity() > MAX_SIZE);
     assert!(!reader.space().is_empty());
-    assert_eq!(reader.capacity(), ROOM);
+    assert_eq!(reader.capacity(), USUAL_BUFFER);
     give(&mut reader, &sample()[30..]);
     assert!(reader.next().is_ok_and(|frame| frame.is_some_and(|frame| frame.payload == b"some arguments")));
 }
@@ -287,7 +287,7 @@ thread_local! {
 
 /// A reader that can have so much memory.
 fn reader_with(memory: usize) -> FrameReader {
-    let mut reader = FrameReader::new(MOST);
+    let mut reader = FrameReader::new(MAX_SIZE);
     MEMORY.set(memory);
     reader.set_reserve(|buffer, more| buffer.len() + more <= MEMORY.get() && buffer.try_reserve_exact(more).is_ok());
     reader
@@ -295,12 +295,12 @@ fn reader_with(memory: usize) -> FrameReader {
 
 #[test]
 fn a_payload_without_memory_is_thrown_away_and_the_stream_goes_on() {
-    let (first, large, last) = (b"small".to_vec(), vec![7; 5 * ROOM], b"behind it".to_vec());
+    let (first, large, last) = (b"small".to_vec(), vec![7; 5 * USUAL_BUFFER], b"behind it".to_vec());
     let frames = [(Kind::Done, 1, first), (Kind::Done, 2, large), (Kind::Failed, 3, last)];
     let bytes = stream(&frames);
-    for cut in [1, 7, HEADER, 1000, ROOM, bytes.len()] {
+    for cut in [1, 7, HEADER, 1000, USUAL_BUFFER, bytes.len()] {
         // No memory for a longer buffer, or none at all.
-        for memory in [ROOM, 0] {
+        for memory in [USUAL_BUFFER, 0] {
             let mut reader = reader_with(memory);
             let mut read = Vec::new();
             for mut part in bytes.chunks(cut) {
@@ -318,20 +318,20 @@ fn a_payload_without_memory_is_thrown_away_and_the_stream_goes_on() {
             let [first, large, last] = &*read else { panic!("{} frames of a stream of 3", read.len()) };
             assert_eq!((first.1, &first.2, first.3), (1, &frames[0].2, None), "cut at {cut}");
             assert_eq!((large.0, large.1, large.2.len()), (Kind::Done, 2, 0));
-            assert_eq!(large.3, Some(NoMemory { bytes: 5 * ROOM }));
+            assert_eq!(large.3, Some(NoMemory { bytes: 5 * USUAL_BUFFER }));
             assert_eq!((last.0, last.1, &last.2, last.3), (Kind::Failed, 3, &frames[2].2, None));
-            assert!(!reader.is_inside_frame() && reader.capacity() <= ROOM);
+            assert!(!reader.is_inside_frame() && reader.capacity() <= USUAL_BUFFER);
         }
     }
 }
 
 #[test]
 fn a_payload_that_is_thrown_away_is_checked_all_the_same_and_is_inside_the_frame_until_then() {
-    let mut bytes = stream(&[(Kind::Done, 2, vec![7; 3 * ROOM])]);
+    let mut bytes = stream(&[(Kind::Done, 2, vec![7; 3 * USUAL_BUFFER])]);
     *bytes.last_mut().unwrap() ^= 1;
-    let mut reader = reader_with(ROOM);
-    let (most, rest) = bytes.split_at(2 * ROOM);
-    give(&mut reader, most);
+    let mut reader = reader_with(USUAL_BUFFER);
+    let (first, rest) = bytes.split_at(2 * USUAL_BUFFER);
+    give(&mut reader, first);
     assert!(reader.next_message().unwrap().is_none() && reader.is_inside_frame());
     give(&mut reader, rest);
     assert_eq!(reader.next_message().err(), Some(FrameError::Payload));
@@ -339,22 +339,22 @@ fn a_payload_that_is_thrown_away_is_checked_all_the_same_and_is_inside_the_frame
 
 #[test]
 fn memory_that_comes_back_is_used_again() {
-    let bytes = stream(&[(Kind::Done, 1, vec![7; 3 * ROOM]), (Kind::Done, 2, vec![8; 3 * ROOM])]);
+    let bytes = stream(&[(Kind::Done, 1, vec![7; 3 * USUAL_BUFFER]), (Kind::Done, 2, vec![8; 3 * USUAL_BUFFER])]);
     let (first, second) = bytes.split_at(bytes.len() / 2);
-    let mut reader = reader_with(ROOM);
+    let mut reader = reader_with(USUAL_BUFFER);
     give(&mut reader, first);
     assert!(reader.next_message().unwrap().is_some_and(|message| message.lost().is_some()));
     MEMORY.set(usize::MAX);
     give(&mut reader, second);
-    assert_eq!(reader.next_message().unwrap().unwrap().payload(), [8; 3 * ROOM]);
+    assert_eq!(reader.next_message().unwrap().unwrap().payload(), [8; 3 * USUAL_BUFFER]);
 }
 
 #[test]
 fn a_frame_without_memory_is_an_error_to_who_takes_whole_ones_only() {
-    let bytes = stream(&[(Kind::Setup, 1, vec![7; 3 * ROOM]), (Kind::Ready, 0, Vec::new())]);
-    let mut reader = reader_with(ROOM);
+    let bytes = stream(&[(Kind::Setup, 1, vec![7; 3 * USUAL_BUFFER]), (Kind::Ready, 0, Vec::new())]);
+    let mut reader = reader_with(USUAL_BUFFER);
     give(&mut reader, &bytes);
-    let error = FrameError::NoMemory(NoMemory { bytes: 3 * ROOM });
+    let error = FrameError::NoMemory(NoMemory { bytes: 3 * USUAL_BUFFER });
     for _ in 0..2 {
         assert_eq!(reader.next(), Err(error));
     }
@@ -363,12 +363,12 @@ fn a_frame_without_memory_is_an_error_to_who_takes_whole_ones_only() {
 #[test]
 fn small_frames_are_not_moved() {
     let bytes = sample();
-    let mut reader = FrameReader::new(MOST);
+    let mut reader = FrameReader::new(MAX_SIZE);
     for _ in 0..10_000 {
         give(&mut reader, &bytes);
         assert!(reader.next().is_ok_and(|frame| frame.is_some()));
         assert_eq!(reader.next(), Ok(None));
-        assert_eq!(reader.space().len(), ROOM, "all of the buffer, for nothing is in it");
+        assert_eq!(reader.space().len(), USUAL_BUFFER, "all of the buffer, for nothing is in it");
     }
     assert_eq!(reader.moved, 0);
 
@@ -385,9 +385,9 @@ fn small_frames_are_not_moved() {
 #[test]
 fn the_end_of_a_large_payload_may_come_in_drops() {
     let mut bytes = Vec::new();
-    append(&mut bytes, Kind::Done, 1, &vec![7; MOST]);
-    let (most_of_it, drops) = bytes.split_at(MOST - 2_000);
-    let mut reader = FrameReader::new(MOST);
+    append(&mut bytes, Kind::Done, 1, &vec![7; MAX_SIZE]);
+    let (most_of_it, drops) = bytes.split_at(MAX_SIZE - 2_000);
+    let mut reader = FrameReader::new(MAX_SIZE);
     give(&mut reader, most_of_it);
     for drop in drops {
         assert_eq!(reader.next(), Ok(None));
@@ -400,7 +400,7 @@ fn the_end_of_a_large_payload_may_come_in_drops() {
 #[test]
 fn a_reader_that_is_not_asked_keeps_all_frames() {
     let many = sample().repeat(10_000);
-    let mut reader = FrameReader::new(MOST);
+    let mut reader = FrameReader::new(MAX_SIZE);
     let give_all = |reader: &mut FrameReader| many.chunks(1_000).for_each(|part| give(reader, part));
     let take = |reader: &mut FrameReader, count: usize| {
         for _ in 0..count {
@@ -421,7 +421,7 @@ fn a_reader_that_is_not_asked_keeps_all_frames() {
 #[test]
 #[should_panic(expected = "more bytes were read than there was space for")]
 fn more_than_the_space_can_not_have_been_read() {
-    let mut reader = FrameReader::new(MOST);
+    let mut reader = FrameReader::new(MAX_SIZE);
     let space = reader.space().len();
     reader.filled(space + 1);
 }

@@ -1,27 +1,30 @@
-//! Memory for long results: there is some, or the task has an error.
+//! Memory for long messages: it is reserved before it is used, or the task fails.
 //!
-//! A process whose allocation fails is ended, unless it asks first. Buffers ask; what a result is decoded to is allocated by code
-//! that does not. So that is asked for beforehand, and kept in mind while it is decoded: no buffer of another worker takes it away.
+//! A process whose allocation fails ends, unless it asks first. Buffers ask; the types that a message is decoded to do
+//! not. So the decoder asks beforehand, and the memory counts as promised until the message is decoded: no buffer of
+//! another worker takes it.
 
 use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
 
-/// Shorter messages are taken for granted.
+/// For shorter messages nothing is reserved.
 const LONG: usize = 1 << 20;
-/// What is left for everything else.
+/// How much is left for everything else.
 const SPARE: usize = 1 << 20;
 
-/// How many bytes are promised to those who decode.
+/// How many bytes are promised to threads that decode.
 static PROMISED: Mutex<usize> = Mutex::new(0);
 
 fn promised() -> MutexGuard<'static, usize> {
     PROMISED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Returns whether there is memory for this many bytes.
 fn is_there(bytes: usize) -> bool {
     Vec::<u8>::new().try_reserve_exact(bytes.saturating_add(SPARE)).is_ok()
 }
 
-/// Makes room in a buffer for so many bytes behind those that are in it, no more. Whether there is memory, beside what is promised.
+/// Reserves memory in a buffer for exactly this many bytes behind those that are in it. Returns whether there is
+/// memory, beside what is promised.
 pub(in crate::process_pool) fn reserve(buffer: &mut Vec<u8>, more: usize) -> bool {
     if buffer.len().saturating_add(more) < LONG {
         return buffer.try_reserve_exact(more).is_ok();
@@ -31,13 +34,13 @@ pub(in crate::process_pool) fn reserve(buffer: &mut Vec<u8>, more: usize) -> boo
 }
 
 /// Memory to decode a message with, until this is dropped.
-pub(in crate::process_pool) struct Room {
+pub(in crate::process_pool) struct Reserved {
     bytes: usize,
 }
 
-impl Room {
-    /// Memory for what a message of so many bytes is decoded to, as far as that can be known: twice of it, which a vector takes that
-    /// grows to that length. `None` if there is none.
+impl Reserved {
+    /// Reserves memory for what a message of this many bytes is decoded to, as far as that can be known: twice as much,
+    /// which a vector takes that grows to that length. `None` if there is not enough.
     pub(in crate::process_pool) fn to_decode(bytes: usize) -> Option<Self> {
         if bytes < LONG {
             return Some(Self { bytes: 0 });
@@ -51,7 +54,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Reserved {
     fn drop(&mut self) {
         if self.bytes > 0 {
             *promised() -= self.bytes;
@@ -65,9 +68,10 @@ mod tests {
 
     #[test]
     fn more_than_a_process_can_have_is_not_promised_and_short_messages_are() {
-        assert!(Room::to_decode(usize::MAX / 4).is_none() && Room::to_decode(usize::MAX).is_none());
-        let rooms = [0, LONG - 1, LONG, 3 * LONG].map(|bytes| Room::to_decode(bytes).expect("some memory").bytes);
-        assert_eq!(rooms, [0, 0, 2 * LONG, 6 * LONG]);
+        assert!(Reserved::to_decode(usize::MAX / 4).is_none() && Reserved::to_decode(usize::MAX).is_none());
+        let reserved =
+            [0, LONG - 1, LONG, 3 * LONG].map(|bytes| Reserved::to_decode(bytes).expect("some memory").bytes);
+        assert_eq!(reserved, [0, 0, 2 * LONG, 6 * LONG]);
         assert!(!reserve(&mut Vec::new(), usize::MAX / 2) && reserve(&mut Vec::new(), 2 * LONG));
     }
 }

@@ -1,4 +1,4 @@
-//! Why there is no worker process.
+//! Why a worker process could not be started.
 
 use std::error::Error;
 use std::fmt;
@@ -10,10 +10,10 @@ use std::time::Duration;
 use super::lost::{WorkerExit, last_lines};
 use crate::deadlock::render::{Humane, printable};
 
-/// A worker process that never got so far as to run a task, though it was tried again.
+/// A worker process that could not be started, in several attempts.
 ///
-/// Cheap to clone. [`Display`](fmt::Display) says what was tried, how often, and why the last attempt failed; if the system
-/// refused the process, what it says is the [`source`](Error::source).
+/// Cheap to clone. [`Display`](fmt::Display) says which program was started, how often, and why the last attempt
+/// failed; if the system refused the process, its error is the [`source`](Error::source).
 #[derive(Clone)]
 pub struct StartError(Arc<Start>);
 
@@ -24,20 +24,21 @@ struct Start {
     stderr: Vec<String>,
 }
 
-/// Why a worker process did not get up.
+/// Why a worker process could not be started.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartFailure {
-    /// The system refuses the process, or what it needs to begin with: a socket, a page of memory.
+    /// The system refused the process, or something that it needs from the start: a socket, a page of memory.
     Spawn(io::Error),
-    /// It ended, like this, before it was ready. Code 121: it could not be a worker nor say so, and its standard error says why.
+    /// The process ended in this way before it was ready. Exit code 121: it could not become a worker, nor tell its
+    /// parent why; its standard error has the reason.
     Ended(WorkerExit),
-    /// It was not ready in this time, and was killed.
+    /// The process was not ready in this time, and was killed.
     Timeout(Duration),
-    /// It is another program than the one that started it, or was built otherwise: this is the difference.
+    /// The process runs another program than this one, or another build: this is the difference.
     OtherProgram(Box<str>),
-    /// It refused to be a worker, and this is why (its parent is another process, it may do more than this one); or what it said
-    /// is not what a worker says.
+    /// The process refused to be a worker, for this reason (its parent is another process, it has more rights than this
+    /// one); or it sent data that are no message of a worker.
     Refused(Box<str>),
 }
 
@@ -46,25 +47,25 @@ impl StartError {
         Self(Arc::new(Start { program, attempts, failure, stderr }))
     }
 
-    /// The executable that was to be the worker: `/proc/self/exe` for that of this process.
+    /// Returns the executable that was to be the worker: `/proc/self/exe` is that of this process.
     #[must_use]
     pub fn program(&self) -> &Path {
         &self.0.program
     }
 
-    /// How often that was tried.
+    /// Returns the number of attempts.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 
-    /// Why the last attempt failed.
+    /// Returns why the last attempt failed.
     #[must_use]
     pub fn failure(&self) -> &StartFailure {
         &self.0.failure
     }
 
-    /// The last lines that the process of the last attempt wrote to its standard error. None unless the pool
+    /// Returns the last lines that the process of the last attempt wrote to its standard error. Empty unless the pool
     /// [captures](crate::ProcessPoolBuilder::capture_stderr) them.
     #[must_use]
     pub fn stderr(&self) -> &[String] {
@@ -93,7 +94,7 @@ impl fmt::Display for StartError {
             _ => write!(f, "tried {attempts} times: ")?,
         }
         match failure {
-            // What it says is the source.
+            // The system's error is the source.
             StartFailure::Spawn(_) => f.write_str("the system refused it")?,
             other => fmt::Display::fmt(other, f)?,
         }

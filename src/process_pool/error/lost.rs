@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::signal;
 use crate::deadlock::render::{Humane, printable};
 
-/// A worker process that ended in the middle of a task. What the task had done is as it was; it is not run again, but
-/// for a pool's [`retries`](crate::ProcessPoolBuilder::retries).
+/// A worker process that ended in the middle of a task. What the task had done remains; the task is not run again,
+/// unless the pool has [`retries`](crate::ProcessPoolBuilder::retries).
 ///
-/// Cheap to clone. [`Display`](fmt::Display) is one line, for example
+/// Cheap to clone. [`Display`](fmt::Display) prints one line, for example
 /// `worker process 4711 was killed by signal 9 (SIGKILL) after 1.2 s of task 'thumbnail'`, and the last lines that the
 /// process wrote to its standard error, if the pool captures those.
 #[derive(Clone)]
@@ -29,31 +29,32 @@ struct Lost {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WorkerExit {
-    /// It exited with this code: the task called [`exit`](std::process::exit), or something that does; or it executed another
-    /// program in the place of the worker's, which has ended since.
+    /// It exited with this code: the task called [`exit`](std::process::exit), or a function that does; or it executed
+    /// another program in place of the worker's, which has ended since.
     Code(i32),
     /// A signal ended it.
     Signal {
-        /// The signal: its [name](WorkerExit::signal_name).
+        /// The number of the signal. [`signal_name`](WorkerExit::signal_name) has its name.
         number: i32,
         /// Whether the system has written the process's memory to a file.
         core_dumped: bool,
     },
-    /// Its main thread, which runs the tasks, used up its stack. Of another thread it is a signal
-    /// like any.
+    /// Its main thread, which runs the tasks, overflowed its stack. An overflow of another thread is a
+    /// [`Signal`](Self::Signal).
     StackOverflow,
-    /// Its main thread, which runs the tasks, ended without the process (the system's call `exit`, and not the C library's
-    /// function). What was left of it was killed.
+    /// Its main thread, which runs the tasks, ended without the process (by the system call `exit`, not by the function
+    /// of the C library). The rest of the process was killed.
     MainThreadEnded,
-    /// Its connection to the pool was closed while it lived on, and it was killed: a task closed a descriptor that was not its
-    /// own, or executed another program in the place of the worker's (`exec`).
+    /// Its connection to the pool was closed while the process lived on, and it was killed: a task closed a descriptor
+    /// that was not its own, or executed another program in place of the worker's (`exec`).
     StreamClosed {
-        /// The program that it executed when this was noticed, if that was another one.
+        /// The program that it executed when this was noticed, if that was not the worker's.
         program: Option<Arc<str>>,
     },
-    /// It sent what makes no sense, for this reason, and was killed: something else writes to its socket, or to its memory.
+    /// It sent data that are no message of a worker, for this reason, and was killed: other code writes to its socket,
+    /// or to its memory.
     Protocol(Arc<str>),
-    /// It is gone, and somebody else has taken its exit status: a program that waits for all of its child processes, or
+    /// It is gone, and other code has taken its exit status: the program waits for all of its child processes, or
     /// ignores SIGCHLD.
     Unknown,
 }
@@ -63,32 +64,32 @@ impl WorkerLost {
         Self(Arc::new(Lost { pid, exit, task, ran_for, stderr }))
     }
 
-    /// The process's id. Another process may have it by now.
+    /// Returns the id of the process. Another process may have it by now.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.0.pid
     }
 
-    /// How it ended.
+    /// Returns how the process ended.
     #[must_use]
     pub fn exit(&self) -> &WorkerExit {
         &self.0.exit
     }
 
-    /// The task that it ran: the name under which it was submitted, or its type's.
+    /// Returns the task that it ran: the name under which the task was submitted, or the name of its type.
     #[must_use]
     pub fn task(&self) -> &str {
         self.0.task
     }
 
-    /// For how long the task had run, as its parent knows it: since the worker had it and nothing before it.
+    /// Returns how long the task had run, as the parent knows it: since the worker had this task and none before it.
     #[must_use]
     pub fn ran_for(&self) -> Duration {
         self.0.ran_for
     }
 
-    /// The last lines that it wrote to its standard error, during this task or before. None unless the pool
-    /// [captures](crate::ProcessPoolBuilder::capture_stderr) them.
+    /// Returns the last lines that the process wrote to its standard error, during this task or before. Empty unless
+    /// the pool [captures](crate::ProcessPoolBuilder::capture_stderr) them.
     #[must_use]
     pub fn stderr(&self) -> &[String] {
         &self.0.stderr
@@ -117,7 +118,7 @@ impl fmt::Display for WorkerLost {
 
 impl Error for WorkerLost {}
 
-/// What a process wrote last to its standard error, indented, below what is said of it.
+/// Writes the last lines of a process's standard error, indented, below the line about the process.
 pub(super) fn last_lines(lines: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(if lines.is_empty() { "" } else { "\n  last lines of its standard error:" })?;
     lines.iter().map(|line| printable(line.trim_end())).try_for_each(|line| {
@@ -127,8 +128,8 @@ pub(super) fn last_lines(lines: &[String], f: &mut fmt::Formatter<'_>) -> fmt::R
 }
 
 impl WorkerExit {
-    /// The name of the signal that ended the process: `SIGKILL`, `SIGRTMIN+3`. `None` if it was no signal, or one that is
-    /// not known on this system.
+    /// Returns the name of the signal that ended the process: `SIGKILL`, `SIGRTMIN+3`. `None` if no signal did, or if
+    /// the signal is not known on this system.
     #[must_use]
     pub fn signal_name(&self) -> Option<&'static str> {
         match self {
@@ -138,7 +139,7 @@ impl WorkerExit {
     }
 }
 
-/// What the process did, as the rest of a sentence that begins with the process.
+/// The predicate of a sentence whose subject is the process: "was killed by signal 9 (SIGKILL)".
 impl fmt::Display for WorkerExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,55 +1,56 @@
-//! Why a pool of processes can't be made.
+//! Why a process pool can't be made.
 
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::wire::codec::CodecError;
+use crate::process_pool::wire::codec::CodecError;
 
-/// How many workers a pool may have.
-pub(super) const MAX_WORKERS: usize = 16383;
+/// The maximum of workers of one pool.
+pub(in crate::process_pool) const MAX_WORKERS: usize = 16383;
 
-/// Why a pool of processes was not made. No process was started.
+/// Why a process pool was not made. No process was started.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ProcessPoolError {
-    /// This number of workers is 0, or more than 16383.
+    /// The number of workers is 0, or more than 16383.
     MaxWorkers(usize),
-    /// Pools in workers of pools in workers: one more would make too many processes to look after.
+    /// This process is a worker of a worker of a worker: one more level would make too many processes.
     TooDeep {
-        /// How deep the new pool's workers would be: 1 for those of a pool outside of any worker.
+        /// The level of the new pool's workers: 1 for those of a pool outside of any worker.
         depth: u32,
-        /// How deep workers may be.
+        /// The maximum level of workers.
         most: u32,
     },
-    /// This crate is part of a shared library, and the program that has loaded it does not know how to be a worker: name
-    /// one that does, with `worker_exe`.
+    /// This crate is part of a shared library, and the program that has loaded it can't be a worker: name a program
+    /// that can, with `worker_exe`.
     NotTheProgram {
         /// The library.
         library: PathBuf,
         /// The program.
         program: PathBuf,
     },
-    /// What would start this program again was not found: `/proc` is not mounted, or something else runs the program (an
-    /// emulator), or its file is gone. Name the program with `worker_exe`.
+    /// The executable of this program was not found: `/proc` is not mounted, or an emulator runs the program, or its
+    /// file is gone. Name the program with `worker_exe`.
     NoOwnProgram {
-        /// What was found in its place.
+        /// The file that was found in its place.
         found: Option<PathBuf>,
     },
-    /// There is no such `worker_exe`: from the current directory if it has a slash, else in `PATH`.
+    /// There is no such `worker_exe`: in the current directory if the path has a slash, else in `PATH`.
     NoWorkerProgram {
-        /// What was asked for.
+        /// The path that was given.
         path: PathBuf,
     },
-    /// A static initialiser of a worker process makes a pool, before the process has begun to be a worker: each worker
-    /// would have workers, without end. Or `BOWLINE_WORKER_FOR` is set, which is not for people.
+    /// A static initialiser of a worker process makes a pool before the process has become a worker: each worker would
+    /// have workers, without end. Or `BOWLINE_WORKER_FOR` is set, which only this crate sets.
     InWorkerStartup,
     /// The initializer's arguments can't be encoded.
     Initializer(CodecError),
-    /// This program has rights that whoever started it has not (set-user-id, capabilities), or a real user or group that is not
-    /// the effective one: a worker is told what to run by its environment and its standard input, which are theirs.
+    /// This program has rights that the user who started it has not (set-user-id, capabilities), or a real user or
+    /// group that is not the effective one: that user controls the environment and the standard input, which tell a
+    /// worker what to run.
     Privileged,
-    /// This system has no process pools: they are made of what Linux has.
+    /// This system has no process pools: they need Linux.
     Unsupported,
 }
 

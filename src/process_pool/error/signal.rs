@@ -1,14 +1,11 @@
-//! What signals are called, and which of them ended a process.
+//! The names of signals.
 
 use rustix::process::Signal;
 
-use super::lost::WorkerExit;
-use super::parent::process::Ending;
-
-/// What `abort` ends a process by.
+/// The signal by which `abort` ends a process.
 pub(super) const ABORT: i32 = Signal::ABORT.as_raw();
 
-/// All of them but the real-time ones.
+/// All signals but the real-time ones.
 const NAMES: &[(Signal, &str)] = &[
     (Signal::HUP, "SIGHUP"),
     (Signal::INT, "SIGINT"),
@@ -51,13 +48,13 @@ const NAMES: &[(Signal, &str)] = &[
     (Signal::STKFLT, "SIGSTKFLT"),
 ];
 
-/// The name of the signal with this number, as the system's manual has it.
+/// Returns the name of the signal with this number, as the system's manual gives it.
 pub(super) fn name(number: i32) -> Option<&'static str> {
     let named = NAMES.iter().find(|(signal, _)| signal.as_raw() == number);
     named.map_or_else(|| real_time(number), |&(_, name)| Some(name))
 }
 
-/// Numbered from the first that the C library leaves to programs.
+/// Returns the name of a real-time signal, numbered from the first that the C library leaves to programs.
 fn real_time(number: i32) -> Option<&'static str> {
     macro_rules! names {
         ($($n:literal)*) => { ["SIGRTMIN", $(concat!("SIGRTMIN+", $n)),*] };
@@ -65,17 +62,6 @@ fn real_time(number: i32) -> Option<&'static str> {
     const NAMES: [&str; 31] = names!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30);
     let at = number.checked_sub(libc::SIGRTMIN()).filter(|_| number <= libc::SIGRTMAX())?;
     NAMES.get(usize::try_from(at).ok()?).copied()
-}
-
-impl WorkerExit {
-    /// How the process ended of which the system says this.
-    pub(super) fn of(ending: Ending) -> Self {
-        match ending {
-            Ending { code: Some(code), .. } => Self::Code(code),
-            Ending { signal: Some(number), core_dumped, .. } => Self::Signal { number, core_dumped },
-            Ending { code: None, signal: None, .. } => Self::Unknown,
-        }
-    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -92,15 +78,6 @@ mod tests {
         for number in [i32::MIN, -1, 0, 32, first - 1, libc::SIGRTMAX() + 1, i32::MAX] {
             assert_eq!(name(number), None, "{number}");
         }
-    }
-
-    #[test]
-    fn an_ending_is_read_as_the_system_tells_it() {
-        let of = |code, signal, core_dumped| WorkerExit::of(Ending { code, signal, core_dumped });
-        assert_eq!(of(Some(99), None, false), WorkerExit::Code(99));
-        assert_eq!(of(None, Some(9), false), WorkerExit::Signal { number: 9, core_dumped: false });
-        assert_eq!(of(None, Some(11), true), WorkerExit::Signal { number: 11, core_dumped: true });
-        assert_eq!(of(None, None, false), WorkerExit::Unknown);
     }
 
     #[test]

@@ -12,7 +12,7 @@ const TRIES: u32 = 16;
 /// How long something takes, about: the mean of what it was and what it is.
 pub(crate) struct Usual {
     nanoseconds: AtomicU32,
-    /// What is shorter is short.
+    /// Less than this is short, in nanoseconds.
     limit: u32,
     asked: AtomicU32,
 }
@@ -26,27 +26,27 @@ impl Usual {
     /// Nothing is known yet. Less than this, which is at most a second, is short.
     pub(crate) fn unknown_below(limit: Duration) -> Self {
         let limit = limit.as_nanos() as u32;
-        Self { nanoseconds: AtomicU32::new(Self::longest(limit)), limit, asked: AtomicU32::new(0) }
+        Self { nanoseconds: AtomicU32::new(Self::max_counted(limit)), limit, asked: AtomicU32::new(0) }
     }
 
-    /// Longer times count as this: after a long time one short one is enough to be short, and after a short one two long
-    /// ones are too long.
-    fn longest(limit: u32) -> u32 {
+    /// Returns the time that longer ones count as: after a long time one short one is enough to be short, and after a
+    /// short one two long ones are too long.
+    fn max_counted(limit: u32) -> u32 {
         limit + limit / 2
     }
 
     pub(crate) fn note(&self, took: Duration) {
-        let took = took.as_nanos().min(Self::longest(self.limit).into()) as u32;
-        // Of two at once one is forgotten.
+        let took = took.as_nanos().min(Self::max_counted(self.limit).into()) as u32;
+        // Of two notes at once one may be lost.
         self.nanoseconds.store(self.nanoseconds.load(Relaxed) / 2 + took / 2, Relaxed);
     }
 
-    /// Whether it is short, as far as is known.
+    /// Returns whether it is short, as far as is known.
     pub(crate) fn was_short(&self) -> bool {
         self.nanoseconds.load(Relaxed) < self.limit
     }
 
-    /// Whether to spin for it. Now and then that is tried, to find out.
+    /// Returns whether to spin for it. Now and then it returns `true` for a long one, to find out.
     pub(crate) fn is_worth_a_spin(&self) -> bool {
         self.was_short() || self.asked.fetch_add(1, Relaxed).is_multiple_of(TRIES)
     }

@@ -1,0 +1,51 @@
+//! A worker that is up, as the dispatcher knows it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::process_pool::parent::job::Job;
+
+/// A task that takes less is quick: another one may lie behind it. What lies behind a task that has run for longer is
+/// taken back.
+pub(super) const LONG: Duration = Duration::from_millis(1);
+
+/// A job that was sent to a worker.
+pub(super) struct Sent {
+    pub(super) id: u64,
+    /// `None`: it was taken back, and the worker will skip it.
+    pub(super) job: Option<Job>,
+    /// When it was sent, or came to be the first.
+    pub(super) since: Instant,
+}
+
+/// A worker that is up.
+pub(super) struct Member<L> {
+    pub(super) link: Arc<L>,
+    pub(super) next_id: u64,
+    /// In the order in which the worker runs them. The first that was not taken back is running, and claimed.
+    pub(super) sent: VecDeque<Sent>,
+    pub(super) is_idle: bool,
+    pub(super) was_told_to_stop: bool,
+}
+
+impl<L> Member<L> {
+    pub(super) fn has_task(&self) -> bool {
+        self.sent.iter().any(|sent| sent.job.is_some())
+    }
+
+    /// Returns when the task that it runs becomes long.
+    pub(super) fn long_at(&self) -> Option<Instant> {
+        self.sent.iter().find(|sent| sent.job.is_some()).map(|sent| sent.since + LONG)
+    }
+
+    /// Returns whether the task that it runs is long.
+    pub(super) fn is_long(&self, now: Instant) -> bool {
+        self.long_at().is_some_and(|long_at| long_at <= now)
+    }
+
+    /// Returns whether a task lies behind the one that it runs.
+    pub(super) fn has_ahead(&self) -> bool {
+        self.sent.iter().filter(|sent| sent.job.is_some()).nth(1).is_some()
+    }
+}

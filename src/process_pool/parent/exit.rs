@@ -1,0 +1,83 @@
+//! How a worker ended, from what the system says of its process and from its last word.
+
+use rustix::process::{Signal, WaitIdStatus};
+
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicU32;
+use crate::process_pool::error::WorkerExit;
+use crate::process_pool::wire::fate::{MAIN_THREAD_ENDED, STACK_OVERFLOW, STREAM_LOST};
+
+/// How a process ended, in the system's terms.
+pub(super) struct Ending {
+    code: Option<i32>,
+    signal: Option<i32>,
+    core_dumped: bool,
+}
+
+impl From<&WaitIdStatus> for Ending {
+    fn from(status: &WaitIdStatus) -> Self {
+        Self { code: status.exit_status(), signal: status.terminating_signal(), core_dumped: status.dumped() }
+    }
+}
+
+impl WorkerExit {
+    /// Returns how the process of this ending ended.
+    pub(super) fn of(ending: Ending) -> Self {
+        match ending {
+            Ending { code: Some(code), .. } => Self::Code(code),
+            Ending { signal: Some(number), core_dumped, .. } => Self::Signal { number, core_dumped },
+            Ending { code: None, signal: None, .. } => Self::Unknown,
+        }
+    }
+
+    /// Returns how the process ended, given its last word in the shared page.
+    pub(super) fn with_last_word(self, fate: &AtomicU32) -> Self {
+        const KILL: i32 = Signal::KILL.as_raw();
+        // ORDERING: Relaxed: the process wrote it before it ended, and the parent has seen its end.
+        match (fate.load(Relaxed), &self) {
+            // It says so before it dies of this. (A process that was forked off it may have said so, too.)
+            (STACK_OVERFLOW, Self::Signal { number: libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT, .. }) => {
+                Self::StackOverflow
+            }
+            // Both kill themselves.
+            (STREAM_LOST, Self::Signal { number: KILL, .. } | Self::Unknown) => Self::StreamClosed { program: None },
+            (MAIN_THREAD_ENDED, Self::Signal { number: KILL, .. } | Self::Unknown) => Self::MainThreadEnded,
+            _ => self,
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ending_is_read_as_the_system_tells_it() {
+        let of = |code, signal, core_dumped| WorkerExit::of(Ending { code, signal, core_dumped });
+        assert_eq!(of(Some(99), None, false), WorkerExit::Code(99));
+        assert_eq!(of(None, Some(9), false), WorkerExit::Signal { number: 9, core_dumped: false });
+        assert_eq!(of(None, Some(11), true), WorkerExit::Signal { number: 11, core_dumped: true });
+        assert_eq!(of(None, None, false), WorkerExit::Unknown);
+    }
+
+    #[test]
+    fn a_last_word_counts_if_the_process_ended_as_it_says() {
+        let signal = |number| WorkerExit::Signal { number, core_dumped: false };
+        let closed = WorkerExit::StreamClosed { program: None };
+        for (word, exit, expected) in [
+            (0, signal(9), signal(9)),
+            (STACK_OVERFLOW, signal(libc::SIGSEGV), WorkerExit::StackOverflow),
+            (STACK_OVERFLOW, signal(9), signal(9)),
+            (STACK_OVERFLOW, WorkerExit::Code(1), WorkerExit::Code(1)),
+            (STREAM_LOST, signal(9), closed.clone()),
+            (STREAM_LOST, WorkerExit::Unknown, closed),
+            (STREAM_LOST, WorkerExit::Code(1), WorkerExit::Code(1)),
+            (MAIN_THREAD_ENDED, signal(9), WorkerExit::MainThreadEnded),
+            (MAIN_THREAD_ENDED, signal(libc::SIGSEGV), signal(libc::SIGSEGV)),
+            // Whatever the other process writes there.
+            (u32::MAX, signal(9), signal(9)),
+        ] {
+            assert_eq!(exit.with_last_word(&AtomicU32::new(word)), expected, "{word}");
+        }
+    }
+}

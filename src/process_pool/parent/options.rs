@@ -1,0 +1,45 @@
+//! What a pool is asked to be.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::process_pool::wire::call::Call;
+use crate::task::error::TaskError;
+
+/// How long a worker may take to be ready, unless the builder says otherwise.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// The maximum length of a message, unless the builder says otherwise.
+const MAX_MESSAGE_SIZE: usize = 1 << 30;
+
+/// Encodes the call of an initializer, which may have this many bytes.
+pub(in crate::process_pool) type EncodeInitializer = dyn FnOnce(usize) -> Result<Call, TaskError>;
+
+/// What the builder collects. It was not checked yet.
+pub(in crate::process_pool) struct Options {
+    pub(in crate::process_pool) max_workers: Option<usize>,
+    pub(in crate::process_pool) name: Option<String>,
+    pub(in crate::process_pool) worker_exe: Option<PathBuf>,
+    pub(in crate::process_pool) worker_args: Vec<OsString>,
+    pub(in crate::process_pool) start_timeout: Duration,
+    pub(in crate::process_pool) capture_stderr: bool,
+    pub(in crate::process_pool) max_message_size: usize,
+    pub(in crate::process_pool) retries: u32,
+    pub(in crate::process_pool) initializer: Option<Box<EncodeInitializer>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_workers: None,
+            name: None,
+            worker_exe: None,
+            worker_args: Vec::new(),
+            start_timeout: START_TIMEOUT,
+            capture_stderr: false,
+            max_message_size: MAX_MESSAGE_SIZE,
+            retries: 0,
+            initializer: None,
+        }
+    }
+}

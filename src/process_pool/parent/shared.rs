@@ -1,0 +1,268 @@
+//! What the handles and the supervisors of a process pool share.
+
+use std::sync::Arc;
+
+use rustix::process::Signal;
+
+use super::backoff::Backoff;
+use super::callbacks::Callbacks;
+use super::dispatcher::{Counts, Dispatcher, StartPolicy, Todo};
+use super::fork::Generation;
+use super::home::Sender;
+use super::job::Job;
+use super::latch::Latch;
+use super::link::SocketLink;
+use super::process::Process;
+use super::settings::Settings;
+use crate::deadlock::resource::Origin;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::Thread;
+use crate::primitive::quiet::{AtomicBool, AtomicU64, Mutex, MutexGuard, PoisonError};
+use crate::task::cell::By;
+use crate::task::header::Header;
+use crate::task::panic::PanicInfo;
+use crate::task::task_ref::TaskRef;
+use crate::task::trace;
+use crate::task::when_done::Then;
+
+/// What the handles and the supervisors of a pool share.
+pub(crate) struct Shared {
+    /// The process that made the pool: in one that was forked off it there are no supervisors, and the streams are the
+    /// other's.
+    made_in: Generation,
+    pub(super) settings: Settings,
+    pub(super) dispatcher: Dispatcher<SocketLink>,
+    processes: Mutex<Vec<Arc<Process>>>,
+    threads: Mutex<Vec<Thread>>,
+    /// How many supervisors were started.
+    started: AtomicU64,
+    /// Done when the last worker is gone and nothing will follow.
+    ended: TaskRef,
+    /// Set when the workers are to be killed.
+    killed: Latch,
+    /// Of the starts that failed.
+    backoff: Backoff,
+    /// A shutdown was told not to wait, or not for longer: the end of the last handle does not wait either.
+    is_detached: AtomicBool,
+    callbacks: Mutex<Option<Arc<Callbacks>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            // Its thread is in the other process, and may have held a lock of it at the fork.
+            std::mem::forget(self.callbacks.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+impl Sender for Shared {
+    fn claim_to_cancel(&self, task: &Header) -> bool {
+        // What is taken back in a fork would be taken from the other process.
+        !self.is_forked() && self.dispatcher.claim_to_cancel(task)
+    }
+
+    fn has_short_tasks(&self) -> bool {
+        self.dispatcher.has_short_tasks()
+    }
+}
+
+/// Something that happens once, and that can be waited for like a task.
+fn event(origin: Origin) -> TaskRef {
+    TaskRef::without_task::<()>(origin).0
+}
+
+fn happened(event: &TaskRef) {
+    if event.claim() {
+        // SAFETY:
+        // - the cell was made with this type (`event`).
+        unsafe { event.put::<By<()>>(Ok(())) };
+    }
+}
+
+/// A callback that there is no thread for: its caller runs it when the dispatcher is up to date. It may call back into
+/// the pool.
+pub(super) type Deferred = Box<dyn FnOnce() + Send>;
+
+impl Shared {
+    pub(in crate::process_pool) fn new(settings: Settings) -> Arc<Self> {
+        let site = settings.made_at;
+        Arc::new(Self {
+            made_in: Generation::now(),
+            dispatcher: Dispatcher::new(settings.max_workers),
+            settings,
+            processes: Mutex::default(),
+            threads: Mutex::default(),
+            started: AtomicU64::new(0),
+            ended: event(Origin::at(site, Some("end of the workers"))),
+            killed: Latch::default(),
+            backoff: Backoff::default(),
+            is_detached: AtomicBool::new(false),
+            callbacks: Mutex::new(None),
+        })
+    }
+
+    /// Returns whether this is another process than the one that made the pool.
+    pub(super) fn is_forked(&self) -> bool {
+        self.made_in.is_past()
+    }
+
+    pub(in crate::process_pool) fn name(&self) -> &Arc<str> {
+        &self.settings.name
+    }
+
+    pub(in crate::process_pool) fn max_workers(&self) -> usize {
+        self.settings.max_workers
+    }
+
+    /// Returns whether no more tasks are taken.
+    pub(in crate::process_pool) fn is_closed(&self) -> bool {
+        self.dispatcher.is_closed()
+    }
+
+    pub(in crate::process_pool) fn counts(&self) -> Counts {
+        self.dispatcher.counts()
+    }
+
+    /// Returns the ids of the worker processes that are up.
+    pub(in crate::process_pool) fn pids(&self) -> Vec<u32> {
+        self.dispatcher.pids()
+    }
+
+    /// Returns under which policy a worker may be started now.
+    pub(super) fn start_policy(&self) -> StartPolicy {
+        self.backoff.policy()
+    }
+
+    pub(super) fn backoff(&self) -> &Backoff {
+        &self.backoff
+    }
+
+    /// Returns the name of the next supervisor's thread.
+    pub(super) fn next_thread_name(&self) -> String {
+        format!("{}_{}", self.settings.name, self.started.fetch_add(1, Relaxed))
+    }
+
+    /// Keeps the thread of a supervisor for [`take_threads`](Self::take_threads).
+    pub(super) fn add_thread(&self, thread: Thread) {
+        let mut threads = lock(&self.threads);
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+    }
+
+    /// Takes the threads of the supervisors, to be joined.
+    pub(super) fn take_threads(&self) -> Vec<Thread> {
+        std::mem::take(&mut lock(&self.threads))
+    }
+
+    /// Sends what is to be sent, and fails the tasks that will not run.
+    pub(super) fn flush_and_fail(&self, todo: &mut Todo<SocketLink>, deferred: &mut Vec<Deferred>) {
+        todo.flush();
+        let then = todo.take_failed().into_iter().filter_map(|failed| failed.fail());
+        deferred.extend(then.filter_map(|then| self.hand_over(then)));
+    }
+
+    /// Runs the callbacks and wakers of a task that is done.
+    pub(super) fn run_later(&self, then: Then) {
+        if let Some(run) = self.hand_over(then) {
+            run();
+        }
+    }
+
+    /// Tells the waits for several tasks, and leaves wakers and callbacks, which may wait for anything, to
+    /// [`Callbacks`]. Returns what there is no thread for.
+    fn hand_over(&self, mut then: Then) -> Option<Deferred> {
+        then.tell_waits();
+        if then.is_empty() {
+            return None;
+        }
+        let callbacks = self.callbacks_or_new();
+        callbacks.submit(then.origin, Box::new(move || then.run())).err()
+    }
+
+    fn callbacks_or_new(&self) -> Arc<Callbacks> {
+        let make = || Arc::new(Callbacks::new(&self.settings.name, self.settings.made_at));
+        Arc::clone(lock(&self.callbacks).get_or_insert_with(make))
+    }
+
+    /// Tells the `tracing` subscriber, which is the user's code, of a task's panic. Returns what there is no thread
+    /// for: the caller runs it when all else is done.
+    pub(super) fn trace_panic(&self, job: &Job, panic: &PanicInfo) -> Option<Deferred> {
+        let (task, panic) = (job.name(), panic.clone());
+        self.trace(job.task.origin(), move || trace::task_panicked(task, &panic))
+    }
+
+    /// Tells the `tracing` subscriber that the pool is broken. Returns what there is no thread for, as
+    /// [`trace_panic`](Self::trace_panic) does.
+    pub(super) fn trace_broken(&self, reason: &str) -> Option<Deferred> {
+        let (name, reason) = (Arc::clone(&self.settings.name), Box::<str>::from(reason));
+        self.trace(Origin::at(self.settings.made_at, None), move || trace::pool_broken(&name, &reason))
+    }
+
+    fn trace(&self, of: Origin, run: impl FnOnce() + Send + 'static) -> Option<Deferred> {
+        if !trace::is_on() {
+            return None;
+        }
+        self.callbacks_or_new().submit(of, Box::new(run)).err()
+    }
+
+    /// Returns the threads that run callbacks, if there were any.
+    pub(super) fn callbacks(&self) -> Option<Arc<Callbacks>> {
+        lock(&self.callbacks).clone()
+    }
+
+    /// Adds a process that was started. A process that comes after a kill is killed at once.
+    pub(super) fn add_process(&self, process: &Arc<Process>) {
+        lock(&self.processes).push(Arc::clone(process));
+        if self.killed.is_set() {
+            process.signal(Signal::KILL);
+        }
+    }
+
+    /// Removes a process that was reaped.
+    pub(super) fn remove_process(&self, process: &Arc<Process>) {
+        lock(&self.processes).retain(|other| !Arc::ptr_eq(other, process));
+    }
+
+    /// Sends every process this signal, and kills those that are being started.
+    pub(super) fn end_processes(&self, signal: Signal) {
+        self.killed.set();
+        for process in &*lock(&self.processes) {
+            process.signal(signal);
+        }
+        if signal == Signal::KILL {
+            // A process that was forked off the worker, or off this process as the worker started, may have the other
+            // end.
+            self.dispatcher.links().iter().for_each(|link| link.cut());
+        }
+    }
+
+    /// Lets the end of the last handle wait for nothing.
+    pub(super) fn detach(&self) {
+        self.is_detached.store(true, Relaxed);
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        // Relaxed: the caller has the last handle, and the thread that detached the pool had one.
+        self.is_detached.load(Relaxed)
+    }
+
+    /// The end of the workers, which can be waited for like a task.
+    pub(super) fn ended(&self) -> &TaskRef {
+        &self.ended
+    }
+
+    /// Tells those who wait for the end of the workers.
+    pub(super) fn tell_end(&self) {
+        happened(&self.ended);
+    }
+
+    /// Set when the workers are to be killed.
+    pub(super) fn killed(&self) -> &Latch {
+        &self.killed
+    }
+}
