@@ -79,14 +79,12 @@ mod thread_pool;
 mod loom_tests;
 
 #[cfg(feature = "process")]
-pub use process_pool::{
-    Callable, CodecError, Json, ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor, StartError, StartFailure,
-    WorkerExit, WorkerLost,
-};
+pub use process_pool::{Callable, Json, ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor};
 pub use sync::{ArcLockGuard, Lock, LockGuard, MappedLockGuard, MappedRLockGuard, RLock, RLockGuard};
 pub use task::{
-    AnyFuture, AsCompleted, DoneAndNotDone, Future, InvalidState, PanicInfo, PanicLocation, Promise, Rejected,
-    ReturnWhen, SharedFuture, Status, SubmitError, TaskError, Unfinished, as_completed, promise, wait,
+    AnyFuture, AsCompleted, CodecError, DoneAndNotDone, Future, InvalidState, PanicInfo, PanicLocation, Promise,
+    Rejected, ReturnWhen, SharedFuture, StartError, StartFailure, Status, SubmitError, TaskError, Unfinished,
+    WorkerExit, WorkerLost, as_completed, promise, wait,
 };
 pub use thread_pool::{
     Initialized, Map, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder, ThreadPoolExecutor, WhenFull,

@@ -13,9 +13,9 @@ mod wire;
 mod worker;
 
 pub use builder::ProcessPoolBuilder;
-pub use error::{ProcessPoolError, StartError, StartFailure, WorkerExit, WorkerLost};
+pub use error::ProcessPoolError;
 #[cfg(all(test, loom))]
 pub(crate) use parent::model::{ModelPool, Moment, Worker};
 pub use pool::ProcessPoolExecutor;
 pub use wire::callable::Callable;
-pub use wire::codec::{CodecError, Json};
+pub use wire::codec::Json;

@@ -8,19 +8,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::builder::ProcessPoolBuilder;
-use super::error::{ProcessPoolError, StartError, StartFailure};
 use super::map::ProcessCalls;
 use super::parent::shared::Shared;
 use super::parent::shutdown;
 use super::wire::callable::Callable;
 use super::worker::entry;
 use crate::deadlock::resource::Origin;
+use crate::process_pool::error::ProcessPoolError;
 use crate::task::future::Future;
 use crate::task::map::{HasMap, Map};
 use crate::task::unwind::unwind_safe;
 use crate::thread_pool::{ShutdownOptions, ShutdownReport};
 
-unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor, StartError, StartFailure);
+unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor);
 
 /// A pool of processes that run tasks, each of which gives a [`Future`].
 ///

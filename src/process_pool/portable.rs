@@ -9,10 +9,10 @@ mod map;
 mod pool;
 
 pub use builder::ProcessPoolBuilder;
-pub use error::{ProcessPoolError, StartError, StartFailure, WorkerExit, WorkerLost};
+pub use error::ProcessPoolError;
 pub use pool::ProcessPoolExecutor;
 pub use wire::callable::Callable;
-pub use wire::codec::{CodecError, Json};
+pub use wire::codec::Json;
 
 mod wire {
     pub(super) mod callable;
@@ -24,7 +24,7 @@ mod wire {
         use serde::de::DeserializeOwned;
 
         use crate::process_pool::wire::callable::Callable;
-        use crate::process_pool::wire::codec::CodecError;
+        use crate::task::error::CodecError;
         use crate::task::error::TaskError;
         use crate::thread_pool::Initialized;
 

@@ -28,7 +28,7 @@ pub(crate) mod wait;
 pub(crate) mod when_done;
 
 pub use any_future::AnyFuture;
-pub use error::{Rejected, SubmitError, TaskError};
+pub use error::{CodecError, Rejected, StartError, StartFailure, SubmitError, TaskError, WorkerExit, WorkerLost};
 pub use future::Future;
 pub use panic::{PanicInfo, PanicLocation};
 pub use promise::{InvalidState, Promise, promise};

@@ -21,14 +21,15 @@ use crate::primitive::quiet::{AtomicBool, Mutex, Once, PoisonError};
 #[derive(Clone)]
 pub struct PanicInfo(Arc<Caught>);
 
-struct Caught {
-    message: Box<str>,
-    location: Option<PanicLocation>,
-    thread: Option<Box<str>>,
+/// What is known of a panic.
+pub(crate) struct Caught {
+    pub(crate) message: Box<str>,
+    pub(crate) location: Option<PanicLocation>,
+    pub(crate) thread: Option<Box<str>>,
     /// Of a panic in another process.
-    backtrace: Option<Box<str>>,
-    process: Option<u32>,
-    payload: Mutex<Option<Box<dyn Any + Send>>>,
+    pub(crate) backtrace: Option<Box<str>>,
+    pub(crate) process: Option<u32>,
+    pub(crate) payload: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 /// Where a panic was.
@@ -188,6 +189,12 @@ pub(crate) fn never_unwinds<R>(run: impl FnOnce() -> R) -> R {
     result
 }
 
+impl From<Caught> for PanicInfo {
+    fn from(caught: Caught) -> Self {
+        Self(Arc::new(caught))
+    }
+}
+
 impl PanicInfo {
     #[cold]
     fn new(payload: Box<dyn Any + Send>, noted: Option<Box<Noted>>) -> Self {
@@ -197,22 +204,7 @@ impl PanicInfo {
         let thread = thread_name().map(|name| name.as_ref().into());
         let payload = Mutex::new(Some(payload));
         let Noted { location, backtrace } = noted.map_or_else(Noted::default, |noted| *noted);
-        Self(Arc::new(Caught { message, location, thread, backtrace, process: None, payload }))
-    }
-
-    /// A panic in a worker process, of which text is all that came here.
-    #[cfg(feature = "process")]
-    #[cold]
-    pub(crate) fn remote(
-        message: Box<str>,
-        location: Option<PanicLocation>,
-        thread: Option<Box<str>>,
-        backtrace: Option<Box<str>>,
-        process: u32,
-    ) -> Self {
-        let payload: Box<dyn Any + Send> = Box::new(String::from(&*message));
-        let payload = Mutex::new(Some(payload));
-        Self(Arc::new(Caught { message, location, thread, backtrace, process: Some(process), payload }))
+        Caught { message, location, thread, backtrace, process: None, payload }.into()
     }
 }
 
@@ -250,21 +242,8 @@ fn note(info: &PanicHookInfo<'_>) {
     let _ = LAST.try_with(|last| last.replace(Some(Box::new(Noted { location, backtrace }))));
 }
 
-/// Whether a panic's backtrace is noted, too: it is lost otherwise, as in a worker process.
-static BACKTRACES: AtomicBool = AtomicBool::new(false);
-
-/// Has backtraces noted from now on, or not.
-#[cfg(feature = "process")]
-pub(crate) fn note_backtraces(noted: bool) {
-    BACKTRACES.store(noted, Relaxed);
-}
-
-/// Whether the environment asks for the backtraces of panics, as [`Backtrace::capture`] reads it.
-#[cfg(all(target_os = "linux", not(bowline_portable), feature = "process"))]
-pub(crate) fn are_backtraces_asked_for() -> bool {
-    let asks = |variable| std::env::var_os(variable).map(|value| value != "0");
-    asks("RUST_LIB_BACKTRACE").or_else(|| asks("RUST_BACKTRACE")).unwrap_or(false)
-}
+/// Whether a panic's backtrace is noted, too: in a worker process, where it is lost otherwise.
+pub(crate) static BACKTRACES: AtomicBool = AtomicBool::new(false);
 
 fn takes_backtraces() -> bool {
     BACKTRACES.load(Relaxed) && !is_short_of_memory()
@@ -289,13 +268,21 @@ fn is_short_of_memory() -> bool {
     }
 }
 
-#[cfg(all(test, not(loom), feature = "process"))]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     fn remote() -> PanicInfo {
         let location = Some(PanicLocation::new("src/far.rs".into(), 7, 9));
-        PanicInfo::remote("meant to".into(), location, Some("main".into()), Some("0: far".into()), 4711)
+        let payload: Box<dyn Any + Send> = Box::new("meant to".to_owned());
+        PanicInfo::from(Caught {
+            message: "meant to".into(),
+            location,
+            thread: Some("main".into()),
+            backtrace: Some("0: far".into()),
+            process: Some(4711),
+            payload: Mutex::new(Some(payload)),
+        })
     }
 
     #[test]

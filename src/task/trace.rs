@@ -49,12 +49,6 @@ mod on {
         }
     }
 
-    /// Whether there may be a subscriber that wants to hear of errors. Runs none of its code.
-    #[cfg(feature = "process")]
-    pub(crate) fn is_on() -> bool {
-        tracing::Level::ERROR <= tracing::level_filters::LevelFilter::current()
-    }
-
     /// A task panicked, on this thread or in another process.
     pub(crate) fn task_panicked(task: &str, panic: &PanicInfo) {
         let location = panic.location().map(tracing::field::display);
@@ -105,12 +99,6 @@ mod off {
         }
     }
 
-    #[cfg(feature = "process")]
-    #[inline]
-    pub(crate) fn is_on() -> bool {
-        false
-    }
-
     #[inline]
     pub(crate) fn task_panicked(_: &str, _: &PanicInfo) {}
 
@@ -118,11 +106,7 @@ mod off {
     pub(crate) fn pool_broken(_: &str, _: &str) {}
 }
 
-#[cfg(all(not(feature = "tracing"), feature = "process", target_os = "linux", not(bowline_portable)))]
-pub(crate) use off::is_on;
 #[cfg(not(feature = "tracing"))]
 pub(crate) use off::{TaskSpan, pool_broken, task_panicked};
-#[cfg(all(feature = "tracing", feature = "process", target_os = "linux", not(bowline_portable)))]
-pub(crate) use on::is_on;
 #[cfg(feature = "tracing")]
 pub(crate) use on::{TaskSpan, pool_broken, task_panicked};

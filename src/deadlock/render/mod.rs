@@ -10,9 +10,7 @@ mod style;
 use std::fmt;
 
 use help::help;
-pub(crate) use names::Humane;
-#[cfg(feature = "process")]
-pub(crate) use names::printable;
+pub(crate) use names::{Humane, printable};
 pub(super) use names::{Names, Place};
 pub(super) use style::Style;
 use style::{HEADLINE, HELP, SOURCE};

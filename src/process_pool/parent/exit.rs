@@ -1,10 +1,10 @@
 //! How a worker ended, from what the system says of its process and from its last word.
 
+use crate::task::error::WorkerExit;
 use rustix::process::{Signal, WaitIdStatus};
 
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU32;
-use crate::process_pool::error::WorkerExit;
 use crate::process_pool::wire::fate::{MAIN_THREAD_ENDED, STACK_OVERFLOW, STREAM_LOST};
 
 /// How a process ended, in the system's terms.

@@ -11,10 +11,9 @@ use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU64;
 use crate::process_pool::error::{MAX_WORKERS, ProcessPoolError};
 use crate::process_pool::wire::call::Call;
-use crate::process_pool::wire::codec::CodecError;
 use crate::process_pool::wire::identity::Identity;
 use crate::process_pool::wire::role;
-use crate::task::error::TaskError;
+use crate::task::error::{CodecError, TaskError};
 use crate::task::panic::note_locations;
 
 /// The maximum of workers that are inside of each other.

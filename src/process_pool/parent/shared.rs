@@ -204,7 +204,7 @@ impl Shared {
     }
 
     fn trace(&self, of: Origin, run: impl FnOnce() + Send + 'static) -> Option<Deferred> {
-        if !trace::is_on() {
+        if !has_subscriber() {
             return None;
         }
         self.callbacks_or_new().submit(of, Box::new(run)).err()
@@ -265,4 +265,13 @@ impl Shared {
     pub(super) fn killed(&self) -> &Latch {
         &self.killed
     }
+}
+
+/// Returns whether there may be a `tracing` subscriber that wants to hear of errors. Runs none of its code.
+fn has_subscriber() -> bool {
+    #[cfg(feature = "tracing")]
+    let has = tracing::Level::ERROR <= tracing::level_filters::LevelFilter::current();
+    #[cfg(not(feature = "tracing"))]
+    let has = false;
+    has
 }

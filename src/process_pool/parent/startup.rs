@@ -1,5 +1,6 @@
 //! A worker's start, on its parent's side: the process, the handshake, the initializer.
 
+use crate::task::error::{StartFailure, WorkerExit};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -13,14 +14,12 @@ use super::link::{Exchange, SocketLink};
 use super::process::Process;
 use super::settings::Settings;
 use super::shared::Shared;
-use crate::process_pool::error::{StartFailure, WorkerExit};
 use crate::process_pool::wire::call::{CallFailure, MAX_FAILURE};
 use crate::process_pool::wire::frame::{self, Frame, FrameReader, Kind};
 use crate::process_pool::wire::identity::Identity;
 use crate::process_pool::wire::page::Page;
 use crate::process_pool::wire::setup::Setup;
 use crate::process_pool::wire::{codec, memory, role};
-use crate::task::panic;
 
 /// The maximum of a single wait of the handshake.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -148,7 +147,7 @@ impl<'s> Handshake<'s> {
             depth: role::depth() + 1,
             name: self.settings.name.chars().take(MAX_NAME).collect(),
             max_size: self.settings.max_message_size as u64,
-            backtraces: panic::are_backtraces_asked_for(),
+            backtraces: wants_backtraces(),
         };
         let mut payload = Vec::new();
         codec::encode(&setup, &mut payload).map_err(io::Error::other)?;
@@ -249,4 +248,11 @@ fn initialize(settings: &Settings, started: &mut Started) -> Result<(), InitErro
             }
         }
     }
+}
+
+/// Returns whether the environment asks for the backtraces of panics, as [`Backtrace::capture`](std::backtrace::Backtrace::capture)
+/// reads it.
+fn wants_backtraces() -> bool {
+    let asks = |variable| std::env::var_os(variable).map(|value| value != "0");
+    asks("RUST_LIB_BACKTRACE").or_else(|| asks("RUST_BACKTRACE")).unwrap_or(false)
 }

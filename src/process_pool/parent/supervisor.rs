@@ -15,11 +15,10 @@ use super::shared::{Deferred, Shared};
 use super::startup::{NotStarted, Started, StreamState, start};
 use crate::deadlock::print_line;
 use crate::primitive::spawn_thread;
-use crate::process_pool::error::{StartError, WorkerExit, WorkerLost};
 use crate::process_pool::wire::call::{CallFailure, CallResult};
-use crate::process_pool::wire::codec::{self, CodecError};
+use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{FrameReader, Kind, NoMemory};
-use crate::task::error::{Rejected, TaskError};
+use crate::task::error::{CodecError, Rejected, StartError, TaskError, WorkerExit, WorkerLost};
 use crate::task::panic;
 
 /// Of a supervisor. If the system refuses other threads it runs callbacks, too.

@@ -1,5 +1,6 @@
 //! A call of a function in another process: how it gets there, and its result back.
 
+use std::any::Any;
 use std::any::type_name;
 use std::mem::size_of;
 use std::ptr::NonNull;
@@ -9,13 +10,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::callable::Callable;
-use super::codec::{self, CodecError};
+use super::codec;
 use super::frame::{self, Message};
 use super::identity::{Identity, NotHere};
 use super::registry;
 use super::reply::{Replied, Reply};
-use crate::task::error::TaskError;
-use crate::task::panic::{self, PanicInfo, PanicLocation};
+use crate::primitive::quiet::Mutex;
+use crate::task::error::{CodecError, TaskError};
+use crate::task::panic::{self, Caught, PanicInfo, PanicLocation};
 use crate::task::runner::Runner;
 use crate::task::task_ref::TaskRef;
 use crate::task::when_done::Then;
@@ -80,7 +82,10 @@ impl RemotePanic {
     /// Returns the panic as the waiter of the task gets it.
     pub(in crate::process_pool) fn into_info(self, process: u32) -> PanicInfo {
         let location = self.location.map(|(file, line, column)| PanicLocation::new(file, line, column));
-        PanicInfo::remote(self.message, location, self.thread, self.backtrace, process)
+        let Self { message, thread, backtrace, .. } = self;
+        let payload: Box<dyn Any + Send> = Box::new(String::from(&*message));
+        let payload = Mutex::new(Some(payload));
+        Caught { message, location, thread, backtrace, process: Some(process), payload }.into()
     }
 }
 

@@ -16,6 +16,7 @@ use super::main_thread::MainThread;
 use super::stream::{close_in_forks, send};
 use super::{high, main_thread, overflow, peer, serve, watch};
 use crate::deadlock::print_line;
+use crate::primitive::Ordering::Relaxed;
 use crate::process_pool::wire::frame::{self, FrameReader, Kind};
 use crate::process_pool::wire::identity::Identity;
 use crate::process_pool::wire::mark::{self, Addressee, Mark};
@@ -173,7 +174,7 @@ fn get_up(mark: &Mark, stream: &'static OwnedFd, reader: &mut FrameReader) -> io
     let main = main_thread::watch(getpgrp(), page.fate()).map_err(|error| no_watch("main thread", error))?;
     overflow::install(page.fate());
     panic::note_locations();
-    panic::note_backtraces(setup.backtraces);
+    panic::BACKTRACES.store(setup.backtraces, Relaxed);
     close_in_forks(stream);
     debug_assert!(getpgrp() == getpid(), "a worker leads a group");
 

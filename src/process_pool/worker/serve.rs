@@ -1,5 +1,6 @@
 //! A worker's life: it reads calls, runs them, and sends back what they return.
 
+use crate::task::error::CodecError;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -12,7 +13,7 @@ use super::stream::Stream;
 use super::watch;
 use crate::primitive::spin::spin_until;
 use crate::process_pool::wire::call::{Call, CallFailure, MAX_FAILURE, too_long};
-use crate::process_pool::wire::codec::{self, CodecError};
+use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind, Message};
 use crate::process_pool::wire::page::Page;
 use crate::process_pool::wire::usual::Usual;

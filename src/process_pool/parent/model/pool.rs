@@ -7,12 +7,11 @@ use super::{ModelFrame, ModelLink, complete_with, job, quick};
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::Queue;
 use crate::primitive::quiet::{AtomicU32, Mutex, PoisonError};
-use crate::process_pool::error::{WorkerExit, WorkerLost};
 use crate::process_pool::parent::dispatcher::{
     AfterReply, Dispatcher, FailedStart, Farewell, Left, PoolEnd, StartAttempt, StartPolicy, Todo,
 };
 use crate::process_pool::parent::home::Sender;
-use crate::task::error::{Rejected, TaskError};
+use crate::task::error::{Rejected, TaskError, WorkerExit, WorkerLost};
 use crate::task::future::Future;
 use crate::task::header::Header;
 

@@ -4,6 +4,7 @@
 //! for ever, whoever reaps it; on systems without such descriptors by its number, as long as the system says that it is
 //! a child of this process.
 
+use crate::task::error::WorkerExit;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -28,7 +29,6 @@ use super::fork::Window;
 use super::program::OWN;
 use super::stderr::Tail;
 use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
-use crate::process_pool::error::WorkerExit;
 use crate::process_pool::wire::mark::{self, Mark};
 
 /// How a worker process is started.

@@ -4,45 +4,37 @@ use std::any::type_name;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
 
-use serde::{de, ser};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-/// Why a value could not be encoded for another process, or not decoded there.
-///
-/// Its text names the type of the value, and says what to do if the type writes what it can't read. Cheap to clone.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct CodecError {
-    message: Arc<str>,
-}
+use crate::task::error::CodecError;
 
 /// What to do about a type that writes what it can't read.
 const ADVICE: &str = "types that look at what was written before they read it (serde's `untagged`, `flatten`, `tag`, a \
                       `serde_json::Value`) or skip a part of it go between processes as `bowline::Json`";
 
-impl CodecError {
-    /// Makes an error with this text: for example one from another process.
-    pub(crate) fn new(message: impl Into<Arc<str>>) -> Self {
-        Self { message: message.into() }
-    }
+/// Makes the error of a value of the type `T` that could not be `what`.
+#[cold]
+pub(super) fn error_of<T: ?Sized>(what: &str, fault: &Fault) -> CodecError {
+    let name = type_name::<T>();
+    CodecError::new(match fault.is_advised() {
+        true => format!("`{name}` can't be {what}: {fault}; {ADVICE}"),
+        false => format!("`{name}` can't be {what}: {fault}"),
+    })
+}
 
-    #[cold]
-    pub(super) fn of<T: ?Sized>(what: &str, fault: &Fault) -> Self {
-        let name = type_name::<T>();
-        Self::new(match fault.is_advised() {
-            true => format!("`{name}` can't be {what}: {fault}; {ADVICE}"),
-            false => format!("`{name}` can't be {what}: {fault}"),
-        })
+/// Its text, for the other process.
+impl Serialize for CodecError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
-impl fmt::Display for CodecError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+impl<'de> Deserialize<'de> for CodecError {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
     }
 }
-
-impl Error for CodecError {}
 
 /// An error while serde's calls are under way.
 #[derive(Debug)]

@@ -32,13 +32,13 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, DeserializeSeed};
 use serde::ser::Serialize;
 
-pub use error::CodecError;
-use error::Fault;
+use error::{Fault, error_of};
 pub use json::Json;
 use read::Reader;
 use write::Writer;
 
 use super::memory::Reserved;
+use crate::task::error::CodecError;
 
 /// Appends a value's bytes to the buffer.
 ///
@@ -53,7 +53,7 @@ pub(in crate::process_pool) fn encode<T: Serialize + ?Sized>(
     let before = buffer.len();
     write(value, buffer).map_err(|fault| {
         buffer.truncate(before);
-        CodecError::of::<T>("written", &fault)
+        error_of::<T>("written", &fault)
     })
 }
 
@@ -70,7 +70,7 @@ fn write<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> Result<(), F
 /// The bytes are no such value, or more than one, the type's `Deserialize` fails, the value is nested too deep for the
 /// stack, or there is no memory for a large one.
 pub(in crate::process_pool) fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, CodecError> {
-    read(bytes, PhantomData::<T>).map_err(|fault| CodecError::of::<T>("read back", &fault))
+    read(bytes, PhantomData::<T>).map_err(|fault| error_of::<T>("read back", &fault))
 }
 
 fn read<'b, S: DeserializeSeed<'b>>(bytes: &'b [u8], seed: S) -> Result<S::Value, Fault> {

@@ -1,10 +1,10 @@
 //! A pool in which one thing happens at a time, and what must hold after each.
 
+use crate::task::error::{WorkerExit, WorkerLost};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::process_pool::error::{WorkerExit, WorkerLost};
 use crate::process_pool::parent::dispatcher::todo::FailedJob;
 use crate::process_pool::parent::dispatcher::*;
 use crate::process_pool::parent::home::Sender;

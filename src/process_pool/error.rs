@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::process_pool::wire::codec::CodecError;
+use crate::task::error::CodecError;
 
 /// The maximum of workers of one pool.
 pub(in crate::process_pool) const MAX_WORKERS: usize = 16383;

@@ -1,13 +1,22 @@
 //! Why a task has no result, or was not taken.
 
+#[cfg_attr(
+    not(all(feature = "process", target_os = "linux", not(bowline_portable))),
+    allow(dead_code, reason = "these are the errors of processes, and there are none")
+)]
+mod process;
+mod rejected;
+mod submit;
+
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+
+pub use process::{CodecError, StartError, StartFailure, WorkerExit, WorkerLost};
+pub use rejected::Rejected;
+pub use submit::SubmitError;
 
 use super::panic::PanicInfo;
 use crate::deadlock::Deadlock;
-#[cfg(feature = "process")]
-use crate::process_pool::{CodecError, StartError, WorkerLost};
 
 /// Why a [`Future`](crate::Future) has no value.
 ///
@@ -33,13 +42,10 @@ pub enum TaskError {
     /// The [`Promise`](crate::Promise) was dropped without a result.
     BrokenPromise,
     /// The worker process that ran the task is gone. Other tasks are not concerned: another worker takes its place.
-    #[cfg(feature = "process")]
     WorkerLost(WorkerLost),
     /// The arguments, or the result, could not be encoded for the other process, or were longer than the pool allows.
-    #[cfg(feature = "process")]
     Encode(CodecError),
     /// The arguments, or the result, could not be decoded where they arrived.
-    #[cfg(feature = "process")]
     Decode(CodecError),
 }
 
@@ -53,11 +59,8 @@ impl fmt::Display for TaskError {
             Self::Rejected(rejected) => write!(f, "the task was rejected: {rejected}"),
             Self::Taken => f.write_str("the result was taken before"),
             Self::BrokenPromise => f.write_str("the promise was dropped without a result"),
-            #[cfg(feature = "process")]
             Self::WorkerLost(lost) => fmt::Display::fmt(lost, f),
-            #[cfg(feature = "process")]
             Self::Encode(error) => write!(f, "the task's arguments or result could not be encoded: {error}"),
-            #[cfg(feature = "process")]
             Self::Decode(error) => write!(f, "the task's arguments or result could not be decoded: {error}"),
         }
     }
@@ -80,11 +83,8 @@ impl fmt::Debug for TaskError {
             Self::Rejected(rejected) => write!(f, "Rejected({rejected:?})"),
             Self::Taken => f.write_str("Taken"),
             Self::BrokenPromise => f.write_str("BrokenPromise"),
-            #[cfg(feature = "process")]
             Self::WorkerLost(lost) => write!(f, "WorkerLost({lost})"),
-            #[cfg(feature = "process")]
             Self::Encode(error) => write!(f, "Encode({error})"),
-            #[cfg(feature = "process")]
             Self::Decode(error) => write!(f, "Decode({error})"),
         }
     }
@@ -95,150 +95,19 @@ impl Error for TaskError {
         match self {
             Self::Rejected(rejected) => rejected.source(),
             Self::Panicked(_) | Self::Deadlock(_) => None,
-            #[cfg(feature = "process")]
             Self::WorkerLost(_) | Self::Encode(_) | Self::Decode(_) => None,
             Self::Cancelled | Self::Timeout | Self::Taken | Self::BrokenPromise => None,
         }
     }
 }
 
-/// Why an executor does not take a task, or does not run one that it took.
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum Rejected {
-    /// The executor was shut down.
-    Shutdown,
-    /// The queue is full, and the executor does not wait for room.
-    QueueFull,
-    /// The queue was full for as long as the submitter was ready to wait.
-    Timeout,
-    /// An initializer failed, for this reason.
-    Broken(Arc<str>),
-    /// The system refuses to start a thread, and there is no other worker.
-    NoThread(Arc<std::io::Error>),
-    /// Waiting for room in the queue was part of a deadlock.
-    Deadlock(Deadlock),
-    /// The executor was made by a process that this one was forked off: its workers are the other's.
-    #[cfg(feature = "process")]
-    Forked,
-    /// The executor was killed before the task was begun.
-    #[cfg(feature = "process")]
-    Killed,
-    /// No worker process gets up, and there is no other worker.
-    #[cfg(feature = "process")]
-    NoWorker(StartError),
-}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Shutdown => f.write_str("the executor was shut down"),
-            Self::QueueFull => f.write_str("the executor's queue is full"),
-            Self::Timeout => f.write_str("the executor's queue was full until the time-out"),
-            Self::Broken(reason) => write!(f, "the executor is broken: {reason}"),
-            Self::NoThread(_) => f.write_str("the executor has no thread: the system refuses to start one"),
-            Self::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),
-            #[cfg(feature = "process")]
-            Self::Forked => f.write_str("the executor belongs to the process that this one was forked off"),
-            #[cfg(feature = "process")]
-            Self::Killed => f.write_str("the executor was forcefully shut down"),
-            #[cfg(feature = "process")]
-            Self::NoWorker(error) => write!(f, "the executor has no worker process: {error}"),
-        }
-    }
-}
-
-/// As that of [`TaskError`].
-impl fmt::Debug for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Shutdown => f.write_str("Shutdown"),
-            Self::QueueFull => f.write_str("QueueFull"),
-            Self::Timeout => f.write_str("Timeout"),
-            Self::Broken(reason) => write!(f, "Broken({reason:?})"),
-            Self::NoThread(error) => write!(f, "NoThread({error})"),
-            Self::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),
-            #[cfg(feature = "process")]
-            Self::Forked => f.write_str("Forked"),
-            #[cfg(feature = "process")]
-            Self::Killed => f.write_str("Killed"),
-            #[cfg(feature = "process")]
-            Self::NoWorker(error) => {
-                write!(f, "NoWorker({error}")?;
-                error.source().map_or(Ok(()), |source| write!(f, ": {source}"))?;
-                f.write_str(")")
-            }
-        }
-    }
-}
-
-impl Error for Rejected {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::NoThread(error) => Some(&**error),
-            #[cfg(feature = "process")]
-            Self::NoWorker(error) => error.source(),
-            #[cfg(feature = "process")]
-            Self::Killed | Self::Forked => None,
-            Self::Shutdown | Self::QueueFull | Self::Timeout | Self::Broken(_) | Self::Deadlock(_) => None,
-        }
-    }
-}
-
-/// A closure that an executor did not take: comes back with the reason.
-pub struct SubmitError<F> {
-    reason: Rejected,
-    task: F,
-}
-
-impl<F> SubmitError<F> {
-    pub(crate) fn new(reason: Rejected, task: F) -> Self {
-        Self { reason, task }
-    }
-
-    /// Why the closure was not taken.
-    #[must_use]
-    pub fn reason(&self) -> &Rejected {
-        &self.reason
-    }
-
-    /// The closure.
-    #[must_use]
-    pub fn into_task(self) -> F {
-        self.task
-    }
-
-    pub(crate) fn into_parts(self) -> (Rejected, F) {
-        (self.reason, self.task)
-    }
-}
-
-impl<F> fmt::Debug for SubmitError<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubmitError").field("reason", &self.reason).finish_non_exhaustive()
-    }
-}
-
-impl<F> fmt::Display for SubmitError<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.reason, f)
-    }
-}
-
-impl<F> Error for SubmitError<F> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.reason.source()
-    }
-}
-
-#[cfg(all(test, not(loom), feature = "process"))]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::io;
     use std::path::PathBuf;
     use std::time::Duration;
 
     use super::*;
-    use crate::process_pool::{StartFailure, WorkerExit};
     use crate::task::panic;
 
     /// Every kind of error there is, with what its text has to say.

@@ -1,0 +1,13 @@
+//! What goes wrong with a task in another process: these errors are there without process pools, too, so that no variant of
+//! an error comes and goes with a feature.
+
+mod codec;
+mod lost;
+// The names of signals: the standard ones are Linux's.
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), path = "signal_portable.rs")]
+mod signal;
+mod start;
+
+pub use codec::CodecError;
+pub use lost::{WorkerExit, WorkerLost};
+pub use start::{StartError, StartFailure};

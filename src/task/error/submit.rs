@@ -1,0 +1,52 @@
+//! A closure that an executor did not take.
+
+use std::error::Error;
+use std::fmt;
+
+use super::rejected::Rejected;
+
+/// A closure that an executor did not take: comes back with the reason.
+pub struct SubmitError<F> {
+    reason: Rejected,
+    task: F,
+}
+
+impl<F> SubmitError<F> {
+    pub(crate) fn new(reason: Rejected, task: F) -> Self {
+        Self { reason, task }
+    }
+
+    /// Why the closure was not taken.
+    #[must_use]
+    pub fn reason(&self) -> &Rejected {
+        &self.reason
+    }
+
+    /// The closure.
+    #[must_use]
+    pub fn into_task(self) -> F {
+        self.task
+    }
+
+    pub(crate) fn into_parts(self) -> (Rejected, F) {
+        (self.reason, self.task)
+    }
+}
+
+impl<F> fmt::Debug for SubmitError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubmitError").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Display for SubmitError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.reason, f)
+    }
+}
+
+impl<F> Error for SubmitError<F> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.reason.source()
+    }
+}
