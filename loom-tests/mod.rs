@@ -100,7 +100,7 @@ impl Watched {
         guard.map(|guard| self.guard(guard))
     }
 
-    fn guard(&self, raw: crate::sync::RawGuard) -> Guard<'_> {
+    fn guard(&self, raw: crate::sync::RawLockGuard) -> Guard<'_> {
         // SAFETY:
         // - the lock is held: if it were not exclusive, loom would fail here.
         self.value.with_mut(|value| unsafe { *value += 1 });
@@ -110,7 +110,7 @@ impl Watched {
 
 struct Guard<'a> {
     lock: &'a Watched,
-    raw: Option<crate::sync::RawGuard>,
+    raw: Option<crate::sync::RawLockGuard>,
 }
 
 impl Guard<'_> {

@@ -1,18 +1,13 @@
-//! The primitives.
+//! The locks: see the README beside this file.
 
+mod guard;
 mod lock;
-mod lock_guard;
-mod raw_lock;
-mod raw_rlock;
 mod rlock;
-mod rlock_guard;
 
-pub use lock::Lock;
-pub use lock_guard::{ArcLockGuard, LockGuard, MappedLockGuard};
-pub use rlock::RLock;
-pub use rlock_guard::{MappedRLockGuard, RLockGuard};
+pub use lock::{ArcLockGuard, Lock, LockGuard, MappedLockGuard};
+pub use rlock::{MappedRLockGuard, RLock, RLockGuard};
 
 #[cfg(all(test, loom))]
-pub(crate) use raw_lock::{RawGuard, RawLock};
+pub(crate) use lock::{RawLock, RawLockGuard};
 #[cfg(all(test, loom))]
-pub(crate) use raw_rlock::RawRLock;
+pub(crate) use rlock::RawRLock;

@@ -8,13 +8,14 @@ use crate::deadlock::Deadlock;
 use crate::deadlock::context::{self, Context, ContextId};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::holds::HoldIndex;
-use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType, Site, TypeOf};
+use crate::deadlock::resource::{Origin, ResourceFacts, Site, TypeOf};
 use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
 use crate::deadlock::waitable::{HANDED_OVER, Need, Provider, RETRY, Visit, Waitable};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, unpark_filter, unpark_one};
+use crate::sync::guard::{Exclusive, RawGuard};
 
-/// Somebody is parked or about to park. The rest of the word is the owner's number, which is even, or zero.
+/// Set while a thread is parked or about to park. The rest of the word is the owner's number, which is even, or zero.
 const WAITERS: u64 = 1;
 
 /// An exclusive lock whose word is its owner's number.
@@ -22,20 +23,21 @@ pub(crate) struct RawLock {
     /// ```text
     /// owner | WAITERS |
     ///   0   |    0    | free
-    ///   id  |    0    | held by the context `id`; nobody else is parked
-    ///   0   |    1    | free; somebody is parked and about to be woken, or was about to park and will not
-    ///   id  |    1    | held by the context `id`; others are parked or about to park
+    ///   id  |    0    | held by the context `id`; nobody is parked
+    ///   0   |    1    | free; a thread is parked and about to be woken, or was about to park and will not
+    ///   id  |    1    | held by the context `id`; threads are parked or about to park
     /// ```
     ///
     /// The owner is the word: there is no moment at which the lock is held and the owner unknown. Releasing
     /// subtracts the owner and leaves WAITERS as it is, so that WAITERS is cleared only under the queue's lock, and
-    /// only when the queue is empty: *somebody is parked* implies WAITERS at all times.
+    /// only when the queue is empty: *a thread is parked* implies WAITERS at all times.
     word: AtomicU64,
     origin: Origin,
 }
 
-/// Proof that a lock is held: by whom, and where that is listed. Unlocking uses these and never "the current thread".
-pub(crate) struct RawGuard {
+/// Proof that a [`RawLock`] is held: the context that holds it, and the hold's place in that context's list. Unlocking uses
+/// these and never the current thread.
+pub(crate) struct RawLockGuard {
     context: &'static Context,
     hold: HoldIndex,
     not_send: std::marker::PhantomData<*mut ()>,
@@ -43,23 +45,23 @@ pub(crate) struct RawGuard {
 
 // SAFETY:
 // - a shared raw guard gives access to nothing.
-unsafe impl Sync for RawGuard {}
+unsafe impl Sync for RawLockGuard {}
 
-impl RawGuard {
-    pub(super) fn new(context: &'static Context, hold: HoldIndex) -> Self {
+impl RawLockGuard {
+    pub(in crate::sync) fn new(context: &'static Context, hold: HoldIndex) -> Self {
         Self { context, hold, not_send: std::marker::PhantomData }
     }
 
-    pub(super) fn context(&self) -> &'static Context {
+    pub(in crate::sync) fn context(&self) -> &'static Context {
         self.context
     }
 
-    pub(super) fn hold(&self) -> HoldIndex {
+    pub(in crate::sync) fn hold(&self) -> HoldIndex {
         self.hold
     }
 }
 
-/// Which line asks for the lock of what.
+/// The line that asks for a lock, and the type of what is locked.
 #[derive(Clone, Copy)]
 struct Request {
     site: Site,
@@ -85,10 +87,10 @@ impl RawLock {
         Self { word: AtomicU64::new(0), origin: Origin::at(site, None) }
     }
 
-    /// Locks, or panics when that is a deadlock and the policy says so.
+    /// Locks, or panics if that is a deadlock and the policy says so.
     #[inline]
     #[track_caller]
-    pub(crate) fn lock(&self, type_of: TypeOf) -> RawGuard {
+    pub(crate) fn lock(&self, type_of: TypeOf) -> RawLockGuard {
         let request = Request::new(type_of);
         match self.try_lock_fast(request) {
             Some(guard) => guard,
@@ -96,10 +98,10 @@ impl RawLock {
         }
     }
 
-    /// Locks, or says why that can never be.
+    /// Locks, or returns why that can never be.
     #[inline]
     #[track_caller]
-    pub(crate) fn acquire(&self, type_of: TypeOf) -> Result<RawGuard, Deadlock> {
+    pub(crate) fn acquire(&self, type_of: TypeOf) -> Result<RawLockGuard, Deadlock> {
         let request = Request::new(type_of);
         match self.try_lock_fast(request) {
             Some(guard) => Ok(guard),
@@ -110,7 +112,7 @@ impl RawLock {
     /// Locks if that is possible before `limit`.
     #[inline]
     #[track_caller]
-    pub(crate) fn try_lock_until(&self, type_of: TypeOf, limit: Instant) -> Option<RawGuard> {
+    pub(crate) fn try_lock_until(&self, type_of: TypeOf, limit: Instant) -> Option<RawLockGuard> {
         let request = Request::new(type_of);
         match self.try_lock_fast(request) {
             Some(guard) => Some(guard),
@@ -118,10 +120,10 @@ impl RawLock {
         }
     }
 
-    /// Locks if that is possible within `timeout`. A time-out past what the clock can tell is none.
+    /// Locks if that is possible within `timeout`. A time-out that is longer than the clock can represent is none.
     #[inline]
     #[track_caller]
-    pub(crate) fn try_lock_for(&self, type_of: TypeOf, timeout: Duration) -> Option<RawGuard> {
+    pub(crate) fn try_lock_for(&self, type_of: TypeOf, timeout: Duration) -> Option<RawLockGuard> {
         let request = Request::new(type_of);
         match self.try_lock_fast(request) {
             Some(guard) => Some(guard),
@@ -129,35 +131,35 @@ impl RawLock {
         }
     }
 
-    /// Takes the lock if it is free and nobody queues.
+    /// Takes the lock if it is free and no thread queues.
     #[inline]
-    fn try_lock_fast(&self, request: Request) -> Option<RawGuard> {
+    fn try_lock_fast(&self, request: Request) -> Option<RawLockGuard> {
         let context = context::current();
         let place = context.holds.find();
         // ORDERING: Acquire pairs with the Release in `unlock` and `unlock_fair`: what was done under the lock is seen.
         self.word.compare_exchange(0, context.id().get(), Acquire, Relaxed).ok()?;
         let hold = context.holds.take(place, &self.facts(request.type_of), request.site);
-        Some(RawGuard::new(context, hold))
+        Some(RawLockGuard::new(context, hold))
     }
 
-    /// Takes the lock if it is free, queue or no queue.
+    /// Takes the lock if it is free, whether threads queue or not.
     #[inline]
     #[track_caller]
-    pub(crate) fn try_lock(&self, type_of: TypeOf) -> Option<RawGuard> {
+    pub(crate) fn try_lock(&self, type_of: TypeOf) -> Option<RawLockGuard> {
         let request = Request::new(type_of);
         let context = context::current();
         self.take(context).then(|| self.list(context, request))
     }
 
-    /// [`try_lock`](Self::try_lock), for what is no line of the user's.
-    pub(crate) fn try_lock_at(&self, type_of: TypeOf, site: Site) -> Option<RawGuard> {
+    /// [`try_lock`](Self::try_lock), for a request that no line of the user's program made.
+    pub(crate) fn try_lock_at(&self, type_of: TypeOf, site: Site) -> Option<RawLockGuard> {
         let context = context::current();
         self.take(context).then(|| self.list(context, Request { site, type_of }))
     }
 
-    /// [`acquire`](Self::acquire), for what is no line of the user's.
+    /// [`acquire`](Self::acquire), for a request that no line of the user's program made.
     #[cfg(feature = "serde")]
-    pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawGuard, Deadlock> {
+    pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawLockGuard, Deadlock> {
         let request = Request { site, type_of };
         match self.try_lock_fast(request) {
             Some(guard) => Ok(guard),
@@ -178,9 +180,9 @@ impl RawLock {
     }
 
     #[inline]
-    fn list(&self, context: &'static Context, request: Request) -> RawGuard {
+    fn list(&self, context: &'static Context, request: Request) -> RawLockGuard {
         let hold = context.holds.take(context.holds.find(), &self.facts(request.type_of), request.site);
-        RawGuard::new(context, hold)
+        RawLockGuard::new(context, hold)
     }
 
     /// Unlocks.
@@ -189,7 +191,7 @@ impl RawLock {
     ///
     /// The guard is of this lock.
     #[inline]
-    pub(crate) unsafe fn unlock(&self, guard: RawGuard) {
+    pub(crate) unsafe fn unlock(&self, guard: RawLockGuard) {
         guard.context.holds.give(guard.hold);
         // ORDERING: Release pairs with the Acquire of the next owner.
         let order = if is_removed(Ingredient::ReleaseOnUnlock) { Relaxed } else { Release };
@@ -216,13 +218,13 @@ impl RawLock {
         }
     }
 
-    /// Unlocks and hands the lock over to the one who has been parked for longest, if there is one.
+    /// Unlocks and hands the lock over to the thread that has been parked for longest, if there is one.
     ///
     /// # Safety
     ///
     /// The guard is of this lock.
     #[inline]
-    pub(crate) unsafe fn unlock_fair(&self, guard: RawGuard) {
+    pub(crate) unsafe fn unlock_fair(&self, guard: RawLockGuard) {
         guard.context.holds.give(guard.hold);
         // ORDERING: Release pairs with the Acquire of the next owner.
         if self.word.compare_exchange(guard.context.id().get(), 0, Release, Relaxed).is_err() {
@@ -270,9 +272,9 @@ impl RawLock {
         self.word.load(Relaxed) & !WAITERS != 0
     }
 
-    /// The owner, if there is one. Current only if it is the caller, or a registered waiter seen by the judge.
+    /// Returns the owner, if there is one. It is current only if it is the caller, or a registered waiter seen by the judge.
     #[inline]
-    pub(super) fn owner(&self) -> Option<ContextId> {
+    pub(in crate::sync) fn owner(&self) -> Option<ContextId> {
         // ORDERING: Relaxed is enough for both readers. A thread reads its own number back only if its own last write
         // put it there. The judge reads it under the graph's mutex: an owner that is registered released everything
         // that it released before it took that mutex to register, so the word is current by coherence.
@@ -289,20 +291,20 @@ impl RawLock {
         ResourceFacts { key: self.key(), origin: self.origin, type_of }
     }
 
-    /// Where the owner's hold of this lock is listed. The owner's own thread alone calls this.
+    /// Returns where the owner's hold of this lock is listed. Only the owner's own thread calls this.
     #[cold]
-    pub(super) fn hold_of(&self, owner: &'static Context) -> HoldIndex {
+    pub(in crate::sync) fn hold_of(&self, owner: &'static Context) -> HoldIndex {
         owner.holds.index_of(self.key()).expect("whoever holds a lock has listed that")
     }
 
-    pub(super) fn name(&self) -> Option<&'static str> {
+    pub(in crate::sync) fn name(&self) -> Option<&'static str> {
         self.origin.name()
     }
 
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn lock_slow(&self, request: Request) -> RawGuard {
+    fn lock_slow(&self, request: Request) -> RawLockGuard {
         match self.wait(request, Limit::None, Failure::Unwind) {
             Ok(guard) => guard,
             Err(Ended::Deadlock(deadlock)) => deadlock.raise(),
@@ -312,7 +314,7 @@ impl RawLock {
 
     #[cold]
     #[inline(never)]
-    fn acquire_slow(&self, request: Request) -> Result<RawGuard, Deadlock> {
+    fn acquire_slow(&self, request: Request) -> Result<RawLockGuard, Deadlock> {
         match self.wait(request, Limit::None, Failure::Value) {
             Ok(guard) => Ok(guard),
             Err(Ended::Deadlock(deadlock)) => Err(deadlock),
@@ -323,21 +325,21 @@ impl RawLock {
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn try_lock_limited(&self, request: Request, limit: Limit) -> Option<RawGuard> {
+    fn try_lock_limited(&self, request: Request, limit: Limit) -> Option<RawLockGuard> {
         match self.wait(request, limit, Failure::Unwind) {
             Ok(guard) => Some(guard),
             Err(Ended::TimedOut) => None,
-            // The time-out was past what the clock can tell.
+            // The time-out was longer than the clock can represent.
             Err(Ended::Deadlock(deadlock)) => deadlock.raise(),
         }
     }
 
-    fn wait(&self, request: Request, limit: Limit, failure: Failure) -> Result<RawGuard, Ended> {
+    fn wait(&self, request: Request, limit: Limit, failure: Failure) -> Result<RawLockGuard, Ended> {
         let me = context::current();
         let relock = self.owner() == Some(me.id());
         let waiter = LockWait { lock: self, request, hold: Cell::new(0) };
         match wait::wait(me, &waiter, Terms { site: request.site, limit, failure, relock }) {
-            Outcome::Granted => Ok(RawGuard::new(me, waiter.hold.get())),
+            Outcome::Granted => Ok(RawLockGuard::new(me, waiter.hold.get())),
             Outcome::TimedOut => Err(Ended::TimedOut),
             Outcome::Deadlock(deadlock) => Err(Ended::Deadlock(deadlock)),
         }
@@ -416,46 +418,22 @@ impl Waitable for LockWait<'_> {
 }
 
 // SAFETY:
-// - the word admits one owner at a time, and only an owner makes a guard.
-unsafe impl lock_api::RawMutex for RawLock {
-    const INIT: Self = Self::new(None);
+// - the word admits one owner at a time; an owner gets one guard, and the word names it until that is released.
+unsafe impl RawGuard for RawLockGuard {
+    type Raw = RawLock;
+    type Access = Exclusive;
 
-    type Guard = RawGuard;
-
-    #[track_caller]
-    fn lock(&self) -> RawGuard {
-        self.lock(untyped)
-    }
-
-    #[track_caller]
-    fn try_lock(&self) -> Option<RawGuard> {
-        self.try_lock(untyped)
+    #[inline]
+    unsafe fn release(self, raw: &RawLock) {
+        // SAFETY:
+        // - the raw guard is of this lock (caller).
+        unsafe { raw.unlock(self) };
     }
 
     #[inline]
-    unsafe fn unlock(&self, guard: RawGuard) {
+    unsafe fn release_fair(self, raw: &RawLock) {
         // SAFETY:
-        // - the guard is of this lock (caller).
-        unsafe { self.unlock(guard) };
+        // - the raw guard is of this lock (caller).
+        unsafe { raw.unlock_fair(self) };
     }
-
-    fn is_locked(&self) -> bool {
-        self.is_locked()
-    }
-}
-
-// SAFETY:
-// - a lock that is handed over has one owner throughout.
-unsafe impl lock_api::RawMutexFair for RawLock {
-    #[inline]
-    unsafe fn unlock_fair(&self, guard: RawGuard) {
-        // SAFETY:
-        // - the guard is of this lock (caller).
-        unsafe { self.unlock_fair(guard) };
-    }
-}
-
-/// What lock_api's own constructors and methods would lock: the public types never go that way.
-fn untyped() -> ResourceType {
-    ResourceType::exclusive::<()>("Lock")
 }

@@ -1,11 +1,17 @@
 //! The re-entrant lock.
 
+mod guard;
+mod raw;
+
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::raw_rlock::RawRLock;
-use super::rlock_guard::RLockGuard;
+pub use guard::{MappedRLockGuard, RLockGuard};
+pub(crate) use raw::RawRLock;
+
+use self::raw::RawRLockGuard;
+use super::guard::{Guard, Guarded};
 use crate::deadlock::Deadlock;
 #[cfg(feature = "serde")]
 use crate::deadlock::resource::{DESERIALIZED, SERIALIZED};
@@ -18,8 +24,8 @@ use crate::deadlock::resource::{FORMATTED, ResourceType};
 /// shared references, since several of them exist at once: put a [`Cell`](std::cell::Cell) or a
 /// [`RefCell`](std::cell::RefCell) inside to mutate.
 ///
-/// Ownership is by a number that no other thread ever gets, so a guard that is forgotten by a thread which then ends
-/// lets nobody in.
+/// The owner is named by a number that no other thread ever gets: if a thread forgets a guard and ends, the lock stays
+/// held.
 ///
 /// # Deadlocks
 ///
@@ -29,7 +35,7 @@ use crate::deadlock::resource::{FORMATTED, ResourceType};
 /// # Beside parking_lot's `ReentrantMutex`
 ///
 /// Left out: `raw`, `force_unlock`, `data_ptr` and `bump`, as for [`Lock`](crate::Lock); `unlocked`, which cannot
-/// promise that the lock is free meanwhile; guards that keep an [`Arc`](std::sync::Arc), which nobody has needed yet.
+/// promise that the lock is free meanwhile; guards that keep an [`Arc`](std::sync::Arc).
 ///
 /// # Examples
 ///
@@ -53,6 +59,25 @@ pub struct RLock<T: ?Sized> {
 // - the value is reached by the owner only, one thread at a time: it is sent between threads, never shared.
 unsafe impl<T: ?Sized + Send> Sync for RLock<T> {}
 
+// SAFETY:
+// - both are fields; no method moves the value out of a shared lock.
+// - the value is reached through guards, and otherwise through `&mut self` or `self` alone, while none borrows the lock;
+//   no guard of this lock is exclusive.
+unsafe impl<T: ?Sized> Guarded for RLock<T> {
+    type Raw = RawRLock;
+    type Value = T;
+
+    #[inline]
+    fn raw(&self) -> &RawRLock {
+        &self.raw
+    }
+
+    #[inline]
+    fn value(&self) -> *mut T {
+        self.data.get()
+    }
+}
+
 impl<T> RLock<T> {
     /// Makes a free lock. Reports name it by its type and the line of this call.
     #[inline]
@@ -70,7 +95,7 @@ impl<T> RLock<T> {
         Self { raw: RawRLock::new(Some(name)), data: UnsafeCell::new(value) }
     }
 
-    /// Takes the value out.
+    /// Consumes the lock and returns the value.
     #[inline]
     #[must_use]
     pub fn into_inner(self) -> T {
@@ -96,10 +121,12 @@ impl<T: ?Sized> RLock<T> {
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> RLockGuard<'_, T> {
-        RLockGuard::new(self, self.raw.lock(Self::describe))
+        // SAFETY:
+        // - the raw guard is of this lock.
+        unsafe { self.guard(self.raw.lock(Self::describe)) }
     }
 
-    /// Locks, waiting while another thread holds the lock, or says why that can never end.
+    /// Locks, waiting while another thread holds the lock, or returns why that can never end.
     ///
     /// # Errors
     ///
@@ -115,7 +142,9 @@ impl<T: ?Sized> RLock<T> {
     #[inline]
     #[track_caller]
     pub fn acquire(&self) -> Result<RLockGuard<'_, T>, Deadlock> {
-        Ok(RLockGuard::new(self, self.raw.acquire(Self::describe)?))
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Ok(unsafe { self.guard(self.raw.acquire(Self::describe)?) })
     }
 
     /// Locks if no other thread holds the lock right now. Never waits.
@@ -126,23 +155,27 @@ impl<T: ?Sized> RLock<T> {
     #[inline]
     #[track_caller]
     pub fn try_lock(&self) -> Option<RLockGuard<'_, T>> {
-        Some(RLockGuard::new(self, self.raw.try_lock(Self::describe)?))
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Some(unsafe { self.guard(self.raw.try_lock(Self::describe)?) })
     }
 
     /// Locks if that is possible within `timeout`.
     ///
     /// # Panics
     ///
-    /// If this thread holds the lock 2³² − 1 times. As [`lock`](Self::lock), if `timeout` is past what the clock can tell, as
-    /// `Duration::MAX` is: that is no time-out.
+    /// If this thread holds the lock 2³² − 1 times. As [`lock`](Self::lock), if `timeout` is longer than the clock can
+    /// represent, as `Duration::MAX` is: that is no time-out.
     ///
     /// # Deadlocks
     ///
-    /// None: the wait ends by itself. One whose `timeout` is past what the clock can tell is judged like any other.
+    /// None: the wait ends by itself. One whose `timeout` is longer than the clock can represent is judged like any other.
     #[inline]
     #[track_caller]
     pub fn try_lock_for(&self, timeout: Duration) -> Option<RLockGuard<'_, T>> {
-        Some(RLockGuard::new(self, self.raw.try_lock_for(Self::describe, timeout)?))
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Some(unsafe { self.guard(self.raw.try_lock_for(Self::describe, timeout)?) })
     }
 
     /// Locks if that is possible before `deadline`. See [`try_lock_for`](Self::try_lock_for).
@@ -153,25 +186,20 @@ impl<T: ?Sized> RLock<T> {
     #[inline]
     #[track_caller]
     pub fn try_lock_until(&self, deadline: Instant) -> Option<RLockGuard<'_, T>> {
-        Some(RLockGuard::new(self, self.raw.try_lock_until(Self::describe, deadline)?))
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Some(unsafe { self.guard(self.raw.try_lock_until(Self::describe, deadline)?) })
     }
 
-    pub(super) fn raw(&self) -> &RawRLock {
-        &self.raw
-    }
-
-    pub(super) fn data(&self) -> *mut T {
-        self.data.get()
-    }
-
-    /// Whether anybody holds the lock at this moment. Out of date as soon as it is known, unless it is this thread.
+    /// Returns whether the lock is held at this moment. The answer may be out of date when it is returned, unless this
+    /// thread holds the lock.
     #[inline]
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.raw.is_locked()
     }
 
-    /// Whether this thread holds the lock.
+    /// Returns whether this thread holds the lock.
     ///
     /// # Examples
     ///
@@ -189,17 +217,29 @@ impl<T: ?Sized> RLock<T> {
         self.raw.is_owned()
     }
 
-    /// How often this thread holds the lock, 0 if it does not.
+    /// Returns how many times this thread holds the lock, 0 if it does not.
     #[inline]
     #[must_use]
     pub fn depth(&self) -> u32 {
         if self.raw.is_owned() { self.raw.depth() } else { 0 }
     }
 
-    /// The value, without locking: `&mut self` proves that nobody holds a guard.
+    /// Returns the value without locking: `&mut self` proves that no guard exists.
     #[inline]
     pub const fn get_mut(&mut self) -> &mut T {
         self.data.get_mut()
+    }
+
+    /// Makes a guard of a raw one.
+    ///
+    /// # Safety
+    ///
+    /// - The raw guard is of this lock.
+    #[inline]
+    unsafe fn guard(&self, raw_guard: RawRLockGuard) -> RLockGuard<'_, T> {
+        // SAFETY:
+        // - the raw guard is of this lock (caller).
+        RLockGuard::of(unsafe { Guard::new(self, raw_guard) })
     }
 }
 
@@ -221,7 +261,7 @@ impl<T> From<T> for RLock<T> {
     }
 }
 
-/// Shows the value, or that another thread has it, and how deep; never waits.
+/// Shows the depth, and the value or that another thread holds the lock; never waits.
 impl<T: ?Sized + fmt::Debug> fmt::Debug for RLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("RLock");
@@ -230,19 +270,23 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RLock<T> {
         }
         out.field("depth", &self.raw.depth());
         match self.raw.try_lock_at(Self::describe, FORMATTED) {
-            Some(guard) => out.field("data", &&*RLockGuard::new(self, guard)),
+            // SAFETY:
+            // - the raw guard is of this lock.
+            Some(raw_guard) => out.field("data", &&*unsafe { self.guard(raw_guard) }),
             None => out.field("data", &format_args!("<locked>")),
         };
         out.finish()
     }
 }
 
-/// Serializes the value, which is locked meanwhile. A deadlock is the serializer's error.
+/// Locks while it serializes the value. A deadlock is an error of the serializer.
 #[cfg(feature = "serde")]
 impl<T: ?Sized + serde::Serialize> serde::Serialize for RLock<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let guard = self.raw.acquire_at(Self::describe, SERIALIZED).map_err(serde::ser::Error::custom)?;
-        RLockGuard::new(self, guard).serialize(serializer)
+        let raw_guard = self.raw.acquire_at(Self::describe, SERIALIZED).map_err(serde::ser::Error::custom)?;
+        // SAFETY:
+        // - the raw guard is of this lock.
+        unsafe { self.guard(raw_guard) }.serialize(serializer)
     }
 }
 

@@ -1,25 +1,29 @@
-//! Re-entrance over the lock word: the owner counts how often it came in.
+//! Re-entrance over the lock word: the owner counts its acquisitions.
 
 use std::time::{Duration, Instant};
 
-use super::raw_lock::{RawGuard, RawLock};
 use crate::deadlock::Deadlock;
 use crate::deadlock::context;
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::resource::{Site, TypeOf};
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet;
+use crate::sync::guard::{RawGuard, Shared};
+use crate::sync::lock::{RawLock, RawLockGuard};
 
 /// An exclusive lock that its owner may take again.
 pub(crate) struct RawRLock {
     lock: RawLock,
-    /// How often the owner has come in *again*: 0 when the lock is free or held once, so that the first acquisition
-    /// and the last release write nothing here. Written by the owner only.
+    /// The number of acquisitions after the first: 0 if the lock is free or held once, so that the first acquisition and
+    /// the last release write nothing here. Written by the owner only.
     again: quiet::AtomicU32,
 }
 
-/// The index in a guard of a second or later acquisition. The first is listed; whichever guard is dropped last looks up
-/// where, unless it is that first one.
+/// Proof that a [`RawRLock`] is held. Its owner has one for each acquisition, and unlocks by releasing the last.
+pub(crate) struct RawRLockGuard(RawLockGuard);
+
+/// The hold index in the guard of a second or later acquisition. Only the first acquisition is listed, and its guard knows
+/// where; if another guard is released last, it looks the place up.
 const NOT_LISTED: HoldIndex = HoldIndex::MAX;
 
 impl RawRLock {
@@ -35,90 +39,90 @@ impl RawRLock {
 
     #[inline]
     #[track_caller]
-    pub(crate) fn lock(&self, type_of: TypeOf) -> RawGuard {
+    pub(crate) fn lock(&self, type_of: TypeOf) -> RawRLockGuard {
         match self.try_again() {
             Some(guard) => guard,
-            None => self.lock.lock(type_of),
+            None => RawRLockGuard(self.lock.lock(type_of)),
         }
     }
 
     #[inline]
     #[track_caller]
-    pub(crate) fn acquire(&self, type_of: TypeOf) -> Result<RawGuard, Deadlock> {
+    pub(crate) fn acquire(&self, type_of: TypeOf) -> Result<RawRLockGuard, Deadlock> {
         match self.try_again() {
             Some(guard) => Ok(guard),
-            None => self.lock.acquire(type_of),
+            None => self.lock.acquire(type_of).map(RawRLockGuard),
         }
     }
 
     #[inline]
     #[track_caller]
-    pub(crate) fn try_lock(&self, type_of: TypeOf) -> Option<RawGuard> {
+    pub(crate) fn try_lock(&self, type_of: TypeOf) -> Option<RawRLockGuard> {
         match self.try_again() {
             Some(guard) => Some(guard),
-            None => self.lock.try_lock(type_of),
+            None => self.lock.try_lock(type_of).map(RawRLockGuard),
         }
     }
 
-    /// [`try_lock`](Self::try_lock), for what is no line of the user's.
-    pub(crate) fn try_lock_at(&self, type_of: TypeOf, site: Site) -> Option<RawGuard> {
+    /// [`try_lock`](Self::try_lock), for a request that no line of the user's program made.
+    pub(crate) fn try_lock_at(&self, type_of: TypeOf, site: Site) -> Option<RawRLockGuard> {
         match self.try_again() {
             Some(guard) => Some(guard),
-            None => self.lock.try_lock_at(type_of, site),
+            None => self.lock.try_lock_at(type_of, site).map(RawRLockGuard),
         }
     }
 
-    /// [`acquire`](Self::acquire), for what is no line of the user's.
+    /// [`acquire`](Self::acquire), for a request that no line of the user's program made.
     #[cfg(feature = "serde")]
-    pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawGuard, Deadlock> {
+    pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawRLockGuard, Deadlock> {
         match self.try_again() {
             Some(guard) => Ok(guard),
-            None => self.lock.acquire_at(type_of, site),
+            None => self.lock.acquire_at(type_of, site).map(RawRLockGuard),
         }
     }
 
     #[inline]
     #[track_caller]
-    pub(crate) fn try_lock_for(&self, type_of: TypeOf, timeout: Duration) -> Option<RawGuard> {
+    pub(crate) fn try_lock_for(&self, type_of: TypeOf, timeout: Duration) -> Option<RawRLockGuard> {
         match self.try_again() {
             Some(guard) => Some(guard),
-            None => self.lock.try_lock_for(type_of, timeout),
+            None => self.lock.try_lock_for(type_of, timeout).map(RawRLockGuard),
         }
     }
 
     #[inline]
     #[track_caller]
-    pub(crate) fn try_lock_until(&self, type_of: TypeOf, deadline: Instant) -> Option<RawGuard> {
+    pub(crate) fn try_lock_until(&self, type_of: TypeOf, deadline: Instant) -> Option<RawRLockGuard> {
         match self.try_again() {
             Some(guard) => Some(guard),
-            None => self.lock.try_lock_until(type_of, deadline),
+            None => self.lock.try_lock_until(type_of, deadline).map(RawRLockGuard),
         }
     }
 
-    /// One more guard, if this thread is the owner.
+    /// Makes one more guard, if this thread is the owner.
     #[inline]
     #[track_caller]
-    fn try_again(&self) -> Option<RawGuard> {
+    fn try_again(&self) -> Option<RawRLockGuard> {
         let me = context::current();
         if self.lock.owner() != Some(me.id()) {
             return None;
         }
-        // One below the largest number, so that the depth has a number, too.
+        // One below the largest number, so that the depth can be represented, too.
         let again = self.again.load(Relaxed);
         if again >= u32::MAX - 1 {
             too_deep();
         }
         self.again.store(again + 1, Relaxed);
-        Some(RawGuard::new(me, NOT_LISTED))
+        Some(RawRLockGuard(RawLockGuard::new(me, NOT_LISTED)))
     }
 
-    /// Drops a guard, and unlocks if it was the last.
+    /// Releases a guard, and unlocks if it was the last.
     ///
     /// # Safety
     ///
     /// The guard is of this lock.
     #[inline]
-    pub(crate) unsafe fn unlock(&self, guard: RawGuard) {
+    pub(crate) unsafe fn unlock(&self, guard: RawRLockGuard) {
         if let Some(last) = self.leave(guard) {
             // SAFETY:
             // - the guard is of this lock (caller), and the last one.
@@ -126,13 +130,13 @@ impl RawRLock {
         }
     }
 
-    /// Drops a guard, and hands the lock over if it was the last: see [`RawLock::unlock_fair`].
+    /// Releases a guard, and hands the lock over if it was the last: see [`RawLock::unlock_fair`].
     ///
     /// # Safety
     ///
     /// The guard is of this lock.
     #[inline]
-    pub(crate) unsafe fn unlock_fair(&self, guard: RawGuard) {
+    pub(crate) unsafe fn unlock_fair(&self, guard: RawRLockGuard) {
         if let Some(last) = self.leave(guard) {
             // SAFETY:
             // - the guard is of this lock (caller), and the last one.
@@ -140,18 +144,19 @@ impl RawRLock {
         }
     }
 
-    /// Drops a guard; `Some` if it was the last, and there is the lock to release.
+    /// Gives up one acquisition; returns the guard of the lock word, to be released, if it was the last.
     #[inline]
-    fn leave(&self, guard: RawGuard) -> Option<RawGuard> {
+    fn leave(&self, guard: RawRLockGuard) -> Option<RawLockGuard> {
         let again = self.again.load(Relaxed);
         if again != 0 {
             self.again.store(again - 1, Relaxed);
             return None;
         }
+        let RawRLockGuard(guard) = guard;
         if guard.hold() != NOT_LISTED {
             return Some(guard);
         }
-        Some(RawGuard::new(guard.context(), self.lock.hold_of(guard.context())))
+        Some(RawLockGuard::new(guard.context(), self.lock.hold_of(guard.context())))
     }
 
     #[inline]
@@ -164,7 +169,7 @@ impl RawRLock {
         self.lock.owner() == Some(context::current().id())
     }
 
-    /// How often the owner holds the lock, whoever it is; 0 if it is free.
+    /// Returns how many times the owner, whichever thread it is, holds the lock; 0 if it is free.
     #[inline]
     pub(crate) fn depth(&self) -> u32 {
         if self.is_locked() { self.again.load(Relaxed) + 1 } else { 0 }
@@ -172,6 +177,27 @@ impl RawRLock {
 
     pub(crate) fn name(&self) -> Option<&'static str> {
         self.lock.name()
+    }
+}
+
+// SAFETY:
+// - access is never exclusive.
+unsafe impl RawGuard for RawRLockGuard {
+    type Raw = RawRLock;
+    type Access = Shared;
+
+    #[inline]
+    unsafe fn release(self, raw: &RawRLock) {
+        // SAFETY:
+        // - the guard is of this lock (caller).
+        unsafe { raw.unlock(self) };
+    }
+
+    #[inline]
+    unsafe fn release_fair(self, raw: &RawRLock) {
+        // SAFETY:
+        // - the guard is of this lock (caller).
+        unsafe { raw.unlock_fair(self) };
     }
 }
 

@@ -1,11 +1,17 @@
 //! The non-reentrant lock.
 
+mod guard;
+mod raw;
+
+use std::cell::UnsafeCell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::lock_guard::{ArcLockGuard, LockGuard};
-use super::raw_lock::RawLock;
+pub use guard::{ArcLockGuard, LockGuard, MappedLockGuard};
+pub(crate) use raw::{RawLock, RawLockGuard};
+
+use super::guard::{Guard, Guarded};
 use crate::deadlock::Deadlock;
 #[cfg(feature = "serde")]
 use crate::deadlock::resource::{DESERIALIZED, SERIALIZED};
@@ -19,7 +25,7 @@ use crate::deadlock::resource::{FORMATTED, ResourceType};
 /// a panic ([`lock`](Self::lock)) or an error ([`acquire`](Self::acquire)) with a full report.
 ///
 /// What happened before an unlock *happens before* what follows the next lock. The lock is not fair: a running thread
-/// may take a free lock before those who were woken for it; [`LockGuard::unlock_fair`] hands over instead.
+/// may take a free lock before a thread that was woken for it; [`LockGuard::unlock_fair`] hands over instead.
 ///
 /// A lock is never poisoned: if its holder panics, it is released as it is. Validate before you mutate, or use
 /// [`acquire`](Self::acquire).
@@ -34,12 +40,13 @@ use crate::deadlock::resource::{FORMATTED, ResourceType};
 /// # Helpers that lock
 ///
 /// Reports name the line that called `lock`. A function of yours that locks on behalf of its callers, such as a method
-/// `fn lock(&self)` of a type that has a lock inside, should be `#[track_caller]`: then they name the callers' lines, which
-/// differ, and not the one line in that function. A function that is passed on as a value (`map(Lock::new)`,
+/// `fn lock(&self)` of a type that has a lock inside, should be `#[track_caller]`: reports then name the callers' lines,
+/// which differ, instead of the one line in that function. A function that is passed on as a value (`map(Lock::new)`,
 /// `map(Lock::lock)`, `Arc::default()`) is called by a line of the standard library: write a closure where the line matters.
 ///
-/// [`Debug`](fmt::Debug) and serde know no line of the program: a lock that they take is told as that, with the line that
-/// [made](crate::deadlock::Held::purpose) it, and one that they make [as that](crate::deadlock::Resource::is_deserialized).
+/// [`Debug`](fmt::Debug) and serde know no line of the program: if they lock, reports give the line that made the lock, and
+/// say [what it is held for](crate::deadlock::Held::purpose). A lock that serde makes is reported as
+/// [deserialized](crate::deadlock::Resource::is_deserialized).
 ///
 /// # Beside parking_lot's `Mutex`
 ///
@@ -62,8 +69,33 @@ use crate::deadlock::resource::{FORMATTED, ResourceType};
 /// });
 /// assert_eq!(*TOTAL.lock(), 55);
 /// ```
-#[repr(transparent)]
-pub struct Lock<T: ?Sized>(pub(super) lock_api::Mutex<RawLock, T>);
+pub struct Lock<T: ?Sized> {
+    raw: RawLock,
+    data: UnsafeCell<T>,
+}
+
+// SAFETY:
+// - the value is reached by the owner only, one thread at a time: it is sent between threads, never shared.
+unsafe impl<T: ?Sized + Send> Sync for Lock<T> {}
+
+// SAFETY:
+// - both are fields; no method moves the value out of a shared lock.
+// - the value is reached through guards, and otherwise through `&mut self` or `self` alone, while none borrows the lock;
+//   it is in an `UnsafeCell`.
+unsafe impl<T: ?Sized> Guarded for Lock<T> {
+    type Raw = RawLock;
+    type Value = T;
+
+    #[inline]
+    fn raw(&self) -> &RawLock {
+        &self.raw
+    }
+
+    #[inline]
+    fn value(&self) -> *mut T {
+        self.data.get()
+    }
+}
 
 impl<T> Lock<T> {
     /// Makes a free lock. Reports name it by its type and the line of this call.
@@ -71,7 +103,7 @@ impl<T> Lock<T> {
     #[must_use]
     #[track_caller]
     pub const fn new(value: T) -> Self {
-        Self(lock_api::Mutex::from_raw(RawLock::new(None), value))
+        Self { raw: RawLock::new(None), data: UnsafeCell::new(value) }
     }
 
     /// Makes a free lock that reports call `name`.
@@ -90,25 +122,18 @@ impl<T> Lock<T> {
     #[must_use]
     #[track_caller]
     pub const fn named(name: &'static str, value: T) -> Self {
-        Self(lock_api::Mutex::from_raw(RawLock::new(Some(name)), value))
+        Self { raw: RawLock::new(Some(name)), data: UnsafeCell::new(value) }
     }
 
-    /// Takes the value out.
+    /// Consumes the lock and returns the value.
     #[inline]
     #[must_use]
     pub fn into_inner(self) -> T {
-        self.0.into_inner()
+        self.data.into_inner()
     }
 }
 
 impl<T: ?Sized> Lock<T> {
-    #[inline]
-    fn raw(&self) -> &RawLock {
-        // SAFETY:
-        // - nothing below unlocks the raw lock but with a guard of its own.
-        unsafe { self.0.raw() }
-    }
-
     fn describe() -> ResourceType {
         ResourceType::exclusive::<T>("Lock")
     }
@@ -134,13 +159,12 @@ impl<T: ?Sized> Lock<T> {
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> LockGuard<'_, T> {
-        let guard = self.raw().lock(Self::describe);
         // SAFETY:
-        // - `guard` proves that the lock is held.
-        LockGuard(unsafe { self.0.make_guard_unchecked(guard) })
+        // - the raw guard is of this lock.
+        unsafe { self.guard(self.raw.lock(Self::describe)) }
     }
 
-    /// Locks, waiting until the lock is free, or says why it never will be.
+    /// Locks, waiting until the lock is free, or returns why it never will be.
     ///
     /// The same wait as [`lock`](Self::lock); it costs the same.
     ///
@@ -168,10 +192,9 @@ impl<T: ?Sized> Lock<T> {
     #[inline]
     #[track_caller]
     pub fn acquire(&self) -> Result<LockGuard<'_, T>, Deadlock> {
-        let guard = self.raw().acquire(Self::describe)?;
         // SAFETY:
-        // - `guard` proves that the lock is held.
-        Ok(LockGuard(unsafe { self.0.make_guard_unchecked(guard) }))
+        // - the raw guard is of this lock.
+        Ok(unsafe { self.guard(self.raw.acquire(Self::describe)?) })
     }
 
     /// Locks if the lock is free right now. Never waits.
@@ -187,22 +210,22 @@ impl<T: ?Sized> Lock<T> {
     #[inline]
     #[track_caller]
     pub fn try_lock(&self) -> Option<LockGuard<'_, T>> {
-        let guard = self.raw().try_lock(Self::describe)?;
         // SAFETY:
-        // - `guard` proves that the lock is held.
-        Some(LockGuard(unsafe { self.0.make_guard_unchecked(guard) }))
+        // - the raw guard is of this lock.
+        Some(unsafe { self.guard(self.raw.try_lock(Self::describe)?) })
     }
 
     /// Locks if the lock becomes free within `timeout`.
     ///
     /// # Panics
     ///
-    /// As [`lock`](Self::lock), if `timeout` is past what the clock can tell, as `Duration::MAX` is: that is no time-out.
+    /// As [`lock`](Self::lock), if `timeout` is longer than the clock can represent, as `Duration::MAX` is: that is no
+    /// time-out.
     ///
     /// # Deadlocks
     ///
     /// None: the wait ends by itself, so it is never part of a verdict. Even a wait for a lock that this thread holds
-    /// lasts until its time-out. A wait whose `timeout` is past what the clock can tell is judged like any other.
+    /// lasts until its time-out. A wait whose `timeout` is longer than the clock can represent is judged like any other.
     ///
     /// # Examples
     ///
@@ -216,23 +239,21 @@ impl<T: ?Sized> Lock<T> {
     #[inline]
     #[track_caller]
     pub fn try_lock_for(&self, timeout: Duration) -> Option<LockGuard<'_, T>> {
-        let guard = self.raw().try_lock_for(Self::describe, timeout)?;
         // SAFETY:
-        // - `guard` proves that the lock is held.
-        Some(LockGuard(unsafe { self.0.make_guard_unchecked(guard) }))
+        // - the raw guard is of this lock.
+        Some(unsafe { self.guard(self.raw.try_lock_for(Self::describe, timeout)?) })
     }
 
     /// Locks if the lock becomes free before `deadline`. See [`try_lock_for`](Self::try_lock_for).
     #[inline]
     #[track_caller]
     pub fn try_lock_until(&self, deadline: Instant) -> Option<LockGuard<'_, T>> {
-        let guard = self.raw().try_lock_until(Self::describe, deadline)?;
         // SAFETY:
-        // - `guard` proves that the lock is held.
-        Some(LockGuard(unsafe { self.0.make_guard_unchecked(guard) }))
+        // - the raw guard is of this lock.
+        Some(unsafe { self.guard(self.raw.try_lock_until(Self::describe, deadline)?) })
     }
 
-    /// [`lock`](Self::lock), with a guard that keeps the lock alive instead of borrowing it.
+    /// Locks as [`lock`](Self::lock) does, with a guard that keeps the lock alive instead of borrowing it.
     ///
     /// # Panics
     ///
@@ -254,10 +275,12 @@ impl<T: ?Sized> Lock<T> {
     #[inline]
     #[track_caller]
     pub fn lock_arc(self: &Arc<Self>) -> ArcLockGuard<T> {
-        ArcLockGuard::new(self, self.raw().lock(Self::describe))
+        // SAFETY:
+        // - the raw guard is of this lock.
+        unsafe { self.guard_arc(self.raw.lock(Self::describe)) }
     }
 
-    /// [`acquire`](Self::acquire), with a guard that keeps the lock alive.
+    /// Locks as [`acquire`](Self::acquire) does, with a guard that keeps the lock alive.
     ///
     /// # Errors
     ///
@@ -269,73 +292,78 @@ impl<T: ?Sized> Lock<T> {
     #[inline]
     #[track_caller]
     pub fn acquire_arc(self: &Arc<Self>) -> Result<ArcLockGuard<T>, Deadlock> {
-        Ok(ArcLockGuard::new(self, self.raw().acquire(Self::describe)?))
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Ok(unsafe { self.guard_arc(self.raw.acquire(Self::describe)?) })
     }
 
-    /// [`try_lock`](Self::try_lock), with a guard that keeps the lock alive.
+    /// Locks as [`try_lock`](Self::try_lock) does, with a guard that keeps the lock alive.
     #[inline]
     #[track_caller]
     pub fn try_lock_arc(self: &Arc<Self>) -> Option<ArcLockGuard<T>> {
-        Some(ArcLockGuard::new(self, self.raw().try_lock(Self::describe)?))
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Some(unsafe { self.guard_arc(self.raw.try_lock(Self::describe)?) })
     }
 
-    /// [`try_lock_for`](Self::try_lock_for), with a guard that keeps the lock alive.
+    /// Locks as [`try_lock_for`](Self::try_lock_for) does, with a guard that keeps the lock alive.
     #[inline]
     #[track_caller]
     pub fn try_lock_arc_for(self: &Arc<Self>, timeout: Duration) -> Option<ArcLockGuard<T>> {
-        Some(ArcLockGuard::new(self, self.raw().try_lock_for(Self::describe, timeout)?))
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Some(unsafe { self.guard_arc(self.raw.try_lock_for(Self::describe, timeout)?) })
     }
 
-    /// [`try_lock_until`](Self::try_lock_until), with a guard that keeps the lock alive.
+    /// Locks as [`try_lock_until`](Self::try_lock_until) does, with a guard that keeps the lock alive.
     #[inline]
     #[track_caller]
     pub fn try_lock_arc_until(self: &Arc<Self>, deadline: Instant) -> Option<ArcLockGuard<T>> {
-        Some(ArcLockGuard::new(self, self.raw().try_lock_until(Self::describe, deadline)?))
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Some(unsafe { self.guard_arc(self.raw.try_lock_until(Self::describe, deadline)?) })
     }
 
-    /// Whether anybody holds the lock at this moment. Out of date as soon as it is known.
+    /// Returns whether the lock is held at this moment. The answer may be out of date when it is returned.
     #[inline]
     #[must_use]
     pub fn is_locked(&self) -> bool {
-        self.raw().is_locked()
+        self.raw.is_locked()
     }
 
-    /// The value, without locking: `&mut self` proves that nobody holds a guard.
+    /// Returns the value without locking: `&mut self` proves that no guard exists.
     #[inline]
     pub const fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut()
+        self.data.get_mut()
     }
 
-    /// The guard of an acquisition.
+    /// Makes a guard of a raw one.
     ///
     /// # Safety
     ///
-    /// The raw guard is of this lock.
-    unsafe fn guard(&self, guard: super::raw_lock::RawGuard) -> LockGuard<'_, T> {
-        // SAFETY:
-        // - the guard proves that this lock is held (caller).
-        LockGuard(unsafe { self.0.make_guard_unchecked(guard) })
-    }
-
-    /// Unlocks a guard whose lock is known.
-    ///
-    /// # Safety
-    ///
-    /// The guard is of this lock.
+    /// - The raw guard is of this lock.
     #[inline]
-    pub(super) unsafe fn unlock(&self, guard: super::raw_lock::RawGuard) {
+    unsafe fn guard(&self, raw_guard: RawLockGuard) -> LockGuard<'_, T> {
         // SAFETY:
-        // - the guard is of this lock (caller).
-        unsafe { self.raw().unlock(guard) };
+        // - the raw guard is of this lock (caller).
+        LockGuard::of(unsafe { Guard::new(self, raw_guard) })
     }
 
-    pub(super) fn data(&self) -> *mut T {
-        self.0.data_ptr()
+    /// Makes a guard of a raw one; it keeps the lock alive.
+    ///
+    /// # Safety
+    ///
+    /// - The raw guard is of this lock.
+    #[inline]
+    unsafe fn guard_arc(self: &Arc<Self>, raw_guard: RawLockGuard) -> ArcLockGuard<T> {
+        // SAFETY:
+        // - the raw guard is of this lock (caller).
+        ArcLockGuard::of(unsafe { Guard::new(Arc::clone(self), raw_guard) })
     }
 }
 
-// A panic under the lock leaves the value as it is, as it does with any lock that is not poisoned: what is unwind safe
-// about the lock is that it is released.
+// A panic under the lock leaves the value as it is, as it does with any lock that is not poisoned: the lock is released,
+// and that is what unwind safety means for it.
 impl<T: ?Sized> std::panic::RefUnwindSafe for Lock<T> {}
 impl<T: ?Sized> std::panic::UnwindSafe for Lock<T> {}
 
@@ -357,28 +385,27 @@ impl<T> From<T> for Lock<T> {
 impl<T: ?Sized + fmt::Debug> fmt::Debug for Lock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Lock");
-        if let Some(name) = self.raw().name() {
+        if let Some(name) = self.raw.name() {
             out.field("name", &name);
         }
-        match self.raw().try_lock_at(Self::describe, FORMATTED) {
+        match self.raw.try_lock_at(Self::describe, FORMATTED) {
             // SAFETY:
-            // - `guard` is of this lock.
-            Some(guard) => out.field("data", &&*unsafe { self.guard(guard) }),
+            // - the raw guard is of this lock.
+            Some(raw_guard) => out.field("data", &&*unsafe { self.guard(raw_guard) }),
             None => out.field("data", &format_args!("<locked>")),
         };
         out.finish()
     }
 }
 
-/// Serializes the value, which is locked meanwhile. A deadlock is the serializer's error.
+/// Locks while it serializes the value. A deadlock is an error of the serializer.
 #[cfg(feature = "serde")]
 impl<T: ?Sized + serde::Serialize> serde::Serialize for Lock<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let guard = self.raw().acquire_at(Self::describe, SERIALIZED).map_err(serde::ser::Error::custom)?;
+        let raw_guard = self.raw.acquire_at(Self::describe, SERIALIZED).map_err(serde::ser::Error::custom)?;
         // SAFETY:
-        // - `guard` is of this lock.
-        let guard = unsafe { self.guard(guard) };
-        guard.serialize(serializer)
+        // - the raw guard is of this lock.
+        unsafe { self.guard(raw_guard) }.serialize(serializer)
     }
 }
 
@@ -386,6 +413,6 @@ impl<T: ?Sized + serde::Serialize> serde::Serialize for Lock<T> {
 impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for Lock<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = T::deserialize(deserializer)?;
-        Ok(Self(lock_api::Mutex::from_raw(RawLock::made_at(DESERIALIZED), value)))
+        Ok(Self { raw: RawLock::made_at(DESERIALIZED), data: UnsafeCell::new(value) })
     }
 }

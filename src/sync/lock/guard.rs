@@ -1,0 +1,198 @@
+//! The guards of a [`Lock`].
+
+use std::sync::Arc;
+
+use super::Lock;
+use super::raw::{RawLock, RawLockGuard};
+use crate::deadlock::Deadlock;
+use crate::sync::guard::{Guard, Part, guard_type};
+
+guard_type! {
+    /// Access to what a [`Lock`] protects; unlocks when dropped.
+    ///
+    /// Stays on its thread (it is not `Send`). Guards may be dropped in any order. A guard that is forgotten leaves the
+    /// lock held; once its thread has ended, a thread that waits for the lock gets
+    /// [`Abandoned`](crate::deadlock::Kind::Abandoned).
+    ///
+    /// ```compile_fail
+    /// let lock = bowline::Lock::new(0);
+    /// let guard = lock.lock();
+    /// std::thread::scope(|s| {
+    ///     s.spawn(move || drop(guard)); // only the owner unlocks
+    /// });
+    /// ```
+    pub struct LockGuard<'a, T>: exclusive Guard<&'a Lock<T>, RawLockGuard>;
+}
+
+impl<'a, T: ?Sized> LockGuard<'a, T> {
+    /// Returns the lock that is held.
+    #[must_use]
+    pub fn lock(guard: &Self) -> &'a Lock<T> {
+        guard.inner.guarded()
+    }
+
+    /// Narrows the guard to a part of the value.
+    ///
+    /// An associated function: `LockGuard::map(guard, |pair| &mut pair.0)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{Lock, LockGuard};
+    ///
+    /// let pair = Lock::new((1, "one"));
+    /// let mut number = LockGuard::map(pair.lock(), |pair| &mut pair.0);
+    /// *number += 1;
+    /// ```
+    #[inline]
+    pub fn map<U: ?Sized>(guard: Self, f: impl FnOnce(&mut T) -> &mut U) -> MappedLockGuard<'a, U> {
+        MappedLockGuard::of(guard.inner.map_mut(f))
+    }
+
+    /// Narrows the guard to a part of the value, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The guard itself, if `f` returns `None`.
+    #[inline]
+    pub fn try_map<U: ?Sized>(
+        guard: Self,
+        f: impl FnOnce(&mut T) -> Option<&mut U>,
+    ) -> Result<MappedLockGuard<'a, U>, Self> {
+        guard.inner.try_map_mut(f).map(MappedLockGuard::of).map_err(Self::of)
+    }
+
+    /// Unlocks and hands the lock over to the thread that has waited for longest, if any waits.
+    ///
+    /// Each hand-over costs a switch to that thread: use it where a thread would otherwise starve the others.
+    #[inline]
+    pub fn unlock_fair(guard: Self) {
+        guard.inner.release_fair();
+    }
+
+    /// Unlocks, runs `f`, and locks again.
+    ///
+    /// If `f` panics the lock stays unlocked.
+    ///
+    /// # Panics
+    ///
+    /// As [`Lock::lock`], on the way back; the lock is then not held.
+    ///
+    /// # Deadlocks
+    ///
+    /// As [`Lock::lock`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{Lock, LockGuard};
+    ///
+    /// let lock = Lock::new(0);
+    /// let guard = lock.lock();
+    /// let guard = LockGuard::unlocked(guard, || *lock.lock() += 1);
+    /// assert_eq!(*guard, 1);
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn unlocked(guard: Self, f: impl FnOnce()) -> Self {
+        let lock = guard.inner.release();
+        f();
+        lock.lock()
+    }
+
+    /// Unlocks, runs `f`, and locks again, or returns why that can never be.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::acquire`], on the way back; the lock is then not held.
+    ///
+    /// # Deadlocks
+    ///
+    /// As [`Lock::acquire`].
+    #[inline]
+    #[track_caller]
+    pub fn acquire_unlocked(guard: Self, f: impl FnOnce()) -> Result<Self, Deadlock> {
+        let lock = guard.inner.release();
+        f();
+        lock.acquire()
+    }
+
+    /// Keeps the lock held for ever and returns the value.
+    #[inline]
+    pub fn leak(guard: Self) -> &'a mut T {
+        guard.inner.leak()
+    }
+}
+
+guard_type! {
+    /// Access to a part of what a [`Lock`] protects: made by [`LockGuard::map`].
+    pub struct MappedLockGuard<'a, T>: exclusive Guard<Part<'a, RawLock, T>, RawLockGuard>;
+}
+
+impl<'a, T: ?Sized> MappedLockGuard<'a, T> {
+    /// Narrows the guard further.
+    #[inline]
+    pub fn map<U: ?Sized>(guard: Self, f: impl FnOnce(&mut T) -> &mut U) -> MappedLockGuard<'a, U> {
+        MappedLockGuard::of(guard.inner.map_mut(f))
+    }
+
+    /// Narrows the guard further, if there is a part to narrow it to.
+    ///
+    /// # Errors
+    ///
+    /// The guard itself, if `f` returns `None`.
+    #[inline]
+    pub fn try_map<U: ?Sized>(
+        guard: Self,
+        f: impl FnOnce(&mut T) -> Option<&mut U>,
+    ) -> Result<MappedLockGuard<'a, U>, Self> {
+        guard.inner.try_map_mut(f).map(MappedLockGuard::of).map_err(Self::of)
+    }
+
+    /// Unlocks and hands the lock over: see [`LockGuard::unlock_fair`].
+    #[inline]
+    pub fn unlock_fair(guard: Self) {
+        guard.inner.release_fair();
+    }
+}
+
+guard_type! {
+    /// Access to what a [`Lock`] in an [`Arc`] protects, without a borrow: made by [`Lock::lock_arc`].
+    pub struct ArcLockGuard<T>: exclusive Guard<Arc<Lock<T>>, RawLockGuard>;
+}
+
+impl<T: ?Sized> ArcLockGuard<T> {
+    /// Returns the lock that is held.
+    #[must_use]
+    pub fn lock(guard: &Self) -> &Arc<Lock<T>> {
+        guard.inner.guarded()
+    }
+
+    /// Unlocks and returns the lock.
+    #[must_use]
+    pub fn into_arc(guard: Self) -> Arc<Lock<T>> {
+        guard.inner.release()
+    }
+}
+
+/// An exclusive guard may outlive no borrow of its lock, but may be used as one of a shorter borrow:
+///
+/// ```
+/// use bowline::MappedLockGuard;
+///
+/// fn shorten<'s>(guard: MappedLockGuard<'static, &'static str>) -> MappedLockGuard<'s, &'static str> {
+///     guard
+/// }
+/// ```
+///
+/// It is invariant in its value, since it may write a value that lives for a shorter time:
+///
+/// ```compile_fail
+/// use bowline::MappedLockGuard;
+///
+/// fn shorten<'s>(guard: MappedLockGuard<'static, &'static str>) -> MappedLockGuard<'s, &'s str> {
+///     guard
+/// }
+/// ```
+#[cfg(doctest)]
+struct Variance;

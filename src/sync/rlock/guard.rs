@@ -1,0 +1,79 @@
+//! The guards of an [`RLock`].
+
+use super::RLock;
+use super::raw::{RawRLock, RawRLockGuard};
+use crate::sync::guard::{Guard, Part, guard_type};
+
+guard_type! {
+    /// Shared access to what an [`RLock`] protects; the lock is free once the last guard is dropped.
+    ///
+    /// Stays on its thread (it is not `Send`):
+    ///
+    /// ```compile_fail
+    /// let lock = bowline::RLock::new(0);
+    /// let guard = lock.lock();
+    /// std::thread::scope(|s| {
+    ///     s.spawn(move || drop(guard)); // only the owner unlocks
+    /// });
+    /// ```
+    pub struct RLockGuard<'a, T>: shared Guard<&'a RLock<T>, RawRLockGuard>;
+}
+
+impl<'a, T: ?Sized> RLockGuard<'a, T> {
+    /// Returns the lock that is held.
+    #[must_use]
+    pub fn lock(guard: &Self) -> &'a RLock<T> {
+        guard.inner.guarded()
+    }
+
+    /// Narrows the guard to a part of the value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{RLock, RLockGuard};
+    ///
+    /// let pair = RLock::new((1, "one"));
+    /// let number = RLockGuard::map(pair.lock(), |pair| &pair.0);
+    /// assert_eq!(*number, 1);
+    /// ```
+    #[inline]
+    pub fn map<U: ?Sized>(guard: Self, f: impl FnOnce(&T) -> &U) -> MappedRLockGuard<'a, U> {
+        MappedRLockGuard::of(guard.inner.map(f))
+    }
+
+    /// Narrows the guard to a part of the value, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The guard itself, if `f` returns `None`.
+    #[inline]
+    pub fn try_map<U: ?Sized>(guard: Self, f: impl FnOnce(&T) -> Option<&U>) -> Result<MappedRLockGuard<'a, U>, Self> {
+        guard.inner.try_map(f).map(MappedRLockGuard::of).map_err(Self::of)
+    }
+
+    /// Drops the guard; if it was the last, hands the lock over to the thread that has waited for longest.
+    #[inline]
+    pub fn unlock_fair(guard: Self) {
+        guard.inner.release_fair();
+    }
+}
+
+guard_type! {
+    /// Shared access to a part of what an [`RLock`] protects: made by [`RLockGuard::map`].
+    pub struct MappedRLockGuard<'a, T>: shared Guard<Part<'a, RawRLock, T>, RawRLockGuard>;
+}
+
+impl<'a, T: ?Sized> MappedRLockGuard<'a, T> {
+    /// Narrows the guard further.
+    #[inline]
+    pub fn map<U: ?Sized>(guard: Self, f: impl FnOnce(&T) -> &U) -> MappedRLockGuard<'a, U> {
+        MappedRLockGuard::of(guard.inner.map(f))
+    }
+
+    /// Drops the guard, and hands the lock over if it was the last: see [`RLockGuard::unlock_fair`].
+    #[inline]
+    pub fn unlock_fair(guard: Self) {
+        guard.inner.release_fair();
+    }
+}
