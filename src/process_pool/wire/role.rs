@@ -33,6 +33,7 @@ pub(in crate::process_pool) fn is_worker_to_be() -> bool {
 
 /// Runs what the program does before `main`, in a process that has taken its mark: until that returns, it
 /// [is to be a worker](is_worker_to_be).
+#[cfg(not(any(miri, all(test, loom))))]
 pub(in crate::process_pool) fn while_beginning<R>(run: impl FnOnce() -> R) -> R {
     IS_BEGINNING.store(true, Relaxed);
     let result = run();

@@ -79,8 +79,8 @@ pub(in crate::process_pool) fn become_worker() {
 }
 
 /// Runs as a worker, and exits.
-fn serve(mark: &Mark, has_begun: io::Result<()>) {
-    panic::never_unwinds(|| match run(mark, has_begun) {
+fn serve(mark: &Mark, rest_has_run: io::Result<()>) {
+    panic::never_unwinds(|| match run(mark, rest_has_run) {
         Ok(()) => process::exit(0),
         // The parent is gone: nobody reads an error.
         Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
@@ -112,7 +112,7 @@ fn refuse(stream: &OwnedFd, error: io::Error) -> io::Error {
     process::exit(NO_WORKER)
 }
 
-fn run(mark: &Mark, has_begun: io::Result<()>) -> io::Result<()> {
+fn run(mark: &Mark, rest_has_run: io::Result<()>) -> io::Result<()> {
     // Tasks do not inherit which signals were blocked in the thread that started this process.
     // SAFETY:
     // - zeroes are an empty set of signals; nothing is written to.
@@ -127,7 +127,7 @@ fn run(mark: &Mark, has_begun: io::Result<()>) -> io::Result<()> {
     let taken = take_stdin()?;
     let stream = STREAM.get_or_init(|| taken);
     let mut reader = FrameReader::new(MAX_SETUP);
-    let got_up = has_begun.and_then(|()| get_up(mark, stream, &mut reader));
+    let got_up = rest_has_run.and_then(|()| get_up(mark, stream, &mut reader));
     let Up { page, max_size, main } = got_up.map_err(|error| refuse(stream, error))?;
     match serve::serve(stream, reader, page, max_size, &main) {
         // An exit before the watch has acted would leave the children behind.
