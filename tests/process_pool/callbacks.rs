@@ -1,5 +1,6 @@
 //! Callbacks of tasks in worker processes: they run once, in order and on threads of their own, may wait for whatever they
 //! like, for each other as well, and the end of the pool waits for them.
+
 #![cfg(target_os = "linux")]
 
 use std::future::Future as _;

@@ -1,4 +1,5 @@
 //! Cancelling tasks of worker processes: what was cancelled is never begun, and what was begun is never cancelled.
+
 #![cfg(target_os = "linux")]
 
 use std::sync::Mutex;

@@ -1,5 +1,6 @@
 //! Worker processes and the wait-for graph: who waits for which process is shown, and no deadlock is made of it; within a
 //! worker, locks and pools work, and deadlocks are found, as anywhere.
+
 #![cfg(target_os = "linux")]
 
 use std::sync::mpsc;

@@ -1,4 +1,5 @@
 //! The end of a pool of processes by force: what is killed, what is told, and that nothing is left.
+
 #![cfg(target_os = "linux")]
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

@@ -8,6 +8,7 @@ mod cancel;
 mod captured;
 mod children;
 mod codec;
+mod contract;
 mod copies;
 mod crashes;
 mod entry;

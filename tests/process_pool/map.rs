@@ -1,10 +1,12 @@
 //! A function applied to many items by worker processes: in order, lazily, and no further ahead than asked for.
+//!
+//! What pools of threads and of processes have in common is in `support/contract.rs`.
+
 #![cfg(target_os = "linux")]
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::thread;
 use std::time::Duration;
 
 use bowline::{Rejected, TaskError, WorkerExit};
@@ -12,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::support::folder::{Folder, begin, open, pass};
 use crate::support::workers::{Held, echo, lost, pool_of};
-use crate::support::{LIMIT, message, wait_until, within};
+use crate::support::{LIMIT, wait_until, within};
 
 fn square(n: u64) -> u64 {
     n.pow(2)
@@ -20,81 +22,6 @@ fn square(n: u64) -> u64 {
 
 fn power((base, power): (u64, u32)) -> u64 {
     base.pow(power)
-}
-
-fn divide((a, b): (u32, u32)) -> (u32, u32) {
-    (a / b, a % b)
-}
-
-#[test]
-fn results_come_in_the_order_of_the_items_whatever_the_sizes() {
-    within(LIMIT, || {
-        let pool = pool_of(3);
-        let expected: Vec<u64> = (0..10).map(square).collect();
-        for chunk in [1, 3, 6, 9, 10, 11, 40, 50, usize::MAX] {
-            for buffer in [1, 2, 10, 20, usize::MAX] {
-                let map = pool.map(square, 0..10).chunk_size(chunk).buffer_size(buffer);
-                let results: Vec<u64> = map.map(Result::unwrap).collect();
-                assert_eq!(results, expected, "chunks of {chunk}, {buffer} ahead");
-            }
-        }
-        for chunk in [1, 3, 6, 40, 50] {
-            let zipped = pool.map(power, (0..10).zip(0..10)).chunk_size(chunk);
-            let expected: Vec<u64> = (0..10).zip(0..10).map(power).collect();
-            assert_eq!(zipped.map(Result::unwrap).collect::<Vec<_>>(), expected);
-            let many = pool.map(echo::<u64>, 0..500).chunk_size(chunk).map(Result::unwrap);
-            assert!(many.eq(0..500), "in chunks of {chunk}");
-        }
-    });
-}
-
-#[test]
-fn a_map_of_nothing_yields_nothing_and_starts_no_worker() {
-    within(LIMIT, || {
-        let pool = pool_of(2);
-        for chunk in [1, 3] {
-            assert!(pool.map(echo::<u64>, []).chunk_size(chunk).start().next().is_none());
-            assert!(pool.map(echo::<u64>, 0..0).buffer_size(2).next().is_none());
-        }
-        assert_eq!(pool.worker_count(), 0);
-    });
-}
-
-#[test]
-fn sizes_of_zero_are_refused_and_say_so() {
-    within(LIMIT, || {
-        let pool = pool_of(1);
-        let panic = |run: &mut dyn FnMut()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_err();
-        let chunk = panic(&mut || drop(pool.map(echo::<u64>, 0..3).chunk_size(0)));
-        assert_eq!(message(&*chunk), "chunk_size must be greater than 0");
-        let buffer = panic(&mut || drop(pool.map(echo::<u64>, 0..3).buffer_size(0)));
-        assert_eq!(message(&*buffer), "buffer_size must be greater than 0");
-    });
-}
-
-#[test]
-fn a_panic_is_the_result_of_its_item_and_the_iteration_goes_on() {
-    within(LIMIT, || {
-        let pool = pool_of(1);
-        pool.submit(echo::<u64>, (1,)).result().unwrap();
-        let pids = pool.worker_pids();
-        for chunk in [1, 3, 4] {
-            let items = [(2_u32, 1_u32), (1, 2), (1, 0), (1, 1)];
-            let mut map = pool.map(divide, items).chunk_size(chunk);
-            assert_eq!(map.next().unwrap().unwrap(), (2, 0));
-            assert_eq!(map.next().unwrap().unwrap(), (0, 1));
-            let error = map.next().unwrap().unwrap_err();
-            let TaskError::Panicked(panic) = error else { panic!("{error}") };
-            assert_eq!(panic.message(), "attempt to divide by zero");
-            assert_eq!(panic.location().unwrap().file(), file!());
-            assert_eq!(panic.process(), Some(pids[0]));
-            assert_eq!(map.next().unwrap().unwrap(), (1, 0));
-            for _ in 0..3 {
-                assert!(map.next().is_none(), "exhausted for good");
-            }
-        }
-        assert_eq!(pool.worker_pids(), pids, "the worker lives on");
-    });
 }
 
 fn die_at_four(n: u64) -> u64 {
@@ -176,23 +103,6 @@ fn a_map_that_times_out_cancels_the_rest() {
 
 fn note_item((folder, n): (String, u64)) -> u64 {
     begin(folder, n)
-}
-
-#[test]
-fn a_map_that_times_out_before_any_call_begins_runs_none() {
-    within(LIMIT, || {
-        let pool = pool_of(1);
-        let folder = Folder::new();
-        let held = Held::keep(&pool, 1);
-        let mut map = pool.map(note_item, items(&folder, 3)).timeout(Duration::ZERO).start();
-        assert_eq!(pool.queued(), 3);
-        assert!(matches!(map.next(), Some(Err(TaskError::Timeout))));
-        assert_eq!(pool.queued(), 0);
-        assert!(map.next().is_none());
-        held.release();
-        drop(pool);
-        assert!(folder.begun().is_empty());
-    });
 }
 
 #[test]
@@ -360,20 +270,6 @@ fn an_item_is_dropped_as_soon_as_it_is_encoded() {
 }
 
 #[test]
-fn a_map_keeps_no_result_that_it_has_yielded() {
-    within(LIMIT, || {
-        let pool = pool_of(1);
-        for chunk in [1, 3] {
-            let mut map = pool.map(Arc::new, 0_u64..9).chunk_size(chunk).start();
-            for (n, result) in (0..).zip(map.by_ref()) {
-                let result = result.unwrap();
-                assert_eq!(Arc::into_inner(result), Some(n));
-            }
-        }
-    });
-}
-
-#[test]
 fn a_map_goes_on_after_its_pool_was_shut_down_or_killed_and_says_so_of_each_item() {
     within(LIMIT, || {
         for kills in [false, true] {
@@ -422,15 +318,5 @@ fn several_maps_share_the_workers_of_one_pool() {
             }
         }
         assert!(maps.iter_mut().all(|map| map.next().is_none()));
-    });
-}
-
-#[test]
-fn a_map_may_be_iterated_on_another_thread_than_it_was_made_on() {
-    within(LIMIT, || {
-        let pool = pool_of(2);
-        let map = pool.map(echo::<u64>, 0..10).start();
-        let sum: u64 = thread::spawn(move || map.map(Result::unwrap).sum()).join().unwrap();
-        assert_eq!(sum, 45);
     });
 }

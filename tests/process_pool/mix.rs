@@ -1,4 +1,5 @@
 //! Futures of thread pools, of process pools and of promises in one set: waited for, awaited and told of by callbacks alike.
+
 #![cfg(target_os = "linux")]
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

@@ -1,5 +1,6 @@
 //! Who runs which task when: the first come first, no task waits behind a long one while a worker is idle, and there are
 //! no more workers than it takes.
+
 #![cfg(target_os = "linux")]
 
 use std::collections::HashSet;

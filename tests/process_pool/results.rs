@@ -1,5 +1,6 @@
 //! Results of tasks in worker processes are read by whoever asks for them: by the user's code, on that thread, which may wait for
 //! anything, and once.
+
 #![cfg(target_os = "linux")]
 
 use std::future::Future as _;

@@ -1,4 +1,5 @@
 //! Random programs of a process pool against a model that is simple enough to be right.
+
 #![cfg(target_os = "linux")]
 
 use std::collections::HashSet;

@@ -1,4 +1,7 @@
 //! The end of a pool of processes: what becomes of its tasks, its workers and whoever waits for it.
+//!
+//! What pools of threads and of processes have in common is in `support/contract.rs`.
+
 #![cfg(target_os = "linux")]
 
 use std::thread;
@@ -59,23 +62,6 @@ fn a_shutdown_with_a_limit_that_is_complete_finds_every_task_done() {
 }
 
 #[test]
-fn every_task_that_was_queued_before_a_shutdown_runs() {
-    within(LIMIT, || {
-        let pool = pool_of(2);
-        let held = Held::keep(&pool, 2);
-        let tasks: Vec<_> = (0..50).map(|n| pool.submit(echo::<u64>, (n,))).collect();
-        let report = pool.shutdown_with(NO_WAIT);
-        assert_eq!((report.queued, report.workers, report.cancelled, report.completed), (50, 2, 0, 0));
-        held.release();
-        let report = pool.shutdown();
-        assert!(report.is_complete() && report.deadlock.is_none());
-        assert_eq!((report.queued, report.cancelled), (0, 0));
-        assert!(tasks.iter().all(Future::done));
-        assert_eq!((sum(tasks), pool.completed()), (49 * 50 / 2, 52));
-    });
-}
-
-#[test]
 fn many_short_tasks_and_a_shutdown_at_once_all_end() {
     within(LIMIT, || {
         for workers in [1, 3] {
@@ -84,85 +70,6 @@ fn many_short_tasks_and_a_shutdown_at_once_all_end() {
             assert!(pool.shutdown().is_complete() && tasks.iter().all(Future::done));
             assert_eq!((pool.completed(), sum(tasks)), (50, 49 * 50 / 2));
         }
-    });
-}
-
-#[test]
-fn a_report_counts_the_tasks_that_ended_during_the_shutdown() {
-    within(LIMIT, || {
-        let pool = pool_of(1);
-        pool.submit(echo::<u64>, (1,)).result().unwrap();
-        let held = Held::keep(&pool, 1);
-        let tasks: Vec<_> = (0..7).map(|n| pool.submit(echo::<u64>, (n,))).collect();
-        thread::scope(|s| {
-            let shutdown = s.spawn(|| pool.shutdown());
-            // It has counted what was done before.
-            wait_until(|| pool.is_shutdown());
-            held.release();
-            assert_eq!(shutdown.join().unwrap().completed, 8);
-        });
-        assert!(tasks.iter().all(Future::done));
-        let again = pool.shutdown();
-        assert_eq!((again.completed, again.cancelled, again.is_complete()), (0, 0, true));
-    });
-}
-
-#[test]
-fn cancelling_what_is_queued_leaves_no_task_pending() {
-    within(LIMIT, || {
-        let pool = pool_of(2);
-        let folder = Folder::new();
-        let held = Held::keep(&pool, 2);
-        let tasks: Vec<_> = (0..45).map(|n| pool.submit(begin, (folder.path(), n))).collect();
-        let report = pool.shutdown_with(NO_WAIT.cancel_pending(true));
-        assert_eq!((report.cancelled, report.queued, report.workers), (45, 0, 2));
-        assert!(tasks.iter().all(Future::cancelled), "at once, those that were sent ahead, too");
-        held.release();
-        assert!(pool.shutdown().is_complete());
-        assert_eq!((pool.completed(), folder.begun()), (2, vec![]), "those that ran already");
-    });
-}
-
-#[test]
-fn cancelling_while_workers_take_tasks_ends_each_of_them_one_way() {
-    within(LIMIT, || {
-        let mut ran = 0;
-        for round in 0..20 {
-            let pool = pool_of(2);
-            let folder = Folder::new();
-            let tasks: Vec<_> = (0..50).map(|n| pool.submit(begin, (folder.path(), n))).collect();
-            // From before the first has begun to the middle of them.
-            wait_until(|| pool.completed() >= round);
-            let report = pool.shutdown_with(ShutdownOptions::new().cancel_pending(true));
-            assert!(report.is_complete() && tasks.iter().all(Future::done));
-            let cancelled: Vec<u64> = (0..).zip(&tasks).filter(|(_, task)| task.cancelled()).map(|(n, _)| n).collect();
-            let begun = folder.begun();
-            assert_eq!((cancelled.len(), begun.len()), (report.cancelled, 50 - report.cancelled));
-            assert!(!begun.iter().any(|n| cancelled.contains(n)), "{begun:?} of which were cancelled {cancelled:?}");
-            assert_eq!(pool.completed(), begun.len() as u64);
-            ran += begun.len();
-        }
-        assert!(0 < ran && ran < 1000, "some ran and some did not: {ran}");
-    });
-}
-
-#[test]
-fn a_task_cancelled_before_the_shutdown_does_not_hold_it_up() {
-    within(LIMIT, || {
-        for _ in 0..20 {
-            let pool = pool_of(1);
-            let task = pool.submit(echo::<u64>, (1,));
-            let cancelled = task.cancel();
-            assert!(pool.shutdown().is_complete());
-            assert!(task.done() && task.cancelled() == cancelled);
-        }
-        let pool = pool_of(1);
-        let held = Held::keep(&pool, 1);
-        let queued: Vec<_> = (0..3).map(|n| pool.submit(echo::<u64>, (n,))).collect();
-        let _ = pool.shutdown_with(NO_WAIT);
-        assert!(queued.iter().all(Future::cancel), "after it began, too");
-        held.release();
-        assert!(pool.shutdown().is_complete());
     });
 }
 
@@ -233,19 +140,15 @@ fn a_shutdown_that_does_not_wait_leaves_workers_that_end_by_themselves() {
 }
 
 #[test]
-fn a_shutdown_of_a_pool_without_tasks_returns_at_once() {
+fn a_kill_of_a_pool_without_tasks_returns_at_once() {
     within(LIMIT, || {
-        let report = pool_of(4).shutdown();
-        assert!(report.is_complete() && report.deadlock.is_none());
-        assert_eq!((report.completed, report.cancelled, report.queued, report.workers), (0, 0, 0, 0));
-        drop(pool_of(4));
         assert_eq!(pool_of(4).kill().workers, 0);
         assert_eq!(pool_of(4).terminate().workers, 0);
     });
 }
 
 #[test]
-fn a_shutdown_may_be_repeated_by_any_handle() {
+fn a_shutdown_may_be_repeated_as_a_kill_by_any_handle() {
     within(LIMIT, || {
         let pool = pool_of(2);
         let other = pool.clone();
@@ -257,32 +160,6 @@ fn a_shutdown_may_be_repeated_by_any_handle() {
         drop(pool);
         assert!(other.is_shutdown() && other.shutdown().is_complete());
         assert_eq!(task.result().unwrap(), 1);
-    });
-}
-
-#[test]
-fn every_one_of_many_shutdowns_at_once_waits_for_the_end() {
-    within(LIMIT, || {
-        for _ in 0..5 {
-            let pool = pool_of(2);
-            let held = Held::keep(&pool, 2);
-            let pids = pool.worker_pids();
-            let last = pool.submit(echo::<u64>, (1,));
-            thread::scope(|s| {
-                let shut_down = || {
-                    let report = pool.shutdown();
-                    let gone = pids.iter().all(|&pid| is_gone(pid));
-                    (report.is_complete(), report.deadlock.is_none(), last.done(), gone)
-                };
-                let waiters: Vec<_> = (0..8).map(|_| s.spawn(shut_down)).collect();
-                wait_until(|| pool.is_shutdown());
-                assert!(!waiters.iter().any(thread::ScopedJoinHandle::is_finished));
-                held.release();
-                for waiter in waiters {
-                    assert_eq!(waiter.join().unwrap(), (true, true, true, true));
-                }
-            });
-        }
     });
 }
 

@@ -3,11 +3,11 @@
 //! The tests of one binary run at the same time, in one process and one wait-for graph, unless they run [`alone()`]: give
 //! threads names that no other test of the binary uses.
 
-#![allow(dead_code, unused_imports, reason = "every test binary uses a part of this")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "every test binary uses a part of this")]
 
 pub(crate) mod alone;
+pub(crate) mod contract;
 pub(crate) mod deadlocks;
-#[cfg(target_os = "linux")]
 pub(crate) mod folder;
 #[cfg(unix)]
 pub(crate) mod foreign;

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod contract;
 mod deadlock;
 mod detached;
 mod infallible_waits;

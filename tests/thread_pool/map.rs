@@ -1,33 +1,17 @@
 //! A function applied to many items: in order, lazily, and no further ahead than asked for.
+//!
+//! What pools of threads and of processes have in common is in `support/contract.rs`.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use bowline::{TaskError, ThreadPoolExecutor, WhenFull};
 
 use crate::support::gate::{Busy, Gate};
 use crate::support::{LIMIT, wait_until, within};
-
-#[test]
-fn results_come_in_the_order_of_the_items_whatever_the_sizes() {
-    within(LIMIT, || {
-        let pool = ThreadPoolExecutor::new(3);
-        let expected: Vec<u64> = (0..10).map(|n: u64| n.pow(2)).collect();
-        for chunk in [1, 2, 3, 9, 10, 11, 50, usize::MAX] {
-            for buffer in [1, 2, 10, 20, usize::MAX] {
-                let map = pool.map(|n: u64| n.pow(2), 0..10).chunk_size(chunk).buffer_size(buffer);
-                let results: Vec<u64> = map.map(Result::unwrap).collect();
-                assert_eq!(results, expected, "chunks of {chunk}, {buffer} ahead");
-            }
-        }
-        let zipped = pool.map(|(base, power): (u64, u32)| base.pow(power), (0..10).zip(0..10));
-        assert_eq!(zipped.chunk_size(3).map(Result::unwrap).last(), Some(9_u64.pow(9)));
-    });
-}
 
 #[test]
 fn the_order_holds_when_the_last_item_is_done_first() {
@@ -45,28 +29,6 @@ fn the_order_holds_when_the_last_item_is_done_first() {
         };
         assert_eq!(pool.map(run, 0..2).map(Result::unwrap).collect::<Vec<_>>(), [0, 1]);
         assert!(gate.is_open());
-    });
-}
-
-#[test]
-fn a_panic_is_the_result_of_its_item_and_the_iteration_goes_on() {
-    within(LIMIT, || {
-        let pool = ThreadPoolExecutor::new(2);
-        for chunk in [1, 3] {
-            let items = [(2_u32, 1_u32), (1, 2), (1, 0), (1, 1)];
-            let mut map = pool.map(|(a, b)| (a / b, a % b), items).chunk_size(chunk);
-            assert_eq!(map.next().unwrap().unwrap(), (2, 0));
-            assert_eq!(map.next().unwrap().unwrap(), (0, 1));
-            let error = map.next().unwrap().unwrap_err();
-            let TaskError::Panicked(panic) = error else { panic!("{error}") };
-            assert_eq!(panic.message(), "attempt to divide by zero");
-            assert_eq!(panic.location().unwrap().file(), file!());
-            assert_eq!(map.next().unwrap().unwrap(), (1, 0));
-            for _ in 0..3 {
-                assert!(map.next().is_none(), "exhausted for good");
-            }
-        }
-        assert_eq!(pool.panic_count(), 0, "the task that ran the call is well");
     });
 }
 
@@ -111,24 +73,6 @@ fn a_map_that_times_out_yields_what_is_done_and_cancels_the_rest() {
         gate.open();
         drop(pool);
         assert_eq!(begun.load(SeqCst), 3, "no other call began");
-    });
-}
-
-#[test]
-fn a_map_that_times_out_before_any_call_begins_runs_none() {
-    within(LIMIT, || {
-        let pool = ThreadPoolExecutor::new(1);
-        let busy = Busy::keep(&pool, 1);
-        let ran = Arc::new(AtomicUsize::new(0));
-        let calls = Arc::clone(&ran);
-        let mut map = pool.map(move |_| calls.fetch_add(1, SeqCst), 0..3).timeout(Duration::ZERO).start();
-        assert_eq!(pool.queued(), 3);
-        assert!(matches!(map.next(), Some(Err(TaskError::Timeout))));
-        assert_eq!(pool.queued(), 0);
-        assert!(map.next().is_none());
-        busy.release();
-        drop(pool);
-        assert_eq!(ran.load(SeqCst), 0);
     });
 }
 
@@ -209,17 +153,6 @@ fn a_map_that_was_taken_from_for_a_while_runs_no_more_calls_once_it_is_dropped()
 }
 
 #[test]
-fn sizes_of_nothing_panic() {
-    let pool = ThreadPoolExecutor::new(1);
-    let panics: [&dyn Fn(); 2] =
-        [&|| drop(pool.map(|n| n, 0..2).chunk_size(0)), &|| drop(pool.map(|n| n, 0..2).buffer_size(0))];
-    for (panics, what) in panics.into_iter().zip(["chunk_size", "buffer_size"]) {
-        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).unwrap_err();
-        assert_eq!(crate::support::message(&*panic), format!("{what} must be greater than 0"));
-    }
-}
-
-#[test]
 fn an_infinite_input_is_taken_from_as_results_are_asked_for() {
     within(LIMIT, || {
         let pool = ThreadPoolExecutor::new(2);
@@ -229,17 +162,6 @@ fn an_infinite_input_is_taken_from_as_results_are_asked_for() {
         }
         let zipped = pool.map(|(a, b): (u64, u64)| a + b, (0..).zip(10..)).buffer_size(2);
         assert_eq!(zipped.take(3).map(Result::unwrap).collect::<Vec<_>>(), [10, 12, 14]);
-    });
-}
-
-#[test]
-fn an_empty_input_has_no_results() {
-    within(LIMIT, || {
-        let pool = ThreadPoolExecutor::new(1);
-        let empty = || std::iter::empty::<u32>();
-        assert_eq!(pool.map(|n| n, empty()).count(), 0);
-        assert_eq!(pool.map(|n| n, empty()).chunk_size(3).buffer_size(2).timeout(LIMIT).start().count(), 0);
-        assert_eq!(pool.worker_count(), 0);
     });
 }
 
@@ -385,21 +307,6 @@ fn a_map_goes_on_after_its_pool_was_shut_down_and_says_so_of_each_item() {
 }
 
 #[test]
-fn a_map_keeps_no_result_that_it_has_yielded() {
-    within(LIMIT, || {
-        let pool = ThreadPoolExecutor::new(1);
-        for chunk in [1, 3] {
-            let mut map = pool.map(Arc::new, 0..9).chunk_size(chunk).start();
-            for result in map.by_ref() {
-                let result = result.unwrap();
-                assert_eq!(Arc::strong_count(&result), 1);
-                assert!(Arc::into_inner(result).is_some());
-            }
-        }
-    });
-}
-
-#[test]
 fn an_item_is_dropped_by_the_call_that_takes_it() {
     within(LIMIT, || {
         let pool = ThreadPoolExecutor::new(1);
@@ -448,15 +355,5 @@ fn a_map_yields_at_most_as_many_as_its_input_is_known_to_have() {
             assert_eq!(map.size_hint(), (0, Some(left)));
         }
         assert_eq!(pool.map(|n: u32| n, 0..).size_hint().1, None);
-    });
-}
-
-#[test]
-fn a_map_may_be_iterated_on_another_thread_than_it_was_made_on() {
-    within(LIMIT, || {
-        let pool = ThreadPoolExecutor::new(2);
-        let map = pool.map(|n| n + 1, 0..10).start();
-        let sum: i32 = thread::spawn(move || map.map(Result::unwrap).sum()).join().unwrap();
-        assert_eq!(sum, 55);
     });
 }

@@ -1,4 +1,6 @@
 //! The end of a pool: what becomes of its tasks, its threads and whoever waits for it.
+//!
+//! What pools of threads and of processes have in common is in `support/contract.rs`.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -48,97 +50,6 @@ fn a_pool_that_was_shut_down_takes_no_task_and_drops_or_gives_back_the_closure()
             assert_eq!(Arc::strong_count(&owned), 1);
         }
         assert_eq!((pool.queued(), pool.worker_count()), (0, 0));
-    });
-}
-
-#[test]
-fn every_task_that_was_queued_before_a_shutdown_runs() {
-    within(LIMIT, || {
-        let pool = ThreadPoolExecutor::new(5);
-        let busy = Busy::keep(&pool, 5);
-        let tasks: Vec<_> = (0..50).map(|n| pool.submit(move || n)).collect();
-        let report = pool.shutdown_with(NO_WAIT);
-        assert_eq!((report.queued, report.workers, report.cancelled), (50, 5, 0));
-        busy.release();
-        let report = pool.shutdown();
-        assert!(report.is_complete() && report.deadlock.is_none());
-        assert_eq!((report.queued, report.cancelled), (0, 0));
-        assert!(tasks.iter().all(Future::done));
-        assert_eq!(tasks.into_iter().map(|task| task.result().unwrap()).sum::<i32>(), 49 * 50 / 2);
-    });
-}
-
-#[test]
-fn a_report_counts_the_tasks_that_ended_during_the_shutdown() {
-    within(LIMIT, || {
-        let pool = ThreadPoolExecutor::new(1);
-        pool.submit(|| ()).result().unwrap();
-        let busy = Busy::keep(&pool, 1);
-        let tasks: Vec<_> = (0..7).map(|n| pool.submit(move || n)).collect();
-        thread::scope(|s| {
-            let shutdown = s.spawn(|| pool.shutdown());
-            // It has counted what was done before.
-            wait_until(|| pool.is_shutdown());
-            busy.release();
-            assert_eq!(shutdown.join().unwrap().completed, 8);
-        });
-        assert!(tasks.iter().all(Future::done));
-        let again = pool.shutdown();
-        assert_eq!((again.completed, again.is_complete()), (0, true));
-    });
-}
-
-#[test]
-fn cancelling_what_is_queued_leaves_no_task_pending() {
-    within(LIMIT, || {
-        let pool = ThreadPoolExecutor::new(5);
-        let busy = Busy::keep(&pool, 5);
-        let tasks: Vec<_> = (0..45).map(|n| pool.submit(move || n)).collect();
-        let report = pool.shutdown_with(NO_WAIT.cancel_pending(true));
-        assert_eq!((report.cancelled, report.queued, report.workers), (45, 0, 5));
-        assert!(tasks.iter().all(Future::cancelled), "at once, though nobody is idle");
-        busy.release();
-        assert!(pool.shutdown().is_complete());
-        assert_eq!(pool.completed(), 5, "those that ran already");
-    });
-}
-
-#[test]
-fn cancelling_while_workers_take_tasks_ends_each_of_them_one_way() {
-    within(LIMIT, || {
-        for _ in 0..20 {
-            let pool = ThreadPoolExecutor::new(2);
-            let ran = Arc::new(AtomicUsize::new(0));
-            let count = |_| {
-                let ran = Arc::clone(&ran);
-                pool.submit(move || ran.fetch_add(1, SeqCst))
-            };
-            let tasks: Vec<_> = (0..50).map(count).collect();
-            let report = pool.shutdown_with(ShutdownOptions::new().cancel_pending(true));
-            assert!(report.is_complete() && tasks.iter().all(Future::done));
-            let cancelled = tasks.iter().filter(|task| task.cancelled()).count();
-            assert_eq!((cancelled, ran.load(SeqCst)), (report.cancelled, 50 - report.cancelled));
-        }
-    });
-}
-
-#[test]
-fn a_task_cancelled_before_the_shutdown_does_not_hold_it_up() {
-    within(LIMIT, || {
-        for _ in 0..50 {
-            let pool = ThreadPoolExecutor::new(1);
-            let task = pool.submit(|| ());
-            let cancelled = task.cancel();
-            assert!(pool.shutdown().is_complete());
-            assert!(task.done() && task.cancelled() == cancelled);
-        }
-        let pool = ThreadPoolExecutor::new(1);
-        let busy = Busy::keep(&pool, 1);
-        let queued: Vec<_> = (0..3).map(|_| pool.submit(|| ())).collect();
-        let _ = pool.shutdown_with(NO_WAIT);
-        assert!(queued.iter().all(Future::cancel), "after it began, too");
-        busy.release();
-        assert!(pool.shutdown().is_complete());
     });
 }
 
@@ -213,60 +124,6 @@ fn a_shutdown_that_does_not_wait_leaves_workers_that_end_by_themselves() {
         busy.release();
         assert_eq!(tasks.into_iter().map(|task| task.result().unwrap()).sum::<i32>(), 66);
         wait_until(|| pool.worker_count() == 0 && ended.load(SeqCst) == 3);
-    });
-}
-
-#[test]
-fn a_shutdown_of_a_pool_without_tasks_returns_at_once() {
-    within(LIMIT, || {
-        let pool = ThreadPoolExecutor::new(4);
-        let report = pool.shutdown();
-        assert!(report.is_complete() && report.deadlock.is_none());
-        assert_eq!((report.completed, report.cancelled, report.queued, report.workers), (0, 0, 0, 0));
-        drop(ThreadPoolExecutor::new(4));
-        // One that has had tasks, and idles.
-        let pool = ThreadPoolExecutor::new(4);
-        Busy::keep(&pool, 4).release();
-        assert!(pool.shutdown().is_complete());
-    });
-}
-
-#[test]
-fn a_shutdown_may_be_repeated_by_any_handle() {
-    within(LIMIT, || {
-        let pool = ThreadPoolExecutor::new(2);
-        let other = pool.clone();
-        let task = pool.submit(|| 1);
-        for _ in 0..3 {
-            assert!(pool.shutdown().is_complete() && other.shutdown_with(NO_WAIT.cancel_pending(true)).is_complete());
-        }
-        drop(pool);
-        assert!(other.is_shutdown() && other.shutdown().is_complete());
-        assert_eq!(task.result().unwrap(), 1);
-    });
-}
-
-#[test]
-fn every_one_of_many_shutdowns_at_once_waits_for_the_end() {
-    within(LIMIT, || {
-        for _ in 0..10 {
-            let pool = ThreadPoolExecutor::new(2);
-            let busy = Busy::keep(&pool, 2);
-            let last = pool.submit(|| ());
-            thread::scope(|s| {
-                let shut_down = || {
-                    let report = pool.shutdown();
-                    (report.is_complete(), report.deadlock.is_none(), last.done(), pool.worker_count())
-                };
-                let waiters: Vec<_> = (0..8).map(|_| s.spawn(shut_down)).collect();
-                wait_until(|| pool.is_shutdown());
-                assert!(!waiters.iter().any(thread::ScopedJoinHandle::is_finished));
-                busy.release();
-                for waiter in waiters {
-                    assert_eq!(waiter.join().unwrap(), (true, true, true, 0));
-                }
-            });
-        }
     });
 }
 
