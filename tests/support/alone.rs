@@ -139,6 +139,11 @@ fn finish(mut command: Command, test: &str, limit: Duration) -> Output {
         let _ = child.kill();
         let _ = child.wait();
     }
+    // Somebody else may have its output, and live on.
+    while status.is_some() && !(stdout.is_finished() && stderr.is_finished()) {
+        assert!(Instant::now() < end, "{test} has ended, and somebody that it started still has its output");
+        thread::sleep(Duration::from_millis(1));
+    }
     let [stdout, stderr] = [stdout, stderr].map(|reader| reader.join().expect("reading does not panic"));
     let text = || format!("{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     let Some(status) = status else { panic!("{test} still ran in its process after {limit:?}:\n{}", text()) };
