@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What can be said of the sources without running them: which names and layers a file may use, file length, formatting,
-# clippy, licenses of the dependencies.
+# What can be said of the sources without running them: which names and layers a file may use, which tests share a
+# process, file length, formatting, clippy, licenses of the dependencies.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -114,6 +114,70 @@ layer process_pool/wire "process_pool::(error|parent|worker)|$interface"
 layer process_pool/error "process_pool::(parent|worker)|$interface"
 layer process_pool/worker "process_pool::(error|parent)|$interface"
 layer process_pool/parent "process_pool::worker|$interface"
+
+# shared FILE...: the tests which set something of their process, or count what it does, though they share it with others,
+# as `file: test: word`. What a test calls in its own file is looked at, too.
+shared() {
+    awk '
+        function finish(    at) {
+            if (body == "") return
+            at = ++items
+            text[at] = body; is_test[at] = in_test; file[at] = path
+            name[at] = ""
+            if (match(body, /(^|\n)[^\n]*(fn|struct|enum|static|const|trait|type|macro_rules!) [A-Za-z_]+/)) {
+                name[at] = substr(body, RSTART, RLENGTH)
+                sub(/.* /, "", name[at])
+            }
+            body = ""; in_test = 0
+        }
+        # What is reached from this item, once each.
+        function reach(at,    other) {
+            if (at in seen) return
+            seen[at]
+            all = all text[at]
+            for (other = 1; other <= items; other++)
+                if (file[other] == file[at] && !is_test[other] && name[other] != "" && text[at] ~ ("[^A-Za-z_]" name[other] "[^A-Za-z_]"))
+                    reach(other)
+        }
+        FNR == 1 { finish(); path = FILENAME }
+        { sub(/^[ \t]*\/\/.*/, ""); sub(/[ \t]\/\/ .*/, "") }
+        /^#\[test\]/ { in_test = 1 }
+        { body = body $0 "\n" }
+        /^[}]/ || /^[^ #}].*[;}]$/ { finish() }
+        END {
+            finish()
+            for (at = 1; at <= items; at++) {
+                if (!is_test[at]) continue
+                all = ""; delete seen
+                reach(at)
+                if (all ~ isolated) continue
+                if (match(all, words)) print "  " file[at] ": " name[at] ": " substr(all, RSTART, RLENGTH)
+            }
+        }
+    ' isolated='[^A-Za-z_](alone|alone_within|in_fresh_process|run_self)[(]|Program::' \
+        words='[^A-Za-z_.](set_policy|set_grace|on_deadlock|warn_after|dump_on_signal|set_hook|take_hook|set_global_default|set_var|remove_var|set_current_dir|setrlimit|live_bytes|allocations_anywhere|open_descriptors|processes)[(]|[^A-Za-z_]children[(][)]|Reports::|/proc/self/(fd|task)"' \
+        "$@"
+}
+
+printf -- '-- tests that share a process\n'
+mapfile -t tests < <(find tests -mindepth 2 -type f -name '*.rs' -not -path 'tests/support/*' -not -path 'tests/*/src/*' | sort)
+found=$(shared "${tests[@]}")
+if [[ -n $found ]]; then
+    complain "a test sets something of its process, or counts what it does, and shares the process with other tests" \
+        "run its body by support::alone, or by support::in_fresh_process where the end of the process is looked at" "$found"
+fi
+found=$(grep -n '^#\[global_allocator\]' "${tests[@]}" | grep -v '^tests/allocations/counting.rs:' || true)
+if [[ -n $found ]]; then
+    complain "an allocator is a whole binary's" "count with tests/allocations/counting.rs, in that binary" "$found"
+fi
+found=$(grep -n '^ *#\[unsafe(no_mangle)\]' "${tests[@]}" | grep -vE '^tests/(system/calls|process_library/lib|second_copy/lib).rs:' || true)
+if [[ -n $found ]]; then
+    complain "a call of the system is replaced for a whole binary" "replace it in tests/system/calls.rs, for as long as a test says so" "$found"
+fi
+found=$(grep -lE '^#\[ctor|init_array' "${tests[@]}" | xargs -r grep -L 'env::var_os' || true)
+if [[ -n $found ]]; then
+    complain "what runs before main runs in every process of the binary" "do nothing unless an environment variable asks for it" "$found"
+fi
 
 printf -- '-- length of files\n'
 folders=()

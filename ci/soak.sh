@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Long runs, no part of .ci/run: the storm for BOWLINE_STORM_SECONDS, the soak test for BOWLINE_SOAK_SECONDS, then the test
 # suite BOWLINE_SOAK_ROUNDS times, until the first failure. Arguments choose other tests than all, as for `cargo test`:
-# ci/soak.sh --lib --test 'process_*'
+# ci/soak.sh --lib --test process_pool
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,10 +10,10 @@ export BOWLINE_SOAK_SECONDS="${BOWLINE_SOAK_SECONDS:-600}"
 rounds="${BOWLINE_SOAK_ROUNDS:-50}"
 
 echo "-- storm, $BOWLINE_STORM_SECONDS s"
-cargo test --release --test storm -- --nocapture
+cargo test --release --test deadlock -- --nocapture storm::
 
 echo "-- soak test, $BOWLINE_SOAK_SECONDS s"
-cargo test --release --test soak -- --nocapture
+cargo test --release --test deadlock -- --nocapture soak::
 
 # In the rounds both are tests among the others, at their usual lengths.
 unset BOWLINE_STORM_SECONDS BOWLINE_SOAK_SECONDS

@@ -1,4 +1,4 @@
-//! A shared library with a pool of processes, for a program that is not Rust: Python loads it in `tests/process_library.rs`.
+//! A shared library with a pool of processes, for a program that is not Rust: Python loads it in `tests/process_pool/library.rs`.
 
 use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;

@@ -1,4 +1,4 @@
-//! A shared library with a copy of the crate in it, for `tests/copies.rs` and `tests/process_copies.rs`: its locks are the
+//! A shared library with a copy of the crate in it, for `tests/sync/copies.rs` and `tests/process_pool/copies.rs`: its locks are the
 //! same type, its threads and its processes others.
 
 use std::ffi::{CStr, OsStr, c_char};

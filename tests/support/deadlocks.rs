@@ -11,6 +11,9 @@ use bowline::deadlock::{self, Deadlock, Hook, Kind, Report, Resource, StuckThrea
 
 use super::{LIMIT, message, until_waiting};
 
+/// This file, as reports name it.
+pub(crate) const FILE: &str = file!();
+
 /// Collects the reports that name a thread whose name begins in one way.
 pub(crate) struct Reports {
     list: Arc<Mutex<Vec<Report>>>,

@@ -1,12 +1,13 @@
 //! What the tests share: time limits that explain themselves, gates in place of sleeps, and child processes.
 //!
-//! The tests of one binary run at the same time, in one process and one wait-for graph: give threads names that no
-//! other test of the binary uses.
+//! The tests of one binary run at the same time, in one process and one wait-for graph, unless they run [`alone()`]: give
+//! threads names that no other test of the binary uses.
 
-#![allow(dead_code, reason = "every test binary uses a part of this")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "every test binary uses a part of this")]
 
+pub(crate) mod alone;
+pub(crate) mod contract;
 pub(crate) mod deadlocks;
-#[cfg(target_os = "linux")]
 pub(crate) mod folder;
 #[cfg(unix)]
 pub(crate) mod foreign;
@@ -24,19 +25,18 @@ pub(crate) mod tasks;
 #[cfg(target_os = "linux")]
 pub(crate) mod workers;
 
-use std::io::{Read, Write};
-use std::process::{Command, Output, Stdio};
+use std::io::Write;
+use std::process::Output;
 use std::sync::mpsc;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use bowline::deadlock::{self, Node, StuckThread};
 
+pub(crate) use alone::{alone, alone_within, in_fresh_process};
+
 /// A generous limit for a test that takes milliseconds: it only decides how soon a hang fails.
 pub(crate) const LIMIT: Duration = Duration::from_secs(if cfg!(miri) { 600 } else { 60 });
-
-/// Names the test in a child process that [`run_self`] started.
-const CHILD: &str = "BOWLINE_TEST_CHILD";
 
 /// Ends the process, with the wait-for graph on standard error, unless it is dropped in time: see [`watchdog`].
 #[must_use = "the watch ends when this is dropped"]
@@ -185,67 +185,6 @@ impl Dice {
             items.swap(i, self.below(i + 1));
         }
     }
-}
-
-/// Runs `body` in a process of its own, in which no other test runs: policy, grace and hooks are as at the start.
-///
-/// `test` is the name of the test that calls this. In the parent returns what became of the child; in the child runs
-/// `body` and returns `None`:
-///
-/// ```ignore
-/// let Some(output) = in_fresh_process("a_deadlock_aborts", &[("BOWLINE_DEADLOCK", "abort")], || deadlock()) else {
-///     return;
-/// };
-/// assert!(!output.status.success());
-/// ```
-#[track_caller]
-pub(crate) fn in_fresh_process(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) -> Option<Output> {
-    if std::env::var_os(CHILD).is_some_and(|child| child == test) {
-        body();
-        return None;
-    }
-    Some(run_self(test, variables))
-}
-
-/// Runs one test of this binary in a child process, with these environment variables, and waits for its end.
-///
-/// Panics if there is no such test, or if the child still runs after [`LIMIT`]: it is killed then.
-#[track_caller]
-pub(crate) fn run_self(test: &str, variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(std::env::current_exe().expect("the path of this binary"));
-    command.args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"]);
-    command.env_remove("BOWLINE_DEADLOCK").env_remove("RUST_TEST_THREADS").env("RUST_BACKTRACE", "0");
-    command.env(CHILD, test).envs(variables.iter().copied());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-
-    let mut child = command.spawn().expect("a child process");
-    let stdout = read_to_end(child.stdout.take().expect("piped"));
-    let stderr = read_to_end(child.stderr.take().expect("piped"));
-    let end = Instant::now() + LIMIT;
-    let status = loop {
-        match child.try_wait().expect("the child's status") {
-            Some(status) => break Some(status),
-            None if Instant::now() >= end => break None,
-            None => thread::sleep(Duration::from_millis(2)),
-        }
-    };
-    if status.is_none() {
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    let [stdout, stderr] = [stdout, stderr].map(|reader| reader.join().expect("reading does not panic"));
-    let text = || format!("{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    let Some(status) = status else { panic!("{test} still ran in its process after {LIMIT:?}:\n{}", text()) };
-    assert!(text().contains("running 1 test"), "there is no test {test:?} in this binary:\n{}", text());
-    Output { status, stdout, stderr }
-}
-
-fn read_to_end(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.read_to_end(&mut bytes);
-        bytes
-    })
 }
 
 /// What a process wrote to standard error.

@@ -9,8 +9,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::alone::{is_child, make_child};
 use super::processes::send_to_group;
-use super::{CHILD, LIMIT, wait_until};
+use super::{LIMIT, wait_until};
 
 /// Says a word to the test that started this program, in a line of its own, whatever is written around it.
 pub(crate) fn say(text: &str) {
@@ -53,7 +54,7 @@ pub(crate) struct Program {
 impl Program {
     /// Whether this process is the program of this test.
     pub(crate) fn is_this(test: &str) -> bool {
-        std::env::var_os(CHILD).is_some_and(|child| child == test)
+        is_child(test)
     }
 
     /// The command for [`start`](Self::start).
@@ -64,8 +65,7 @@ impl Program {
     /// The same, of another copy of this binary.
     pub(crate) fn command_of(binary: PathBuf, test: &str) -> Command {
         let mut command = Command::new(binary);
-        command.args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"]);
-        command.env_remove("RUST_TEST_THREADS").env("RUST_BACKTRACE", "0").env(CHILD, test);
+        make_child(&mut command, test);
         command
     }
 

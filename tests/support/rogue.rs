@@ -1,6 +1,6 @@
 //! Workers that are none: processes that say to a pool whatever a test has them say.
 //!
-//! The pool starts a shell, which becomes a rogue (this test binary, in its test `rogue`) or a worker like any other. What a
+//! The pool starts a shell, which becomes a rogue (this test binary, in the test `rogue` of the module) or a worker like any other. What a
 //! message looks like is written here once more, from its description alone.
 
 use std::fs::File;
@@ -20,6 +20,7 @@ use rustix::net::{
 };
 use rustix::process::Signal;
 
+use super::alone::with_module;
 use super::folder::{Folder, note, wait_for};
 
 pub(crate) const HELLO: u8 = 1;
@@ -40,11 +41,11 @@ pub(crate) const ANY_COPY: &str = "2 program 00 0.0.0 0";
 
 const HEADER: usize = 24;
 
-/// Notes each start, and becomes a rogue the first so many times. (`$0` is this binary.)
+/// Notes each start, and becomes a rogue the first so many times. (`$0` is this binary, `$4` its test.)
 const SCRIPT: &str = r#"
     echo $$ >>"$2/starts"
     if [ "$(wc -l <"$2/starts")" -gt "$3" ]; then exec "$0"; fi
-    exec env -u BOWLINE_WORKER_FOR ROGUE="$1" ROGUE_FOLDER="$2" "$0" --exact rogue --nocapture >/dev/null
+    exec env -u BOWLINE_WORKER_FOR ROGUE="$1" ROGUE_FOLDER="$2" "$0" --exact "$4" --nocapture >/dev/null
 "#;
 
 /// A shell that runs this in place of a worker. `$0` is this binary, `$2` the folder.
@@ -59,7 +60,15 @@ pub(crate) fn rogues(rogues: usize, step: &str, folder: &Folder) -> ProcessPoolB
 
 fn script_with(script: &str, step: &str, folder: &Folder, rogues: usize) -> ProcessPoolBuilder {
     let this = std::env::current_exe().expect("this binary").to_str().expect("a path that is text").to_owned();
-    let args = ["-c".to_owned(), script.to_owned(), this, step.to_owned(), folder.path(), rogues.to_string()];
+    let args = [
+        "-c".to_owned(),
+        script.to_owned(),
+        this,
+        step.to_owned(),
+        folder.path(),
+        rogues.to_string(),
+        with_module("rogue"),
+    ];
     ProcessPoolExecutor::builder().max_workers(1).worker_exe("/bin/sh").worker_args(args)
 }
 

@@ -1,0 +1,22 @@
+//! The wait-for graph: what is a deadlock, who is told and how, and what else it tells.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cycles;
+mod hook_destructors;
+mod hooks;
+mod large;
+mod long_wait;
+mod no_deadlock;
+mod oracle;
+mod policy;
+mod purpose;
+mod report;
+mod signal;
+mod snapshot;
+mod soak;
+mod standing;
+mod storm;
+mod thread_names;
+mod victims;

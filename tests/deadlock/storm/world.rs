@@ -1,0 +1,561 @@
+//! What the threads and tasks of a round share, and how a script is carried out.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bowline::deadlock::{self, Deadlock};
+use bowline::{
+    Future, Lock, LockGuard, Promise, RLock, Rejected, ReturnWhen, SharedFuture, ShutdownOptions, Status, TaskError,
+    ThreadPoolExecutor, promise, wait,
+};
+
+use super::guards::{self, Data, Guard, Holding, Kept};
+use super::log::{Event, Failure, LOG, Limit, Outcome, What, is_known, note};
+use super::replay::State;
+use super::script::{Keeper, LOCKS, POOLS, Patience, PoolPlan, Program, Script, Step, Submission, TASKS, Way};
+use crate::support::message;
+
+/// More addresses than the system has: it starts no thread with such a stack.
+const STACK_THAT_IS_REFUSED: usize = 1 << 46;
+
+pub(crate) enum AnyLock {
+    Plain(Arc<Lock<Data>>),
+    Again(Arc<RLock<Data>>),
+}
+
+pub(crate) struct World {
+    pub(crate) program: Program,
+    locks: Vec<AnyLock>,
+    pub(crate) pools: Vec<ThreadPoolExecutor>,
+    futures: Vec<OnceLock<SharedFuture<()>>>,
+    promises: Vec<Mutex<Option<Promise<()>>>>,
+    promised: Vec<SharedFuture<()>>,
+    next_task: AtomicUsize,
+    /// Whether a task was submitted without a name. A second one could not be told from it.
+    is_one_unnamed: AtomicBool,
+}
+
+/// Somebody was chosen to break a deadlock, and was told so by a value or by a panic.
+pub(crate) enum Victim {
+    Value,
+    Panic(Box<dyn Any + Send>),
+}
+
+/// What went wrong where nobody can panic.
+pub(crate) static FAULTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+pub(crate) fn fault(text: String) {
+    FAULTS.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+}
+
+thread_local! {
+    /// How many tasks run on this thread, each in place of the one before.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// Whether it is one of the program's threads, and not a worker.
+    static IS_PLAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a task runs here in place of somebody who waits for it.
+fn is_in_place() -> bool {
+    DEPTH.get() > usize::from(!IS_PLAIN.get())
+}
+
+fn make_pool(plan: &PoolPlan, name: &'static str) -> ThreadPoolExecutor {
+    let mut builder = ThreadPoolExecutor::builder().max_workers(plan.max_workers).thread_name_prefix(name);
+    builder = builder.when_full(plan.when_full);
+    if let Some(capacity) = plan.capacity {
+        builder = builder.queue_capacity(capacity);
+    }
+    if plan.refused {
+        builder = builder.stack_size(STACK_THAT_IS_REFUSED);
+    }
+    builder.build()
+}
+
+/// Waits, and notes before and after. `None`: the time was over.
+fn noted<R>(
+    what: What,
+    limit: Limit,
+    failure: Failure,
+    wait: impl FnOnce() -> Result<Option<R>, Deadlock>,
+) -> Result<Option<R>, Victim> {
+    note(Event::Waits(what, limit, failure));
+    waited(catch_unwind(AssertUnwindSafe(wait)))
+}
+
+/// Notes how a wait ended.
+fn waited<R>(ended: thread::Result<Result<Option<R>, Deadlock>>) -> Result<Option<R>, Victim> {
+    match ended {
+        Ok(Ok(granted)) => {
+            note(Event::Waited(if granted.is_some() { Outcome::Granted } else { Outcome::TimedOut }));
+            Ok(granted)
+        }
+        Ok(Err(_)) => {
+            note(Event::Waited(Outcome::Deadlock));
+            Err(Victim::Value)
+        }
+        Err(payload) if message(&*payload).starts_with("deadlock: ") => {
+            note(Event::Waited(Outcome::Deadlock));
+            Err(Victim::Panic(payload))
+        }
+        Err(payload) => {
+            fault(format!("a wait panicked: {}", message(&*payload)));
+            resume_unwind(payload)
+        }
+    }
+}
+
+impl Patience {
+    fn limit(self) -> Limit {
+        match self {
+            Self::Endless => Limit::Never,
+            Self::Longest => Limit::Beyond,
+            Self::Micros(_) => Limit::Soon,
+        }
+    }
+
+    fn duration(self) -> Option<Duration> {
+        match self {
+            Self::Endless => None,
+            Self::Longest => Some(Duration::MAX),
+            Self::Micros(micros) => Some(Duration::from_micros(micros)),
+        }
+    }
+}
+
+impl Way {
+    fn terms(self) -> (Limit, Failure) {
+        match self {
+            Self::Acquire => (Limit::Never, Failure::Value),
+            Self::For(patience) => (patience.limit(), Failure::Unwind),
+            Self::Until(_) => (Limit::Soon, Failure::Unwind),
+            Self::Lock | Self::Try => (Limit::Never, Failure::Unwind),
+        }
+    }
+}
+
+fn after(micros: u64) -> Instant {
+    Instant::now() + Duration::from_micros(micros)
+}
+
+impl AnyLock {
+    fn wait(&self, way: Way) -> Result<Option<Guard<'_>>, Deadlock> {
+        Ok(match self {
+            Self::Plain(lock) => match way {
+                Way::Lock => Some(lock.lock()),
+                Way::Acquire => Some(lock.acquire()?),
+                Way::Try => lock.try_lock(),
+                Way::For(patience) => lock.try_lock_for(patience.duration().unwrap_or(Duration::MAX)),
+                Way::Until(micros) => lock.try_lock_until(after(micros)),
+            }
+            .map(Guard::plain),
+            Self::Again(lock) => match way {
+                Way::Lock => Some(lock.lock()),
+                Way::Acquire => Some(lock.acquire()?),
+                Way::Try => lock.try_lock(),
+                Way::For(patience) => lock.try_lock_for(patience.duration().unwrap_or(Duration::MAX)),
+                Way::Until(micros) => lock.try_lock_until(after(micros)),
+            }
+            .map(Guard::again),
+        })
+    }
+}
+
+impl World {
+    pub(crate) fn new(program: Program) -> Arc<Self> {
+        let lock = |(at, &is_reentrant): (usize, &bool)| {
+            if is_reentrant {
+                AnyLock::Again(Arc::new(RLock::named(LOCKS[at], Data::default())))
+            } else {
+                AnyLock::Plain(Arc::new(Lock::named(LOCKS[at], Data::default())))
+            }
+        };
+        let (promises, promised): (Vec<_>, Vec<_>) = (0..program.promises)
+            .map(|_| {
+                let (promise, future) = promise();
+                (Mutex::new(Some(promise)), future.shared())
+            })
+            .unzip();
+        Arc::new(Self {
+            locks: program.locks.iter().enumerate().map(lock).collect(),
+            pools: program.pools.iter().zip(POOLS).map(|(plan, name)| make_pool(plan, name)).collect(),
+            futures: program.tasks.iter().map(|_| OnceLock::new()).collect(),
+            promises,
+            promised,
+            next_task: AtomicUsize::new(0),
+            is_one_unnamed: AtomicBool::new(false),
+            program,
+        })
+    }
+
+    /// The life of one of the program's threads.
+    pub(crate) fn run_thread(self: &Arc<Self>, at: usize) {
+        IS_PLAIN.set(true);
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run(&self.program.threads[at])));
+        if let Err(payload) = ended {
+            check_panic(&*payload);
+        }
+        note(Event::Leaves);
+    }
+
+    fn run_task(self: &Arc<Self>, task: usize) {
+        let (pool, script) = &self.program.tasks[task];
+        if !is_known() {
+            LOG.enter(thread::current().name().unwrap_or_default(), Some(*pool));
+        }
+        note(Event::Begins(task));
+        DEPTH.set(DEPTH.get() + 1);
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run(script)));
+        DEPTH.set(DEPTH.get() - 1);
+        note(Event::Ends { task, failed: ended.is_err() });
+        if let Err(payload) = ended {
+            check_panic(&*payload);
+            resume_unwind(payload);
+        }
+    }
+
+    /// What is left for the destructor of a thread-local. Nothing unwinds out of it: that would end the process.
+    pub(crate) fn run_late(self: &Arc<Self>, steps: &[Step]) {
+        let script = Script { steps: steps.to_vec(), goes_on: true };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.run(&script))) {
+            check_panic(&*payload);
+        }
+    }
+
+    fn run(self: &Arc<Self>, script: &Script) {
+        let mut guards = Vec::new();
+        for step in &script.steps {
+            match self.step(step, &mut guards) {
+                Ok(()) => {}
+                Err(_) if script.goes_on => guards.clear(),
+                Err(Victim::Value) => return,
+                // The guards drop while it unwinds.
+                Err(Victim::Panic(payload)) => resume_unwind(payload),
+            }
+        }
+    }
+
+    fn step<'w>(self: &'w Arc<Self>, step: &Step, guards: &mut Vec<Holding<'w>>) -> Result<(), Victim> {
+        let nth = |at: usize, guards: &Vec<Holding<'w>>| (!guards.is_empty()).then(|| at % guards.len());
+        match *step {
+            Step::Take(lock, way) => guards.extend(self.take(lock, way)?),
+            Step::Release { at, fair } => {
+                if let Some(at) = nth(at, guards) {
+                    guards.swap_remove(at).release(fair);
+                }
+            }
+            Step::ReleaseAll => guards.clear(),
+            Step::Map(at) => {
+                if let Some(at) = nth(at, guards) {
+                    guards[at].narrow();
+                }
+            }
+            Step::Unlocked { at, by_value } => {
+                if let Some(at) = nth(at, guards).filter(|&at| guards[at].can_unlock()) {
+                    let holding = guards.swap_remove(at);
+                    guards.extend(unlocked(holding, by_value)?);
+                }
+            }
+            Step::Forget(at) => {
+                if let Some(at) = nth(at, guards) {
+                    guards.swap_remove(at).forget();
+                }
+            }
+            Step::Keep(lock, way, keeper) => self.keep(lock, way, keeper)?,
+            Step::DropKept => drop(guards::take_kept()),
+            Step::Late(ref steps) => {
+                if IS_PLAIN.get() && !is_in_place() {
+                    guards::run_late(Arc::clone(self), steps.clone());
+                }
+            }
+            Step::Submit(submission) => self.submit(submission)?,
+            Step::Scope(pool, tasks) => self.scope(pool, tasks)?,
+            Step::Look => drop(deadlock::snapshot()),
+            Step::Wait(ref tasks, when, patience) => self.wait(tasks, when, patience)?,
+            Step::Result(task, patience) => self.result(task, patience)?,
+            Step::Promise(number, patience) => {
+                let future = &self.promised[number];
+                noted(What::Promise(number), patience.limit(), Failure::Value, || result_of(future, patience))?;
+            }
+            Step::Sleep(micros) => thread::sleep(Duration::from_micros(micros)),
+            Step::Panic => resume_unwind(Box::new("on purpose")),
+            Step::Policy(policy) => set_policy(policy),
+            Step::Grace(grace) => set_grace(grace),
+            Step::Cancel(task) => {
+                if let Some(future) = self.futures[task].get() {
+                    note(Event::Cancels(task));
+                    let was = future.cancel();
+                    note(Event::Cancelled { task, was });
+                }
+            }
+            Step::Resize(pool, to) => {
+                note(Event::Resizes { pool, to });
+                self.pools[pool].set_max_workers(to);
+                note(Event::Resized(pool));
+            }
+            Step::ShutDown { pool, cancels, waits } => self.shut_down(pool, cancels, waits)?,
+            Step::Fulfil { promise, keeps } => self.fulfil(promise, keeps),
+        }
+        Ok(())
+    }
+
+    fn take(&self, lock: usize, way: Way) -> Result<Option<Holding<'_>>, Victim> {
+        let any = &self.locks[lock];
+        let granted = if way == Way::Try {
+            let granted = any.wait(way).expect("nobody waits");
+            if granted.is_some() {
+                note(Event::Took(lock));
+            }
+            granted
+        } else {
+            let (limit, failure) = way.terms();
+            noted(What::Lock(lock), limit, failure, || any.wait(way))?
+        };
+        Ok(granted.map(|guard| Holding::new(lock, guard)))
+    }
+
+    /// Takes a lock by a guard that the end of the thread drops.
+    fn keep(&self, lock: usize, way: Way, keeper: Keeper) -> Result<(), Victim> {
+        let AnyLock::Plain(plain) = &self.locks[lock] else { return Ok(()) };
+        let guard = if way == Way::Try {
+            let guard = plain.try_lock_arc();
+            if guard.is_some() {
+                note(Event::Took(lock));
+            }
+            guard
+        } else {
+            let (limit, failure) = way.terms();
+            noted(What::Lock(lock), limit, failure, || {
+                Ok(match way {
+                    Way::Acquire => Some(plain.acquire_arc()?),
+                    Way::For(patience) => plain.try_lock_arc_for(patience.duration().unwrap_or(Duration::MAX)),
+                    Way::Until(micros) => plain.try_lock_arc_until(after(micros)),
+                    Way::Lock | Way::Try => Some(plain.lock_arc()),
+                })
+            })?
+        };
+        if let Some(guard) = guard {
+            guards::keep(Kept::new(lock, guard), keeper);
+        }
+        Ok(())
+    }
+
+    fn submit(self: &Arc<Self>, mut submission: Submission) -> Result<(), Victim> {
+        let task = self.next_task.fetch_add(1, SeqCst);
+        let Some((pool, _)) = self.program.tasks.get(task) else { return Ok(()) };
+        let (theirs, executor) = (Arc::clone(self), &self.pools[*pool]);
+        let run = move || theirs.run_task(task);
+        if submission != Submission::Plain && self.is_one_unnamed.swap(true, SeqCst) {
+            submission = Submission::Plain;
+        }
+        let limit = if matches!(submission, Submission::For(_)) { Limit::Soon } else { Limit::Never };
+        note(Event::Submits { task, named: submission == Submission::Plain });
+        self.noted_submission(task, What::Room(*pool), limit, || match submission {
+            Submission::Plain => Ok(executor.submit_named(TASKS[task], run)),
+            Submission::Try => executor.try_submit(run).map_err(|error| error.reason().clone()),
+            Submission::For(micros) => {
+                let timeout = Duration::from_micros(micros);
+                executor.submit_timeout(run, timeout).map_err(|error| error.reason().clone())
+            }
+        })
+    }
+
+    /// Submits a task, and notes before and after.
+    fn noted_submission(
+        &self,
+        task: usize,
+        what: What,
+        limit: Limit,
+        submit: impl FnOnce() -> Result<Future<()>, Rejected>,
+    ) -> Result<(), Victim> {
+        note(Event::Waits(what, limit, Failure::Value));
+        let submitted = submit().map(Future::shared);
+        let refusal = match &submitted {
+            Err(refusal) => Some(refusal.clone()),
+            Ok(future) => match future.try_result() {
+                Some(Err(TaskError::Rejected(refusal))) => Some(refusal),
+                _ => None,
+            },
+        };
+        let outcome = match refusal {
+            Some(Rejected::Deadlock(_)) => Outcome::Deadlock,
+            Some(Rejected::Timeout) => Outcome::TimedOut,
+            _ => Outcome::Granted,
+        };
+        note(Event::Waited(outcome));
+        note(Event::Submitted { task, accepted: refusal.is_none() });
+        if let Ok(future) = submitted {
+            assert!(self.futures[task].set(future).is_ok(), "submitted once");
+        }
+        if outcome == Outcome::Deadlock { Err(Victim::Value) } else { Ok(()) }
+    }
+
+    /// Submits some tasks in a scope, whose end waits for them and cannot fail.
+    fn scope(self: &Arc<Self>, pool: usize, tasks: usize) -> Result<(), Victim> {
+        let ended = self.pools[pool].scope(|scope| {
+            let mut ended = Ok(());
+            let mut mine = Vec::new();
+            for _ in 0..tasks {
+                let task = self.next_task.load(SeqCst);
+                let is_of_pool = self.program.tasks.get(task).is_some_and(|&(other, _)| other == pool);
+                if !is_of_pool || self.next_task.compare_exchange(task, task + 1, SeqCst, SeqCst).is_err() {
+                    break;
+                }
+                note(Event::Submits { task, named: true });
+                ended = self.noted_submission(task, What::Room(pool), Limit::Never, || {
+                    Ok(scope.submit_named(TASKS[task], move || self.run_task(task)))
+                });
+                mine.push(task);
+                if ended.is_err() {
+                    break;
+                }
+            }
+            note(Event::Waits(What::Tasks(mine, ReturnWhen::AllCompleted), Limit::Never, Failure::Never));
+            ended
+        });
+        note(Event::Waited(Outcome::Granted));
+        ended
+    }
+
+    fn result(&self, task: usize, patience: Patience) -> Result<(), Victim> {
+        let Some(future) = self.futures[task].get() else { return Ok(()) };
+        let what = What::Tasks(vec![task], ReturnWhen::AllCompleted);
+        noted(what, patience.limit(), Failure::Value, || result_of(future, patience))?;
+        Ok(())
+    }
+
+    fn wait(&self, tasks: &[usize], when: ReturnWhen, patience: Patience) -> Result<(), Victim> {
+        let mut tasks: Vec<_> = tasks.iter().copied().filter(|&task| self.futures[task].get().is_some()).collect();
+        tasks.sort_unstable();
+        tasks.dedup();
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let futures: Vec<_> = tasks.iter().filter_map(|&task| self.futures[task].get()).collect();
+        noted(What::Tasks(tasks, when), patience.limit(), Failure::Value, || {
+            let set = wait(futures.iter().copied(), when, patience.duration());
+            if let Some(deadlock) = set.deadlock {
+                return Err(deadlock);
+            }
+            let is_over = match when {
+                ReturnWhen::FirstCompleted => !set.done.is_empty(),
+                ReturnWhen::AllCompleted => set.not_done.is_empty(),
+                ReturnWhen::FirstException => {
+                    set.not_done.is_empty() || set.done.iter().any(|future| future.status() != Status::Finished)
+                }
+            };
+            Ok(is_over.then_some(()))
+        })?;
+        Ok(())
+    }
+
+    pub(crate) fn shut_down(&self, pool: usize, cancels: bool, waits: bool) -> Result<(), Victim> {
+        note(Event::ShutsDown { pool, cancels });
+        let pool_ends = ShutdownOptions::new().cancel_pending(cancels).wait(false);
+        let _ = self.pools[pool].shutdown_with(pool_ends);
+        note(Event::HasShutDown { pool, cancels });
+        if waits {
+            let wait = || self.pools[pool].shutdown().deadlock.map_or(Ok(Some(())), Err);
+            noted(What::Workers(pool), Limit::Never, Failure::Value, wait)?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether a task still waits to be begun. No shutdown is under way.
+    pub(crate) fn look_at(&self, task: usize) {
+        let status = self.futures[task].get().map(SharedFuture::status);
+        if let Some(Status::Pending | Status::Cancelled) = status {
+            note(Event::Seen { task, cancelled: status == Some(Status::Cancelled) });
+        }
+    }
+
+    /// Checks what is left when every thread has ended.
+    pub(crate) fn check_end(&self, state: &State) -> Result<(), String> {
+        for (at, lock) in self.locks.iter().enumerate() {
+            let is_locked = match lock {
+                AnyLock::Plain(lock) => lock.is_locked(),
+                AnyLock::Again(lock) => lock.is_locked(),
+            };
+            if is_locked != state.owner[at].is_some() {
+                return Err(format!("{} is held: {is_locked}, and by the log {:?}", LOCKS[at], state.owner[at]));
+            }
+        }
+        match self.futures.iter().position(|future| future.get().is_some_and(|future| !future.done())) {
+            Some(task) => Err(format!("{} is never done", TASKS[task])),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps a promise, or breaks it, if that was not done before.
+    pub(crate) fn fulfil(&self, number: usize, keeps: bool) {
+        let promise = self.promises[number].lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(promise) = promise {
+            note(Event::Fulfils(number));
+            if keeps {
+                promise.set_result(()).expect("nobody cancels it");
+            }
+        }
+    }
+
+    /// Waits for the end of all workers. Not for ever: a pool that does not end is returned.
+    pub(crate) fn end_pools(&self, patience: Duration) -> Option<usize> {
+        self.pools.iter().position(|pool| {
+            // With a limit it does not wait for the threads themselves.
+            let is_complete = pool.shutdown_with(ShutdownOptions::new().timeout(patience)).is_complete();
+            !is_complete || !pool.shutdown().is_complete()
+        })
+    }
+}
+
+fn result_of(future: &SharedFuture<()>, patience: Patience) -> Result<Option<()>, Deadlock> {
+    let result = match patience.duration() {
+        None => future.result(),
+        Some(timeout) => future.result_timeout(timeout),
+    };
+    match result {
+        Err(TaskError::Deadlock(deadlock)) => Err(deadlock),
+        Err(TaskError::Timeout) => Ok(None),
+        Ok(()) | Err(_) => Ok(Some(())),
+    }
+}
+
+/// Unlocks and locks again.
+fn unlocked(holding: Holding<'_>, by_value: bool) -> Result<Option<Holding<'_>>, Victim> {
+    let (lock, guard) = holding.into_parts();
+    let Guard::Plain(guard) = guard else { unreachable!("a whole guard of a lock") };
+    note(Event::Releases(lock));
+    let failure = if by_value { Failure::Value } else { Failure::Unwind };
+    let comes_back = || note(Event::Waits(What::Lock(lock), Limit::Never, failure));
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        if by_value {
+            LockGuard::acquire_unlocked(guard, comes_back).map(Some)
+        } else {
+            Ok(Some(LockGuard::unlocked(guard, comes_back)))
+        }
+    }));
+    Ok(waited(ended)?.map(|guard| Holding::new(lock, Guard::plain(guard))))
+}
+
+/// A panic of a script is one that was meant, or a victim's.
+fn check_panic(payload: &(dyn Any + Send)) {
+    let text = message(payload);
+    if text != "on purpose" && !text.starts_with("deadlock: ") {
+        fault(format!("a panic: {text}"));
+    }
+}
+
+pub(crate) fn set_policy(policy: deadlock::Policy) {
+    note(Event::SetsPolicy(policy));
+    deadlock::set_policy(policy);
+    note(Event::HasSetPolicy);
+}
+
+pub(crate) fn set_grace(grace: Duration) {
+    note(Event::SetsGrace(grace));
+    deadlock::set_grace(grace);
+}

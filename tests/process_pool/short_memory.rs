@@ -1,0 +1,81 @@
+//! Messages that there is no memory for: an error of the task, and no end of the program or of its other tasks.
+//!
+//! Each in a process of its own, whose address space is limited.
+
+#![cfg(target_os = "linux")]
+
+use std::fs::read_to_string;
+
+use bowline::TaskError;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::support::alone;
+use crate::support::workers::{echo, idle_pool, pid, pool_of};
+
+const MIB: usize = 1 << 20;
+
+/// From now on this process may take so much more memory.
+fn leave(bytes: usize) {
+    let text = read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = text.split(' ').next().unwrap().parse().unwrap();
+    let maximum = getrlimit(Resource::As).maximum;
+    setrlimit(Resource::As, Rlimit { current: Some((pages << 12) + bytes as u64), maximum }).unwrap();
+}
+
+/// A task with a result of so many bytes.
+fn make(bytes: usize) -> String {
+    "x".repeat(bytes)
+}
+
+#[test]
+fn results_that_there_is_no_memory_for_are_errors_and_the_pool_goes_on() {
+    alone(|| {
+        // The workers are up before: the limit is this process's.
+        let pool = idle_pool(4);
+        let workers = pool.worker_pids();
+        leave(100 * MIB);
+        let check = |result: Result<String, TaskError>| match result {
+            Ok(text) => text.len() / MIB,
+            Err(TaskError::Decode(error)) => {
+                assert!(error.to_string().contains("there is no memory for "), "{error}");
+                0
+            }
+            Err(error) => panic!("{error}"),
+        };
+        // One fits; of several at once it depends on who comes first.
+        assert_eq!(check(pool.submit(make, (10 * MIB,)).result()), 10);
+        let tasks: Vec<_> = (0..4).map(|_| pool.submit(make, (10 * MIB,))).collect();
+        tasks.into_iter().for_each(|task| assert!([0, 10].contains(&check(task.result()))));
+        // The message fits, and not what it is decoded to; and not even the message.
+        for long in [80, 120] {
+            assert_eq!(check(pool.submit(make, (long * MIB,)).result()), 0);
+            assert_eq!(check(pool.submit(make, (MIB,)).result()), 1);
+        }
+        assert_eq!(pool.worker_pids(), workers, "none was lost");
+    });
+}
+
+/// A task: from now on its worker may take so much more memory.
+fn leave_in_worker(bytes: usize) -> u32 {
+    leave(bytes);
+    pid()
+}
+
+#[test]
+fn arguments_that_a_worker_has_no_memory_for_are_an_error_and_the_worker_goes_on() {
+    alone(|| {
+        let pool = pool_of(1);
+        let worker = pool.submit(leave_in_worker, (12 * MIB,)).result().unwrap();
+        let length = |text: String| text.len();
+        for _ in 0..2 {
+            match pool.submit(length, (make(30 * MIB),)).result() {
+                Err(TaskError::Decode(error)) => {
+                    assert!(error.to_string().contains("there is no memory for a message of"), "{error}");
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(pool.submit(echo::<String>, (make(MIB),)).result().unwrap().len(), MIB);
+        }
+        assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
+    });
+}

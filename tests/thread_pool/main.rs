@@ -1,0 +1,24 @@
+//! Pools of threads.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod contract;
+mod deadlock;
+mod detached;
+mod infallible_waits;
+mod initializer;
+mod left_behind;
+mod map;
+mod nesting;
+mod panics;
+mod pool;
+mod program_end;
+mod queue;
+mod scope;
+mod shutdown;
+mod standing;
+mod tracing;
+mod tracing_panics;
+mod verdict;
+mod wake_ups;

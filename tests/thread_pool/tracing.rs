@@ -1,0 +1,182 @@
+//! What a `tracing` subscriber sees, and that it may use our locks and pools itself.
+//!
+//! A process has one global subscriber: each test runs alone.
+
+use std::fmt;
+use std::sync::{Once, OnceLock};
+
+use bowline::{Lock, ThreadPoolExecutor};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use crate::support::{LIMIT, alone, within};
+
+/// Notes every event, and the names of spans, under tracked locks: where another thread may be.
+struct Recorder {
+    events: Lock<Vec<String>>,
+    spans: Lock<Vec<&'static Metadata<'static>>>,
+}
+
+static RECORDER: Recorder = Recorder { events: Lock::new(Vec::new()), spans: Lock::new(Vec::new()) };
+
+/// What the process's subscriber hands on to the recorder.
+struct ToRecorder;
+
+thread_local! {
+    static INSIDE: std::cell::RefCell<Vec<u64>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0 += &format!(" {}={value:?}", field.name());
+    }
+}
+
+impl Subscriber for ToRecorder {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let mut spans = RECORDER.spans.lock();
+        spans.push(span.metadata());
+        Id::from_u64(spans.len() as u64)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text(event.metadata().target().to_owned());
+        event.record(&mut text);
+        RECORDER.events.lock().push(text.0);
+    }
+
+    fn enter(&self, span: &Id) {
+        INSIDE.with_borrow_mut(|inside| inside.push(span.into_u64()));
+    }
+
+    fn exit(&self, span: &Id) {
+        INSIDE.with_borrow_mut(|inside| assert_eq!(inside.pop(), Some(span.into_u64())));
+    }
+
+    fn current_span(&self) -> tracing_core::span::Current {
+        let Some(id) = INSIDE.with_borrow(|inside| inside.last().copied()) else {
+            return tracing_core::span::Current::none();
+        };
+        tracing_core::span::Current::new(Id::from_u64(id), RECORDER.spans.lock()[id as usize - 1])
+    }
+}
+
+fn subscribe() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing::subscriber::set_global_default(ToRecorder).expect("the only subscriber"));
+}
+
+/// The events that contain this text.
+fn events(text: &str) -> Vec<String> {
+    RECORDER.events.lock().iter().filter(|event| event.contains(text)).cloned().collect()
+}
+
+fn current_name() -> Option<&'static str> {
+    tracing::Span::current().metadata().map(Metadata::name)
+}
+
+#[test]
+fn the_span_current_at_submit_is_current_in_the_task_and_not_after_it() {
+    alone(|| {
+        subscribe();
+        let pool = ThreadPoolExecutor::new(1);
+        let span = tracing::info_span!("request");
+        let inside = span.in_scope(|| pool.submit(current_name));
+        let outside = pool.submit(current_name);
+        assert_eq!(inside.result().unwrap(), Some("request"));
+        assert_eq!(outside.result().unwrap(), None);
+    });
+}
+
+#[test]
+fn a_task_run_in_place_has_its_own_span_and_the_waiter_has_its_own_again() {
+    alone(|| {
+        subscribe();
+        let pool = ThreadPoolExecutor::new(1);
+        let inner = pool.clone();
+        let seen = tracing::info_span!("outer").in_scope(|| {
+            pool.submit(move || {
+                let future = tracing::info_span!("inner").in_scope(|| inner.submit(current_name));
+                (future.result().unwrap(), current_name())
+            })
+        });
+        assert_eq!(seen.result().unwrap(), (Some("inner"), Some("outer")));
+    });
+}
+
+#[test]
+fn a_panic_is_an_event_with_task_message_and_line() {
+    alone(|| {
+        subscribe();
+        let pool = ThreadPoolExecutor::new(1);
+        let line = line!() + 1;
+        let future = pool.submit_named("will panic", || panic!("over the edge"));
+        assert!(future.result().is_err());
+        let [event] = &events("task=\"will panic\"")[..] else { panic!("one event: {:?}", events("")) };
+        assert!(event.starts_with("bowline ") && event.contains("over the edge"), "{event}");
+        assert!(event.contains(&format!("{}:{line}:", file!())), "{event}");
+    });
+}
+
+#[test]
+fn a_broken_pool_is_an_event_with_the_reason() {
+    alone(|| {
+        subscribe();
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(1)
+            .thread_name_prefix("brittle")
+            .initializer(|| Err::<(), _>("no licence"))
+            .build();
+        assert!(pool.submit(|| ()).result().is_err());
+        let [event] = &events("brittle")[..] else { panic!("one event: {:?}", events("")) };
+        assert!(event.contains("no licence"), "{event}");
+    });
+}
+
+#[test]
+fn a_deadlock_is_an_event_though_the_subscriber_locks() {
+    alone(|| {
+        subscribe();
+        let lock = Lock::named("twice", ());
+        let _guard = lock.lock();
+        assert!(lock.acquire().is_err());
+        let [event] = &events("twice")[..] else { panic!("one event: {:?}", events("")) };
+        assert!(event.contains("waits for a lock it holds itself"), "{event}");
+    });
+}
+
+#[test]
+fn a_long_wait_is_an_event() {
+    alone(|| {
+        subscribe();
+        within(LIMIT, || {
+            static SEEN: OnceLock<()> = OnceLock::new();
+            let hook = bowline::deadlock::warn_after(std::time::Duration::from_millis(5), |wait| {
+                if wait.to_string().contains("slow ledger") {
+                    let _ = SEEN.set(());
+                }
+            });
+            let lock = Lock::named("slow ledger", ());
+            let guard = lock.lock();
+            std::thread::scope(|s| {
+                s.spawn(|| drop(lock.lock()));
+                SEEN.wait();
+                drop(guard);
+            });
+            drop(hook);
+            let [event] = &events("for 'slow ledger'")[..] else { panic!("one event: {:?}", events("")) };
+            assert!(event.contains("long wait"), "{event}");
+        });
+    });
+}
