@@ -179,6 +179,15 @@ if [[ -n $found ]]; then
     complain "what runs before main runs in every process of the binary" "do nothing unless an environment variable asks for it" "$found"
 fi
 
+printf -- '-- circles of imports\n'
+tools=$(mktemp -d)
+rustc --edition 2024 ci/circles.rs -o "$tools/circles"
+if ! circles=$("$tools/circles"); then
+    complain "more than three files of src import each other" \
+        "find the concept that is missing: put what they share below them, or let the upper one pass in what the lower one needs" "$circles"
+fi
+rm -r "$tools"
+
 printf -- '-- length of files\n'
 folders=()
 for folder in src tests loom-tests benches examples; do
