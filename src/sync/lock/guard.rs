@@ -175,7 +175,7 @@ impl<T: ?Sized> ArcLockGuard<T> {
     }
 }
 
-/// An exclusive guard may outlive no borrow of its lock, but may be used as one of a shorter borrow:
+/// An exclusive guard can be used as one of a shorter borrow of its lock:
 ///
 /// ```
 /// use bowline::MappedLockGuard;
@@ -185,7 +185,7 @@ impl<T: ?Sized> ArcLockGuard<T> {
 /// }
 /// ```
 ///
-/// It is invariant in its value, since it may write a value that lives for a shorter time:
+/// It is invariant in its value: a shorter-lived value could be written through it otherwise.
 ///
 /// ```compile_fail
 /// use bowline::MappedLockGuard;
