@@ -1,4 +1,4 @@
-//! Why a task has no result, or was not taken.
+//! The reasons why a task has no result, or was not taken.
 
 use std::error::Error;
 use std::fmt;
@@ -9,12 +9,12 @@ use crate::deadlock::Deadlock;
 #[cfg(feature = "process")]
 use crate::process_pool::{CodecError, StartError, WorkerLost};
 
-/// Why a [`Future`](crate::Future) has no value.
+/// The reason why a [`Future`](crate::Future) has no value.
 ///
 /// Cheap to clone: what is large is shared.
 ///
-/// [`Display`](fmt::Display) says all that this crate knows, the report of a deadlock and the message of a panic included.
-/// What is not in there, an error of the system, is the [`source`](Error::source).
+/// [`Display`](fmt::Display) writes all that this crate knows, including the report of a deadlock and the message of a
+/// panic. What it leaves out, an error of the operating system, is the [`source`](Error::source).
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum TaskError {
@@ -32,7 +32,7 @@ pub enum TaskError {
     Taken,
     /// The [`Promise`](crate::Promise) was dropped without a result.
     BrokenPromise,
-    /// The worker process that ran the task is gone. Other tasks are not concerned: another worker takes its place.
+    /// The worker process that ran the task is gone. Other tasks are not affected: another worker takes its place.
     #[cfg(feature = "process")]
     WorkerLost(WorkerLost),
     /// The arguments, or the result, could not be encoded for the other process, or were longer than the pool allows.
@@ -63,7 +63,7 @@ impl fmt::Display for TaskError {
     }
 }
 
-/// For whoever reads the message of an `unwrap`: a deadlock as its report, everything else on a line.
+/// Written for the reader of an `unwrap`'s message: a deadlock as its report, everything else on one line.
 impl fmt::Debug for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,7 +102,7 @@ impl Error for TaskError {
     }
 }
 
-/// Why an executor does not take a task, or does not run one that it took.
+/// The reason why an executor does not take a task, or does not run one that it took.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Rejected {
@@ -118,13 +118,13 @@ pub enum Rejected {
     NoThread(Arc<std::io::Error>),
     /// Waiting for room in the queue was part of a deadlock.
     Deadlock(Deadlock),
-    /// The executor was made by a process that this one was forked off: its workers are the other's.
+    /// The executor was made by a process from which this one was forked: the workers belong to that one.
     #[cfg(feature = "process")]
     Forked,
     /// The executor was killed before the task was begun.
     #[cfg(feature = "process")]
     Killed,
-    /// No worker process gets up, and there is no other worker.
+    /// No worker process starts, and there is no other worker.
     #[cfg(feature = "process")]
     NoWorker(StartError),
 }
@@ -148,7 +148,7 @@ impl fmt::Display for Rejected {
     }
 }
 
-/// As that of [`TaskError`].
+/// Written as a [`TaskError`] is: a deadlock as its report, everything else on one line.
 impl fmt::Debug for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -185,7 +185,7 @@ impl Error for Rejected {
     }
 }
 
-/// A closure that an executor did not take: comes back with the reason.
+/// A closure that an executor did not take, with the reason.
 pub struct SubmitError<F> {
     reason: Rejected,
     task: F,
@@ -196,13 +196,13 @@ impl<F> SubmitError<F> {
         Self { reason, task }
     }
 
-    /// Why the closure was not taken.
+    /// Returns why the closure was not taken.
     #[must_use]
     pub fn reason(&self) -> &Rejected {
         &self.reason
     }
 
-    /// The closure.
+    /// Returns the closure.
     #[must_use]
     pub fn into_task(self) -> F {
         self.task
@@ -241,7 +241,7 @@ mod tests {
     use crate::process_pool::{StartFailure, WorkerExit};
     use crate::task::panic;
 
-    /// Every kind of error there is, with what its text has to say.
+    /// Returns every kind of error there is, with what its text has to say.
     fn all() -> Vec<(TaskError, &'static str)> {
         let lost = WorkerLost::new(4711, WorkerExit::Code(99), "sum", Duration::from_secs(2), Vec::new());
         let refused = || io::Error::from(io::ErrorKind::PermissionDenied);

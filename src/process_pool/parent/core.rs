@@ -18,7 +18,7 @@ use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::primitive::{Thread, spawn_thread};
 use crate::process_pool::wire::call::Call;
-use crate::task::cell::By;
+use crate::task::cell::ResultSlot;
 use crate::task::error::{Rejected, TaskError};
 use crate::task::header::Header;
 use crate::task::panic::PanicInfo;
@@ -118,7 +118,7 @@ fn happened(event: &TaskRef) {
     if event.claim() {
         // SAFETY:
         // - the cell was made with this type (`event`).
-        unsafe { event.put::<By<()>>(Ok(())) };
+        unsafe { event.put::<ResultSlot<()>>(Ok(())) };
     }
 }
 
@@ -271,7 +271,7 @@ impl Core {
     /// Tells the waits for several tasks, and leaves wakers and callbacks, which may wait for anything, to [`Callbacks`]. What comes
     /// back is what there is no thread for.
     fn hand_over(&self, mut then: Then) -> Option<Box<dyn FnOnce() + Send>> {
-        then.tell_waits();
+        then.notify_waits();
         if then.is_empty() {
             return None;
         }
