@@ -27,7 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With the feature `process` tasks can run in other processes as well, for what may crash: see
+//! With the feature `process`, tasks that may crash can run in other processes: see
 #![cfg_attr(feature = "process", doc = "[`ProcessPoolExecutor`].")]
 #![cfg_attr(not(feature = "process"), doc = "`ProcessPoolExecutor`.")]
 //!
@@ -43,7 +43,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-/// The code in the README and in `docs` is compiled.
+/// The README and the pages of `docs`, whose code is compiled.
 #[cfg(doctest)]
 mod pages {
     #[doc = include_str!("../README.md")]

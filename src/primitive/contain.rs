@@ -1,16 +1,17 @@
-//! The user's code where nothing may unwind.
+//! The user's code, run where nothing may unwind.
 
 use std::any::Any;
 
 use super::catch_unwind;
 
-/// A payload whose destructor panics has another one, and so on: after so many the last is forgotten.
+/// The maximum number of payloads that are dropped: the destructor of a payload may panic with another payload, and so
+/// on. The next one is forgotten.
 const MAX_PAYLOADS: usize = 16;
 
-/// Runs a piece of the user's code whose value and panic nobody wants: a callback, a hook, a destructor. Returns whether it
-/// returned.
+/// Runs a piece of the user's code whose value and panic nobody wants: a callback, a hook, a destructor. Returns
+/// whether it returned, rather than panicked.
 ///
-/// The panic hook has told of the panic already. Its payload is dropped here.
+/// The panic hook has already reported the panic. The payload is dropped here.
 pub(crate) fn contain(run: impl FnOnce()) -> bool {
     catch_unwind(run).map_err(drop_payload).is_ok()
 }
@@ -35,7 +36,7 @@ mod tests {
 
     use super::*;
 
-    /// A payload whose destructor panics with the next, so many times.
+    /// A payload whose destructor panics with another one, as often as the number says.
     struct Matryoshka(Arc<AtomicUsize>, usize);
 
     impl Drop for Matryoshka {

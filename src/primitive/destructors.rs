@@ -1,10 +1,11 @@
-//! Whether this thread runs the destructors of its thread-locals, from which nothing may unwind.
+//! Detection of a thread that runs the destructors of its thread-locals, from which nothing may unwind.
 
-/// Returns whether the calling thread runs a destructor of a thread-local, or of a thread-specific key. A panic that leaves
-/// one ends the process.
+/// Returns whether the calling thread runs a destructor of a thread-local, or of a thread-specific key. A panic that
+/// leaves one ends the process.
 ///
-/// With glibc this looks for the function that runs them among the callers: some microseconds, for the rare moment in which
-/// a deadlock looks for a victim. Elsewhere, and where there are no unwind tables, only the last destructors are known.
+/// With glibc this searches the callers for the function that runs destructors: some microseconds, at the rare moment
+/// when a deadlock looks for a victim. Elsewhere, and where there are no unwind tables, only the last destructors are
+/// recognised.
 #[cold]
 pub(crate) fn runs_destructors() -> bool {
     super::thread_is_ending() || platform::calls_destructors()
@@ -15,16 +16,16 @@ mod platform {
     use std::ffi::{c_int, c_void};
     use std::ptr::null_mut;
 
-    // What std's own backtraces and panics go through.
+    // The functions that std's own backtraces and panics use.
     unsafe extern "C" {
         fn _Unwind_Backtrace(visit: extern "C" fn(*mut c_void, *mut c_void) -> c_int, argument: *mut c_void) -> c_int;
         fn _Unwind_GetIP(frame: *mut c_void) -> usize;
         fn _Unwind_FindEnclosingFunction(address: *mut c_void) -> *mut c_void;
     }
 
-    /// Goes on to the next frame.
+    /// The answer of [`visit`] that continues the walk.
     const GO_ON: c_int = 0;
-    /// Any other answer ends the walk.
+    /// An answer that ends the walk, as any but [`GO_ON`] does.
     const STOP: c_int = 5;
 
     struct Search {

@@ -1,4 +1,4 @@
-//! What everything else stands on: atomics, a mutex, park and unpark, the end of a thread.
+//! The layer below all others: atomics, a mutex, park and unpark, the end of a thread.
 //!
 //! This is the only module that names `std::sync`, `parking_lot_core` or `loom`. A build of the models
 //! (`--cfg loom`, tests only) replaces what lies below our own code and nothing else: the lock word, the contexts,
@@ -54,11 +54,11 @@ pub(crate) use platform::{
     events, join_threads, let_no_thread_start, let_no_thread_start_but_first, let_time_pass, queue_sleeps, remove, soon,
 };
 
-/// So many bits has the number of a copy of this crate.
+/// The width in bits of the number of a copy of this crate.
 pub(crate) const COPY_BITS: u32 = 11;
 
-/// A number for this copy of the crate where the system gives none that is its own: from where it lies in memory. Above those of
-/// thread-specific keys.
+/// Returns a number for this copy of the crate, made from its address in memory, for systems that give it none of its
+/// own. It is above those of thread-specific keys.
 fn number_by_address() -> u64 {
     static HERE: u8 = 0;
     let page = std::ptr::from_ref(&HERE).addr() as u64 >> 12;
@@ -66,60 +66,60 @@ fn number_by_address() -> u64 {
     half | page.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - COPY_BITS + 1)
 }
 
-/// Parts of the protocols that a model can take out, to show that it fails without them.
+/// A part of a protocol that a model can remove, to show that the protocol fails without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ingredient {
     /// An unlock publishes what was done under the lock.
     ReleaseOnUnlock,
-    /// A park looks whether its announcement stands.
+    /// A park checks that its announcement still stands.
     ValidatedAnnouncement,
-    /// A park looks whether its wait was summoned.
+    /// A park checks whether its wait was summoned.
     ValidatedSummons,
-    /// A context that ends with holds summons those who wait for it.
+    /// A context that ends with holds summons its waiters.
     SummonsAtEnd,
-    /// A context that has ended is not gone before the kernel says so.
+    /// A context that has ended counts as gone only once the kernel says so.
     KernelsWord,
-    /// An owner that is gone is looked up once more after the kernel said so.
+    /// The judge looks at a lock again after the kernel has said that the owner is gone.
     SecondLook,
-    /// A wait that ends by itself is no part of a verdict.
+    /// A wait with a limit, which ends by itself, is part of no verdict.
     TimedIsLive,
-    /// Whoever made another wait the victim judges again once that is settled.
+    /// A waiter that chose another as the victim judges again once that is settled.
     FindersLook,
-    /// A context is used again under a new number only.
+    /// A context is reused only under a new number.
     FreshNumber,
-    /// A retired context can do no more than what its thread waits in.
+    /// A retired context can do nothing before the context that its thread waits in.
     ActorOfTheRetired,
-    /// The contexts that a registered one runs inside of are registered with it.
+    /// The outer contexts of a registered context are registered with it.
     OuterContexts,
-    /// A group that loses a member has those who count on it judged again.
+    /// The waiters that count on a group are judged again when it loses a member.
     GroupEvents,
-    /// Whoever ends a task looks whether somebody will take the result.
+    /// The thread that ends a task checks whether anybody will take the result.
     SeenDetachment,
-    /// A worker that ends tells the next that the pool is closed.
+    /// A worker that ends tells the next one that the pool is closed.
     SentinelPassedOn,
-    /// A worker is expected by its pool's group before it is counted.
+    /// The pool's group expects a worker before the worker is counted.
     ExpectedFirst,
-    /// Whoever was admitted without a new worker looks once more whether there may be one.
+    /// A submitter that was admitted without a new worker checks once more whether there may be one.
     SecondLookAtLimit,
-    /// An alternative that is no more has the waiter judged again.
+    /// A waiter is judged again when one of its alternatives is gone.
     RecheckOfAlternatives,
-    /// The last room that is taken has those judged again who wait for some.
+    /// The waiters for room are judged again when the last room is taken.
     RecheckOfRoom,
-    /// A worker claims a task before it begins, so that it is taken back or begun, and not both.
+    /// A worker claims a task before it begins it, so that a task is either taken back or begun, never both.
     #[cfg(feature = "process")]
     ClaimBeforeBegin,
-    /// What a lost worker had not begun is taken back from it.
+    /// The tasks that a lost worker had not begun are taken back from it.
     #[cfg(feature = "process")]
     RecallOfTheLost,
-    /// A worker that has nothing to do takes what lies behind another's task.
+    /// A worker that has nothing to do takes tasks that lie behind another worker's task.
     #[cfg(feature = "process")]
     TakenFromBehind,
-    /// A worker is counted until what failed with it has failed.
+    /// A worker is counted until the tasks that failed with it have failed.
     #[cfg(feature = "process")]
     CountedToTheLast,
 }
 
-/// Whether a model took this ingredient out. Constantly `false` in production.
+/// Returns whether a model removed this ingredient. Always `false` in production.
 #[cfg(not(all(test, loom)))]
 #[inline(always)]
 pub(crate) const fn is_removed(_: Ingredient) -> bool {
@@ -134,7 +134,7 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io:
     std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }
 
-/// Atomics that no model explores: configuration, and what only a report reads.
+/// Atomics and locks that no model explores: totals, configuration, and data that only a report reads.
 ///
 /// They are the standard library's in every build, so that they cost a model no interleavings.
 pub(crate) mod quiet {

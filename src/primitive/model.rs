@@ -1,4 +1,4 @@
-//! What lies below our code, as loom explores it.
+//! The platform below our code, as loom explores it.
 //!
 //! One queue under a mutex stands for parking_lot_core, with a condition variable for each parked thread; time passes
 //! only when a model says so ([`let_time_pass`]); a thread's end is two steps, as in life: its last destructor
@@ -32,8 +32,8 @@ impl AtomicU64 {
         Self { first: value, inner: OnceCell::new() }
     }
 
-    /// One that is there at once. loom takes whoever makes an atomic for the only one who knows it so far: what several
-    /// threads may be the first to use has to be made before they share it.
+    /// Makes loom's atomic at once. loom assumes that only the thread that makes an atomic knows it so far: an atomic
+    /// that several threads may be the first to use has to be made before they share it.
     pub(crate) fn made(value: u64) -> Self {
         let atomic = Self::new(value);
         atomic.inner();
@@ -44,7 +44,8 @@ impl AtomicU64 {
         self.inner.get_or_init(|| loom::sync::atomic::AtomicU64::new(self.first))
     }
 
-    /// The atomic, as long as the model goes on. One that has failed is not to be moved any further by destructors.
+    /// Returns the atomic, as long as the model goes on. Destructors must not drive a model that has failed any
+    /// further.
     fn live(&self) -> Option<&loom::sync::atomic::AtomicU64> {
         (!std::thread::panicking()).then(|| self.inner())
     }
@@ -82,7 +83,7 @@ impl AtomicU64 {
     }
 }
 
-/// A 64-bit atomic on the heap.
+/// Makes a 64-bit atomic that lives on the heap.
 pub(crate) fn new_atomic(value: u64) -> AtomicU64 {
     AtomicU64::made(value)
 }
@@ -142,7 +143,7 @@ pub(crate) fn os_thread_id() -> u32 {
     0
 }
 
-/// Stands for crossbeam's unbounded channel.
+/// A queue that stands for crossbeam's unbounded channel.
 pub(crate) struct Queue<T> {
     items: Mutex<VecDeque<T>>,
     filled: Condvar,
@@ -174,7 +175,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// A pool's thread, joined by whoever comes first.
+/// A pool's thread, joined by the first caller.
 pub(crate) struct Thread(Arc<Cell<Option<loom::thread::JoinHandle<()>>>>);
 
 // SAFETY:
@@ -182,7 +183,7 @@ pub(crate) struct Thread(Arc<Cell<Option<loom::thread::JoinHandle<()>>>>);
 unsafe impl Send for Thread {}
 
 impl Thread {
-    /// Not for sure: a model's threads are few, and are all joined.
+    /// Returns `false`: a model's threads are few, and are all joined.
     pub(crate) fn is_finished(&self) -> bool {
         false
     }
@@ -206,14 +207,14 @@ pub(crate) fn spawn_thread(_: String, _: usize, run: impl FnOnce() + Send + 'sta
     Ok(Thread(handle))
 }
 
-/// Joins what threads of pools nobody has joined: loom's statics end with the thread of the model's body.
+/// Joins the pools' threads that nobody has joined: loom's statics end with the thread of the model's body.
 pub(crate) fn join_threads() {
     for thread in SYSTEM.threads.take() {
         thread.join().expect("a panic ends the model");
     }
 }
 
-/// What a model's system is set to do, and what it has seen.
+/// The settings of a model's system, and its totals.
 struct System {
     starts_no_thread: Cell<bool>,
     before_refusal: Cell<Option<Box<dyn FnOnce()>>>,
@@ -234,23 +235,24 @@ loom::lazy_static! {
     };
 }
 
-/// From now on the system starts no thread for a pool.
+/// Makes the system refuse all threads that pools ask for from now on.
 pub(crate) fn let_no_thread_start() {
     SYSTEM.starts_no_thread.set(true);
 }
 
-/// As [`let_no_thread_start`]; the first who is refused runs `before` first, when its worker is counted already.
+/// Makes the system refuse all threads, as [`let_no_thread_start`] does. The first caller that is refused runs `before`
+/// first, when its worker is counted already.
 pub(crate) fn let_no_thread_start_but_first(before: impl FnOnce() + 'static) {
     let_no_thread_start();
     SYSTEM.before_refusal.set(Some(Box::new(before)));
 }
 
-/// How often somebody has gone to sleep at an empty [`Queue`] in this execution.
+/// Returns how often a thread has gone to sleep at an empty [`Queue`] in this execution.
 pub(crate) fn queue_sleeps() -> usize {
     SYSTEM.sleeps.get()
 }
 
-/// Catches nothing: a panic in a model is its end, and loom's own panics must not be taken for a task's.
+/// Runs `run` and catches nothing: a panic in a model is its end, and loom's own panics must not be taken for a task's.
 pub(crate) fn catch_unwind<R>(run: impl FnOnce() -> R) -> std::thread::Result<R> {
     Ok(run())
 }
@@ -259,7 +261,7 @@ pub(crate) fn join_thread(thread: Thread) {
     let _ = thread.join();
 }
 
-/// Never spins: every turn would be one more interleaving of the same thing.
+/// A spin that ends at once: every turn would be one more interleaving of the same thing.
 pub(crate) struct SpinWait;
 
 impl SpinWait {
@@ -282,14 +284,14 @@ struct Waiter {
     wake: Arc<Condvar>,
 }
 
-/// Who is parked.
+/// The parked threads.
 #[derive(Default)]
 struct Parked {
     waiters: VecDeque<Waiter>,
-    /// Who was unparked and has not seen it yet.
+    /// The threads that were unparked and have not seen it yet.
     unparked: Vec<(u64, UnparkToken)>,
     last: u64,
-    /// Time-outs fire from now on.
+    /// Whether time-outs fire.
     time_passes: bool,
     events: Events,
 }
@@ -392,7 +394,7 @@ fn fire_timeouts(set_clock: impl FnOnce()) {
     }
 }
 
-/// What happened in this execution: how a model knows that it reached its case.
+/// The totals of what happened in this execution, by which a model knows that it reached its case.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Events {
     /// Parks that were unparked.
@@ -405,7 +407,7 @@ pub(crate) struct Events {
     pub(crate) timeouts: usize,
 }
 
-/// What happened so far in this execution.
+/// Returns the totals of this execution so far.
 pub(crate) fn events() -> Events {
     PARKED.lock().events
 }
@@ -421,7 +423,7 @@ loom::lazy_static! {
     static ref REMOVED: Removed = Removed(Cell::new(None));
 }
 
-/// Takes an ingredient out of this execution.
+/// Removes an ingredient from this execution.
 pub(crate) fn remove(ingredient: Ingredient) {
     REMOVED.0.set(Some(ingredient));
 }
@@ -430,7 +432,7 @@ pub(crate) fn is_removed(ingredient: Ingredient) -> bool {
     REMOVED.0.get() == Some(ingredient)
 }
 
-/// What a model's clock shows: one of two times.
+/// The clock of a model, which shows one of two times.
 struct Clock {
     passed: Cell<bool>,
     start: Instant,
@@ -449,7 +451,7 @@ pub(crate) fn now() -> Instant {
     if clock.passed.get() { clock.start + Duration::from_secs(3600) } else { clock.start }
 }
 
-/// A limit that is over once the model lets time pass, and not before.
+/// Returns a limit that is over once the model lets time pass, and not before.
 pub(crate) fn soon() -> Instant {
     CLOCK.start + Duration::from_secs(1)
 }
@@ -458,7 +460,7 @@ pub(crate) fn soon() -> Instant {
 pub(crate) mod thread_end {
     use super::Ordering::{Acquire, Release};
 
-    /// Cut when a model says so.
+    /// A lifeline that is cut when a model says so.
     pub(crate) struct Lifeline(super::AtomicBool);
 
     impl Lifeline {
@@ -478,16 +480,16 @@ pub(crate) mod thread_end {
             self.0.load(Acquire)
         }
 
-        /// No model has a worker's process.
+        /// Returns `None`: no model has a worker's process.
         #[cfg(feature = "process")]
         pub(crate) fn wait(&self) -> Option<bool> {
             None
         }
 
-        /// The kernel says that the thread is gone.
+        /// Cuts the lifeline: the kernel says that the thread is gone.
         pub(crate) fn cut(&self) {
             self.0.store(true, Release);
-            // Whoever asks now and again gets an answer from now on.
+            // A waiter that asks now and again gets this answer from now on.
             super::fire_timeouts(|| {});
         }
     }

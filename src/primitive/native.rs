@@ -1,4 +1,4 @@
-//! The real thing: std's atomics and mutex, parking_lot_core's queue.
+//! The platform in production: std's atomics and mutex, parking_lot_core's queue.
 
 use std::cell::Cell;
 use std::sync::{MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ pub(crate) use parking_lot_core::{
 };
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A 64-bit atomic on the heap. (A model has to know more of it than of one in a `static`.)
+/// Makes a 64-bit atomic that lives on the heap. (A model has to know more of it than of one in a `static`.)
 #[inline]
 pub(crate) fn new_atomic(value: u64) -> AtomicU64 {
     AtomicU64::new(value)
@@ -43,7 +43,7 @@ thread_local! {
     static CURRENT: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
 }
 
-/// The pointer that this thread stored last, null on a new thread.
+/// Returns the pointer that this thread stored last, null on a new thread.
 #[inline]
 pub(crate) fn current_context() -> *const () {
     CURRENT.get()
@@ -59,7 +59,7 @@ thread_local! {
     static WORKER: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
 }
 
-/// What this thread works for: the pointer that it stored last, null if it is no worker.
+/// Returns what this thread works for: the pointer that it stored last, null if it is not a worker.
 #[inline]
 pub(crate) fn current_worker() -> *const () {
     WORKER.get()
@@ -82,23 +82,24 @@ impl<T> Queue<T> {
         Self { sender, receiver }
     }
 
-    /// Adds an item, and wakes one of those who wait for one.
+    /// Adds an item, and wakes one thread that waits for an item.
     #[inline]
     pub(crate) fn push(&self, item: T) {
         let sent = self.sender.send(item);
         debug_assert!(sent.is_ok(), "the receiver is in here, too");
     }
 
-    /// The first item, if there is one.
+    /// Takes the first item, if there is one.
     #[inline]
     pub(crate) fn pop(&self) -> Option<T> {
         self.receiver.try_recv().ok()
     }
 
-    /// The first item; sleeps until there is one.
+    /// Takes the first item; sleeps until there is one.
     ///
-    /// Before that it spins for microseconds. Whoever would push the next item may need this very processor: it gets it
-    /// first. (A waker puts who it wakes on its own processor, so that a pool and its only client often share one.)
+    /// Spins for microseconds before it sleeps. The thread that would push the next item may need this very processor:
+    /// it gets it first. (A woken thread often runs on its waker's processor, so that a pool and its only client often
+    /// share one.)
     pub(crate) fn wait_pop(&self) -> T {
         std::thread::yield_now();
         self.receiver.recv().expect("the sender is in here, too")
@@ -122,18 +123,18 @@ pub(crate) fn spawn_thread(
 /// Waits until a thread has ended, unless it is the calling one.
 pub(crate) fn join_thread(thread: Thread) {
     if thread.thread().id() != std::thread::current().id() {
-        // A worker contains its tasks' panics; it would be strange, and is no reason to panic here.
+        // A worker contains its tasks' panics. A panic of its own would be strange, and is no reason to panic here.
         let _ = thread.join();
     }
 }
 
-/// Runs `run`; a panic comes back as its payload.
+/// Runs `run` and returns its value, or the payload of its panic.
 #[inline]
 pub(crate) fn catch_unwind<R>(run: impl FnOnce() -> R) -> std::thread::Result<R> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
 }
 
-/// The operating system's number for this thread, 0 where it has none that a person could use.
+/// Returns the operating system's number for this thread, 0 where it has none that a person could use.
 pub(crate) fn os_thread_id() -> u32 {
     #[cfg(all(target_os = "linux", not(bowline_portable)))]
     {
@@ -148,7 +149,7 @@ pub(crate) fn os_thread_id() -> u32 {
     }
 }
 
-/// The time.
+/// Returns the current time.
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -1,17 +1,17 @@
-//! The names that the system has for threads: on Linux. Elsewhere, under Miri and in models, none are known.
+//! The system's names of threads. They are known on Linux only, and not under Miri or in models.
 
 use std::borrow::Cow;
 use std::io::Read;
 
-/// Whether the system can be asked.
+/// Whether the system can be asked for names.
 const IS_KNOWN: bool = cfg!(all(target_os = "linux", not(bowline_portable), not(miri), not(all(test, loom))));
 
-/// A name as the system has it: at most 15 bytes, and zeros.
+/// A name as the system has it: at most 15 bytes, padded with zeros.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OsName([u8; 16]);
 
 impl OsName {
-    /// The name in a file of `/proc`.
+    /// Reads the name from a file of `/proc`.
     fn read(path: impl AsRef<std::path::Path>) -> Option<Self> {
         let mut name = [0; 16];
         let length = std::fs::File::open(path).ok()?.read(&mut name).ok()?;
@@ -19,14 +19,14 @@ impl OsName {
         Some(Self(name))
     }
 
-    /// As text, `None` if it is empty.
+    /// Returns the name as text, `None` if it is empty.
     pub(crate) fn text(&self) -> Option<Cow<'_, str>> {
         let name = self.0.split(|&byte| byte == 0).next().filter(|name| !name.is_empty())?;
         Some(String::from_utf8_lossy(name))
     }
 }
 
-/// The calling thread's name. Allocates nothing.
+/// Returns the calling thread's name. Allocates nothing.
 pub(crate) fn os_thread_name() -> Option<OsName> {
     #[cfg(all(target_os = "linux", not(bowline_portable)))]
     if IS_KNOWN {
@@ -34,7 +34,7 @@ pub(crate) fn os_thread_name() -> Option<OsName> {
         // SAFETY:
         // - there is room for the 16 bytes that this writes at most.
         if unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) } == 0 {
-            // What follows the end is zero already, or of no name.
+            // The bytes after the end are zero already, or not part of the name.
             let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
             name[end..].fill(0);
             return Some(OsName(name));
@@ -43,7 +43,7 @@ pub(crate) fn os_thread_name() -> Option<OsName> {
     None
 }
 
-/// The name of the process, which its first thread has.
+/// Returns the name of the process, which is that of its first thread.
 pub(crate) fn process_name() -> Option<OsName> {
     IS_KNOWN.then(|| OsName::read("/proc/self/comm"))?
 }
@@ -52,7 +52,7 @@ pub(crate) fn process_name() -> Option<OsName> {
 pub(crate) struct ThreadNames(Vec<(u32, OsName)>);
 
 impl ThreadNames {
-    /// The names as they are now.
+    /// Returns the names as they are now.
     pub(crate) fn now() -> Self {
         let threads = IS_KNOWN.then(|| std::fs::read_dir("/proc/self/task").ok()).flatten();
         let named = threads.into_iter().flatten().flatten().filter_map(|thread| {
@@ -62,12 +62,12 @@ impl ThreadNames {
         Self(named.collect())
     }
 
-    /// The name of the thread with this number.
+    /// Returns the name of the thread with this number.
     pub(crate) fn of(&self, os_id: u32) -> Option<OsName> {
         self.0.iter().find(|(id, _)| *id == os_id).map(|&(_, name)| name)
     }
 
-    /// The threads that have this name.
+    /// Returns the threads that have this name.
     pub(crate) fn namesakes(&self, name: OsName) -> impl Iterator<Item = u32> {
         self.0.iter().filter(move |(_, other)| *other == name).map(|&(id, _)| id)
     }

@@ -1,8 +1,8 @@
-//! Where the calling thread's stack is, as the system tells it.
+//! The place of the calling thread's stack, as the system tells it.
 
 pub(crate) use system::{SYSTEM_TELLS_STACKS, mapping_around, stack_of_thread};
 
-/// About where the stack is now. It grows downwards wherever threads have stacks of this kind.
+/// Returns roughly the current stack pointer. The stack grows downwards wherever threads have stacks of this kind.
 #[inline(never)]
 pub(crate) fn stack_pointer() -> usize {
     let here = 0_u8;
@@ -20,7 +20,7 @@ mod system {
     /// Whether the bounds of a thread's stack can be known.
     pub(crate) const SYSTEM_TELLS_STACKS: bool = true;
 
-    /// The stack that the system gave the calling thread, without the guard at its bottom.
+    /// Returns the bounds of the stack that the system gave the calling thread, without the guard at its bottom.
     pub(crate) fn stack_of_thread() -> Option<Range<usize>> {
         let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
         // SAFETY:
@@ -30,7 +30,7 @@ mod system {
         }
         let (mut bottom, mut size, mut guard) = (ptr::null_mut(), 0, 0);
         // SAFETY:
-        // - the attributes were made above, and are used no more after the last call.
+        // - the attributes were made above, and are not used after the last call.
         // - the places are written to.
         let is_known = unsafe {
             let is_known = libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut bottom, &raw mut size) == 0
@@ -38,12 +38,13 @@ mod system {
             libc::pthread_attr_destroy(attributes.as_mut_ptr());
             is_known
         };
-        // Some count the guard as a part of the stack. (Of a main thread glibc says how large it would like its guard to be.)
+        // Some C libraries count the guard as part of the stack. (For a main thread, glibc tells how large it would
+        // like the guard to be.)
         let bounds = bottom.addr().checked_add(guard)?..bottom.addr().checked_add(size)?;
         (is_known && !bounds.is_empty()).then_some(bounds)
     }
 
-    /// The mapping that this address is in. Costs a look at all of the process's mappings.
+    /// Returns the mapping that contains this address. Reads all of the process's mappings.
     #[cold]
     pub(crate) fn mapping_around(address: usize) -> Option<Range<usize>> {
         let maps = BufReader::new(File::open("/proc/self/maps").ok()?);
@@ -63,12 +64,12 @@ mod system {
     /// Whether the bounds of a thread's stack can be known.
     pub(crate) const SYSTEM_TELLS_STACKS: bool = false;
 
-    /// The stack that the system gave the calling thread: not known.
+    /// Returns `None`: the bounds of the stack are not known.
     pub(crate) fn stack_of_thread() -> Option<Range<usize>> {
         None
     }
 
-    /// The mapping that this address is in: not known.
+    /// Returns `None`: the mapping is not known.
     pub(crate) fn mapping_around(_: usize) -> Option<Range<usize>> {
         None
     }

@@ -1,4 +1,4 @@
-//! Standard error, written to past std's own handle.
+//! Standard error, written without std's own handle.
 
 use std::fs::File;
 use std::io::Write;
@@ -7,14 +7,14 @@ use std::os::fd::FromRawFd;
 
 use super::write_signals::without_write_signals;
 
-/// Writes all of it to standard error, at once if the system takes it. What goes wrong is no matter: the process has closed the
-/// descriptor, nobody reads the pipe, or the file is as long as it may be.
+/// Writes all of `bytes` to standard error, in one piece if the system takes it. Errors are ignored: the process has
+/// closed the descriptor, nobody reads the pipe, or the file is as long as it may be.
 ///
-/// On Linux that never ends the process: see [`without_write_signals`].
+/// On Linux a failed write never ends the process: see [`without_write_signals`].
 pub(crate) fn write_to_stderr(bytes: &[u8]) {
     // SAFETY:
-    // - the descriptor is only written to, and not closed: the file is never dropped. If the process has closed it, the write
-    //   fails.
+    // - the descriptor is only written to, and not closed: the file is never dropped. If the process has closed it, the
+    //   write fails.
     let mut stderr = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
     let _ = without_write_signals(|| stderr.write_all(bytes));
 }

@@ -11,10 +11,10 @@ use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a live thread holds and the kernel cuts when the thread is gone.
+/// A mutex that a live thread holds. The kernel marks it when the thread is gone: the lifeline is cut.
 pub(crate) struct Lifeline {
     mutex: UnsafeCell<MaybeUninit<libc::pthread_mutex_t>>,
-    /// Whether there is a mutex: `false` where the system refused one. Such a lifeline is never cut.
+    /// Whether there is a mutex: `false` if the system refused one. Such a lifeline is never cut.
     made: OnceLock<bool>,
     cut: AtomicBool,
 }
@@ -57,14 +57,14 @@ impl Lifeline {
         }
     }
 
-    /// Unties the lifeline from the calling thread. `true`: another may hold it.
+    /// Unties the lifeline from the calling thread. Returns whether another thread may hold it.
     ///
-    /// `false` in a process that was forked by this thread: what the parent's thread held is not for the child's to
-    /// release, and stays held.
+    /// Returns `false` in a process that was forked by this thread: the child cannot release what the parent's thread
+    /// held, and it stays held.
     ///
     /// # Safety
     ///
-    /// The calling thread holds the lifeline, or did before a fork made it another.
+    /// The calling thread holds the lifeline, or held it before a fork made it another thread.
     pub(crate) unsafe fn release(&self) -> bool {
         // SAFETY:
         // - the mutex is initialised: `is_made`. If it is not this thread's, a robust one refuses and changes nothing.
@@ -75,10 +75,10 @@ impl Lifeline {
         self.made.get().is_some_and(|&made| made)
     }
 
-    /// Waits until the lifeline is released, or its thread is gone, and returns whether it is gone. `None`: the system refused a
-    /// lifeline, and nobody can wait for it.
+    /// Waits until the lifeline is released, or its thread is gone, and returns whether it is gone. Returns `None` if
+    /// the system refused a lifeline: nobody can wait for it.
     ///
-    /// Called by one thread, once, for a lifeline that is [asked](Self::is_cut) for by nobody else.
+    /// Called once, by one thread, for a lifeline that nobody else [asks about](Self::is_cut).
     #[cfg(feature = "process")]
     pub(crate) fn wait(&self) -> Option<bool> {
         // SAFETY:
@@ -87,14 +87,14 @@ impl Lifeline {
             .then(|| unsafe { libc::pthread_mutex_lock((*self.mutex.get()).as_mut_ptr()) == libc::EOWNERDEAD })
     }
 
-    /// Makes a lifeline that was cut one that another thread may hold.
+    /// Resets a lifeline that was cut, so that another thread may hold it.
     pub(crate) fn mend(&self) {
         self.cut.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the thread that held the lifeline is gone: not one instruction of it can run any more.
+    /// Returns whether the thread that held the lifeline is gone: not one instruction of it can run any more.
     ///
-    /// A compare-and-swap in user space, no system call. Called by one thread at a time, under the graph's mutex,
+    /// Costs a compare-and-swap in user space, no system call. Called by one thread at a time, under the graph's mutex,
     /// for a lifeline that has been held and was not released.
     pub(crate) fn is_cut(&self) -> bool {
         if self.cut.load(Ordering::Relaxed) {
@@ -128,11 +128,11 @@ impl Lifeline {
     }
 }
 
-/// Arranges for `end(argument)` to run on this thread once its thread-locals have been destroyed. It may arrange for that
-/// again, as often as there are rounds of destructors (4 at least).
+/// Arranges for `end(argument)` to run on this thread once its thread-locals have been destroyed. `end` may arrange for
+/// another run, as often as there are rounds of destructors (4 at least).
 ///
-/// Only the latest argument counts. `false`: `end` will not run, since the system has no key left, or no memory for it.
-/// [`Lifeline::is_cut`] does not depend on that.
+/// Only the latest argument counts. Returns `false` if `end` will not run, since the system has no key left, or no
+/// memory for it. [`Lifeline::is_cut`] does not depend on that.
 pub(crate) fn run_at_thread_end(end: fn(*const ()), argument: *const ()) -> bool {
     END.get_or_init(|| end);
     // SAFETY:
@@ -153,7 +153,8 @@ fn key() -> Option<libc::pthread_key_t> {
     })
 }
 
-/// A number that no other copy of this crate in the process has, if the system has a key left for this one: that of the key.
+/// Returns a number that no other copy of this crate in the process has, if the system has a key left for this one:
+/// that of the key.
 pub(crate) fn copy_number() -> u64 {
     let key = key().map(u64::from).filter(|&key| key < 1 << (super::COPY_BITS - 1));
     key.unwrap_or_else(super::number_by_address)
@@ -164,7 +165,7 @@ thread_local! {
     static ENDING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether `end` has run on this thread, so that it may run no more: this may be the last round of destructors.
+/// Returns whether `end` has run on this thread. It may not run again then: this may be the last round of destructors.
 pub(crate) fn thread_is_ending() -> bool {
     ENDING.get()
 }

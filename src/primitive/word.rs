@@ -2,19 +2,19 @@
 
 use super::Ordering;
 
-/// An atomic word that a protocol can be written over once and model-checked as it is.
+/// An atomic word over which a protocol is written once and model-checked as it is.
 ///
 /// Production uses the standard library's `AtomicPtr<()>`; a model of one protocol in isolation uses loom's, while
 /// models of something larger keep the standard one and spend no interleavings on it.
 pub(crate) trait Word {
-    /// A word that holds null.
+    /// Makes a word that holds null.
     #[cfg(all(test, loom))]
     fn null() -> Self;
     /// Loads the word.
     fn load(&self, order: Ordering) -> *mut ();
     /// Stores the word.
     fn store(&self, value: *mut (), order: Ordering);
-    /// The fence that goes with this kind of word.
+    /// Issues the fence that goes with this kind of word.
     fn fence(order: Ordering);
 }
 

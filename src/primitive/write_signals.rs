@@ -1,15 +1,17 @@
-//! The signals that tell of a write that can't be: SIGPIPE and SIGXFSZ.
+//! The signals that report a failed write: SIGPIPE and SIGXFSZ.
 //!
-//! By default either ends the process. A library that writes a line, or makes a file of its own, is not to do that: the error of
-//! the call says as much.
+//! By default either signal ends the process. A library that writes a line, or makes a file of its own, must not do
+//! that: the error of the call says as much.
 
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
-/// Sent to the thread that writes to a pipe without a reader, or makes a file longer than the process may (RLIMIT_FSIZE).
+/// The signals sent to a thread that writes to a pipe without a reader, or makes a file longer than the process may
+/// (RLIMIT_FSIZE).
 const SIGNALS: [libc::c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
 
-/// Runs `run`, a call of the system that writes. What would raise SIGPIPE or SIGXFSZ in it is an error of the call only.
+/// Runs `run`, a system call that writes. A failed write is only an error: EPIPE instead of SIGPIPE, EFBIG instead of
+/// SIGXFSZ.
 ///
 /// Costs four system calls. Allocates nothing, and may be called in a signal handler.
 pub(crate) fn without_write_signals<R>(run: impl FnOnce() -> R) -> R {
@@ -17,7 +19,7 @@ pub(crate) fn without_write_signals<R>(run: impl FnOnce() -> R) -> R {
     run()
 }
 
-/// The signals are blocked on this thread. When this is dropped those that came meanwhile are gone, and the mask is as before.
+/// The signals, blocked on this thread. Dropping this discards those that came meanwhile, and restores the mask.
 struct Withheld {
     before: Option<libc::sigset_t>,
     was_pending: [bool; 2],
@@ -57,7 +59,7 @@ impl Drop for Withheld {
     }
 }
 
-/// Which of them wait to be delivered to this thread, or to the process.
+/// Returns which of the signals are pending for this thread or the process.
 fn pending() -> [bool; 2] {
     let mut pending = set_of(&[]);
     // SAFETY:

@@ -1,6 +1,7 @@
-//! The signals that tell of a write that can't be, where there is no way to take one back: they do what they do.
+//! The signals that report a failed write, on systems that offer no way to take a signal back: nothing is done about
+//! them.
 
-/// Runs `run`, a call of the system that writes.
+/// Runs `run`, a system call that writes.
 pub(crate) fn without_write_signals<R>(run: impl FnOnce() -> R) -> R {
     run()
 }

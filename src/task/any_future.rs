@@ -1,4 +1,4 @@
-//! Futures of different results in one wait.
+//! Futures with results of different types in one wait.
 
 use super::future::Future;
 use super::shared_future::SharedFuture;
@@ -7,7 +7,7 @@ use super::task_ref::TaskRef;
 mod sealed {
     use super::TaskRef;
 
-    /// What is waited for, whatever its type: nothing that a user could name.
+    /// The task of a future, whatever the type of its result. This trait is sealed: users cannot name it.
     pub trait HasTask {
         fn any_task(&self) -> AnyTask<'_>;
     }
@@ -16,13 +16,13 @@ mod sealed {
 }
 use sealed::{AnyTask, HasTask};
 
-/// A future, whatever its result: what [`wait`](crate::wait) and [`as_completed`](crate::as_completed) take.
+/// A future with a result of any type, as [`wait`](crate::wait) and [`as_completed`](crate::as_completed) take it.
 ///
-/// Implemented by [`Future`], [`SharedFuture`], and references to them. A set of different ones is a set of
-/// `&dyn AnyFuture`.
+/// Implemented by [`Future`], [`SharedFuture`], and references to them; the trait is sealed. To wait for futures of
+/// different types, pass `&dyn AnyFuture`s.
 pub trait AnyFuture: HasTask {}
 
-/// The task of a future.
+/// Returns the task of a future.
 pub(crate) fn task_of<F: AnyFuture + ?Sized>(future: &F) -> &TaskRef {
     future.any_task().0
 }

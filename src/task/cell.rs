@@ -1,4 +1,4 @@
-//! The one heap cell of a task: its header, whose it is, and its slot.
+//! The one heap cell of a task: its header, its home, and its slot.
 
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -24,9 +24,9 @@ struct Cell<H, S> {
     slot: S,
 }
 
-/// What a cell is called in reports.
+/// The description of a cell in reports.
 pub(crate) trait Describe {
-    /// Returns the description.
+    /// The function that returns the description.
     const TYPE: TypeOf;
 }
 
@@ -44,7 +44,7 @@ impl<T> Describe for Promised<T> {
     const TYPE: TypeOf = || ResourceType::exclusive::<T>(PROMISE);
 }
 
-/// What is waited for where no task runs.
+/// The primitive that is waited for where no task runs.
 const PROMISE: &str = "Promise";
 
 /// The vtable of a cell with this home and slot, and this description.
@@ -67,8 +67,8 @@ impl<H: Home, S: Slot, D: Describe> VTableOf<H, S, D> {
     };
 }
 
-/// Each function takes the header of a cell of this type, which somebody has a reference to, and has the contract of the slot's
-/// method with its name.
+/// Each function takes the header of a cell of this type, to which somebody has a reference, and has the contract of
+/// the slot's method with its name.
 impl<H: Home, S: Slot> Cell<H, S> {
     /// # Safety
     ///
@@ -81,7 +81,7 @@ impl<H: Home, S: Slot> Cell<H, S> {
 
     /// # Safety
     ///
-    /// As of the impl.
+    /// The contract of this impl.
     unsafe fn run(header: NonNull<Header>, stats: &Stats) -> Phase {
         // SAFETY:
         // - the caller's contract.
@@ -93,7 +93,7 @@ impl<H: Home, S: Slot> Cell<H, S> {
 
     /// # Safety
     ///
-    /// As of the impl.
+    /// The contract of this impl.
     unsafe fn fail(header: NonNull<Header>, error: TaskError) {
         // SAFETY:
         // - the caller's contract; whoever claimed the task has its span, too.
@@ -106,7 +106,7 @@ impl<H: Home, S: Slot> Cell<H, S> {
 
     /// # Safety
     ///
-    /// As of the impl. `given` points to an `S::Given`, which is moved out of there.
+    /// The contract of this impl. `given` points to an `S::Given`, which is moved out of there.
     unsafe fn put(header: NonNull<Header>, given: *mut ()) -> Phase {
         // SAFETY:
         // - the caller's contract.
@@ -115,7 +115,7 @@ impl<H: Home, S: Slot> Cell<H, S> {
 
     /// # Safety
     ///
-    /// As of the impl. `result` points to an `Option<Result<S::Value, TaskError>>`.
+    /// The contract of this impl. `result` points to an `Option<Result<S::Value, TaskError>>`.
     unsafe fn take(header: NonNull<Header>, result: *mut ()) {
         // SAFETY:
         // - the caller's contract.
@@ -126,7 +126,7 @@ impl<H: Home, S: Slot> Cell<H, S> {
     ///
     /// # Safety
     ///
-    /// As of the impl, and of [`Slot::result`].
+    /// The contracts of this impl and of [`Slot::result`].
     unsafe fn peek(header: NonNull<Header>) -> *const () {
         // SAFETY:
         // - the caller's contract.
@@ -137,7 +137,7 @@ impl<H: Home, S: Slot> Cell<H, S> {
     ///
     /// # Safety
     ///
-    /// As of the impl, and of [`Slot::result`].
+    /// The contracts of this impl and of [`Slot::result`].
     unsafe fn error(header: NonNull<Header>) -> Option<TaskError> {
         // SAFETY:
         // - the caller's contract.
@@ -146,7 +146,7 @@ impl<H: Home, S: Slot> Cell<H, S> {
         // - the caller's contract.
         match unsafe { cell.slot.result() } {
             Some(result) => result.as_ref().err().cloned(),
-            // What a finished task had was a value.
+            // A finished task had a value, which was taken.
             None if cell.header.phase() == Phase::Finished => None,
             None => Some(TaskError::Taken),
         }
@@ -154,7 +154,7 @@ impl<H: Home, S: Slot> Cell<H, S> {
 
     /// # Safety
     ///
-    /// As of the impl.
+    /// The contract of this impl.
     unsafe fn settle(header: NonNull<Header>, limit: Limit, site: Site) -> Result<(), WaitError> {
         // SAFETY:
         // - the caller's contract.
@@ -166,7 +166,7 @@ impl<H: Home, S: Slot> Cell<H, S> {
 
     /// # Safety
     ///
-    /// As of the impl.
+    /// The contract of this impl.
     unsafe fn settling(header: NonNull<Header>) -> Option<TaskRef> {
         // SAFETY:
         // - the caller's contract.
@@ -175,7 +175,7 @@ impl<H: Home, S: Slot> Cell<H, S> {
 
     /// # Safety
     ///
-    /// As of the impl.
+    /// The contract of this impl.
     unsafe fn empty(header: NonNull<Header>) {
         // SAFETY:
         // - the caller's contract.
@@ -197,7 +197,7 @@ impl<H: Home, S: Slot> Cell<H, S> {
 
     /// # Safety
     ///
-    /// As of the impl.
+    /// The contract of this impl.
     unsafe fn home(header: NonNull<Header>) -> *const dyn Home {
         // SAFETY:
         // - the caller's contract.
@@ -219,7 +219,7 @@ impl TaskRef {
     ///
     /// # Safety
     ///
-    /// As of [`new`](Self::new).
+    /// What the slot holds can be sent to another thread, and the task is done before it dangles.
     #[inline(always)]
     pub(crate) unsafe fn new_pair<H: Home, S: Slot, D: Describe>(
         home: H,
@@ -237,12 +237,12 @@ impl TaskRef {
         Self(cell.cast())
     }
 
-    /// Makes the cell of a closure. Two references: one to be queued, one for the future.
+    /// Makes the cell of a closure, with two references: one to be queued, one for the future.
     ///
     /// # Safety
     ///
-    /// The closure and the result can be sent to another thread, and the task is done before either of them dangles. If it is
-    /// `lasting` neither ever does.
+    /// The closure and the result can be sent to another thread, and the task is done before either of them dangles. If
+    /// it is `lasting`, neither ever does.
     #[inline(always)]
     pub(crate) unsafe fn with_task<H: Home, F: FnOnce() -> T, T>(
         task: F,
@@ -260,11 +260,12 @@ impl TaskRef {
         pair
     }
 
-    /// Makes a cell without a closure, whose result is put by hand. Two references.
+    /// Makes a cell without a closure, with two references. The result is put by hand.
     pub(crate) fn without_task<T: Send>(origin: Origin) -> (Self, Self) {
         // SAFETY:
-        // - the result can be sent (bound). It may be dropped as late as by a promise that still has it, which has its lifetime.
-        unsafe { Self::new_pair::<_, _, Promised<T>>(Nowhere, By::<T>::nothing(), origin, TaskSpan::none()) }
+        // - the result can be sent (bound). It may be dropped as late as by a promise that still has it, which has its
+        //   lifetime.
+        unsafe { Self::new_pair::<_, _, Promised<T>>(Nowhere, ResultSlot::<T>::nothing(), origin, TaskSpan::none()) }
     }
 
     /// Returns whether the result is put by hand.
@@ -272,25 +273,26 @@ impl TaskRef {
         (self.vtable.type_of)().primitive == PROMISE
     }
 
-    /// Makes a cell that is done, with this error. One reference.
+    /// Makes a cell that is done, with this error, and one reference.
     pub(crate) fn failed<T: Send>(error: TaskError, origin: Origin) -> Self {
         let phase = Phase::of_error(&error);
         // SAFETY:
         // - an error can be sent, and lasts.
-        let cell =
-            unsafe { Self::new::<_, _, TaskOf<fn() -> T>>(Nowhere, By::<T>::error(error), origin, TaskSpan::none()) };
+        let cell = unsafe {
+            Self::new::<_, _, TaskOf<fn() -> T>>(Nowhere, ResultSlot::<T>::error(error), origin, TaskSpan::none())
+        };
         cell.state.store(phase.put_in(0), Relaxed);
         cell
     }
 
-    /// Notes in a cell that nobody else knows that its result borrows nothing.
+    /// Notes that the result borrows nothing. Nobody else knows the cell yet.
     pub(crate) fn make_lasting(&self) {
         self.state.store(self.state.load(Relaxed) | LASTING, Relaxed);
     }
 }
 
-/// The slot of a result that no closure of the cell's makes.
-pub(crate) type By<T> = Work<fn() -> T, T>;
+/// The slot of a result that no closure of the cell makes.
+pub(crate) type ResultSlot<T> = Work<fn() -> T, T>;
 
 #[cfg(all(test, not(loom), target_pointer_width = "64"))]
 mod tests {
@@ -300,7 +302,7 @@ mod tests {
     fn a_cell_is_small() {
         let span = size_of::<TaskSpan>();
         // With a home of one word.
-        type Small = Cell<u64, By<u64>>;
+        type Small = Cell<u64, ResultSlot<u64>>;
         assert_eq!((size_of::<Header>(), size_of::<Small>()), (72 + span, 104 + span));
     }
 }

@@ -1,8 +1,9 @@
-//! What the end of a task sets off, kept from filling the stack: a callback may end the next task, whose callback ends the
-//! next.
+//! Work that the end of a task sets off, kept from filling the stack: a callback may end the next task, whose callback
+//! ends the next.
 //!
-//! It runs on top of what set it off while the stack has room, and beyond that on a thread of its own, for which this one
-//! waits. So all that the end of a task sets off has run when whoever ended it goes on, in order, however long the chain is.
+//! Such work runs on top of what set it off while the stack has room, and beyond that on a thread of its own, for which
+//! this one waits. So all of it has run, in order, when the thread that ended the task goes on, however long the chain
+//! is.
 
 use std::cell::Cell;
 
@@ -15,18 +16,20 @@ use super::wait::one::wait_until_done;
 use crate::deadlock::resource::Origin;
 use crate::primitive::{current_worker, set_current_worker, spawn_thread, stack_pointer};
 
-/// So much of the stack may lie between the outermost work of this kind and the innermost before anybody looks how much there is.
-const UNASKED: usize = 32 << 10;
-/// The stack of the threads that such work is given: room for tens of thousands of links. What is not used costs nothing.
-const STACK: usize = 16 << 20;
+/// The depth of stack between the outermost work of this kind and the innermost up to which nobody checks how much is
+/// left.
+const UNCHECKED_DEPTH: usize = 32 << 10;
+/// The stack size of the threads that run such work: room for tens of thousands of links. What is not used costs
+/// nothing.
+const STACK_SIZE: usize = 16 << 20;
 
 thread_local! {
-    /// Where the stack was at the outermost work, 0 if there is none. Without a destructor: destructors of other thread-locals
-    /// may end tasks.
+    /// The stack pointer at the outermost work, 0 if there is none. Without a destructor: destructors of other
+    /// thread-locals may end tasks.
     static OUTERMOST: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Restores what was outermost before.
+/// Restores the previous value of [`OUTERMOST`] when it is dropped.
 struct Restore(usize);
 
 impl Drop for Restore {
@@ -35,7 +38,7 @@ impl Drop for Restore {
     }
 }
 
-/// Runs `work`, or, where the stack has no room for it, what `elsewhere` makes of it. Neither may unwind.
+/// Runs `work`, or, if the stack has no room for it, what `elsewhere` makes of it. Neither may unwind.
 ///
 /// `of` describes the task that ended.
 pub(crate) fn run<W, E>(of: Origin, work: W, elsewhere: impl FnOnce(W) -> E)
@@ -49,19 +52,19 @@ where
         return work();
     }
     // A model's threads have stacks of their own kind, and short chains.
-    let is_shallow = cfg!(all(test, loom)) || outermost.abs_diff(stack_pointer()) < UNASKED;
+    let is_shallow = cfg!(all(test, loom)) || outermost.abs_diff(stack_pointer()) < UNCHECKED_DEPTH;
     if is_shallow || stack::has_room() { work() } else { run_elsewhere(of, elsewhere(work)) }
 }
 
-/// The worker that a thread is, for another thread that does something in its place while the first one waits for that.
+/// A thread's worker, lent to another thread that acts in its place while the first one waits for that.
 struct Deputy(*const ());
 
 // SAFETY:
-// - what the pointer is to is used by one thread at a time, and is there while the first thread waits (`run_elsewhere`).
+// - the worker is used by one thread at a time, and lives while the first thread waits (`run_elsewhere`).
 unsafe impl Send for Deputy {}
 
 impl Deputy {
-    /// Does `work`, which does not unwind, on the calling thread.
+    /// Runs `work`, which does not unwind, on the calling thread, in place of the worker.
     fn work(self, work: impl FnOnce()) {
         set_current_worker(self.0);
         work();
@@ -69,7 +72,8 @@ impl Deputy {
     }
 }
 
-/// Runs `work` on a thread of its own, and waits for it: in the wait-for graph, since it may want what this thread holds.
+/// Runs `work` on a thread of its own, and waits for it: in the wait-for graph, since it may want what this thread
+/// holds.
 #[cold]
 #[inline(never)]
 fn run_elsewhere(of: Origin, work: impl FnOnce() + Send + 'static) {
@@ -83,12 +87,12 @@ fn run_elsewhere(of: Origin, work: impl FnOnce() + Send + 'static) {
         task.run(&Stats::default());
     };
     let (theirs, deputy) = (task.clone(), Deputy(current_worker()));
-    // What waits there for a task of this worker's pool runs it, as it would here.
+    // A wait there for a task of this worker's pool runs the task, as it would here.
     let body = move || {
-        stack::begin(STACK);
+        stack::begin(STACK_SIZE);
         deputy.work(|| run(&theirs));
     };
-    match spawn_thread("bowline callbacks".to_owned(), STACK, body) {
+    match spawn_thread("bowline callbacks".to_owned(), STACK_SIZE, body) {
         Ok(_) => wait_until_done(&mine, of.made_at()),
         // The last quarter of the stack is better than nothing.
         Err(_) => run(&task),

@@ -1,4 +1,4 @@
-//! What is run when a task is done.
+//! The continuations of a task: what is run when it is done.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,24 +7,24 @@ use std::task::Waker;
 use super::panic;
 use super::status::Status;
 
-/// Hears of the end of numbered tasks.
+/// A listener for the end of numbered tasks.
 pub(crate) trait Watcher: Send + Sync {
-    /// The task with this number is done.
+    /// Tells the watcher that the task with this number is done.
     fn notice(&self, number: usize, status: Status);
 }
 
 /// One thing to be run when a task is done.
 pub(crate) enum Continuation {
-    /// Polls a future again: the owner's number, 0 for the only one.
+    /// Wakes the owner with this number, 0 for the only one, to poll the future again.
     Waker(u64, Waker),
     /// The user's code.
     Callback(Box<dyn FnOnce(Status) + Send>),
-    /// Tells a wait for several futures that the one with this number is done.
+    /// Tells a watcher, such as a wait for several futures, that the task with this number is done.
     Notice(Arc<dyn Watcher>, usize),
 }
 
 impl Continuation {
-    /// What it is found by; `None` if nobody looks for it.
+    /// Returns the key by which the continuation is found; `None` if nobody looks for it.
     fn key(&self) -> Option<Key> {
         match self {
             Self::Waker(owner, _) => Some(Key::Owner(*owner)),
@@ -33,7 +33,7 @@ impl Continuation {
         }
     }
 
-    /// Runs what is to be run when a task is done. A panic is contained.
+    /// Runs the continuation. A panic is contained.
     pub(crate) fn run(self, status: Status) {
         match self {
             Self::Waker(_, waker) => drop(panic::contain(|| waker.wake())),
@@ -43,7 +43,7 @@ impl Continuation {
     }
 }
 
-/// What a continuation is found by, to be replaced or taken off the list. A callback is neither.
+/// The key by which a continuation is found, to be replaced or removed. A callback has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     /// The waker of the owner with this number.
@@ -58,21 +58,22 @@ impl Key {
     }
 }
 
-/// Longer lists have an index.
-const FEW: usize = 8;
+/// The maximum length of a list without an index.
+const MAX_UNINDEXED: usize = 8;
 
-/// All of them, in the order in which they were added. Boxed by each cell: most have none, and keep room for a pointer.
+/// The continuations of a task, in the order in which they were added. Boxed by each cell: most have none, and keep
+/// room for a pointer only.
 ///
 /// Adding, replacing and removing one takes constant time, amortised, however many owners and waits there are.
 #[derive(Default)]
 pub(crate) struct Continuations {
     /// `None` where one was removed.
     list: Vec<Option<Continuation>>,
-    /// How many were.
+    /// The number of those that were removed.
     removed: usize,
-    /// Where each is that can be found, if the list was ever longer than a [few](FEW).
+    /// The place of each continuation that can be found, if the list was ever longer than [`MAX_UNINDEXED`].
     places: Option<HashMap<Key, usize>>,
-    /// How many places were looked at or moved.
+    /// The number of places that were looked at or moved.
     #[cfg(test)]
     looks: usize,
 }
@@ -83,12 +84,12 @@ impl Continuations {
             places.insert(key, self.list.len());
         }
         self.list.push(Some(continuation));
-        if self.places.is_none() && self.list.len() > FEW {
+        if self.places.is_none() && self.list.len() > MAX_UNINDEXED {
             self.index();
         }
     }
 
-    /// Puts the continuation into the place of the one with the same key, which comes back; behind all, if there is none.
+    /// Replaces the continuation that has this key, and returns it, or adds the new one at the end if there is none.
     pub(crate) fn put(&mut self, key: Key, continuation: Continuation) -> Option<Continuation> {
         debug_assert_eq!(continuation.key(), Some(key));
         if let Some(place) = self.place_of(key) {
@@ -98,15 +99,15 @@ impl Continuations {
         None
     }
 
-    /// Takes one off the list.
+    /// Removes the continuation that has this key.
     pub(crate) fn remove(&mut self, key: Key) -> Option<Continuation> {
         let place = self.place_of(key)?;
         let Some(places) = &mut self.places else { return self.list.remove(place) };
         places.remove(&key);
         let removed = self.list[place].take();
         self.removed += 1;
-        // As many are looked at then as were removed since the last time.
-        if self.removed > FEW && self.removed > self.list.len() / 2 {
+        // Looks at fewer than twice as many places as were removed since the last time.
+        if self.removed > MAX_UNINDEXED && self.removed > self.list.len() / 2 {
             self.list.retain(Option::is_some);
             self.removed = 0;
             self.index();
@@ -114,7 +115,7 @@ impl Continuations {
         removed
     }
 
-    /// Takes the notices off the list, which nobody looks into any more.
+    /// Removes the notices from the list, which nobody searches any more.
     pub(super) fn take_notices(&mut self) -> Vec<Continuation> {
         let is_notice = |place: &mut Option<Continuation>| matches!(place, Some(Continuation::Notice(..)));
         self.list.iter_mut().filter_map(|place| if is_notice(place) { place.take() } else { None }).collect()

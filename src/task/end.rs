@@ -1,4 +1,4 @@
-//! The end of a task: it runs, fails, is completed by hand or cancelled, and whoever waits for it hears of that.
+//! The end of a task: it runs, fails, is completed by hand or cancelled, and its waiters are told.
 
 use std::mem::ManuallyDrop;
 
@@ -24,11 +24,11 @@ impl TaskRef {
         self.finish(phase);
     }
 
-    /// Ends the task that the caller claimed with an error instead of running it. Its closure is dropped before it is
-    /// done.
+    /// Ends the task that the caller claimed, with an error and without running it. The closure is dropped before the
+    /// task is done.
     pub(crate) fn fail(&self, error: TaskError) {
         let phase = Phase::of_error(&error);
-        // The closure's destructor is the user's: what it waits for is waited for by all who wait for the task.
+        // The closure's destructor is the user's: all who wait for the task wait for whatever it waits for.
         let me = context::current();
         self.set_runner(Runner::Context(me.id()));
         let hold = me.holds.take(me.holds.find(), &self.facts(), self.site());
@@ -52,21 +52,22 @@ impl TaskRef {
         }
     }
 
-    /// As [`put`](Self::put); what is to be run then is left to the caller.
+    /// Ends the task that the caller claimed, and whose slot is empty, with this result. Returns the continuations,
+    /// which the caller has to run.
     ///
     /// # Safety
     ///
-    /// As of [`put`](Self::put).
+    /// The cell's slot is an `S`.
     pub(crate) unsafe fn put_quietly<S: Slot>(&self, given: S::Given) -> Option<Then> {
         let mut given = ManuallyDrop::new(given);
         // SAFETY:
-        // - the vtable is that of this cell, the caller claimed the task, and what is given is for the cell's slot (caller)
-        //   and not used again.
+        // - the vtable is that of this cell, the caller claimed the task, and what is given is for the cell's slot
+        //   (caller) and not used again.
         let phase = unsafe { (self.vtable.put)(self.0, (&raw mut given).cast()) };
         self.end(phase)
     }
 
-    /// Gives up the result: it is dropped, here if the task is done, otherwise as soon as it is.
+    /// Gives up the result. It is dropped here if the task is done, and otherwise as soon as the task is.
     ///
     /// # Safety
     ///
@@ -84,7 +85,7 @@ impl TaskRef {
         if word & LASTING == 0 {
             return empty();
         }
-        // It may hold the future of another task that is done, whose result holds the next.
+        // The result may hold the future of another task that is done, whose result holds the next.
         chain::run(self.origin(), empty, |_| {
             let task = self.clone();
             // SAFETY:
@@ -98,14 +99,14 @@ impl TaskRef {
         self.home().cancel(self)
     }
 
-    /// Ends the task: whoever waits for it is woken, what is to be done then is done.
+    /// Ends the task, wakes its waiters, and runs its continuations.
     fn finish(&self, phase: Phase) {
         if let Some(then) = self.end(phase) {
             then.run();
         }
     }
 
-    /// Ends the task, and wakes whoever waits for it: returns what is to be done then.
+    /// Ends the task and wakes its waiters. Returns its continuations, if it has any.
     #[inline(always)]
     fn end(&self, phase: Phase) -> Option<Then> {
         let mut word = self.state.load(Relaxed);

@@ -20,16 +20,18 @@ use crate::deadlock::wait::Limit;
 
 /// The result of a task that was submitted to an executor, or that a [`Promise`](crate::Promise) will give.
 ///
-/// Has one owner, who takes the result. It is waited for by [`result`](Self::result) on a thread, or by `.await` in any
-/// async runtime. Dropping a future does not stop its task: the result is dropped as soon as there is one.
+/// A future has one owner, who takes the result. It is waited for by [`result`](Self::result) on a thread, or by
+/// `.await` in any async runtime. Dropping a future does not stop its task: the result is dropped as soon as there is
+/// one.
 ///
-/// One word. Making one allocates the task's cell, and nothing more.
+/// A future is one word. Making one allocates the task's cell, and nothing more.
 ///
 /// # Deadlocks
 ///
-/// Every wait without a time-out is in the wait-for graph. A worker that waits for a task in its own pool's queue runs that
-/// task in place. What then still cannot make progress is an error: [`TaskError::Deadlock`], with the
-/// [`Report`](crate::deadlock::Report) of who waits for whom. Awaiting a future blocks no thread and is not in the graph.
+/// Every wait without a time-out is in the wait-for graph. A worker that waits for a task in its own pool's queue runs
+/// that task in place. A wait that still cannot make progress is an error: [`TaskError::Deadlock`], with the
+/// [`Report`](crate::deadlock::Report) of who waits for whom. Awaiting a future blocks no thread and is not in the
+/// graph.
 ///
 /// # Examples
 ///
@@ -53,7 +55,7 @@ unsafe impl<T: Send> Sync for Future<T> {}
 impl<T> Unpin for Future<T> {}
 
 impl<T> Future<T> {
-    /// The future of a task.
+    /// Makes the future of a task.
     ///
     /// # Safety
     ///
@@ -62,7 +64,7 @@ impl<T> Future<T> {
         Self { task, result: PhantomData }
     }
 
-    /// A future that is done, with this error.
+    /// Makes a future that is done, with this error.
     pub(crate) fn failed(error: TaskError, origin: Origin) -> Self
     where
         T: Send,
@@ -85,7 +87,7 @@ impl<T> Future<T> {
     fn take_last(self) -> Result<T, TaskError> {
         let mut this = ManuallyDrop::new(self);
         let result = this.take();
-        // Without giving up the result, which is gone.
+        // Without detaching the result, which is gone.
         // SAFETY:
         // - the future is not dropped, nor used again.
         drop(unsafe { std::ptr::read(&raw const this.task) });
@@ -110,20 +112,22 @@ impl<T> Future<T> {
     ///
     /// # Errors
     ///
-    /// As [`result`](Self::result); and [`TaskError::Timeout`] if the task is not done by then, which leaves the future
-    /// as it was, or [`TaskError::Taken`] if this method or [`try_result`](Self::try_result) returned the result before.
+    /// The errors of [`result`](Self::result); [`TaskError::Timeout`] if the task is not done by then, which leaves the
+    /// future as it was; and [`TaskError::Taken`] if this method or [`try_result`](Self::try_result) returned the
+    /// result before.
     ///
     /// # Deadlocks
     ///
-    /// A wait with a time-out is part of none, and runs no task in place. The result of a process task is read after the wait, however
-    /// long its `Deserialize` takes.
+    /// A wait with a time-out is part of no deadlock, and runs no task in place. The result of a process task is read
+    /// after the wait, however long its `Deserialize` takes.
     #[track_caller]
     pub fn result_timeout(&mut self, timeout: Duration) -> Result<T, TaskError> {
         wait_done(&self.task, Limit::after(timeout), Location::caller())?;
         self.take()
     }
 
-    /// The result, if the task is done; never waits. (That of a process task is read then, by its `Deserialize`.)
+    /// Takes the result, if the task is done; never waits. (The result of a process task is read then, by its
+    /// `Deserialize`.)
     pub fn try_result(&mut self) -> Option<Result<T, TaskError>> {
         self.task.is_done().then(|| self.take())
     }
@@ -141,7 +145,7 @@ impl<T> Future<T> {
         }
     }
 
-    /// Waits for the task for at most `timeout`, and says whether it is done.
+    /// Waits for the task for at most `timeout`, and returns whether it is done.
     #[track_caller]
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
@@ -150,8 +154,8 @@ impl<T> Future<T> {
 
     /// Waits for the task and returns why it has no value; `None` if it has one, or had one that was taken since.
     ///
-    /// [`TaskError::Deadlock`] if waiting for the task is part of a deadlock, and [`TaskError::Taken`] if the task failed and
-    /// the error was taken since.
+    /// Returns [`TaskError::Deadlock`] if waiting for the task is part of a deadlock, and [`TaskError::Taken`] if the
+    /// task failed and the error was taken since.
     #[track_caller]
     pub fn exception(&self) -> Option<TaskError> {
         match wait_done(&self.task, Limit::None, Location::caller()) {
@@ -160,7 +164,7 @@ impl<T> Future<T> {
         }
     }
 
-    /// As [`exception`](Self::exception), for at most `timeout`.
+    /// Waits for the task for at most `timeout` and returns why it has no value: see [`exception`](Self::exception).
     ///
     /// # Errors
     ///
@@ -172,7 +176,7 @@ impl<T> Future<T> {
         Ok(self.error(limit, site)?)
     }
 
-    /// Why the task, which is done, has no value.
+    /// Returns why the task, which is done, has no value.
     fn error(&self, limit: Limit, site: Site) -> Result<Option<TaskError>, WaitError> {
         // SAFETY:
         // - the task is done, and the result is taken by the future's owner only, through `&mut` or by value.
@@ -182,52 +186,54 @@ impl<T> Future<T> {
         Ok(unsafe { self.task.error() })
     }
 
-    /// Cancels the task if it has not begun: it will not run, and what its closure owns is dropped here. Whether the task
-    /// is cancelled now, by this call or an earlier one.
+    /// Cancels the task if it has not begun: it will not run, and what its closure owns is dropped here. Returns
+    /// whether the task is cancelled now, by this call or an earlier one.
     pub fn cancel(&self) -> bool {
         self.task.cancel() || self.cancelled()
     }
 
-    /// How far the task has come.
+    /// Returns the state of the task.
     #[must_use]
     pub fn status(&self) -> Status {
         self.task.status()
     }
 
-    /// Whether the task was cancelled. It is [`done`](Self::done) a moment later, when its closure has been dropped.
+    /// Returns whether the task was cancelled. It is [`done`](Self::done) a moment later, when its closure has been
+    /// dropped.
     #[must_use]
     pub fn cancelled(&self) -> bool {
         self.status() == Status::Cancelled
     }
 
-    /// Whether the task runs.
+    /// Returns whether the task runs.
     #[must_use]
     pub fn running(&self) -> bool {
         self.status() == Status::Running
     }
 
-    /// Whether the task has ended, in whatever way.
+    /// Returns whether the task has ended, in whatever way.
     #[must_use]
     pub fn done(&self) -> bool {
         self.task.is_done()
     }
 
-    /// Runs `callback` when the task is done, on the thread that ends it: a worker, or whoever cancels it; of a process task, on a
-    /// thread that the pool has for callbacks. Runs it here if the task is done already.
+    /// Runs `callback` when the task is done, on the thread that ends it: a worker, or the thread that cancels it. For
+    /// a process task, that is a thread that the pool has for callbacks. If the task is done already, `callback` runs
+    /// here.
     ///
     /// Several callbacks run in the order in which they were added. A panic is contained: the panic hook prints it, and
     /// the next callback runs.
     ///
-    /// A callback may end further tasks, whose callbacks then run before that returns. Callbacks that end tasks in a chain do
-    /// not fill the stack: from a certain depth on they run one after the other, or when this thread begins to wait for
-    /// something of this crate.
+    /// A callback may end further tasks, whose callbacks then run before that returns. Callbacks that end tasks in a
+    /// chain do not fill the stack: where it has no more room they run on another thread, for which this one waits.
     ///
     /// Costs an allocation, and two more for the first callback of a future.
     pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) {
         self.task.call_when_done(Box::new(callback));
     }
 
-    /// Passes the result to `callback` when there is one, as [`add_done_callback`](Self::add_done_callback) does.
+    /// Passes the result to `callback` when the task is done, as [`add_done_callback`](Self::add_done_callback) passes
+    /// the status.
     pub fn on_done(self, callback: impl FnOnce(Result<T, TaskError>) + Send + 'static)
     where
         T: Send + 'static,
@@ -236,7 +242,7 @@ impl<T> Future<T> {
         task.call_when_done(Box::new(move |_| callback(self.take_last())));
     }
 
-    /// Lets several owners have the result, each a clone of it.
+    /// Makes a future with several owners, each of whom gets a clone of the result.
     pub fn shared(self) -> SharedFuture<T>
     where
         T: Clone + Send + Sync,
@@ -244,7 +250,7 @@ impl<T> Future<T> {
         SharedFuture::new(self)
     }
 
-    /// The result of a done task, where it is.
+    /// Returns the result of a done task, where it is.
     ///
     /// # Safety
     ///
@@ -263,7 +269,8 @@ impl<T> Future<T> {
     }
 }
 
-/// The number of the owner among those who may be polled when the task is done: others belong to a [`SharedFuture`].
+/// The number under which the only owner of a future registers its waker. The other numbers belong to a
+/// [`SharedFuture`].
 const ONLY_OWNER: u64 = 0;
 
 impl<T> Drop for Future<T> {
@@ -275,11 +282,11 @@ impl<T> Drop for Future<T> {
     }
 }
 
-/// Resolves to what [`result`](Future::result) returns. Dropped before that, the task goes on.
+/// Resolves to what [`result`](Future::result) returns. If the future is dropped before that, the task goes on.
 ///
 /// # Panics
 ///
-/// Polled again after it was ready it is ready again, with [`TaskError::Taken`]: it does not panic.
+/// Never: a future that is polled again after it was ready is ready again, with [`TaskError::Taken`].
 impl<T> std::future::Future for Future<T> {
     type Output = Result<T, TaskError>;
 
@@ -297,7 +304,7 @@ impl<T> fmt::Debug for Future<T> {
     }
 }
 
-/// `Future { task: "name", status: Finished }`.
+/// Writes `Future { task: "name", status: Finished }`.
 pub(crate) fn debug(task: &TaskRef, what: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut fields = f.debug_struct(what);
     let kind = if task.is_promised() { "promise_of" } else { "task" };

@@ -1,4 +1,4 @@
-//! What everybody sees of a task, whatever its types: how far it has come, who runs it, and who is told when it is done.
+//! The header of a cell, which has the same type for all tasks: the state, the runner, and the continuations.
 
 use std::ptr::NonNull;
 
@@ -19,8 +19,8 @@ use crate::deadlock::waitable::RETRY;
 use crate::primitive::Ordering::{Acquire, Relaxed};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, new_atomic, quiet, unpark_filter};
 
-/// What depends on the types of a cell's home, closure and result. Each function's contract is that of the method of
-/// [`Slot`](super::slot::Slot) with its name; the pointer is to the header of a cell with this vtable.
+/// The operations that depend on the types of a cell's home, closure and result. Each function has the contract of the
+/// method of [`Slot`](super::slot::Slot) with its name; the pointer is to the header of a cell with this vtable.
 pub(crate) struct VTable {
     pub(super) run: unsafe fn(NonNull<Header>, &Stats) -> Phase,
     pub(super) fail: unsafe fn(NonNull<Header>, TaskError),
@@ -36,7 +36,7 @@ pub(crate) struct VTable {
     pub(super) type_of: TypeOf,
 }
 
-/// What the queue, the futures and the waits see of a cell.
+/// The part of a cell that the queue, the futures and the waits see.
 pub(crate) struct Header {
     pub(crate) state: AtomicU64,
     pub(crate) references: quiet::AtomicU64,
@@ -50,7 +50,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header of a task that is pending.
+    /// Makes the header of a pending task.
     pub(crate) fn new(vtable: &'static VTable, references: u64, origin: Origin, span: TaskSpan) -> Self {
         Self {
             state: new_atomic(Phase::Pending as u64),
@@ -67,7 +67,7 @@ impl Header {
         Phase::of(self.state.load(Relaxed))
     }
 
-    /// Whether the task is done. If so, whatever its runner did is seen.
+    /// Returns whether the task is done. If so, everything that its runner did is seen.
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
         // ORDERING: Acquire pairs with the Release in `end`.
@@ -79,12 +79,13 @@ impl Header {
         Status::from(Phase::of(self.state.load(Acquire)))
     }
 
-    /// Whether the context with this number runs the task.
+    /// Returns whether the context with this number runs the task.
     pub(crate) fn is_run_by(&self, context: ContextId) -> bool {
         self.phase() == Phase::Running && self.runner() == Some(Runner::Context(context))
     }
 
-    /// Notes who runs the task. Called again if the task moves on to another process, or if somebody in this one ends it.
+    /// Records who runs the task. Called again if the task moves on to another process, or if a thread of this one ends
+    /// it.
     pub(crate) fn set_runner(&self, runner: Runner) {
         self.runner.store(runner.word(), Relaxed);
     }
@@ -94,7 +95,7 @@ impl Header {
         Runner::of(self.runner.load(Relaxed))
     }
 
-    /// Claims the task, to run it: `false` if somebody else did.
+    /// Claims the task, to run it. Returns `false` if it was claimed already.
     #[inline]
     pub(crate) fn claim(&self) -> bool {
         self.claim_as(Phase::Running)
@@ -113,7 +114,7 @@ impl Header {
         false
     }
 
-    /// The line that submitted the task.
+    /// Returns the line that submitted the task.
     pub(crate) fn site(&self) -> Site {
         self.origin.made_at()
     }
@@ -122,7 +123,7 @@ impl Header {
         self.origin.name()
     }
 
-    /// The closure's type.
+    /// Returns the name of the closure's type.
     pub(crate) fn type_name(&self) -> &'static str {
         (self.vtable.type_of)().data
     }
@@ -139,11 +140,11 @@ impl Header {
         ResourceFacts { key: self.key(), origin: self.origin, type_of: self.vtable.type_of }
     }
 
-    /// Announces a waiter that is about to park. `false`: the task is done.
+    /// Announces a waiter that is about to park. Returns `false` if the task is done.
     pub(crate) fn announce(&self) -> bool {
         let mut word = self.state.load(Relaxed);
         while !is_done(word) && word & WAITERS == 0 {
-            // ORDERING: Relaxed: it publishes nothing; the queue's lock orders it with the look of whoever wakes.
+            // ORDERING: Relaxed: it publishes nothing; the queue's lock orders it with the waker's look.
             match self.state.compare_exchange_weak(word, word | WAITERS, Relaxed, Relaxed) {
                 Ok(_) => return true,
                 Err(now) => word = now,
@@ -152,7 +153,7 @@ impl Header {
         !is_done(word)
     }
 
-    /// Whether an announced waiter will be woken. Called under the parking queue's lock.
+    /// Returns whether an announced waiter will be woken. Called under the parking queue's lock.
     pub(crate) fn is_announced(&self) -> bool {
         !is_done(self.state.load(Relaxed)) || is_removed(Ingredient::ValidatedAnnouncement)
     }

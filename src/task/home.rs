@@ -1,4 +1,4 @@
-//! Whose task is this? The one seam between a task and its executor.
+//! The home of a task: the one seam between a task and its executor.
 
 use super::error::TaskError;
 use super::state::Phase;
@@ -8,8 +8,8 @@ use crate::deadlock::waitable::Provider;
 
 /// A task's executor, as the task sees it. Each cell has one, behind its vtable.
 ///
-/// An executor that keeps tasks in a queue answers who can begin one that is pending, and takes part when one leaves the queue
-/// by another way than through a worker. Everything else about a task is the same whoever runs it.
+/// An executor that keeps tasks in a queue says who can begin a pending one, and takes part when a task leaves the
+/// queue by another way than through a worker. Everything else about a task is the same, whichever executor runs it.
 pub(crate) trait Home: Send + Sync + 'static {
     /// Returns who can end the task while it is pending.
     ///
@@ -20,8 +20,8 @@ pub(crate) trait Home: Send + Sync + 'static {
         Provider::External
     }
 
-    /// Cancels the task if it is pending: claims it, takes it off the executor's books, and ends it. Returns whether this call
-    /// did so.
+    /// Cancels the task if it is pending: claims it, uncounts it in the executor, and ends it. Returns whether this
+    /// call did so.
     fn cancel(&self, task: &TaskRef) -> bool {
         let claimed = task.claim_as(Phase::Cancelling);
         if claimed {
@@ -30,13 +30,13 @@ pub(crate) trait Home: Send + Sync + 'static {
         claimed
     }
 
-    /// Runs the task on the calling thread, in a context of its own, if it is pending and this thread works for the executor: the
-    /// caller, who is on the line `site`, is about to wait for it. Returns whether the task is done.
+    /// Runs the task on the calling thread, in a context of its own, if it is pending and this thread works for the
+    /// executor. The caller is about to wait for the task, on the line `site`. Returns whether the task is done.
     fn run_here(&self, _task: &TaskRef, _site: Site) -> bool {
         false
     }
 
-    /// Returns whether a task that runs will be done in a moment, as a rule: then a waiter spins before it sleeps.
+    /// Returns whether a running task is usually done in a moment, so that a waiter spins before it sleeps.
     fn is_nearly_done(&self) -> bool {
         false
     }

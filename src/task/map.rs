@@ -15,32 +15,33 @@ use crate::deadlock::wait::Limit;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicBool;
 
-/// So many chunks for each worker are under way unless [`Map::buffer_size`] says otherwise.
-const CHUNKS_PER_WORKER: usize = 16;
+/// The maximum number of chunks that are under way for each worker, unless [`Map::buffer_size`] says otherwise.
+const MAX_CHUNKS_PER_WORKER: usize = 16;
 
-/// The ordered results of [`ThreadPoolExecutor::map`](crate::ThreadPoolExecutor::map), or of a process pool's.
+/// The ordered results of [`ThreadPoolExecutor::map`](crate::ThreadPoolExecutor::map), or of the `map` of a process
+/// pool.
 ///
-/// A panic of a call is not among the pool's [`panic_count`](crate::ThreadPoolExecutor::panic_count): it is an item's result. A
-/// bounded queue that is full delays what would be submitted ahead.
+/// A call that panics does not count in the pool's [`panic_count`](crate::ThreadPoolExecutor::panic_count): the panic
+/// is the result of its item. While a bounded queue is full, nothing is submitted ahead.
 ///
-/// An item whose call panicked, or could not be run, is an `Err` in its place; the iteration goes on after it. Dropping the
-/// iterator cancels what nobody has begun.
+/// An item whose call panicked, or could not be run, is an `Err` in its place; the iteration goes on after it. Dropping
+/// the iterator cancels what has not begun.
 ///
-/// `E` is the executor that makes the calls. Of the items, the function and the results it asks what its own `map` does.
+/// `E` is the executor that makes the calls. The items, the function and the results have the bounds of its `map`.
 #[must_use = "a map does nothing until it is iterated or started"]
 pub struct Map<I: Iterator, F, R, E: HasMap> {
     calls: E::Calls<F>,
     items: std::iter::Fuse<I>,
     site: Site,
     chunk_size: usize,
-    /// In items.
+    /// The maximum number of items that are under way.
     buffer_size: Option<usize>,
     limit: Limit,
-    /// The items of the next chunk, as far as they were taken.
+    /// The items of the next chunk that were taken so far.
     next: Vec<I::Item>,
     /// Chunks that are under way, with their sizes.
     chunks: VecDeque<(Future<Results<R>>, usize)>,
-    /// What is left of the first chunk.
+    /// The rest of the first chunk's results.
     first: std::vec::IntoIter<Result<R, TaskError>>,
     /// Items that were submitted and whose results were not yielded.
     under_way: usize,
@@ -50,33 +51,33 @@ pub struct Map<I: Iterator, F, R, E: HasMap> {
 
 pub(crate) type Results<R> = Vec<Result<R, TaskError>>;
 
-/// An executor that has a `map`: nothing that a user could name, like the following.
+/// An executor that has a `map`. Users cannot name this trait, nor the types that follow.
 pub trait HasMap {
-    /// What a map keeps of the executor, and the function.
+    /// The parts of the executor that a map keeps, and the function.
     type Calls<F>;
 }
 
-/// What takes the chunks of a map: a function, and the workers that it is called on.
+/// A taker of a map's chunks: a function, and the workers that it is called on.
 pub trait TakesChunks<T, R> {
-    /// Submits a chunk as one task, which gives a result for each item, in their order. If the chunk is refused the future
-    /// says so.
+    /// Submits a chunk as one task, which gives a result for each item, in their order. If the chunk is refused, the
+    /// future says so.
     fn submit_chunk(&self, chunk: Chunk<T>) -> Future<Results<R>>;
 
-    /// Whether a chunk would be taken without a wait.
+    /// Returns whether a chunk would be taken without a wait.
     fn has_room(&self) -> bool;
 
-    /// How many chunks may run at a time.
+    /// Returns the maximum number of chunks that run at a time.
     fn max_workers(&self) -> usize;
 }
 
 /// The items of one task.
 pub struct Chunk<T> {
     pub(crate) items: Vec<T>,
-    /// Once it is set nobody wants the items that were not begun: the calls that are left out are `Cancelled`.
+    /// Once this is set, nobody wants the items that were not begun: the calls that are left out are `Cancelled`.
     pub(crate) stop: Arc<AtomicBool>,
-    /// Where the map was made.
+    /// The line that made the map.
     pub(crate) site: Site,
-    /// Of a wait for room. When it is over, the refusal is a `Timeout`, which ends the map.
+    /// The limit of a wait for room. When it is over, the refusal is a `Timeout`, which ends the map.
     pub(crate) limit: Limit,
 }
 
@@ -101,7 +102,7 @@ where
         }
     }
 
-    /// How many items one task takes. The default is 1; many for short calls.
+    /// Sets the number of items that one task takes. The default is 1. For short calls, a larger number is faster.
     ///
     /// # Panics
     ///
@@ -112,12 +113,12 @@ where
         self
     }
 
-    /// How many items are taken from the input ahead of the results that were yielded (one chunk at least). The default is
-    /// 16 chunks for each worker that there may be.
+    /// Sets the maximum number of items that are taken from the input ahead of the results that were yielded; at least
+    /// one chunk is taken. The default is 16 chunks for each worker that there may be.
     ///
-    /// While the next result is there no more are taken: it is yielded first. An input that is slow, such as a channel, is not
-    /// interrupted: what becomes ready while an item is waited for is yielded after that. With a buffer of 1 each result
-    /// comes before the next item is asked for.
+    /// While the next result is there, no more items are taken: the result is yielded first. A slow input, such as a
+    /// channel, is not interrupted: a result that becomes ready while the input is waited for is yielded after that.
+    /// With a buffer of 1, each result is yielded before the next item is asked for.
     ///
     /// # Panics
     ///
@@ -128,8 +129,8 @@ where
         self
     }
 
-    /// Ends with [`TaskError::Timeout`] when a result is not there within `timeout`, counted from this call; what was not
-    /// begun is cancelled.
+    /// Sets a limit, counted from this call: if a result is not there within `timeout`, the iteration ends with
+    /// [`TaskError::Timeout`], and what has not begun is cancelled.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limit = Limit::after(timeout);
         self
@@ -141,12 +142,12 @@ where
         self
     }
 
-    /// Submits as many items as may be under way; fewer, if a result is `asked_for` and the next one is there.
+    /// Submits as many items as may be under way, or fewer if a result is `asked_for` and the next one is there.
     fn submit(&mut self, asked_for: bool) {
         let ahead = self.buffer_size.unwrap_or_else(|| {
-            self.calls.max_workers().saturating_mul(CHUNKS_PER_WORKER).saturating_mul(self.chunk_size)
+            self.calls.max_workers().saturating_mul(MAX_CHUNKS_PER_WORKER).saturating_mul(self.chunk_size)
         });
-        // What is submitted ahead is not waited for: a full queue has to give the first result first.
+        // Submitting ahead never waits: a full queue has to give the first result first.
         while self.under_way == 0 || self.under_way.saturating_add(self.chunk_size) <= ahead && self.calls.has_room() {
             while self.next.len() < self.chunk_size {
                 // The input may take as long as it likes, and can't be interrupted.
@@ -172,12 +173,12 @@ where
         }
     }
 
-    /// Whether the next chunk's results are there.
+    /// Returns whether the next chunk's results are there.
     fn is_first_done(&self) -> bool {
         self.chunks.front().is_some_and(|(future, _)| future.done())
     }
 
-    /// The results of the next chunk; whether there is one.
+    /// Waits for the results of the next chunk. Returns whether there is one.
     #[inline(never)]
     fn next_chunk(&mut self, site: Site) -> bool {
         if self.stop.load(Relaxed) {
@@ -206,10 +207,10 @@ where
 }
 
 impl<I: Iterator, F, R, E: HasMap> Map<I, F, R, E> {
-    /// Cancels what nobody has begun; there will be no more chunks.
+    /// Cancels the chunks that have not begun. No more will be submitted.
     fn give_up(&mut self) {
         self.stop.store(true, Relaxed);
-        // The last first: a worker takes the first.
+        // From the last to the first: workers take from the front.
         while let Some((future, _)) = self.chunks.pop_back() {
             future.cancel();
         }

@@ -1,6 +1,6 @@
-//! Tasks and their futures, whoever runs them.
+//! Tasks and their futures, whichever executor runs them.
 //!
-//! The states of a task and who may change what are in the `README.md` beside this file.
+//! The `README.md` beside this file tells how they work together; `state.rs` has the table of a task's phases.
 
 mod any_future;
 pub(crate) mod cell;

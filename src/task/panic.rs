@@ -26,13 +26,13 @@ pub(crate) struct Caught {
     pub(crate) message: Box<str>,
     pub(crate) location: Option<PanicLocation>,
     pub(crate) thread: Option<Box<str>>,
-    /// Of a panic in another process.
+    /// The backtrace of a panic in another process.
     pub(crate) backtrace: Option<Box<str>>,
     pub(crate) process: Option<u32>,
     pub(crate) payload: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-/// Where a panic was.
+/// The place of a panic in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PanicLocation {
     file: Box<str>,
@@ -45,19 +45,19 @@ impl PanicLocation {
         Self { file, line, column }
     }
 
-    /// The file, as the compiler was told its path.
+    /// Returns the path of the file, as the compiler was given it.
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// The line, from 1.
+    /// Returns the line, counted from 1.
     #[must_use]
     pub fn line(&self) -> u32 {
         self.line
     }
 
-    /// The column, from 1.
+    /// Returns the column, counted from 1.
     #[must_use]
     pub fn column(&self) -> u32 {
         self.column
@@ -71,55 +71,56 @@ impl fmt::Display for PanicLocation {
 }
 
 impl PanicInfo {
-    /// What the task panicked with, if that is text.
+    /// Returns the message of the panic, or a placeholder if the payload is not text.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// The line that panicked. `None` if the program set a panic hook of its own after the first pool was made, or if
-    /// the panic passed no hook ([`resume_unwind`](std::panic::resume_unwind)).
+    /// Returns the place of the panic. `None` if the program set a panic hook of its own after the first pool was made,
+    /// or if the panic passed no hook ([`resume_unwind`](std::panic::resume_unwind)).
     #[must_use]
     pub fn location(&self) -> Option<&PanicLocation> {
         self.0.location.as_ref()
     }
 
-    /// The name of the thread that ran the task.
+    /// Returns the name of the thread that ran the task.
     #[must_use]
     pub fn thread(&self) -> Option<&str> {
         self.0.thread.as_deref()
     }
 
-    /// The id of the worker process that ran the task. `None` for a task of this process, on a thread.
+    /// Returns the id of the worker process that ran the task. `None` for a task that ran on a thread of this process.
     #[must_use]
     pub fn process(&self) -> Option<u32> {
         self.0.process
     }
 
-    /// The backtrace, as text, of a panic in a worker process, if `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` in the environment of this
-    /// one asked for it when the worker was started, and no limit on the worker's address space or data (`ulimit -v`, `-d`) is in
-    /// the way: under such a limit a backtrace can hang. The first one takes tens of megabytes, and a fraction of a second.
+    /// Returns the backtrace, as text, of a panic in a worker process. There is one if `RUST_BACKTRACE` or
+    /// `RUST_LIB_BACKTRACE` in the environment of this process asked for it when the worker was started, and the
+    /// worker's address space and data are not limited (`ulimit -v`, `-d`): under such a limit a backtrace can hang.
+    /// The first backtrace takes tens of megabytes, and a fraction of a second.
     ///
-    /// `None` for a task of this process: there the panic hook has seen the stack.
+    /// `None` for a task of this process, where the panic hook has seen the stack.
     #[must_use]
     pub fn backtrace(&self) -> Option<&str> {
         self.0.backtrace.as_deref()
     }
 
-    /// Takes the payload, once: `None` if it was taken before, through this value or a clone.
+    /// Takes the payload, once. Returns `None` if it was taken before, through this value or a clone.
     ///
-    /// Of a panic in another process that is the [message](Self::message), as a `String`.
+    /// The payload of a panic in another process is the [message](Self::message), as a `String`.
     #[must_use]
     pub fn take_payload(&self) -> Option<Box<dyn Any + Send>> {
         self.0.payload.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Goes on with the panic on this thread: with its payload, or with the message if the payload was taken. The panic
-    /// hook does not run again.
+    /// Resumes the panic on this thread: with its payload, or with the message if the payload was taken. The panic hook
+    /// does not run again.
     ///
     /// # Panics
     ///
-    /// Always: that is what it is for.
+    /// Always: that is its purpose.
     pub fn resume(&self) -> ! {
         let payload = self.take_payload().unwrap_or_else(|| Box::new(self.0.message.to_string()));
         std::panic::resume_unwind(payload)
@@ -150,30 +151,30 @@ impl fmt::Display for PanicInfo {
 impl Error for PanicInfo {}
 
 thread_local! {
-    /// How many [`catch`]es this thread is inside of.
+    /// The number of [`catch`]es that this thread is inside of.
     static CATCHING: Cell<u32> = const { Cell::new(0) };
-    /// Where this thread's last panic was, if it was inside a [`catch`].
+    /// The place of this thread's last panic, if it was inside a [`catch`].
     static LAST: Cell<Option<Box<Noted>>> = const { Cell::new(None) };
 }
 
-/// What the panic hook saw.
+/// The facts that the panic hook has noted.
 #[derive(Default)]
 struct Noted {
     location: Option<PanicLocation>,
     backtrace: Option<Box<str>>,
 }
 
-/// Runs a task. A panic comes back with all that is known of it.
+/// Runs a task and returns its result, or its panic with all that is known of it.
 pub(crate) fn catch<R>(task: impl FnOnce() -> R) -> Result<R, PanicInfo> {
     CATCHING.set(CATCHING.get() + 1);
-    // What another task has caught itself is not this one's.
+    // A panic that another task has caught itself is not this one's.
     let _ = LAST.try_with(Cell::take);
     let result = catch_unwind(task);
     CATCHING.set(CATCHING.get() - 1);
     result.map_err(|payload| PanicInfo::new(payload, LAST.try_with(Cell::take).ok().flatten()))
 }
 
-/// Runs what must not unwind, for others count on its end: if it does so all the same the process aborts.
+/// Runs code that must not unwind, since others count on its end. If it unwinds all the same, the process aborts.
 pub(crate) fn never_unwinds<R>(run: impl FnOnce() -> R) -> R {
     struct Abort;
     impl Drop for Abort {
@@ -208,7 +209,7 @@ impl PanicInfo {
     }
 }
 
-/// Payloads have destructors of the user's, which may panic on whatever thread drops the last clone.
+/// The destructor of a payload is the user's, and may panic on whatever thread drops the last clone.
 impl Drop for Caught {
     fn drop(&mut self) {
         let payload = self.payload.get_mut().unwrap_or_else(PoisonError::into_inner).take();
@@ -216,7 +217,7 @@ impl Drop for Caught {
     }
 }
 
-/// Has the panic hook note where a task panics, before it does what it did before. Once for the process.
+/// Changes the panic hook, once for the process: it notes where a task panics, and then does what it did before.
 pub(crate) fn note_locations() {
     static ONCE: Once = Once::new();
     // Setting a hook is not allowed while panicking: the next pool will do.
@@ -249,8 +250,9 @@ fn takes_backtraces() -> bool {
     BACKTRACES.load(Relaxed) && !is_short_of_memory()
 }
 
-/// Whether the process may run out of memory before the machine does. The standard library holds a lock while it makes a
-/// backtrace, and takes it once more to tell that there is no memory for that: such a process would never panic again, nor end.
+/// Returns whether the process may run out of memory before the machine does. The standard library holds a lock while
+/// it makes a backtrace, and takes it once more to report that there is no memory for that: such a process would never
+/// panic again, nor end.
 fn is_short_of_memory() -> bool {
     #[cfg(all(unix, not(bowline_portable)))]
     {

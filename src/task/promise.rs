@@ -4,16 +4,16 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
 
-use super::cell::By;
+use super::cell::ResultSlot;
 use super::error::TaskError;
 use super::future::{self, Future};
 use super::status::Status;
 use super::task_ref::TaskRef;
 use crate::deadlock::resource::Origin;
 
-/// The other end of a [`Future`]: whoever has it gives the result, once. Made by [`promise`].
+/// The other end of a [`Future`], which gives the result, once. Made by [`promise`].
 ///
-/// Dropped without a result, the future's is [`TaskError::BrokenPromise`].
+/// If a promise is dropped without a result, the result of its future is [`TaskError::BrokenPromise`].
 #[must_use = "dropping a promise breaks it"]
 pub struct Promise<T> {
     task: TaskRef,
@@ -48,7 +48,7 @@ pub fn promise<T: Send>() -> (Promise<T>, Future<T>) {
 pub struct InvalidState<T>(T);
 
 impl<T> InvalidState<T> {
-    /// The result that was not taken.
+    /// Returns the result that was not taken.
     #[must_use]
     pub fn into_inner(self) -> T {
         self.0
@@ -70,8 +70,8 @@ impl<T> fmt::Display for InvalidState<T> {
 impl<T> std::error::Error for InvalidState<T> {}
 
 impl<T: Send> Promise<T> {
-    /// Announces that the result is being worked on: from now on the future is running and cannot be cancelled. `false`
-    /// if it was cancelled before.
+    /// Announces that the result is being worked on: from now on the future is running and cannot be cancelled. Returns
+    /// `false` if it was cancelled before.
     ///
     /// # Examples
     ///
@@ -84,13 +84,13 @@ impl<T: Send> Promise<T> {
         self.task.claim() || self.task.status() == Status::Running
     }
 
-    /// Whether the future was cancelled.
+    /// Returns whether the future was cancelled.
     #[must_use]
     pub fn cancelled(&self) -> bool {
         self.task.status() == Status::Cancelled
     }
 
-    /// Gives the value.
+    /// Completes the future with a value.
     ///
     /// A promise is kept once: this consumes it.
     ///
@@ -102,22 +102,22 @@ impl<T: Send> Promise<T> {
     ///
     /// # Errors
     ///
-    /// The future was cancelled; the value comes back.
+    /// The future was cancelled. The error returns the value.
     pub fn set_result(self, value: T) -> Result<(), InvalidState<T>> {
         if !self.set_running() {
             return Err(InvalidState(value));
         }
         // SAFETY:
         // - the cell was made with this type (`promise`).
-        unsafe { self.task.put::<By<T>>(Ok(value)) };
+        unsafe { self.task.put::<ResultSlot<T>>(Ok(value)) };
         Ok(())
     }
 
-    /// Gives an error instead of a value.
+    /// Completes the future with an error instead of a value.
     ///
     /// # Errors
     ///
-    /// The future was cancelled; the error comes back.
+    /// The future was cancelled. The error returns `error`.
     pub fn set_exception(self, error: TaskError) -> Result<(), InvalidState<TaskError>> {
         if !self.set_running() {
             return Err(InvalidState(error));

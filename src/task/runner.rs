@@ -1,11 +1,11 @@
-//! Who runs a task.
+//! The runner of a task.
 
 use crate::deadlock::context::ContextId;
 
 /// Marks the id of a process in the word: no context's number has this bit.
 const PROCESS: u64 = 1 << 63;
 
-/// Who runs a task, or drops its closure.
+/// The runner of a task, or the one that drops its closure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runner {
     /// A context of this process.

@@ -65,7 +65,7 @@ impl<T> SharedFuture<T> {
     ///
     /// # Errors
     ///
-    /// As [`Future::result`].
+    /// The task panicked, was cancelled or rejected, or waiting for it is part of a deadlock.
     #[track_caller]
     pub fn result(&self) -> Result<T, TaskError>
     where
@@ -78,7 +78,7 @@ impl<T> SharedFuture<T> {
     ///
     /// # Errors
     ///
-    /// As [`result`](Self::result), and [`TaskError::Timeout`].
+    /// The errors of [`result`](Self::result), and [`TaskError::Timeout`] if the task is not done by then.
     #[track_caller]
     pub fn result_timeout(&self, timeout: Duration) -> Result<T, TaskError>
     where
@@ -95,7 +95,8 @@ impl<T> SharedFuture<T> {
         self.cloned(limit, site)?
     }
 
-    /// A clone of the result, if the task is done; never waits. `None`, too, while another owner reads the result of a process task.
+    /// Returns a clone of the result, if the task is done; never waits. Returns `None`, too, while another owner reads
+    /// the result of a process task.
     #[must_use]
     pub fn try_result(&self) -> Option<Result<T, TaskError>>
     where
@@ -104,7 +105,7 @@ impl<T> SharedFuture<T> {
         if !self.done() {
             return None;
         }
-        // Another owner may be reading it.
+        // Another owner may be reading the result.
         self.cloned(Limit::after(Duration::ZERO), self.task().site()).ok()
     }
 
@@ -127,60 +128,62 @@ impl<T> SharedFuture<T> {
         self.shared.future.wait()
     }
 
-    /// Waits for the task for at most `timeout`, and says whether it is done.
+    /// Waits for the task for at most `timeout`, and returns whether it is done.
     #[track_caller]
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.shared.future.wait_timeout(timeout)
     }
 
-    /// As [`Future::exception`].
+    /// Waits for the task and returns why it has no value; `None` if it has one: see [`Future::exception`].
     #[track_caller]
     #[must_use]
     pub fn exception(&self) -> Option<TaskError> {
         self.shared.future.exception()
     }
 
-    /// As [`Future::exception_timeout`].
+    /// Waits for the task for at most `timeout` and returns why it has no value; `None` if it has one: see
+    /// [`Future::exception_timeout`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`TaskError::Timeout`] if the task is not done by then: nobody knows whether it will have a value.
     #[track_caller]
     pub fn exception_timeout(&self, timeout: Duration) -> Result<Option<TaskError>, TaskError> {
         self.shared.future.exception_timeout(timeout)
     }
 
-    /// As [`Future::cancel`]: for all owners.
+    /// Cancels the task for all owners, if it has not begun. Returns whether the task is cancelled now: see
+    /// [`Future::cancel`].
     pub fn cancel(&self) -> bool {
         self.shared.future.cancel()
     }
 
-    /// How far the task has come.
+    /// Returns the state of the task.
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.future.status()
     }
 
-    /// Whether the task was cancelled.
+    /// Returns whether the task was cancelled.
     #[must_use]
     pub fn cancelled(&self) -> bool {
         self.shared.future.cancelled()
     }
 
-    /// Whether the task runs.
+    /// Returns whether the task runs.
     #[must_use]
     pub fn running(&self) -> bool {
         self.shared.future.running()
     }
 
-    /// Whether the task has ended, in whatever way.
+    /// Returns whether the task has ended, in whatever way.
     #[must_use]
     pub fn done(&self) -> bool {
         self.shared.future.done()
     }
 
-    /// As [`Future::add_done_callback`].
+    /// Runs `callback` when the task is done: see [`Future::add_done_callback`].
     pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) {
         self.shared.future.add_done_callback(callback);
     }
@@ -200,7 +203,7 @@ impl<T> Drop for SharedFuture<T> {
     }
 }
 
-/// Resolves to a clone of the result, as often as it is polled.
+/// Resolves to a clone of the result, each time it is polled.
 impl<T: Clone> std::future::Future for SharedFuture<T> {
     type Output = Result<T, TaskError>;
 
@@ -210,7 +213,7 @@ impl<T: Clone> std::future::Future for SharedFuture<T> {
             return Poll::Pending;
         }
         loop {
-            // Reads it, unless another owner is just doing so.
+            // Reads the result, unless another owner is just doing so.
             if let Ok(result) = self.cloned(Limit::after(Duration::ZERO), task.site()) {
                 return Poll::Ready(result);
             }

@@ -1,4 +1,4 @@
-//! What a cell holds besides its header: first what is to be run, then the result.
+//! The slot of a cell: first the work to be run, then the result.
 
 use std::cell::UnsafeCell;
 
@@ -17,12 +17,13 @@ use crate::deadlock::wait::Limit;
 
 /// The slot of a cell.
 ///
-/// It belongs to whoever claimed the task until the task is done, and to the owner of its future from then on. Who calls a
-/// method of the slot that is unsafe is that one, and the only one who does so, unless the method says otherwise.
+/// The slot belongs to whoever claimed the task until the task is done, and to the owner of its future from then on.
+/// Only that one calls an unsafe method of the slot, and nobody calls one at the same time, unless the method says
+/// otherwise.
 pub(crate) trait Slot {
     /// The type of the result's value.
     type Value;
-    /// What [`put`](Self::put) takes.
+    /// The type that [`put`](Self::put) takes.
     type Given;
 
     /// Runs the task, whose cell has this header, and keeps the result. Returns the phase that the task is to be in.
@@ -32,14 +33,14 @@ pub(crate) trait Slot {
     /// The slot belongs to the caller, who claimed the task.
     unsafe fn run(&self, header: &Header, stats: &Stats) -> Phase;
 
-    /// Drops what is there and keeps an error. A panic is contained.
+    /// Drops the contents and keeps an error. A panic is contained.
     ///
     /// # Safety
     ///
     /// The slot belongs to the caller.
     unsafe fn fail(&self, error: TaskError);
 
-    /// Keeps a result that comes from elsewhere. Returns the phase that the task is to be in.
+    /// Keeps a result that was made elsewhere. Returns the phase that the task is to be in.
     ///
     /// # Safety
     ///
@@ -57,15 +58,16 @@ pub(crate) trait Slot {
     ///
     /// # Safety
     ///
-    /// The task is done, and nobody takes or settles the result while the reference is used. Several may call this at a time.
+    /// The task is done, and nobody takes or settles the result while the reference is used. Several may call this at a
+    /// time.
     unsafe fn result(&self) -> Option<&Result<Self::Value, TaskError>>;
 
-    /// Puts the result of the cell with this header into the form that [`result`](Self::result) returns, or waits until another
-    /// thread has.
+    /// Puts the result of the cell with this header into the form that [`result`](Self::result) returns, or waits until
+    /// another thread has.
     ///
     /// # Errors
     ///
-    /// The other thread has not come so far within the limit, or waits for the caller.
+    /// The other thread has not done so within the limit, or waits for the caller.
     ///
     /// # Safety
     ///
@@ -74,12 +76,12 @@ pub(crate) trait Slot {
         Ok(())
     }
 
-    /// Returns the event that the result is settled, if somebody settles it, or has. Anybody may call this.
+    /// Returns the event that the result is settled, if a thread settles it or has settled it. Anybody may call this.
     fn settling(&self) -> Option<TaskRef> {
         None
     }
 
-    /// Drops what is there. A panic is contained.
+    /// Drops the contents. A panic is contained.
     ///
     /// # Safety
     ///
@@ -105,12 +107,12 @@ impl<F, T> Work<F, T> {
         Self(UnsafeCell::new(Stage::Result(Err(error))))
     }
 
-    /// Nothing is to be run: the result is put.
+    /// Makes a slot with nothing to run: the result is put.
     pub(crate) fn nothing() -> Self {
         Self(UnsafeCell::new(Stage::Empty))
     }
 
-    /// Puts `stage` in the place of what is there, which comes back.
+    /// Replaces the contents with `stage`, and returns them.
     ///
     /// # Safety
     ///

@@ -1,36 +1,37 @@
-//! How much of the calling thread's stack is left.
+//! The room that is left on the calling thread's stack.
 //!
-//! A task that is run on top of another one, in place or by a submitter, needs room below. The bounds of a thread's own stack
-//! are the system's word where it gives one: thread-locals and guard pages may take a large part of what was asked for. A
-//! thread may also run on a stack that somebody else made, as coroutines do and whatever grows a stack. Then the stack pointer
-//! is outside of those bounds, and the mapping that it points into is looked up each time, since such stacks come and go.
+//! A task that is run on top of another one, in place or by a submitter, needs room below. The system tells the bounds
+//! of a thread's own stack where it can: thread-locals and guard pages may take a large part of what was asked for. A
+//! thread may also run on a stack that other code made, as for a coroutine, or to grow its stack. Then the stack
+//! pointer is outside of those bounds, and the mapping that it points into is looked up each time, since such stacks
+//! come and go.
 
 use std::cell::Cell;
 use std::ops::Range;
 
 use crate::primitive::{SYSTEM_TELLS_STACKS, mapping_around, stack_of_thread, stack_pointer};
 
-/// Where a thread's stack is, and how far a task may use it.
+/// The bounds of a thread's stack, and how far tasks may use it.
 #[derive(Clone, Copy)]
 struct Stack {
     bottom: usize,
-    /// Below this address no further task is begun.
+    /// The address below which no further task is begun.
     limit: usize,
     top: usize,
 }
 
 impl Stack {
-    /// The stack of the calling thread, which has just begun, and asked for so many bytes. A quarter of what it got is kept
-    /// for the last task.
+    /// Returns the stack of the calling thread, which has just begun, and asked for `size` bytes. A quarter of what it
+    /// got is kept for the last task.
     fn here(size: usize) -> Self {
         let (here, known) = (stack_pointer(), stack_of_thread());
         let bottom = known.as_ref().map_or(here.saturating_sub(size), |known| known.start);
-        // The frame of the caller, too.
+        // This includes the frame of the caller.
         let top = known.map_or(here.saturating_add(4096), |known| known.end);
         Self { bottom, limit: bottom + here.saturating_sub(bottom) / 4, top }
     }
 
-    /// Whether another task may begin on top of the running one.
+    /// Returns whether another task may begin on top of the running one.
     fn has_room(self) -> bool {
         // A model runs on stacks of loom's, and an interpreter has none.
         if cfg!(any(miri, all(test, loom))) {
@@ -44,9 +45,9 @@ impl Stack {
     }
 }
 
-/// How much is kept for the last task of a stack whose beginning is not known.
+/// Returns how many bytes are kept for the last task, on a stack whose beginning is not known.
 fn keep(stack: &Range<usize>) -> usize {
-    // What lies below may be another mapping's: a part of something large says nothing.
+    // The range may be larger than the stack: a part of something large says nothing.
     const MAX_KEPT: usize = 1 << 20;
     (stack.len() / 4).min(MAX_KEPT)
 }
@@ -56,21 +57,21 @@ thread_local! {
     static STACK: Cell<Option<Stack>> = const { Cell::new(None) };
 }
 
-/// Notes the stack of the calling thread, which has just begun, and asked for this many bytes. A quarter of what it got is kept
-/// for the last task.
+/// Records the stack of the calling thread, which has just begun, and asked for `size` bytes. A quarter of what it got
+/// is kept for the last task.
 pub(crate) fn begin(size: usize) {
     STACK.set(Some(Stack::here(size)));
 }
 
 /// Returns whether another task may begin on top of what the calling thread does.
 pub(crate) fn has_room() -> bool {
-    /// Where the system does not tell: what there is at least below the highest place that was seen.
-    const ASSUMED: usize = 256 << 10;
+    /// The room that is assumed below the highest place that was seen, where the system does not tell.
+    const ASSUMED_SIZE: usize = 256 << 10;
     let here = stack_pointer();
     let known = STACK.get().filter(|stack| SYSTEM_TELLS_STACKS || here < stack.top);
     let stack = known.unwrap_or_else(|| match stack_of_thread() {
         Some(known) => Stack { bottom: known.start, limit: known.start + keep(&known), top: known.end },
-        None => Stack::here(ASSUMED),
+        None => Stack::here(ASSUMED_SIZE),
     });
     STACK.set(Some(stack));
     stack.has_room()

@@ -18,12 +18,12 @@
 
 use super::error::TaskError;
 
-/// The phase is in these bits.
+/// The bits of the phase.
 const PHASE: u64 = 0b111;
-/// Set in the phases that are final.
+/// The bit that is set in the final phases.
 const DONE: u64 = 0b100;
 
-/// Somebody is parked, or about to park, until the task is done.
+/// A waiter is parked, or about to park, until the task is done.
 pub(crate) const WAITERS: u64 = 1 << 3;
 /// Something is listed to be run when the task is done.
 pub(crate) const CONTINUATIONS: u64 = 1 << 4;
@@ -62,13 +62,13 @@ impl Phase {
         if matches!(error, TaskError::Cancelled) { Self::Cancelled } else { Self::Failed }
     }
 
-    /// The same word with another phase.
+    /// Returns this word with its phase replaced by this one.
     pub(crate) fn put_in(self, word: u64) -> u64 {
         word & !PHASE | self as u64
     }
 }
 
-/// Whether a task with this word is done: the result is in the slot, for its one owner.
+/// Returns whether a task with this word is done: the result is in the slot, for its one owner.
 #[inline]
 pub(crate) fn is_done(word: u64) -> bool {
     word & DONE != 0

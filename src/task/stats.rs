@@ -1,9 +1,9 @@
-//! What became of the tasks, counted by those who run them.
+//! The totals of tasks, counted by the runners.
 
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU64;
 
-/// One runner's counts, in a line of its own: written by that runner, read by anybody.
+/// One runner's totals, in a cache line of its own: written by that runner, read by anybody.
 #[repr(align(128))]
 #[derive(Default)]
 pub(crate) struct Stats {
@@ -12,7 +12,7 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// A task has run. Called before it is done, so that whoever has its result finds it counted.
+    /// Counts a task that has run. Called before the task is done, so that whoever has its result finds it counted.
     pub(crate) fn count(&self, panicked: bool) {
         // One writer: no read-modify-write.
         self.completed.store(self.completed() + 1, Relaxed);

@@ -1,20 +1,21 @@
-//! How far a task has come, as its future's owner sees it.
+//! The state of a task, as its future's owner sees it.
 
 use super::state::Phase;
 
-/// How far a task has come.
+/// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
-    /// Nobody has begun it.
+    /// The task has not begun.
     Pending,
-    /// It runs.
+    /// The task runs.
     Running,
-    /// It was cancelled before it began.
+    /// The task was cancelled before it began.
     Cancelled,
-    /// It ended without a value: it panicked, or the executor could not run it.
+    /// The task ended without a value: it panicked, or the executor could not run it.
     Failed,
-    /// It ended with a value. (That of a process task may turn out to be unreadable, which is told to whoever asks for it.)
+    /// The task ended with a value. (The value of a process task may turn out to be unreadable; whoever asks for it is
+    /// told.)
     Finished,
 }
 

@@ -1,4 +1,4 @@
-//! A counted reference to a task's cell, whatever its types.
+//! A counted reference to a task's cell, whatever the cell's types.
 
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -15,13 +15,13 @@ use crate::deadlock::waitable::Provider;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::quiet;
 
-/// A counted reference to a cell, whatever its types.
+/// A counted reference to a cell, whatever the cell's types.
 pub(crate) struct TaskRef(pub(super) NonNull<Header>);
 
 // SAFETY:
-// - the header is made for sharing, and so is the home (`Home`'s bounds); the slot is reached by one thread at a time: whoever
-//   claimed the task until it is done, the owner of the future from then on; of several who share it, the one that settles it,
-//   while the others wait for that one. What the slot holds can be sent where cells are made.
+// - the header is made for sharing, and so is the home (`Home`'s bounds); the slot is reached by one thread at a time:
+//   whoever claimed the task until it is done, the owner of the future from then on; of several who share it, the one
+//   that settles it, while the others wait for that one. What the slot holds can be sent where cells are made.
 unsafe impl Send for TaskRef {}
 // SAFETY:
 // - as above.
@@ -84,7 +84,7 @@ impl TaskRef {
         }
     }
 
-    /// Takes the result out of a done task: `None` if it was taken before.
+    /// Takes the result out of a done task. Returns `None` if it was taken before.
     ///
     /// # Safety
     ///
@@ -108,23 +108,23 @@ impl TaskRef {
         unsafe { (self.vtable.error)(self.0) }
     }
 
-    /// Looks at the result of a done task: `None` if it was taken.
+    /// Returns the result of a done task, where it is; `None` if it was taken.
     ///
     /// # Safety
     ///
-    /// The cell's result is of the type `T`, the task is done, its result is [settled](Self::settle), and nobody takes the
-    /// result while `'r` lasts.
+    /// The cell's result is of the type `T`, the task is done, its result is [settled](Self::settle), and nobody takes
+    /// the result while `'r` lasts.
     pub(crate) unsafe fn peek<'r, T>(&self) -> Option<&'r Result<T, TaskError>> {
         // SAFETY:
         // - the vtable is that of this cell, and the rest is the caller's contract.
         unsafe { (self.vtable.peek)(self.0).cast::<Result<T, TaskError>>().as_ref() }
     }
 
-    /// Puts the result of a done task into the form in which it can be looked at, or waits until another thread has.
+    /// Puts the result of a done task into the form in which it can be read, or waits until another thread has.
     ///
     /// # Errors
     ///
-    /// The other thread has not come so far within the limit, or waits for the caller.
+    /// The other thread has not done so within the limit, or waits for the caller.
     ///
     /// # Safety
     ///
@@ -135,7 +135,7 @@ impl TaskRef {
         unsafe { (self.vtable.settle)(self.0, limit, site) }
     }
 
-    /// Returns the event that the result is settled, if somebody settles it, or has.
+    /// Returns the event that the result is settled, if a thread settles it or has settled it.
     pub(super) fn settling(&self) -> Option<Self> {
         // SAFETY:
         // - the vtable is that of this cell, and there is a reference to it: this one.
@@ -151,7 +151,7 @@ mod tests {
     use crate::deadlock::resource::Origin;
     use crate::deadlock::{Edge, WaitForGraph, context, snapshot};
     use crate::primitive::spawn_thread;
-    use crate::task::cell::By;
+    use crate::task::cell::ResultSlot;
     use crate::task::error::TaskError;
     use crate::task::future::Future;
 
@@ -178,7 +178,7 @@ mod tests {
         task.set_runner(Runner::Process(PID));
         // SAFETY:
         // - the cell was made with this type.
-        unsafe { task.put::<By<u8>>(Ok(7)) };
+        unsafe { task.put::<ResultSlot<u8>>(Ok(7)) };
         assert!(matches!(task.provider(), Provider::External), "it is done");
         assert_eq!(future.result().unwrap(), 7);
     }
@@ -218,7 +218,7 @@ mod tests {
         );
         // SAFETY:
         // - the cell was made with this type.
-        unsafe { task.put::<By<u8>>(Ok(7)) };
+        unsafe { task.put::<ResultSlot<u8>>(Ok(7)) };
         waiter.join().unwrap();
         assert!(!waits(&snapshot()));
     }

@@ -1,6 +1,7 @@
-//! What a `tracing` subscriber sees of tasks: the span of their submitter around them, and an event for what went wrong.
+//! The view that a `tracing` subscriber has of tasks: the span of their submitter around them, and an event for what
+//! went wrong.
 //!
-//! Without the feature there is nothing of it, not in the cell either.
+//! Without the feature all of this is empty, in the cell too.
 
 #[cfg(feature = "tracing")]
 mod on {
@@ -12,17 +13,17 @@ mod on {
     pub(crate) struct TaskSpan(UnsafeCell<Option<tracing::Span>>);
 
     impl TaskSpan {
-        /// Runs a subscriber's code: before anybody counts on the task.
+        /// Returns the current span. This runs a subscriber's code, so it is called before anybody counts on the task.
         pub(crate) fn current() -> Self {
             Self(UnsafeCell::new(Some(tracing::Span::current())))
         }
 
-        /// No span, and nothing of the subscriber's is run.
+        /// Returns no span, and runs nothing of the subscriber's.
         pub(crate) fn none() -> Self {
             Self(UnsafeCell::new(None))
         }
 
-        /// Gives up the span of a task that will not run. A panic of the subscriber's is contained.
+        /// Drops the span of a task that will not run. A panic of the subscriber's is contained.
         ///
         /// # Safety
         ///
@@ -57,7 +58,7 @@ mod on {
         });
     }
 
-    /// A pool is broken.
+    /// Reports that a pool is broken.
     pub(crate) fn pool_broken(pool: &str, reason: &str) {
         panic::contain(|| tracing::error!(target: "bowline", pool, reason, "executor broken"));
     }

@@ -1,8 +1,8 @@
-//! What may be used on after a panic was caught.
+//! The types that may be used on after a panic was caught.
 //!
-//! No panic leaves anything of these half changed: the user's code is contained wherever a task, a callback or a destructor
-//! is run, and nothing of ours unwinds while it has taken something apart. A value that a future gives is moved out of it, or
-//! was never there.
+//! No panic leaves a value of these types half changed: the user's code is contained wherever a task, a callback or a
+//! destructor is run, and nothing of ours unwinds in the middle of a change. A value that a future gives is moved out
+//! of it, or was never there.
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
@@ -32,6 +32,6 @@ impl<T> RefUnwindSafe for Future<T> {}
 impl<T> UnwindSafe for Promise<T> {}
 impl<T> RefUnwindSafe for Promise<T> {}
 
-/// Its value stays where it is, and is looked at through a reference: as in an `Arc`.
+/// The value stays where it is, and is read through a reference, as in an `Arc`.
 impl<T: RefUnwindSafe> UnwindSafe for SharedFuture<T> {}
 impl<T: RefUnwindSafe> RefUnwindSafe for SharedFuture<T> {}

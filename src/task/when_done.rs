@@ -1,4 +1,4 @@
-//! What is run when a task is done: listed before, run by whoever ends it.
+//! The continuations of a task: listed before it is done, run by the thread that ends it.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -12,19 +12,19 @@ use crate::deadlock::resource::Origin;
 use crate::primitive::Ordering::{Acquire, Relaxed};
 
 impl TaskRef {
-    /// Has `continuation` run when the task is done; gives it back if that is so already.
+    /// Lists `continuation` to run when the task is done; gives it back if the task is done already.
     pub(crate) fn when_done(&self, continuation: Continuation) -> Result<(), Continuation> {
         let mut list = self.continuations.lock();
         // ORDERING: Acquire pairs with the Release in `end`.
         if is_done(self.state.fetch_or(CONTINUATIONS, Acquire)) {
             return Err(continuation);
         }
-        // Whoever ends the task sees the flag, and takes the list after this.
+        // The thread that ends the task sees the flag, and takes the list after this.
         list.get_or_insert_default().push(continuation);
         Ok(())
     }
 
-    /// Has `callback` run when the task is done: here and now, if it is done already.
+    /// Runs `callback` when the task is done: here and now, if it is done already.
     pub(crate) fn call_when_done(&self, callback: Box<dyn FnOnce(Status) + Send>) {
         if let Err(continuation) = self.when_done(Continuation::Callback(callback)) {
             let status = Status::from(self.phase());
@@ -32,7 +32,8 @@ impl TaskRef {
         }
     }
 
-    /// Has an owner of the result polled again when the task is done: `false` if it is done already. Each has one waker.
+    /// Registers the waker of an owner of the result, in place of that owner's earlier one, to be woken when the task
+    /// is done. Returns `false` if it is done already.
     pub(crate) fn wake_when_done(&self, owner: u64, waker: &Waker) -> bool {
         let waker = waker.clone();
         let mut list = self.continuations.lock();
@@ -41,18 +42,18 @@ impl TaskRef {
             return false;
         }
         let replaced = list.get_or_insert_default().put(Key::Owner(owner), Continuation::Waker(owner, waker));
-        // The user's code, with no lock held.
+        // Dropped with no lock held: this is the user's code.
         drop(list);
         drop(replaced);
         true
     }
 
-    /// Takes an owner's waker off the list.
+    /// Unregisters an owner's waker.
     pub(crate) fn forget_waker(&self, owner: u64) {
         self.forget(Key::Owner(owner));
     }
 
-    /// Takes a wait for several futures off the list.
+    /// Unregisters a wait for several futures.
     pub(crate) fn forget_notice<W>(&self, set: &Arc<W>) {
         self.forget(Key::of_watcher(set));
     }
@@ -64,16 +65,17 @@ impl TaskRef {
         }
         let mut list = self.continuations.lock();
         let forgotten = list.as_mut().and_then(|all| all.remove(key));
-        // The user's code, with no lock held.
+        // Dropped with no lock held: this is the user's code.
         drop(list);
-        // A waker may be the last that has a task of some executor, and that task the last that has another future.
+        // A waker may have the last reference to a task of some executor, and that task the last one to another future.
         if let Some(forgotten) = forgotten {
             chain::run(self.origin, move || drop(forgotten), |run| run);
         }
     }
 
-    /// Registers the waker of an owner that is to be polled again when another owner has settled the result. Returns `false` if
-    /// nobody is settling it. [`forget_waker_of_settling`](Self::forget_waker_of_settling) unregisters the waker.
+    /// Registers the waker of an owner that is to be polled again when another owner has settled the result. Returns
+    /// `false` if nobody is settling it. [`forget_waker_of_settling`](Self::forget_waker_of_settling) unregisters the
+    /// waker.
     pub(crate) fn wake_when_settled(&self, owner: u64, waker: &Waker) -> bool {
         self.settling().is_some_and(|event| event.wake_when_done(owner, waker))
     }
@@ -86,29 +88,30 @@ impl TaskRef {
     }
 }
 
-/// What is to be run of a task that is done.
+/// The continuations of a task that is done, to be run.
 pub(crate) struct Then {
     pub(crate) continuations: Box<Continuations>,
     pub(crate) status: Status,
-    /// Of the task.
+    /// The origin of the task.
     pub(crate) origin: Origin,
 }
 
 impl Then {
-    /// Whether nothing of the user's is left to be run.
+    /// Returns whether nothing of the user's is left to be run.
     pub(crate) fn is_empty(&self) -> bool {
         self.continuations.iter().next().is_none()
     }
 
-    /// Tells the waits for several futures: at once, for they must not wait for the user's code that was there first.
-    pub(crate) fn tell_waits(&mut self) {
+    /// Notifies the waits for several futures, at once: they must not wait for the user's code that was listed before
+    /// them.
+    pub(crate) fn notify_waits(&mut self) {
         let status = self.status;
         self.continuations.take_notices().into_iter().for_each(|notice| notice.run(status));
     }
 
-    /// Tells the waits for several futures, then wakes whoever awaits the result, then runs the callbacks, in order.
+    /// Notifies the waits for several futures, then wakes the wakers, then runs the callbacks, in order.
     pub(crate) fn run(mut self) {
-        self.tell_waits();
+        self.notify_waits();
         if self.is_empty() {
             return;
         }

@@ -1,4 +1,4 @@
-//! How a pool is made.
+//! The builder of a pool.
 
 use std::fmt::{self, Display};
 use std::num::NonZeroU32;
@@ -13,12 +13,12 @@ use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU64;
 use crate::task::panic::note_locations;
 
-/// The stack of a worker unless the builder says otherwise: what std gives its threads.
+/// The default stack size of a worker: what std gives its threads.
 const STACK_SIZE: usize = 2 << 20;
 
-/// What an initializer may return: nothing, or a `Result` whose error breaks the pool.
+/// A value that an initializer may return: nothing, or a `Result` whose error breaks the pool.
 pub trait Initialized: sealed::Sealed {
-    /// The reason, if it failed.
+    /// Returns the reason as an error, if the initializer failed.
     #[doc(hidden)]
     fn into_result(self) -> Result<(), String>;
 }
@@ -41,7 +41,7 @@ impl<E: Display> Initialized for Result<(), E> {
     }
 }
 
-/// Makes a [`ThreadPoolExecutor`] that is not the usual one: see [`ThreadPoolExecutor::builder`].
+/// Makes a [`ThreadPoolExecutor`] with other than the usual settings: see [`ThreadPoolExecutor::builder`].
 ///
 /// # Examples
 ///
@@ -65,7 +65,7 @@ pub struct ThreadPoolBuilder {
     initializer: Option<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,
     capacity: Option<NonZeroU32>,
     when_full: WhenFull,
-    /// Where the executor was made that has this one for itself.
+    /// The line that made the executor of which this pool is a part.
     pub(super) owner: Option<Site>,
 }
 
@@ -82,8 +82,8 @@ impl ThreadPoolBuilder {
         }
     }
 
-    /// How many workers there may be. They are started as they are needed. The default is the number of tasks that this
-    /// machine runs at the same time, as the standard library tells it.
+    /// Sets the maximum number of workers. They are started as they are needed. The default is the number of threads
+    /// that this machine runs at the same time, as the [standard library](std::thread::available_parallelism) tells it.
     ///
     /// # Panics
     ///
@@ -94,8 +94,8 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// What the names of the threads begin with; `_` and a number follow. The default is `ThreadPoolExecutor-` and the
-    /// number of the pool.
+    /// Sets what the names of the threads begin with; `_` and a number follow. The default is `ThreadPoolExecutor-` and
+    /// the number of the pool.
     ///
     /// # Panics
     ///
@@ -107,25 +107,27 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// The size of each worker's stack in bytes. The default is 2 MiB.
+    /// Sets the size of each worker's stack in bytes. The default is 2 MiB.
     ///
     /// A worker that waits for a queued task of its own pool runs it on top of the waiting one, as long as a quarter of
-    /// its stack is left: the size decides how deep such waits can nest. What thread-locals and guard pages take of it does not
-    /// count. On a stack that a task made itself (to grow, or for a coroutine), Linux is asked for the size of that one, at the
-    /// price of a look at the process's mappings each time; elsewhere the worker waits there as any other thread does.
+    /// its stack is left: the size decides how deep such waits can nest. The part that thread-locals and guard pages
+    /// take does not count. On a stack that a task made itself (to grow, or for a coroutine), Linux is asked for the
+    /// size of that one, at the price of a look at the process's mappings each time; elsewhere the worker waits there
+    /// as any other thread does.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self
     }
 
-    /// Runs on every worker before its first task. If it returns an error, or panics, the pool is broken: what is queued
-    /// fails with [`Rejected::Broken`](crate::Rejected::Broken) and the reason, and so does whatever is submitted later.
+    /// Sets a function that runs on every worker before its first task. If it returns an error, or panics, the pool is
+    /// broken: what is queued fails with [`Rejected::Broken`](crate::Rejected::Broken) and the reason, and so does
+    /// whatever is submitted later.
     pub fn initializer<R: Initialized>(mut self, initializer: impl Fn() -> R + Send + Sync + 'static) -> Self {
         self.initializer = Some(Box::new(move || initializer().into_result()));
         self
     }
 
-    /// How many tasks may be queued that nobody has begun. The default is no limit.
+    /// Sets the maximum number of queued tasks that have not begun. The default is no limit.
     ///
     /// # Panics
     ///
@@ -136,7 +138,7 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// What [`submit`](ThreadPoolExecutor::submit) does when the queue is full. The default is to wait for room.
+    /// Sets what [`submit`](ThreadPoolExecutor::submit) does when the queue is full. The default is to wait for room.
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
         self

@@ -1,4 +1,4 @@
-//! How a pool gets its workers, and what becomes of its tasks where the system refuses a thread.
+//! The growth of a pool, and what becomes of its tasks where the system refuses a thread.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::task::error::{Rejected, TaskError};
 use crate::task::runner::Runner;
 use crate::task::task_ref::TaskRef;
 
-/// What a submitter gave up in place of the worker that it could not start.
+/// The tasks that a submitter gave up in place of the worker that it could not start.
 struct GivenUp {
-    /// Its own tasks are not counted any more, and must not be pushed.
+    /// Whether it gave up its own tasks, which are not counted any more, and must not be pushed.
     mine: bool,
     /// Tasks of others, claimed and not counted any more, which the caller has to fail.
     orphans: Vec<TaskRef>,
@@ -23,12 +23,12 @@ struct GivenUp {
 impl Pool {
     /// Starts a worker that is counted already, and expected by the group. Returns whether it was started.
     ///
-    /// `mine`: how many tasks the caller was admitted with and has not pushed.
+    /// `mine` is the number of tasks that the caller was admitted with and has not pushed.
     ///
     /// # Errors
     ///
-    /// The system starts no thread, there is no other worker, and the caller's tasks were given up. Otherwise they are still
-    /// counted and have to be pushed.
+    /// The system starts no thread, there is no other worker, and the caller's tasks were given up. Otherwise they are
+    /// still counted and have to be pushed.
     #[cold]
     pub(super) fn start(self: &Arc<Self>, mine: u64) -> Result<bool, Rejected> {
         let (number, stats) = self.threads().begin();
@@ -44,8 +44,8 @@ impl Pool {
                 let reason = Rejected::NoThread(Arc::new(error));
                 let given_up = self.give_up_start(mine);
                 self.group.is_not_coming();
-                // Destructors of the user's, which may wait for anybody: from here on nobody counts on the caller, but for
-                // those who wait for one of these tasks, and the graph knows that.
+                // This runs destructors of the user's, which may wait for anybody: from here on nobody counts on the
+                // caller, but for those who wait for one of these tasks, and the graph knows that.
                 for task in given_up.orphans {
                     task.fail(TaskError::Rejected(reason.clone()));
                 }
@@ -54,8 +54,8 @@ impl Pool {
         }
     }
 
-    /// Uncounts a worker that could not be started. If it was the last, gives up `mine` and takes out what others pushed
-    /// because that worker was counted.
+    /// Uncounts a worker that could not be started. If it was the last, gives up `mine` and takes out what others
+    /// pushed because that worker was counted.
     ///
     /// Runs no code of the user's: until it returns, others count on a worker that does not come.
     #[cold]
@@ -63,7 +63,7 @@ impl Pool {
         let mut given_up = GivenUp { mine: false, orphans: Vec::new() };
         let mut seen = self.occupancy.peek();
         loop {
-            // Given up once: somebody else may have a worker counted by the next turn.
+            // Given up once: another submitter may have a worker counted by the next turn.
             let kept = if given_up.mine { 0 } else { mine };
             let is_last = seen.workers() == 1;
             let (tasks, with_worker) = match seen.queued() {
@@ -102,14 +102,15 @@ impl Pool {
     fn take_orphan(&self) -> Option<TaskRef> {
         match self.queue.pop() {
             Some(Some(task)) if task.claim() => {
-                // Whoever waits for it waits for the caller from now on, whatever other task's destructor holds that up.
+                // All who wait for the task wait for the caller from now on, whatever other task's destructor holds
+                // that up.
                 task.set_runner(Runner::Context(context::current().id()));
                 let before = self.occupancy.unqueue();
-                self.one_fewer_is_queued(before);
+                self.wake_after_unqueue(before);
                 return Some(task);
             }
-            Some(Some(_)) => self.tombstone_is_out(),
-            // For a worker that another one has started meanwhile.
+            Some(Some(_)) => self.uncount_tombstone(),
+            // A wake-up for a worker that another submitter has started meanwhile.
             Some(None) => {
                 self.queue.push(None);
                 yield_now();
@@ -119,26 +120,29 @@ impl Pool {
         None
     }
 
-    /// Sets how many workers there may be, and starts those that the queue needs, or lets those go that are too many.
+    /// Sets the maximum number of workers. Starts those that the queue needs, or lets those end that are too many.
     pub(super) fn set_max_workers(self: &Arc<Self>, max_workers: usize) {
         self.max_workers.store(max_workers as u64, Relaxed);
-        // In order: whoever is counted later sees how many there may be.
+        // In order: a worker that is counted later sees the new maximum.
         let counts = self.occupancy.read_in_order();
-        // One for each that is too many: those that sleep look around, and those that work look after their task.
+        // One wake-up for each worker that is too many: those that sleep look around, and those that work look after
+        // their task.
         self.wake_workers(counts.workers().saturating_sub(max_workers as u64));
         let refused = self.grow(0).is_err();
         debug_assert!(!refused, "there was no task to be given up");
     }
 
-    /// Starts the workers that the queue needs and that there may be. `mine` and the error: as in [`start`](Self::start).
+    /// Starts the workers that the queue needs, up to the maximum. `mine` and the error are as in
+    /// [`start`](Self::start).
     ///
-    /// Whoever allows more of them looks at the word here. Whoever changes the word, so that one more is needed, looks after
-    /// that how many there may be. Both change the word, one after the other, and the second sees what the first did before.
+    /// A thread that raises the maximum looks at the word here. A thread that changes the word, so that one more worker
+    /// is needed, looks at the maximum after that. Both change the word, one after the other, and the second sees what
+    /// the first did before.
     #[cold]
     pub(super) fn grow(self: &Arc<Self>, mine: u64) -> Result<(), Rejected> {
         loop {
-            // In order: the look misses no earlier transition, and whoever makes a later one (`admit`, `try_exit`) sees how many
-            // there may be.
+            // In order: this read misses no earlier transition, and a thread that makes a later one (`admit`,
+            // `try_exit`) sees the maximum.
             let seen = self.occupancy.read_in_order();
             if !seen.is_short(self.max_workers()) {
                 return Ok(());
@@ -161,7 +165,7 @@ mod tests {
     use super::*;
     use crate::thread_pool::ThreadPoolExecutor;
 
-    /// How many messages are in the queue of an idle pool. Takes them out.
+    /// Takes the messages out of the queue of an idle pool. Returns how many there were.
     fn messages(pool: &Pool) -> usize {
         from_fn(|| pool.queue.pop()).count()
     }

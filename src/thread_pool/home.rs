@@ -15,7 +15,8 @@ use crate::task::stack;
 use crate::task::state::Phase;
 use crate::task::task_ref::TaskRef;
 
-/// The pool in whose queue a task is, or was. Alive while the task is counted as queued: no reference is counted for that.
+/// The pool in whose queue a task is, or was. It is alive while the task is counted as queued: no reference is counted
+/// for that.
 pub(super) struct Queued(*const Pool);
 
 // SAFETY:
@@ -34,9 +35,9 @@ impl Queued {
 impl Home for Queued {
     unsafe fn provider(&self) -> Provider<'_> {
         // SAFETY:
-        // - the pool is alive. Before it is freed it takes the graph's mutex once (`Group`'s destructor), and by then every
-        //   task that was queued had left the phase that the caller has seen, in what happened before. The caller holds that
-        //   mutex: the pool has not come so far, and does not until the caller is done.
+        // - the pool is alive. Before it is freed it takes the graph's mutex once (`Group`'s destructor), and by then
+        //   every task that was queued had left the phase that the caller has seen, in what happened before. The caller
+        //   holds that mutex: the pool has not come so far, and does not until the caller is done.
         Provider::AnyOf(unsafe { (*self.0).group() })
     }
 
@@ -49,12 +50,13 @@ impl Home for Queued {
         let pool = unsafe { Pool::retain(self.0) };
         pool.unqueue();
         task.fail(TaskError::Cancelled);
-        // It may be the last reference, and then runs the destructor of the user's initializer.
+        // This may be the last reference, and then runs the destructor of the user's initializer.
         panic::contain(|| drop(pool));
         true
     }
 
-    /// The worker that waits for a task of its own pool runs it: that is progress which it has to wait for anyway.
+    /// Runs the task if a worker of its own pool waits for it: that is progress for which the worker has to wait
+    /// anyway.
     fn run_here(&self, task: &TaskRef, site: Site) -> bool {
         let Some(worker) = Worker::current() else { return false };
         if !ptr::eq(Arc::as_ptr(&worker.pool), self.0) || !stack::has_room() || !task.claim() {

@@ -12,14 +12,15 @@ use crate::task::future::Future;
 use crate::task::map::{Chunk, HasMap, Results, TakesChunks};
 use crate::task::panic;
 
-/// The ordered results of a `map`: see [`task::Map`](crate::task::Map). `E` is the executor that makes the calls.
+/// The ordered results of [`ThreadPoolExecutor::map`], or of the `map` of a process pool. `E` is the executor that
+/// makes the calls.
 pub type Map<I, F, R, E = ThreadPoolExecutor> = crate::task::map::Map<I, F, R, E>;
 
 impl HasMap for ThreadPoolExecutor {
     type Calls<F> = ThreadCalls<F>;
 }
 
-/// A function, and the pool whose workers call it. No handle of that pool: it may end before the map.
+/// A function, and the pool whose workers call it. This is no handle of the pool, which may end before the map.
 pub struct ThreadCalls<F> {
     pool: Arc<Pool>,
     f: Arc<F>,
@@ -65,7 +66,7 @@ where
     }
 }
 
-/// The calls of one chunk. A panic stays with its item: the calls after it are begun anew, so that those which do not
+/// Makes the calls of one chunk. A panic stays with its item: the loop begins anew after it, so that calls which do not
 /// panic cost no more than a call.
 fn call_all<I, R>(f: &impl Fn(I) -> R, stop: &AtomicBool, items: Vec<I>) -> Results<R> {
     let mut results = Vec::with_capacity(items.len());

@@ -1,6 +1,6 @@
 //! A pool of threads that run tasks.
 //!
-//! The protocol of the queue, and what the graph knows of it, is in the `README.md` of the module above.
+//! The protocol of the queue, and what the graph knows of it, are in the `README.md` beside this file.
 
 mod builder;
 mod growth;
@@ -32,7 +32,7 @@ pub use pool::WhenFull;
 use pool::{Pool, Settings};
 pub use scope::Scope;
 pub use shutdown::{ShutdownOptions, ShutdownReport};
-use submit::{Room, Task};
+use submit::{IfFull, Task};
 
 use crate::deadlock::wait::{Failure, Limit};
 use crate::task::error::SubmitError;
@@ -46,23 +46,23 @@ impl RefUnwindSafe for Scope<'_, '_> {}
 
 /// A pool of threads that run tasks, each of which gives a [`Future`].
 ///
-/// Python's `concurrent.futures.ThreadPoolExecutor`: workers are started as they are needed, up to `max_workers`, and stay
-/// until the pool is shut down. A clone is another handle of the same pool; two handles are equal if they are of one pool.
-/// When the last handle is dropped the pool takes no more tasks, runs those that it has, and the drop waits for that; unless a
-/// [shutdown](Self::shutdown_with) came before that was told not to wait, or for how long: what that left is
-/// [detached](ShutdownReport::detached), and the drop does not wait. (A pool in a `static` is never dropped: it ends with the
-/// process, whatever is queued.)
+/// Python's `concurrent.futures.ThreadPoolExecutor`: workers are started as they are needed, up to `max_workers`, and
+/// stay until the pool is shut down. A clone is another handle of the same pool; two handles are equal if they are of
+/// one pool. When the last handle is dropped, the pool takes no more tasks and runs those that it has, and the drop
+/// waits for that. After a [shutdown](Self::shutdown_with) that was told not to wait, or for how long, the drop does
+/// not wait: what that shutdown left is [detached](ShutdownReport::detached). (A pool in a `static` is never dropped:
+/// it ends with the process, whatever is queued.)
 ///
 /// A panic in a task goes to its future; the worker lives on.
 ///
 /// # Deadlocks
 ///
-/// A task that waits for another task in its own pool's queue runs it itself: a pool of any size can nest tasks, as deep as
-/// its stacks allow. What can make no progress is found as it closes, and is an error of the wait that closed it: tasks that
-/// wait for each other, for locks that the other holds, or for workers that all wait.
+/// A task that waits for another task in its own pool's queue runs it itself: a pool of any size can nest tasks, as
+/// deep as its stacks allow. A deadlock is found as it closes, and is an error of the wait that closed it: of tasks
+/// that wait for each other, for locks that the other holds, or for workers that all wait.
 ///
-/// A pool that is dropped by a thread that holds what its tasks need is such a deadlock, too. Since a drop can return no
-/// error, another member of it gets the error then.
+/// Dropping a pool on a thread that holds what its tasks need is such a deadlock, too. Since a drop can return no
+/// error, another member of the deadlock gets it then.
 ///
 /// # Examples
 ///
@@ -77,7 +77,7 @@ impl RefUnwindSafe for Scope<'_, '_> {}
 #[derive(Clone)]
 pub struct ThreadPoolExecutor(Arc<Handle>);
 
-/// What all handles of a pool share: with it the pool ends.
+/// The part that all handles of a pool share: the pool ends with it.
 struct Handle(Arc<Pool>);
 
 impl Drop for Handle {
@@ -103,7 +103,7 @@ impl ThreadPoolExecutor {
         Self::builder().max_workers(max_workers).build()
     }
 
-    /// Makes a pool with other settings.
+    /// Returns a builder, which makes a pool with other settings.
     pub fn builder() -> ThreadPoolBuilder {
         ThreadPoolBuilder::new()
     }
@@ -118,17 +118,17 @@ impl ThreadPoolExecutor {
 
     /// Queues a task and returns the future of its result.
     ///
-    /// Costs one allocation and one entry in the queue, and wakes one worker if any sleeps. If no worker is idle and there
-    /// may be more, starts a thread.
+    /// Costs one allocation and one entry in the queue, and wakes one worker if any sleeps. Starts a thread if no
+    /// worker is idle and there may be more.
     ///
-    /// A task that is refused (the pool was shut down or is broken, its queue is full, no thread can be started) gives a
-    /// future that is done already, with [`TaskError::Rejected`](crate::TaskError::Rejected). With a full queue this does
-    /// what [`when_full`](ThreadPoolBuilder::when_full) says.
+    /// A task that is refused (the pool was shut down or is broken, its queue is full, no thread can be started) gives
+    /// a future that is done already, with [`TaskError::Rejected`](crate::TaskError::Rejected). If the queue is full,
+    /// this does what [`when_full`](ThreadPoolBuilder::when_full) says.
     ///
-    /// Several arguments are a closure that captures them.
+    /// To pass several arguments, capture them in the closure.
     ///
     /// ```compile_fail,E0277
-    /// // What a task captures has to be fit for another thread.
+    /// // A task can capture only what can be sent to another thread.
     /// let local = std::rc::Rc::new(1);
     /// let pool = bowline::ThreadPoolExecutor::new(1);
     /// let future = pool.submit(move || *local);
@@ -136,7 +136,7 @@ impl ThreadPoolExecutor {
     ///
     /// # Deadlocks
     ///
-    /// A wait for room in the queue is in the wait-for graph; if it is part of a deadlock the task is refused.
+    /// A wait for room in the queue is in the wait-for graph. If it is part of a deadlock, the task is refused.
     #[track_caller]
     pub fn submit<F, T>(&self, task: F) -> Future<T>
     where
@@ -160,11 +160,11 @@ impl ThreadPoolExecutor {
         unsafe { Task::new(task, Some(name), Location::caller()).submit(self.pool(), Limit::None) }
     }
 
-    /// Queues a task unless that would have to wait.
+    /// Queues a task, and never waits for room.
     ///
     /// # Errors
     ///
-    /// The task is refused, with the reason; the closure comes back.
+    /// The task is refused. The error has the reason and the closure.
     #[track_caller]
     pub fn try_submit<F, T>(&self, task: F) -> Result<Future<T>, SubmitError<F>>
     where
@@ -173,14 +173,14 @@ impl ThreadPoolExecutor {
     {
         // SAFETY:
         // - the task and its result borrow nothing.
-        unsafe { Task::new(task, None, Location::caller()).enqueue(self.pool(), Room::Given) }
+        unsafe { Task::new(task, None, Location::caller()).enqueue(self.pool(), IfFull::Refuse) }
     }
 
     /// Queues a task, and waits for room for at most `timeout` if the queue is full.
     ///
     /// # Errors
     ///
-    /// The task is refused, with the reason; the closure comes back.
+    /// The task is refused. The error has the reason and the closure.
     #[track_caller]
     pub fn submit_timeout<F, T>(&self, task: F, timeout: Duration) -> Result<Future<T>, SubmitError<F>>
     where
@@ -189,13 +189,13 @@ impl ThreadPoolExecutor {
     {
         // SAFETY:
         // - the task and its result borrow nothing.
-        unsafe { Task::new(task, None, Location::caller()).enqueue(self.pool(), Room::Awaited(Limit::after(timeout))) }
+        unsafe { Task::new(task, None, Location::caller()).enqueue(self.pool(), IfFull::Wait(Limit::after(timeout))) }
     }
 
     /// Applies `f` to each item, on the workers, and yields the results in the order of the items.
     ///
-    /// Lazy: items are taken and submitted from the first [`next`](Iterator::next) on, or from [`Map::start`]. So many are
-    /// under way at a time as [`Map::buffer_size`] says: the input may be infinite.
+    /// Lazy: items are taken and submitted from the first [`next`](Iterator::next) on, or from [`Map::start`].
+    /// [`Map::buffer_size`] limits how many are under way at a time: the input may be infinite.
     ///
     /// # Examples
     ///
@@ -225,8 +225,8 @@ impl ThreadPoolExecutor {
     ///
     /// # Deadlocks
     ///
-    /// The wait at the end cannot return an error: if it is part of a deadlock another member of it gets the error. Where none can,
-    /// as in a deadlock of ends of scopes alone, the report is printed and the process aborts.
+    /// The wait at the end cannot return an error: if it is part of a deadlock, another member of it gets the error. If
+    /// none can, as in a deadlock of ends of scopes alone, the report is printed and the process aborts.
     ///
     /// # Examples
     ///
@@ -251,13 +251,14 @@ impl ThreadPoolExecutor {
 
     /// Takes no more tasks, runs those that are queued, and waits until every worker has ended.
     ///
-    /// Another handle may do so, too, at the same time or again: each waits until no worker is left that could run a task.
-    /// The first of them also waits for the threads to be gone, which the destructors of thread-locals can take longer for.
+    /// Other handles may do so, too, at the same time or again: each call waits until no worker is left that could run
+    /// a task. The first call also waits for the threads to be gone, which can take longer because of the destructors
+    /// of thread-locals.
     ///
     /// # Deadlocks
     ///
-    /// The wait is in the wait-for graph. If it is part of a deadlock it ends, and the report says so: for example when a
-    /// task shuts down the pool that runs it.
+    /// The wait is in the wait-for graph. If it is part of a deadlock, it ends, and the report says so: for example
+    /// when a task shuts down the pool that runs it.
     #[track_caller]
     pub fn shutdown(&self) -> ShutdownReport {
         self.shutdown_with(ShutdownOptions::new())
@@ -265,8 +266,8 @@ impl ThreadPoolExecutor {
 
     /// [Shuts down](Self::shutdown) without waiting, or with a time-out, or with the queued tasks cancelled.
     ///
-    /// After a shutdown without waiting, or with a time-out, the drop of the last handle does not wait: the workers that are
-    /// left are detached, as the report says. A [`scope`](Self::scope) waits for its tasks all the same.
+    /// After a shutdown without waiting, or with a time-out, the drop of the last handle does not wait: the workers
+    /// that are left are detached, as the report says. A [`scope`](Self::scope) waits for its tasks all the same.
     ///
     /// # Examples
     ///
@@ -286,20 +287,20 @@ impl ThreadPoolExecutor {
         shutdown::shutdown(self.pool(), options, Failure::Value, Location::caller())
     }
 
-    /// Whether the pool takes no more tasks.
+    /// Returns whether the pool takes no more tasks.
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
         self.pool().occupancy.read().is_closed()
     }
 
-    /// How many workers there may be.
+    /// Returns the maximum number of workers.
     #[must_use]
     pub fn max_workers(&self) -> usize {
         self.pool().max_workers()
     }
 
-    /// Sets how many workers there may be. Fewer: those that are too many end after the task that they run. More: they are
-    /// started as they are needed, at once if tasks are queued.
+    /// Sets the maximum number of workers. If it is lowered, the workers that are too many end after the task that they
+    /// run. If it is raised, workers are started as they are needed, at once if tasks are queued.
     ///
     /// # Panics
     ///
@@ -310,31 +311,31 @@ impl ThreadPoolExecutor {
         self.pool().set_max_workers(max_workers);
     }
 
-    /// How many workers run a task. A moment's count, like the following.
+    /// Returns the number of workers that run a task at this moment.
     #[must_use]
     pub fn active_count(&self) -> usize {
         self.pool().active()
     }
 
-    /// How many workers there are.
+    /// Returns the number of workers at this moment.
     #[must_use]
     pub fn worker_count(&self) -> usize {
         self.pool().occupancy.read().workers() as usize
     }
 
-    /// How many tasks are queued that nobody has begun.
+    /// Returns the number of queued tasks that have not begun, at this moment.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.pool().occupancy.read().queued() as usize
     }
 
-    /// How many tasks have run to their end, in whatever way.
+    /// Returns the number of tasks that have run to their end, in whatever way.
     #[must_use]
     pub fn completed(&self) -> u64 {
         self.pool().threads().totals().0
     }
 
-    /// How many tasks have panicked.
+    /// Returns the number of tasks that have panicked.
     #[must_use]
     pub fn panic_count(&self) -> u64 {
         self.pool().threads().totals().1
@@ -343,14 +344,14 @@ impl ThreadPoolExecutor {
 
 #[cfg(all(test, loom))]
 impl ThreadPoolExecutor {
-    /// The tasks that are queued, the workers that are idle, and all workers, at one moment.
+    /// Returns the numbers of queued tasks, of idle workers and of all workers, at one moment.
     pub(crate) fn occupancy_for_models(&self) -> (usize, usize, usize) {
         let counts = self.pool().occupancy.read();
         (counts.queued() as usize, counts.idle() as usize, counts.workers() as usize)
     }
 }
 
-/// As many workers as this machine runs at the same time.
+/// Makes a pool of as many workers as this machine runs at the same time.
 impl Default for ThreadPoolExecutor {
     #[track_caller]
     fn default() -> Self {

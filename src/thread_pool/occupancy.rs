@@ -1,11 +1,11 @@
-//! How full a pool is, in one word: what is queued, and who there is to run it.
+//! The occupancy of a pool, in one word: what is queued, and which workers there are to run it.
 //!
-//! Every change of the word is a transition below, with a name. They are read-modify-writes of one word, so that they come one
-//! after the other, and those that order what was done before and after say so.
+//! Every change of the word is a transition below, with a name. They are read-modify-writes of one word, so that they
+//! come one after the other, and those that order what was done before and after say so.
 //!
-//! Whenever nothing but the submitters and workers of this moment is at work: **queued ≤ idle, or workers = max**. So a task that
-//! is queued has a worker that will look for it, or there are as many as there may be; growth is decided in the same step that
-//! admits a task, and a waiter never has to ask whether the pool can grow.
+//! Whenever nothing but the submitters and workers of this moment is at work: **queued ≤ idle, or workers = max**. So a
+//! task that is queued has a worker that will look for it, or there are as many as there may be; growth is decided in
+//! the same step that admits a task, and a waiter never has to ask whether the pool can grow.
 
 use std::num::NonZeroU32;
 
@@ -18,16 +18,16 @@ const QUEUED: u64 = 1;
 const IDLE: u64 = 1 << 32;
 /// One worker, or one that is being started.
 const WORKER: u64 = 1 << 46;
-/// Takes no more tasks.
+/// The pool takes no more tasks.
 const CLOSED: u64 = 1 << 60;
-/// Runs no more tasks: those in the queue fail.
+/// The pool runs no more tasks: those in the queue fail.
 const BROKEN: u64 = 1 << 61;
 /// A submitter is parked, or about to park, until there is room in the queue.
 const SUBMITTERS: u64 = 1 << 62;
-/// Somebody is parked, or about to park, until there are no workers.
+/// A joiner is parked, or about to park, until there are no workers.
 const JOINERS: u64 = 1 << 63;
 
-/// How many workers can be counted.
+/// The maximum number of workers that can be counted.
 pub(super) const MAX_WORKERS: usize = (1 << 14) - 1;
 
 /// The word:
@@ -37,20 +37,20 @@ pub(super) const MAX_WORKERS: usize = (1 << 14) - 1;
 /// ```
 pub(crate) struct Occupancy(AtomicU64);
 
-/// What the word said at one moment.
+/// The value of the word at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts(u64);
 
-/// Who sleeps beside the queue.
+/// A kind of thread that sleeps beside the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sleepers {
     /// Submitters that wait for room.
     Submitters,
-    /// Those that wait for the end of the workers.
+    /// Joiners, which wait for the end of the workers.
     Joiners,
 }
 
-/// What a worker was counted as until now.
+/// The state that a worker was counted in until now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Was {
     /// Idle: it looked into the queue, or slept there.
@@ -75,19 +75,19 @@ impl Sleepers {
 }
 
 impl Counts {
-    /// Returns how many tasks are queued that nobody has claimed.
+    /// Returns the number of queued tasks that nobody has claimed.
     #[inline]
     pub(crate) fn queued(self) -> u64 {
         self.0 & (IDLE - 1)
     }
 
-    /// Returns how many workers are idle, or are being started.
+    /// Returns the number of workers that are idle, or are being started.
     #[inline]
     pub(crate) fn idle(self) -> u64 {
         self.0 / IDLE % (WORKER / IDLE)
     }
 
-    /// Returns how many workers there are, or are being started.
+    /// Returns the number of workers, including those that are being started.
     #[inline]
     pub(crate) fn workers(self) -> u64 {
         self.0 / WORKER % (CLOSED / WORKER)
@@ -105,19 +105,19 @@ impl Counts {
         self.0 & BROKEN != 0
     }
 
-    /// Returns whether somebody sleeps here, or is about to.
+    /// Returns whether a thread of this kind sleeps here, or is about to.
     #[inline]
     pub(crate) fn has(self, sleepers: Sleepers) -> bool {
         self.0 & sleepers.flag() != 0
     }
 
-    /// Returns whether the queue needs a worker more than there is, and there may be one.
+    /// Returns whether the queue needs one more worker, and there may be one.
     #[inline]
     pub(crate) fn is_short(self, max_workers: usize) -> bool {
         self.queued() > self.idle() && self.workers() < max_workers as u64
     }
 
-    /// Returns whether admitting one more task needs a worker more.
+    /// Returns whether admitting one more task needs one more worker, and there may be one.
     #[inline]
     pub(crate) fn would_be_short(self, max_workers: usize) -> bool {
         Self(self.0 + QUEUED).is_short(max_workers)
@@ -135,8 +135,8 @@ impl Counts {
         self.is_closed() || !self.is_full(capacity)
     }
 
-    /// Returns whether a worker may end: there are too many. (A worker that finds the queue of a closed pool empty may end,
-    /// too.)
+    /// Returns whether a worker may end: there are too many. (A worker that finds the queue of a closed pool empty may
+    /// end, too.)
     #[inline]
     pub(crate) fn has_too_many(self, max_workers: usize) -> bool {
         self.workers() > max_workers as u64
@@ -154,12 +154,12 @@ impl Occupancy {
         Self(new_atomic(0))
     }
 
-    /// The address that [joiners](Sleepers::Joiners) park on.
+    /// Returns the address that [joiners](Sleepers::Joiners) park on.
     pub(super) fn address(&self) -> usize {
         std::ptr::from_ref(&self.0).addr()
     }
 
-    /// Reads the word. Whatever was done by those who made it so is seen.
+    /// Reads the word. Everything that was done before the transitions to this value is seen.
     #[inline]
     pub(crate) fn read(&self) -> Counts {
         // ORDERING: Acquire pairs with the Release of every transition.
@@ -172,11 +172,11 @@ impl Occupancy {
         Counts(self.0.load(Relaxed))
     }
 
-    /// Reads the word as a transition that changes nothing: it misses no earlier transition, and every later one sees what the
+    /// Reads the word by a no-op read-modify-write: it misses no earlier transition, and every later one sees what the
     /// caller did before.
     pub(crate) fn read_in_order(&self) -> Counts {
-        // ORDERING: a no-op read-modify-write: it comes before or after any other in the order of the word; Release for the ones
-        // after it, whose Acquire pairs with this, and Acquire for the ones before.
+        // ORDERING: a no-op read-modify-write: it comes before or after any other in the order of the word; Release for
+        // the ones after it, whose Acquire pairs with this, and Acquire for the ones before.
         Counts(self.0.fetch_or(0, AcqRel))
     }
 
@@ -184,22 +184,22 @@ impl Occupancy {
     ///
     /// # Errors
     ///
-    /// The word is not as `seen`: it is so now.
+    /// The word is not as `seen`. The error has the counts as they are now.
     #[inline]
     pub(crate) fn try_admit(&self, seen: Counts, starts_worker: bool) -> Result<Counts, Counts> {
         let next = seen.0 + QUEUED + if starts_worker { WORKER + IDLE } else { 0 };
         self.try_change_weak(seen, next)
     }
 
-    /// **Counts a worker** that is about to be started, for tasks that are queued already. Returns whether the word was as
-    /// `seen`.
+    /// **Counts a worker** that is about to be started, for tasks that are queued already. Returns whether the word was
+    /// as `seen`.
     pub(crate) fn try_add_worker(&self, seen: Counts) -> bool {
         // ORDERING: as in `try_change_weak`.
         self.0.compare_exchange(seen.0, seen.0 + WORKER + IDLE, AcqRel, Relaxed).is_ok()
     }
 
-    /// **Begins** a task: one that the caller claimed is queued no more, and the worker that takes it is busy. Returns the counts
-    /// before that.
+    /// **Begins** a task: one that the caller claimed is no longer queued, and the worker that takes it is busy.
+    /// Returns the counts before that.
     #[inline]
     pub(crate) fn begin(&self, worker: Was) -> Counts {
         // ORDERING: Release publishes the claim to whoever finds the queue empty.
@@ -222,16 +222,17 @@ impl Occupancy {
     ///
     /// # Errors
     ///
-    /// The word is not as `seen`: it is so now.
+    /// The word is not as `seen`. The error has the counts as they are now.
     pub(crate) fn try_leave(&self, seen: Counts, worker: Was) -> Result<Counts, Counts> {
         self.try_change_weak(seen, seen.0 - WORKER - worker.idle())
     }
 
-    /// **Gives up** tasks that were admitted and will not be pushed, and, if that is said, a worker that could not be started.
+    /// **Gives up** tasks that were admitted and will not be pushed, and, if `with_worker`, a worker that could not be
+    /// started.
     ///
     /// # Errors
     ///
-    /// The word is not as `seen`: it is so now.
+    /// The word is not as `seen`. The error has the counts as they are now.
     pub(crate) fn try_give_up(&self, seen: Counts, tasks: u64, with_worker: bool) -> Result<Counts, Counts> {
         let next = seen.0 - tasks * QUEUED - if with_worker { WORKER + IDLE } else { 0 };
         // ORDERING: as in `try_change_weak`.
@@ -250,11 +251,11 @@ impl Occupancy {
         self.0.fetch_or(BROKEN, AcqRel);
     }
 
-    /// Announces one that is about to sleep, if `still` holds of the counts. Returns whether it holds.
+    /// Announces a thread that is about to sleep, if `still` holds of the counts. Returns whether it holds.
     pub(crate) fn announce(&self, sleepers: Sleepers, still: impl Fn(Counts) -> bool) -> bool {
         let mut seen = self.peek();
         while still(seen) && !seen.has(sleepers) {
-            // Relaxed: the flag publishes nothing; the queue's lock orders it with the look of whoever wakes.
+            // Relaxed: the flag publishes nothing; the queue's lock orders it with the waker's look.
             match self.0.compare_exchange_weak(seen.0, seen.0 | sleepers.flag(), Relaxed, Relaxed) {
                 Ok(_) => return true,
                 Err(now) => seen = Counts(now),
@@ -263,14 +264,15 @@ impl Occupancy {
         still(seen)
     }
 
-    /// Takes the announcement back: nobody sleeps here any more.
+    /// Takes the announcement back: no thread of this kind sleeps any more.
     pub(crate) fn clear(&self, sleepers: Sleepers) {
         self.0.fetch_and(!sleepers.flag(), Relaxed);
     }
 
     #[inline]
     fn try_change_weak(&self, seen: Counts, next: u64) -> Result<Counts, Counts> {
-        // ORDERING: Release and Acquire order the transitions, and what was done before them, for whoever acts on the word.
+        // ORDERING: Release and Acquire order the transitions, and what was done before them, for whoever acts on the
+        // word.
         self.0.compare_exchange_weak(seen.0, next, AcqRel, Relaxed).map(|_| Counts(next)).map_err(Counts)
     }
 

@@ -1,24 +1,25 @@
-//! Who sleeps beside the queue: submitters that wait for room, and those who wait for the workers to end.
+//! The threads that sleep beside the queue: submitters that wait for room, and joiners that wait for the workers to
+//! end.
 
 use super::occupancy::Sleepers;
 use super::pool::Pool;
 use crate::primitive::{FilterOp, UnparkToken, unpark_filter, unpark_one};
 
-/// Look again.
+/// The token that tells a sleeper to look again.
 const WAKE: UnparkToken = crate::deadlock::waitable::RETRY;
 
 impl Pool {
-    /// Where submitters park.
+    /// Returns the key that submitters park on.
     pub(super) fn room_key(&self) -> usize {
         std::ptr::from_ref(&self.max_workers).addr()
     }
 
-    /// Where those park who wait for the workers to end.
+    /// Returns the key that joiners park on.
     pub(super) fn join_key(&self) -> usize {
         self.occupancy.address()
     }
 
-    /// Wakes one submitter, if one is parked: there is room, or room that it did not use.
+    /// Wakes one submitter, if one is parked: there is room, or room that the caller did not use.
     #[cold]
     pub(super) fn wake_submitter(&self) {
         // SAFETY:

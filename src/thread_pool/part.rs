@@ -1,6 +1,6 @@
 //! A thread pool that is a part of another executor.
 
-use super::submit::{Room, Task};
+use super::submit::{IfFull, Task};
 use super::{ThreadPoolBuilder, ThreadPoolExecutor, shutdown};
 use crate::deadlock::resource::{Origin, Site};
 use crate::deadlock::wait::Failure;
@@ -10,8 +10,8 @@ use crate::task::trace::TaskSpan;
 use crate::task::wait::WaitError;
 
 impl ThreadPoolBuilder {
-    /// Makes the pool a part of the executor that was made on this line. That executor [ends](ThreadPoolExecutor::end) it when it
-    /// wants to: the end of the last handle, which may come on any thread, waits for nothing.
+    /// Makes the pool a part of the executor that was made on this line. That executor [ends](ThreadPoolExecutor::end)
+    /// it when it wants to: the drop of the last handle, which may be on any thread, waits for nothing.
     pub(crate) fn for_executor(mut self, made_at: Site) -> Self {
         self.owner = Some(made_at);
         self
@@ -19,7 +19,8 @@ impl ThreadPoolBuilder {
 }
 
 impl ThreadPoolExecutor {
-    /// Queues the callbacks of a task of the other executor, which reports name. Runs no code of a `tracing` subscriber.
+    /// Queues the callbacks of the other executor's task `of`, whose line reports show. Runs no code of a `tracing`
+    /// subscriber.
     pub(crate) fn try_submit_callbacks<F>(&self, of: Origin, run: F) -> Result<Future<()>, SubmitError<F>>
     where
         F: FnOnce() + Send + 'static,
@@ -28,10 +29,10 @@ impl ThreadPoolExecutor {
         let task = Task { run, name, site: of.made_at(), span: TaskSpan::none(), lasting: true };
         // SAFETY:
         // - the task borrows nothing, and has no result.
-        unsafe { task.enqueue(self.pool(), Room::Given) }
+        unsafe { task.enqueue(self.pool(), IfFull::Refuse) }
     }
 
-    /// Ends the pool as the drop of the last handle does otherwise: closes it and waits for its workers.
+    /// Closes the pool and waits for its workers, as the drop of the last handle does for other pools.
     pub(crate) fn end(&self, failure: Failure, site: Site) -> Result<(), WaitError> {
         shutdown::end(self.pool(), failure, site)
     }

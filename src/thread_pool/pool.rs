@@ -1,4 +1,4 @@
-//! What a pool's handles, workers and tasks share: the queue, and one word that says how full it is.
+//! The state that a pool's handles, workers and tasks share: the queue, and one word that says how full it is.
 
 use std::num::NonZeroU32;
 use std::ops::Deref;
@@ -16,25 +16,25 @@ use crate::task::state::Phase;
 use crate::task::task_ref::TaskRef;
 use crate::task::trace;
 
-/// What a submitter does about a full queue.
+/// The behaviour of a submission to a full queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// Waits for room.
+    /// It waits for room.
     #[default]
     Block,
-    /// Is told so.
+    /// It is refused, with [`Rejected::QueueFull`](crate::Rejected::QueueFull).
     Reject,
-    /// Runs the task itself, on top of what it does. Such a task may submit others, which are run on top of it, until three
-    /// quarters of the stack are used: then it waits for room as with [`Block`](Self::Block). Once a submission returns, the
-    /// task is done or queued.
+    /// It runs the task on the submitting thread, on top of what that does. Such a task may submit others, which are
+    /// run on top of it, until three quarters of the stack are used: then the submission waits for room as with
+    /// [`Block`](Self::Block). When a submission returns, the task is done or queued.
     CallerRuns,
 }
 
-/// How many more tombstones than tasks a queue may have.
+/// The maximum number of tombstones in a queue in excess of its tasks.
 const MAX_TOMBSTONES: i64 = 64;
 
-/// What was decided when the pool was made.
+/// The settings with which a pool was made.
 pub(super) struct Settings {
     pub(super) name: Arc<str>,
     pub(super) made_at: Site,
@@ -42,20 +42,21 @@ pub(super) struct Settings {
     pub(super) initializer: Option<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,
     pub(super) capacity: Option<NonZeroU32>,
     pub(super) when_full: WhenFull,
-    /// Whether the end of the last handle waits for the workers.
+    /// Whether the drop of the last handle waits for the workers.
     pub(super) is_waited_for: bool,
 }
 
-/// When a worker may end.
+/// The condition on which a worker may end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum MayEnd {
-    /// If there are more workers than there may be.
+    /// There are more workers than there may be.
     IfTooMany,
-    /// If so, or if no task will come any more.
+    /// There are more workers than there may be, or no task will come any more.
     IfTooManyOrOver,
 }
 
-/// A message to a worker: a task that may have been claimed by somebody else, or nothing but a reason to look around.
+/// A message to a worker: a task that may have been claimed by somebody else, or `None`, which only asks it to look
+/// around.
 type Message = Option<TaskRef>;
 
 pub(super) struct Pool {
@@ -64,21 +65,22 @@ pub(super) struct Pool {
     pub(super) queue: Queue<Message>,
     pub(super) group: Group,
     pub(super) settings: Settings,
-    /// A wait for room was judged when there was some, and nobody has been told since that it is gone.
+    /// A wait for room was judged when there was some, and no waiter has been re-checked since that room was taken.
     room_counted_on: AtomicBool,
     broken: OnceLock<Arc<str>>,
-    /// A shutdown was told not to wait, or not for longer: the end of the last handle does not wait either.
+    /// A shutdown was told not to wait, or not for longer: the drop of the last handle does not wait either.
     is_detached: quiet::AtomicBool,
-    /// How many tasks are in the queue that somebody has claimed. For a moment it can be less than that, and below zero.
+    /// The number of tasks in the queue that somebody has claimed. For a moment it can be too low, and below zero.
     tombstones: quiet::AtomicU64,
-    /// How many messages without a task are in the queue, or were taken out by a worker that has yet to look around.
+    /// The number of messages without a task that are in the queue, or were taken out by a worker that has yet to look
+    /// around.
     wake_ups: AtomicU64,
     clearing: quiet::Mutex<()>,
     threads: quiet::Mutex<Threads>,
 }
 
-/// A value in a line of its own, and in the pair of lines that is fetched at once: the others are read for every task, and
-/// nearly never written.
+/// A value in a cache line of its own, and in the pair of lines that is fetched at once: the other fields are read for
+/// every task, and nearly never written.
 #[repr(align(128))]
 pub(super) struct Apart<T>(T);
 
@@ -136,17 +138,17 @@ impl Pool {
         self.max_workers.load(Relaxed) as usize
     }
 
-    /// The end of the last handle waits for nobody.
+    /// Makes the drop of the last handle wait for nobody.
     pub(super) fn detach(&self) {
         self.is_detached.store(true, Relaxed);
     }
 
     pub(super) fn is_detached(&self) -> bool {
-        // Relaxed: who asks has the last handle, and whoever detached had one.
+        // Relaxed: the caller has the last handle, and whoever detached had one.
         self.is_detached.load(Relaxed)
     }
 
-    /// Workers that are not idle.
+    /// Returns the number of workers that are not idle.
     pub(super) fn active(&self) -> usize {
         let counts = self.occupancy.peek();
         counts.workers().saturating_sub(counts.idle()) as usize
@@ -156,7 +158,7 @@ impl Pool {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a submitter that waits for room has something to do: there is room, or there never will be.
+    /// Returns whether a submitter that waits for room has something to do: there is room, or there never will be.
     pub(super) fn has_room(&self) -> bool {
         self.occupancy.peek().has_room(self.settings.capacity)
     }
@@ -169,7 +171,8 @@ impl Pool {
         }
     }
 
-    /// Makes room for one task, and starts a worker if it needs one. After `Ok` the task has to be [pushed](Self::push).
+    /// Admits one task, and starts a worker if the task needs one. After `Ok` the caller has to [push](Self::push) the
+    /// task.
     #[inline]
     pub(super) fn admit(self: &Arc<Self>) -> Result<(), Rejected> {
         let mut expected = false;
@@ -191,7 +194,7 @@ impl Pool {
             match self.occupancy.try_admit(seen, starts) {
                 Ok(now) => {
                     if now.is_full(capacity) {
-                        self.last_room_taken();
+                        self.recheck_waiters_for_room();
                     }
                     break Ok(starts);
                 }
@@ -207,17 +210,17 @@ impl Pool {
             }
             return self.start(1).map(drop);
         }
-        // More workers may be allowed since the look at that: see `grow`. (Their number, and not the word once more, which is
-        // another pool's by now.)
+        // More workers may be allowed since that was read: see `grow`. (Their number, and not the word once more, which
+        // is another processor's by now.)
         if self.max_workers() != max_workers && !is_removed(Ingredient::SecondLookAtLimit) {
             return self.grow(1);
         }
         Ok(())
     }
 
-    /// Somebody who waits for room may have been judged when there was some. That was a way out of a deadlock, and may have
-    /// been the last: it is gone without anybody having begun to wait.
-    fn last_room_taken(&self) {
+    /// Re-checks the waiters for room after the last room was taken. A waiter may have been judged when there was some.
+    /// That was a way out of a deadlock, and may have been the last: it is gone without anybody having begun to wait.
+    fn recheck_waiters_for_room(&self) {
         // The flag's line is written only where it has to be.
         let was_counted_on = self.room_counted_on.load(Relaxed) && self.room_counted_on.swap(false, Relaxed);
         if was_counted_on && !is_removed(Ingredient::RecheckOfRoom) {
@@ -225,10 +228,12 @@ impl Pool {
         }
     }
 
-    /// As [`has_room`](Self::has_room), for the judge, under the graph's mutex: it is told if the room goes.
+    /// Returns whether a submitter that waits for room has something to do, for the judge, under the graph's mutex: the
+    /// waiter is re-checked if the room goes.
     pub(super) fn has_room_for_judge(&self) -> bool {
         let before = self.room_counted_on.swap(true, Relaxed);
-        // Before the transition that takes the last room, which sees the flag then, or after it, and sees that.
+        // This read comes before the transition that takes the last room, which sees the flag then, or after it, and
+        // sees that the room is gone.
         let has_room = self.occupancy.read_in_order().has_room(self.settings.capacity);
         if !has_room && !before {
             self.room_counted_on.store(false, Relaxed);
@@ -242,16 +247,18 @@ impl Pool {
         self.queue.push(Some(task));
     }
 
-    /// Has one worker look around: there may be too many, or no task will come any more.
+    /// Wakes one worker to look around: there may be too many, or no task will come any more.
     fn wake_worker(&self) {
         self.wake_ups.fetch_add(1, Relaxed);
         self.queue.push(None);
     }
 
-    /// Has so many workers look around that may sleep: there may be too many of them.
+    /// Makes sure that at least `workers` wake-ups are on their way to workers that may sleep: there may be too many of
+    /// them.
     pub(super) fn wake_workers(&self, workers: u64) {
-        // ORDERING: Release: the caller has changed something, and whoever is counted here looks at that after it uncounts
-        // itself (Acquire, in `next`). A no-op read-modify-write if nobody has to be woken: those who are counted look later.
+        // ORDERING: Release: the caller has changed something, and whoever is counted here looks at that after it
+        // uncounts itself (Acquire, in `next`). A no-op read-modify-write if nobody has to be woken: those who are
+        // counted look later.
         let mut there = self.wake_ups.fetch_add(0, AcqRel);
         while there < workers {
             match self.wake_ups.compare_exchange(there, there + 1, AcqRel, Relaxed) {
@@ -267,7 +274,7 @@ impl Pool {
     /// Uncounts a task that the caller claimed, and whose place in the queue is a tombstone now.
     pub(super) fn unqueue(&self) {
         let before = self.occupancy.unqueue();
-        self.one_fewer_is_queued(before);
+        self.wake_after_unqueue(before);
         let tombstones = self.tombstones.fetch_add(1, Relaxed).wrapping_add(1).cast_signed();
         let queued = before.queued() as i64 - 1;
         if tombstones > queued.saturating_add(MAX_TOMBSTONES) {
@@ -275,10 +282,10 @@ impl Pool {
         }
     }
 
-    /// Takes the tombstones out of the queue: workers that are busy for long do not come by.
+    /// Removes the tombstones from the queue: workers that are busy for long do not come by.
     #[cold]
     fn clear_tombstones(&self) {
-        // One at a time, and once through the queue: what others add meanwhile is not looked at.
+        // One thread at a time, and once through the queue: messages that others add meanwhile are not looked at.
         let Ok(clearing) = self.clearing.try_lock() else { return };
         let (mut live, mut dead) = (Vec::new(), Vec::new());
         let mut rest =
@@ -288,29 +295,29 @@ impl Pool {
             match self.queue.pop() {
                 None => break,
                 Some(Some(task)) if task.phase() != Phase::Pending => {
-                    self.tombstone_is_out();
+                    self.uncount_tombstone();
                     dead.push(task);
                 }
                 Some(message) => live.push(message),
             }
         }
-        // Behind those that came meanwhile, in the order in which they were.
+        // Behind the messages that came meanwhile, in their old order.
         live.into_iter().for_each(|message| self.queue.push(message));
-        // Perhaps the last references to their cells: freed when nothing is in hand any more.
+        // These may be the last references to their cells: freed when nothing is in hand any more.
         drop(clearing);
         drop(dead);
     }
 
-    /// A task that was popped had been claimed.
-    pub(super) fn tombstone_is_out(&self) {
+    /// Uncounts a tombstone that was popped.
+    pub(super) fn uncount_tombstone(&self) {
         self.tombstones.fetch_sub(1, Relaxed);
     }
 
-    /// Wakes those whom it concerns that one task fewer is queued than there were `before`.
+    /// Wakes a worker or a submitter if it concerns them that one task fewer is queued than there were `before`.
     #[inline]
-    pub(super) fn one_fewer_is_queued(&self, before: Counts) {
+    pub(super) fn wake_after_unqueue(&self, before: Counts) {
         if before.is_closed() && before.queued() == 1 {
-            // The workers may go: the first to hear of it tells the next.
+            // The workers may end: the first that hears of it tells the next.
             self.wake_worker();
         }
         if before.has(Sleepers::Submitters) {
@@ -318,13 +325,14 @@ impl Pool {
         }
     }
 
-    /// Takes the next task out of the queue, for a worker, which waits for it. `None`: the worker ends, and is not counted any
-    /// more.
+    /// Takes the next task out of the queue, for a worker, which waits for it. Returns `None` if the worker ends; it is
+    /// not counted any more then.
     ///
-    /// `last`: the counts when this worker took the task before; `None` for one that has just begun, and is idle.
+    /// `last` are the counts when this worker took its previous task, `None` for a worker that has just begun, and is
+    /// idle.
     pub(super) fn next(self: &Arc<Self>, last: Option<Counts>) -> Option<(TaskRef, Counts)> {
         let mut worker = if last.is_none() { Was::Idle } else { Was::Busy };
-        // Old counts will do, and cost nothing: whoever lowers the number sends messages, too.
+        // Old counts will do, and cost nothing: a thread that lowers the maximum sends messages, too.
         if last.is_none_or(|counts| counts.has_too_many(self.max_workers())) && self.try_exit(worker, MayEnd::IfTooMany)
         {
             return None;
@@ -346,13 +354,13 @@ impl Pool {
             match message {
                 Some(task) if task.claim() => {
                     let before = self.occupancy.begin(worker);
-                    self.one_fewer_is_queued(before);
+                    self.wake_after_unqueue(before);
                     return Some((task, before));
                 }
                 // Claimed by somebody else.
-                Some(_) => self.tombstone_is_out(),
+                Some(_) => self.uncount_tombstone(),
                 None => {
-                    // ORDERING: Acquire pairs with the Release in `wake_workers`, for the look at how many there may be.
+                    // ORDERING: Acquire pairs with the Release in `wake_workers`, for the look at the maximum.
                     self.wake_ups.fetch_sub(1, AcqRel);
                     if self.try_exit(worker, MayEnd::IfTooManyOrOver) {
                         return None;
@@ -362,7 +370,7 @@ impl Pool {
         }
     }
 
-    /// Ends the calling worker, as far as the counts go, if it may end. Returns whether it does.
+    /// Uncounts the calling worker, if it may end. Returns whether it ends.
     fn try_exit(self: &Arc<Self>, worker: Was, may_end: MayEnd) -> bool {
         let mut seen = self.occupancy.peek();
         let is_over = loop {
@@ -370,7 +378,8 @@ impl Pool {
             if !is_over && !seen.has_too_many(self.max_workers()) {
                 return false;
             }
-            // It comes after the transition of whoever took the last task out of the queue, and after that in `grow`.
+            // This comes after the transition of the thread that took the last task out of the queue, and after that in
+            // `grow`.
             match self.occupancy.try_leave(seen, worker) {
                 Ok(_) => break is_over,
                 Err(now) => seen = now,
@@ -379,7 +388,8 @@ impl Pool {
         if seen.is_closed() && seen.workers() > 1 && !is_removed(Ingredient::SentinelPassedOn) {
             self.wake_worker();
         }
-        // More workers may be allowed since the look at that: see `grow`. Last, since it may run destructors of the user's.
+        // More workers may be allowed since that was read: see `grow`. Last, since it may run destructors of the
+        // user's.
         if !is_over && self.occupancy.peek().is_short(self.max_workers()) {
             let refused = self.grow(0).is_err();
             debug_assert!(!refused, "there was no task to be given up");
@@ -387,7 +397,7 @@ impl Pool {
         true
     }
 
-    /// The last thing that a worker does here, after it was uncounted.
+    /// Wakes the joiners if no worker is left. This is the last thing that a worker does here, after it was uncounted.
     pub(super) fn exited(&self) {
         let counts = self.occupancy.read();
         if counts.workers() == 0 && counts.has(Sleepers::Joiners) {
@@ -395,7 +405,7 @@ impl Pool {
         }
     }
 
-    /// Takes no more tasks from now on. Workers end when the queue is empty.
+    /// Closes the pool, which takes no more tasks from now on. Workers end when the queue is empty.
     pub(super) fn close(&self) {
         let before = self.occupancy.close();
         if before.is_closed() {
@@ -409,7 +419,8 @@ impl Pool {
         }
     }
 
-    /// An initializer failed: what is queued fails for this reason, and nothing is taken any more.
+    /// Breaks the pool, because an initializer failed: queued tasks fail for this reason, and no task is taken any
+    /// more.
     #[cold]
     pub(super) fn break_down(&self, reason: &str) {
         if self.broken.set(reason.into()).is_ok() {
@@ -420,21 +431,21 @@ impl Pool {
         self.close();
     }
 
-    /// Why tasks are not to be run, if they are not.
+    /// Returns why tasks are not to be run, if they are not.
     pub(super) fn broken(&self) -> Option<TaskError> {
         self.broken_by(self.occupancy.read())
     }
 
-    /// Why tasks are not to be run, if these counts say that they are not.
+    /// Returns why tasks are not to be run, if these counts say that they are not.
     pub(super) fn broken_by(&self, counts: Counts) -> Option<TaskError> {
         counts.is_broken().then(|| TaskError::Rejected(self.refusal()))
     }
 
-    /// Cancels the tasks that are queued. How many.
+    /// Cancels the queued tasks. Returns how many it cancelled.
     pub(super) fn cancel_queued(&self) -> usize {
         let pop = || {
-            // Not while somebody has a part of the queue in hand, to put it back. Not for longer either: what is cancelled has
-            // destructors of the user's, which may wait for what is still queued.
+            // Not while another thread has a part of the queue in hand, to put it back. Not for longer either:
+            // cancelled tasks have destructors of the user's, which may wait for what is still queued.
             let _clearing = self.clearing.lock().unwrap_or_else(PoisonError::into_inner);
             self.queue.pop()
         };
@@ -443,7 +454,7 @@ impl Pool {
             match message {
                 Some(task) => {
                     cancelled += usize::from(task.cancel());
-                    self.tombstone_is_out();
+                    self.uncount_tombstone();
                 }
                 None => was_told = true,
             }

@@ -13,8 +13,8 @@ use crate::task::wait::{WaitError, one};
 
 /// Waits until there is room in the queue, or until the pool is closed.
 ///
-/// Whoever comes first may take the room: the caller tries, and waits again if it was not first. A caller that does not
-/// try after all has to [pass the wake-up on](Pool::wake_submitter).
+/// The submitter that comes first takes the room: the caller tries, and waits again if it was not first. A caller that
+/// does not try after all has to [pass the wake-up on](Pool::wake_submitter).
 pub(super) fn wait_for_room(pool: &Pool, limit: Limit, site: Site) -> Result<(), WaitError> {
     let terms = Terms { site, limit, failure: Failure::Value, relock: false };
     one::wait(context::current(), &RoomWait(pool), terms)
@@ -26,7 +26,7 @@ fn pool_type() -> ResourceType {
     ResourceType { primitive: "ThreadPoolExecutor", data: "", mode: HoldMode::Permit }
 }
 
-/// A pool as what is waited for.
+/// Returns what reports say of a pool that is waited for.
 pub(super) fn facts(pool: &Pool, key: usize) -> ResourceFacts {
     let made_at: &'static Location<'static> = pool.settings().made_at;
     ResourceFacts { key, origin: Origin::at(made_at, None), type_of: pool_type }

@@ -1,4 +1,4 @@
-//! Tasks that borrow from the one who submits them.
+//! Tasks that borrow from their submitter.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,7 +15,7 @@ use crate::task::panic;
 use crate::task::task_ref::TaskRef;
 use crate::task::wait::all::wait_all;
 
-/// Submits tasks that borrow: see [`ThreadPoolExecutor::scope`](super::ThreadPoolExecutor::scope).
+/// A scope, which submits tasks that borrow: see [`ThreadPoolExecutor::scope`](super::ThreadPoolExecutor::scope).
 pub struct Scope<'scope, 'env: 'scope> {
     pool: &'env Arc<Pool>,
     /// The tasks that may not be done yet.
@@ -25,8 +25,8 @@ pub struct Scope<'scope, 'env: 'scope> {
 }
 
 impl<'scope> Scope<'scope, '_> {
-    /// As [`ThreadPoolExecutor::submit`](super::ThreadPoolExecutor::submit), for a task that borrows what outlives the
-    /// scope. A task of the scope may submit others to it.
+    /// Queues a task that may borrow what outlives the scope, and returns the future of its result: see
+    /// [`ThreadPoolExecutor::submit`](super::ThreadPoolExecutor::submit). A task of the scope may submit others to it.
     #[track_caller]
     pub fn submit<F, T>(&'scope self, task: F) -> Future<T>
     where
@@ -59,7 +59,7 @@ impl<'scope> Scope<'scope, '_> {
         let is_full = tasks.len() == tasks.capacity();
         let done: Vec<_> = if is_full { tasks.extract_if(.., |task| task.is_done()).collect() } else { Vec::new() };
         tasks.push(future.task().clone());
-        // Some may be the last references to their cells: freed with no lock held.
+        // Some may be the last references to their cells, which are freed with no lock held.
         drop(tasks);
         drop(done);
         future
@@ -87,8 +87,8 @@ pub(super) fn run<'env, R>(
             if tasks.is_empty() {
                 break;
             }
-            // Without a limit, and with no way to fail: ends when they are done. Tasks that they submit meanwhile come next:
-            // as long as one of these runs it is live, and the graph need not know of those.
+            // Without a limit, and with no way to fail: ends when they are done. Tasks that they submit meanwhile come
+            // next: as long as one of these runs it is live, and the graph need not know of those.
             while wait_all(&tasks, Limit::None, Failure::Never, site).is_err() {}
         }
     });

@@ -17,7 +17,7 @@ use crate::deadlock::waitable::{Need, Provider, Visit, Waitable};
 use crate::primitive::join_thread;
 use crate::task::wait::{WaitError, one};
 
-/// How to [shut down](super::ThreadPoolExecutor::shutdown_with) a pool.
+/// The options of a [shutdown](super::ThreadPoolExecutor::shutdown_with).
 ///
 /// # Examples
 ///
@@ -44,43 +44,43 @@ impl Default for ShutdownOptions {
 }
 
 impl ShutdownOptions {
-    /// Waits for all tasks, the queued ones too.
+    /// Makes the default options: the shutdown waits for all tasks, the queued ones too.
     pub const fn new() -> Self {
         Self { wait: true, cancel_pending: false, timeout: None }
     }
 
-    /// Whether to wait for the workers to end. Without that they run what is queued, and then end by themselves: they are
-    /// [detached](ShutdownReport::detached).
+    /// Sets whether to wait for the workers to end. Without that they run what is queued, and then end by themselves:
+    /// they are [detached](ShutdownReport::detached).
     pub const fn wait(mut self, wait: bool) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Whether to cancel the tasks that nobody has begun.
+    /// Sets whether to cancel the tasks that have not begun.
     pub const fn cancel_pending(mut self, cancel_pending: bool) -> Self {
         self.cancel_pending = cancel_pending;
         self
     }
 
-    /// How long to wait for the workers to end. (Not for the destructors of their thread-locals, as without a limit.) Those
-    /// that have not ended by then are [detached](ShutdownReport::detached).
+    /// Sets how long to wait for the workers to end. (Not for the destructors of their thread-locals, as without a
+    /// limit.) Workers that have not ended by then are [detached](ShutdownReport::detached).
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Whether the caller does not wait, or not for longer: nor will the end of the last handle.
+    /// Returns whether the caller does not wait, or not for longer: nor does the drop of the last handle then.
     pub(crate) fn detaches(&self) -> bool {
         !self.wait || self.timeout.is_some()
     }
 
-    /// Counted from this call.
+    /// Returns the limit of the wait, counted from this call.
     pub(crate) fn limit(&self) -> Limit {
         self.timeout.map_or(Limit::None, Limit::after)
     }
 }
 
-/// What a shutdown did, and what it left.
+/// The result of a shutdown: what it did, and what it left.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ShutdownReport {
@@ -92,18 +92,19 @@ pub struct ShutdownReport {
     pub queued: usize,
     /// The workers that have not ended.
     pub workers: usize,
-    /// Whether these workers were detached: the shutdown was told not to wait, or not for longer, and so the drop of the last
-    /// handle does not wait for them either. They go on in the background, run what is queued, and end by themselves, or with
-    /// the program. A later [`shutdown`](super::ThreadPoolExecutor::shutdown) can still wait for them.
+    /// Whether these workers were detached: the shutdown was told not to wait, or not for longer, and so the drop of
+    /// the last handle does not wait for them either. They go on in the background, run what is queued, and end by
+    /// themselves, or with the program. A later [`shutdown`](super::ThreadPoolExecutor::shutdown) can still wait for
+    /// them.
     pub detached: bool,
-    /// How long it took.
+    /// The duration of the shutdown.
     pub took: Duration,
-    /// Why the wait ended early, if it was part of a deadlock.
+    /// The deadlock, if the wait ended early because it was part of one.
     pub deadlock: Option<Deadlock>,
 }
 
 impl ShutdownReport {
-    /// Whether every worker has ended.
+    /// Returns whether every worker has ended.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.workers == 0
@@ -136,8 +137,8 @@ pub(super) fn shutdown(pool: &Pool, options: ShutdownOptions, failure: Failure, 
     }
 }
 
-/// Takes no more tasks and waits for the end of the workers, as anybody else may at the same time; unless this is one of
-/// them, which would wait for itself.
+/// Closes the pool and waits for the end of its workers, as anybody else may at the same time; unless the caller is one
+/// of them, which would wait for itself.
 pub(super) fn end(pool: &Arc<Pool>, failure: Failure, site: Site) -> Result<(), WaitError> {
     pool.close();
     if !works_for(Arc::as_ptr(pool)) {
@@ -152,13 +153,13 @@ fn wait_for_workers(pool: &Pool, limit: Limit, failure: Failure, site: Site) -> 
     if pool.occupancy.read().workers() == 0 {
         return Ok(());
     }
-    // A worker that waits for its own end.
+    // A worker would wait for its own end.
     let relock = works_for(ptr::from_ref(pool));
     one::wait(context::current(), &wait, Terms { site, limit, failure, relock })
 }
 
-/// The workers have left: what is left of their threads is the destructors of their thread-locals. One of these may be
-/// what drops the last handle.
+/// Joins the threads of workers that have left. All that these threads still run is the destructors of their
+/// thread-locals; one of these may be what drops the last handle.
 fn join_threads(pool: &Pool) {
     let handles = pool.threads().take_handles();
     handles.into_iter().for_each(join_thread);

@@ -17,13 +17,13 @@ use crate::task::task_ref::TaskRef;
 use crate::task::trace::TaskSpan;
 use crate::task::wait::WaitError;
 
-/// What is done about a full queue.
+/// The behaviour of a submission to a full queue, as the caller needs it.
 #[derive(Clone, Copy)]
-pub(super) enum Room {
-    /// There has to be room.
-    Given,
-    /// Room is waited for.
-    Awaited(Limit),
+pub(super) enum IfFull {
+    /// The task is refused.
+    Refuse,
+    /// The submission waits for room, up to the limit.
+    Wait(Limit),
 }
 
 /// A closure, its name, and the line that submits it.
@@ -32,7 +32,7 @@ pub(super) struct Task<F> {
     pub(super) name: Option<&'static str>,
     pub(super) site: Site,
     pub(super) span: TaskSpan,
-    /// Neither the closure nor the result borrows anything.
+    /// Whether the closure and the result borrow nothing.
     pub(super) lasting: bool,
 }
 
@@ -41,27 +41,28 @@ impl<F> Task<F> {
         Self { run, name, site, span: TaskSpan::current(), lasting: true }
     }
 
-    /// The same, of a closure that borrows, or whose result does.
+    /// Marks the task as one whose closure or result borrows.
     pub(super) fn borrowing(self) -> Self {
         Self { lasting: false, ..self }
     }
 
-    /// Queues the task, does what the pool is set to do when it is full (to wait, for so long), and gives its future,
-    /// whatever becomes of it.
+    /// Queues the task and returns its future, whatever becomes of the task. If the queue is full, does what the pool
+    /// is set to do; a wait for room has this limit.
     ///
     /// # Safety
     ///
-    /// The task is done before the closure or the result dangles; unless it is [`borrowing`](Self::borrowing), neither ever does.
+    /// The task is done before the closure or the result dangles; unless it is [`borrowing`](Self::borrowing), neither
+    /// ever does.
     pub(super) unsafe fn submit<T: Send>(self, pool: &Arc<Pool>, limit: Limit) -> Future<T>
     where
         F: FnOnce() -> T + Send,
     {
         let (name, site, lasting) = (self.name, self.site, self.lasting);
         let when_full = pool.settings().when_full;
-        let room = if when_full == WhenFull::Block { Room::Awaited(limit) } else { Room::Given };
+        let if_full = if when_full == WhenFull::Block { IfFull::Wait(limit) } else { IfFull::Refuse };
         // SAFETY:
         // - the caller's contract.
-        let refused = match unsafe { self.enqueue(pool, room) } {
+        let refused = match unsafe { self.enqueue(pool, if_full) } {
             Ok(future) => return future,
             Err(error) => error.into_parts(),
         };
@@ -70,11 +71,12 @@ impl<F> Task<F> {
         unsafe { Self::refused(pool, limit, refused, (name, site, lasting)) }
     }
 
-    /// What becomes of a task that was refused: the caller runs it, if that is so set, or its future fails.
+    /// Deals with a task that was refused: runs it here, if the pool is set to do so, or returns a future that has
+    /// failed.
     ///
     /// # Safety
     ///
-    /// As above.
+    /// The task is done before the closure or the result dangles; if it is `lasting`, neither ever does.
     #[cold]
     #[inline(never)]
     unsafe fn refused<T: Send>(
@@ -93,10 +95,10 @@ impl<F> Task<F> {
                 // - the caller's contract.
                 return unsafe { task.run_here(pool) };
             }
-            // The caller is a task that a submitter runs, inside of another one, and so on.
+            // The caller is a task that a submitter runs inside another one, and so on.
             // SAFETY:
             // - the caller's contract.
-            match unsafe { task.enqueue(pool, Room::Awaited(limit)) } {
+            match unsafe { task.enqueue(pool, IfFull::Wait(limit)) } {
                 Ok(future) => return future,
                 Err(error) => (reason, run) = error.into_parts(),
             }
@@ -105,17 +107,18 @@ impl<F> Task<F> {
         Future::failed(TaskError::Rejected(reason), Origin::at(site, name))
     }
 
-    /// Queues the task; gives it back if it is refused.
+    /// Queues the task, or gives it back if it is refused.
     ///
     /// # Safety
     ///
-    /// The task is done before the closure or the result dangles; unless it is [`borrowing`](Self::borrowing), neither ever does.
+    /// The task is done before the closure or the result dangles; unless it is [`borrowing`](Self::borrowing), neither
+    /// ever does.
     #[inline(always)]
-    pub(super) unsafe fn enqueue<T: Send>(self, pool: &Arc<Pool>, room: Room) -> Result<Future<T>, SubmitError<F>>
+    pub(super) unsafe fn enqueue<T: Send>(self, pool: &Arc<Pool>, if_full: IfFull) -> Result<Future<T>, SubmitError<F>>
     where
         F: FnOnce() -> T + Send,
     {
-        if let Err(reason) = admit(pool, room, self.site) {
+        if let Err(reason) = admit(pool, if_full, self.site) {
             return Err(SubmitError::new(reason, self.run));
         }
         let origin = Origin::at(self.site, self.name);
@@ -132,7 +135,7 @@ impl<F> Task<F> {
     ///
     /// # Safety
     ///
-    /// As above.
+    /// The task is done before the closure or the result dangles; if it is `lasting`, neither ever does.
     unsafe fn run_here<T: Send>(self, pool: &Arc<Pool>) -> Future<T>
     where
         F: FnOnce() -> T + Send,
@@ -153,14 +156,14 @@ impl<F> Task<F> {
 }
 
 #[inline(always)]
-fn admit(pool: &Arc<Pool>, room: Room, site: Site) -> Result<(), Rejected> {
-    pool.admit().or_else(|refusal| admit_later(pool, refusal, room, site))
+fn admit(pool: &Arc<Pool>, if_full: IfFull, site: Site) -> Result<(), Rejected> {
+    pool.admit().or_else(|refusal| admit_later(pool, refusal, if_full, site))
 }
 
-/// What is done about a refusal.
+/// Waits for room and tries again, if that is what the refusal is about and the caller may wait.
 #[cold]
-fn admit_later(pool: &Arc<Pool>, mut refusal: Rejected, room: Room, site: Site) -> Result<(), Rejected> {
-    let Room::Awaited(limit) = room else { return Err(refusal) };
+fn admit_later(pool: &Arc<Pool>, mut refusal: Rejected, if_full: IfFull, site: Site) -> Result<(), Rejected> {
+    let IfFull::Wait(limit) = if_full else { return Err(refusal) };
     let mut has_waited = false;
     while matches!(refusal, Rejected::QueueFull) {
         has_waited = true;
@@ -175,7 +178,7 @@ fn admit_later(pool: &Arc<Pool>, mut refusal: Rejected, room: Room, site: Site) 
         }
     }
     if has_waited {
-        // The room that this one was woken for is another's.
+        // This one was woken for room that it does not take.
         pool.wake_submitter();
     }
     Err(refusal)

@@ -1,4 +1,4 @@
-//! The threads that a pool has started, and what their workers did.
+//! The threads that a pool has started, and the totals of its workers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,24 +6,27 @@ use std::sync::Arc;
 use crate::primitive::Thread;
 use crate::task::stats::Stats;
 
-/// Every operation on one thread takes constant time, amortised: a pool may have thousands of them, which come and go.
+/// The threads and totals of a pool. Every operation on one thread takes constant time, amortised: a pool may have
+/// thousands of them, which come and go.
 #[derive(Default)]
 pub(super) struct Threads {
     started: usize,
-    /// To be joined. Those that have ended are dropped when there are as many again as at the last look.
+    /// The threads that are to be joined. Those that have ended are dropped when there are as many again as at the last
+    /// look.
     handles: Vec<Thread>,
     look_at: usize,
-    /// What each worker counts, by its number.
+    /// The totals of each worker, by its number.
     workers: HashMap<usize, Arc<Stats>>,
     /// Completed and panicked tasks of workers that have ended, and of submitters.
     past: (u64, u64),
 }
 
 impl Threads {
-    /// Of the threads that have ended, fewer than this many are kept in a small pool: they keep their stacks.
+    /// The minimum number of handles at which threads that have ended are dropped: a small pool keeps fewer than this
+    /// many, with their stacks.
     const MIN_LOOK_AT: usize = 4;
 
-    /// A worker is about to be started: returns its number, and what it counts in.
+    /// Registers a worker that is about to be started. Returns its number, and its totals, in which it counts.
     pub(super) fn begin(&mut self) -> (usize, Arc<Stats>) {
         let (number, stats) = (self.started, Arc::new(Stats::default()));
         self.started += 1;
@@ -31,7 +34,7 @@ impl Threads {
         (number, stats)
     }
 
-    /// A worker's thread was started.
+    /// Keeps the handle of a worker's thread.
     pub(super) fn keep(&mut self, handle: Thread) {
         if self.handles.len() >= self.look_at.max(Self::MIN_LOOK_AT) {
             self.handles.retain(|handle| !handle.is_finished());
@@ -40,27 +43,27 @@ impl Threads {
         self.handles.push(handle);
     }
 
-    /// A worker has ended, or was not started.
+    /// Unregisters a worker that has ended, or was not started, and adds up its totals.
     pub(super) fn end(&mut self, number: usize) {
         if let Some(stats) = self.workers.remove(&number) {
             self.add_up(&stats);
         }
     }
 
-    /// Adds up what a worker did that has ended, or a submitter that was none.
+    /// Adds up the totals of a worker that has ended, or of a submitter that ran a task.
     pub(super) fn add_up(&mut self, stats: &Stats) {
         self.past.0 += stats.completed();
         self.past.1 += stats.panicked();
     }
 
-    /// How many tasks ran, and how many of them panicked.
+    /// Returns how many tasks ran, and how many of them panicked.
     pub(super) fn totals(&self) -> (u64, u64) {
         self.workers.values().fold(self.past, |(completed, panicked), stats| {
             (completed + stats.completed(), panicked + stats.panicked())
         })
     }
 
-    /// The threads that were started, to be joined.
+    /// Takes the handles of the threads that were started, to be joined.
     pub(super) fn take_handles(&mut self) -> Vec<Thread> {
         std::mem::take(&mut self.handles)
     }

@@ -9,19 +9,20 @@ use crate::task::panic;
 use crate::task::stack;
 use crate::task::stats::Stats;
 
-/// What a worker's thread knows of itself.
+/// A worker, as its own thread knows it.
 pub(super) struct Worker {
     pub(super) pool: Arc<Pool>,
     pub(super) stats: Arc<Stats>,
 }
 
 impl Worker {
-    /// The life of a worker that is counted, and expected by the pool's group.
+    /// Runs a worker, which is counted, and expected by the pool's group, until it ends.
     pub(super) fn run(pool: Arc<Pool>, number: usize, stats: &Arc<Stats>) {
         stack::begin(pool.settings().stack_size);
         let worker = Self { pool, stats: Arc::clone(stats) };
         let pool = &worker.pool;
-        // All of the user's code is contained. Whoever is counted and goes without a word would leave tasks behind.
+        // All of the user's code is contained. A worker that is counted and goes without a word would leave tasks
+        // behind.
         panic::never_unwinds(|| {
             set_current_worker(ptr::from_ref(&worker).cast());
             pool.group().join();
@@ -51,16 +52,16 @@ impl Worker {
         ended.map_err(|reason| format!("the initializer failed: {reason}"))
     }
 
-    /// The calling thread's, if it is a worker.
+    /// Returns the calling thread's worker, if it is one.
     pub(super) fn current<'w>() -> Option<&'w Self> {
         // SAFETY:
-        // - null, or set by `run`, on this thread or on one that this one stands in for and that waits meanwhile, to a value
-        //   that lives until it sets null.
+        // - null, or set by `run`, on this thread or on one that this one stands in for and that waits meanwhile, to a
+        //   value that lives until it sets null.
         unsafe { current_worker().cast::<Self>().as_ref() }
     }
 }
 
-/// Whether the calling thread works for this pool.
+/// Returns whether the calling thread works for this pool.
 pub(super) fn works_for(pool: *const Pool) -> bool {
     Worker::current().is_some_and(|worker| ptr::eq(Arc::as_ptr(&worker.pool), pool))
 }

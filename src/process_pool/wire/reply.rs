@@ -10,7 +10,7 @@ use crate::deadlock::context;
 use crate::deadlock::resource::{Origin, ResourceType, Site, TypeOf};
 use crate::deadlock::wait::Limit;
 use crate::primitive::quiet::{Mutex, PoisonError};
-use crate::task::cell::{By, Describe};
+use crate::task::cell::{Describe, ResultSlot};
 use crate::task::error::TaskError;
 use crate::task::header::Header;
 use crate::task::home::Nowhere;
@@ -158,7 +158,7 @@ impl<T> Slot for Replied<T> {
         let _ = unsafe { self.replace(Stage::Result(result)) };
         // SAFETY:
         // - the event was made with this slot, and claimed.
-        unsafe { event.put::<By<()>>(Ok(())) };
+        unsafe { event.put::<ResultSlot<()>>(Ok(())) };
         Ok(())
     }
 
@@ -185,7 +185,8 @@ impl<T> Describe for Reading<T> {
 fn reading_event<T>(origin: Origin) -> TaskRef {
     // SAFETY:
     // - nothing can be sent, and lasts.
-    let event = unsafe { TaskRef::new::<_, _, Reading<T>>(Nowhere, By::<()>::nothing(), origin, TaskSpan::none()) };
+    let event =
+        unsafe { TaskRef::new::<_, _, Reading<T>>(Nowhere, ResultSlot::<()>::nothing(), origin, TaskSpan::none()) };
     let claimed = event.claim();
     debug_assert!(claimed, "nobody else knows it");
     event

@@ -1,4 +1,4 @@
-//! Why a task has no result, or was not taken.
+//! The reasons why a task has no result, or was not taken.
 
 #[cfg_attr(
     not(all(feature = "process", target_os = "linux", not(bowline_portable))),
@@ -18,12 +18,12 @@ pub use submit::SubmitError;
 use super::panic::PanicInfo;
 use crate::deadlock::Deadlock;
 
-/// Why a [`Future`](crate::Future) has no value.
+/// The reason why a [`Future`](crate::Future) has no value.
 ///
 /// Cheap to clone: what is large is shared.
 ///
-/// [`Display`](fmt::Display) says all that this crate knows, the report of a deadlock and the message of a panic included.
-/// What is not in there, an error of the system, is the [`source`](Error::source).
+/// [`Display`](fmt::Display) writes all that this crate knows, including the report of a deadlock and the message of a
+/// panic. What it leaves out, an error of the operating system, is the [`source`](Error::source).
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum TaskError {
@@ -41,7 +41,7 @@ pub enum TaskError {
     Taken,
     /// The [`Promise`](crate::Promise) was dropped without a result.
     BrokenPromise,
-    /// The worker process that ran the task is gone. Other tasks are not concerned: another worker takes its place.
+    /// The worker process that ran the task is gone. Other tasks are not affected: another worker takes its place.
     WorkerLost(WorkerLost),
     /// The arguments, or the result, could not be encoded for the other process, or were longer than the pool allows.
     Encode(CodecError),
@@ -66,7 +66,7 @@ impl fmt::Display for TaskError {
     }
 }
 
-/// For whoever reads the message of an `unwrap`: a deadlock as its report, everything else on a line.
+/// Written for the reader of an `unwrap`'s message: a deadlock as its report, everything else on one line.
 impl fmt::Debug for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::task::panic;
 
-    /// Every kind of error there is, with what its text has to say.
+    /// Returns every kind of error there is, with what its text has to say.
     fn all() -> Vec<(TaskError, &'static str)> {
         let lost = WorkerLost::new(4711, WorkerExit::Code(99), "sum", Duration::from_secs(2), Vec::new());
         let refused = || io::Error::from(io::ErrorKind::PermissionDenied);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::process::StartError;
 use crate::deadlock::Deadlock;
 
-/// Why an executor does not take a task, or does not run one that it took.
+/// The reason why an executor does not take a task, or does not run one that it took.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Rejected {
@@ -23,11 +23,11 @@ pub enum Rejected {
     NoThread(Arc<std::io::Error>),
     /// Waiting for room in the queue was part of a deadlock.
     Deadlock(Deadlock),
-    /// The executor was made by a process that this one was forked off: its workers are the other's.
+    /// The executor was made by a process from which this one was forked: the workers belong to that one.
     Forked,
     /// The executor was killed before the task was begun.
     Killed,
-    /// No worker process gets up, and there is no other worker.
+    /// No worker process starts, and there is no other worker.
     NoWorker(StartError),
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for Rejected {
     }
 }
 
-/// As that of [`TaskError`].
+/// Written as a [`TaskError`](super::TaskError) is: a deadlock as its report, everything else on one line.
 impl fmt::Debug for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

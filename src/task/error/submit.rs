@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::rejected::Rejected;
 
-/// A closure that an executor did not take: comes back with the reason.
+/// A closure that an executor did not take, with the reason.
 pub struct SubmitError<F> {
     reason: Rejected,
     task: F,
@@ -16,13 +16,13 @@ impl<F> SubmitError<F> {
         Self { reason, task }
     }
 
-    /// Why the closure was not taken.
+    /// Returns why the closure was not taken.
     #[must_use]
     pub fn reason(&self) -> &Rejected {
         &self.reason
     }
 
-    /// The closure.
+    /// Returns the closure.
     #[must_use]
     pub fn into_task(self) -> F {
         self.task

@@ -1,4 +1,4 @@
-//! The wait for every one of several tasks, one after the other, known to the graph as a wait for all of them.
+//! The wait for all of several tasks, one after the other, which the graph knows as a wait for all of them.
 
 use std::cell::Cell;
 
@@ -36,7 +36,7 @@ struct AllWait<'t> {
 }
 
 impl AllWait<'_> {
-    /// Moves on to the first task that is not done: `true` if there is none.
+    /// Moves on to the first task that is not done. Returns `true` if there is none.
     fn advance(&self) -> bool {
         let rest = &self.tasks[self.at.get()..];
         let done = rest.iter().take_while(|task| task.is_done()).count();
@@ -44,7 +44,7 @@ impl AllWait<'_> {
         done == rest.len()
     }
 
-    /// What the waiter parks on: the first task that was not done at its last look, or the last of all.
+    /// Returns the task that the waiter parks on: the first that was not done at its last look, or the last of all.
     fn current(&self) -> &TaskRef {
         &self.tasks[self.at.get().min(self.tasks.len() - 1)]
     }

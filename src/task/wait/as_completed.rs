@@ -1,4 +1,4 @@
-//! Futures in the order in which they are done.
+//! An iterator over futures in the order in which they are done.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -15,18 +15,19 @@ use crate::deadlock::wait::Limit;
 use crate::task::any_future::{AnyFuture, task_of};
 use crate::task::task_ref::TaskRef;
 
-/// Yields futures as they are done, those that are done already first. One that comes several times is yielded once.
+/// Yields futures as they are done; those that are done already come first. A future that is given several times is
+/// yielded once.
 ///
-/// Keeps nothing of a future that it has yielded. Costs an allocation for each future that is not done.
+/// The iterator keeps nothing of a future that it has yielded. It costs an allocation for each future that is not done.
 ///
 /// # Deadlocks
 ///
-/// A worker that iterates over tasks in its own pool's queue leaves them to other workers: if there is none, that is a deadlock.
-/// ([`Future::result`](crate::Future::result) and a [`wait`](crate::wait) for all run them.)
+/// A worker that iterates over tasks in its own pool's queue leaves them to other workers: if there is none, that is a
+/// deadlock. ([`Future::result`](crate::Future::result) and a [`wait`](crate::wait) for all run them.)
 ///
 /// Between two futures the iterator waits for any of the rest, in the wait-for graph (unless there is a
-/// [`timeout`](AsCompleted::timeout)). If that is part of a deadlock the last item says so, and brings back the futures that
-/// are not done.
+/// [`timeout`](AsCompleted::timeout)). If that wait is part of a deadlock, the last item says so, and returns the
+/// futures that are not done.
 ///
 /// # Examples
 ///
@@ -61,21 +62,22 @@ pub fn as_completed<F: AnyFuture>(futures: impl IntoIterator<Item = F>) -> AsCom
 
 /// The iterator of [`as_completed`].
 pub struct AsCompleted<F: AnyFuture> {
-    /// By number; taken when they are yielded.
+    /// The futures by number, each taken when it is yielded.
     futures: Vec<Option<F>>,
-    /// The tasks that have not told yet.
+    /// The tasks that have not notified the set yet.
     pending: Pending,
-    /// The numbers of those that are done and were not yielded yet.
+    /// The numbers of the futures that are done and were not yielded yet.
     ready: VecDeque<usize>,
     set: Arc<WaitSet>,
     limit: Limit,
     total: usize,
-    /// How many were not yielded yet.
+    /// The number of futures that were not yielded yet.
     left: usize,
 }
 
 impl<F: AnyFuture> AsCompleted<F> {
-    /// Ends with [`Unfinished`] if not all futures are done within `timeout`, counted from this call.
+    /// Sets a limit, counted from this call: if not all futures are done within `timeout`, the iterator ends with
+    /// [`Unfinished`].
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limit = Limit::after(timeout);
@@ -139,7 +141,8 @@ impl<F: AnyFuture> fmt::Debug for AsCompleted<F> {
     }
 }
 
-/// [`as_completed`] ended before all futures were done: with a time-out, or because the wait was part of a deadlock.
+/// The error with which [`as_completed`] ends before all futures are done: it timed out, or the wait was part of a
+/// deadlock.
 pub struct Unfinished<F> {
     futures: Vec<F>,
     total: usize,
@@ -147,13 +150,13 @@ pub struct Unfinished<F> {
 }
 
 impl<F> Unfinished<F> {
-    /// The futures that were not yielded.
+    /// Returns the futures that were not yielded.
     #[must_use]
     pub fn into_futures(self) -> Vec<F> {
         self.futures
     }
 
-    /// The deadlock, if it was one; otherwise it was a time-out.
+    /// Returns the deadlock, if it was one; otherwise it was a time-out.
     #[must_use]
     pub fn deadlock(&self) -> Option<&Deadlock> {
         self.deadlock.as_ref()
@@ -169,7 +172,7 @@ impl<F> fmt::Display for Unfinished<F> {
 
 impl<F> fmt::Debug for Unfinished<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // For whoever reads the message of an `unwrap`.
+        // Written for the reader of an `unwrap`'s message.
         write!(f, "Unfinished({self})")
     }
 }

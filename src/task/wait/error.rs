@@ -1,9 +1,9 @@
-//! Why a wait for tasks ended before they were done.
+//! The reason why a wait for tasks ended before they were done.
 
 use crate::deadlock::Deadlock;
 use crate::task::error::TaskError;
 
-/// Why a wait for tasks ended before they were done.
+/// The reason why a wait for tasks ended before they were done.
 pub(crate) enum WaitError {
     /// The limit came first.
     TimedOut,

@@ -1,4 +1,4 @@
-//! Waiting for several futures at once.
+//! The waits for one or several futures.
 
 pub(crate) mod all;
 pub(crate) mod as_completed;
@@ -22,43 +22,44 @@ pub(crate) use error::WaitError;
 use pending::Pending;
 use set::{Until, WaitSet};
 
-/// When [`wait`] returns.
+/// The condition on which [`wait`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReturnWhen {
-    /// When any future is done.
+    /// Any future is done.
     FirstCompleted,
-    /// When any future is done without a value (a panic, a cancellation, …); when all are done if none is. A result of a process
-    /// task counts as a value before anybody has read it.
+    /// Any future is done without a value (a panic, a cancellation, …), or all futures are done. The result of a
+    /// process task counts as a value before anybody has read it.
     FirstException,
-    /// When all futures are done.
+    /// All futures are done.
     AllCompleted,
 }
 
-/// What [`wait`] found: each future of the set in one of two lists, once.
+/// The result of [`wait`]: each future of the set is in one of two lists, once.
 #[derive(Debug)]
 #[must_use]
 #[non_exhaustive]
 pub struct DoneAndNotDone<'f, F: ?Sized> {
     /// The futures that are done.
     pub done: Vec<&'f F>,
-    /// The others.
+    /// The futures that are not done.
     pub not_done: Vec<&'f F>,
-    /// Why the wait ended early, if it was part of a deadlock.
+    /// The deadlock, if the wait ended early because it was part of one.
     pub deadlock: Option<Deadlock>,
 }
 
 /// Waits for futures until some, or all, of them are done, or for at most `timeout`.
 ///
-/// A future that comes several times counts once. A time-out is no error: the lists say how far it went.
+/// A future that is given several times counts once. A time-out is no error: the lists show how far the wait got.
 ///
-/// Waiting for all allocates nothing for each future that is done already, and one place in a list for the others; waiting
-/// for the first costs an allocation for each future that is not done, and a look of the judge at a few of them for each
-/// future that is done meanwhile.
+/// Waiting for all allocates nothing for a future that is done already, and one place in a list for each other. Waiting
+/// for the first costs an allocation for each future that is not done; and for each future that is done meanwhile, the
+/// deadlock detection looks at a few of them.
 ///
 /// # Deadlocks
 ///
 /// Without a time-out the wait is in the wait-for graph: for all of the futures, or for any of them. If it is part of a
-/// deadlock it ends, and says so. A worker that waits for *all* of some futures runs those in its own pool's queue itself.
+/// deadlock, it ends and returns the deadlock. A worker that waits for *all* of some futures runs those in its own
+/// pool's queue itself.
 ///
 /// # Examples
 ///
@@ -100,7 +101,8 @@ fn wait_for<F: AnyFuture + ?Sized>(
         ReturnWhen::FirstException => status != Status::Finished,
         ReturnWhen::AllCompleted => false,
     };
-    // First who is pending, then whether one of the others is enough: one that ends meanwhile is in at least one of the two.
+    // First the pending tasks are collected, then the others are checked for one that is enough: a task that ends
+    // meanwhile is in at least one of the two.
     let pending: Vec<TaskRef> = tasks().filter(|task| !task.is_done()).cloned().collect();
     if pending.is_empty() || tasks().any(|task| task.is_done() && ends(task.status())) {
         return Ok(());

@@ -21,7 +21,7 @@ pub(crate) fn wait_done(task: &TaskRef, limit: Limit, site: Site) -> Result<(), 
     wait(me, &TaskWait(task), Terms { site, limit, failure: Failure::Value, relock })
 }
 
-/// Spins for a moment, if the task runs and will be done soon, as a rule. Returns whether it is done.
+/// Spins for a moment, if the task runs and is usually done soon. Returns whether it is done.
 fn is_done_in_a_moment(task: &TaskRef) -> bool {
     if task.phase() == Phase::Running && task.home().is_nearly_done() {
         spin_until(|| task.is_done());
@@ -29,7 +29,7 @@ fn is_done_in_a_moment(task: &TaskRef) -> bool {
     task.is_done()
 }
 
-/// Waits until a task is done, whatever becomes of the wait: it can't fail.
+/// Waits until a task is done. The wait cannot fail.
 pub(crate) fn wait_until_done(task: &TaskRef, site: Site) {
     let terms = Terms { site, limit: Limit::None, failure: Failure::Never, relock: false };
     while wait(context::current(), &TaskWait(task), terms).is_err() {}

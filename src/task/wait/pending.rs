@@ -1,4 +1,4 @@
-//! The tasks that a wait for the first of several is still to be told of.
+//! The tasks that have not notified a wait for the first of several yet.
 
 use crate::task::task_ref::TaskRef;
 
@@ -7,12 +7,12 @@ pub(crate) struct Pending {
     tasks: Vec<TaskRef>,
     /// The number of the task at each place.
     numbers: Vec<usize>,
-    /// The place of the task with each number; of one that was removed it means nothing.
+    /// The place of the task with each number; it means nothing for a task that was removed.
     places: Vec<usize>,
 }
 
 impl Pending {
-    /// These tasks, numbered in their order.
+    /// Makes the set of these tasks, numbered in their order.
     pub(crate) fn new(tasks: Vec<TaskRef>) -> Self {
         let (numbers, places) = ((0..tasks.len()).collect(), (0..tasks.len()).collect());
         Self { tasks, numbers, places }
@@ -27,7 +27,7 @@ impl Pending {
         self.remove_at(self.places[number]);
     }
 
-    /// Removes the task at this place: the last one takes it.
+    /// Removes the task at this place: the last one takes its place.
     pub(crate) fn remove_at(&mut self, place: usize) {
         self.tasks.swap_remove(place);
         self.numbers.swap_remove(place);

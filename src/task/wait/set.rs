@@ -1,4 +1,4 @@
-//! The wait for the first of several tasks: each tells the set when it is done.
+//! The wait for the first of several tasks: each notifies the set when it is done.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -20,35 +20,35 @@ use crate::task::task_ref::TaskRef;
 
 /// The waiter is parked, or has looked in vain and is about to be judged and to park.
 const WAITERS: u64 = 1;
-/// A task without a value has told.
+/// A task without a value has notified the set.
 const FAILED: u64 = 1 << 1;
-/// One task that has told and was not taken yet. The rest of the word counts them.
+/// One task that has notified the set and was not taken yet. The rest of the word counts them.
 const NOTICE: u64 = 1 << 2;
 
-/// What ends the wait.
+/// The condition that ends the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
     /// One notice.
     First,
-    /// One notice of a task without a value, or so many of any.
+    /// One notice of a task without a value, or this number of notices of any.
     FirstFailure(usize),
 }
 
-/// Where the tasks tell that they are done, and one thread waits for that.
+/// The set that tasks notify when they are done, and one thread that waits for that.
 pub(crate) struct WaitSet {
     word: AtomicU64,
     until: Until,
-    /// Who has told, in that order.
+    /// The numbers of the tasks that have notified the set, in that order.
     told: Mutex<Vec<usize>>,
-    /// Who waits.
+    /// The context that waits.
     waiter: &'static Context,
-    /// How often the judge looked at a task.
+    /// The number of times that the judge looked at a task.
     #[cfg(all(test, not(loom)))]
     looks: AtomicU64,
 }
 
 impl WaitSet {
-    /// A set for the calling thread, told by each of these tasks with its position.
+    /// Makes a set for the calling thread, which each of these tasks notifies with its position.
     pub(crate) fn of<'t>(tasks: impl Iterator<Item = &'t TaskRef>, until: Until) -> Arc<Self> {
         let waiter = context::current();
         let set = Arc::new(Self {
@@ -87,17 +87,18 @@ impl WaitSet {
         std::ptr::from_ref(self).addr()
     }
 
-    /// The numbers of those who have told since the last call, in that order.
+    /// Takes the numbers of the tasks that have notified the set since the last call, in that order.
     pub(crate) fn take_told(&self) -> Vec<usize> {
         let mut told = self.told.lock();
         self.word.fetch_sub(NOTICE * told.len() as u64, Relaxed);
         std::mem::take(&mut *told)
     }
 
-    /// Waits until the set has been told enough. `pending` are those that are still to tell.
+    /// Waits until the set has enough notices. `pending` are the tasks that have not notified it yet.
     pub(crate) fn wait(&self, pending: &mut Pending, limit: Limit, site: Site) -> Result<(), WaitError> {
         let wait = SetWait { set: self, pending: RefCell::new(pending) };
-        // Another thread than the one that made the set: the set does not know whom to tell of a change.
+        // A wait for the first may be on another thread than the one that made the set. The set does not know that
+        // thread, and need not re-check it: the first notice ends the wait.
         let me = if self.until == Until::First { context::current() } else { self.waiter };
         one::wait(me, &wait, Terms { site, limit, failure: Failure::Value, relock: false })
     }
@@ -110,8 +111,8 @@ impl Watcher for WaitSet {
         }
         let mut told = self.told.lock();
         told.push(number);
-        // ORDERING: Release publishes the flag above, and Acquire pairs with another's: whoever brings the last notice
-        // sees all flags.
+        // ORDERING: Release publishes the flag above, and Acquire pairs with another's: the task that brings the last
+        // notice sees all flags.
         let word = self.word.fetch_add(NOTICE, AcqRel) + NOTICE;
         // Counted before anybody can take it: the count is never less than what was taken.
         drop(told);
@@ -121,7 +122,7 @@ impl Watcher for WaitSet {
         if self.is_over(word) {
             self.wake();
         } else if !is_removed(Ingredient::RecheckOfAlternatives) {
-            // One alternative fewer: what is left may be a deadlock.
+            // One alternative fewer: the rest may be a deadlock.
             summons::recheck(self.waiter);
         }
     }
@@ -130,8 +131,8 @@ impl Watcher for WaitSet {
 /// A wait of the set's waiter.
 struct SetWait<'s> {
     set: &'s WaitSet,
-    /// Changed under the graph's mutex only, while the wait is registered. The first of them was live at the last look, if
-    /// one was.
+    /// Changed under the graph's mutex only, while the wait is registered. The first task was live at the last look, if
+    /// any was.
     pending: RefCell<&'s mut Pending>,
 }
 
@@ -214,8 +215,8 @@ mod tests {
 
     const MANY: usize = if cfg!(miri) { 20 } else { 300 };
 
-    /// Waits for promises, each of which is kept once the wait has been judged since the last one was: how often the judge
-    /// looked at a task.
+    /// Waits for promises, each of which is kept once the wait has been judged since the last one was kept. Returns the
+    /// number of times that the judge looked at a task.
     fn looks(until: Until, wait: impl FnOnce(&WaitSet, Pending)) -> u64 {
         let (promises, futures): (Vec<Promise<u8>>, Vec<Future<u8>>) = (0..MANY).map(|_| promise()).unzip();
         let tasks: Vec<_> = futures.iter().map(|future| task_of(future).clone()).collect();
@@ -250,7 +251,8 @@ mod tests {
                 }
             }
         });
-        // A few more where other tests of this process re-check all that waits. Looking at all each time is 75 times as much.
+        // A few more where other tests of this process re-check all that waits. Looking at all each time is 75 times as
+        // much.
         assert!((MANY as u64 / 2..=20 * MANY as u64).contains(&looks), "{looks} looks at {MANY} futures");
     }
 
