@@ -12,7 +12,7 @@ use crate::deadlock::graph::Graph;
 use crate::deadlock::group::Group;
 use crate::deadlock::resource::{Origin, ResourceFacts};
 use crate::deadlock::wait::{Failure, Limit, Outcome, Terms, wait};
-use crate::deadlock::waitable::{Need, Provider, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 use crate::deadlock::{Kind, Report};
 use crate::primitive::{FilterOp, Ingredient, UnparkToken, events, remove, unpark_filter};
 
@@ -55,11 +55,7 @@ impl Flag {
     }
 }
 
-impl Waitable for Flag {
-    fn key(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
+impl Blocker for Flag {
     fn facts(&self, _: usize) -> ResourceFacts {
         ResourceFacts { key: self.key(), origin: Origin::here(None), type_of: watched }
     }
@@ -76,15 +72,15 @@ impl Waitable for Flag {
             _ => Provider::External,
         });
     }
+}
+
+impl Park for Flag {
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
 
     fn try_grant(&self, _: &'static Context) -> bool {
         self.done.load(Ordering::Acquire)
-    }
-
-    fn accept(&self, _: &'static Context) {}
-
-    fn has_queue(&self) -> bool {
-        false
     }
 
     fn announce(&self) -> bool {
@@ -94,8 +90,6 @@ impl Waitable for Flag {
     fn is_announced(&self) -> bool {
         !self.done.load(Ordering::Acquire)
     }
-
-    fn left_queue(&self, _: bool) {}
 }
 
 fn group(expected: usize) -> Arc<Group> {

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::graph::Graph;
 use super::reduction::Reduction;
-use super::waitable::{Provider, Waitable};
+use super::waitable::Provider;
 
 impl Graph {
     /// Calls `visit` with everybody who is stuck behind the deadlock that was found, and is not part of it. `me` is the one who

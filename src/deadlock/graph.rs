@@ -17,16 +17,16 @@ use super::summons::Summons;
 use super::thread_name::ThreadName;
 use super::told::Told;
 use super::wait::Failure;
-use super::waitable::{Provider, Waitable};
+use super::waitable::{Blocker, Provider, Visit};
 use crate::primitive::{Ingredient, Mutex, global, is_removed};
 
 /// One registered wait.
 pub(super) struct Entry {
     /// Lives on the waiter's stack until it withdraws.
-    pub(super) waitable: NonNull<dyn Waitable>,
+    pub(super) blocker: NonNull<dyn Blocker>,
     /// What its waiter parks on.
     pub(super) key: usize,
-    /// [`Waitable::is_chained`].
+    /// [`Blocker::is_chained`].
     pub(super) is_chained: bool,
     pub(super) site: Site,
     pub(super) since: Instant,
@@ -46,17 +46,24 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn waitable(&self) -> &dyn Waitable {
+    pub(super) fn blocker(&self) -> &dyn Blocker {
         // SAFETY:
         // - an entry is withdrawn before its waiter's stack frame goes (`Graph::withdraw`), and this is called with
         //   the graph's mutex held, which withdrawing takes.
-        unsafe { self.waitable.as_ref() }
+        unsafe { self.blocker.as_ref() }
+    }
+
+    /// Looks for a judge at those who can end the wait, after it has [subscribed](Blocker::subscribe) to what may go later.
+    pub(super) fn look(&self, graph: &Graph, visit: &mut Visit<'_>) {
+        let blocker = self.blocker();
+        blocker.subscribe();
+        blocker.providers(graph, visit);
     }
 
     /// Whether this holds of one of those who can end the wait.
     pub(super) fn any_provider(&self, graph: &Graph, mut matches: impl FnMut(Provider<'_>) -> bool) -> bool {
         let mut found = false;
-        self.waitable().providers(graph, &mut |provider| {
+        self.blocker().providers(graph, &mut |provider| {
             found = matches(provider);
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });

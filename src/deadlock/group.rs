@@ -179,7 +179,7 @@ mod tests {
     use super::super::summons::Summons;
     use super::super::told::Told;
     use super::super::wait::{Failure, erase};
-    use super::super::waitable::{Need, Provider, Visit, Waitable};
+    use super::super::waitable::{Blocker, Need, Provider, Visit};
     use super::*;
     use crate::primitive::now;
 
@@ -189,14 +189,10 @@ mod tests {
         looks: Cell<usize>,
     }
 
-    impl Waitable for Counted<'_> {
-        fn key(&self) -> usize {
-            std::ptr::from_ref(self).addr()
-        }
-
+    impl Blocker for Counted<'_> {
         fn facts(&self, _: usize) -> ResourceFacts {
             let type_of = || ResourceType::exclusive::<u32>("Lock");
-            ResourceFacts { key: self.key(), origin: Origin::here(None), type_of }
+            ResourceFacts { key: std::ptr::from_ref(self).addr(), origin: Origin::here(None), type_of }
         }
 
         fn need(&self) -> Need {
@@ -207,26 +203,6 @@ mod tests {
             self.looks.set(self.looks.get() + 1);
             _ = visit(self.group.map_or(Provider::External, Provider::AnyOf));
         }
-
-        fn try_grant(&self, _: &'static Context) -> bool {
-            false
-        }
-
-        fn accept(&self, _: &'static Context) {}
-
-        fn has_queue(&self) -> bool {
-            false
-        }
-
-        fn announce(&self) -> bool {
-            true
-        }
-
-        fn is_announced(&self) -> bool {
-            true
-        }
-
-        fn left_queue(&self, _: bool) {}
     }
 
     /// A graph in which somebody waits for a group with so many members, or for something else.
@@ -244,8 +220,8 @@ mod tests {
         }
         let (wait, waiter) = (Counted { group: on_group.then_some(&group), looks: Cell::new(0) }, graph.add_for_test());
         let entry = Entry {
-            waitable: erase(&wait),
-            key: wait.key(),
+            blocker: erase(&wait),
+            key: std::ptr::from_ref(&wait).addr(),
             is_chained: false,
             site: std::panic::Location::caller(),
             since: now(),

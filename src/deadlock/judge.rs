@@ -92,12 +92,11 @@ impl Graph {
     /// Where the way leads from a registered wait.
     fn way(&self, context: &'static Context) -> Way {
         let Some(entry) = self.entry(context).filter(|entry| !entry.is_live()) else { return Way::Open };
-        let waitable = entry.waitable();
-        if waitable.need() != Need::One {
+        if entry.blocker().need() != Need::One {
             return Way::Forks;
         }
         let mut way = Way::Open;
-        waitable.providers(self, &mut |provider| {
+        entry.look(self, &mut |provider| {
             way = match provider {
                 Provider::Context(id) => self.context(id).map_or(Way::Open, |provider| Way::To(self.actor(provider))),
                 Provider::AnyOf(_) => Way::Forks,

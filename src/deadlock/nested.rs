@@ -15,7 +15,7 @@ use super::resource::{ResourceFacts, Site};
 use super::summons::Summons;
 use super::told::Told;
 use super::wait::{Failure, erase};
-use super::waitable::{Need, Provider, Visit, Waitable};
+use super::waitable::{Blocker, Need, Provider, Visit};
 use crate::primitive::set_current_context;
 
 /// What a context's own thread notes on the contexts around it.
@@ -52,11 +52,16 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// What the outer context's wait is found by. Nobody parks on it: the wait is for its own thread.
+    pub(super) fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// The wait of the outer context, which has lasted longer than that of the inner one, `since`: how much longer nobody
     /// notes, for a look at the clock would be a good part of what a short body costs.
     pub(super) fn entry(&self, told: Told, since: Instant) -> Entry {
         Entry {
-            waitable: erase(self),
+            blocker: erase(self),
             key: self.key(),
             is_chained: true,
             site: self.site,
@@ -84,12 +89,7 @@ impl Context {
     }
 }
 
-/// The outer context's wait is for its own thread: nobody parks, and nothing is granted.
-impl Waitable for Frame {
-    fn key(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
+impl Blocker for Frame {
     fn facts(&self, _: usize) -> ResourceFacts {
         self.facts
     }
@@ -105,26 +105,6 @@ impl Waitable for Frame {
     fn is_chained(&self) -> bool {
         true
     }
-
-    fn try_grant(&self, _: &'static Context) -> bool {
-        false
-    }
-
-    fn accept(&self, _: &'static Context) {}
-
-    fn has_queue(&self) -> bool {
-        false
-    }
-
-    fn announce(&self) -> bool {
-        false
-    }
-
-    fn is_announced(&self) -> bool {
-        false
-    }
-
-    fn left_queue(&self, _: bool) {}
 }
 
 /// Runs `body` in a context of its own, on this thread, while the calling context waits for it to end.

@@ -234,7 +234,7 @@ impl Scene {
         let wait = graph.entry(context).map(|entry| {
             let shown = entry.shown_provider(graph);
             PersonWait {
-                resource: entry.waitable().facts(shown.nth),
+                resource: entry.blocker().facts(shown.nth),
                 owner: shown.context.map_or(0, Context::address),
                 site: entry.site,
                 waited: self.now.saturating_duration_since(entry.since),
@@ -365,7 +365,7 @@ impl super::graph::Entry {
     fn shown_provider(&self, graph: &Graph) -> Shown {
         let mut shown = Shown { nth: 0, context: None, group: None, process: None, others: 0 };
         let (mut count, mut best) = (0, 0);
-        self.waitable().providers(graph, &mut |provider| {
+        self.blocker().providers(graph, &mut |provider| {
             let (context, group, process) = match provider {
                 Provider::Context(id) => (graph.context(id), None, None),
                 Provider::AnyOf(group) => (None, Some(group.address()), None),
@@ -388,7 +388,7 @@ impl super::graph::Entry {
         });
         // Several may provide one thing: the readers of one lock.
         if count > 1 {
-            let key = |nth| self.waitable().facts(nth).key;
+            let key = |nth| self.blocker().facts(nth).key;
             let is_one_thing = key(shown.nth) == key(usize::from(shown.nth == 0));
             shown.others = if is_one_thing { 0 } else { count - 1 };
         }

@@ -211,7 +211,7 @@ impl Graph {
             self.summon_where(Among::Forked, Summons::Recheck, false, |graph, context, entry| {
                 context != me
                     && !entry.timed
-                    && (matches!(entry.waitable().need(), Need::Any | Need::AtLeast(_))
+                    && (matches!(entry.blocker().need(), Need::Any | Need::AtLeast(_))
                         || entry.any_provider(graph, |provider| matches!(provider, Provider::AnyOf(_))))
             });
         }

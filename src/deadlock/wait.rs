@@ -15,7 +15,7 @@ use super::resource::Site;
 use super::scene::Scene;
 use super::summons::Summons;
 use super::told::Told;
-use super::waitable::{HANDED_OVER, Waitable};
+use super::waitable::{Blocker, HANDED_OVER, Park};
 use crate::primitive::{Ingredient, ParkResult, ParkToken, SpinWait, is_removed, now, park, runs_destructors};
 
 /// How long a wait may last, and what may become of it.
@@ -88,7 +88,7 @@ pub(crate) enum Outcome {
 ///
 /// The first part is what any lock does: spin a little, then park, for at most the grace. Nearly all waits end there
 /// and the graph never hears of them.
-pub(crate) fn wait<W: Waitable>(me: &'static Context, resource: &W, terms: Terms) -> Outcome {
+pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) -> Outcome {
     let grace = policy::grace();
     if terms.relock || grace.is_zero() {
         return wait_registered(me, resource, terms, now());
@@ -146,7 +146,7 @@ const LONGEST_SLICE: Duration = Duration::from_millis(50);
 const TIMER_SLACK: Duration = Duration::from_micros(if cfg!(target_os = "linux") { 50 } else { 0 });
 
 /// Parks in the resource's queue while its announcement stands and `still` holds.
-fn park_on<W: Waitable + ?Sized>(
+fn park_on<W: Park + ?Sized>(
     me: &'static Context,
     resource: &W,
     until: Option<Instant>,
@@ -193,7 +193,7 @@ enum Step {
 /// The wait in the graph: registered means ungranted.
 #[cold]
 #[inline(never)]
-fn wait_registered(me: &'static Context, resource: &dyn Waitable, terms: Terms, since: Instant) -> Outcome {
+fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, since: Instant) -> Outcome {
     let mut wait = Registered {
         me,
         resource,
@@ -258,7 +258,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// A wait that lasted longer than the grace.
 struct Registered<'a> {
     me: &'static Context,
-    resource: &'a dyn Waitable,
+    resource: &'a dyn Park,
     terms: Terms,
     since: Instant,
     scene: Scene,
@@ -341,7 +341,7 @@ impl Registered<'_> {
 
     fn entry(&self) -> Entry {
         Entry {
-            waitable: erase(self.resource),
+            blocker: erase(self.resource),
             key: self.resource.key(),
             is_chained: self.resource.is_chained(),
             site: self.terms.site,
@@ -454,13 +454,12 @@ impl Entry {
 }
 
 /// Forgets how long a resource is borrowed for: its waiter withdraws the entry before the borrow ends.
-pub(super) fn erase(resource: &dyn Waitable) -> NonNull<dyn Waitable> {
-    let pointer: *const (dyn Waitable + '_) = resource;
+pub(super) fn erase(resource: &dyn Blocker) -> NonNull<dyn Blocker> {
+    let pointer: *const (dyn Blocker + '_) = resource;
     // SAFETY:
     // - only the lifetime bound of the trait object changes; the graph uses the pointer no longer than the entry is
     //   registered, and `wait_registered` returns, by every way, only after it was withdrawn.
-    let pointer =
-        unsafe { std::mem::transmute::<*const (dyn Waitable + '_), *const (dyn Waitable + 'static)>(pointer) };
+    let pointer = unsafe { std::mem::transmute::<*const (dyn Blocker + '_), *const (dyn Blocker + 'static)>(pointer) };
     // SAFETY:
     // - made from a reference.
     unsafe { NonNull::new_unchecked(pointer.cast_mut()) }

@@ -10,7 +10,7 @@ use crate::deadlock::graph::Graph;
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType, Site, TypeOf};
 use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
-use crate::deadlock::waitable::{HANDED_OVER, Need, Provider, RETRY, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, HANDED_OVER, Need, Park, Provider, RETRY, Visit};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, unpark_filter, unpark_one};
 
@@ -357,11 +357,7 @@ struct LockWait<'a> {
     hold: Cell<HoldIndex>,
 }
 
-impl Waitable for LockWait<'_> {
-    fn key(&self) -> usize {
-        self.lock.key()
-    }
-
+impl Blocker for LockWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
         self.lock.facts(self.request.type_of)
     }
@@ -376,6 +372,12 @@ impl Waitable for LockWait<'_> {
 
     fn is_chained(&self) -> bool {
         true
+    }
+}
+
+impl Park for LockWait<'_> {
+    fn key(&self) -> usize {
+        self.lock.key()
     }
 
     fn try_grant(&self, me: &'static Context) -> bool {

@@ -236,8 +236,8 @@ impl Core {
         Ok(())
     }
 
-    /// Somebody who waits for room may have been judged when there was some. That was a way out of a deadlock, and may have
-    /// been the last: it is gone without anybody having begun to wait.
+    /// Re-checks the waits that count on the pool if a judge [counted](Self::subscribe_to_room) on the room that was just
+    /// taken. That was a way out of a deadlock, and may have been the last: it is gone without anybody having begun to wait.
     fn last_room_taken(&self) {
         // The flag's line is written only where it has to be.
         let was_counted_on = self.room_counted_on.load(Relaxed) && self.room_counted_on.swap(false, Relaxed);
@@ -246,10 +246,12 @@ impl Core {
         }
     }
 
-    /// As [`has_room`](Self::has_room), for the judge, under the graph's mutex: it is told if the room goes.
-    pub(super) fn has_room_for_judge(&self) -> bool {
+    /// Returns whether there is room, for a judge, under the graph's mutex. If so, whoever takes the last of it
+    /// [re-checks](Self::last_room_taken) the waits that count on the pool. Where there is none, nobody is told of anything:
+    /// the queue may fill up often while somebody waits for room.
+    pub(super) fn subscribe_to_room(&self) -> bool {
         let before = self.room_counted_on.swap(true, Relaxed);
-        // ORDERING: a change that changes nothing: it comes before the one that takes the last room, whose Acquire pairs with
+        // ORDERING: a no-op read-modify-write: it comes before the one that takes the last room, whose Acquire pairs with
         // this Release and sees the flag, or after it, and sees that.
         let word = self.state.fetch_or(0, AcqRel);
         let has_room = self.has_room_in(word);

@@ -1,5 +1,6 @@
 //! The wait for room in a full queue.
 
+use std::cell::Cell;
 use std::panic::Location;
 
 use super::core::Core;
@@ -8,7 +9,7 @@ use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
-use crate::deadlock::waitable::{Need, Provider, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 use crate::task::wait::one::{self, Ended};
 
 /// Waits until there is room in the queue, or until the pool is closed.
@@ -17,10 +18,14 @@ use crate::task::wait::one::{self, Ended};
 /// try after all has to [pass the wake-up on](Core::wake_submitter).
 pub(super) fn wait_for_room(core: &Core, limit: Limit, site: Site) -> Result<(), Ended> {
     let terms = Terms { site, limit, failure: Failure::Value, relock: false };
-    one::wait(context::current(), &RoomWait(core), terms)
+    one::wait(context::current(), &RoomWait { core, has_room: Cell::new(false) }, terms)
 }
 
-struct RoomWait<'c>(&'c Core);
+struct RoomWait<'c> {
+    core: &'c Core,
+    /// Whether there was room at the last look of a judge. Changed under the graph's mutex only.
+    has_room: Cell<bool>,
+}
 
 fn pool_type() -> ResourceType {
     ResourceType { primitive: "ThreadPoolExecutor", data: "", mode: HoldMode::Permit }
@@ -32,44 +37,53 @@ pub(super) fn facts(core: &Core, key: usize) -> ResourceFacts {
     ResourceFacts { key, origin: Origin::at(made_at, None), type_of: pool_type }
 }
 
-impl Waitable for RoomWait<'_> {
-    fn key(&self) -> usize {
-        self.0.room_key()
-    }
-
+impl Blocker for RoomWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
-        facts(self.0, self.key())
+        facts(self.core, self.key())
     }
 
     fn need(&self) -> Need {
-        Need::One
+        Need::Any
     }
 
     fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
-        _ = visit(if self.0.has_room_for_judge() { Provider::External } else { Provider::AnyOf(self.0.group()) });
+        // While there is room nobody has to do anything.
+        if self.has_room.get() && visit(Provider::External).is_break() {
+            return;
+        }
+        _ = visit(Provider::AnyOf(self.core.group()));
+    }
+
+    /// Whoever takes the last of the room that the judge counts on lets those who count on the pool be judged again.
+    fn subscribe(&self) {
+        self.has_room.set(self.core.subscribe_to_room());
+    }
+}
+
+impl Park for RoomWait<'_> {
+    fn key(&self) -> usize {
+        self.core.room_key()
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {
-        self.0.has_room()
+        self.core.has_room()
     }
 
-    fn accept(&self, _: &'static Context) {}
-
     fn has_queue(&self) -> bool {
-        self.0.is_announced(SUBMITTERS)
+        self.core.is_announced(SUBMITTERS)
     }
 
     fn announce(&self) -> bool {
-        self.0.announce(SUBMITTERS, |word| word & CLOSED == 0 && self.0.is_full(word))
+        self.core.announce(SUBMITTERS, |word| word & CLOSED == 0 && self.core.is_full(word))
     }
 
     fn is_announced(&self) -> bool {
-        self.0.is_announced(SUBMITTERS) && !self.0.has_room()
+        self.core.is_announced(SUBMITTERS) && !self.core.has_room()
     }
 
     fn left_queue(&self, last: bool) {
         if last {
-            self.0.clear(SUBMITTERS);
+            self.core.clear(SUBMITTERS);
         }
     }
 }

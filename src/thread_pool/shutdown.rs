@@ -13,7 +13,7 @@ use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
-use crate::deadlock::waitable::{Need, Provider, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 use crate::primitive::join_thread;
 use crate::task::wait::one::{self, Ended};
 
@@ -184,11 +184,7 @@ fn join_threads(core: &Core) {
 
 struct JoinWait<'c>(&'c Core);
 
-impl Waitable for JoinWait<'_> {
-    fn key(&self) -> usize {
-        self.0.join_key()
-    }
-
+impl Blocker for JoinWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
         facts(self.0, self.key())
     }
@@ -202,15 +198,15 @@ impl Waitable for JoinWait<'_> {
         // Workers that have not joined yet, or have left already.
         _ = visit(Provider::External);
     }
+}
+
+impl Park for JoinWait<'_> {
+    fn key(&self) -> usize {
+        self.0.join_key()
+    }
 
     fn try_grant(&self, _: &'static Context) -> bool {
         workers(self.0.word()) == 0
-    }
-
-    fn accept(&self, _: &'static Context) {}
-
-    fn has_queue(&self) -> bool {
-        false
     }
 
     fn announce(&self) -> bool {
@@ -221,6 +217,4 @@ impl Waitable for JoinWait<'_> {
     fn is_announced(&self) -> bool {
         workers(self.0.word()) > 0
     }
-
-    fn left_queue(&self, _: bool) {}
 }

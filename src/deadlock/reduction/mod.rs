@@ -222,7 +222,7 @@ impl Reduction {
     fn explore_context(&mut self, graph: &Graph, at: u32, context: &'static Context, is_me: bool) -> u32 {
         let Some(entry) = graph.entry(context).filter(|entry| !entry.is_live()) else { return 0 };
         // As many that are live end the wait whatever the others do.
-        let enough = match entry.waitable().need() {
+        let enough = match entry.blocker().need() {
             Need::One | Need::Any => 1,
             Need::All => u32::MAX,
             Need::AtLeast(least) => least,
@@ -230,7 +230,7 @@ impl Reduction {
         let (mut all, mut live, mut gone) = (0, 0, 0);
         let mut first_gone = None;
         let mut was_cut = false;
-        entry.waitable().providers(graph, &mut |provider| {
+        entry.look(graph, &mut |provider| {
             if enough == 1 && all as usize == self.most {
                 was_cut = true;
                 return ControlFlow::Break(());
@@ -254,7 +254,7 @@ impl Reduction {
             if live >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         self.was_cut |= was_cut;
-        let required = if entry.waitable().need() == Need::All { all } else { enough };
+        let required = if entry.blocker().need() == Need::All { all } else { enough };
         // Enough, or nobody to wait for, or more wanted than there are: nothing can be proved.
         if required <= live || required > all {
             return 0;

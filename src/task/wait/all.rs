@@ -7,7 +7,7 @@ use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{Failure, Limit, Terms};
-use crate::deadlock::waitable::{Need, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, Need, Park, Visit};
 use crate::task::cell::TaskRef;
 use crate::task::header::Header;
 use crate::thread_pool::run_in_place;
@@ -55,11 +55,7 @@ impl AllWait<'_> {
     }
 }
 
-impl Waitable for AllWait<'_> {
-    fn key(&self) -> usize {
-        self.current().key()
-    }
-
+impl Blocker for AllWait<'_> {
     fn facts(&self, nth: usize) -> ResourceFacts {
         self.pending().nth(nth).unwrap_or_else(|| self.current()).facts()
     }
@@ -75,15 +71,15 @@ impl Waitable for AllWait<'_> {
     fn may_be_handed_over(&self) -> bool {
         false
     }
+}
+
+impl Park for AllWait<'_> {
+    fn key(&self) -> usize {
+        self.current().key()
+    }
 
     fn try_grant(&self, _: &'static Context) -> bool {
         self.advance()
-    }
-
-    fn accept(&self, _: &'static Context) {}
-
-    fn has_queue(&self) -> bool {
-        false
     }
 
     fn announce(&self) -> bool {
@@ -93,6 +89,4 @@ impl Waitable for AllWait<'_> {
     fn is_announced(&self) -> bool {
         self.current().is_announced()
     }
-
-    fn left_queue(&self, _: bool) {}
 }

@@ -5,7 +5,7 @@ use crate::deadlock::context::{self, Context};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
-use crate::deadlock::waitable::{Need, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, Need, Park, Visit};
 use crate::task::cell::TaskRef;
 use crate::task::header::Header;
 use crate::thread_pool::run_in_place;
@@ -39,7 +39,7 @@ pub(crate) fn wait_until_done(task: &TaskRef, site: Site) {
 }
 
 /// Waits at the door.
-pub(crate) fn wait<W: Waitable>(me: &'static Context, what: &W, terms: Terms) -> Result<(), Ended> {
+pub(crate) fn wait<W: Park>(me: &'static Context, what: &W, terms: Terms) -> Result<(), Ended> {
     match wait::wait(me, what, terms) {
         Outcome::Granted => Ok(()),
         Outcome::TimedOut => Err(Ended::TimedOut),
@@ -49,11 +49,7 @@ pub(crate) fn wait<W: Waitable>(me: &'static Context, what: &W, terms: Terms) ->
 
 struct TaskWait<'t>(&'t Header);
 
-impl Waitable for TaskWait<'_> {
-    fn key(&self) -> usize {
-        self.0.key()
-    }
-
+impl Blocker for TaskWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
         self.0.facts()
     }
@@ -69,15 +65,15 @@ impl Waitable for TaskWait<'_> {
     fn may_be_handed_over(&self) -> bool {
         false
     }
+}
+
+impl Park for TaskWait<'_> {
+    fn key(&self) -> usize {
+        self.0.key()
+    }
 
     fn try_grant(&self, _: &'static Context) -> bool {
         self.0.is_done()
-    }
-
-    fn accept(&self, _: &'static Context) {}
-
-    fn has_queue(&self) -> bool {
-        false
     }
 
     fn announce(&self) -> bool {
@@ -87,6 +83,4 @@ impl Waitable for TaskWait<'_> {
     fn is_announced(&self) -> bool {
         self.0.is_announced()
     }
-
-    fn left_queue(&self, _: bool) {}
 }

@@ -18,7 +18,7 @@ use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType};
 use crate::deadlock::summons::Summons;
 use crate::deadlock::told::Told;
 use crate::deadlock::wait::{Failure, erase};
-use crate::deadlock::waitable::{Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, Visit};
 use crate::primitive::now;
 use oracle::{agrees, by_definition};
 
@@ -100,13 +100,13 @@ enum Source {
     Process,
 }
 
-impl Waitable for PictureWait {
-    fn key(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
+impl Blocker for PictureWait {
     fn facts(&self, _: usize) -> ResourceFacts {
-        ResourceFacts { key: self.key(), origin: Origin::here(None), type_of: || ResourceType::exclusive::<()>("Lock") }
+        ResourceFacts {
+            key: std::ptr::from_ref(self).addr(),
+            origin: Origin::here(None),
+            type_of: || ResourceType::exclusive::<()>("Lock"),
+        }
     }
 
     fn need(&self) -> Need {
@@ -129,26 +129,6 @@ impl Waitable for PictureWait {
             }
         }
     }
-
-    fn try_grant(&self, _: &'static Context) -> bool {
-        false
-    }
-
-    fn accept(&self, _: &'static Context) {}
-
-    fn has_queue(&self) -> bool {
-        false
-    }
-
-    fn announce(&self) -> bool {
-        false
-    }
-
-    fn is_announced(&self) -> bool {
-        false
-    }
-
-    fn left_queue(&self, _: bool) {}
 }
 
 /// A picture as a graph of its own, whose contexts have no threads. Dropped in this order.
@@ -185,8 +165,8 @@ impl Made {
                     });
                     let wait = Rc::new(PictureWait { need: want.need, from: from.collect(), visits: Cell::new(0) });
                     let entry = Entry {
-                        waitable: erase(&*wait),
-                        key: wait.key(),
+                        blocker: erase(&*wait),
+                        key: Rc::as_ptr(&wait).addr(),
                         is_chained: false,
                         site: std::panic::Location::caller(),
                         since: now(),
