@@ -8,10 +8,11 @@ use loom::thread;
 
 use super::groups::Flag;
 use super::{Watched, explore};
-use crate::deadlock::context::{Context, current};
+use crate::deadlock::context::Context;
+use crate::deadlock::door::{Failure, Limit, Outcome, Terms, wait};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::registry::current;
 use crate::deadlock::resource::ResourceFacts;
-use crate::deadlock::wait::{Failure, Limit, Outcome, Terms, wait};
 use crate::deadlock::waitable::{Blocker, Need, Park, Visit};
 use crate::primitive::{Ingredient, events, remove};
 

@@ -7,11 +7,12 @@ use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::thread;
 
 use super::{explore, watched};
-use crate::deadlock::context::{Context, ContextId, current};
+use crate::deadlock::context::{Context, ContextId};
+use crate::deadlock::door::{Failure, Limit, Outcome, Terms, wait};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::group::Group;
+use crate::deadlock::registry::current;
 use crate::deadlock::resource::{Origin, ResourceFacts};
-use crate::deadlock::wait::{Failure, Limit, Outcome, Terms, wait};
 use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 use crate::deadlock::{Kind, Report};
 use crate::primitive::{FilterOp, Ingredient, UnparkToken, events, remove, unpark_filter};
@@ -68,7 +69,7 @@ impl Blocker for Flag {
         let runner = ContextId::from_word(self.runner.load(Ordering::Relaxed));
         _ = visit(match (self.done.load(Ordering::Relaxed), runner, &self.group) {
             (false, Some(runner), _) => Provider::Context(runner),
-            (false, None, Some(group)) => Provider::AnyOf(group),
+            (false, None, Some(group)) => Provider::AnyOf(group.id()),
             _ => Provider::External,
         });
     }

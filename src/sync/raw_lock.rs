@@ -5,11 +5,12 @@ use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use crate::deadlock::Deadlock;
-use crate::deadlock::context::{self, Context, ContextId};
+use crate::deadlock::context::{Context, ContextId};
+use crate::deadlock::door::{self, Failure, Limit, Outcome, Terms};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::holds::HoldIndex;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceFacts, ResourceType, Site, TypeOf};
-use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
 use crate::deadlock::waitable::{Blocker, HANDED_OVER, Need, Park, Provider, RETRY, Visit};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, unpark_filter, unpark_one};
@@ -132,7 +133,7 @@ impl RawLock {
     /// Takes the lock if it is free and nobody queues.
     #[inline]
     fn try_lock_fast(&self, request: Request) -> Option<RawGuard> {
-        let context = context::current();
+        let context = registry::current();
         let place = context.holds.find();
         // ORDERING: Acquire pairs with the Release in `unlock` and `unlock_fair`: what was done under the lock is seen.
         self.word.compare_exchange(0, context.id().get(), Acquire, Relaxed).ok()?;
@@ -145,13 +146,13 @@ impl RawLock {
     #[track_caller]
     pub(crate) fn try_lock(&self, type_of: TypeOf) -> Option<RawGuard> {
         let request = Request::new(type_of);
-        let context = context::current();
+        let context = registry::current();
         self.take(context).then(|| self.list(context, request))
     }
 
     /// [`try_lock`](Self::try_lock), for what is no line of the user's.
     pub(crate) fn try_lock_at(&self, type_of: TypeOf, site: Site) -> Option<RawGuard> {
-        let context = context::current();
+        let context = registry::current();
         self.take(context).then(|| self.list(context, Request { site, type_of }))
     }
 
@@ -236,7 +237,7 @@ impl RawLock {
         // SAFETY:
         // - the key is this lock's own address.
         // - the closures only touch the word, a cell on this stack, and the heir's number: a park token is the address
-        //   of a context (`wait::park_on`), and contexts are never freed.
+        //   of a context (`door::park_on`), and contexts are never freed.
         unsafe {
             unpark_filter(
                 self.key(),
@@ -333,10 +334,10 @@ impl RawLock {
     }
 
     fn wait(&self, request: Request, limit: Limit, failure: Failure) -> Result<RawGuard, Ended> {
-        let me = context::current();
+        let me = registry::current();
         let relock = self.owner() == Some(me.id());
         let waiter = LockWait { lock: self, request, hold: Cell::new(0) };
-        match wait::wait(me, &waiter, Terms { site: request.site, limit, failure, relock }) {
+        match door::wait(me, &waiter, Terms { site: request.site, limit, failure, relock }) {
             Outcome::Granted => Ok(RawGuard::new(me, waiter.hold.get())),
             Outcome::TimedOut => Err(Ended::TimedOut),
             Outcome::Deadlock(deadlock) => Err(Ended::Deadlock(deadlock)),

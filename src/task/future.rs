@@ -14,8 +14,8 @@ use super::shared_future::SharedFuture;
 use super::state::Phase;
 use super::wait::one::{Ended, wait_done};
 use crate::deadlock::Deadlock;
+use crate::deadlock::door::Limit;
 use crate::deadlock::resource::{Origin, Site};
-use crate::deadlock::wait::Limit;
 
 /// How far a task has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -143,7 +143,7 @@ impl Header {
     }
 
     /// Who can end the task. Called under the graph's mutex.
-    pub(crate) fn provider(&self) -> Provider<'_> {
+    pub(crate) fn provider(&self) -> Provider {
         // ORDERING: Acquire pairs with the Release in `end`. If the runner is registered it claimed the task, and
         // stored its number, before it took the graph's mutex: both are seen.
         match Phase::of(self.state.load(Acquire)) {
@@ -153,7 +153,7 @@ impl Header {
                 //   by then every task that was queued had left the phase seen here, in what happened before. The
                 //   caller holds that mutex and sees the phase: the pool has not come so far, and does not until the
                 //   caller is done.
-                Provider::AnyOf(unsafe { (*self.pool).group() })
+                Provider::AnyOf(unsafe { (*self.pool).group() }.id())
             }
             phase @ (Phase::Running | Phase::Cancelling) => match self.runner.load(Relaxed) {
                 // Its canceller, in this process, is about to store its own number.
@@ -257,7 +257,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::deadlock::{Edge, WaitForGraph, context, snapshot};
+    use crate::deadlock::{Edge, WaitForGraph, registry, snapshot};
     use crate::primitive::spawn_thread;
     use crate::task::cell::TaskRef;
     use crate::task::error::TaskError;
@@ -281,8 +281,8 @@ mod tests {
         assert!(matches!(task.provider(), Provider::Process(PID)));
         task.set_process(1);
         assert!(matches!(task.provider(), Provider::Process(1)), "it has moved on");
-        task.runner.store(context::current().id().get(), Relaxed);
-        assert!(matches!(task.provider(), Provider::Context(id) if id == context::current().id()));
+        task.runner.store(registry::current().id().get(), Relaxed);
+        assert!(matches!(task.provider(), Provider::Context(id) if id == registry::current().id()));
         task.set_process(PID);
         // SAFETY:
         // - the cell was made with this type.
@@ -304,7 +304,7 @@ mod tests {
     fn no_thread_is_the_process_that_runs_a_task() {
         let (task, _future) = task();
         assert!(task.claim());
-        let me = context::current().id();
+        let me = registry::current().id();
         task.runner.store(PROCESS | me.get(), Relaxed);
         assert!(!task.is_run_by(me));
         task.runner.store(me.get(), Relaxed);

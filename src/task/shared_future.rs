@@ -12,8 +12,8 @@ use super::error::TaskError;
 use super::future::{self, Future, Status};
 use super::wait::one::{Ended, wait_done};
 use crate::deadlock::Deadlock;
+use crate::deadlock::door::Limit;
 use crate::deadlock::resource::Site;
-use crate::deadlock::wait::Limit;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU64;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::core::Core;
 use super::word::{IDLE, JOINERS, QUEUED, SUBMITTERS, WORKER, queued, workers};
 use super::worker::Worker;
-use crate::deadlock::context;
+use crate::deadlock::registry;
 use crate::primitive::Ordering::{AcqRel, Relaxed};
 use crate::primitive::{spawn_thread, yield_now};
 use crate::task::cell::TaskRef;
@@ -103,7 +103,7 @@ impl Core {
         match self.queue.pop() {
             Some(Some(task)) if task.claim() => {
                 // Whoever waits for it waits for the caller from now on, whatever other task's destructor holds that up.
-                task.runner.store(context::current().id().get(), Relaxed);
+                task.runner.store(registry::current().id().get(), Relaxed);
                 self.uncount(QUEUED);
                 return Some(task);
             }

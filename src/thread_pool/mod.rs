@@ -32,7 +32,7 @@ use submit::{Room, Task};
 use word::{CLOSED, queued, workers};
 pub(crate) use worker::{Deputy, has_room_for_task, run_in_place};
 
-use crate::deadlock::wait::{Failure, Limit};
+use crate::deadlock::door::{Failure, Limit};
 use crate::task::error::SubmitError;
 use crate::task::future::Future;
 use crate::task::map::Map;

@@ -5,10 +5,11 @@ use std::panic::Location;
 
 use super::core::Core;
 use super::word::{CLOSED, SUBMITTERS};
-use crate::deadlock::context::{self, Context};
+use crate::deadlock::context::Context;
+use crate::deadlock::door::{Failure, Limit, Terms};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site};
-use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 use crate::task::wait::one::{self, Ended};
 
@@ -18,7 +19,7 @@ use crate::task::wait::one::{self, Ended};
 /// try after all has to [pass the wake-up on](Core::wake_submitter).
 pub(super) fn wait_for_room(core: &Core, limit: Limit, site: Site) -> Result<(), Ended> {
     let terms = Terms { site, limit, failure: Failure::Value, relock: false };
-    one::wait(context::current(), &RoomWait { core, has_room: Cell::new(false) }, terms)
+    one::wait(registry::current(), &RoomWait { core, has_room: Cell::new(false) }, terms)
 }
 
 struct RoomWait<'c> {
@@ -51,7 +52,7 @@ impl Blocker for RoomWait<'_> {
         if self.has_room.get() && visit(Provider::External).is_break() {
             return;
         }
-        _ = visit(Provider::AnyOf(self.core.group()));
+        _ = visit(Provider::AnyOf(self.core.group().id()));
     }
 
     /// Whoever takes the last of the room that the judge counts on lets those who count on the pool be judged again.

@@ -9,10 +9,11 @@ use super::room::facts;
 use super::word::{CLOSED, JOINERS, queued, workers};
 use super::worker::works_for;
 use crate::deadlock::Deadlock;
-use crate::deadlock::context::{self, Context};
+use crate::deadlock::context::Context;
+use crate::deadlock::door::{Failure, Limit, Terms};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{ResourceFacts, Site};
-use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 use crate::primitive::join_thread;
 use crate::task::wait::one::{self, Ended};
@@ -172,7 +173,7 @@ fn wait_for_workers(core: &Core, limit: Limit, failure: Failure, site: Site) -> 
     }
     // A worker that waits for its own end.
     let relock = works_for(ptr::from_ref(core));
-    one::wait(context::current(), &wait, Terms { site, limit, failure, relock })
+    one::wait(registry::current(), &wait, Terms { site, limit, failure, relock })
 }
 
 /// The workers have left: what is left of their threads is the destructors of their thread-locals. One of these may be

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::deadlock::door::Failure;
 use crate::deadlock::resource::{Origin, Site};
-use crate::deadlock::wait::Failure;
 use crate::primitive::Ordering::SeqCst;
 use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError, fence};
 use crate::primitive::{Thread, join_thread, spawn_thread};

@@ -7,8 +7,8 @@ use rustix::process::Signal;
 
 use super::core::Core;
 use super::supervisor::supervises;
+use crate::deadlock::door::{Failure, Limit};
 use crate::deadlock::resource::Site;
-use crate::deadlock::wait::{Failure, Limit};
 use crate::primitive::join_thread;
 use crate::task::error::Rejected;
 use crate::task::wait::one::{Ended, wait_done};

@@ -20,9 +20,9 @@ use super::state::{CONTINUATIONS, DETACHED, LASTING, Phase, WAITERS, is_done};
 use super::stats::Stats;
 use super::trace::{self, TaskSpan};
 use super::wait::one::Ended;
-use crate::deadlock::context;
+use crate::deadlock::door::Limit;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceType, Site, TypeOf};
-use crate::deadlock::wait::Limit;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::primitive::{Ingredient, is_removed, quiet};
 use crate::thread_pool::Core;
@@ -153,7 +153,7 @@ impl<F: FnOnce() -> T, T> Cell<F, T> {
         let Slot::Task(task) = std::mem::replace(slot, Slot::Empty) else {
             unreachable!("a claimed task has its closure");
         };
-        let me = context::current();
+        let me = registry::current();
         header.runner.store(me.id().get(), Relaxed);
         let hold = me.holds.take(me.holds.find(), &header.facts(), header.site());
         // SAFETY:
@@ -363,7 +363,7 @@ impl TaskRef {
     pub(crate) fn fail(&self, error: TaskError) {
         let phase = if matches!(error, TaskError::Cancelled) { Phase::Cancelled } else { Phase::Failed };
         // The closure's destructor is the user's: what it waits for is waited for by all who wait for the task.
-        let me = context::current();
+        let me = registry::current();
         self.runner.store(me.id().get(), Relaxed);
         let hold = me.holds.take(me.holds.find(), &self.facts(), self.site());
         // SAFETY:

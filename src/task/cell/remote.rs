@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::{Cell, Slot, TaskRef, VTable, task_type};
-use crate::deadlock::context;
+use crate::deadlock::door::Limit;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceType, Site};
-use crate::deadlock::wait::Limit;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::{Mutex, PoisonError};
 use crate::primitive::spin::spin_until;
@@ -140,7 +140,7 @@ impl<T> RemoteCell<T> {
         let event = TaskRef::reading::<T>(header_ref.origin());
         *reading = Some(event.clone());
         drop(reading);
-        let me = context::current();
+        let me = registry::current();
         event.runner.store(me.id().get(), Relaxed);
         let hold = me.holds.take(me.holds.find(), &event.facts(), site);
         let result = reply.read();

@@ -3,10 +3,11 @@
 use std::cell::Cell;
 
 use super::one::{self, Ended};
-use crate::deadlock::context::{self, Context};
+use crate::deadlock::context::Context;
+use crate::deadlock::door::{Failure, Limit, Terms};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{ResourceFacts, Site};
-use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Blocker, Need, Park, Visit};
 use crate::task::cell::TaskRef;
 use crate::task::header::Header;
@@ -25,7 +26,7 @@ pub(crate) fn wait_all(tasks: &[TaskRef], limit: Limit, failure: Failure, site: 
     if wait.advance() {
         return Ok(());
     }
-    let me = context::current();
+    let me = registry::current();
     let relock = tasks.iter().any(|task| task.is_run_by(me.id()));
     one::wait(me, &wait, Terms { site, limit, failure, relock })
 }

@@ -11,7 +11,7 @@ use super::one::Ended;
 use super::pending::Pending;
 use super::set::{Until, WaitSet};
 use crate::deadlock::Deadlock;
-use crate::deadlock::wait::Limit;
+use crate::deadlock::door::Limit;
 use crate::task::any_future::{AnyFuture, task_of};
 use crate::task::cell::TaskRef;
 

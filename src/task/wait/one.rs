@@ -1,10 +1,11 @@
 //! The wait of one thread for one task.
 
 use crate::deadlock::Deadlock;
-use crate::deadlock::context::{self, Context};
+use crate::deadlock::context::Context;
+use crate::deadlock::door::{self, Failure, Limit, Outcome, Terms};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{ResourceFacts, Site};
-use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
 use crate::deadlock::waitable::{Blocker, Need, Park, Visit};
 use crate::task::cell::TaskRef;
 use crate::task::header::Header;
@@ -27,7 +28,7 @@ pub(crate) fn wait_done(task: &TaskRef, limit: Limit, site: Site) -> Result<(), 
             return Ok(());
         }
     }
-    let me = context::current();
+    let me = registry::current();
     let relock = task.is_run_by(me.id());
     wait(me, &TaskWait(task), Terms { site, limit, failure: Failure::Value, relock })
 }
@@ -35,12 +36,12 @@ pub(crate) fn wait_done(task: &TaskRef, limit: Limit, site: Site) -> Result<(), 
 /// Waits until a task is done, whatever becomes of the wait: it can't fail.
 pub(crate) fn wait_until_done(task: &TaskRef, site: Site) {
     let terms = Terms { site, limit: Limit::None, failure: Failure::Never, relock: false };
-    while wait(context::current(), &TaskWait(task), terms).is_err() {}
+    while wait(registry::current(), &TaskWait(task), terms).is_err() {}
 }
 
 /// Waits at the door.
 pub(crate) fn wait<W: Park>(me: &'static Context, what: &W, terms: Terms) -> Result<(), Ended> {
-    match wait::wait(me, what, terms) {
+    match door::wait(me, what, terms) {
         Outcome::Granted => Ok(()),
         Outcome::TimedOut => Err(Ended::TimedOut),
         Outcome::Deadlock(deadlock) => Err(Ended::Deadlock(deadlock)),

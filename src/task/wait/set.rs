@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::one::{self, Ended};
 use super::pending::Pending;
-use crate::deadlock::context::{self, Context};
+use crate::deadlock::context::Context;
+use crate::deadlock::detector;
+use crate::deadlock::door::{Failure, Limit, Terms};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{ResourceFacts, Site};
-use crate::deadlock::summons;
-use crate::deadlock::wait::{Failure, Limit, Terms};
 use crate::deadlock::waitable::{Blocker, Need, Park, RETRY, Visit};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, new_atomic, unpark_filter};
@@ -49,7 +50,7 @@ pub(crate) struct WaitSet {
 impl WaitSet {
     /// A set for the calling thread, told by each of these tasks with its position.
     pub(crate) fn of<'t>(tasks: impl Iterator<Item = &'t TaskRef>, until: Until) -> Arc<Self> {
-        let waiter = context::current();
+        let waiter = registry::current();
         let set = Arc::new(Self {
             word: new_atomic(0),
             until,
@@ -85,7 +86,7 @@ impl WaitSet {
             self.wake();
         } else if !is_removed(Ingredient::RecheckOfAlternatives) {
             // One alternative fewer: what is left may be a deadlock.
-            summons::recheck(self.waiter);
+            detector::recheck(self.waiter);
         }
     }
 
@@ -120,7 +121,7 @@ impl WaitSet {
     pub(crate) fn wait(&self, pending: &mut Pending, limit: Limit, site: Site) -> Result<(), Ended> {
         let wait = SetWait { set: self, pending: RefCell::new(pending) };
         // Another thread than the one that made the set: the set does not know whom to tell of a change.
-        let me = if self.until == Until::First { context::current() } else { self.waiter };
+        let me = if self.until == Until::First { registry::current() } else { self.waiter };
         one::wait(me, &wait, Terms { site, limit, failure: Failure::Value, relock: false })
     }
 }
