@@ -102,6 +102,8 @@ pub(crate) enum Ingredient {
     ExpectedFirst,
     /// Whoever was admitted without a new worker looks once more whether there may be one.
     SecondLookAtLimit,
+    /// A wait subscribes to the end of its alternatives before a judge looks at them.
+    SubscribedFirst,
     /// An alternative that is no more has the waiter judged again.
     RecheckOfAlternatives,
     /// The last room that is taken has those judged again who wait for some.

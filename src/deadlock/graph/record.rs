@@ -131,7 +131,9 @@ impl Entry {
     /// Looks for a judge at those who can end the wait, after it has [subscribed](Blocker::subscribe) to what may go later.
     pub(in crate::deadlock) fn look(&self, graph: &Graph, visit: &mut Visit<'_>) {
         let blocker = self.blocker();
-        blocker.subscribe();
+        if !is_removed(Ingredient::SubscribedFirst) {
+            blocker.subscribe();
+        }
         blocker.providers(graph, visit);
     }
 
