@@ -38,6 +38,12 @@ fn without_expecting_it_first_a_worker_on_its_way_is_not_counted_on() {
 
 #[test]
 #[should_panic(expected = "deadlock")]
+fn without_subscribing_first_the_last_alternative_goes_between_the_look_and_the_announcement() {
+    explore(2, || last_alternative(Some(Ingredient::SubscribedFirst)));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
 fn without_another_look_the_last_alternative_to_go_completes_a_deadlock_unseen() {
     explore(2, || last_alternative(Some(Ingredient::RecheckOfAlternatives)));
 }

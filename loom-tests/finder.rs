@@ -8,11 +8,12 @@ use loom::thread;
 
 use super::groups::Flag;
 use super::{Watched, explore};
-use crate::deadlock::context::{Context, current};
+use crate::deadlock::context::Context;
+use crate::deadlock::door::{Failure, Limit, Terms, wait};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::registry::current;
 use crate::deadlock::resource::ResourceFacts;
-use crate::deadlock::wait::{Failure, Limit, Outcome, Terms, wait};
-use crate::deadlock::waitable::{Need, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, Need, Park, Visit};
 use crate::primitive::{Ingredient, events, remove};
 
 /// The wait for two flags, one after the other.
@@ -21,11 +22,7 @@ struct Both<'f> {
     at: Cell<usize>,
 }
 
-impl Waitable for Both<'_> {
-    fn key(&self) -> usize {
-        self.flags[self.at.get()].key()
-    }
-
+impl Blocker for Both<'_> {
     fn facts(&self, nth: usize) -> ResourceFacts {
         self.flags[nth].facts(0)
     }
@@ -37,18 +34,18 @@ impl Waitable for Both<'_> {
     fn providers(&self, graph: &Graph, visit: &mut Visit<'_>) {
         self.flags.iter().for_each(|flag| flag.providers(graph, visit));
     }
+}
+
+impl Park for Both<'_> {
+    fn key(&self) -> usize {
+        self.flags[self.at.get()].key()
+    }
 
     fn try_grant(&self, me: &'static Context) -> bool {
         if self.at.get() == 0 && self.flags[0].try_grant(me) {
             self.at.set(1);
         }
         self.at.get() == 1 && self.flags[1].try_grant(me)
-    }
-
-    fn accept(&self, _: &'static Context) {}
-
-    fn has_queue(&self) -> bool {
-        false
     }
 
     fn announce(&self) -> bool {
@@ -58,8 +55,6 @@ impl Waitable for Both<'_> {
     fn is_announced(&self) -> bool {
         self.flags[self.at.get()].is_announced()
     }
-
-    fn left_queue(&self, _: bool) {}
 }
 
 /// Two threads want the lock of the one who waits for both, and can return no error. Whether both were told.
@@ -79,7 +74,7 @@ fn wait_for_two_that_want_the_same(removed: Option<Ingredient>) -> bool {
     });
     let terms = Terms { site: Location::caller(), limit: Limit::None, failure: Failure::Never, relock: false };
     let outcome = wait(current(), &Both { flags: &flags, at: Cell::new(0) }, terms);
-    assert!(matches!(outcome, Outcome::Granted));
+    assert!(outcome.is_ok());
     drop(guard);
     let told = threads.map(|thread| thread.join().unwrap());
     assert_eq!(told, [true, true], "the lock was held until both had ended");

@@ -7,12 +7,13 @@ use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::thread;
 
 use super::{explore, watched};
-use crate::deadlock::context::{Context, ContextId, current};
+use crate::deadlock::context::{Context, ContextId};
+use crate::deadlock::door::{Failure, Limit, Terms, WaitError, wait};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::group::Group;
+use crate::deadlock::registry::current;
 use crate::deadlock::resource::{Origin, ResourceFacts};
-use crate::deadlock::wait::{Failure, Limit, Outcome, Terms, wait};
-use crate::deadlock::waitable::{Need, Provider, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 use crate::deadlock::{Kind, Report};
 use crate::primitive::{FilterOp, Ingredient, UnparkToken, events, remove, unpark_filter};
 
@@ -48,18 +49,14 @@ impl Flag {
     fn wait(&self) -> Result<(), Report> {
         let terms = Terms { site: Location::caller(), limit: Limit::None, failure: Failure::Value, relock: false };
         match wait(current(), self, terms) {
-            Outcome::Granted => Ok(()),
-            Outcome::Deadlock(deadlock) => Err(deadlock.report().clone()),
-            Outcome::TimedOut => unreachable!("there is no limit"),
+            Ok(()) => Ok(()),
+            Err(WaitError::Deadlock(deadlock)) => Err(deadlock.report().clone()),
+            Err(WaitError::TimedOut) => unreachable!("there is no limit"),
         }
     }
 }
 
-impl Waitable for Flag {
-    fn key(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
+impl Blocker for Flag {
     fn facts(&self, _: usize) -> ResourceFacts {
         ResourceFacts { key: self.key(), origin: Origin::here(None), type_of: watched }
     }
@@ -72,19 +69,19 @@ impl Waitable for Flag {
         let runner = ContextId::from_word(self.runner.load(Ordering::Relaxed));
         _ = visit(match (self.done.load(Ordering::Relaxed), runner, &self.group) {
             (false, Some(runner), _) => Provider::Context(runner),
-            (false, None, Some(group)) => Provider::AnyOf(group),
+            (false, None, Some(group)) => Provider::AnyOf(group.id()),
             _ => Provider::External,
         });
+    }
+}
+
+impl Park for Flag {
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {
         self.done.load(Ordering::Acquire)
-    }
-
-    fn accept(&self, _: &'static Context) {}
-
-    fn has_queue(&self) -> bool {
-        false
     }
 
     fn announce(&self) -> bool {
@@ -94,8 +91,6 @@ impl Waitable for Flag {
     fn is_announced(&self) -> bool {
         !self.done.load(Ordering::Acquire)
     }
-
-    fn left_queue(&self, _: bool) {}
 }
 
 fn group(expected: usize) -> Arc<Group> {

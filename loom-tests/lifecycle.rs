@@ -7,7 +7,7 @@ use loom::thread;
 use super::detector::nest;
 use super::{Watched, explore};
 use crate::deadlock::Kind;
-use crate::deadlock::context::{current, end_current};
+use crate::deadlock::registry::{current, end_current};
 use crate::primitive::{Ingredient, events, remove};
 
 #[test]
@@ -69,7 +69,7 @@ fn late_guard(removed: Option<Ingredient>) -> bool {
         move || {
             let guard = lock.lock();
             let context = current();
-            crate::deadlock::context::leave_early();
+            crate::deadlock::registry::leave_early();
             drop(guard);
             context.lifeline_for_models().cut();
         }

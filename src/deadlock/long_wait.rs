@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::graph;
+use super::detector;
+use super::graph::record::Summons;
 use super::hook::{self, Hook, HookList, Hooks};
 use super::report::LongWait;
-use super::scene::Scene;
-use super::summons::Summons;
+use super::report::scene::Scene;
 use super::trace;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet;
@@ -48,7 +48,7 @@ pub fn warn_after(limit: Duration, hook: impl Fn(&LongWait) + Send + Sync + 'sta
     let number = HOOKS.add((limit, Arc::new(hook)));
     INSTALLED.fetch_add(1, Relaxed);
     // Whoever waits without a limit wakes once, to learn of its new one.
-    graph::with(|graph| graph.summon_all(Summons::Recheck));
+    detector::with(|graph| graph.summon_all(Summons::Recheck));
     Hook::new(HookList::LongWait, number)
 }
 

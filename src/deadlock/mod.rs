@@ -7,41 +7,35 @@
 //!
 //! The protocol, and why it is exact, is in the `README.md` beside this module's source.
 
-mod bystanders;
-pub(crate) mod context;
+pub(crate) mod detector;
+pub(crate) mod door;
 pub(crate) mod graph;
 pub(crate) mod group;
-pub(crate) mod holds;
 mod hook;
 mod judge;
 mod long_wait;
 pub(crate) mod nested;
 mod policy;
-mod reduction;
-mod registry;
-pub(crate) mod render;
+pub(crate) mod registry;
 mod report;
-pub(crate) mod resource;
-mod scene;
 #[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 mod signal;
-mod snapshot;
-mod source;
-mod spill;
-pub(crate) mod summons;
-mod thread_name;
-mod told;
+mod terms;
 mod trace;
-pub(crate) mod wait;
+mod victim;
 pub(crate) mod waitable;
 
+pub(crate) use graph::thread_name::thread_name;
+pub(crate) use graph::{context, holds, resource};
 pub use hook::{Hook, on_deadlock};
 pub use long_wait::warn_after;
 pub use policy::{Policy, policy, set_grace, set_policy};
+#[cfg(feature = "process")]
+pub(crate) use report::render;
+pub use report::snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};
 pub use report::{Deadlock, Held, Kind, LongWait, Purpose, Report, Resource, StuckThread, Task, Wait};
 #[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 pub use signal::dump_on_signal;
-pub use snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};
 
 /// Prints text and a line break to standard error in one write, whatever becomes of it.
 ///

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::graph;
-use super::summons::Summons;
+use super::detector;
+use super::graph::record::Summons;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::{global, quiet};
 
@@ -35,7 +35,7 @@ pub enum Policy {
     ///
     /// Each thread that waits for an abandoned lock is a deadlock of its own: that many reports are printed.
     Report,
-    /// Nothing is judged. Waits still register, so that [`snapshot`](super::snapshot) shows them.
+    /// Nothing is judged. Waits still register, so that [`snapshot`](super::report::snapshot) shows them.
     Off,
 }
 
@@ -80,7 +80,7 @@ pub fn set_policy(policy: Policy) {
     let _ = self::policy();
     let before = POLICY.swap(position(policy), Relaxed);
     if before != position(policy) && policy != Policy::Off {
-        graph::with(|graph| {
+        detector::with(|graph| {
             graph.forget_reports();
             graph.summon_all(Summons::Recheck);
         });

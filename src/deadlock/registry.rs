@@ -1,18 +1,124 @@
-//! Contexts as they are taken by threads and given back.
+//! The registry: contexts as threads, and bodies that run in place, take them and give them back.
 
-use super::context::{Context, ContextId};
-use super::graph::{Graph, ThreadRecord, with};
-use super::thread_name::ThreadName;
-use crate::primitive::{Ingredient, copy_number, is_removed, thread_is_ending};
+use super::detector;
+use super::graph::context::{Context, ContextId};
+use super::graph::record::ThreadRecord;
+use super::graph::thread_name::ThreadName;
+use super::graph::{FIRST_SWEEP, Graph};
+use crate::primitive::{
+    Ingredient, copy_number, current_context, is_removed, os_thread_id, run_at_thread_end, set_current_context,
+    thread_is_ending,
+};
+
+/// The calling thread's context. Made on first use: one allocation for each thread that is alive at the same time.
+#[inline]
+pub(crate) fn current() -> &'static Context {
+    let context = current_context().cast::<Context>();
+    if context.is_null() {
+        return enter();
+    }
+    // SAFETY:
+    // - the pointer is not null, so `enter` stored it: a context, which is never freed.
+    unsafe { &*context }
+}
+
+#[cold]
+#[inline(never)]
+fn enter() -> &'static Context {
+    let context = take_context(ThreadName::of_this(), os_thread_id());
+    set_current_context(std::ptr::from_ref(context).cast());
+    if !run_at_thread_end(leave, std::ptr::from_ref(context).cast()) {
+        expect_no_word_of(context);
+    }
+    context
+}
+
+/// The end of a thread, after its thread-locals were destroyed: gives its context back, or, while it still holds
+/// something, lets those who wait for it look again, in each round of destructors.
+///
+/// A destructor still to come that locks after the context was given back takes another.
+fn leave(context: *const ()) {
+    if current_context() != context {
+        return;
+    }
+    // SAFETY:
+    // - only `enter` passes this pointer on: a context, which is never freed.
+    let context: &'static Context = unsafe { &*context.cast() };
+    if give_inside(context) && context.holds.is_empty() {
+        set_current_context(std::ptr::null());
+        give_context(context);
+    } else {
+        // Destructors that are still to come may release it, and are this context as before.
+        end_thread(context);
+        run_at_thread_end(leave, std::ptr::from_ref(context).cast());
+    }
+}
+
+/// The calling thread's last destructor runs, with the kernel's word still to come.
+#[cfg(all(test, loom))]
+pub(crate) fn leave_early() {
+    leave(current_context());
+}
+
+/// Ends the calling thread, as far as a model can: its last destructor runs, then the kernel says that it is gone.
+#[cfg(all(test, loom))]
+pub(crate) fn end_current() {
+    let context = current();
+    leave(std::ptr::from_ref(context).cast());
+    if !current_context().is_null() {
+        context.lifeline.cut();
+    }
+}
+
+/// The context that is to run inside of another one of the calling thread.
+pub(super) fn inner_of(outer: &'static Context) -> &'static Context {
+    if let Some(inner) = outer.nesting.inner.get() {
+        return inner;
+    }
+    let inner = take_retired(outer).unwrap_or_else(|| take_inner_context(outer));
+    outer.nesting.inner.set(Some(inner));
+    inner
+}
+
+/// The end of a thread: gives back what ran inside of its first context and holds nothing. Returns whether that is all
+/// of it.
+fn give_inside(first: &'static Context) -> bool {
+    give_inner_ones(first);
+    let mut kept = None;
+    while let Some(retired) = take_any_retired(first) {
+        give_inner_ones(retired);
+        if retired.holds.is_empty() {
+            give_inner_context(retired);
+        } else {
+            // Linked by what is otherwise the context inside.
+            retired.nesting.inner.set(kept.replace(retired));
+        }
+    }
+    let is_all = kept.is_none();
+    while let Some(retired) = kept {
+        kept = retired.nesting.inner.take();
+        retire(retired);
+    }
+    is_all
+}
+
+/// Gives back the contexts inside of `context`. They hold nothing: one that did was retired when its body ended.
+fn give_inner_ones(context: &'static Context) {
+    let mut next = context.nesting.inner.take();
+    while let Some(inner) = next {
+        next = inner.nesting.inner.take();
+        give_inner_context(inner);
+    }
+}
 
 /// A context for the calling thread, which holds its lifeline from now on: its first one.
-pub(super) fn take_context(name: ThreadName, os_id: u32) -> &'static Context {
+fn take_context(name: ThreadName, os_id: u32) -> &'static Context {
     let context = unused_context();
     // SAFETY:
     // - contexts are never freed or moved.
     // - this one is on no list, so that nobody holds its lifeline.
     unsafe { context.lifeline.hold() };
-    let old_name = with(|graph| {
+    let old_name = detector::with(|graph| {
         let record = graph.record_mut(context);
         // Taken by a destructor after all of ours: nothing will tell of this thread's end.
         record.thread = ThreadRecord { ended: thread_is_ending(), ..ThreadRecord::new() };
@@ -24,9 +130,9 @@ pub(super) fn take_context(name: ThreadName, os_id: u32) -> &'static Context {
 }
 
 /// A context that runs inside of `outer`, the calling thread's.
-pub(super) fn take_inner_context(outer: &'static Context) -> &'static Context {
+fn take_inner_context(outer: &'static Context) -> &'static Context {
     let context = unused_context();
-    let old_name = with(|graph| {
+    let old_name = detector::with(|graph| {
         let (name, os_id) = (graph.record(outer).name.clone(), graph.record(outer).os_id);
         graph.record_mut(context).first = Some(graph.first_of(outer));
         graph.name_context(context, name, os_id, true)
@@ -52,9 +158,8 @@ impl Graph {
     pub(super) fn add_for_test(&mut self) -> &'static Context {
         let context: &'static Context = Box::leak(Box::new(Context::new()));
         let id = ContextId::first(self.contexts.len(), copy_number());
-        self.record_mut(context).last_id = id;
+        self.add(context, id);
         context.set_id(self, id);
-        self.contexts.push(context);
         context
     }
 
@@ -126,16 +231,13 @@ impl Graph {
     }
 }
 
-/// Twice as many contexts are made before the first sweep.
-pub(super) const FIRST_SWEEP: usize = 64;
-
 /// A context that nobody has, with its next number.
 fn unused_context() -> &'static Context {
     reuse_context().unwrap_or_else(add_context)
 }
 
 fn reuse_context() -> Option<&'static Context> {
-    with(|graph| {
+    detector::with(|graph| {
         if graph.free.is_none() {
             graph.sweep();
         }
@@ -160,7 +262,7 @@ fn add_context() -> &'static Context {
     let mut room: Vec<&'static Context> = Vec::new();
     let copy = copy_number();
     loop {
-        let needed = with(|graph| {
+        let needed = detector::with(|graph| {
             if graph.contexts.len() == graph.contexts.capacity() {
                 let needed = graph.contexts.len() * 2 + 16;
                 if room.capacity() < needed {
@@ -170,8 +272,7 @@ fn add_context() -> &'static Context {
                 std::mem::swap(&mut room, &mut graph.contexts);
             }
             let id = ContextId::first(graph.contexts.len(), copy).expect("more than 2^24 threads own locks at once");
-            graph.record_mut(context).last_id = Some(id);
-            graph.contexts.push(context);
+            graph.add(context, Some(id));
             None
         });
         match needed {
@@ -183,8 +284,8 @@ fn add_context() -> &'static Context {
 
 /// Nothing will tell of the end of the thread that has this context: whoever waits for it has to ask, now and again.
 #[cold]
-pub(super) fn expect_no_word_of(first: &'static Context) {
-    with(|graph| {
+fn expect_no_word_of(first: &'static Context) {
+    detector::with(|graph| {
         graph.record_mut(first).thread.ended = true;
         graph.has_untold = true;
     });
@@ -192,7 +293,7 @@ pub(super) fn expect_no_word_of(first: &'static Context) {
 
 /// Marks a thread one of whose contexts holds something while it ends, and re-checks those who wait for it.
 pub(super) fn end_thread(first: &'static Context) {
-    with(|graph| {
+    detector::with(|graph| {
         graph.record_mut(first).thread.ended = true;
         if !is_removed(Ingredient::SummonsAtEnd) {
             graph.recheck_waits_for(first);
@@ -201,7 +302,7 @@ pub(super) fn end_thread(first: &'static Context) {
 }
 
 /// Gives the first context of a thread back at its end: none of its contexts holds anything.
-pub(super) fn give_context(first: &'static Context) {
+fn give_context(first: &'static Context) {
     let name = take_name(first);
     drop(name);
     // SAFETY:
@@ -210,18 +311,18 @@ pub(super) fn give_context(first: &'static Context) {
         // The next thread to take this context would wait for the lifeline for ever, so it is not freed.
         return;
     }
-    with(|graph| graph.free(first));
+    detector::with(|graph| graph.free(first));
 }
 
 /// Gives back a context that ran inside of another one: it holds nothing.
-pub(super) fn give_inner_context(context: &'static Context) {
+fn give_inner_context(context: &'static Context) {
     let name = take_name(context);
     drop(name);
-    with(|graph| graph.free(context));
+    detector::with(|graph| graph.free(context));
 }
 
 fn take_name(context: &'static Context) -> ThreadName {
-    with(|graph| {
+    detector::with(|graph| {
         context.set_id(graph, None);
         std::mem::take(&mut graph.record_mut(context).name)
     })
@@ -230,7 +331,7 @@ fn take_name(context: &'static Context) -> ThreadName {
 /// Keeps a context of the calling thread that still holds something when its body has ended.
 #[cold]
 pub(super) fn retire(context: &'static Context) {
-    with(|graph| {
+    detector::with(|graph| {
         let first = graph.first_of(context);
         graph.push_retired(first, context);
     });
@@ -238,9 +339,9 @@ pub(super) fn retire(context: &'static Context) {
 
 /// Takes one of the calling thread's retired contexts which has released everything since, if there is one among the next few.
 /// Those that have not are looked at again after all the others.
-pub(super) fn take_retired(of: &'static Context) -> Option<&'static Context> {
+fn take_retired(of: &'static Context) -> Option<&'static Context> {
     const LOOKED_AT: usize = 4;
-    with(|graph| {
+    detector::with(|graph| {
         let first = graph.first_of(of);
         for _ in 0..LOOKED_AT {
             let retired = graph.pop_retired(first)?;
@@ -254,6 +355,6 @@ pub(super) fn take_retired(of: &'static Context) -> Option<&'static Context> {
 }
 
 /// Takes the calling thread's next retired context, whatever it holds.
-pub(super) fn take_any_retired(first: &'static Context) -> Option<&'static Context> {
-    with(|graph| graph.pop_retired(first))
+fn take_any_retired(first: &'static Context) -> Option<&'static Context> {
+    detector::with(|graph| graph.pop_retired(first))
 }

@@ -2,7 +2,7 @@
 //!
 //! One queue under a mutex stands for parking_lot_core, with a condition variable for each parked thread; time passes
 //! only when a model says so ([`let_time_pass`]); a thread's end is two steps, as in life: its last destructor
-//! ([`end_current`](crate::deadlock::context::end_current)) and the kernel's word that it is gone ([`thread_is_gone`]).
+//! ([`end_current`](crate::deadlock::registry::end_current)) and the kernel's word that it is gone ([`thread_is_gone`]).
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;

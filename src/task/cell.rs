@@ -12,9 +12,8 @@ use super::state::{LASTING, Phase};
 use super::stats::Stats;
 use super::task_ref::TaskRef;
 use super::trace::TaskSpan;
-use super::wait::WaitError;
+use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::resource::{HoldMode, Origin, ResourceType, Site, TypeOf};
-use crate::deadlock::wait::Limit;
 use crate::primitive::Ordering::Relaxed;
 
 #[repr(C)]

@@ -10,7 +10,7 @@ use super::state::{CONTINUATIONS, DETACHED, LASTING, Phase, WAITERS, is_done};
 use super::stats::Stats;
 use super::task_ref::TaskRef;
 use super::when_done::Then;
-use crate::deadlock::context;
+use crate::deadlock::registry;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::{Ingredient, is_removed};
 
@@ -29,7 +29,7 @@ impl TaskRef {
     pub(crate) fn fail(&self, error: TaskError) {
         let phase = Phase::of_error(&error);
         // The closure's destructor is the user's: all who wait for the task wait for whatever it waits for.
-        let me = context::current();
+        let me = registry::current();
         self.set_runner(Runner::Context(me.id()));
         let hold = me.holds.take(me.holds.find(), &self.facts(), self.site());
         // SAFETY:

@@ -12,11 +12,10 @@ use super::error::TaskError;
 use super::shared_future::SharedFuture;
 use super::status::Status;
 use super::task_ref::TaskRef;
-use super::wait::WaitError;
 use super::wait::one::wait_done;
 use crate::deadlock::Deadlock;
+use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::resource::{Origin, Site};
-use crate::deadlock::wait::Limit;
 
 /// The result of a task that was submitted to an executor, or that a [`Promise`](crate::Promise) will give.
 ///

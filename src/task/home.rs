@@ -16,7 +16,7 @@ pub(crate) trait Home: Send + Sync + 'static {
     /// # Safety
     ///
     /// The caller holds the graph's mutex, and has seen since it took it that the task is pending.
-    unsafe fn provider(&self) -> Provider<'_> {
+    unsafe fn provider(&self) -> Provider {
         Provider::External
     }
 

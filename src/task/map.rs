@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::error::{Rejected, TaskError};
 use super::future::Future;
 use super::wait::one::wait_done;
+use crate::deadlock::door::Limit;
 use crate::deadlock::resource::Site;
-use crate::deadlock::wait::Limit;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicBool;
 

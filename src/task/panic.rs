@@ -8,8 +8,8 @@ use std::fmt;
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 
-use crate::deadlock::context::thread_name;
 use crate::deadlock::print_line;
+use crate::deadlock::thread_name;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::catch_unwind;
 pub(crate) use crate::primitive::contain;

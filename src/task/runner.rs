@@ -34,11 +34,11 @@ impl Runner {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::deadlock::context;
+    use crate::deadlock::registry;
 
     #[test]
     fn a_word_stands_for_one_runner() {
-        let me = context::current().id();
+        let me = registry::current().id();
         for runner in [Runner::Context(me), Runner::Process(1), Runner::Process(u32::MAX - 1)] {
             assert_eq!(Runner::of(runner.word()), Some(runner));
         }

@@ -11,11 +11,10 @@ use super::error::TaskError;
 use super::future::{self, Future};
 use super::status::Status;
 use super::task_ref::TaskRef;
-use super::wait::WaitError;
 use super::wait::one::wait_done;
 use crate::deadlock::Deadlock;
+use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::resource::Site;
-use crate::deadlock::wait::Limit;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU64;
 

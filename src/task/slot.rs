@@ -10,10 +10,9 @@ use super::state::Phase;
 use super::stats::Stats;
 use super::task_ref::TaskRef;
 use super::trace;
-use super::wait::WaitError;
-use crate::deadlock::context;
+use crate::deadlock::door::{Limit, WaitError};
+use crate::deadlock::registry;
 use crate::deadlock::resource::Site;
-use crate::deadlock::wait::Limit;
 
 /// The slot of a cell.
 ///
@@ -134,7 +133,7 @@ impl<F: FnOnce() -> T, T> Slot for Work<F, T> {
         let Stage::Task(task) = (unsafe { self.replace(Stage::Empty) }) else {
             unreachable!("a claimed task has its closure");
         };
-        let me = context::current();
+        let me = registry::current();
         header.set_runner(Runner::Context(me.id()));
         let hold = me.holds.take(me.holds.find(), &header.facts(), header.site());
         // SAFETY:

@@ -8,9 +8,8 @@ use super::header::Header;
 use super::home::Home;
 use super::runner::Runner;
 use super::state::Phase;
-use super::wait::WaitError;
+use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::resource::Site;
-use crate::deadlock::wait::Limit;
 use crate::deadlock::waitable::Provider;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::quiet;
@@ -67,7 +66,7 @@ impl TaskRef {
     }
 
     /// Returns who can end the task. Called under the graph's mutex.
-    pub(crate) fn provider(&self) -> Provider<'_> {
+    pub(crate) fn provider(&self) -> Provider {
         // ORDERING: Acquire pairs with the Release in `end`. If the runner is registered it claimed the task, and
         // stored its number, before it took the graph's mutex: both are seen.
         match Phase::of(self.state.load(Acquire)) {
@@ -149,7 +148,7 @@ mod tests {
 
     use super::*;
     use crate::deadlock::resource::Origin;
-    use crate::deadlock::{Edge, WaitForGraph, context, snapshot};
+    use crate::deadlock::{Edge, WaitForGraph, registry, snapshot};
     use crate::primitive::spawn_thread;
     use crate::task::cell::ResultSlot;
     use crate::task::error::TaskError;
@@ -173,8 +172,8 @@ mod tests {
         assert!(matches!(task.provider(), Provider::Process(PID)));
         task.set_runner(Runner::Process(1));
         assert!(matches!(task.provider(), Provider::Process(1)), "it has moved on");
-        task.set_runner(Runner::Context(context::current().id()));
-        assert!(matches!(task.provider(), Provider::Context(id) if id == context::current().id()));
+        task.set_runner(Runner::Context(registry::current().id()));
+        assert!(matches!(task.provider(), Provider::Context(id) if id == registry::current().id()));
         task.set_runner(Runner::Process(PID));
         // SAFETY:
         // - the cell was made with this type.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::occupancy::Sleepers;
 use super::pool::Pool;
 use super::worker::Worker;
-use crate::deadlock::context;
+use crate::deadlock::registry;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::{spawn_thread, yield_now};
 use crate::task::error::{Rejected, TaskError};
@@ -104,7 +104,7 @@ impl Pool {
             Some(Some(task)) if task.claim() => {
                 // All who wait for the task wait for the caller from now on, whatever other task's destructor holds
                 // that up.
-                task.set_runner(Runner::Context(context::current().id()));
+                task.set_runner(Runner::Context(registry::current().id()));
                 let before = self.occupancy.unqueue();
                 self.wake_after_unqueue(before);
                 return Some(task);

@@ -33,12 +33,12 @@ impl Queued {
 }
 
 impl Home for Queued {
-    unsafe fn provider(&self) -> Provider<'_> {
+    unsafe fn provider(&self) -> Provider {
         // SAFETY:
         // - the pool is alive. Before it is freed it takes the graph's mutex once (`Group`'s destructor), and by then
         //   every task that was queued had left the phase that the caller has seen, in what happened before. The caller
         //   holds that mutex: the pool has not come so far, and does not until the caller is done.
-        Provider::AnyOf(unsafe { (*self.0).group() })
+        Provider::AnyOf(unsafe { (*self.0).group() }.id())
     }
 
     fn cancel(&self, task: &TaskRef) -> bool {

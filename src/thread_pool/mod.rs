@@ -34,7 +34,7 @@ pub use scope::Scope;
 pub use shutdown::{ShutdownOptions, ShutdownReport};
 use submit::{IfFull, Task};
 
-use crate::deadlock::wait::{Failure, Limit};
+use crate::deadlock::door::{Failure, Limit};
 use crate::task::error::SubmitError;
 use crate::task::future::Future;
 use crate::task::unwind::unwind_safe;

@@ -2,13 +2,11 @@
 
 use super::submit::{IfFull, Task};
 use super::{ThreadPoolBuilder, ThreadPoolExecutor, shutdown};
+use crate::deadlock::door::{Failure, WaitError};
 use crate::deadlock::resource::{Origin, Site};
-use crate::deadlock::wait::Failure;
 use crate::task::error::SubmitError;
 use crate::task::future::Future;
 use crate::task::trace::TaskSpan;
-use crate::task::wait::WaitError;
-
 impl ThreadPoolBuilder {
     /// Makes the pool a part of the executor that was made on this line. That executor [ends](ThreadPoolExecutor::end)
     /// it when it wants to: the drop of the last handle, which may be on any thread, waits for nothing.

@@ -228,9 +228,10 @@ impl Pool {
         }
     }
 
-    /// Returns whether a submitter that waits for room has something to do, for the judge, under the graph's mutex: the
-    /// waiter is re-checked if the room goes.
-    pub(super) fn has_room_for_judge(&self) -> bool {
+    /// Returns whether there is room, for a judge, under the graph's mutex. If so, the submitter that takes the last of it
+    /// [re-checks](Self::recheck_waiters_for_room) the waits that count on the pool. If not, nobody is subscribed: the queue
+    /// may fill up often while a submitter waits for room.
+    pub(super) fn subscribe_to_room(&self) -> bool {
         let before = self.room_counted_on.swap(true, Relaxed);
         // This read comes before the transition that takes the last room, which sees the flag then, or after it, and
         // sees that the room is gone.

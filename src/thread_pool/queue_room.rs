@@ -1,15 +1,16 @@
 //! The wait for room in a full queue.
 
+use std::cell::Cell;
 use std::panic::Location;
 
 use super::occupancy::Sleepers;
 use super::pool::Pool;
-use crate::deadlock::context::{self, Context};
+use crate::deadlock::context::Context;
+use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site};
-use crate::deadlock::wait::{Failure, Limit, Terms};
-use crate::deadlock::waitable::{Need, Provider, Visit, Waitable};
-use crate::task::wait::{WaitError, one};
+use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 
 /// Waits until there is room in the queue, or until the pool is closed.
 ///
@@ -17,10 +18,14 @@ use crate::task::wait::{WaitError, one};
 /// does not try after all has to [pass the wake-up on](Pool::wake_submitter).
 pub(super) fn wait_for_room(pool: &Pool, limit: Limit, site: Site) -> Result<(), WaitError> {
     let terms = Terms { site, limit, failure: Failure::Value, relock: false };
-    one::wait(context::current(), &RoomWait(pool), terms)
+    door::wait(registry::current(), &RoomWait { pool, has_room: Cell::new(false) }, terms)
 }
 
-struct RoomWait<'c>(&'c Pool);
+struct RoomWait<'p> {
+    pool: &'p Pool,
+    /// Whether there was room at the last look of a judge. Changed under the graph's mutex only.
+    has_room: Cell<bool>,
+}
 
 fn pool_type() -> ResourceType {
     ResourceType { primitive: "ThreadPoolExecutor", data: "", mode: HoldMode::Permit }
@@ -32,47 +37,54 @@ pub(super) fn facts(pool: &Pool, key: usize) -> ResourceFacts {
     ResourceFacts { key, origin: Origin::at(made_at, None), type_of: pool_type }
 }
 
-impl Waitable for RoomWait<'_> {
-    fn key(&self) -> usize {
-        self.0.room_key()
-    }
-
+impl Blocker for RoomWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
-        facts(self.0, self.key())
+        facts(self.pool, self.key())
     }
 
     fn need(&self) -> Need {
-        Need::One
+        Need::Any
     }
 
     fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
-        _ = visit(if self.0.has_room_for_judge() { Provider::External } else { Provider::AnyOf(self.0.group()) });
+        // While there is room nobody has to do anything.
+        if self.has_room.get() && visit(Provider::External).is_break() {
+            return;
+        }
+        _ = visit(Provider::AnyOf(self.pool.group().id()));
+    }
+
+    /// The submitter that takes the last of the room that a judge counts on has the waits that count on the pool re-checked.
+    fn subscribe(&self) {
+        self.has_room.set(self.pool.subscribe_to_room());
+    }
+}
+
+impl Park for RoomWait<'_> {
+    fn key(&self) -> usize {
+        self.pool.room_key()
     }
 
     fn try_grant(&self, _: &'static Context) -> bool {
-        self.0.has_room()
+        self.pool.has_room()
     }
 
-    fn accept(&self, _: &'static Context) {}
-
     fn has_queue(&self) -> bool {
-        self.0.occupancy.peek().has(Sleepers::Submitters)
+        self.pool.occupancy.peek().has(Sleepers::Submitters)
     }
 
     fn announce(&self) -> bool {
-        self.0.occupancy.announce(Sleepers::Submitters, |counts| !counts.has_room(self.0.settings().capacity))
+        self.pool.occupancy.announce(Sleepers::Submitters, |counts| !counts.has_room(self.pool.settings().capacity))
     }
 
     fn is_announced(&self) -> bool {
-        {
-            let counts = self.0.occupancy.peek();
-            counts.has(Sleepers::Submitters) && !counts.has_room(self.0.settings().capacity)
-        }
+        let counts = self.pool.occupancy.peek();
+        counts.has(Sleepers::Submitters) && !counts.has_room(self.pool.settings().capacity)
     }
 
     fn left_queue(&self, last: bool) {
         if last {
-            self.0.occupancy.clear(Sleepers::Submitters);
+            self.pool.occupancy.clear(Sleepers::Submitters);
         }
     }
 }

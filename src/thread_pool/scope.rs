@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::pool::Pool;
 use super::submit::Task;
+use crate::deadlock::door::{Failure, Limit};
 use crate::deadlock::resource::Site;
-use crate::deadlock::wait::{Failure, Limit};
 use crate::primitive::{Mutex, catch_unwind};
 use crate::task::future::Future;
 use crate::task::panic;

@@ -9,13 +9,13 @@ use super::pool::Pool;
 use super::queue_room::facts;
 use super::worker::works_for;
 use crate::deadlock::Deadlock;
-use crate::deadlock::context::{self, Context};
+use crate::deadlock::context::Context;
+use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{ResourceFacts, Site};
-use crate::deadlock::wait::{Failure, Limit, Terms};
-use crate::deadlock::waitable::{Need, Provider, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 use crate::primitive::join_thread;
-use crate::task::wait::{WaitError, one};
 
 /// The options of a [shutdown](super::ThreadPoolExecutor::shutdown_with).
 ///
@@ -155,7 +155,7 @@ fn wait_for_workers(pool: &Pool, limit: Limit, failure: Failure, site: Site) -> 
     }
     // A worker would wait for its own end.
     let relock = works_for(ptr::from_ref(pool));
-    one::wait(context::current(), &wait, Terms { site, limit, failure, relock })
+    door::wait(registry::current(), &wait, Terms { site, limit, failure, relock })
 }
 
 /// Joins the threads of workers that have left. All that these threads still run is the destructors of their
@@ -167,11 +167,7 @@ fn join_threads(pool: &Pool) {
 
 struct JoinWait<'c>(&'c Pool);
 
-impl Waitable for JoinWait<'_> {
-    fn key(&self) -> usize {
-        self.0.join_key()
-    }
-
+impl Blocker for JoinWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
         facts(self.0, self.key())
     }
@@ -185,15 +181,15 @@ impl Waitable for JoinWait<'_> {
         // Workers that have not joined yet, or have left already.
         _ = visit(Provider::External);
     }
+}
+
+impl Park for JoinWait<'_> {
+    fn key(&self) -> usize {
+        self.0.join_key()
+    }
 
     fn try_grant(&self, _: &'static Context) -> bool {
         self.0.occupancy.read().workers() == 0
-    }
-
-    fn accept(&self, _: &'static Context) {}
-
-    fn has_queue(&self) -> bool {
-        false
     }
 
     fn announce(&self) -> bool {
@@ -204,6 +200,4 @@ impl Waitable for JoinWait<'_> {
     fn is_announced(&self) -> bool {
         self.0.occupancy.read().workers() > 0
     }
-
-    fn left_queue(&self, _: bool) {}
 }

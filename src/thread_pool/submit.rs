@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::home::Queued;
 use super::pool::{Pool, WhenFull};
 use super::queue_room::wait_for_room;
+use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::nested::run_nested;
 use crate::deadlock::resource::{Origin, Site};
-use crate::deadlock::wait::Limit;
 use crate::task::error::{Rejected, SubmitError, TaskError};
 use crate::task::future::Future;
 use crate::task::home::Nowhere;
@@ -15,8 +15,6 @@ use crate::task::stack;
 use crate::task::stats::Stats;
 use crate::task::task_ref::TaskRef;
 use crate::task::trace::TaskSpan;
-use crate::task::wait::WaitError;
-
 /// The behaviour of a submission to a full queue, as the caller needs it.
 #[derive(Clone, Copy)]
 pub(super) enum IfFull {

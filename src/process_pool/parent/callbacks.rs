@@ -9,13 +9,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::deadlock::door::{Failure, WaitError};
 use crate::deadlock::resource::{Origin, Site};
-use crate::deadlock::wait::Failure;
 use crate::primitive::Ordering::SeqCst;
 use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError, fence};
 use crate::primitive::{Thread, join_thread, spawn_thread};
 use crate::process_pool::error::MAX_WORKERS;
-use crate::task::wait::WaitError;
 use crate::thread_pool::ThreadPoolExecutor;
 
 /// How long the relief waits before a look, at first.

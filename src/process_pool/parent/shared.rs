@@ -18,7 +18,7 @@ use crate::deadlock::resource::Origin;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::Thread;
 use crate::primitive::quiet::{AtomicBool, AtomicU64, Mutex, MutexGuard, PoisonError};
-use crate::task::cell::By;
+use crate::task::cell::ResultSlot;
 use crate::task::header::Header;
 use crate::task::panic::PanicInfo;
 use crate::task::task_ref::TaskRef;
@@ -80,7 +80,7 @@ fn happened(event: &TaskRef) {
     if event.claim() {
         // SAFETY:
         // - the cell was made with this type (`event`).
-        unsafe { event.put::<By<()>>(Ok(())) };
+        unsafe { event.put::<ResultSlot<()>>(Ok(())) };
     }
 }
 
@@ -176,7 +176,7 @@ impl Shared {
     /// Tells the waits for several tasks, and leaves wakers and callbacks, which may wait for anything, to
     /// [`Callbacks`]. Returns what there is no thread for.
     fn hand_over(&self, mut then: Then) -> Option<Deferred> {
-        then.tell_waits();
+        then.notify_waits();
         if then.is_empty() {
             return None;
         }

@@ -7,11 +7,10 @@ use rustix::process::Signal;
 
 use super::shared::Shared;
 use super::supervisor::supervises;
+use crate::deadlock::door::{Failure, Limit, WaitError};
 use crate::deadlock::resource::Site;
-use crate::deadlock::wait::{Failure, Limit};
 use crate::primitive::join_thread;
 use crate::task::error::Rejected;
-use crate::task::wait::WaitError;
 use crate::task::wait::one::wait_done;
 use crate::thread_pool::{ShutdownOptions, ShutdownReport};
 

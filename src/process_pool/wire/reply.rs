@@ -6,9 +6,9 @@
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 
-use crate::deadlock::context;
+use crate::deadlock::door::{Limit, WaitError};
+use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceType, Site, TypeOf};
-use crate::deadlock::wait::Limit;
 use crate::primitive::quiet::{Mutex, PoisonError};
 use crate::task::cell::{Describe, ResultSlot};
 use crate::task::error::TaskError;
@@ -21,7 +21,6 @@ use crate::task::state::Phase;
 use crate::task::stats::Stats;
 use crate::task::task_ref::TaskRef;
 use crate::task::trace::TaskSpan;
-use crate::task::wait::WaitError;
 use crate::task::wait::one::wait_done;
 
 /// A result as it came from the other process.
@@ -148,7 +147,7 @@ impl<T> Slot for Replied<T> {
         let event = reading_event::<T>(header.origin());
         *reading = Some(event.clone());
         drop(reading);
-        let me = context::current();
+        let me = registry::current();
         event.set_runner(Runner::Context(me.id()));
         let hold = me.holds.take(me.holds.find(), &event.facts(), site);
         let result = reply.read();

@@ -5,12 +5,13 @@ use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use crate::deadlock::Deadlock;
-use crate::deadlock::context::{self, Context, ContextId};
+use crate::deadlock::context::{Context, ContextId};
+use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::holds::HoldIndex;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceFacts, Site, TypeOf};
-use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
-use crate::deadlock::waitable::{HANDED_OVER, Need, Provider, RETRY, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, HANDED_OVER, Need, Park, Provider, RETRY, Visit};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, unpark_filter, unpark_one};
 use crate::sync::guard::{Exclusive, RawGuard};
@@ -134,7 +135,7 @@ impl RawLock {
     /// Takes the lock if it is free and no thread queues.
     #[inline]
     fn try_lock_fast(&self, request: Request) -> Option<RawLockGuard> {
-        let context = context::current();
+        let context = registry::current();
         let place = context.holds.find();
         // ORDERING: Acquire pairs with the Release in `unlock` and `unlock_fair`: what was done under the lock is seen.
         self.word.compare_exchange(0, context.id().get(), Acquire, Relaxed).ok()?;
@@ -147,13 +148,13 @@ impl RawLock {
     #[track_caller]
     pub(crate) fn try_lock(&self, type_of: TypeOf) -> Option<RawLockGuard> {
         let request = Request::new(type_of);
-        let context = context::current();
+        let context = registry::current();
         self.take(context).then(|| self.list(context, request))
     }
 
     /// [`try_lock`](Self::try_lock), for a request that no line of the user's program made.
     pub(crate) fn try_lock_at(&self, type_of: TypeOf, site: Site) -> Option<RawLockGuard> {
-        let context = context::current();
+        let context = registry::current();
         self.take(context).then(|| self.list(context, Request { site, type_of }))
     }
 
@@ -238,7 +239,7 @@ impl RawLock {
         // SAFETY:
         // - the key is this lock's own address.
         // - the closures only touch the word, a cell on this stack, and the heir's number: a park token is the address
-        //   of a context (`wait::park_on`), and contexts are never freed.
+        //   of a context (`door::park_on`), and contexts are never freed.
         unsafe {
             unpark_filter(
                 self.key(),
@@ -307,8 +308,8 @@ impl RawLock {
     fn lock_slow(&self, request: Request) -> RawLockGuard {
         match self.wait(request, Limit::None, Failure::Unwind) {
             Ok(guard) => guard,
-            Err(Ended::Deadlock(deadlock)) => deadlock.raise(),
-            Err(Ended::TimedOut) => unreachable!("a wait without a limit does not time out"),
+            Err(WaitError::Deadlock(deadlock)) => deadlock.raise(),
+            Err(WaitError::TimedOut) => unreachable!("a wait without a limit does not time out"),
         }
     }
 
@@ -317,8 +318,8 @@ impl RawLock {
     fn acquire_slow(&self, request: Request) -> Result<RawLockGuard, Deadlock> {
         match self.wait(request, Limit::None, Failure::Value) {
             Ok(guard) => Ok(guard),
-            Err(Ended::Deadlock(deadlock)) => Err(deadlock),
-            Err(Ended::TimedOut) => unreachable!("a wait without a limit does not time out"),
+            Err(WaitError::Deadlock(deadlock)) => Err(deadlock),
+            Err(WaitError::TimedOut) => unreachable!("a wait without a limit does not time out"),
         }
     }
 
@@ -328,27 +329,19 @@ impl RawLock {
     fn try_lock_limited(&self, request: Request, limit: Limit) -> Option<RawLockGuard> {
         match self.wait(request, limit, Failure::Unwind) {
             Ok(guard) => Some(guard),
-            Err(Ended::TimedOut) => None,
+            Err(WaitError::TimedOut) => None,
             // The time-out was longer than the clock can represent.
-            Err(Ended::Deadlock(deadlock)) => deadlock.raise(),
+            Err(WaitError::Deadlock(deadlock)) => deadlock.raise(),
         }
     }
 
-    fn wait(&self, request: Request, limit: Limit, failure: Failure) -> Result<RawLockGuard, Ended> {
-        let me = context::current();
+    fn wait(&self, request: Request, limit: Limit, failure: Failure) -> Result<RawLockGuard, WaitError> {
+        let me = registry::current();
         let relock = self.owner() == Some(me.id());
         let waiter = LockWait { lock: self, request, hold: Cell::new(0) };
-        match wait::wait(me, &waiter, Terms { site: request.site, limit, failure, relock }) {
-            Outcome::Granted => Ok(RawLockGuard::new(me, waiter.hold.get())),
-            Outcome::TimedOut => Err(Ended::TimedOut),
-            Outcome::Deadlock(deadlock) => Err(Ended::Deadlock(deadlock)),
-        }
+        door::wait(me, &waiter, Terms { site: request.site, limit, failure, relock })?;
+        Ok(RawLockGuard::new(me, waiter.hold.get()))
     }
-}
-
-enum Ended {
-    TimedOut,
-    Deadlock(Deadlock),
 }
 
 /// One thread's wait for one lock.
@@ -359,11 +352,7 @@ struct LockWait<'a> {
     hold: Cell<HoldIndex>,
 }
 
-impl Waitable for LockWait<'_> {
-    fn key(&self) -> usize {
-        self.lock.key()
-    }
-
+impl Blocker for LockWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
         self.lock.facts(self.request.type_of)
     }
@@ -378,6 +367,12 @@ impl Waitable for LockWait<'_> {
 
     fn is_chained(&self) -> bool {
         true
+    }
+}
+
+impl Park for LockWait<'_> {
+    fn key(&self) -> usize {
+        self.lock.key()
     }
 
     fn try_grant(&self, me: &'static Context) -> bool {

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::deadlock::Deadlock;
-use crate::deadlock::context;
 use crate::deadlock::holds::HoldIndex;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{Site, TypeOf};
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet;
@@ -103,7 +103,7 @@ impl RawRLock {
     #[inline]
     #[track_caller]
     fn try_again(&self) -> Option<RawRLockGuard> {
-        let me = context::current();
+        let me = registry::current();
         if self.lock.owner() != Some(me.id()) {
             return None;
         }
@@ -166,7 +166,7 @@ impl RawRLock {
 
     #[inline]
     pub(crate) fn is_owned(&self) -> bool {
-        self.lock.owner() == Some(context::current().id())
+        self.lock.owner() == Some(registry::current().id())
     }
 
     /// Returns how many times the owner, whichever thread it is, holds the lock; 0 if it is free.
@@ -245,9 +245,9 @@ mod tests {
     #[test]
     fn guards_that_a_body_leaves_behind_are_released_by_its_waiter() {
         let lock = RawRLock::new(None);
-        let (first, again, number) = in_place(|| (lock.lock(nothing), lock.lock(nothing), context::current().id()));
+        let (first, again, number) = in_place(|| (lock.lock(nothing), lock.lock(nothing), registry::current().id()));
         assert!(lock.is_locked() && !lock.is_owned());
-        in_place(|| assert_ne!(context::current().id(), number, "it still stands in the lock"));
+        in_place(|| assert_ne!(registry::current().id(), number, "it still stands in the lock"));
         // The one that is not listed is the last.
         // SAFETY:
         // - both guards are of this lock.
@@ -257,7 +257,7 @@ mod tests {
         unsafe { lock.unlock(again) };
         assert!(!lock.is_locked());
         // What holds nothing any more is used again, one level further down as well.
-        in_place(|| in_place(|| assert_eq!(context::current().id(), number)));
+        in_place(|| in_place(|| assert_eq!(registry::current().id(), number)));
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
                 // - the guard is of this lock.
                 unsafe { lock.unlock(guard) };
             }
-            let (guard, number) = in_place(|| (lock.lock(nothing), context::current().id().get()));
+            let (guard, number) = in_place(|| (lock.lock(nothing), registry::current().id().get()));
             numbers.insert(number);
             held.push_back((lock, guard));
         }
@@ -287,10 +287,10 @@ mod tests {
 
     #[test]
     fn a_body_that_unwinds_leaves_its_waiter_as_it_was() {
-        let before = context::current().id();
+        let before = registry::current().id();
         let ended = std::panic::catch_unwind(|| in_place(|| panic!("as a body must not")));
         assert!(ended.is_err());
-        assert_eq!(context::current().id(), before);
+        assert_eq!(registry::current().id(), before);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub use submit::SubmitError;
 
 use super::panic::PanicInfo;
 use crate::deadlock::Deadlock;
+use crate::deadlock::door::WaitError;
 
 /// The reason why a [`Future`](crate::Future) has no value.
 ///
@@ -47,6 +48,15 @@ pub enum TaskError {
     Encode(CodecError),
     /// The arguments, or the result, could not be decoded where they arrived.
     Decode(CodecError),
+}
+
+impl From<WaitError> for TaskError {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::TimedOut => Self::Timeout,
+            WaitError::Deadlock(deadlock) => Self::Deadlock(deadlock),
+        }
+    }
 }
 
 impl fmt::Display for TaskError {

@@ -2,13 +2,12 @@
 
 use std::cell::Cell;
 
-use super::error::WaitError;
-use super::one;
-use crate::deadlock::context::{self, Context};
+use crate::deadlock::context::Context;
+use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{ResourceFacts, Site};
-use crate::deadlock::wait::{Failure, Limit, Terms};
-use crate::deadlock::waitable::{Need, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, Need, Park, Visit};
 use crate::task::task_ref::TaskRef;
 
 /// Waits until all of `tasks` are done. A worker that waits without a limit runs those that are queued in its own pool.
@@ -24,9 +23,9 @@ pub(crate) fn wait_all(tasks: &[TaskRef], limit: Limit, failure: Failure, site: 
     if wait.advance() {
         return Ok(());
     }
-    let me = context::current();
+    let me = registry::current();
     let relock = tasks.iter().any(|task| task.is_run_by(me.id()));
-    one::wait(me, &wait, Terms { site, limit, failure, relock })
+    door::wait(me, &wait, Terms { site, limit, failure, relock })
 }
 
 struct AllWait<'t> {
@@ -54,11 +53,7 @@ impl AllWait<'_> {
     }
 }
 
-impl Waitable for AllWait<'_> {
-    fn key(&self) -> usize {
-        self.current().key()
-    }
-
+impl Blocker for AllWait<'_> {
     fn facts(&self, nth: usize) -> ResourceFacts {
         self.pending().nth(nth).unwrap_or_else(|| self.current()).facts()
     }
@@ -74,15 +69,15 @@ impl Waitable for AllWait<'_> {
     fn may_be_handed_over(&self) -> bool {
         false
     }
+}
+
+impl Park for AllWait<'_> {
+    fn key(&self) -> usize {
+        self.current().key()
+    }
 
     fn try_grant(&self, _: &'static Context) -> bool {
         self.advance()
-    }
-
-    fn accept(&self, _: &'static Context) {}
-
-    fn has_queue(&self) -> bool {
-        false
     }
 
     fn announce(&self) -> bool {
@@ -92,6 +87,4 @@ impl Waitable for AllWait<'_> {
     fn is_announced(&self) -> bool {
         self.current().is_announced()
     }
-
-    fn left_queue(&self, _: bool) {}
 }

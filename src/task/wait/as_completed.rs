@@ -7,11 +7,10 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::WaitError;
 use super::pending::Pending;
 use super::set::{Until, WaitSet};
 use crate::deadlock::Deadlock;
-use crate::deadlock::wait::Limit;
+use crate::deadlock::door::{Limit, WaitError};
 use crate::task::any_future::{AnyFuture, task_of};
 use crate::task::task_ref::TaskRef;
 

@@ -2,7 +2,6 @@
 
 pub(crate) mod all;
 pub(crate) mod as_completed;
-mod error;
 pub(crate) mod one;
 mod pending;
 pub(crate) mod set;
@@ -15,10 +14,9 @@ use super::any_future::{AnyFuture, task_of};
 use super::status::Status;
 use super::task_ref::TaskRef;
 use crate::deadlock::Deadlock;
+use crate::deadlock::door::{Failure, Limit, WaitError};
 use crate::deadlock::resource::Site;
-use crate::deadlock::wait::{Failure, Limit};
 use all::wait_all;
-pub(crate) use error::WaitError;
 use pending::Pending;
 use set::{Until, WaitSet};
 

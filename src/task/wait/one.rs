@@ -1,11 +1,11 @@
 //! The wait of one thread for one task.
 
-use super::error::WaitError;
-use crate::deadlock::context::{self, Context};
+use crate::deadlock::context::Context;
+use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{ResourceFacts, Site};
-use crate::deadlock::wait::{self, Failure, Limit, Outcome, Terms};
-use crate::deadlock::waitable::{Need, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, Need, Park, Visit};
 use crate::primitive::spin::spin_until;
 use crate::task::state::Phase;
 use crate::task::task_ref::TaskRef;
@@ -16,9 +16,9 @@ pub(crate) fn wait_done(task: &TaskRef, limit: Limit, site: Site) -> Result<(), 
     {
         return Ok(());
     }
-    let me = context::current();
+    let me = registry::current();
     let relock = task.is_run_by(me.id());
-    wait(me, &TaskWait(task), Terms { site, limit, failure: Failure::Value, relock })
+    door::wait(me, &TaskWait(task), Terms { site, limit, failure: Failure::Value, relock })
 }
 
 /// Spins for a moment, if the task runs and is usually done soon. Returns whether it is done.
@@ -32,25 +32,12 @@ fn is_done_in_a_moment(task: &TaskRef) -> bool {
 /// Waits until a task is done. The wait cannot fail.
 pub(crate) fn wait_until_done(task: &TaskRef, site: Site) {
     let terms = Terms { site, limit: Limit::None, failure: Failure::Never, relock: false };
-    while wait(context::current(), &TaskWait(task), terms).is_err() {}
-}
-
-/// Waits at the door.
-pub(crate) fn wait<W: Waitable>(me: &'static Context, what: &W, terms: Terms) -> Result<(), WaitError> {
-    match wait::wait(me, what, terms) {
-        Outcome::Granted => Ok(()),
-        Outcome::TimedOut => Err(WaitError::TimedOut),
-        Outcome::Deadlock(deadlock) => Err(WaitError::Deadlock(deadlock)),
-    }
+    while door::wait(registry::current(), &TaskWait(task), terms).is_err() {}
 }
 
 struct TaskWait<'t>(&'t TaskRef);
 
-impl Waitable for TaskWait<'_> {
-    fn key(&self) -> usize {
-        self.0.key()
-    }
-
+impl Blocker for TaskWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
         self.0.facts()
     }
@@ -66,15 +53,15 @@ impl Waitable for TaskWait<'_> {
     fn may_be_handed_over(&self) -> bool {
         false
     }
+}
+
+impl Park for TaskWait<'_> {
+    fn key(&self) -> usize {
+        self.0.key()
+    }
 
     fn try_grant(&self, _: &'static Context) -> bool {
         self.0.is_done()
-    }
-
-    fn accept(&self, _: &'static Context) {}
-
-    fn has_queue(&self) -> bool {
-        false
     }
 
     fn announce(&self) -> bool {
@@ -84,6 +71,4 @@ impl Waitable for TaskWait<'_> {
     fn is_announced(&self) -> bool {
         self.0.is_announced()
     }
-
-    fn left_queue(&self, _: bool) {}
 }

@@ -3,22 +3,21 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::error::WaitError;
-use super::one;
 use super::pending::Pending;
-use crate::deadlock::context::{self, Context};
+use crate::deadlock::context::Context;
+use crate::deadlock::detector;
+use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::registry;
 use crate::deadlock::resource::{ResourceFacts, Site};
-use crate::deadlock::summons;
-use crate::deadlock::wait::{Failure, Limit, Terms};
-use crate::deadlock::waitable::{Need, RETRY, Visit, Waitable};
+use crate::deadlock::waitable::{Blocker, Need, Park, RETRY, Visit};
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, Mutex, is_removed, new_atomic, unpark_filter};
 use crate::task::continuation::{Continuation, Watcher};
 use crate::task::status::Status;
 use crate::task::task_ref::TaskRef;
 
-/// The waiter is parked, or has looked in vain and is about to be judged and to park.
+/// The waiter is parked or about to park, or a judge counts on the tasks that have not told yet.
 const WAITERS: u64 = 1;
 /// A task without a value has notified the set.
 const FAILED: u64 = 1 << 1;
@@ -50,7 +49,7 @@ pub(crate) struct WaitSet {
 impl WaitSet {
     /// Makes a set for the calling thread, which each of these tasks notifies with its position.
     pub(crate) fn of<'t>(tasks: impl Iterator<Item = &'t TaskRef>, until: Until) -> Arc<Self> {
-        let waiter = context::current();
+        let waiter = registry::current();
         let set = Arc::new(Self {
             word: new_atomic(0),
             until,
@@ -99,8 +98,8 @@ impl WaitSet {
         let wait = SetWait { set: self, pending: RefCell::new(pending) };
         // A wait for the first may be on another thread than the one that made the set. The set does not know that
         // thread, and need not re-check it: the first notice ends the wait.
-        let me = if self.until == Until::First { context::current() } else { self.waiter };
-        one::wait(me, &wait, Terms { site, limit, failure: Failure::Value, relock: false })
+        let me = if self.until == Until::First { registry::current() } else { self.waiter };
+        door::wait(me, &wait, Terms { site, limit, failure: Failure::Value, relock: false })
     }
 }
 
@@ -123,7 +122,7 @@ impl Watcher for WaitSet {
             self.wake();
         } else if !is_removed(Ingredient::RecheckOfAlternatives) {
             // One alternative fewer: the rest may be a deadlock.
-            summons::recheck(self.waiter);
+            detector::recheck(self.waiter);
         }
     }
 }
@@ -136,11 +135,7 @@ struct SetWait<'s> {
     pending: RefCell<&'s mut Pending>,
 }
 
-impl Waitable for SetWait<'_> {
-    fn key(&self) -> usize {
-        self.set.key()
-    }
-
+impl Blocker for SetWait<'_> {
     fn facts(&self, nth: usize) -> ResourceFacts {
         self.pending.borrow().tasks()[nth].facts()
     }
@@ -170,38 +165,41 @@ impl Waitable for SetWait<'_> {
         }
     }
 
+    /// Whoever tells from now on, and does not end the wait, lets its waiter be judged again.
+    fn subscribe(&self) {
+        // ORDERING: Acquire pairs with the Release in `notice`: a task that has told is seen to be done.
+        self.set.word.fetch_or(WAITERS, Acquire);
+    }
+
     fn may_be_handed_over(&self) -> bool {
         false
     }
+}
+
+impl Park for SetWait<'_> {
+    fn key(&self) -> usize {
+        self.set.key()
+    }
 
     fn try_grant(&self, _: &'static Context) -> bool {
-        // Announced here, before the judge looks: whoever tells afterwards has it look again.
         // ORDERING: Acquire pairs with the Release in `notice`: a task that has told is seen to be done.
-        let word = self.set.word.fetch_or(WAITERS, Acquire);
+        let word = self.set.word.load(Acquire);
         let over = self.set.is_over(word);
-        if over {
+        if over && word & WAITERS != 0 {
             self.set.word.fetch_and(!WAITERS, Relaxed);
         }
         over
     }
 
-    fn accept(&self, _: &'static Context) {}
-
-    fn has_queue(&self) -> bool {
-        false
-    }
-
     fn announce(&self) -> bool {
-        // By the last look.
-        !self.set.is_over(self.set.word.load(Relaxed))
+        // ORDERING: Relaxed: it publishes nothing; the queue's lock orders it with the look of whoever wakes.
+        !self.set.is_over(self.set.word.fetch_or(WAITERS, Relaxed))
     }
 
     fn is_announced(&self) -> bool {
         let word = self.set.word.load(Relaxed);
         word & WAITERS != 0 && !self.set.is_over(word)
     }
-
-    fn left_queue(&self, _: bool) {}
 }
 
 #[cfg(all(test, not(loom)))]

@@ -1,0 +1,350 @@
+//! The door: the one function through which everything that blocks goes.
+//!
+//! See `README.md` beside this file for the protocol and its proof.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use super::graph::Graph;
+use super::graph::context::Context;
+pub(crate) use super::graph::record::Failure;
+use super::graph::record::{Entry, Summons, erase};
+use super::graph::told::Told;
+use super::judge::{Judge, Judgement};
+use super::policy::{self, Policy};
+use super::report::scene::Scene;
+pub(crate) use super::terms::{Limit, Terms, WaitError};
+use super::victim::choose_victim;
+use super::waitable::{HANDED_OVER, Park};
+use super::{detector, hook, long_wait};
+use crate::primitive::{Ingredient, ParkResult, ParkToken, SpinWait, is_removed, now, park, runs_destructors};
+
+/// Waits for `resource` on behalf of `me`.
+///
+/// The first part is what any lock does: spin a little, then park, for at most the grace. Nearly all waits end there
+/// and the graph never hears of them.
+pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) -> Result<(), WaitError> {
+    let grace = policy::grace();
+    if terms.relock || grace.is_zero() {
+        return wait_registered(me, resource, terms, now());
+    }
+    let mut spin = SpinWait::new();
+    let mut started: Option<Instant> = None;
+    loop {
+        if resource.try_grant(me) {
+            return Ok(());
+        }
+        if terms.limit.is_over() {
+            return Err(WaitError::TimedOut);
+        }
+        if !resource.has_queue() && spin.spin() {
+            continue;
+        }
+        if !resource.announce() {
+            continue;
+        }
+        let start = *started.get_or_insert_with(now);
+        let grace = policy::grace();
+        let grace_end = start.checked_add(grace - TIMER_SLACK.min(grace / 8));
+        let until = [grace_end, terms.limit.instant()].into_iter().flatten().min();
+        // A grace that is taken back is noticed at the end of a slice.
+        let slice_end = if grace <= LONGEST_SLICE { until } else { earlier(until, now() + LONGEST_SLICE) };
+        match park_on(me, resource, slice_end, || true) {
+            ParkResult::Unparked(HANDED_OVER) => {
+                resource.accept(me);
+                return Ok(());
+            }
+            ParkResult::TimedOut if grace_is_over(start) && !terms.limit.is_over() => {
+                return wait_registered(me, resource, terms, start);
+            }
+            // Who timed out tries once more: a wake-up that came at that moment may have been for this waiter.
+            ParkResult::TimedOut | ParkResult::Unparked(_) | ParkResult::Invalid => {}
+        }
+        spin.reset();
+    }
+}
+
+fn grace_is_over(start: Instant) -> bool {
+    let grace = policy::grace();
+    start.checked_add(grace - TIMER_SLACK.min(grace / 8)).is_some_and(|end| now() >= end)
+}
+
+fn earlier(limit: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(limit.map_or(other, |limit| limit.min(other)))
+}
+
+/// A long grace is slept in slices: each reads it again, and so does a wait that is under way when it is shortened.
+const LONGEST_SLICE: Duration = Duration::from_millis(50);
+
+/// How much later than asked for a time-out fires, unless a thread set this otherwise (Linux: `PR_SET_TIMERSLACK`).
+/// The grace is cut by so much, so that it ends on time.
+const TIMER_SLACK: Duration = Duration::from_micros(if cfg!(target_os = "linux") { 50 } else { 0 });
+
+/// Parks in the resource's queue while its announcement stands and `still` holds.
+fn park_on<W: Park + ?Sized>(
+    me: &'static Context,
+    resource: &W,
+    until: Option<Instant>,
+    still: impl FnOnce() -> bool,
+) -> ParkResult {
+    // SAFETY:
+    // - the key is an address that a primitive of ours controls.
+    // - `validate` and `timed_out` only touch atomics: they neither unwind nor park nor unpark.
+    // - `before_sleep` does nothing.
+    unsafe {
+        park(
+            resource.key(),
+            || resource.is_announced() && still(),
+            || {},
+            |_, last| resource.left_queue(last),
+            ParkToken(me.address()),
+            until,
+        )
+    }
+}
+
+/// What a registered wait does next, decided under the graph's mutex.
+enum Step {
+    Granted,
+    TimedOut,
+    Park {
+        until: Option<Instant>,
+        announced: bool,
+    },
+    /// Withdrawn, with the scene copied: be the victim.
+    Victim(Judgement),
+    /// Withdrawn, with the scene copied: say so, then go on waiting with this mark.
+    Announce(Judgement, Told),
+    /// With the scene copied: nobody can break this deadlock, or nobody may.
+    Abort(Judgement),
+    /// Withdrawn, with the scene copied: this wait has been long.
+    Warn,
+    /// The scene needs more room than it has: make it, outside the mutex.
+    MakeRoom,
+    /// This wait would be the victim by unwinding: see whether it can, outside the mutex.
+    SeeWhetherItUnwinds,
+}
+
+/// The wait in the graph: registered means ungranted.
+#[cold]
+#[inline(never)]
+fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, since: Instant) -> Result<(), WaitError> {
+    let mut wait = Registered {
+        me,
+        resource,
+        terms,
+        since,
+        scene: Scene::new(),
+        told: Told::NOTHING,
+        can_unwind: None,
+        pause: FIRST_PAUSE,
+        alarm: long_wait::Alarm::new(),
+    };
+    // The first answer asks the environment: not under the graph's mutex.
+    let _ = policy::policy();
+    let mut handed_over = false;
+    loop {
+        wait.alarm.refresh();
+        // A grant is listed under the graph's mutex, where nothing may be allocated. Again each time: a hook that ran
+        // may have forgotten a guard.
+        me.holds.make_room();
+        let step = detector::with_judge(|graph, judge| wait.step(graph, judge, handed_over));
+        match step {
+            Step::Granted => return Ok(()),
+            Step::TimedOut => return Err(WaitError::TimedOut),
+            Step::Park { announced: false, .. } => {}
+            Step::Park { until, announced: true } => {
+                let parked =
+                    park_on(me, resource, until, || !me.is_summoned() || is_removed(Ingredient::ValidatedSummons));
+                handed_over = parked == ParkResult::Unparked(HANDED_OVER);
+            }
+            Step::Victim(judgement) => {
+                let deadlock = wait.scene.report(judgement);
+                hook::run_deadlock_hooks(deadlock.report());
+                return Err(WaitError::Deadlock(deadlock));
+            }
+            Step::Announce(judgement, told) => {
+                let deadlock = wait.scene.report(judgement);
+                deadlock.report().print();
+                hook::run_deadlock_hooks(deadlock.report());
+                wait.told = told;
+            }
+            Step::Abort(judgement) => {
+                let deadlock = wait.scene.report(judgement);
+                deadlock.report().print();
+                hook::run_deadlock_hooks(deadlock.report());
+                std::process::abort();
+            }
+            Step::Warn => wait.alarm.ring(&mut wait.scene, since),
+            Step::MakeRoom => {
+                wait.scene.make_room();
+                detector::make_room();
+            }
+            Step::SeeWhetherItUnwinds => wait.can_unwind = Some(!runs_destructors()),
+        }
+    }
+}
+
+/// How long to wait before asking again whether an ending thread is gone.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// A wait that lasted longer than the grace.
+struct Registered<'a> {
+    me: &'static Context,
+    resource: &'a dyn Park,
+    terms: Terms,
+    since: Instant,
+    scene: Scene,
+    told: Told,
+    /// Whether a panic may leave the wait; `None` while that does not matter.
+    can_unwind: Option<bool>,
+    pause: Duration,
+    alarm: long_wait::Alarm,
+}
+
+impl Registered<'_> {
+    fn step(&mut self, graph: &mut Graph, judge: &mut Judge, handed_over: bool) -> Step {
+        let me = self.me;
+        if handed_over {
+            self.resource.accept(me);
+            graph.withdraw(me);
+            return Step::Granted;
+        }
+        if self.resource.try_grant(me) {
+            graph.withdraw(me);
+            return Step::Granted;
+        }
+        // Before the limit: a wait that lasted is told, even if it wakes too late for anything else.
+        if graph.entry(me).is_some() && self.alarm.due(self.since).is_some_and(|due| now() >= due) {
+            if !self.scene.copy_wait(graph, me) {
+                return Step::MakeRoom;
+            }
+            // A deadlock that was reported and left standing is not reported again on the way back.
+            self.told = graph.withdraw(me).map_or(Told::NOTHING, |entry| entry.told);
+            return Step::Warn;
+        }
+        if self.terms.limit.is_over() {
+            graph.withdraw(me);
+            return Step::TimedOut;
+        }
+        if graph.entry(me).is_none() {
+            let entry = self.entry();
+            graph.register(me, entry);
+        } else if let Some(entry) = graph.record_mut(me).entry.as_mut() {
+            // A wait for several parks on one after the other.
+            entry.key = self.resource.key();
+        }
+        if self.alarm.is_stale() {
+            // A hook was installed since the last look at them: look again, without the mutex.
+            return Step::Park { until: None, announced: false };
+        }
+        let summons = graph.answer_summons(me);
+        let mut until = self.terms.limit.instant();
+        if summons != Summons::None && !self.terms.limit.is_timed() {
+            match judge.judge(graph, me) {
+                Judgement::NotDeadlocked => graph.mark_live(me),
+                Judgement::Bystander => graph.mark_stuck(me),
+                Judgement::NoRoom => {
+                    graph.put_back(me, summons);
+                    return Step::MakeRoom;
+                }
+                Judgement::OwnerEnding { stuck } => {
+                    if stuck {
+                        graph.mark_stuck(me);
+                    } else {
+                        graph.mark_live(me);
+                    }
+                    let again = now() + self.pause;
+                    self.pause = LONGEST_PAUSE.min(self.pause * 2);
+                    graph.put_back(me, Summons::Recheck);
+                    until = earlier(until, again);
+                }
+                found => {
+                    if let Some(step) = self.react(graph, judge, found, summons) {
+                        return step;
+                    }
+                }
+            }
+        }
+        if let Some(due) = self.alarm.due(self.since) {
+            until = earlier(until, due);
+        }
+        Step::Park { until, announced: self.resource.announce() }
+    }
+
+    fn entry(&self) -> Entry {
+        Entry {
+            blocker: erase(self.resource),
+            key: self.resource.key(),
+            is_chained: self.resource.is_chained(),
+            site: self.terms.site,
+            since: self.since,
+            timed: self.terms.limit.is_timed(),
+            failure: self.failure(),
+            // A new wait is judged once: it may close a deadlock.
+            summons: Summons::Recheck,
+            told: self.told,
+            own: Cell::new(!self.resource.may_be_handed_over()),
+            is_stuck: false,
+            finder: None,
+        }
+    }
+
+    fn failure(&self) -> Failure {
+        match self.terms.failure {
+            Failure::Unwind if std::thread::panicking() => Failure::Never,
+            Failure::Unwind if self.can_unwind == Some(false) => Failure::UnwindLast,
+            failure => failure,
+        }
+    }
+
+    /// What to do about a deadlock that this wait is part of; `None`: go on waiting.
+    fn react(&mut self, graph: &mut Graph, judge: &mut Judge, found: Judgement, summons: Summons) -> Option<Step> {
+        let me = self.me;
+        let policy = policy::policy();
+        if policy == Policy::Off {
+            return None;
+        }
+        if let Some(entry) = graph.record_mut(me).entry.as_mut() {
+            entry.failure = self.failure();
+        }
+        let victim = choose_victim(graph, judge, found, summons, policy);
+        match victim {
+            Some(victim) if victim == me && self.terms.failure == Failure::Unwind && self.can_unwind.is_none() => {
+                graph.put_back(me, summons);
+                return Some(Step::SeeWhetherItUnwinds);
+            }
+            Some(victim) if victim != me => {
+                graph.make_victim(victim, me);
+                return None;
+            }
+            // Said before, and left standing.
+            None if policy == Policy::Report && graph.is_reported(judge.core().members(), found.is_abandoned()) => {
+                graph.mark_stuck(me);
+                return None;
+            }
+            _ => {}
+        }
+        if !self.scene.copy(graph, judge, me, found) {
+            graph.put_back(me, summons);
+            return Some(Step::MakeRoom);
+        }
+        match (victim, policy) {
+            (Some(_), _) => {
+                graph.withdraw(me);
+                Some(Step::Victim(found))
+            }
+            (None, Policy::Report) => {
+                let told = graph.mark_reported(judge.core().members(), found.is_abandoned());
+                graph.withdraw(me);
+                Some(Step::Announce(found, told))
+            }
+            (None, _) => {
+                graph.withdraw(me);
+                Some(Step::Abort(found))
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Who can own and wait: a thread, or a task that runs on its waiter's thread.
+
+use std::cell::{Cell, UnsafeCell};
+
+use super::Graph;
+use super::frame::Nesting;
+use super::holds::Holds;
+pub(crate) use super::id::ContextId;
+use super::record::Record;
+use crate::primitive::Ordering::{Acquire, Relaxed, Release};
+use crate::primitive::{AtomicBool, Lifeline, quiet};
+
+/// Who can own and wait. Lives for ever; given from an ended thread to a new one under a new number.
+///
+/// In this order because locking touches the number, then the bits and slots of the holds: two lines, side by side.
+#[repr(C, align(128))]
+pub(crate) struct Context {
+    /// The current number, 0 while nobody has this context. Written under the graph's mutex.
+    id: quiet::AtomicU64,
+    /// The graph has something to tell this context's registered wait. Written under the graph's mutex, read by the
+    /// park's `validate`.
+    summoned: AtomicBool,
+    /// Its place among all contexts ever made.
+    index: Cell<u32>,
+    /// What it holds: written by its own thread.
+    pub(crate) holds: Holds,
+    /// Cut by the kernel when the thread is gone.
+    pub(in crate::deadlock) lifeline: Lifeline,
+    /// What runs inside of it, and what it runs inside of: for its own thread alone.
+    pub(in crate::deadlock) nesting: Nesting,
+    /// The graph's notes on this context: see [`Graph::record`].
+    pub(in crate::deadlock) record: UnsafeCell<Record>,
+}
+
+// SAFETY:
+// - `record` is only reached through `Graph::record`, with the graph's mutex held.
+// - `index` is written once, before anybody else knows of this context, and read with the graph's mutex held.
+// - `nesting` is only reached by the thread that has this context; one thread gives it to the next by way of the
+//   graph's mutex.
+// - every other field is made for sharing.
+unsafe impl Sync for Context {}
+
+/// A context is itself and no other.
+impl PartialEq for Context {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Context {}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Context").field(&self.id()).finish()
+    }
+}
+
+impl Context {
+    pub(in crate::deadlock) fn new() -> Self {
+        Self {
+            id: quiet::AtomicU64::new(0),
+            holds: Holds::new(),
+            summoned: AtomicBool::new(false),
+            index: Cell::new(0),
+            lifeline: Lifeline::new(),
+            nesting: Nesting::new(),
+            record: UnsafeCell::new(Record::new()),
+        }
+    }
+
+    /// This context's current number.
+    #[inline]
+    pub(crate) fn id(&self) -> ContextId {
+        ContextId::of_context(self.id.load(Relaxed))
+    }
+
+    pub(in crate::deadlock) fn set_id(&self, _: &Graph, id: Option<ContextId>) {
+        self.id.store(id.map_or(0, ContextId::get), Relaxed);
+    }
+
+    /// Its place among all contexts ever made. Asked with the graph's mutex held.
+    pub(in crate::deadlock) fn index(&self) -> usize {
+        self.index.get() as usize
+    }
+
+    /// Notes the place of a new context among all.
+    pub(in crate::deadlock) fn set_index(&self, _: &Graph, index: usize) {
+        self.index.set(index as u32);
+    }
+
+    /// Whether the graph has something to tell this context's registered wait. Asked by a park's `validate`.
+    pub(crate) fn is_summoned(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release store in `set_summoned`; the bucket lock orders the two anyway.
+        self.summoned.load(Acquire)
+    }
+
+    pub(in crate::deadlock) fn set_summoned(&self, _: &Graph, summoned: bool) {
+        // ORDERING: Release pairs with the Acquire load in `is_summoned`.
+        self.summoned.store(summoned, Release);
+    }
+
+    /// Stays the same for the life of the process: contexts are never freed. Serves as the park token of its waits.
+    pub(crate) fn address(&self) -> usize {
+        std::ptr::from_ref(self).expose_provenance()
+    }
+
+    /// The context at this address.
+    ///
+    /// # Safety
+    ///
+    /// The address came from [`address`](Self::address).
+    pub(crate) unsafe fn at(address: usize) -> &'static Self {
+        // SAFETY:
+        // - the address is that of a context (caller), which is never freed.
+        unsafe { &*std::ptr::with_exposed_provenance(address) }
+    }
+}
+
+#[cfg(all(test, loom))]
+impl Context {
+    pub(crate) fn lifeline_for_models(&self) -> &Lifeline {
+        &self.lifeline
+    }
+}

@@ -1,0 +1,102 @@
+//! Contexts inside of contexts: what each runs inside of, and what runs inside of it.
+
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::time::Instant;
+
+use super::Graph;
+use super::blocker::{Blocker, Need, Provider, Visit};
+use super::context::Context;
+use super::record::{Entry, Failure, Summons, erase};
+use super::resource::{ResourceFacts, Site};
+use super::told::Told;
+
+/// What a context's own thread notes on the contexts around it.
+pub(in crate::deadlock) struct Nesting {
+    /// What it runs inside of. Lives on the stack of [`run_nested`](crate::deadlock::nested::run_nested) until the body
+    /// has ended.
+    pub(in crate::deadlock) frame: Cell<Option<NonNull<Frame>>>,
+    /// What runs inside of it, or did and holds nothing.
+    pub(in crate::deadlock) inner: Cell<Option<&'static Context>>,
+}
+
+impl Nesting {
+    pub(in crate::deadlock) const fn new() -> Self {
+        Self { frame: Cell::new(None), inner: Cell::new(None) }
+    }
+
+    /// What runs inside of it, or did. For the thread itself, or whoever knows that it is gone.
+    pub(in crate::deadlock) fn inner(&self) -> Option<&'static Context> {
+        self.inner.get()
+    }
+
+    /// Forgets what a thread noted that is gone. Returns what ran inside.
+    pub(in crate::deadlock) fn clear(&self) -> Option<&'static Context> {
+        self.frame.set(None);
+        self.inner.take()
+    }
+}
+
+/// A context that waits for the body which runs inside of it.
+pub(in crate::deadlock) struct Frame {
+    pub(in crate::deadlock) outer: &'static Context,
+    pub(in crate::deadlock) inner: &'static Context,
+    pub(in crate::deadlock) facts: ResourceFacts,
+    pub(in crate::deadlock) site: Site,
+}
+
+impl Frame {
+    /// What the outer context's wait is found by. Nobody parks on it: the wait is for its own thread.
+    pub(in crate::deadlock) fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// The wait of the outer context, which has lasted longer than that of the inner one, `since`: how much longer nobody
+    /// notes, for a look at the clock would be a good part of what a short body costs.
+    pub(in crate::deadlock) fn entry(&self, told: Told, since: Instant) -> Entry {
+        Entry {
+            blocker: erase(self),
+            key: self.key(),
+            is_chained: true,
+            site: self.site,
+            since,
+            timed: false,
+            failure: Failure::Never,
+            // Judged by the walk of the innermost context: whatever leads through this one leads through that.
+            summons: Summons::None,
+            told,
+            own: Cell::new(false),
+            is_stuck: false,
+            finder: None,
+        }
+    }
+}
+
+impl Context {
+    /// What this context runs inside of, if it is that of a body. Its own thread alone calls this, or whoever has the graph's
+    /// mutex, while the context is registered.
+    pub(in crate::deadlock) fn frame(&self) -> Option<&Frame> {
+        // SAFETY:
+        // - `run_nested` stores a frame of its own stack for as long as it runs, and takes it out again however it
+        //   ends; the borrow ends with a wait of the body, or before.
+        self.nesting.frame.get().map(|frame| unsafe { frame.as_ref() })
+    }
+}
+
+impl Blocker for Frame {
+    fn facts(&self, _: usize) -> ResourceFacts {
+        self.facts
+    }
+
+    fn need(&self) -> Need {
+        Need::One
+    }
+
+    fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
+        _ = visit(Provider::Context(self.inner.id()));
+    }
+
+    fn is_chained(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,184 @@
+//! The graph's notes: on a context, on a thread, on a registered wait. Reached with the graph's mutex held.
+//!
+//! What a judge finds out for good is in cells: it reads the graph, and this is what it adds.
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::ptr::NonNull;
+use std::time::Instant;
+
+use super::Graph;
+use super::blocker::{Blocker, Provider, Visit};
+use super::context::Context;
+use super::id::{ContextId, GroupId};
+use super::resource::Site;
+use super::thread_name::ThreadName;
+use super::told::Told;
+use crate::primitive::{Ingredient, is_removed};
+
+/// The graph's notes on one context.
+pub(in crate::deadlock) struct Record {
+    pub(in crate::deadlock) name: ThreadName,
+    pub(in crate::deadlock) os_id: u32,
+    /// Of a thread's first context: what the graph knows of the thread.
+    pub(in crate::deadlock) thread: ThreadRecord,
+    /// The first context of its thread; `None`: this one is the first.
+    pub(in crate::deadlock) first: Option<&'static Context>,
+    /// Its body has ended and left something locked: one of the [retired](ThreadRecord::retired).
+    pub(in crate::deadlock) is_retired: bool,
+    /// The next of them.
+    pub(in crate::deadlock) next_retired: Option<&'static Context>,
+    /// Runs a task on its waiter's thread.
+    pub(in crate::deadlock) nested: bool,
+    pub(in crate::deadlock) entry: Option<Entry>,
+    /// Of its last wait that a report was about.
+    pub(in crate::deadlock) told: Told,
+    /// The group that it is a member of.
+    pub(in crate::deadlock) group: Option<GroupId>,
+    /// The last look through the queues that woke it.
+    pub(in crate::deadlock) kicked: Cell<u64>,
+    pub(in crate::deadlock) last_id: Option<ContextId>,
+    pub(in crate::deadlock) previous: Option<&'static Context>,
+    pub(in crate::deadlock) next: Option<&'static Context>,
+    pub(in crate::deadlock) next_free: Option<&'static Context>,
+    /// The members of the same group before and after it.
+    pub(in crate::deadlock) previous_member: Option<&'static Context>,
+    pub(in crate::deadlock) next_member: Option<&'static Context>,
+}
+
+/// The graph's notes on one thread, in the record of its first context.
+pub(in crate::deadlock) struct ThreadRecord {
+    /// The thread may be gone soon, or some day, without another word: it runs its last destructors, or nothing tells of
+    /// its end.
+    pub(in crate::deadlock) ended: bool,
+    /// The kernel said that the thread is gone.
+    pub(in crate::deadlock) gone: Cell<bool>,
+    /// The innermost context of the thread, while that is registered: until then no context of the thread does anything.
+    pub(in crate::deadlock) waiting: Option<&'static Context>,
+    /// The first and, if there is one, the last of the contexts that still held something when their bodies ended.
+    pub(in crate::deadlock) retired: Option<&'static Context>,
+    pub(in crate::deadlock) last_retired: Option<&'static Context>,
+}
+
+impl ThreadRecord {
+    pub(in crate::deadlock) const fn new() -> Self {
+        Self { ended: false, gone: Cell::new(false), waiting: None, retired: None, last_retired: None }
+    }
+}
+
+impl Record {
+    pub(in crate::deadlock) const fn new() -> Self {
+        Self {
+            name: ThreadName::None,
+            os_id: 0,
+            thread: ThreadRecord::new(),
+            first: None,
+            is_retired: false,
+            next_retired: None,
+            nested: false,
+            entry: None,
+            told: Told::NOTHING,
+            group: None,
+            kicked: Cell::new(0),
+            last_id: None,
+            previous: None,
+            next: None,
+            next_free: None,
+            previous_member: None,
+            next_member: None,
+        }
+    }
+}
+
+/// One registered wait.
+pub(in crate::deadlock) struct Entry {
+    /// Lives on the waiter's stack until it withdraws.
+    pub(in crate::deadlock) blocker: NonNull<dyn Blocker>,
+    /// What its waiter parks on.
+    pub(in crate::deadlock) key: usize,
+    /// [`Blocker::is_chained`].
+    pub(in crate::deadlock) is_chained: bool,
+    pub(in crate::deadlock) site: Site,
+    pub(in crate::deadlock) since: Instant,
+    /// Ends by itself: never part of a verdict.
+    pub(in crate::deadlock) timed: bool,
+    /// How it can end when it is part of a deadlock.
+    pub(in crate::deadlock) failure: Failure,
+    pub(in crate::deadlock) summons: Summons,
+    pub(in crate::deadlock) told: Told,
+    /// If it names itself as its provider it waits for itself: it was not handed the resource. Its own judge saw so, or the
+    /// resource never is handed over.
+    pub(in crate::deadlock) own: Cell<bool>,
+    /// Its own judge found it stuck, and it stayed.
+    pub(in crate::deadlock) is_stuck: bool,
+    /// Who found the deadlock that this wait is to be the victim of.
+    pub(in crate::deadlock) finder: Option<&'static Context>,
+}
+
+impl Entry {
+    pub(in crate::deadlock) fn blocker(&self) -> &dyn Blocker {
+        // SAFETY:
+        // - an entry is withdrawn before its waiter's stack frame goes (`Graph::withdraw`), and this is called with
+        //   the graph's mutex held, which withdrawing takes.
+        unsafe { self.blocker.as_ref() }
+    }
+
+    /// Whether the wait ends by itself, or with a verdict that is on its way.
+    pub(in crate::deadlock) fn is_live(&self) -> bool {
+        self.timed && !is_removed(Ingredient::TimedIsLive) || self.summons == Summons::Victim
+    }
+
+    /// Looks for a judge at those who can end the wait, after it has [subscribed](Blocker::subscribe) to what may go later.
+    pub(in crate::deadlock) fn look(&self, graph: &Graph, visit: &mut Visit<'_>) {
+        let blocker = self.blocker();
+        if !is_removed(Ingredient::SubscribedFirst) {
+            blocker.subscribe();
+        }
+        blocker.providers(graph, visit);
+    }
+
+    /// Whether this holds of one of those who can end the wait.
+    pub(in crate::deadlock) fn any_provider(&self, graph: &Graph, mut matches: impl FnMut(Provider) -> bool) -> bool {
+        let mut found = false;
+        self.blocker().providers(graph, &mut |provider| {
+            found = matches(provider);
+            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        found
+    }
+}
+
+/// Forgets how long a resource is borrowed for: its waiter withdraws the entry before the borrow ends.
+pub(in crate::deadlock) fn erase(resource: &dyn Blocker) -> NonNull<dyn Blocker> {
+    let pointer: *const (dyn Blocker + '_) = resource;
+    // SAFETY:
+    // - only the lifetime bound of the trait object changes; the graph uses the pointer no longer than the entry is
+    //   registered, and `wait_registered` returns, by every way, only after it was withdrawn.
+    let pointer = unsafe { std::mem::transmute::<*const (dyn Blocker + '_), *const (dyn Blocker + 'static)>(pointer) };
+    // SAFETY:
+    // - made from a reference.
+    unsafe { NonNull::new_unchecked(pointer.cast_mut()) }
+}
+
+/// How a wait can end that is part of a deadlock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The deadlock is returned.
+    Value,
+    /// The thread unwinds, if the policy is to panic and it is not unwinding already.
+    Unwind,
+    /// The same, from a destructor that the panic must not leave: only if nobody else can fail.
+    UnwindLast,
+    /// Not at all: somebody else has to be the victim.
+    Never,
+}
+
+/// What the graph asks of a registered wait. Kept in its entry; the unpark token is only a kick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::deadlock) enum Summons {
+    None,
+    /// Something changed that no wait of its own announces: judge again.
+    Recheck,
+    /// A deadlock was found whose finder can neither return nor unwind: be its victim.
+    Victim,
+}

@@ -1,0 +1,184 @@
+//! Where a context lists its holds beyond the first few: room that doubles, and a list of the chunks that have some.
+//!
+//! Written by the owner alone, read by anybody, as the slots in [`holds`](super::holds). Taking and giving cost the same
+//! however many there are. The room stays with the context.
+
+use super::holds::{Chunk, HoldIndex, Place};
+use crate::primitive::Ordering::{Acquire, Relaxed, Release};
+use crate::primitive::quiet;
+
+/// Slots of one chunk.
+pub(in crate::deadlock) const CHUNK: usize = 16;
+/// Level `n` has 2ⁿ chunks: so many levels have a number for each slot.
+const LEVELS: usize = HoldIndex::BITS as usize - CHUNK.ilog2() as usize - 1;
+
+/// The end of the list of chunks that have room.
+const NO_CHUNK: u32 = u32::MAX;
+
+/// Sixteen slots, and the next chunk that has room.
+struct Link {
+    chunk: Chunk<CHUNK>,
+    next_with_room: quiet::AtomicU32,
+}
+
+/// Holds beyond the first few.
+pub(in crate::deadlock) struct Spill {
+    /// The first level: with the rest in one allocation.
+    first: Link,
+    /// The further levels.
+    levels: [quiet::AtomicPtr<Link>; LEVELS],
+    /// How many levels there are, for the owner.
+    made: quiet::AtomicU32,
+    /// The first of the chunks that have room, [`NO_CHUNK`] for none. For the owner.
+    with_room: quiet::AtomicU32,
+    /// How many holds are listed here. Written by the owner.
+    taken: quiet::AtomicU32,
+}
+
+/// A free slot, and which chunk it lies in.
+pub(in crate::deadlock) struct SpillPlace<'s> {
+    link: &'s Link,
+    number: u32,
+    place: Place<'s>,
+}
+
+impl Spill {
+    pub(in crate::deadlock) fn new() -> Self {
+        Self {
+            first: Link { chunk: Chunk::new(), next_with_room: quiet::AtomicU32::new(NO_CHUNK) },
+            levels: [const { quiet::AtomicPtr::new(std::ptr::null_mut()) }; LEVELS],
+            made: quiet::AtomicU32::new(1),
+            with_room: quiet::AtomicU32::new(0),
+            taken: quiet::AtomicU32::new(0),
+        }
+    }
+
+    /// The chunks of one level, none if it is not made.
+    fn level(&self, level: usize) -> &[Link] {
+        if level == 0 {
+            return std::slice::from_ref(&self.first);
+        }
+        // ORDERING: Acquire pairs with the Release store in `add_level`, which publishes the chunks.
+        let start = self.levels[level].load(Acquire);
+        if start.is_null() {
+            return &[];
+        }
+        // SAFETY:
+        // - the pointer came from a leaked slice of this length, which is never freed.
+        unsafe { std::slice::from_raw_parts(start, 1 << level) }
+    }
+
+    /// The chunk with this number.
+    fn link(&self, number: u32) -> &Link {
+        let level = (number + 1).ilog2();
+        &self.level(level as usize)[(number + 1 - (1 << level)) as usize]
+    }
+
+    /// A free slot; makes room if there is none. The owner alone calls this.
+    pub(in crate::deadlock) fn find(&self) -> SpillPlace<'_> {
+        if self.with_room.load(Relaxed) == NO_CHUNK {
+            self.add_level();
+        }
+        let number = self.with_room.load(Relaxed);
+        let link = self.link(number);
+        let place = link.chunk.find().expect("a chunk in the list has a free slot");
+        SpillPlace { link, number, place }
+    }
+
+    /// Makes a level, whose chunks all have room.
+    #[cold]
+    fn add_level(&self) {
+        let level = self.made.load(Relaxed);
+        assert!((level as usize) < LEVELS, "fewer than 2^31 nested holds");
+        let first = (1 << level) - 1;
+        let links: Box<[Link]> = (0..1_u32 << level)
+            .map(|at| {
+                let is_last = at + 1 == 1 << level;
+                let next = if is_last { NO_CHUNK } else { first + at + 1 };
+                Link { chunk: Chunk::new(), next_with_room: quiet::AtomicU32::new(next) }
+            })
+            .collect();
+        // ORDERING: Release publishes the chunks to `level`.
+        self.levels[level as usize].store(Box::leak(links).as_mut_ptr(), Release);
+        self.made.store(level + 1, Relaxed);
+        self.with_room.store(first, Relaxed);
+    }
+
+    /// Lists a hold in a place that was just found. The owner alone calls this.
+    pub(in crate::deadlock) fn take(&self, place: SpillPlace<'_>, words: super::holds::Words) -> HoldIndex {
+        let SpillPlace { link, number, place } = place;
+        let slot = link.chunk.take(place, words);
+        if link.chunk.find().is_none() {
+            self.with_room.store(link.next_with_room.load(Relaxed), Relaxed);
+        }
+        self.taken.store(self.taken.load(Relaxed) + 1, Relaxed);
+        number * CHUNK as HoldIndex + slot
+    }
+
+    /// Removes a hold from the list. The owner alone calls this.
+    pub(in crate::deadlock) fn give(&self, index: HoldIndex) {
+        let number = index / CHUNK as HoldIndex;
+        let link = self.link(number);
+        if link.chunk.find().is_none() {
+            link.next_with_room.store(self.with_room.load(Relaxed), Relaxed);
+            self.with_room.store(number, Relaxed);
+        }
+        link.chunk.give(index % CHUNK as HoldIndex);
+        self.taken.store(self.taken.load(Relaxed) - 1, Relaxed);
+    }
+
+    /// How many holds are listed here.
+    pub(in crate::deadlock) fn count(&self) -> usize {
+        self.taken.load(Relaxed) as usize
+    }
+
+    /// Returns whether nothing is listed here.
+    pub(in crate::deadlock) fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// The chunks, in order.
+    pub(in crate::deadlock) fn chunks(&self) -> impl Iterator<Item = &Chunk<CHUNK>> {
+        (0..LEVELS)
+            .map(|level| self.level(level))
+            .take_while(|links| !links.is_empty())
+            .flatten()
+            .map(|link| &link.chunk)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn words() -> crate::deadlock::graph::holds::Words {
+        [std::ptr::null_mut(); _]
+    }
+
+    #[test]
+    fn a_slot_that_is_given_is_found_again_however_many_are_taken() {
+        let spill = Spill::new();
+        let taken: Vec<_> = (0..10_000).map(|_| spill.take(spill.find(), words())).collect();
+        assert!(taken.iter().enumerate().all(|(at, &index)| at == index as usize), "in order, while none is given");
+        for index in [0, 15, 16, 9_999, 5_000] {
+            spill.give(index);
+            assert_eq!(spill.take(spill.find(), words()), index);
+        }
+        for given in [[3, 4], [700, 20]] {
+            given.iter().for_each(|&index| spill.give(index));
+            let mut again = given.map(|_| spill.take(spill.find(), words()));
+            again.sort_unstable();
+            let mut given = given;
+            given.sort_unstable();
+            assert_eq!(again, given);
+        }
+        let made = spill.made.load(Relaxed);
+        taken.iter().rev().for_each(|&index| spill.give(index));
+        assert!(spill.is_empty());
+        let again: Vec<_> = (0..10_000).map(|_| spill.take(spill.find(), words())).collect();
+        let mut sorted = again.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!((sorted.len(), spill.made.load(Relaxed)), (10_000, made), "each slot once, and no new room");
+    }
+}

@@ -1,0 +1,283 @@
+//! What the graph asks of registered waits, and how they hear of it.
+
+use std::cell::Cell;
+
+use super::Graph;
+use super::blocker::{Need, Provider};
+use super::context::Context;
+use super::id::GroupId;
+use super::record::Entry;
+use super::record::Summons;
+use super::waits::LISTS;
+use crate::primitive::{FilterOp, Ingredient, UnparkToken, is_removed, unpark_filter};
+
+/// What wakes a registered waiter without a grant: look at your entry, under the graph's mutex.
+pub(crate) const KICK: UnparkToken = UnparkToken(2);
+
+/// The registered waits of one kind, or of both.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Among {
+    All,
+    /// Those that have alternatives, need several, or count on a group.
+    Forked,
+}
+
+impl Graph {
+    /// Re-checks the waiter that chose this victim, now that the victim has answered. A wait for several can be part of several
+    /// deadlocks, and its judge tells of one at a time.
+    pub(in crate::deadlock) fn recheck_finder(&mut self, finder: Option<&'static Context>) {
+        if let Some(finder) = finder.filter(|_| !is_removed(Ingredient::FindersLook)) {
+            self.summon(finder, Summons::Recheck);
+        }
+    }
+
+    /// Makes another wait the victim of the deadlock that `me` found.
+    pub(in crate::deadlock) fn make_victim(&mut self, victim: &'static Context, me: &'static Context) {
+        if let Some(entry) = self.record_mut(victim).entry.as_mut() {
+            entry.finder = Some(me);
+        }
+        self.summon(victim, Summons::Victim);
+    }
+
+    /// Leaves a summons in a registered wait and wakes it.
+    pub(in crate::deadlock) fn summon(&mut self, context: &'static Context, summons: Summons) {
+        self.mark_live(context);
+        if let Some(key) = self.leave_summons(context, summons) {
+            let me = context.address();
+            // SAFETY:
+            // - the key is an address that a primitive of ours controls.
+            // - the closures neither unwind nor park nor unpark.
+            unsafe {
+                unpark_filter(key, |token| if token.0 == me { FilterOp::Unpark } else { FilterOp::Skip }, |_| KICK);
+            }
+        }
+    }
+
+    /// Leaves a summons in a registered wait. Returns what its waiter parks on.
+    fn leave_summons(&mut self, context: &'static Context, summons: Summons) -> Option<usize> {
+        let entry = self.record_mut(context).entry.as_mut()?;
+        if entry.summons != Summons::Victim {
+            entry.summons = summons;
+        }
+        let key = entry.key;
+        context.set_summoned(self, true);
+        Some(key)
+    }
+
+    /// Leaves a summons in each registered wait which `concerns`, and wakes them.
+    ///
+    /// `changed`: something did, so that who was known to be stuck may not be. Then it says so again if it is (see
+    /// [`mark_stuck`](Self::mark_stuck)).
+    ///
+    /// Goes once through each queue, and not once for each waiter in it: linear in the waits.
+    fn summon_where(
+        &mut self,
+        among: Among,
+        summons: Summons,
+        changed: bool,
+        concerns: impl Fn(&Self, &'static Context, &Entry) -> bool,
+    ) {
+        let mut any = false;
+        for list in Self::lists(among) {
+            let mut next = self.first_of_list(list);
+            while let Some(context) = next {
+                next = self.record(context).next;
+                if self.entry(context).is_some_and(|entry| concerns(self, context, entry)) {
+                    self.leave_summons(context, summons);
+                    if changed {
+                        self.mark_live(context);
+                    }
+                    any = true;
+                }
+            }
+        }
+        if !any {
+            return;
+        }
+        self.kicks += 1;
+        let kick = self.kicks;
+        for list in Self::lists(among) {
+            let mut next = self.first_of_list(list);
+            while let Some(context) = next {
+                let record = self.record(context);
+                next = record.next;
+                let is_due = context.is_summoned() && record.kicked.get() != kick;
+                if let Some(entry) = record.entry.as_ref().filter(|_| is_due) {
+                    self.kick_summoned(entry.key, kick);
+                }
+            }
+        }
+    }
+
+    /// The lists to go through: of those of chained waits, and the one behind them.
+    fn lists(among: Among) -> std::ops::RangeInclusive<usize> {
+        if among == Among::All { 0..=LISTS } else { LISTS..=LISTS }
+    }
+
+    /// Wakes those in one queue that were summoned, and marks them.
+    fn kick_summoned(&self, key: usize, kick: u64) {
+        /// So many are woken without allocating.
+        const AT_ONCE: usize = 8;
+        loop {
+            let woken = Cell::new(0);
+            let filter = |token: crate::primitive::ParkToken| {
+                #[cfg(all(test, not(loom)))]
+                tests::LOOKED_AT.set(tests::LOOKED_AT.get() + 1);
+                if woken.get() == AT_ONCE {
+                    return FilterOp::Stop;
+                }
+                // SAFETY:
+                // - a park token is the address of a context (`door::park_on`).
+                let context = unsafe { Context::at(token.0) };
+                if !context.is_summoned() {
+                    return FilterOp::Skip;
+                }
+                self.record(context).kicked.set(kick);
+                woken.set(woken.get() + 1);
+                FilterOp::Unpark
+            };
+            // SAFETY:
+            // - the key is an address that a primitive of ours controls.
+            // - the closures neither unwind nor park nor unpark.
+            unsafe { unpark_filter(key, filter, |_| KICK) };
+            if woken.get() < AT_ONCE {
+                return;
+            }
+        }
+    }
+
+    /// Summons every registered wait.
+    pub(in crate::deadlock) fn summon_all(&mut self, summons: Summons) {
+        self.summon_where(Among::All, summons, true, |_, _, _| true);
+    }
+
+    /// Re-checks the registered waits which `concerns`.
+    fn recheck(&mut self, among: Among, concerns: impl Fn(&Self, &'static Context, &Entry) -> bool) {
+        self.summon_where(among, Summons::Recheck, true, |graph, context, entry| {
+            !entry.timed && concerns(graph, context, entry)
+        });
+    }
+
+    /// Re-checks the waits that count on a group.
+    pub(in crate::deadlock) fn recheck_group(&mut self, group: GroupId) {
+        self.forget_walks(group);
+        if is_removed(Ingredient::GroupEvents) {
+            return;
+        }
+        self.recheck(Among::Forked, |graph, _, entry| {
+            entry.any_provider(graph, |provider| matches!(provider, Provider::AnyOf(other) if other == group))
+        });
+    }
+
+    /// Re-checks the waits that a thread could end, by one of its contexts or as a member of its group.
+    pub(in crate::deadlock) fn recheck_waits_for(&mut self, first: &'static Context) {
+        let group = self.record(first).group;
+        self.recheck(Among::All, |graph, _, entry| {
+            entry.any_provider(graph, |provider| match provider {
+                Provider::Context(id) => graph.context(id).is_some_and(|context| graph.first_of(context) == first),
+                Provider::AnyOf(other) => Some(other) == group,
+                Provider::External | Provider::Process(_) => false,
+            })
+        });
+    }
+
+    /// Notes that a wait is not known to be stuck.
+    pub(in crate::deadlock) fn mark_live(&mut self, me: &'static Context) {
+        if let Some(entry) = self.record_mut(me).entry.as_mut() {
+            entry.is_stuck = false;
+        }
+    }
+
+    /// Notes that a wait was found to be stuck, and stays. Re-checks those with alternatives, one of which may have led here:
+    /// the deadlock that this completes need not be one that this wait is part of.
+    ///
+    /// Once, until something changed that concerns it: two that re-check each other come to rest.
+    pub(in crate::deadlock) fn mark_stuck(&mut self, me: &'static Context) {
+        if let Some(entry) = self.record_mut(me).entry.as_mut()
+            && !std::mem::replace(&mut entry.is_stuck, true)
+        {
+            self.summon_where(Among::Forked, Summons::Recheck, false, |graph, context, entry| {
+                context != me
+                    && !entry.timed
+                    && (matches!(entry.blocker().need(), Need::Any | Need::AtLeast(_))
+                        || entry.any_provider(graph, |provider| matches!(provider, Provider::AnyOf(_))))
+            });
+        }
+    }
+
+    /// Takes what a registered wait was asked to do.
+    pub(in crate::deadlock) fn answer_summons(&mut self, me: &'static Context) -> Summons {
+        me.set_summoned(self, false);
+        let Some(entry) = self.record_mut(me).entry.as_mut() else { return Summons::None };
+        let summons = std::mem::replace(&mut entry.summons, Summons::None);
+        let finder = entry.finder.filter(|_| summons == Summons::Victim);
+        self.recheck_finder(finder);
+        summons
+    }
+
+    /// Asks again what could not be answered yet.
+    pub(in crate::deadlock) fn put_back(&mut self, me: &'static Context, summons: Summons) {
+        if let Some(entry) = self.record_mut(me).entry.as_mut() {
+            entry.summons = summons;
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+    use crate::Lock;
+    use crate::deadlock::{Kind, detector, registry};
+
+    thread_local! {
+        /// How many parked waiters this thread has looked at.
+        pub(in crate::deadlock) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How many parked waiters a thread looks at that ends with a lock for which so many wait.
+    fn looked_at(waiters: usize) -> usize {
+        let lock = Arc::new(Lock::new(()));
+        let (start, started) = std::sync::mpsc::channel();
+        let owner = thread::spawn({
+            let lock = Arc::clone(&lock);
+            move || {
+                std::mem::forget(lock.lock());
+                start.send(()).unwrap();
+                let me = registry::current();
+                let is_mine = |graph: &Graph, entry: &Entry| {
+                    entry.any_provider(graph, |provider| matches!(provider, Provider::Context(id) if id == me.id()))
+                };
+                let waiting = |graph: &Graph| {
+                    graph.registered().filter(|&context| is_mine(graph, graph.entry(context).unwrap())).count()
+                };
+                while detector::with(|graph| waiting(graph)) < waiters {
+                    thread::yield_now();
+                }
+                registry::end_thread(me);
+                LOOKED_AT.get()
+            }
+        });
+        started.recv().unwrap();
+        let waiters: Vec<_> = (0..waiters)
+            .map(|_| {
+                let lock = Arc::clone(&lock);
+                let thread = thread::Builder::new().stack_size(1 << 17);
+                thread.spawn(move || lock.acquire().map(drop).unwrap_err().report().kind()).unwrap()
+            })
+            .collect();
+        let looked_at = owner.join().unwrap();
+        assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == Kind::Abandoned));
+        looked_at
+    }
+
+    #[test]
+    fn whoever_summons_many_looks_at_each_once() {
+        let [few, many] = [100, 400].map(looked_at);
+        // One in eight is looked at once more, as the first of the next eight. Some may not be parked yet, or awake again.
+        assert!(few <= 2 * 100 && many <= 2 * 400, "{few} for 100, {many} for 400");
+        assert!(many >= 40, "{many}: nobody was parked");
+    }
+}

@@ -1,0 +1,56 @@
+//! What a thread is called: by std, or, where it was named otherwise, by the system.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::primitive::{OsName, os_thread_name, process_name};
+
+/// The name of a thread, as far as it is known at its first lock.
+#[derive(Clone, Default)]
+pub(in crate::deadlock) enum ThreadName {
+    /// It has none; or that of the process, which each thread has until it gets another.
+    #[default]
+    None,
+    /// The one that std knows.
+    Given(Arc<str>),
+    /// The system's. A thread inherits it from the one that started it: whether it is its own is found out when it is told.
+    System(OsName),
+}
+
+impl ThreadName {
+    /// The calling thread's name.
+    pub(in crate::deadlock) fn of_this() -> Self {
+        static PROCESS: OnceLock<Option<OsName>> = OnceLock::new();
+        if let Some(name) = thread_name() {
+            return Self::Given(name);
+        }
+        match (os_thread_name(), PROCESS.get_or_init(process_name)) {
+            (Some(name), Some(process)) if name != *process => Self::System(name),
+            _ => Self::None,
+        }
+    }
+}
+
+/// The thread's name, if it has one and it can still be asked for. The first thread of a process is `main`, of one too that
+/// std did not start, or has not yet.
+pub(crate) fn thread_name() -> Option<Arc<str>> {
+    /// Destroyed before std's own handle of the thread: while this is there, the handle may be asked for.
+    struct HandleIsThere;
+    impl Drop for HandleIsThere {
+        fn drop(&mut self) {}
+    }
+    #[cfg(not(all(test, loom)))]
+    {
+        thread_local! { static PROBE: HandleIsThere = const { HandleIsThere } }
+        let name = || std::thread::current().name().map(Arc::from);
+        // The destructor of a thread-specific key may be the first to lock, and runs after the handle is gone and where
+        // the probe cannot tell: there std panics. Where that would end the process, std is not asked.
+        let ask = || if cfg!(panic = "abort") { None } else { std::panic::catch_unwind(name).ok().flatten() };
+        let name = PROBE.try_with(|_| ask()).ok().flatten();
+        name.or_else(|| (crate::primitive::os_thread_id() == std::process::id()).then(|| "main".into()))
+    }
+    #[cfg(all(test, loom))]
+    {
+        let _ = HandleIsThere;
+        None
+    }
+}

@@ -1,0 +1,107 @@
+//! The registered waits: how they enter the graph, leave it, and are found.
+
+use super::Graph;
+use super::context::Context;
+use super::record::Entry;
+use super::told::Told;
+use crate::primitive::{Ingredient, is_removed};
+
+/// In so many lists lie the waits that one context can end.
+pub(super) const LISTS: usize = 256;
+
+/// Which of the [`LISTS`] a wait lies in. (Knuth's multiplicative hash.)
+fn list_of(key: usize) -> usize {
+    ((key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - LISTS.trailing_zeros())) as usize
+}
+
+impl Graph {
+    /// The registered waits.
+    pub(in crate::deadlock) fn registered(&self) -> impl Iterator<Item = &'static Context> + '_ {
+        self.chained.iter().chain([&self.forked]).flat_map(|&first| self.waits_from(first))
+    }
+
+    /// The registered waits that one context can end, and that may park on this key.
+    pub(in crate::deadlock) fn chained_at(&self, key: usize) -> impl Iterator<Item = &'static Context> + '_ {
+        self.waits_from(self.chained[list_of(key)])
+    }
+
+    fn waits_from(&self, first: Option<&'static Context>) -> impl Iterator<Item = &'static Context> + '_ {
+        std::iter::successors(first, |&context| self.record(context).next)
+    }
+
+    fn list_of(&mut self, is_chained: bool, key: usize) -> &mut Option<&'static Context> {
+        if is_chained { &mut self.chained[list_of(key)] } else { &mut self.forked }
+    }
+
+    /// Adds a wait, and those of the contexts that `me` runs inside of, each for the next one. The thread of `me`
+    /// alone calls this.
+    pub(in crate::deadlock) fn register(&mut self, me: &'static Context, entry: Entry) {
+        // It may have been forgotten while the hooks of its report ran.
+        let (told, since) = (entry.told.since(self.forgotten), entry.since);
+        self.link(me, Entry { told, ..entry });
+        let first = self.first_of(me);
+        self.record_mut(first).thread.waiting = Some(me);
+        let mut inner = me;
+        while let Some(frame) = inner.frame() {
+            if !is_removed(Ingredient::OuterContexts) {
+                // It stands with the inner one if it was part of what was reported.
+                let was_part = self.record(frame.outer).told.is_with(told);
+                self.link(
+                    frame.outer,
+                    frame.entry(if was_part { self.record(frame.outer).told } else { Told::NOTHING }, since),
+                );
+            }
+            inner = frame.outer;
+        }
+    }
+
+    /// Takes out the wait of `me`, and those of the contexts that it runs inside of. The thread of `me` alone calls
+    /// this.
+    pub(in crate::deadlock) fn withdraw(&mut self, me: &'static Context) -> Option<Entry> {
+        let entry = self.unlink(me);
+        let first = self.first_of(me);
+        self.record_mut(first).thread.waiting = None;
+        let mut inner = me;
+        while let Some(frame) = inner.frame() {
+            self.unlink(frame.outer);
+            inner = frame.outer;
+        }
+        entry
+    }
+
+    pub(in crate::deadlock) fn link(&mut self, me: &'static Context, entry: Entry) {
+        let first = self.list_of(entry.is_chained, entry.key).replace(me);
+        if let Some(first) = first {
+            self.record_mut(first).previous = Some(me);
+        }
+        let record = self.record_mut(me);
+        debug_assert!(record.entry.is_none(), "one context waits for one thing");
+        record.entry = Some(entry);
+        record.previous = None;
+        record.next = first;
+        self.waits += 1;
+        me.set_summoned(self, false);
+    }
+
+    pub(in crate::deadlock) fn unlink(&mut self, me: &'static Context) -> Option<Entry> {
+        let record = self.record_mut(me);
+        let entry = record.entry.take()?;
+        let (previous, next) = (record.previous.take(), record.next.take());
+        match previous {
+            Some(previous) => self.record_mut(previous).next = next,
+            None => *self.list_of(entry.is_chained, entry.key) = next,
+        }
+        if let Some(next) = next {
+            self.record_mut(next).previous = previous;
+        }
+        self.waits -= 1;
+        me.set_summoned(self, false);
+        self.recheck_finder(entry.finder);
+        Some(entry)
+    }
+
+    /// The first wait in one of the [`LISTS`], or, behind these, of the forked ones.
+    pub(super) fn first_of_list(&self, list: usize) -> Option<&'static Context> {
+        self.chained.get(list).copied().unwrap_or(self.forked)
+    }
+}

@@ -1,0 +1,119 @@
+//! The walk along a chain: as long as each wait on the way can be ended by one context alone, this is all of a judgement. The
+//! first wait on the way that has alternatives, or needs several, sends it to the [reduction](super::reduction).
+
+use std::ops::ControlFlow;
+
+use super::{Judge, Judgement};
+use crate::deadlock::graph::Graph;
+use crate::deadlock::graph::blocker::{Need, Provider};
+use crate::deadlock::graph::context::Context;
+use crate::primitive::{Ingredient, is_removed};
+
+/// Where a chain of waits leads from one of them.
+enum Way {
+    /// The wait may end without anybody who is registered doing anything.
+    Open,
+    /// Only this context can end it.
+    To(&'static Context),
+    /// It has alternatives, or takes several.
+    Forks,
+}
+
+/// Where the way leads from a registered wait.
+fn way(graph: &Graph, context: &'static Context) -> Way {
+    let Some(entry) = graph.entry(context).filter(|entry| !entry.is_live()) else { return Way::Open };
+    if entry.blocker().need() != Need::One {
+        return Way::Forks;
+    }
+    let mut way = Way::Open;
+    entry.look(graph, &mut |provider| {
+        way = match provider {
+            Provider::Context(id) => graph.context(id).map_or(Way::Open, |provider| Way::To(graph.actor(provider))),
+            Provider::AnyOf(_) => Way::Forks,
+            Provider::External | Provider::Process(_) => Way::Open,
+        };
+        ControlFlow::Break(())
+    });
+    way
+}
+
+impl Judge {
+    /// Follows the waits from `me`. Visits each context at most once.
+    ///
+    /// A context on the way may wait for what names itself as the owner: handed over to it a moment ago, or asked for
+    /// again while it was held. Either way the walk comes back to that context and ends: the first is live, the second
+    /// is a deadlock of its own.
+    pub(in crate::deadlock) fn judge(&mut self, graph: &Graph, me: &'static Context) -> Judgement {
+        if !self.visited.fit(graph) {
+            return self.want_room(graph, 0);
+        }
+        self.visited.clear();
+        let mut at = me;
+        loop {
+            self.visited.set(at, None);
+            let blocker = match way(graph, at) {
+                Way::Open => return Judgement::NotDeadlocked,
+                Way::Forks => return self.reduce(graph, me),
+                Way::To(blocker) => blocker,
+            };
+            if blocker == me {
+                let found = if at == me { Judgement::Relock } else { Judgement::Cycle };
+                if at == me
+                    && let Some(entry) = graph.entry(me)
+                {
+                    entry.own.set(true);
+                }
+                return self.note_ring(graph, me, found);
+            }
+            if graph.entry(blocker).is_none() {
+                return if at == me {
+                    self.judge_owner(graph, me, blocker)
+                } else {
+                    judge_other_owner(graph, at, blocker)
+                };
+            }
+            if self.visited.is_set(blocker) {
+                let handed_over = blocker == at && graph.entry(at).is_some_and(|entry| !entry.own.get());
+                return if handed_over { Judgement::NotDeadlocked } else { Judgement::Bystander };
+            }
+            at = blocker;
+        }
+    }
+
+    /// Whether the unregistered owner of what `me` waits for is gone.
+    fn judge_owner(&mut self, graph: &Graph, me: &'static Context, owner: &'static Context) -> Judgement {
+        let ended = graph.thread(owner).ended;
+        if !graph.is_gone(owner) {
+            return if ended { Judgement::OwnerEnding { stuck: false } } else { Judgement::NotDeadlocked };
+        }
+        // The owner may have released between the look at the resource and its end: now that it can do nothing more,
+        // look again.
+        if matches!(way(graph, me), Way::To(now) if now == owner) || is_removed(Ingredient::SecondLook) {
+            self.note_ring(graph, me, Judgement::Abandoned(owner))
+        } else {
+            Judgement::NotDeadlocked
+        }
+    }
+
+    /// Notes the ring that `me` is on, or `me` alone, as the deadlock that was found.
+    fn note_ring(&mut self, graph: &Graph, me: &'static Context, found: Judgement) -> Judgement {
+        self.core.clear();
+        let mut at = me;
+        loop {
+            if !self.core.add(at) {
+                return self.want_room(graph, self.core.room());
+            }
+            match way(graph, at) {
+                Way::To(next) if graph.entry(next).is_some() && !self.core.contains(next) => at = next,
+                _ => return found,
+            }
+        }
+    }
+}
+
+/// Whether somebody else's wait is known to be stuck because its owner is gone. Until it has said so itself it is
+/// live: it may be the victim.
+fn judge_other_owner(graph: &Graph, waiter: &'static Context, owner: &'static Context) -> Judgement {
+    let was_said = graph.entry(waiter).is_some_and(|entry| entry.told.is_abandoned());
+    if was_said && graph.thread(owner).gone.get() { Judgement::Bystander } else { Judgement::NotDeadlocked }
+}

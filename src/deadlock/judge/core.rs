@@ -1,0 +1,87 @@
+//! The deadlock that a judge found.
+
+use super::marks::Marks;
+use crate::deadlock::graph::Graph;
+use crate::deadlock::graph::context::Context;
+use crate::deadlock::graph::id::GroupId;
+
+/// The members of the deadlock that the last judgement found, contexts and groups: what victims are chosen from, and reports
+/// are about.
+pub(in crate::deadlock) struct Core {
+    members: Vec<&'static Context>,
+    contexts: Marks<()>,
+    /// A group is marked at its first member, who is in no other.
+    groups: Marks<()>,
+    /// Each member waits for the next one alone.
+    pub(super) is_ring: bool,
+}
+
+impl Core {
+    #[cfg(not(all(test, loom)))]
+    pub(super) const fn new() -> Self {
+        Self { members: Vec::new(), contexts: Marks::new(), groups: Marks::new(), is_ring: true }
+    }
+
+    /// Empty, with room for so many members among so many contexts. Called without the graph's mutex.
+    pub(super) fn with_room(members: usize, contexts: usize) -> Self {
+        Self {
+            members: Vec::with_capacity(members),
+            contexts: Marks::with_room(contexts),
+            groups: Marks::with_room(contexts),
+            is_ring: true,
+        }
+    }
+
+    /// The contexts in it, the one that was judged first. On a ring each waits for the next.
+    pub(in crate::deadlock) fn members(&self) -> &[&'static Context] {
+        &self.members
+    }
+
+    /// Whether a context is in it.
+    pub(in crate::deadlock) fn contains(&self, context: &'static Context) -> bool {
+        self.contexts.is_set(context)
+    }
+
+    /// Whether a group is in it.
+    pub(in crate::deadlock) fn contains_group(&self, graph: &Graph, group: GroupId) -> bool {
+        graph.group(group).first.is_some_and(|first| self.groups.is_set(first))
+    }
+
+    /// How many members it has room for.
+    pub(super) fn room(&self) -> usize {
+        self.members.capacity()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.members.clear();
+        self.contexts.clear();
+        self.groups.clear();
+        self.is_ring = true;
+    }
+
+    /// Adds a context. `false`: there is no room.
+    pub(super) fn add(&mut self, context: &'static Context) -> bool {
+        if self.members.len() == self.members.capacity() {
+            return false;
+        }
+        self.contexts.set(context, ());
+        self.members.push(context);
+        true
+    }
+
+    pub(super) fn add_group(&mut self, graph: &Graph, group: GroupId) {
+        if let Some(first) = graph.group(group).first {
+            self.groups.set(first, ());
+        }
+    }
+
+    /// Takes the larger buffers of two, and forgets what was found.
+    pub(super) fn take_room(&mut self, other: &mut Self) {
+        if self.members.capacity() < other.members.capacity() {
+            std::mem::swap(&mut self.members, &mut other.members);
+        }
+        self.contexts.take_room(&mut other.contexts);
+        self.groups.take_room(&mut other.groups);
+        self.clear();
+    }
+}

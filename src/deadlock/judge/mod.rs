@@ -1,0 +1,126 @@
+//! The judge: whether a wait that is registered can ever end. It reads the graph, and owns its buffers and marks.
+
+mod bystanders;
+mod chain;
+mod core;
+mod marks;
+mod reduction;
+
+pub(super) use self::core::Core;
+use marks::Marks;
+use reduction::Reduction;
+
+use super::graph::Graph;
+use super::graph::context::Context;
+
+/// What a walk from one waiter found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::deadlock) enum Judgement {
+    /// Somebody on the way may still run.
+    NotDeadlocked,
+    /// The way leads into a deadlock that this waiter is no part of: it is stuck until that is broken.
+    Bystander,
+    /// The thread of an owner may be gone soon, and nothing will say so: ask again. `stuck`: it would not help if that owner
+    /// released.
+    OwnerEnding { stuck: bool },
+    /// The walk needs more room than there is: make it, outside the mutex, and ask again.
+    NoRoom,
+    /// The waiter waits for itself.
+    Relock,
+    /// The waiter is on a cycle.
+    Cycle,
+    /// The waiter is on a cycle that leads through a group.
+    Starvation,
+    /// What the waiter waits for belongs to a context that is gone.
+    Abandoned(&'static Context),
+}
+
+impl Judgement {
+    /// Whether it is that what the waiter waits for was left behind.
+    pub(super) fn is_abandoned(self) -> bool {
+        matches!(self, Self::Abandoned(_))
+    }
+}
+
+/// What the walks need, and what they find. Its buffers grow outside the graph's mutex only.
+pub(super) struct Judge {
+    /// Who was visited by a walk along a chain; by one that follows waits back, with who comes next.
+    visited: Marks<Option<&'static Context>>,
+    reduction: Reduction,
+    core: Core,
+    /// The room that a walk lacked.
+    wanted: Option<Wanted>,
+}
+
+/// How much room a walk needs.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// For so many waits.
+    waits: usize,
+    /// Among so many contexts.
+    contexts: usize,
+}
+
+/// The room that is made when there was none at all: enough for most programs' waits.
+const FIRST_ROOM: usize = 64;
+
+impl Judge {
+    #[cfg(not(all(test, loom)))]
+    pub(super) const fn new() -> Self {
+        Self { visited: Marks::new(), reduction: Reduction::new(), core: Core::new(), wanted: None }
+    }
+
+    /// The deadlock that the last judgement found.
+    pub(super) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Notes that a walk lacks room: for more waits than it had, or for the marks of all contexts.
+    fn want_room(&mut self, graph: &Graph, had: usize) -> Judgement {
+        let before = self.wanted.map_or(0, |wanted| wanted.waits);
+        // The contexts are made room for before they are made: as long as they have some the marks have, too.
+        let contexts = graph.contexts.capacity();
+        self.wanted = Some(Wanted { waits: before.max(had * 2).max(FIRST_ROOM), contexts });
+        Judgement::NoRoom
+    }
+
+    /// The room that a walk lacked since the last call.
+    pub(super) fn take_wanted(&mut self) -> Option<Wanted> {
+        self.wanted.take()
+    }
+
+    /// Takes the larger buffers of two, leaves the others, and forgets what was found.
+    pub(super) fn take_room(&mut self, Room(room): &mut Room) {
+        self.visited.take_room(&mut room.visited);
+        self.reduction.take_room(&mut room.reduction);
+        self.core.take_room(&mut room.core);
+    }
+
+    /// A judge with room for so many waits and contexts.
+    #[cfg(test)]
+    pub(super) fn with_room(room: usize) -> Self {
+        let Room(judge) = Room::new(Wanted { waits: room, contexts: room });
+        judge
+    }
+
+    #[cfg(all(test, not(loom)))]
+    fn make_room(&mut self) {
+        if let Some(wanted) = self.take_wanted() {
+            self.take_room(&mut Room::new(wanted));
+        }
+    }
+}
+
+/// Buffers for the walks and what they find, as they are made without the mutex.
+pub(super) struct Room(Judge);
+
+impl Room {
+    pub(super) fn new(Wanted { waits, contexts }: Wanted) -> Self {
+        Self(Judge {
+            visited: Marks::with_room(contexts),
+            reduction: Reduction::with_room(waits, contexts),
+            core: Core::with_room(waits, contexts),
+            wanted: None,
+        })
+    }
+}

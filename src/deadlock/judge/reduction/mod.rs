@@ -1,0 +1,560 @@
+//! The judge where waits have alternatives or need several: a reduction of the AND-OR graph.
+//!
+//! From the waits that it starts with it goes along all providers. A wait that can end without anybody who is
+//! registered doing anything is live; liveness is handed back from provider to waiter, each waiter counting how many it
+//! still lacks (one of several, all, so many), until nothing changes. What is left is stuck: linear in waits and
+//! providers. This is the reduction of Holt (Some Deadlock Properties of Computer Systems, 1972) with general needs as
+//! in Brzezinski, Helary and Raynal (1995).
+
+use std::ops::ControlFlow;
+
+use super::marks::Marks;
+use super::{Judge, Judgement};
+use crate::deadlock::graph::Graph;
+use crate::deadlock::graph::blocker::{Need, Provider};
+use crate::deadlock::graph::context::Context;
+use crate::deadlock::graph::id::GroupId;
+use crate::deadlock::graph::record::Entry;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+/// The scratch of one walk: grows outside the graph's mutex only.
+pub(in crate::deadlock) struct Reduction {
+    nodes: Vec<Node>,
+    edges: Vec<Edge>,
+    /// Places of nodes: still to be looked at, or in the order of a walk.
+    order: Vec<u32>,
+    /// The places of contexts.
+    contexts: Marks<u32>,
+    /// The places of groups, each at its first member, who is in no other.
+    groups: Marks<u32>,
+    /// How many providers are looked at of a wait that any of them ends.
+    most: usize,
+    /// Not all were looked at: a wait that was found stuck may be live.
+    was_cut: bool,
+    /// Something did not fit.
+    overflowed: bool,
+    /// A context was found to be gone after its resource had been looked at.
+    look_again: bool,
+    /// The walker waits for a context that is gone, and nobody else can help.
+    abandoned: Option<&'static Context>,
+    /// The walker waits for a context that has run its last destructor and is not gone yet.
+    is_ending: bool,
+    /// Somebody on the way does.
+    is_near_end: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Who {
+    Context(&'static Context),
+    Group(GroupId),
+}
+
+struct Node {
+    who: Who,
+    /// How many more live providers it takes. 0: it is live.
+    missing: u32,
+    /// How many it took before any liveness was handed back.
+    lacked: u32,
+    /// Its providers are the edges from here …
+    first: u32,
+    /// … to here.
+    end: u32,
+    /// The first of the edges that lead to it, [`NONE`] for none.
+    waiters: u32,
+    reached: Reached,
+}
+
+impl Node {
+    fn is_stuck(&self) -> bool {
+        self.missing != 0
+    }
+}
+
+/// By which walks over what is stuck a node was reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    No,
+    /// It waits for where the walk began.
+    Backward,
+    /// And that waits for it.
+    Both,
+}
+
+struct Edge {
+    waiter: u32,
+    provider: u32,
+    /// The next edge that leads to the same provider.
+    next: u32,
+}
+
+const NONE: u32 = u32::MAX;
+/// The nodes and edges that the search for the best victim may visit: some milliseconds.
+const MAX_WORK: usize = 1 << 20;
+/// Lacks more than it can ever get.
+const FOREVER: u32 = u32::MAX;
+
+/// The first look at a wait that any of its providers ends goes no further: most are live by one of these.
+const FIRST_LOOK: usize = if cfg!(test) { 2 } else { 64 };
+
+/// What one provider of a wait comes to.
+enum Prospect {
+    Live,
+    Gone(&'static Context),
+    /// It waits itself.
+    Waits(u32),
+}
+
+impl Reduction {
+    pub(in crate::deadlock) const fn new() -> Self {
+        Self {
+            nodes: Vec::new(),
+            edges: Vec::new(),
+            order: Vec::new(),
+            contexts: Marks::new(),
+            groups: Marks::new(),
+            most: FIRST_LOOK,
+            was_cut: false,
+            overflowed: false,
+            look_again: false,
+            abandoned: None,
+            is_ending: false,
+            is_near_end: false,
+        }
+    }
+
+    /// Empty, with room for so many waits among so many contexts. Called without the graph's mutex.
+    pub(in crate::deadlock) fn with_room(room: usize, contexts: usize) -> Self {
+        Self {
+            nodes: Vec::with_capacity(room),
+            edges: Vec::with_capacity(room * 4),
+            order: Vec::with_capacity(room),
+            contexts: Marks::with_room(contexts),
+            groups: Marks::with_room(contexts),
+            ..Self::new()
+        }
+    }
+
+    pub(in crate::deadlock) fn room(&self) -> usize {
+        self.nodes.capacity()
+    }
+
+    /// Takes the larger buffers of two, and leaves the others.
+    pub(super) fn take_room(&mut self, other: &mut Self) {
+        if self.room() < other.room() {
+            std::mem::swap(&mut self.nodes, &mut other.nodes);
+            std::mem::swap(&mut self.edges, &mut other.edges);
+            std::mem::swap(&mut self.order, &mut other.order);
+        }
+        self.contexts.take_room(&mut other.contexts);
+        self.groups.take_room(&mut other.groups);
+    }
+
+    /// Finds out who is live and who is stuck, from `starts` on. `false`: there is no room.
+    ///
+    /// `me` is the one whose judge this is: it waits for itself if it says so, and it alone may be abandoned.
+    pub(in crate::deadlock) fn run(&mut self, graph: &Graph, me: &'static Context, everybody: bool) -> bool {
+        self.most = if everybody { usize::MAX } else { FIRST_LOOK };
+        loop {
+            self.begin();
+            self.context_node(me);
+            if everybody {
+                graph.registered().for_each(|context| _ = self.context_node(context));
+            }
+            self.explore(graph, me);
+            if self.overflowed {
+                return false;
+            }
+            // Each time some context is known to be gone before its resource is looked at, which was not before.
+            if self.look_again {
+                continue;
+            }
+            self.settle();
+            // Alternatives that were left out can only make a wait live.
+            if self.was_cut && self.nodes[0].is_stuck() {
+                self.most = usize::MAX;
+                continue;
+            }
+            return true;
+        }
+    }
+
+    fn begin(&mut self) {
+        self.nodes.clear();
+        self.edges.clear();
+        self.order.clear();
+        self.contexts.clear();
+        self.groups.clear();
+        self.was_cut = false;
+        self.overflowed = false;
+        self.look_again = false;
+        self.abandoned = None;
+        self.is_ending = false;
+        self.is_near_end = false;
+    }
+
+    /// The place of a context's node, which is made if it is new.
+    fn context_node(&mut self, context: &'static Context) -> u32 {
+        self.contexts.get(context).unwrap_or_else(|| {
+            let place = self.add_node(Who::Context(context), 0);
+            self.contexts.set(context, place);
+            place
+        })
+    }
+
+    /// Adds a node that lacks so many providers, or notes that there is no room.
+    fn add_node(&mut self, who: Who, missing: u32) -> u32 {
+        if self.nodes.len() == self.nodes.capacity() {
+            self.overflowed = true;
+            return 0;
+        }
+        let place = self.nodes.len() as u32;
+        self.nodes.push(Node { who, missing, lacked: 0, first: 0, end: 0, waiters: NONE, reached: Reached::No });
+        place
+    }
+
+    fn edge(&mut self, waiter: u32, provider: u32) {
+        if self.overflowed || self.edges.len() == self.edges.capacity() {
+            self.overflowed = true;
+            return;
+        }
+        let next = std::mem::replace(&mut self.nodes[provider as usize].waiters, self.edges.len() as u32);
+        self.edges.push(Edge { waiter, provider, next });
+    }
+
+    /// Goes along all providers, breadth first.
+    fn explore(&mut self, graph: &Graph, me: &'static Context) {
+        let mut at = 0;
+        while at < self.nodes.len() && !self.overflowed {
+            let first = self.edges.len() as u32;
+            let missing = match self.nodes[at].who {
+                Who::Context(context) => self.explore_context(graph, at as u32, context, context == me),
+                Who::Group(group) => self.explore_group(graph, at as u32, group),
+            };
+            let end = self.edges.len() as u32;
+            let node = &mut self.nodes[at];
+            (node.missing, node.lacked, node.first, node.end) = (missing, missing, first, end);
+            at += 1;
+        }
+    }
+
+    /// How many of its providers a registered wait still lacks.
+    fn explore_context(&mut self, graph: &Graph, at: u32, context: &'static Context, is_me: bool) -> u32 {
+        let Some(entry) = graph.entry(context).filter(|entry| !entry.is_live()) else { return 0 };
+        // As many that are live end the wait whatever the others do.
+        let enough = match entry.blocker().need() {
+            Need::One | Need::Any => 1,
+            Need::All => u32::MAX,
+            Need::AtLeast(least) => least,
+        };
+        let (mut all, mut live, mut gone) = (0, 0, 0);
+        let mut first_gone = None;
+        let mut was_cut = false;
+        entry.look(graph, &mut |provider| {
+            if enough == 1 && all as usize == self.most {
+                was_cut = true;
+                return ControlFlow::Break(());
+            }
+            all += 1;
+            let other = match provider {
+                Provider::Context(id) => graph.context(id).map(|other| graph.actor(other)),
+                _ => None,
+            };
+            // Handed over, unless its own judge saw that it asked for what it has.
+            let is_handed_over = other == Some(context) && !is_me && !entry.own.get();
+            match self.prospect(graph, provider, is_me) {
+                Prospect::Live => live += 1,
+                Prospect::Waits(_) if is_handed_over => live += 1,
+                Prospect::Waits(place) => self.edge(at, place),
+                Prospect::Gone(other) => {
+                    gone += 1;
+                    first_gone = first_gone.or(Some(other));
+                }
+            }
+            if live >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        self.was_cut |= was_cut;
+        let required = if entry.blocker().need() == Need::All { all } else { enough };
+        // Enough, or nobody to wait for, or more wanted than there are: nothing can be proved.
+        if required <= live || required > all {
+            return 0;
+        }
+        if all - gone >= required {
+            return required - live;
+        }
+        if was_cut {
+            return FOREVER;
+        }
+        if is_me {
+            self.abandoned = first_gone;
+        }
+        // Somebody else says so itself, and may be the victim: until it has, it is live.
+        if is_me || entry.told.is_abandoned() { FOREVER } else { 0 }
+    }
+
+    fn prospect(&mut self, graph: &Graph, provider: Provider, of_walker: bool) -> Prospect {
+        let other = match provider {
+            Provider::External | Provider::Process(_) => return Prospect::Live,
+            Provider::AnyOf(group) => {
+                let place = self.group_node(graph, group).filter(|&place| self.nodes[place as usize].is_stuck());
+                return place.map_or(Prospect::Live, Prospect::Waits);
+            }
+            // Whoever had this number has given it back: a look at what has changed since.
+            Provider::Context(id) => match graph.context(id) {
+                None => return Prospect::Live,
+                Some(other) => graph.actor(other),
+            },
+        };
+        match graph.entry(other) {
+            Some(entry) if entry.is_live() => Prospect::Live,
+            Some(_) => Prospect::Waits(self.context_node(other)),
+            None if self.is_gone(graph, other, of_walker) => Prospect::Gone(other),
+            None => {
+                self.is_ending |= of_walker && graph.thread(other).ended;
+                self.is_near_end |= graph.thread(other).ended;
+                Prospect::Live
+            }
+        }
+    }
+
+    /// Whether an unregistered context is gone; the system is asked only where somebody has to know.
+    fn is_gone(&mut self, graph: &Graph, context: &'static Context, ask: bool) -> bool {
+        let thread = graph.thread(context);
+        let was_known = thread.gone.get();
+        let is_gone = was_known || (ask || thread.ended) && graph.is_gone(context);
+        self.look_again |= is_gone && !was_known;
+        is_gone
+    }
+
+    /// The place of a group's node: it lacks nothing if the group is live at once. A group without members has none, and is
+    /// live.
+    fn group_node(&mut self, graph: &Graph, group: GroupId) -> Option<u32> {
+        let record = graph.group(group);
+        record.count_on();
+        let first = record.first?;
+        Some(self.groups.get(first).unwrap_or_else(|| {
+            let missing = u32::from(!self.is_live_group(graph, group));
+            let place = self.add_node(Who::Group(group), missing);
+            self.groups.set(first, place);
+            place
+        }))
+    }
+
+    /// Whether a group has a member that is live, or nobody knows who will be one.
+    fn is_live_group(&mut self, graph: &Graph, group: GroupId) -> bool {
+        let record = graph.group(group);
+        record.expected > 0
+            || record.first.is_none()
+            || graph.members(group).any(|member| match graph.entry(member) {
+                Some(entry) => entry.is_live(),
+                None => {
+                    let is_live = !self.is_gone(graph, member, false);
+                    self.is_near_end |= is_live && graph.thread(member).ended;
+                    is_live
+                }
+            })
+    }
+
+    /// 1 if a group lacks a member that is live.
+    fn explore_group(&mut self, graph: &Graph, at: u32, group: GroupId) -> u32 {
+        if !self.nodes[at as usize].is_stuck() {
+            return 0;
+        }
+        for member in graph.members(group).filter(|&member| graph.entry(member).is_some()) {
+            let place = self.context_node(member);
+            self.edge(at, place);
+        }
+        1
+    }
+
+    /// Hands liveness back from provider to waiter until nothing changes.
+    fn settle(&mut self) {
+        for (at, node) in self.nodes.iter().enumerate() {
+            if !node.is_stuck() {
+                self.order.push(at as u32);
+            }
+        }
+        while let Some(live) = self.order.pop() {
+            let mut edge = self.nodes[live as usize].waiters;
+            while let Some(&Edge { waiter, next, .. }) = self.edges.get(edge as usize) {
+                edge = next;
+                let missing = &mut self.nodes[waiter as usize].missing;
+                if *missing != 0 && *missing != FOREVER {
+                    *missing -= 1;
+                    if *missing == 0 {
+                        self.order.push(waiter);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns whether everybody in the core goes on once the wait at this place ends. As much work as [`work`](Self::work).
+    fn frees_the_core(&mut self, place: u32) -> bool {
+        for node in &mut self.nodes {
+            node.missing = node.lacked;
+        }
+        self.nodes[place as usize].missing = 0;
+        self.order.clear();
+        self.settle();
+        !self.nodes.iter().any(|node| node.reached == Reached::Both && node.is_stuck())
+    }
+
+    fn work(&self) -> usize {
+        self.nodes.len() + self.edges.len()
+    }
+
+    /// Follows the waits for the members of a core back, once [`run`](Self::run) has looked at everybody, and from them
+    /// forward. How many contexts wait for them and are waited for, they themselves among them.
+    pub(in crate::deadlock) fn look_behind(&mut self, core: &[&'static Context]) -> usize {
+        for &member in core {
+            if let Some(place) = self.contexts.get(member) {
+                self.reach(place, Reached::No, Reached::Backward);
+            }
+        }
+        let count = self.order.len();
+        self.reach_backward();
+        self.order.truncate(count);
+        for at in 0..count {
+            self.nodes[self.order[at] as usize].reached = Reached::Both;
+        }
+        self.reach_forward();
+        self.order.iter().filter(|&&place| matches!(self.nodes[place as usize].who, Who::Context(_))).count()
+    }
+
+    /// Calls `visit` with each context that waits for the nodes that were looked behind, they themselves among them.
+    pub(in crate::deadlock) fn for_each_behind(&self, mut visit: impl FnMut(&'static Context)) {
+        for node in &self.nodes {
+            if let Who::Context(context) = node.who
+                && node.reached != Reached::No
+            {
+                visit(context);
+            }
+        }
+    }
+
+    /// Follows the waits for what `order` begins with backward, over what is stuck.
+    fn reach_backward(&mut self) {
+        let mut at = 0;
+        while let Some(&provider) = self.order.get(at) {
+            at += 1;
+            let mut edge = self.nodes[provider as usize].waiters;
+            while let Some(&Edge { waiter, next, .. }) = self.edges.get(edge as usize) {
+                edge = next;
+                self.reach(waiter, Reached::No, Reached::Backward);
+            }
+        }
+    }
+
+    /// Follows the waits of what `order` begins with forward, over what was reached backward.
+    fn reach_forward(&mut self) {
+        let mut at = 0;
+        while let Some(&waiter) = self.order.get(at) {
+            at += 1;
+            let Node { first, end, .. } = self.nodes[waiter as usize];
+            for edge in first..end {
+                self.reach(self.edges[edge as usize].provider, Reached::Backward, Reached::Both);
+            }
+        }
+    }
+
+    fn reach(&mut self, place: u32, from: Reached, to: Reached) {
+        let node = &mut self.nodes[place as usize];
+        if node.is_stuck() && node.reached == from {
+            node.reached = to;
+            self.order.push(place);
+        }
+    }
+
+    /// Whether the first node is on a cycle of what is stuck, once that was followed backward.
+    fn is_on_cycle(&self) -> bool {
+        let Node { first, end, .. } = self.nodes[0];
+        let mut providers = self.edges[first as usize..end as usize].iter();
+        providers.any(|edge| self.nodes[edge.provider as usize].reached != Reached::No)
+    }
+
+    fn waits_for_itself(&self) -> bool {
+        let Node { first, end, .. } = self.nodes[0];
+        self.edges[first as usize..end as usize].iter().any(|edge| edge.provider == 0)
+    }
+}
+
+impl Judge {
+    /// What a registered wait has come to, where waits have alternatives or need several.
+    pub(super) fn reduce(&mut self, graph: &Graph, me: &'static Context) -> Judgement {
+        let reduction = &mut self.reduction;
+        if !reduction.run(graph, me, false) {
+            let room = reduction.room();
+            return self.want_room(graph, room);
+        }
+        if reduction.waits_for_itself()
+            && let Some(entry) = graph.entry(me)
+        {
+            entry.own.set(true);
+        }
+        let is_stuck = reduction.nodes[0].is_stuck();
+        if let Some(gone) = reduction.abandoned.filter(|_| is_stuck) {
+            reduction.order.push(0);
+            return self.note_core(graph, Judgement::Abandoned(gone));
+        }
+        // Whether it will be stuck, or part of a deadlock, is known once that context is gone.
+        let ending = reduction.is_ending.then_some(Judgement::OwnerEnding { stuck: is_stuck });
+        if !is_stuck {
+            let ending = Judgement::OwnerEnding { stuck: false };
+            return if reduction.is_near_end { ending } else { Judgement::NotDeadlocked };
+        }
+        reduction.reach(0, Reached::No, Reached::Backward);
+        reduction.reach_backward();
+        if !reduction.is_on_cycle() {
+            return ending.unwrap_or(Judgement::Bystander);
+        }
+        reduction.order.clear();
+        reduction.reach(0, Reached::Backward, Reached::Both);
+        reduction.reach_forward();
+        let mut members = reduction.order.iter().map(|&place| reduction.nodes[place as usize].who);
+        let found = match reduction.order.len() {
+            _ if members.any(|who| matches!(who, Who::Group(_))) => Judgement::Starvation,
+            1 => Judgement::Relock,
+            _ => Judgement::Cycle,
+        };
+        self.note_core(graph, found)
+    }
+
+    /// Notes what a walk reached as the deadlock that was found.
+    fn note_core(&mut self, graph: &Graph, found: Judgement) -> Judgement {
+        let Self { reduction, core, .. } = self;
+        core.clear();
+        for &place in &reduction.order {
+            match reduction.nodes[place as usize].who {
+                Who::Context(context) if !core.add(context) => {
+                    let room = reduction.room();
+                    return self.want_room(graph, room);
+                }
+                Who::Context(_) => {}
+                Who::Group(group) => core.add_group(graph, group),
+            }
+        }
+        core.is_ring = false;
+        found
+    }
+
+    /// Returns the first member of the deadlock just found that `accepts`, and whose failing lets all of it go on: not so each
+    /// where a wait needs several. Looks no further when it has done too much `work` under the mutex.
+    pub(in crate::deadlock) fn find_breaker(
+        &mut self,
+        graph: &Graph,
+        work: &mut usize,
+        accepts: impl Fn(&Entry) -> bool,
+    ) -> Option<&'static Context> {
+        let Self { reduction, core, .. } = self;
+        core.members().iter().copied().find(|&member| {
+            let can = graph.entry(member).is_some_and(&accepts);
+            // Each member of a ring is what another one waits for alone.
+            can && (core.is_ring || {
+                *work += reduction.work();
+                *work <= MAX_WORK && reduction.contexts.get(member).is_some_and(|place| reduction.frees_the_core(place))
+            })
+        })
+    }
+}

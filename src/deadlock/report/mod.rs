@@ -1,0 +1,472 @@
+//! A deadlock, explained: plain data, and the error that carries it.
+
+mod names_now;
+pub(crate) mod render;
+pub(super) mod scene;
+pub(super) mod snapshot;
+mod source;
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::graph::resource::{DESERIALIZED, FORMATTED, SERIALIZED, Site};
+
+/// What kind of deadlock a [`Report`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum Kind {
+    /// A thread asked for a lock which it holds itself and which is not re-entrant, or a task waits for its own result.
+    Relock,
+    /// Threads or tasks wait for each other.
+    Cycle,
+    /// Somebody waits for the workers of a pool, which all, in turn, wait for him.
+    Starvation,
+    /// A thread waits for what a thread that is gone still holds.
+    Abandoned,
+}
+
+/// A proved deadlock: who waits for what, who holds it, and from which lines.
+///
+/// [`Display`](fmt::Display) renders it for a person; the first line is stable and greppable, for example
+/// `deadlock: 2 threads wait for each other`. Making a report copies a few words for each thread and for each of up to 64 things
+/// that it holds; text is rendered only when it is displayed. It shows 64 threads, 10 bystanders, and 16 of the things that each
+/// holds, those first that somebody waits for, and counts the rest.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Report {
+    pub(in crate::deadlock) kind: Kind,
+    pub(in crate::deadlock) threads: Vec<StuckThread>,
+    pub(in crate::deadlock) bystanders: Vec<StuckThread>,
+}
+
+impl Report {
+    /// What kind of deadlock this is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The threads and tasks that make up the deadlock; the first is the one that reports. In a [`Kind::Cycle`] of locks
+    /// each waits for what the next one holds, and the last for what the first holds. In a [`Kind::Abandoned`] the
+    /// second is the thread that is gone.
+    #[must_use]
+    pub fn threads(&self) -> &[StuckThread] {
+        &self.threads
+    }
+
+    /// Threads that are stuck behind the deadlock without being part of it: they go on once it is broken.
+    #[must_use]
+    pub fn bystanders(&self) -> &[StuckThread] {
+        &self.bystanders
+    }
+
+    /// Prints the report to standard error, in colour if that is a terminal and `NO_COLOR` is not set.
+    pub(in crate::deadlock) fn print(&self) {
+        render::print(self);
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        render::report(self, render::Style::plain(), f)
+    }
+}
+
+/// A thread of a [`Report`] or a snapshot, and what it waits for and holds.
+///
+/// A task that runs in place, on the thread of one that waits for it, is told by itself: see
+/// [`is_in_place`](Self::is_in_place).
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct StuckThread {
+    pub(in crate::deadlock) name: Option<Arc<str>>,
+    pub(in crate::deadlock) os_id: u32,
+    pub(in crate::deadlock) is_gone: bool,
+    pub(in crate::deadlock) is_in_place: bool,
+    pub(in crate::deadlock) task: Option<Box<Task>>,
+    pub(in crate::deadlock) pool: Option<Arc<str>>,
+    pub(in crate::deadlock) waits_for: Option<Wait>,
+    pub(in crate::deadlock) holds: Vec<Held>,
+    pub(in crate::deadlock) omitted_holds: usize,
+}
+
+impl StuckThread {
+    /// The thread's name, if it has one: the one that std knows, or, on Linux, one that it got otherwise
+    /// (`pthread_setname_np`) before its first lock. Not one that it may have from the thread that started it.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The operating system's number for the thread, as debuggers show it; 0 where it is not known.
+    #[must_use]
+    pub fn os_id(&self) -> u32 {
+        self.os_id
+    }
+
+    /// Whether the thread has ended.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// The task that it runs, if it runs one.
+    #[must_use]
+    pub fn task(&self) -> Option<&Task> {
+        self.task.as_deref()
+    }
+
+    /// Whether this is a task that runs in place: on the thread of somebody who waits for it, and who is told as well.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.is_in_place
+    }
+
+    /// The name of the pool whose worker it is, if it is one.
+    #[must_use]
+    pub fn pool(&self) -> Option<&str> {
+        self.pool.as_deref()
+    }
+
+    /// What the thread waits for, if it waits.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<&Wait> {
+        self.waits_for.as_ref()
+    }
+
+    /// What the thread holds. Of a thread that holds more than 64 things these are the ones that somebody in the same report or
+    /// snapshot waits for, and as many others as make up 64: see [`omitted_holds`](Self::omitted_holds).
+    #[must_use]
+    pub fn holds(&self) -> &[Held] {
+        &self.holds
+    }
+
+    /// How many more things it holds than [`holds`](Self::holds) has.
+    #[must_use]
+    pub fn omitted_holds(&self) -> usize {
+        self.omitted_holds
+    }
+}
+
+/// One thread's wait.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Wait {
+    pub(in crate::deadlock) resource: Resource,
+    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
+    pub(in crate::deadlock) site: &'static Location<'static>,
+    pub(in crate::deadlock) purpose: Option<Purpose>,
+    pub(in crate::deadlock) waited: Duration,
+    pub(in crate::deadlock) timed: bool,
+    pub(in crate::deadlock) queued_in: Option<Arc<str>>,
+    pub(in crate::deadlock) process: Option<u32>,
+    pub(in crate::deadlock) others: usize,
+}
+
+impl Wait {
+    /// What is waited for: of several things one that is part of the deadlock.
+    #[must_use]
+    pub fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// How many more things are waited for at the same time, besides [`resource`](Self::resource).
+    #[must_use]
+    pub fn others(&self) -> usize {
+        self.others
+    }
+
+    /// The name of the pool whose workers are waited for: the task is still queued there, or there is no room for it.
+    #[must_use]
+    pub fn queued_in(&self) -> Option<&str> {
+        self.queued_in.as_deref()
+    }
+
+    /// The id of the process that runs the task which is waited for, if it is another than this. What that process waits
+    /// for is not known here: the wait is part of no deadlock by itself.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.process
+    }
+
+    /// The line that waits; if there is a [purpose](Self::purpose), the line that made what is waited for.
+    #[must_use]
+    pub fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+
+    /// What the wait is for, where that is not by a call of the program's own.
+    #[must_use]
+    pub fn purpose(&self) -> Option<Purpose> {
+        self.purpose
+    }
+
+    /// How long the wait had lasted when this was recorded.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Whether the wait has a time-out, and so is no part of any deadlock.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        self.timed
+    }
+}
+
+/// Something that a thread holds.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Held {
+    pub(in crate::deadlock) resource: Resource,
+    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
+    pub(in crate::deadlock) site: &'static Location<'static>,
+    pub(in crate::deadlock) left_behind: bool,
+    pub(in crate::deadlock) purpose: Option<Purpose>,
+}
+
+impl Held {
+    /// What is held.
+    #[must_use]
+    pub fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// The line that acquired it; if there is a [purpose](Self::purpose), the line that made it.
+    #[must_use]
+    pub fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+
+    /// Whether a task acquired it that ran in place on this thread, and has ended. Its guard was forgotten, or is kept for
+    /// longer than the task: the thread alone can release it.
+    #[must_use]
+    pub fn is_left_behind(&self) -> bool {
+        self.left_behind
+    }
+
+    /// What it was acquired for, where that was not by a call of the program's own.
+    #[must_use]
+    pub fn purpose(&self) -> Option<Purpose> {
+        self.purpose
+    }
+}
+
+/// What a lock is taken for by its implementation of a trait, which knows no line of the program: who formats or serializes a
+/// lock may do so far from any mention of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Purpose {
+    /// To format it with `{:?}`.
+    Debug,
+    /// To serialize it.
+    Serialize,
+}
+
+impl Purpose {
+    /// What the line of an acquisition is shown as, and what it was for: `made_at` is the line that made the lock.
+    pub(in crate::deadlock) fn of(site: Site, made_at: Site) -> (Site, Option<Self>) {
+        if site == FORMATTED {
+            (made_at, Some(Self::Debug))
+        } else if site == SERIALIZED {
+            (made_at, Some(Self::Serialize))
+        } else {
+            (site, None)
+        }
+    }
+}
+
+/// A task, as reports show it: by value, so that it may be over by now.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Task {
+    #[cfg_attr(feature = "serde", serde(flatten))]
+    pub(in crate::deadlock) resource: Resource,
+}
+
+impl Task {
+    /// The name given when it was submitted, if any.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        self.resource.name
+    }
+
+    /// The full path of its type.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        self.resource.data_type
+    }
+
+    /// The line that submitted it.
+    #[must_use]
+    pub fn submitted_at(&self) -> &'static Location<'static> {
+        self.resource.made_at
+    }
+}
+
+/// A lock, a future or a queue, as reports show it: by value, so that it may be gone by now.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Resource {
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(in crate::deadlock) key: usize,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(in crate::deadlock) is_task: bool,
+    pub(in crate::deadlock) name: Option<&'static str>,
+    pub(in crate::deadlock) primitive: &'static str,
+    pub(in crate::deadlock) data_type: &'static str,
+    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
+    pub(in crate::deadlock) made_at: &'static Location<'static>,
+}
+
+impl Resource {
+    /// The name given with `named`, if any.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        self.name
+    }
+
+    /// The primitive: `Lock`, `RLock`, `Future` (of a task), `Promise`.
+    #[must_use]
+    pub fn primitive(&self) -> &'static str {
+        self.primitive
+    }
+
+    /// The full path of the type that is protected, or awaited.
+    #[must_use]
+    pub fn data_type(&self) -> &'static str {
+        self.data_type
+    }
+
+    /// The line that made it. No line of the program makes a lock that was [deserialized](Self::is_deserialized): this is one
+    /// of this crate's then, and `null` where the report is serialized.
+    #[must_use]
+    pub fn made_at(&self) -> &'static Location<'static> {
+        self.made_at
+    }
+
+    /// Whether it is a lock that was made by deserializing.
+    #[must_use]
+    pub fn is_deserialized(&self) -> bool {
+        self.made_at == DESERIALIZED
+    }
+
+    /// Whether it is a pool, which protects no data.
+    pub(in crate::deadlock) fn is_pool(&self) -> bool {
+        self.data_type.is_empty()
+    }
+
+    /// Whether two values of one report or snapshot mean the same resource.
+    ///
+    /// Where a lock is replaced in place although its guard was forgotten, the old one and the new are told apart by where
+    /// they were made, by name and by primitive; if all of that is the same, they count as one.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+
+    pub(in crate::deadlock) fn identity(&self) -> Identity {
+        if self.is_task {
+            return Identity { key: self.key, made_at: None, name: None, primitive: "" };
+        }
+        Identity { key: self.key, made_at: Some(self.made_at), name: self.name, primitive: self.primitive }
+    }
+}
+
+/// What tells the resources of one picture apart. The address alone does not: a guard can be forgotten, its lock dropped,
+/// and another one made in its place. A task's does, since nobody forgets that it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::deadlock) struct Identity {
+    key: usize,
+    made_at: Option<&'static Location<'static>>,
+    name: Option<&'static str>,
+    primitive: &'static str,
+}
+
+/// A wait that ended because it was part of a deadlock: what [`Lock::acquire`](crate::Lock::acquire) returns.
+///
+/// Cheap to clone: the report is shared. [`Display`](fmt::Display) and [`Debug`] are the report, so that it is read where an
+/// error is unwrapped, or returned from `main`.
+#[derive(Clone)]
+pub struct Deadlock(Arc<Report>);
+
+impl Deadlock {
+    pub(in crate::deadlock) fn new(report: Report) -> Self {
+        Self(Arc::new(report))
+    }
+
+    /// Who waits for whom.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.0
+    }
+
+    /// Panics with the report as the message.
+    #[cold]
+    #[track_caller]
+    pub(crate) fn raise(&self) -> ! {
+        panic!("{self}")
+    }
+}
+
+impl fmt::Display for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Debug for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Deadlock {}
+
+/// A wait that has lasted longer than was expected, though it is no deadlock: see [`warn_after`](super::warn_after).
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct LongWait {
+    pub(in crate::deadlock) waiter: StuckThread,
+    pub(in crate::deadlock) owner: Option<StuckThread>,
+}
+
+impl LongWait {
+    /// The thread that waits.
+    #[must_use]
+    pub fn waiter(&self) -> &StuckThread {
+        &self.waiter
+    }
+
+    /// The thread that holds what is waited for, when there is one at the time of the look: it may be running.
+    #[must_use]
+    pub fn owner(&self) -> Option<&StuckThread> {
+        self.owner.as_ref()
+    }
+}
+
+impl fmt::Display for LongWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        render::long_wait(self, render::Style::plain(), f)
+    }
+}
+
+#[cfg(feature = "serde")]
+pub(in crate::deadlock) fn serialize_site<S: serde::Serializer>(
+    site: &&'static Location<'static>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    use serde::ser::SerializeStruct;
+    if *site == DESERIALIZED {
+        return serializer.serialize_none();
+    }
+    let mut fields = serializer.serialize_struct("Location", 3)?;
+    fields.serialize_field("file", site.file())?;
+    fields.serialize_field("line", &site.line())?;
+    fields.serialize_field("column", &site.column())?;
+    fields.end()
+}

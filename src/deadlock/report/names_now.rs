@@ -1,0 +1,36 @@
+//! The names of threads that are told, as they are when they are told.
+
+use std::sync::Arc;
+
+use crate::deadlock::detector;
+use crate::deadlock::graph::thread_name::ThreadName;
+use crate::primitive::ThreadNames;
+
+/// The names of the threads of one picture, asked of the system when the first is wanted. Not under the graph's mutex.
+#[derive(Default)]
+pub(in crate::deadlock) struct NamesNow(Option<ThreadNames>);
+
+impl NamesNow {
+    /// The name that is told of the thread with this number. A name that the system knows is its own if nobody has the same
+    /// from whom it could be: nobody, that is, but others whose name only the system knows.
+    pub(in crate::deadlock) fn told(&mut self, name: ThreadName, os_id: u32, is_gone: bool) -> Option<Arc<str>> {
+        let name = match name {
+            ThreadName::None => return None,
+            ThreadName::Given(name) => return Some(name),
+            ThreadName::System(name) => name,
+        };
+        let threads = self.0.get_or_insert_with(ThreadNames::now);
+        let now = threads.of(os_id).filter(|_| !is_gone).unwrap_or(name);
+        let is_own = threads.namesakes(now).filter(|&other| other != os_id).all(is_known_to_the_system_alone);
+        is_own.then(|| Some(now.text()?.into()))?
+    }
+}
+
+fn is_known_to_the_system_alone(os_id: u32) -> bool {
+    detector::with(|graph| {
+        graph.contexts().any(|context| {
+            let record = graph.record(context);
+            record.os_id == os_id && matches!(record.name, ThreadName::System(_))
+        })
+    })
+}

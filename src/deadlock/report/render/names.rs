@@ -1,0 +1,309 @@
+//! What threads, resources, types and durations are called.
+
+use std::collections::HashMap;
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use super::style::{NAME, Style};
+use crate::deadlock::graph::resource::Site;
+use crate::deadlock::report::source::clip;
+use crate::deadlock::report::{Held, Identity, Purpose, Resource, StuckThread, Wait};
+
+/// Longer names of types are cut.
+const WIDEST_TYPE: usize = 80;
+
+/// Names for the threads and resources of one text, such that each means one of them.
+pub(in crate::deadlock) struct Names<'r> {
+    pub(in crate::deadlock) style: Style,
+    /// The threads that have a name, each once, by the number that debuggers show.
+    namesakes: HashMap<&'r str, Vec<u32>>,
+    /// The waiters of each resource.
+    waiters: HashMap<Identity, Vec<&'r StuckThread>>,
+    /// The resources that look alike, each with its number among them.
+    lookalikes: HashMap<Look, HashMap<Identity, usize>>,
+}
+
+/// What tells resources apart on sight.
+#[derive(PartialEq, Eq, Hash)]
+enum Look {
+    Named(&'static str),
+    MadeAt(Site),
+}
+
+impl Look {
+    fn of(resource: &Resource) -> Self {
+        resource.name.map_or(Self::MadeAt(resource.made_at), Self::Named)
+    }
+}
+
+impl<'r> Names<'r> {
+    pub(in crate::deadlock) fn new(threads: impl Iterator<Item = &'r StuckThread> + Clone, style: Style) -> Self {
+        let mut names = Self { style, namesakes: HashMap::new(), waiters: HashMap::new(), lookalikes: HashMap::new() };
+        for thread in threads.clone() {
+            if let Some(name) = thread.name() {
+                // A task that runs in place is on the same thread as its waiter.
+                let namesakes = names.namesakes.entry(name).or_default();
+                if thread.os_id == 0 || !namesakes.contains(&thread.os_id) {
+                    namesakes.push(thread.os_id);
+                }
+            }
+            if let Some(task) = &thread.task {
+                names.add(&task.resource);
+            }
+            if let Some(wait) = &thread.waits_for {
+                names.waiters.entry(wait.resource.identity()).or_default().push(thread);
+                names.add(&wait.resource);
+            }
+        }
+        threads.flat_map(|thread| &thread.holds).for_each(|held| names.add(&held.resource));
+        names
+    }
+
+    fn add(&mut self, resource: &Resource) {
+        let alike = self.lookalikes.entry(Look::of(resource)).or_default();
+        let next = alike.len() + 1;
+        alike.entry(resource.identity()).or_insert(next);
+    }
+
+    /// `thread 'left'`; with the number that debuggers show if there is no name, or if others have the same.
+    ///
+    /// Who runs a task is told as `task 'sum' on thread 'pool_0'`.
+    pub(in crate::deadlock) fn thread(&self, thread: &StuckThread) -> String {
+        let (label, is_clear) = match thread.name() {
+            Some(name) => (
+                format!("thread '{}'", printable(name)),
+                self.namesakes.get(name).is_some_and(|namesakes| namesakes.len() == 1),
+            ),
+            None => ("unnamed thread".to_owned(), false),
+        };
+        let mut label = self.style.paint(NAME, label);
+        if !is_clear && thread.os_id != 0 {
+            label += &format!(" (os id {})", thread.os_id);
+        }
+        let in_place = if thread.is_in_place { " (run in place)" } else { "" };
+        match &thread.task {
+            Some(task) => format!("{}{in_place} on {label}", self.resource(&task.resource)),
+            None => label + in_place,
+        }
+    }
+
+    /// `'accounts'`, or `Lock<Vec<u64>> made at src/main.rs:10:13`; with a number if others look the same. A task is
+    /// `task 'sum'`, or `task main::{{closure}} submitted at src/main.rs:10:13`.
+    pub(in crate::deadlock) fn resource(&self, resource: &Resource) -> String {
+        let mut label = match (resource.name, resource.is_task) {
+            (Some(name), false) => format!("'{}'", printable(name)),
+            (Some(name), true) => format!("task '{}'", printable(name)),
+            (None, false) => full_type(resource),
+            (None, true) => clip(format!("task {}", short_type(resource.data_type)), WIDEST_TYPE),
+        };
+        if let Some(number) = self.number(resource) {
+            label += &format!(" #{number}");
+        }
+        let label = self.style.paint(NAME, label);
+        if resource.name.is_some() { label } else { format!("{label} {}", origin(resource)) }
+    }
+
+    /// What is waited for, and for what else: `task 'sum' (queued in pool 'io') and 2 more`, or `task 'sum', which process
+    /// 4711 runs`.
+    pub(in crate::deadlock) fn wait(&self, wait: &Wait, label: impl Fn(&Self, &Resource) -> String) -> String {
+        let mut text = match &wait.queued_in {
+            Some(pool) if wait.resource.is_task => {
+                format!("{} (queued in {})", label(self, &wait.resource), self.pool(pool))
+            }
+            Some(pool) => format!("room in the queue of {}", self.pool(pool)),
+            None if wait.resource.is_pool() => format!("the end of {}", label(self, &wait.resource)),
+            None => label(self, &wait.resource),
+        };
+        if let Some(process) = wait.process {
+            text += &format!(", which {} runs", self.process(process));
+        }
+        if wait.others > 0 {
+            let comma = if wait.process.is_some() { "," } else { "" };
+            text += &format!("{comma} and {} more", wait.others);
+        }
+        text
+    }
+
+    /// `pool 'io'`.
+    pub(in crate::deadlock) fn pool(&self, name: &str) -> String {
+        self.style.paint(NAME, format_args!("pool '{}'", printable(name)))
+    }
+
+    /// `process 4711`.
+    fn process(&self, id: u32) -> String {
+        self.style.paint(NAME, format_args!("process {id}"))
+    }
+
+    /// `'accounts' (Lock<Vec<u64>>)`, or `Lock<Vec<u64>> made at src/main.rs:10:13`.
+    pub(in crate::deadlock) fn resource_and_type(&self, resource: &Resource) -> String {
+        let label = self.resource(resource);
+        let is_told = resource.name.is_none() || resource.is_task;
+        if is_told { label } else { format!("{label} ({})", full_type(resource)) }
+    }
+
+    /// The number of a resource among those that look the same, `None` if it is the only one.
+    fn number(&self, resource: &Resource) -> Option<usize> {
+        let alike = self.lookalikes.get(&Look::of(resource)).filter(|alike| alike.len() > 1)?;
+        alike.get(&resource.identity()).copied()
+    }
+
+    /// Whether somebody waits for a resource.
+    pub(in crate::deadlock) fn is_wanted(&self, resource: &Resource) -> bool {
+        self.waiters.contains_key(&resource.identity())
+    }
+
+    /// Whether others look the same as a resource.
+    pub(in crate::deadlock) fn is_lookalike(&self, resource: &Resource) -> bool {
+        self.number(resource).is_some()
+    }
+
+    /// `thread 'left' waits for`, of the resource that `holder` holds.
+    pub(in crate::deadlock) fn waiters(&self, holder: &StuckThread, resource: &Resource) -> Option<String> {
+        match self.waiters.get(&resource.identity())?.as_slice() {
+            [] => None,
+            [only] if std::ptr::eq(*only, holder) => Some("it waits for itself".to_owned()),
+            [only] => Some(format!("{} waits for", self.thread(only))),
+            [first, rest @ ..] => Some(format!("{} and {} more wait for", self.thread(first), rest.len())),
+        }
+    }
+}
+
+/// `made at src/main.rs:10:13`.
+fn origin(resource: &Resource) -> String {
+    match resource {
+        Resource { is_task: true, made_at, .. } => format!("submitted at {made_at}"),
+        deserialized if deserialized.is_deserialized() => "made by deserializing".to_owned(),
+        Resource { made_at, .. } => format!("made at {made_at}"),
+    }
+}
+
+/// `at src/main.rs:10:13`; or, where no line of the program is known, what for, and where the lock is from.
+pub(in crate::deadlock) struct Place<'r> {
+    site: Site,
+    purpose: Option<Purpose>,
+    resource: &'r Resource,
+}
+
+impl<'r> Place<'r> {
+    pub(in crate::deadlock) fn of_hold(held: &'r Held) -> Self {
+        Self { site: held.site, purpose: held.purpose, resource: &held.resource }
+    }
+
+    pub(in crate::deadlock) fn of_wait(wait: &'r Wait) -> Self {
+        Self { site: wait.site, purpose: wait.purpose, resource: &wait.resource }
+    }
+}
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.purpose {
+            None => return write!(f, "at {}", self.site),
+            Some(Purpose::Debug) => f.write_str("to format it with `{:?}`")?,
+            Some(Purpose::Serialize) => f.write_str("to serialize it")?,
+        }
+        // One without a name is called by that line.
+        if self.resource.name.is_some() { write!(f, " ({})", origin(self.resource)) } else { Ok(()) }
+    }
+}
+
+/// A user's text, its control characters escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut clean = String::new();
+    for c in text.chars() {
+        if c.is_control() { clean.extend(c.escape_default()) } else { clean.push(c) }
+    }
+    clean
+}
+
+/// A duration in one unit, rounded down.
+pub(crate) struct Humane(pub(crate) Duration);
+
+impl Display for Humane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MICROSECOND: (&str, u128) = ("µs", 1_000);
+        const LONGER: [(&str, u128); 4] =
+            [("h", 3_600_000_000_000), ("min", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000)];
+        let nanos = self.0.as_nanos();
+        let (unit, length) = LONGER.into_iter().find(|&(_, length)| nanos >= length).unwrap_or(MICROSECOND);
+        let tenths = nanos * 10 / length;
+        match (tenths / 10, tenths % 10) {
+            (whole, tenth) if tenth != 0 && whole < 10 => write!(f, "{whole}.{tenth} {unit}"),
+            (whole, _) => write!(f, "{whole} {unit}"),
+        }
+    }
+}
+
+/// The primitive with the short name of its data's type: `Lock<Vec<u64>>`.
+fn full_type(resource: &Resource) -> String {
+    if resource.is_pool() {
+        return resource.primitive.to_owned();
+    }
+    clip(format!("{}<{}>", resource.primitive, short_type(resource.data_type)), WIDEST_TYPE)
+}
+
+/// A type's name without the modules: `alloc::vec::Vec<my::Account>` becomes `Vec<Account>`.
+fn short_type(full: &str) -> String {
+    let in_path = |c: char| c.is_alphanumeric() || "_:{}#".contains(c);
+    let mut short = String::new();
+    let mut rest = full;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|c| !in_path(c)).unwrap_or(rest.len()).max(first.len_utf8());
+        let (path, tail) = rest.split_at(end);
+        short += last_segment(path);
+        rest = tail;
+    }
+    short
+}
+
+/// The last name of a path, with the closures in it: `my::main::{{closure}}` becomes `main::{{closure}}`.
+fn last_segment(path: &str) -> &str {
+    if path.starts_with("::") {
+        return path; // goes on after a generic type: `<A as B>::C`
+    }
+    let starts = path.match_indices("::").map(|(at, colons)| at + colons.len());
+    let last = starts.filter(|&at| !path[at..].starts_with('{')).last();
+    &path[last.unwrap_or(0)..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_shown_without_their_modules() {
+        for (full, short) in [
+            ("u64", "u64"),
+            ("()", "()"),
+            ("alloc::vec::Vec<my::mod::T>", "Vec<T>"),
+            ("(a::B, &'static mut c::D<e::F>, [g::H; 3])", "(B, &'static mut D<F>, [H; 3])"),
+            ("alloc::boxed::Box<dyn a::Tr<Out = b::C> + core::marker::Send>", "Box<dyn Tr<Out = C> + Send>"),
+            ("my::main::{{closure}}", "main::{{closure}}"),
+            ("my::main::{{closure}}::{{closure}}", "main::{{closure}}::{{closure}}"),
+            ("my::run<my::T>::{{closure}}", "run<T>::{{closure}}"),
+            ("my::main::{{closure}}::Local", "Local"),
+            ("<my::A as my::B>::C", "<A as B>::C"),
+            ("fn(a::B) -> *const c::D", "fn(B) -> *const D"),
+            ("größe::Maß", "Maß"),
+            ("→::a", "→::a"),
+        ] {
+            assert_eq!(short_type(full), short);
+        }
+    }
+
+    #[test]
+    fn durations_are_rounded_down_to_one_unit() {
+        for (nanos, shown) in [
+            (0, "0 µs"),
+            (950, "0.9 µs"),
+            (999_999, "999 µs"),
+            (1_000_000, "1 ms"),
+            (1_299_999, "1.2 ms"),
+            (59_999_999_999, "59 s"),
+            (90_000_000_000, "1.5 min"),
+            (7_200_000_000_000, "2 h"),
+        ] {
+            assert_eq!(Humane(Duration::from_nanos(nanos)).to_string(), shown);
+        }
+        assert_eq!(Humane(Duration::MAX).to_string(), "5124095576030431 h");
+    }
+}

@@ -1,0 +1,429 @@
+//! What is copied out of the graph, under its mutex and without allocating, to be told once it is unlocked.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::names_now::NamesNow;
+use super::{Deadlock, Held, Kind, Purpose, Report, Resource, StuckThread, Task, Wait};
+use crate::deadlock::graph::Graph;
+use crate::deadlock::graph::blocker::Provider;
+use crate::deadlock::graph::context::Context;
+use crate::deadlock::graph::holds::Hold;
+use crate::deadlock::graph::id::GroupId;
+use crate::deadlock::graph::record::Entry;
+use crate::deadlock::graph::resource::{HoldMode, ResourceFacts, Site};
+use crate::deadlock::graph::thread_name::ThreadName;
+use crate::deadlock::judge::{Core, Judge, Judgement};
+use crate::primitive::now;
+
+/// A thread that holds more has only so many of its holds copied, and those that somebody waits for.
+pub(in crate::deadlock) const MAX_HOLDS: usize = 64;
+
+/// A deadlock that looks different each time is told as it is at last.
+const MAX_TRIES: u32 = 32;
+
+/// One context, as it was.
+struct Person {
+    context: &'static Context,
+    name: ThreadName,
+    os_id: u32,
+    is_gone: bool,
+    is_in_place: bool,
+    /// A task that has ended: what it holds it left behind.
+    is_retired: bool,
+    pool: Option<Arc<str>>,
+    wait: Option<PersonWait>,
+    /// How many of the scene's holds are this person's: they lie in the order of the people.
+    holds: usize,
+    /// Whether only a part of them is copied.
+    holds_much: bool,
+    /// How many more there are.
+    omitted: usize,
+}
+
+struct PersonWait {
+    resource: ResourceFacts,
+    /// The address of the context that owns the resource, 0 if unknown.
+    owner: usize,
+    site: Site,
+    waited: Duration,
+    timed: bool,
+    queued_in: Option<Arc<str>>,
+    process: Option<u32>,
+    others: usize,
+}
+
+impl PersonWait {
+    fn told(self) -> Wait {
+        let resource = Resource::from(self.resource);
+        let (site, purpose) = Purpose::of(self.site, resource.made_at);
+        Wait {
+            resource,
+            site,
+            purpose,
+            waited: self.waited,
+            timed: self.timed,
+            queued_in: self.queued_in,
+            process: self.process,
+            others: self.others,
+        }
+    }
+}
+
+/// Buffers for the copy. They grow outside the mutex only.
+pub(in crate::deadlock) struct Scene {
+    people: Vec<Person>,
+    /// Each with the address of the context that lists it.
+    holds: Vec<(usize, Hold)>,
+    /// The keys of what the people wait for, in order, where somebody holds very much. Room for them is made then.
+    wanted: Vec<usize>,
+    needed_wanted: usize,
+    needed_people: usize,
+    needed_holds: usize,
+    /// How often a deadlock was copied, with room and without.
+    tries: u32,
+    /// The first so many people are the deadlock, the rest are bystanders.
+    core: usize,
+    now: Instant,
+}
+
+impl Scene {
+    /// Room for a small deadlock: most are told without a second look.
+    pub(in crate::deadlock) fn new() -> Self {
+        Self {
+            people: Vec::with_capacity(8),
+            holds: Vec::with_capacity(24),
+            wanted: Vec::new(),
+            needed_wanted: 0,
+            needed_people: 0,
+            needed_holds: 0,
+            tries: 0,
+            core: 0,
+            now: now(),
+        }
+    }
+
+    /// Makes the room that the last copy lacked, and some to spare. Called without the mutex.
+    pub(in crate::deadlock) fn make_room(&mut self) {
+        self.people.clear();
+        self.holds.clear();
+        self.people.reserve(self.needed_people + 4);
+        self.holds.reserve(self.needed_holds + 16);
+        self.wanted.clear();
+        self.wanted.reserve(self.needed_wanted);
+    }
+
+    /// Copies a deadlock. `false`: there was not enough room, nothing is lost, make it and judge again.
+    pub(in crate::deadlock) fn copy(
+        &mut self,
+        graph: &Graph,
+        judge: &mut Judge,
+        me: &'static Context,
+        found: Judgement,
+    ) -> bool {
+        self.begin();
+        let core = judge.core();
+        for &member in core.members() {
+            self.copy_context(graph, Some(core), member);
+        }
+        self.tries += 1;
+        let is_whole = !matches!(found, Judgement::Abandoned(_)) && self.tries < MAX_TRIES;
+        if let Judgement::Abandoned(gone) = found {
+            self.copy_context(graph, Some(core), gone);
+        }
+        self.core = self.needed_people;
+        judge.for_each_bystander(graph, me, is_whole, |core, bystander| self.copy_context(graph, Some(core), bystander))
+            && self.copy_holds(graph)
+    }
+
+    /// Copies one wait and whoever holds what it waits for.
+    pub(in crate::deadlock) fn copy_wait(&mut self, graph: &Graph, me: &'static Context) -> bool {
+        self.begin();
+        self.copy_context(graph, None, me);
+        if let Some(owner) = graph.entry(me).and_then(|entry| entry.shown_provider(graph, None).context) {
+            self.copy_context(graph, None, graph.actor(owner));
+        }
+        self.core = self.needed_people;
+        self.copy_holds(graph)
+    }
+
+    /// Copies everybody who waits or holds something.
+    pub(in crate::deadlock) fn copy_everything(&mut self, graph: &Graph) -> bool {
+        self.begin();
+        for context in graph.contexts() {
+            // What a retired one holds is told with what its thread waits in.
+            let is_told = graph.actor(context) == context;
+            if is_told && (graph.entry(context).is_some() || !context.holds.is_empty()) {
+                self.copy_context(graph, None, context);
+            }
+        }
+        self.core = self.needed_people;
+        self.copy_holds(graph)
+    }
+
+    fn begin(&mut self) {
+        debug_assert!(self.people.is_empty(), "names are dropped outside the mutex");
+        self.holds.clear();
+        self.needed_people = 0;
+        self.needed_holds = 0;
+        self.now = now();
+    }
+
+    /// Copies what the people hold, once all of them are there. `false`: there was not enough room for all that is to be
+    /// copied.
+    ///
+    /// Of somebody who holds very much that is what somebody waits for, the task that it runs, and so much else.
+    fn copy_holds(&mut self, graph: &Graph) -> bool {
+        if self.people.len() < self.needed_people {
+            return false;
+        }
+        let Self { people, holds: copies, wanted, .. } = self;
+        // Looked at once: a thread that runs goes on taking and releasing.
+        people.iter_mut().for_each(|person| person.holds_much = count_holds(graph, person.context) > MAX_HOLDS);
+        wanted.clear();
+        if people.iter().any(|person| person.holds_much) {
+            self.needed_wanted = people.len();
+            if wanted.capacity() < people.len() {
+                return false;
+            }
+            wanted.extend(people.iter().filter_map(|person| Some(person.wait.as_ref()?.resource.key)));
+            wanted.sort_unstable();
+        }
+        let mut needed = 0;
+        let mut copy = |holder: &'static Context, hold: Hold| {
+            needed += 1;
+            if copies.len() < copies.capacity() {
+                copies.push((holder.address(), hold));
+            }
+        };
+        for person in people {
+            if !person.holds_much {
+                for_each_hold(graph, person.context, |holder, hold| {
+                    person.holds += 1;
+                    copy(holder, hold);
+                });
+                continue;
+            }
+            let matters = |hold: &Hold| {
+                wanted.binary_search(&hold.resource.key).is_ok() || (hold.resource.type_of)().mode == HoldMode::Running
+            };
+            for_each_hold(graph, person.context, |holder, hold| {
+                if matters(&hold) {
+                    person.holds += 1;
+                    copy(holder, hold);
+                }
+            });
+            for_each_hold(graph, person.context, |holder, hold| match matters(&hold) {
+                true => {}
+                false if person.holds < MAX_HOLDS => {
+                    person.holds += 1;
+                    copy(holder, hold);
+                }
+                false => person.omitted += 1,
+            });
+        }
+        self.needed_holds = needed;
+        self.holds.len() == needed
+    }
+
+    fn copy_context(&mut self, graph: &Graph, core: Option<&Core>, context: &'static Context) {
+        let record = graph.record(context);
+        // A guess, until all the people are there.
+        self.needed_holds += count_holds(graph, context).min(MAX_HOLDS);
+        self.needed_people += 1;
+        if self.people.len() == self.people.capacity() {
+            return;
+        }
+        let wait = graph.entry(context).map(|entry| {
+            let shown = entry.shown_provider(graph, core);
+            PersonWait {
+                resource: entry.blocker().facts(shown.nth),
+                owner: shown.context.map_or(0, Context::address),
+                site: entry.site,
+                waited: self.now.saturating_duration_since(entry.since),
+                timed: entry.timed,
+                queued_in: shown.group.map(|group| Arc::clone(&graph.group(group).name)),
+                process: shown.process,
+                others: shown.others,
+            }
+        });
+        self.people.push(Person {
+            context,
+            name: record.name.clone(),
+            os_id: record.os_id,
+            is_gone: graph.first_of(context).lifeline.is_cut(),
+            is_in_place: record.nested && !record.is_retired,
+            is_retired: record.is_retired,
+            pool: record.group.map(|group| Arc::clone(&graph.group(group).name)),
+            wait,
+            holds: 0,
+            holds_much: false,
+            omitted: 0,
+        });
+    }
+
+    /// The deadlock that was copied.
+    pub(in crate::deadlock) fn report(&mut self, found: Judgement) -> Deadlock {
+        let core = self.core;
+        let mut threads = self.threads();
+        let bystanders = threads.split_off(core);
+        Deadlock::new(Report { kind: found.kind(), threads, bystanders })
+    }
+
+    /// The people that were copied, in order.
+    pub(in crate::deadlock) fn threads(&mut self) -> Vec<StuckThread> {
+        let wanted = Wanted::by(&self.people);
+        let mut names = NamesNow::default();
+        let mut holds = self.holds.drain(..);
+        let told = self.people.drain(..).map(|person| {
+            let (mut task, mut held) = (None, Vec::new());
+            for (holder, hold) in holds.by_ref().take(person.holds) {
+                let resource = Resource::from(hold.resource);
+                let is_run = (hold.resource.type_of)().mode == HoldMode::Running;
+                // One that it is cancelling meanwhile is among what it holds.
+                let left_behind = person.is_retired || holder != person.context.address();
+                if is_run && task.is_none() && !left_behind {
+                    task = Some(Box::new(Task { resource: Resource { made_at: hold.site, ..resource } }));
+                } else if !wanted.is_another(holder, &resource) {
+                    let (site, purpose) = Purpose::of(hold.site, resource.made_at);
+                    held.push(Held { resource, site, purpose, left_behind });
+                }
+            }
+            keep_the_last_of_each(&mut held);
+            StuckThread {
+                name: names.told(person.name, person.os_id, person.is_gone),
+                os_id: person.os_id,
+                is_gone: person.is_gone,
+                is_in_place: person.is_in_place,
+                task,
+                pool: person.pool,
+                waits_for: person.wait.map(PersonWait::told),
+                holds: held,
+                omitted_holds: person.omitted,
+            }
+        });
+        told.collect()
+    }
+}
+
+/// What is waited for: there, as it was made, and owned by who its word says.
+///
+/// A guard that was forgotten stays listed, and a new lock may be at the address of its lock by now. Where somebody waits for
+/// the new one, the old hold is known by who has it or by what it names, and is left out.
+struct Wanted(HashMap<usize, (usize, Resource)>);
+
+impl Wanted {
+    fn by(people: &[Person]) -> Self {
+        let waits = people.iter().filter_map(|person| person.wait.as_ref());
+        Self(waits.map(|wait| (wait.resource.key, (wait.owner, Resource::from(wait.resource)))).collect())
+    }
+
+    /// Whether what is waited for at this address is another resource than the one that `holder` has listed, or is
+    /// owned by somebody else.
+    fn is_another(&self, holder: usize, listed: &Resource) -> bool {
+        self.0
+            .get(&listed.key)
+            .is_some_and(|(owner, wanted)| *owner != 0 && *owner != holder || !wanted.is_same(listed))
+    }
+}
+
+/// A thread holds a resource once: of several holds of one that can't be told from another, all but one are of guards that
+/// were forgotten, of locks that are no more. The true one is the last, unless places in the list before it were freed
+/// meanwhile; the list does not tell.
+fn keep_the_last_of_each(held: &mut Vec<Held>) {
+    let mut seen = HashSet::with_capacity(held.len());
+    held.reverse();
+    held.retain(|held| seen.insert(held.resource.identity()));
+    held.reverse();
+}
+
+/// The contexts whose holds are told as those of this one: with it those that its thread left behind and cannot look after
+/// before this one goes on.
+fn holders(graph: &Graph, context: &'static Context) -> impl Iterator<Item = &'static Context> {
+    let waits = graph.thread(context).waiting == Some(context);
+    let is_stuck_here = move |retired: &&'static Context| *retired != context && graph.actor(retired) == context;
+    std::iter::once(context).chain(waits.then(|| graph.retired(context)).into_iter().flatten().filter(is_stuck_here))
+}
+
+fn count_holds(graph: &Graph, context: &'static Context) -> usize {
+    holders(graph, context).map(|holder| holder.holds.count()).sum()
+}
+
+fn for_each_hold(graph: &Graph, context: &'static Context, mut visit: impl FnMut(&'static Context, Hold)) {
+    holders(graph, context).for_each(|holder| holder.holds.for_each(|hold| visit(holder, hold)));
+}
+
+/// The one of a wait's providers that is told.
+struct Shown {
+    nth: usize,
+    context: Option<&'static Context>,
+    group: Option<GroupId>,
+    process: Option<u32>,
+    /// How many other resources are waited for.
+    others: usize,
+}
+
+impl Entry {
+    /// The first provider that is part of the deadlock that is told; if there is none, one that is gone, or waits.
+    fn shown_provider(&self, graph: &Graph, core: Option<&Core>) -> Shown {
+        let mut shown = Shown { nth: 0, context: None, group: None, process: None, others: 0 };
+        let (mut count, mut best) = (0, 0);
+        self.blocker().providers(graph, &mut |provider| {
+            let (context, group, process) = match provider {
+                Provider::Context(id) => (graph.context(id), None, None),
+                Provider::AnyOf(group) => (None, Some(group), None),
+                Provider::Process(process) => (None, None, Some(process)),
+                Provider::External => (None, None, None),
+            };
+            let rank = match (context, group) {
+                (Some(context), _) if core.is_some_and(|core| core.contains(graph.actor(context))) => 4,
+                (_, Some(group)) if core.is_some_and(|core| core.contains_group(graph, group)) => 4,
+                (Some(context), _) if graph.thread(context).gone.get() => 3,
+                (Some(context), _) if graph.entry(graph.actor(context)).is_some() => 2,
+                _ => 1,
+            };
+            if rank > best {
+                best = rank;
+                shown = Shown { nth: count, context, group, process, others: 0 };
+            }
+            count += 1;
+            ControlFlow::Continue(())
+        });
+        // Several may provide one thing: the readers of one lock.
+        if count > 1 {
+            let key = |nth| self.blocker().facts(nth).key;
+            let is_one_thing = key(shown.nth) == key(usize::from(shown.nth == 0));
+            shown.others = if is_one_thing { 0 } else { count - 1 };
+        }
+        shown
+    }
+}
+
+impl Judgement {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Relock => Kind::Relock,
+            Self::Abandoned(_) => Kind::Abandoned,
+            Self::Starvation => Kind::Starvation,
+            Self::Cycle | Self::NotDeadlocked | Self::Bystander | Self::OwnerEnding { .. } | Self::NoRoom => {
+                Kind::Cycle
+            }
+        }
+    }
+}
+
+impl From<ResourceFacts> for Resource {
+    fn from(facts: ResourceFacts) -> Self {
+        let described = (facts.type_of)();
+        Self {
+            key: facts.key,
+            is_task: described.mode == HoldMode::Running || described.primitive == "Future",
+            name: facts.origin.name(),
+            primitive: described.primitive,
+            data_type: described.data,
+            made_at: facts.origin.made_at,
+        }
+    }
+}

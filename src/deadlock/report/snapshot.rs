@@ -1,0 +1,574 @@
+//! The wait-for graph as a value.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use super::render::{self, Humane, Names, Style};
+use super::scene::Scene;
+use super::{Identity, Purpose, Report, Resource, StuckThread, Task};
+use crate::deadlock::detector;
+use crate::deadlock::graph::resource::Site;
+
+/// Takes a picture of who waits for what and who holds what, in the whole process.
+///
+/// Waits enter the graph after the [grace](crate::deadlock::set_grace), so shorter ones are not in it; threads that neither wait
+/// nor hold anything are not in it either. The waits and who owns what they wait for are of one moment. What running
+/// threads hold is read while they run: a hold that is taken or released meanwhile may be missing. Of a thread that holds very
+/// much a part is in it: see [`StuckThread::holds`]. A guard that was forgotten holds its lock, also when that is no more; if a
+/// lock that was made by the same line under the same name is in its place by now, the two are one.
+///
+/// Takes time in proportion to the threads that hold something, during which no long wait can begin or end; locks that
+/// are free, and short waits, are not held up. Never waits for a tracked lock, so that it can be taken at any time.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{Lock, deadlock};
+///
+/// let ledger = Lock::named("ledger", 0);
+/// let guard = ledger.lock();
+///
+/// let snapshot = deadlock::snapshot();
+/// assert_eq!(snapshot.graph().edge_count(), 1);
+/// println!("{snapshot}"); // … holds 'ledger' (Lock<i32>), taken at src/main.rs:4:20
+/// # assert!(snapshot.to_string().contains("holds 'ledger' (Lock<i32>), taken at "));
+/// # drop(guard);
+/// # assert_eq!(deadlock::snapshot().graph().node_count(), 0);
+/// ```
+#[must_use]
+pub fn snapshot() -> WaitForGraph {
+    let mut scene = Scene::new();
+    while !detector::with(|graph| scene.copy_everything(graph)) {
+        scene.make_room();
+    }
+    WaitForGraph::new(scene.threads())
+}
+
+/// Prints a [`snapshot`] to standard error, in one write.
+///
+/// # Examples
+///
+/// ```
+/// bowline::deadlock::dump(); // nothing waits
+/// ```
+pub fn dump() {
+    crate::deadlock::print_line(format_args!("{}", snapshot()));
+}
+
+/// The wait-for graph at one moment: see [`snapshot`].
+///
+/// [`Display`](fmt::Display) shows a line for each wait and each hold, under their thread. With the feature `serde` it
+/// serializes as `{"nodes": [...], "edges": [...]}`: each node with its `kind` and what tells it from others, each edge
+/// as `{"from", "to", "kind", "site", ...}`, where `from` and `to` are positions among the nodes.
+///
+/// A task that another process runs has no edge to anybody: what that process waits for is not known here. The edge of
+/// whoever waits for it names the process.
+#[derive(Clone, Debug)]
+pub struct WaitForGraph {
+    graph: DiGraph<Node, Edge>,
+}
+
+/// A node of a [`WaitForGraph`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Node {
+    /// Somebody who waits, holds something, or runs a task.
+    Thread(StuckThread),
+    /// A task that is waited for or runs.
+    Task(Task),
+    /// A pool whose workers are waited for or are part of the graph.
+    #[non_exhaustive]
+    Pool {
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// Something that is waited for or held.
+    Resource(Resource),
+}
+
+/// What kind of thing a [`Node`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum NodeKind {
+    /// A thread.
+    Thread,
+    /// A task.
+    Task,
+    /// A pool of workers.
+    Pool,
+    /// A lock.
+    Resource,
+}
+
+/// An edge of a [`WaitForGraph`]: from the waiter to the resource, from the resource to its holder; from a task to the
+/// thread that runs it, or to the pool that it is queued in, and from the pool to its workers. So a deadlock is a cycle.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "kind", rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Edge {
+    /// The thread waits for the resource, for the task, or for room in the pool's queue.
+    #[non_exhaustive]
+    Waits {
+        /// The line that waits.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize_site"))]
+        site: Site,
+        /// What it waits for it for, where that is no call of the program's own: see [`Wait::purpose`](crate::deadlock::Wait::purpose).
+        purpose: Option<Purpose>,
+        /// How long the wait had lasted.
+        waited: Duration,
+        /// Whether the wait has a time-out, and so is no part of any deadlock.
+        timed: bool,
+        /// The id of the process that runs the task, if it is another than this.
+        process: Option<u32>,
+    },
+    /// The resource is held by the thread.
+    #[non_exhaustive]
+    Holds {
+        /// The line that acquired it.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize_site"))]
+        site: Site,
+        /// What for, where that was no call of the program's own: see [`Held::purpose`](crate::deadlock::Held::purpose).
+        purpose: Option<Purpose>,
+    },
+    /// The task is run by the thread.
+    Runs,
+    /// The task is queued in the pool.
+    Queued,
+    /// The pool has this worker.
+    Worker,
+}
+
+impl Node {
+    /// What kind of thing this is.
+    #[must_use]
+    pub fn kind(&self) -> NodeKind {
+        match self {
+            Self::Thread(_) => NodeKind::Thread,
+            Self::Task(_) => NodeKind::Task,
+            Self::Pool { .. } => NodeKind::Pool,
+            Self::Resource(_) => NodeKind::Resource,
+        }
+    }
+}
+
+impl Report {
+    /// The same as a graph: the threads of the deadlock and its bystanders, what they wait for, and what they hold.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = bowline::Lock::new(());
+    /// let guard = lock.lock();
+    /// let deadlock = lock.acquire().unwrap_err();
+    /// println!("{}", deadlock.report().graph().to_dot());
+    /// # assert_eq!(deadlock.report().graph().graph().edge_count(), 2);
+    /// # drop(guard);
+    /// ```
+    #[must_use]
+    pub fn graph(&self) -> WaitForGraph {
+        WaitForGraph::new(self.threads.iter().chain(&self.bystanders).cloned().collect())
+    }
+}
+
+/// The nodes of a graph in the making: each thing has one.
+#[derive(Default)]
+struct Nodes {
+    graph: DiGraph<Node, Edge>,
+    resources: HashMap<Identity, NodeIndex>,
+    /// By the address of the name, which the pool's threads share: another pool may have the same.
+    pools: HashMap<*const u8, NodeIndex>,
+}
+
+impl Nodes {
+    fn resource(&mut self, resource: &Resource) -> NodeIndex {
+        *self.resources.entry(resource.identity()).or_insert_with(|| {
+            let resource = resource.clone();
+            self.graph.add_node(if resource.is_task { Node::Task(Task { resource }) } else { Node::Resource(resource) })
+        })
+    }
+
+    fn pool(&mut self, name: &Arc<str>) -> NodeIndex {
+        let place = self.pools.entry(Arc::as_ptr(name).cast());
+        *place.or_insert_with(|| self.graph.add_node(Node::Pool { name: Arc::clone(name) }))
+    }
+}
+
+impl WaitForGraph {
+    fn new(threads: Vec<StuckThread>) -> Self {
+        let mut nodes = Nodes::default();
+        let is_part =
+            |thread: &StuckThread| thread.waits_for.is_some() || !thread.holds.is_empty() || thread.task.is_some();
+        for thread in threads.into_iter().filter(is_part) {
+            let me = nodes.graph.add_node(Node::Thread(thread.clone()));
+            if let Some(task) = &thread.task {
+                let task = nodes.resource(&task.resource);
+                nodes.graph.add_edge(task, me, Edge::Runs);
+            }
+            if let Some(pool) = &thread.pool {
+                let pool = nodes.pool(pool);
+                nodes.graph.add_edge(pool, me, Edge::Worker);
+            }
+            if let Some(wait) = &thread.waits_for {
+                let pool = wait.queued_in.as_ref().map(|pool| nodes.pool(pool));
+                let provided = match pool {
+                    Some(pool) if !wait.resource.is_task => pool,
+                    _ => nodes.resource(&wait.resource),
+                };
+                let (site, purpose) = (wait.site, wait.purpose);
+                let waits =
+                    Edge::Waits { site, purpose, waited: wait.waited, timed: wait.timed, process: wait.process };
+                nodes.graph.add_edge(me, provided, waits);
+                if let Some(pool) = pool.filter(|&pool| pool != provided) {
+                    nodes.graph.update_edge(provided, pool, Edge::Queued);
+                }
+            }
+            for held in &thread.holds {
+                let resource = nodes.resource(&held.resource);
+                nodes.graph.add_edge(resource, me, Edge::Holds { site: held.site, purpose: held.purpose });
+            }
+        }
+        Self { graph: nodes.graph }
+    }
+
+    /// The graph itself, for the algorithms of [`petgraph`].
+    #[must_use]
+    pub fn graph(&self) -> &DiGraph<Node, Edge> {
+        &self.graph
+    }
+
+    /// The graph in Graphviz's DOT language: threads as boxes, tasks as hexagons, pools as
+    /// folders, resources as ellipses, waits in red.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let dot = bowline::deadlock::snapshot().to_dot();
+    /// assert!(dot.starts_with("digraph"));
+    /// ```
+    #[must_use]
+    pub fn to_dot(&self) -> String {
+        fmt::from_fn(|f| self.write_dot(f)).to_string()
+    }
+
+    fn write_dot(&self, dot: &mut fmt::Formatter<'_>) -> fmt::Result {
+        dot.write_str("digraph wait_for {\n")?;
+        let names = Names::new(self.threads(), Style::plain());
+        for (index, node) in self.graph.raw_nodes().iter().enumerate() {
+            let (label, shape) = match &node.weight {
+                Node::Thread(thread) => (names.thread(thread), "box"),
+                Node::Task(task) => (names.resource(&task.resource), "hexagon"),
+                Node::Pool { name } => (names.pool(name), "folder"),
+                Node::Resource(resource) => (names.resource_and_type(resource), "ellipse"),
+            };
+            writeln!(dot, "    n{index} [shape={shape}, label={}];", Quoted(&label))?;
+        }
+        for edge in self.graph.raw_edges() {
+            let (label, colour) = match &edge.weight {
+                Edge::Waits { site, purpose, waited, process, .. } => {
+                    let runs = process.map_or(String::new(), |process| format!("\nfor process {process}"));
+                    (format!("waits {}{runs}\n{}{site}", Humane(*waited), purpose_label(*purpose)), ", color=red")
+                }
+                Edge::Holds { site, purpose } => (format!("held by\n{}{site}", purpose_label(*purpose)), ""),
+                Edge::Runs => ("run by".to_owned(), ""),
+                Edge::Queued => ("queued in".to_owned(), ""),
+                Edge::Worker => ("worked for by".to_owned(), ""),
+            };
+            let (from, to) = (edge.source().index(), edge.target().index());
+            writeln!(dot, "    n{from} -> n{to} [label={}{colour}];", Quoted(&label))?;
+        }
+        dot.write_str("}\n")
+    }
+
+    fn threads(&self) -> impl Iterator<Item = &StuckThread> + Clone {
+        self.graph.raw_nodes().iter().filter_map(|node| match &node.weight {
+            Node::Thread(thread) => Some(thread),
+            _ => None,
+        })
+    }
+}
+
+/// Before the line that made a lock, what the lock was taken for.
+fn purpose_label(purpose: Option<Purpose>) -> &'static str {
+    match purpose {
+        None => "",
+        Some(Purpose::Debug) => "to format it, made at\n",
+        Some(Purpose::Serialize) => "to serialize it, made at\n",
+    }
+}
+
+/// A string of the DOT language.
+struct Quoted<'t>(&'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' => f.write_str("\\\"")?,
+                '\\' => f.write_str("\\\\")?,
+                '\n' => f.write_str("\\n")?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+impl fmt::Display for WaitForGraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.threads().all(|thread| thread.waits_for.is_none()) {
+            f.write_str("nothing waits")?;
+            f.write_str(if self.graph.node_count() == 0 { "" } else { "\n" })?;
+        }
+        render::threads(self.threads(), f)
+    }
+}
+
+#[cfg(feature = "serde")]
+mod serialize {
+    use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+    use super::{Edge, Node, NodeKind, Resource, StuckThread, Task, WaitForGraph};
+
+    #[derive(Serialize)]
+    struct PoolNode<'g> {
+        kind: NodeKind,
+        name: &'g str,
+    }
+
+    /// What tells a thread from others; what it waits for and holds are the edges.
+    #[derive(Serialize)]
+    struct ThreadNode<'g> {
+        kind: NodeKind,
+        name: Option<&'g str>,
+        os_id: u32,
+        is_gone: bool,
+        omitted_holds: usize,
+    }
+
+    #[derive(Serialize)]
+    struct ResourceNode<'g> {
+        kind: NodeKind,
+        #[serde(flatten)]
+        resource: &'g Resource,
+    }
+
+    #[derive(Serialize)]
+    struct EdgeBetween<'g> {
+        from: usize,
+        to: usize,
+        #[serde(flatten)]
+        edge: &'g Edge,
+    }
+
+    impl Serialize for Node {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let kind = self.kind();
+            match self {
+                Self::Thread(thread) => {
+                    let &StuckThread { os_id, is_gone, omitted_holds, .. } = thread;
+                    ThreadNode { kind, name: thread.name(), os_id, is_gone, omitted_holds }.serialize(serializer)
+                }
+                Self::Task(Task { resource }) | Self::Resource(resource) => {
+                    ResourceNode { kind, resource }.serialize(serializer)
+                }
+                Self::Pool { name } => PoolNode { kind, name }.serialize(serializer),
+            }
+        }
+    }
+
+    impl Serialize for WaitForGraph {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let nodes: Vec<_> = self.graph.node_weights().collect();
+            let edges = self.graph.raw_edges().iter().map(|edge| EdgeBetween {
+                from: edge.source().index(),
+                to: edge.target().index(),
+                edge: &edge.weight,
+            });
+            let edges: Vec<_> = edges.collect();
+            let mut fields = serializer.serialize_struct("WaitForGraph", 2)?;
+            fields.serialize_field("nodes", &nodes)?;
+            fields.serialize_field("edges", &edges)?;
+            fields.end()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use petgraph::algo::is_cyclic_directed;
+
+    use super::*;
+    use crate::deadlock::report::render::tests::{A, B, lock, task, thread};
+
+    fn crossed() -> WaitForGraph {
+        let (a, b) = (lock(1, Some("a"), A), lock(2, Some("b"), A));
+        let left = thread("left", 1).holding(&a, A).waits(&b, B);
+        let right = thread("right", 2).holding(&b, A).waits(&a, B);
+        WaitForGraph::new(vec![left, right])
+    }
+
+    #[test]
+    fn a_deadlock_is_a_cycle_and_a_chain_is_none() {
+        assert!(is_cyclic_directed(crossed().graph()));
+        let a = lock(1, Some("a"), A);
+        let chain = WaitForGraph::new(vec![thread("left", 1).holding(&a, A), thread("right", 2).waits(&a, B)]);
+        assert_eq!((chain.graph().node_count(), chain.graph().edge_count()), (3, 2));
+        assert!(!is_cyclic_directed(chain.graph()));
+        let edges = chain.graph().raw_edges().iter();
+        let ends: Vec<_> = edges.map(|edge| (edge.source().index(), edge.target().index())).collect();
+        assert_eq!(ends, [(1, 0), (2, 1)], "from the resource to its holder, from the waiter to the resource");
+    }
+
+    /// Each of two workers of a pool waits for a task that is queued there; a third task runs in place.
+    fn starved() -> WaitForGraph {
+        let pool: Arc<str> = "pool".into();
+        let [first, second, queued] = [1, 2, 3].map(|key| task(key, None, A));
+        WaitForGraph::new(vec![
+            thread("pool_0", 1).working_for(&pool).running(&first).waits(&queued, B).in_queue_of(&pool),
+            thread("pool_1", 2).working_for(&pool).waits(&second, B),
+            StuckThread { is_in_place: true, ..thread("pool_1", 2) }
+                .running(&second)
+                .waits(&queued, B)
+                .in_queue_of(&pool),
+        ])
+    }
+
+    #[test]
+    fn a_starvation_is_a_cycle_through_the_pool_and_each_of_its_workers() {
+        let graph = starved();
+        let components = petgraph::algo::tarjan_scc(graph.graph());
+        let largest = components.iter().max_by_key(|nodes| nodes.len()).unwrap();
+        let mut kinds: Vec<_> = largest.iter().map(|&node| graph.graph()[node].kind()).collect();
+        kinds.sort_by_key(|&kind| kind as u8);
+        use NodeKind::{Pool, Task, Thread};
+        assert_eq!(kinds, [Thread, Thread, Thread, Task, Task, Pool], "all but the task that nobody waits for");
+        let count = |matches: fn(&Edge) -> bool| graph.graph().edge_weights().filter(|edge| matches(edge)).count();
+        assert_eq!(count(|edge| matches!(edge, Edge::Runs)), 2);
+        assert_eq!(count(|edge| matches!(edge, Edge::Queued)), 1);
+        assert_eq!(count(|edge| matches!(edge, Edge::Worker)), 2);
+        assert_eq!(count(|edge| matches!(edge, Edge::Waits { .. })), 3);
+        let dot = graph.to_dot();
+        assert!(dot.contains("[shape=folder, label=\"pool 'pool'\"];"), "{dot}");
+        assert!(dot.contains("[label=\"queued in\"];"), "{dot}");
+    }
+
+    #[test]
+    fn whoever_waits_for_room_waits_for_the_pool() {
+        let pool: Arc<str> = "pool".into();
+        let room = Resource { primitive: "ThreadPoolExecutor", ..lock(1, None, A) };
+        let graph = WaitForGraph::new(vec![thread("x", 1).working_for(&pool).waits(&room, B).in_queue_of(&pool)]);
+        assert_eq!((graph.graph().node_count(), graph.graph().edge_count()), (2, 2));
+        assert!(is_cyclic_directed(graph.graph()));
+    }
+
+    #[test]
+    fn resources_at_one_address_are_one_only_if_they_were_made_in_one_place() {
+        let (old, new) = (lock(1, None, A), lock(1, None, B));
+        let graph = |held| WaitForGraph::new(vec![thread("x", 1).holding(held, A), thread("y", 2).holding(&new, A)]);
+        assert_eq!(graph(&old).graph().node_count(), 4);
+        assert_eq!(graph(&new).graph().node_count(), 3);
+    }
+
+    #[test]
+    fn text_has_a_line_for_each_wait_and_hold() {
+        let expected = format!(
+            "thread 'left' waits for 'b' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
+  and holds 'a' (Lock<Vec<u64>>), which thread 'right' waits for, taken at {A}
+thread 'right' waits for 'a' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
+  and holds 'b' (Lock<Vec<u64>>), which thread 'left' waits for, taken at {A}"
+        );
+        assert_eq!(crossed().to_string(), expected);
+        assert_eq!(WaitForGraph::new(vec![thread("idle", 1)]).to_string(), "nothing waits");
+        let holder = WaitForGraph::new(vec![thread("x", 1).holding(&lock(1, Some("a"), A), B)]);
+        let expected = format!("nothing waits\nthread 'x'\n  holds 'a' (Lock<Vec<u64>>), taken at {B}");
+        assert_eq!(holder.to_string(), expected);
+    }
+
+    #[test]
+    fn text_tells_waits_that_end_by_themselves() {
+        let mut waiter = thread("x", 1).waits(&lock(1, Some("a"), A), B);
+        waiter.waits_for.as_mut().unwrap().timed = true;
+        let text = WaitForGraph::new(vec![waiter]).to_string();
+        assert!(text.ends_with(", for at least 1.2 ms, with a time-out"), "{text}");
+    }
+
+    #[test]
+    fn dot_quotes_what_the_user_wrote() {
+        let a = lock(1, Some("a\"\\\n"), A);
+        let graph = WaitForGraph::new(vec![thread("x", 1).waits(&a, B), thread("y", 2).holding(&a, A)]);
+        let expected = format!(
+            r#"digraph wait_for {{
+    n0 [shape=box, label="thread 'x'"];
+    n1 [shape=ellipse, label="'a\"\\\\n' (Lock<Vec<u64>>)"];
+    n2 [shape=box, label="thread 'y'"];
+    n0 -> n1 [label="waits 1.2 ms\n{B}", color=red];
+    n1 -> n2 [label="held by\n{A}"];
+}}
+"#
+        );
+        assert_eq!(graph.to_dot(), expected);
+    }
+
+    #[test]
+    fn a_wait_for_another_process_names_it_in_text_and_dot() {
+        let waiter = thread("x", 1).waits(&task(1, Some("thumbnail"), A), B).for_process(4711);
+        let graph = WaitForGraph::new(vec![waiter]);
+        let waits = "waits for task 'thumbnail', which process 4711 runs";
+        assert_eq!(graph.to_string(), format!("thread 'x' {waits}, at {B}, for at least 1.2 ms"));
+        assert!(graph.to_dot().contains(&format!("[label=\"waits 1.2 ms\\nfor process 4711\\n{B}\", color=red];")));
+        assert!(!is_cyclic_directed(graph.graph()), "what the process waits for is not known");
+    }
+
+    #[test]
+    #[cfg(feature = "serde")]
+    fn json_tells_the_process_that_is_waited_for() {
+        let waiter = thread("x", 1).waits(&task(1, Some("thumbnail"), A), B).for_process(4711);
+        let thread = serde_json::to_value(&waiter).unwrap();
+        assert_eq!(thread["waits_for"]["process"], 4711);
+        let graph = serde_json::to_value(WaitForGraph::new(vec![waiter])).unwrap();
+        assert_eq!(graph["edges"][0]["process"], 4711);
+    }
+
+    #[test]
+    #[cfg(feature = "serde")]
+    fn json_tells_tasks_and_pools() {
+        let json = serde_json::to_value(starved()).unwrap();
+        let kinds = |of: &str| {
+            let list = json[of].as_array().unwrap().iter();
+            list.map(|each| each["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds("nodes"), ["thread", "task", "pool", "task", "thread", "task", "thread"]);
+        assert_eq!(kinds("edges")[..4], ["runs", "worker", "waits", "queued"]);
+        assert_eq!(json["nodes"][2]["name"], "pool");
+        assert_eq!(json["nodes"][1]["data_type"], "my::main::{{closure}}");
+    }
+
+    #[test]
+    #[cfg(feature = "serde")]
+    fn json_has_nodes_and_edges() {
+        use serde_json::json;
+
+        let a = lock(1, Some("a"), A);
+        let graph = WaitForGraph::new(vec![thread("x", 1).waits(&a, B), thread("", 2).holding(&a, A)]);
+        let place = |site: Site| json!({"file": site.file(), "line": site.line(), "column": site.column()});
+        let expected = json!({
+            "nodes": [
+                {"kind": "thread", "name": "x", "os_id": 1, "is_gone": false, "omitted_holds": 0},
+                {"kind": "resource", "name": "a", "primitive": "Lock", "data_type": "alloc::vec::Vec<u64>", "made_at": place(A)},
+                {"kind": "thread", "name": null, "os_id": 2, "is_gone": false, "omitted_holds": 0},
+            ],
+            "edges": [
+                {"from": 0, "to": 1, "kind": "waits", "site": place(B), "purpose": null, "timed": false, "process": null,
+                    "waited": {"secs": 0, "nanos": 1_250_000}},
+                {"from": 1, "to": 2, "kind": "holds", "site": place(A), "purpose": null},
+            ],
+        });
+        assert_eq!(serde_json::to_value(&graph).unwrap(), expected);
+    }
+}

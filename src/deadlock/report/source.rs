@@ -1,0 +1,189 @@
+//! The text of a source line, where it is certain to be the line that was compiled.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use std::{env, fs, io::Read};
+
+use crate::deadlock::graph::resource::Site;
+
+/// Larger files are not read.
+const LARGEST_FILE: u64 = 4 << 20;
+/// Longer lines are cut.
+const WIDEST_LINE: usize = 120;
+
+/// Source files, read when the first of their lines is asked for and kept for the length of one rendering.
+pub(in crate::deadlock) struct Sources {
+    /// When the program was built: what was modified since may not be what was compiled.
+    built: Option<SystemTime>,
+    files: HashMap<&'static str, Option<Vec<u8>>>,
+}
+
+impl Sources {
+    /// The sources of the running executable.
+    pub(in crate::deadlock) fn new() -> Self {
+        Self { files: HashMap::new(), built: executable_time() }
+    }
+
+    /// No sources at all.
+    pub(in crate::deadlock) fn none() -> Self {
+        Self { files: HashMap::new(), built: None }
+    }
+
+    /// The text of a line, trimmed and on one line whatever it contains.
+    ///
+    /// `None` if its file is not found, is not older than the executable, or can't be the one that was compiled.
+    pub(in crate::deadlock) fn line(&mut self, site: Site) -> Option<String> {
+        let built = self.built?;
+        let text = self.files.entry(site.file()).or_insert_with(|| read(&find(site.file())?, built));
+        excerpt(text.as_ref()?, site.line(), site.column())
+    }
+}
+
+fn executable_time() -> Option<SystemTime> {
+    // Miri's isolation ends the program at the first look at a file.
+    if cfg!(miri) {
+        return None;
+    }
+    fs::metadata(env::current_exe().ok()?).ok()?.modified().ok()
+}
+
+/// Where a file lies that the compiler was given by this path: below the current directory, or, under cargo, below the
+/// package or the workspace around it.
+fn find(file: &str) -> Option<PathBuf> {
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let folders = package.as_deref().into_iter().flat_map(Path::ancestors);
+    std::iter::once(Path::new("")).chain(folders).map(|folder| folder.join(file)).find(|path| path.is_file())
+}
+
+fn read(path: &Path, built: SystemTime) -> Option<Vec<u8>> {
+    let facts = fs::metadata(path).ok()?;
+    if facts.len() > LARGEST_FILE || facts.modified().ok()? >= built {
+        return None;
+    }
+    let mut text = Vec::new();
+    fs::File::open(path).ok()?.take(LARGEST_FILE).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
+fn excerpt(text: &[u8], line: u32, column: u32) -> Option<String> {
+    let line = text.split(|&byte| byte == b'\n').nth(index(line)?)?;
+    let line = str::from_utf8(line).ok()?;
+    // The compiler saw code at this column; where there is none, this is another file.
+    line.chars().nth(index(column)?).filter(|c| !c.is_whitespace())?;
+    let line = line.trim().replace(char::is_control, " ");
+    Some(clip(line, WIDEST_LINE))
+}
+
+/// Lines and columns are counted from one.
+fn index(position: u32) -> Option<usize> {
+    usize::try_from(position).ok()?.checked_sub(1)
+}
+
+/// Cuts a text that is longer than `width` characters.
+pub(in crate::deadlock) fn clip(mut text: String, width: usize) -> String {
+    let mut last = text.char_indices().skip(width.saturating_sub(1));
+    if let (Some((cut, _)), Some(_)) = (last.next(), last.next()) {
+        text.truncate(cut);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A file for one test, removed when this drops.
+    struct TestFile(PathBuf);
+
+    impl TestFile {
+        fn new(name: &str, text: &[u8]) -> Self {
+            let path = env::temp_dir().join(format!("bowline-source-{}-{name}", std::process::id()));
+            fs::write(&path, text).unwrap();
+            Self(path)
+        }
+
+        fn modified(&self) -> SystemTime {
+            fs::metadata(&self.0).unwrap().modified().unwrap()
+        }
+    }
+
+    impl Drop for TestFile {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "reads files")]
+    fn a_line_of_a_file_older_than_the_build_is_shown() {
+        let later = SystemTime::now() + Duration::from_secs(1000);
+        let mut sources = Sources { built: Some(later), ..Sources::none() };
+        let here = Location::caller();
+        assert_eq!(sources.line(here).as_deref(), Some("let here = Location::caller();"));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "reads files")]
+    fn a_file_that_is_not_older_than_the_build_is_not_read() {
+        let file = TestFile::new("age", b"text");
+        let second = Duration::from_secs(1);
+        assert_eq!(read(&file.0, file.modified() + second).as_deref(), Some(&b"text"[..]));
+        assert_eq!(read(&file.0, file.modified()), None);
+        assert_eq!(read(&file.0, file.modified() - second), None);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "reads files")]
+    fn a_file_above_the_limit_is_not_read() {
+        let limit = usize::try_from(LARGEST_FILE).unwrap();
+        for (length, is_read) in [(limit, true), (limit + 1, false)] {
+            let file = TestFile::new("size", &vec![b'x'; length]);
+            let built = file.modified() + Duration::from_secs(1);
+            assert_eq!(read(&file.0, built).map(|text| text.len()), is_read.then_some(length));
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "reads files")]
+    fn only_files_are_found() {
+        assert_eq!(find("src/deadlock/report/source.rs").as_deref(), Some(Path::new("src/deadlock/report/source.rs")));
+        assert_eq!(find("src/deadlock"), None);
+        assert_eq!(find("src/no/such/file.rs"), None);
+        let file = TestFile::new("absolute", b"");
+        assert_eq!(find(file.0.to_str().unwrap()).as_ref(), Some(&file.0));
+    }
+
+    #[test]
+    fn a_line_that_is_not_there_is_no_line() {
+        let text = b"one\n  two\r\n\n\xff\xfe\n";
+        assert_eq!(excerpt(text, 1, 1).as_deref(), Some("one"));
+        assert_eq!(excerpt(text, 2, 3).as_deref(), Some("two"));
+        assert_eq!(excerpt(text, 2, 1), None, "no code at that column");
+        assert_eq!(excerpt(text, 1, 4), None, "past the end of the line");
+        assert_eq!(excerpt(text, 3, 1), None, "an empty line");
+        assert_eq!(excerpt(text, 4, 1), None, "not UTF-8");
+        for (line, column) in [(0, 1), (1, 0), (6, 1), (u32::MAX, u32::MAX)] {
+            assert_eq!(excerpt(text, line, column), None);
+        }
+        assert_eq!(excerpt(b"", 1, 1), None);
+    }
+
+    #[test]
+    fn a_line_never_carries_control_characters() {
+        assert_eq!(excerpt(b"a\tb\x1b[31m\x0cc", 1, 1).as_deref(), Some("a b [31m c"));
+    }
+
+    #[test]
+    fn a_line_is_cut_at_characters_not_bytes() {
+        let line = "ä".repeat(WIDEST_LINE + 1);
+        let cut = "ä".repeat(WIDEST_LINE - 1) + "…";
+        assert_eq!(excerpt(line.as_bytes(), 1, 1), Some(cut));
+        let fits = "ä".repeat(WIDEST_LINE);
+        assert_eq!(excerpt(fits.as_bytes(), 1, 1), Some(fits));
+    }
+}

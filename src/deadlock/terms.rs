@@ -1,0 +1,59 @@
+//! The terms of a wait: how long it may last, how it can end, and why it ended without what was waited for.
+
+use std::time::{Duration, Instant};
+
+use super::graph::record::Failure;
+use super::graph::resource::Site;
+use super::report::Deadlock;
+use crate::primitive::now;
+
+/// How long a wait may last, and what may become of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) site: Site,
+    pub(crate) limit: Limit,
+    /// How it can end when it is part of a deadlock.
+    pub(crate) failure: Failure,
+    /// The resource is held by the waiter already: no grace, the judge decides at once.
+    pub(crate) relock: bool,
+}
+
+/// Why a wait ended without what was waited for.
+#[derive(Debug)]
+pub(crate) enum WaitError {
+    /// The limit came first.
+    TimedOut,
+    /// The wait was part of a deadlock, and this thread is the victim.
+    Deadlock(Deadlock),
+}
+
+/// When a wait ends by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    /// Never.
+    None,
+    /// At a time: it is no part of any deadlock.
+    Until(Instant),
+}
+
+impl Limit {
+    /// A limit that is past what the clock can tell is none.
+    pub(crate) fn after(timeout: Duration) -> Self {
+        now().checked_add(timeout).map_or(Self::None, Self::Until)
+    }
+
+    pub(in crate::deadlock) fn is_timed(self) -> bool {
+        matches!(self, Self::Until(_))
+    }
+
+    pub(in crate::deadlock) fn instant(self) -> Option<Instant> {
+        match self {
+            Self::None => None,
+            Self::Until(instant) => Some(instant),
+        }
+    }
+
+    pub(in crate::deadlock) fn is_over(self) -> bool {
+        self.instant().is_some_and(|limit| now() >= limit)
+    }
+}

@@ -1,0 +1,54 @@
+//! The victim of a deadlock: the member whose wait fails.
+
+use super::graph::Graph;
+use super::graph::context::Context;
+use super::graph::record::{Entry, Failure, Summons};
+use super::judge::{Judge, Judgement};
+use super::policy::Policy;
+
+/// Returns the member of the deadlock just found which is to be its victim, if there is one that can.
+///
+/// One whose failing lets everybody go on comes first; where there is none, or it takes too long to find, the rest is judged
+/// again and has a victim of its own. A wait that would unwind from a destructor comes last. Of several the finder comes first,
+/// except that a starvation is a value first of all: it is for those who wait for what is queued, not for a lock that one of
+/// the workers holds.
+pub(super) fn choose_victim(
+    graph: &Graph,
+    judge: &mut Judge,
+    found: Judgement,
+    summons: Summons,
+    policy: Policy,
+) -> Option<&'static Context> {
+    let finder = *judge.core().members().first()?;
+    let can_fail = |entry: &Entry| entry.can_fail(policy);
+    let finder_can = graph.entry(finder).is_some_and(can_fail);
+    // Another finder chose this one already.
+    if summons == Summons::Victim && finder_can {
+        return Some(finder);
+    }
+    if policy == Policy::Abort {
+        return finder_can.then_some(finder);
+    }
+    let by_value = |entry: &Entry| found == Judgement::Starvation && entry.failure == Failure::Value;
+    let mut work = 0;
+    judge.find_breaker(graph, &mut work, by_value).or_else(|| judge.find_breaker(graph, &mut work, can_fail)).or_else(
+        || {
+            let first = |accepts: &dyn Fn(&Entry) -> bool| {
+                judge.core().members().iter().copied().find(|&member| graph.entry(member).is_some_and(accepts))
+            };
+            let last = |entry: &Entry| policy == Policy::Panic && entry.failure == Failure::UnwindLast;
+            first(&by_value).or_else(|| first(&can_fail)).or_else(|| first(&last))
+        },
+    )
+}
+
+impl Entry {
+    /// Whether this wait can end with a deadlock: return it, or unwind from it.
+    fn can_fail(&self, policy: Policy) -> bool {
+        match self.failure {
+            Failure::Value => true,
+            Failure::Unwind => policy == Policy::Panic,
+            Failure::UnwindLast | Failure::Never => false,
+        }
+    }
+}
