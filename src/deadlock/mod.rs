@@ -30,7 +30,6 @@ pub(crate) use graph::{context, holds, resource};
 pub use hook::{Hook, on_deadlock};
 pub use long_wait::warn_after;
 pub use policy::{Policy, policy, set_grace, set_policy};
-#[cfg(feature = "process")]
 pub(crate) use report::render;
 pub use report::snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};
 pub use report::{Deadlock, Held, Kind, LongWait, Purpose, Report, Resource, StuckThread, Task, Wait};

@@ -115,6 +115,7 @@ impl Error for TaskError {
 mod tests {
     use std::io;
     use std::path::PathBuf;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
