@@ -8,7 +8,8 @@
 use std::error::Error;
 use std::hint::black_box;
 
-use bowline::{Future, ProcessPoolExecutor, TaskError, WorkerExit, WorkerLost};
+use bowline::task::{WorkerExit, WorkerLost};
+use bowline::{Future, ProcessPoolExecutor, TaskError};
 use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
 
 /// So many good tasks follow each bad one.

@@ -64,28 +64,42 @@ mod pages {
     struct Security;
 }
 
+mod moved;
 mod primitive;
 
 pub mod deadlock;
 #[cfg(feature = "process")]
 #[cfg_attr(any(not(target_os = "linux"), bowline_portable), path = "process_pool/portable.rs")]
-mod process_pool;
-mod sync;
-mod task;
-mod thread_pool;
+pub mod process_pool;
+pub mod sync;
+pub mod task;
+pub mod thread_pool;
 
 #[cfg(all(test, loom))]
 #[path = "../loom-tests/mod.rs"]
 mod loom_tests;
 
+#[allow(deprecated, reason = "version 0.1 had these names here")]
+#[doc(hidden)]
+pub use moved::{
+    ArcLockGuard, AsCompleted, CodecError, DoneAndNotDone, InvalidState, LockGuard, Map, MappedLockGuard,
+    MappedRLockGuard, PanicInfo, PanicLocation, RLockGuard, Rejected, Scope, ShutdownOptions, ShutdownReport,
+    StartError, StartFailure, Status, SubmitError, ThreadPoolBuilder, Unfinished, WhenFull, WorkerExit, WorkerLost,
+};
 #[cfg(feature = "process")]
-pub use process_pool::{Callable, Json, ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor};
-pub use sync::{ArcLockGuard, Lock, LockGuard, MappedLockGuard, MappedRLockGuard, RLock, RLockGuard};
-pub use task::{
-    AnyFuture, AsCompleted, CodecError, DoneAndNotDone, Future, InvalidState, PanicInfo, PanicLocation, Promise,
-    Rejected, ReturnWhen, SharedFuture, StartError, StartFailure, Status, SubmitError, TaskError, Unfinished,
-    WorkerExit, WorkerLost, as_completed, promise, wait,
-};
-pub use thread_pool::{
-    Initialized, Map, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder, ThreadPoolExecutor, WhenFull,
-};
+#[allow(deprecated, reason = "version 0.1 had these names here")]
+#[doc(hidden)]
+pub use moved::{ProcessPoolBuilder, ProcessPoolError};
+// Traits, which have no aliases: version 0.1 had them here.
+#[cfg(feature = "process")]
+#[doc(hidden)]
+pub use process_pool::Callable;
+#[cfg(feature = "process")]
+pub use process_pool::{Json, ProcessPoolExecutor};
+pub use sync::{Lock, RLock};
+#[doc(hidden)]
+pub use task::AnyFuture;
+pub use task::{Future, Promise, ReturnWhen, SharedFuture, TaskError, as_completed, promise, wait};
+#[doc(hidden)]
+pub use thread_pool::Initialized;
+pub use thread_pool::ThreadPoolExecutor;

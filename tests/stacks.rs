@@ -14,7 +14,9 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use bowline::{Future, Rejected, TaskError, ThreadPoolExecutor, WhenFull};
+use bowline::task::Rejected;
+use bowline::thread_pool::WhenFull;
+use bowline::{Future, TaskError, ThreadPoolExecutor};
 use support::gate::Busy;
 use support::{LIMIT, in_fresh_process, spawn_named, stderr, until_parked, wait_until, within};
 

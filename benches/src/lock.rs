@@ -66,7 +66,7 @@ macro_rules! bench_lock {
     };
 }
 
-bench_lock!(Bowline, "bowline", bowline::LockGuard<'a, u64>, 0, |lock| lock.lock(), |guard| **guard += 1);
+bench_lock!(Bowline, "bowline", bowline::sync::LockGuard<'a, u64>, 0, |lock| lock.lock(), |guard| **guard += 1);
 bench_lock!(ParkingLot, "parking_lot", parking_lot::MutexGuard<'a, u64>, 0, |lock| lock.lock(), |guard| **guard += 1);
 bench_lock!(Std, "std", std::sync::MutexGuard<'a, u64>, 0, |lock| lock.lock().unwrap(), |guard| **guard += 1);
 bench_lock!(Deloxide, "deloxide", deloxide::MutexGuard<'a, u64>, 0, |lock| lock.lock(), |guard| **guard += 1);
@@ -81,7 +81,7 @@ bench_lock!(
 bench_lock!(
     BowlineReentrant,
     "bowline (RLock)",
-    bowline::RLockGuard<'a, Cell<u64>>,
+    bowline::sync::RLockGuard<'a, Cell<u64>>,
     Cell::new(0),
     |lock| lock.lock(),
     |guard| guard.set(guard.get() + 1)

@@ -14,10 +14,11 @@ pub(crate) mod group;
 mod hook;
 mod judge;
 mod long_wait;
+mod moved;
 pub(crate) mod nested;
 mod policy;
 pub(crate) mod registry;
-mod report;
+pub mod report;
 #[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 mod signal;
 mod terms;
@@ -29,10 +30,13 @@ pub(crate) use graph::thread_name::thread_name;
 pub(crate) use graph::{context, holds, resource};
 pub use hook::{Hook, on_deadlock};
 pub use long_wait::warn_after;
-pub use policy::{Policy, policy, set_grace, set_policy};
+#[allow(deprecated, reason = "version 0.1 had these names here")]
+#[doc(hidden)]
+pub use moved::{Held, LongWait, Purpose, Resource, StuckThread, Task, Wait};
+pub use policy::{Policy, grace, policy, set_grace, set_policy};
 pub(crate) use report::render;
 pub use report::snapshot::{Edge, Node, NodeKind, WaitForGraph, dump, snapshot};
-pub use report::{Deadlock, Held, Kind, LongWait, Purpose, Report, Resource, StuckThread, Task, Wait};
+pub use report::{Deadlock, Kind, Report};
 #[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 pub use signal::dump_on_signal;
 

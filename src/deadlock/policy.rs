@@ -120,8 +120,9 @@ pub fn set_grace(grace: Duration) {
     GRACE.store(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX), Relaxed);
 }
 
-/// How long a wait may last before it enters the graph.
-pub(super) fn grace() -> Duration {
+/// Returns how long a wait may last before it enters the wait-for graph: see [`set_grace`].
+#[must_use]
+pub fn grace() -> Duration {
     if cfg!(all(test, loom)) {
         return Duration::ZERO;
     }

@@ -78,7 +78,7 @@ impl ProcessPoolBuilder {
     /// are encoded once, by [`build`](Self::build).
     ///
     /// If `f` returns an error or panics, or the worker ends in it, the pool is broken: queued tasks fail with
-    /// [`Rejected::Broken`](crate::Rejected::Broken) and the reason, and so do tasks that are submitted later. There is
+    /// [`Rejected::Broken`](crate::task::Rejected::Broken) and the reason, and so do tasks that are submitted later. There is
     /// no limit of time for it.
     pub fn initializer<F, A>(mut self, f: F, args: A) -> Self
     where
@@ -111,7 +111,7 @@ impl ProcessPoolBuilder {
 
     /// Sets how long a worker may take from its start to the moment at which it is ready for the initializer. The
     /// default is 30 seconds. After that time it is killed. If there is no other worker, the pool makes three attempts
-    /// altogether, and then queued tasks fail with [`Rejected::NoWorker`](crate::Rejected::NoWorker).
+    /// altogether, and then queued tasks fail with [`Rejected::NoWorker`](crate::task::Rejected::NoWorker).
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.options.start_timeout = timeout;
         self

@@ -48,7 +48,7 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor);
 /// at once: the worker's own processes outlive that. An interrupt from the terminal reaches the parent only.
 ///
 /// A signal goes only to a process that is the worker, or of its group. A program that ignores SIGCHLD, or waits for
-/// any child, takes the exit status of workers ([`WorkerExit::Unknown`](crate::WorkerExit::Unknown)); before Linux 6.9
+/// any child, takes the exit status of workers ([`WorkerExit::Unknown`](crate::task::WorkerExit::Unknown)); before Linux 6.9
 /// the processes that such a worker had started stay then, too. A program that adopts orphans (the first process of a
 /// container, a "subreaper") gets no zombies from workers.
 ///
@@ -60,7 +60,7 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor);
 /// empty.
 ///
 /// A result is decoded (by its `Deserialize`) when a thread asks for it, on that thread; a result that no thread asks
-/// for is never decoded. A task whose result can't be decoded has [finished](crate::Status::Finished): a thread that
+/// for is never decoded. A task whose result can't be decoded has [finished](crate::task::Status::Finished): a thread that
 /// asks for the result gets [`TaskError::Decode`](crate::TaskError::Decode). Callbacks and wakers run on threads of
 /// their own: those of one task in order, those of several tasks side by side if one takes longer than a millisecond. A
 /// waker may have to wait for a callback that long.
@@ -68,7 +68,7 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor);
 /// A worker's group is in the background: the system stops a task that reads from the terminal (`/dev/tty`), and a task
 /// that writes to a terminal with `stty tostop`. A stopped worker holds up its task, and a shutdown that waits;
 /// [`kill`](Self::kill) ends it. In a process that is forked off this one the pool takes no tasks
-/// ([`Rejected::Forked`](crate::Rejected::Forked)), and a wait for the tasks that it has never ends. As long as such a
+/// ([`Rejected::Forked`](crate::task::Rejected::Forked)), and a wait for the tasks that it has never ends. As long as such a
 /// process keeps the descriptors that it inherited, it may also hide the end of a worker that was being started at that
 /// moment. So do not fork without `exec`.
 ///
@@ -296,7 +296,8 @@ impl ProcessPoolExecutor {
     /// # Examples
     ///
     /// ```
-    /// use bowline::{ProcessPoolExecutor, ShutdownOptions};
+    /// use bowline::ProcessPoolExecutor;
+    /// use bowline::thread_pool::ShutdownOptions;
     /// use std::time::Duration;
     ///
     /// let pool = ProcessPoolExecutor::new(1)?;
@@ -315,7 +316,7 @@ impl ProcessPoolExecutor {
     }
 
     /// Ends the pool now: takes no more tasks, fails those that no worker has begun with
-    /// [`Rejected::Killed`](crate::Rejected::Killed), kills the workers and their groups with SIGKILL, and waits until
+    /// [`Rejected::Killed`](crate::task::Rejected::Killed), kills the workers and their groups with SIGKILL, and waits until
     /// they are gone. The tasks that they ran fail with [`TaskError::WorkerLost`](crate::TaskError::WorkerLost), even
     /// if they had [`retries`](ProcessPoolBuilder::retries) left. In the report, `cancelled` is the number of tasks
     /// that were not begun.

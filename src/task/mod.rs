@@ -30,6 +30,7 @@ pub(crate) mod when_done;
 pub use any_future::AnyFuture;
 pub use error::{CodecError, Rejected, StartError, StartFailure, SubmitError, TaskError, WorkerExit, WorkerLost};
 pub use future::Future;
+pub use map::Map;
 pub use panic::{PanicInfo, PanicLocation};
 pub use promise::{InvalidState, Promise, promise};
 pub use shared_future::SharedFuture;

@@ -46,7 +46,8 @@ impl<E: Display> Initialized for Result<(), E> {
 /// # Examples
 ///
 /// ```
-/// use bowline::{ThreadPoolExecutor, WhenFull};
+/// use bowline::ThreadPoolExecutor;
+/// use bowline::thread_pool::WhenFull;
 ///
 /// let pool = ThreadPoolExecutor::builder()
 ///     .max_workers(2)
@@ -120,7 +121,7 @@ impl ThreadPoolBuilder {
     }
 
     /// Sets a function that runs on every worker before its first task. If it returns an error, or panics, the pool is
-    /// broken: what is queued fails with [`Rejected::Broken`](crate::Rejected::Broken) and the reason, and so does
+    /// broken: what is queued fails with [`Rejected::Broken`](crate::task::Rejected::Broken) and the reason, and so does
     /// whatever is submitted later.
     pub fn initializer<R: Initialized>(mut self, initializer: impl Fn() -> R + Send + Sync + 'static) -> Self {
         self.initializer = Some(Box::new(move || initializer().into_result()));

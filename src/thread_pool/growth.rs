@@ -185,7 +185,7 @@ mod tests {
         let pool = ThreadPoolExecutor::new(1);
         let (held, hold) = crate::promise::<()>();
         let busy = pool.submit(move || hold.result());
-        while busy.status() == crate::Status::Pending {
+        while busy.status() == crate::task::Status::Pending {
             std::thread::yield_now();
         }
         // As if nine more had been started, and slept.

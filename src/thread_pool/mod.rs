@@ -272,7 +272,8 @@ impl ThreadPoolExecutor {
     /// # Examples
     ///
     /// ```
-    /// use bowline::{ShutdownOptions, ThreadPoolExecutor};
+    /// use bowline::ThreadPoolExecutor;
+    /// use bowline::thread_pool::ShutdownOptions;
     /// use std::time::Duration;
     ///
     /// let pool = ThreadPoolExecutor::new(1);

@@ -23,7 +23,7 @@ pub enum WhenFull {
     /// It waits for room.
     #[default]
     Block,
-    /// It is refused, with [`Rejected::QueueFull`](crate::Rejected::QueueFull).
+    /// It is refused, with [`Rejected::QueueFull`](crate::task::Rejected::QueueFull).
     Reject,
     /// It runs the task on the submitting thread, on top of what that does. Such a task may submit others, which are
     /// run on top of it, until three quarters of the stack are used: then the submission waits for room as with

@@ -22,7 +22,8 @@ use crate::primitive::join_thread;
 /// # Examples
 ///
 /// ```
-/// use bowline::{ShutdownOptions, ThreadPoolExecutor};
+/// use bowline::ThreadPoolExecutor;
+/// use bowline::thread_pool::ShutdownOptions;
 /// use std::time::Duration;
 ///
 /// let pool = ThreadPoolExecutor::new(1);

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bowline::{Lock, LockGuard, RLock, RLockGuard};
+use bowline::sync::{LockGuard, RLockGuard};
+use bowline::{Lock, RLock};
 
 use super::counting::{allocations_here, live_bytes, set_asking};
 use crate::support::{

@@ -2,8 +2,9 @@
 
 use std::thread;
 
+use bowline::Lock;
 use bowline::deadlock::{self, Deadlock, Edge, Kind};
-use bowline::{Lock, LockGuard};
+use bowline::sync::LockGuard;
 
 use crate::support::{LIMIT, alone, find_thread, on_another_thread, spawn_named, until_waiting, within};
 

@@ -6,7 +6,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use bowline::{Lock, LockGuard, RLock, RLockGuard};
+use bowline::sync::{LockGuard, RLockGuard};
+use bowline::{Lock, RLock};
 
 use crate::support::deadlocks::{Gate, Reports};
 use crate::support::{Dice, alone, find_thread, spawn_named, until_parked, until_waiting, wait_until};

@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bowline::deadlock::{self, Deadlock, Kind, Report, StuckThread};
-use bowline::{Lock, LockGuard, RLock, RLockGuard};
+use bowline::sync::{LockGuard, RLockGuard};
+use bowline::{Lock, RLock};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 

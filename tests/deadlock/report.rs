@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bowline::deadlock::{Deadlock, Kind, Report, StuckThread};
-use bowline::{Lock, LockGuard, RLock};
+use bowline::sync::LockGuard;
+use bowline::{Lock, RLock};
 
 use crate::support::deadlocks::{Gate, held_names, wanted};
 use crate::support::{LIMIT, alone, message, spawn_named, until_waiting, within};
@@ -319,7 +320,7 @@ fn the_json_of_a_report_is_all_of_it() {
         fn place(site: &Location<'_>) -> serde_json::Value {
             serde_json::json!({"file": site.file(), "line": site.line(), "column": site.column()})
         }
-        fn resource(of: &bowline::deadlock::Resource, json: &serde_json::Value) {
+        fn resource(of: &bowline::deadlock::report::Resource, json: &serde_json::Value) {
             assert_eq!(json["name"], serde_json::json!(of.name()));
             assert_eq!(json["primitive"], of.primitive());
             assert_eq!(json["data_type"], of.data_type());

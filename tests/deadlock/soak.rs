@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bowline::deadlock::{self, Report};
-use bowline::{Lock, LockGuard, RLock, RLockGuard};
+use bowline::sync::{LockGuard, RLockGuard};
+use bowline::{Lock, RLock};
 
 use crate::support::deadlocks::{assert_is_a_proof, names};
 use crate::support::{Dice, LIMIT, alone_within, spawn_named};

@@ -4,7 +4,8 @@ use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use bowline::{ProcessPoolError, ProcessPoolExecutor};
+use bowline::ProcessPoolExecutor;
+use bowline::process_pool::ProcessPoolError;
 
 /// A task: the square, calculated on another thread than the worker's first.
 fn square(n: u64) -> u64 {

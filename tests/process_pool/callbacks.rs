@@ -11,7 +11,8 @@ use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use bowline::{Future, Lock, ProcessPoolExecutor, Status};
+use bowline::task::Status;
+use bowline::{Future, Lock, ProcessPoolExecutor};
 
 use crate::support::gate::Gate;
 use crate::support::processes::is_gone;

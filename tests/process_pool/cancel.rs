@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
 
-use bowline::{Future, Status, TaskError};
+use bowline::task::Status;
+use bowline::{Future, TaskError};
 
 use crate::support::folder::{Folder, begin, die, open, pass};
 use crate::support::workers::{Held, echo, lost_by, pool_of, quick_pool};

@@ -9,7 +9,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use bowline::{ProcessPoolExecutor, WorkerExit};
+use bowline::ProcessPoolExecutor;
+use bowline::task::WorkerExit;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::support::folder::Folder;

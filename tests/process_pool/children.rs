@@ -9,7 +9,8 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, Child, Command, Stdio};
 use std::thread;
 
-use bowline::{ProcessPoolExecutor, TaskError, WorkerExit};
+use bowline::task::WorkerExit;
+use bowline::{ProcessPoolExecutor, TaskError};
 
 use crate::support::processes::{children, has_ended, is_gone, kill, processes, stat, until_gone};
 use crate::support::workers::{exit, lost, pid, pool_of};

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::process;
 use std::sync::mpsc;
 
-use bowline::{Future, Json, ProcessPoolExecutor, Rejected, ShutdownOptions, TaskError};
+use bowline::task::Rejected;
+use bowline::thread_pool::ShutdownOptions;
+use bowline::{Future, Json, ProcessPoolExecutor, TaskError};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

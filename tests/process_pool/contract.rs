@@ -2,7 +2,9 @@
 
 #![cfg(target_os = "linux")]
 
-use bowline::{Future, PanicInfo, ProcessPoolExecutor, ShutdownOptions, ShutdownReport, TaskError};
+use bowline::task::PanicInfo;
+use bowline::thread_pool::{ShutdownOptions, ShutdownReport};
+use bowline::{Future, ProcessPoolExecutor, TaskError};
 
 use crate::support::contract::{Data, Plan, Pool, contract, planned};
 use crate::support::processes::is_gone;

@@ -9,7 +9,9 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bowline::{Future, ProcessPoolExecutor, ShutdownOptions, WorkerExit};
+use bowline::task::WorkerExit;
+use bowline::thread_pool::ShutdownOptions;
+use bowline::{Future, ProcessPoolExecutor};
 
 use crate::support::folder::{Folder, begin, wait_for};
 use crate::support::processes::{children, die_of, has_ended, is_gone, kill};

@@ -5,9 +5,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bowline::{
-    Future, ProcessPoolExecutor, Rejected, ShutdownOptions, StartError, StartFailure, TaskError, WorkerExit,
-};
+use bowline::task::{Rejected, StartError, StartFailure, WorkerExit};
+use bowline::thread_pool::ShutdownOptions;
+use bowline::{Future, ProcessPoolExecutor, TaskError};
 
 use crate::support::folder::{Folder, begin, note, open, pass, wait_for};
 use crate::support::processes::{is_gone, is_stopped, kill, resume, send, stop};

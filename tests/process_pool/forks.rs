@@ -7,7 +7,9 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, TaskError, WorkerExit};
+use bowline::task::{Rejected, WorkerExit};
+use bowline::thread_pool::ShutdownOptions;
+use bowline::{Future, ProcessPoolExecutor, TaskError};
 
 use crate::support::folder::{Folder, begin, note, open, pass};
 use crate::support::processes::{has_ended, is_stopped, kill, state, until_gone};

@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use bowline::{Future, ProcessPoolExecutor, Rejected, StartError, StartFailure, TaskError, WorkerExit};
+use bowline::task::{Rejected, StartError, StartFailure, WorkerExit};
+use bowline::{Future, ProcessPoolExecutor, TaskError};
 
 use crate::support::folder::{Folder, begin, open, pass};
 use crate::support::processes::{die_of, kill, until_gone};

@@ -9,7 +9,10 @@ use std::process;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock};
 
-use bowline::{Callable, Future, Initialized, ProcessPoolError, ProcessPoolExecutor, Rejected, TaskError};
+use bowline::process_pool::{Callable, ProcessPoolError};
+use bowline::task::Rejected;
+use bowline::thread_pool::Initialized;
+use bowline::{Future, ProcessPoolExecutor, TaskError};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::support::folder::{Folder, begin, hold, put, wait_for};

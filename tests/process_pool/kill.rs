@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError, WorkerExit};
+use bowline::task::{Rejected, Status, WorkerExit};
+use bowline::thread_pool::ShutdownOptions;
+use bowline::{Future, ProcessPoolExecutor, TaskError};
 
 use crate::support::folder::{Folder, note, open, pass};
 use crate::support::processes::{is_gone, stop};

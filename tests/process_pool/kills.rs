@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use bowline::{Future, ProcessPoolExecutor, Rejected, TaskError};
+use bowline::task::Rejected;
+use bowline::{Future, ProcessPoolExecutor, TaskError};
 
 use crate::support::folder::{Folder, begin};
 use crate::support::processes::{send_if_there, until_gone};

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use bowline::{ProcessPoolBuilder, ProcessPoolExecutor, ShutdownOptions};
+use bowline::ProcessPoolExecutor;
+use bowline::process_pool::ProcessPoolBuilder;
+use bowline::thread_pool::ShutdownOptions;
 
 use crate::support::folder::Folder;
 use crate::support::processes::{children, processes, send_if_there};

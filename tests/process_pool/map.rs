@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use bowline::{Rejected, TaskError, WorkerExit};
+use bowline::TaskError;
+use bowline::task::{Rejected, WorkerExit};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::support::folder::{Folder, begin, open, pass};

@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use bowline::ReturnWhen::{AllCompleted, FirstCompleted, FirstException};
-use bowline::{Future, ProcessPoolExecutor, Status, TaskError, ThreadPoolExecutor, as_completed, promise, wait};
+use bowline::task::Status;
+use bowline::{Future, ProcessPoolExecutor, TaskError, ThreadPoolExecutor, as_completed, promise, wait};
 use futures::executor::block_on;
 use futures::future::join_all;
 

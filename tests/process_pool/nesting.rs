@@ -5,7 +5,8 @@
 use std::process;
 use std::sync::OnceLock;
 
-use bowline::{ProcessPoolError, ProcessPoolExecutor, ThreadPoolExecutor};
+use bowline::process_pool::ProcessPoolError;
+use bowline::{ProcessPoolExecutor, ThreadPoolExecutor};
 
 use crate::support::processes::{has_ended, processes};
 use crate::support::programs::{Program, say};

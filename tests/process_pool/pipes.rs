@@ -6,7 +6,8 @@
 use std::io::Read;
 use std::thread;
 
-use bowline::{Future, ProcessPoolExecutor, WorkerExit};
+use bowline::task::WorkerExit;
+use bowline::{Future, ProcessPoolExecutor};
 
 use crate::support::folder::{Folder, begin, pass};
 use crate::support::processes::{is_stopped, kill, resume, state, stop, thread_of, until_gone};

@@ -9,7 +9,9 @@ use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use bowline::{CodecError, ProcessPoolError, ProcessPoolExecutor, StartError, Status, WorkerLost};
+use bowline::ProcessPoolExecutor;
+use bowline::process_pool::ProcessPoolError;
+use bowline::task::{CodecError, StartError, Status, WorkerLost};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use static_assertions::{assert_eq_size, assert_impl_all};
 

@@ -15,7 +15,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use bowline::{ProcessPoolError, ProcessPoolExecutor};
+use bowline::ProcessPoolExecutor;
+use bowline::process_pool::ProcessPoolError;
 use rustix::process::{geteuid, getuid};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 

@@ -7,9 +7,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 
-use bowline::{
-    ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor, Rejected, StartError, StartFailure, TaskError,
-};
+use bowline::process_pool::{ProcessPoolBuilder, ProcessPoolError};
+use bowline::task::{Rejected, StartError, StartFailure};
+use bowline::{ProcessPoolExecutor, TaskError};
 use rustix::process::geteuid;
 
 use crate::support::folder::Folder;

@@ -10,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
-use bowline::{ProcessPoolExecutor, Rejected, StartError, StartFailure, TaskError};
+use bowline::task::{Rejected, StartError, StartFailure};
+use bowline::{ProcessPoolExecutor, TaskError};
 
 use crate::support::folder::Folder;
 use crate::support::programs::{Program, hear, say};

@@ -6,7 +6,9 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use bowline::{ShutdownOptions, TaskError, WorkerExit};
+use bowline::TaskError;
+use bowline::task::WorkerExit;
+use bowline::thread_pool::ShutdownOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::support::folder::Folder;

@@ -10,7 +10,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 
-use bowline::{Lock, ProcessPoolExecutor, ReturnWhen, SharedFuture, Status, TaskError, wait};
+use bowline::task::Status;
+use bowline::{Lock, ProcessPoolExecutor, ReturnWhen, SharedFuture, TaskError, wait};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 

@@ -5,7 +5,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError};
+use bowline::task::{Rejected, Status};
+use bowline::thread_pool::ShutdownOptions;
+use bowline::{Future, ProcessPoolExecutor, TaskError};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRng, TestRunner};
 

@@ -6,7 +6,9 @@
 
 use std::thread;
 
-use bowline::{Future, ProcessPoolExecutor, Rejected, ShutdownOptions, Status, TaskError, ThreadPoolExecutor};
+use bowline::task::{Rejected, Status};
+use bowline::thread_pool::ShutdownOptions;
+use bowline::{Future, ProcessPoolExecutor, TaskError, ThreadPoolExecutor};
 
 use crate::support::folder::{Folder, begin, die, open, wait_for};
 use crate::support::processes::is_gone;

@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use bowline::{ProcessPoolExecutor, TaskError, WorkerExit};
+use bowline::task::WorkerExit;
+use bowline::{ProcessPoolExecutor, TaskError};
 
 use crate::support::folder::{Folder, open, pass};
 use crate::support::processes::{kill, until_gone};

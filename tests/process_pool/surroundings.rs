@@ -5,7 +5,8 @@
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use bowline::{ProcessPoolExecutor, WorkerExit};
+use bowline::ProcessPoolExecutor;
+use bowline::task::WorkerExit;
 
 use crate::support::folder::{Folder, open, pass};
 use crate::support::workers::{idle_pool, lost};

@@ -7,7 +7,9 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use bowline::{Future, PanicInfo, ShutdownOptions, ShutdownReport, Status, TaskError, as_completed};
+use bowline::task::{PanicInfo, Status};
+use bowline::thread_pool::{ShutdownOptions, ShutdownReport};
+use bowline::{Future, TaskError, as_completed};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

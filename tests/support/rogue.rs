@@ -13,7 +13,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio, exit};
 
-use bowline::{ProcessPoolBuilder, ProcessPoolExecutor};
+use bowline::ProcessPoolExecutor;
+use bowline::process_pool::ProcessPoolBuilder;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,

@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 
-use bowline::{Future, PanicInfo, ProcessPoolBuilder, ProcessPoolExecutor, TaskError, WorkerExit, WorkerLost};
+use bowline::process_pool::ProcessPoolBuilder;
+use bowline::task::{PanicInfo, WorkerExit, WorkerLost};
+use bowline::{Future, ProcessPoolExecutor, TaskError};
 
 use super::folder::{Folder, hold, open, pass};
 use super::wait_until;

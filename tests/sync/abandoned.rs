@@ -12,7 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use bowline::deadlock::{Kind, Report};
-use bowline::{ArcLockGuard, Lock, LockGuard, RLock};
+use bowline::sync::{ArcLockGuard, LockGuard};
+use bowline::{Lock, RLock};
 
 use crate::support::deadlocks::{Gate, Reports, assert_is_a_proof, held_names, names, wanted};
 use crate::support::{

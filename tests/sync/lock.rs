@@ -8,8 +8,9 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bowline::Lock;
 use bowline::deadlock::{self, Kind};
-use bowline::{Lock, LockGuard};
+use bowline::sync::LockGuard;
 
 use crate::support::{
     Dice, LIMIT, alone, find_thread, message, on_another_thread, spawn_named, until_asleep, until_parked,

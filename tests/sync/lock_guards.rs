@@ -5,8 +5,9 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bowline::Lock;
 use bowline::deadlock::Kind;
-use bowline::{ArcLockGuard, Lock, LockGuard, MappedLockGuard};
+use bowline::sync::{ArcLockGuard, LockGuard, MappedLockGuard};
 
 use crate::support::{LIMIT, message, on_another_thread, spawn_named, until_parked, within};
 

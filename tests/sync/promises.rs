@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bowline::deadlock::{Deadlock, Hook, Report, StuckThread, WaitForGraph};
-use bowline::{ArcLockGuard, Lock, LockGuard, MappedLockGuard, MappedRLockGuard, RLock, RLockGuard};
+use bowline::sync::{ArcLockGuard, LockGuard, MappedLockGuard, MappedRLockGuard, RLockGuard};
+use bowline::{Lock, RLock};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 /// `Sync`, and not `Send`.

@@ -7,8 +7,9 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bowline::RLock;
 use bowline::deadlock;
-use bowline::{MappedRLockGuard, RLock, RLockGuard};
+use bowline::sync::{MappedRLockGuard, RLockGuard};
 
 use crate::support::{
     Dice, LIMIT, alone, find_thread, message, on_another_thread, spawn_named, until_parked, until_waiting, within,

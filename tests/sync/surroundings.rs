@@ -7,7 +7,8 @@ use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::thread;
 
 use bowline::deadlock::Kind;
-use bowline::{Lock, LockGuard, RLock};
+use bowline::sync::LockGuard;
+use bowline::{Lock, RLock};
 
 use crate::support::{
     LIMIT, find_thread, in_fresh_process, spawn_named, stderr, until_thread_where, until_waiting, wait_until, within,

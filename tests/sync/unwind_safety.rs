@@ -5,11 +5,14 @@ use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::vec::IntoIter;
 
 use bowline::deadlock::{Deadlock, Hook, LongWait, Report, WaitForGraph};
+use bowline::process_pool::{ProcessPoolBuilder, ProcessPoolError};
+use bowline::task::{
+    AsCompleted, CodecError, DoneAndNotDone, InvalidState, PanicInfo, Rejected, StartError, StartFailure, SubmitError,
+    Unfinished, WorkerLost,
+};
+use bowline::thread_pool::{Map, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder};
 use bowline::{
-    AsCompleted, CodecError, DoneAndNotDone, Future, InvalidState, Json, Lock, Map, PanicInfo, ProcessPoolBuilder,
-    ProcessPoolError, ProcessPoolExecutor, Promise, RLock, Rejected, Scope, SharedFuture, ShutdownOptions,
-    ShutdownReport, StartError, StartFailure, SubmitError, TaskError, ThreadPoolBuilder, ThreadPoolExecutor,
-    Unfinished, WorkerLost, promise,
+    Future, Json, Lock, ProcessPoolExecutor, Promise, RLock, SharedFuture, TaskError, ThreadPoolExecutor, promise,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
 
+use bowline::Lock;
 use bowline::deadlock::Kind;
-use bowline::{Lock, LockGuard};
+use bowline::sync::LockGuard;
 
 use super::calls::{LIFELINES, REFUSED};
 use crate::support::deadlocks::{Reports, close_ring};

@@ -9,7 +9,8 @@ use std::ffi::c_int;
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering::SeqCst;
 
-use bowline::{Future, ProcessPoolExecutor, Rejected, StartFailure, Status, TaskError};
+use bowline::task::{Rejected, StartFailure, Status};
+use bowline::{Future, ProcessPoolExecutor, TaskError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::calls::{NO_THREADS, PROCESSES, REFUSED, THREADS};

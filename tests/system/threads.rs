@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
-use bowline::{Future, Lock, Rejected, ShutdownOptions, TaskError, ThreadPoolExecutor, WhenFull};
+use bowline::task::Rejected;
+use bowline::thread_pool::{ShutdownOptions, WhenFull};
+use bowline::{Future, Lock, TaskError, ThreadPoolExecutor};
 
 use super::calls::{REFUSAL, REFUSED};
 use crate::support::gate::{Busy, Gate};

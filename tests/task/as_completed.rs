@@ -6,9 +6,8 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bowline::{
-    AnyFuture, AsCompleted, Future, Promise, TaskError, ThreadPoolExecutor, Unfinished, as_completed, promise,
-};
+use bowline::task::{AnyFuture, AsCompleted, Unfinished};
+use bowline::{Future, Promise, TaskError, ThreadPoolExecutor, as_completed, promise};
 use static_assertions::assert_impl_all;
 
 use crate::support::deadlocks::Gate;

@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
 use bowline::deadlock::{Deadlock, Kind};
-use bowline::{Future, Lock, SharedFuture, ShutdownOptions, TaskError, ThreadPoolExecutor};
+use bowline::thread_pool::ShutdownOptions;
+use bowline::{Future, Lock, SharedFuture, TaskError, ThreadPoolExecutor};
 
 use crate::support::deadlocks::{Reports, assert_is_a_proof, names, wanted};
 use crate::support::gate::{Busy, Gate};

@@ -5,9 +5,8 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use bowline::{
-    Future, Promise, ReturnWhen, SharedFuture, Status, TaskError, ThreadPoolExecutor, as_completed, promise, wait,
-};
+use bowline::task::Status;
+use bowline::{Future, Promise, ReturnWhen, SharedFuture, TaskError, ThreadPoolExecutor, as_completed, promise, wait};
 
 use crate::support::deadlocks::Gate;
 use crate::support::{LIMIT, spawn_named, until_waiting, within};

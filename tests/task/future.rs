@@ -11,7 +11,8 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use bowline::{Future, Promise, SharedFuture, Status, TaskError, ThreadPoolExecutor, promise};
+use bowline::task::Status;
+use bowline::{Future, Promise, SharedFuture, TaskError, ThreadPoolExecutor, promise};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 use crate::support::deadlocks::Gate;

@@ -11,8 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bowline::ReturnWhen::FirstException;
+use bowline::ThreadPoolExecutor;
 use bowline::deadlock::{self, Deadlock, Kind};
-use bowline::{LockGuard, ThreadPoolExecutor};
+use bowline::sync::LockGuard;
 
 use crate::support::deadlocks::{Reports, task_name};
 use crate::support::task_scripts::{

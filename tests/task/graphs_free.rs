@@ -11,7 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use bowline::deadlock::{self, Deadlock};
-use bowline::{LockGuard, wait};
+use bowline::sync::LockGuard;
+use bowline::wait;
 
 use crate::support::deadlocks::{Gate, Reports};
 use crate::support::task_scripts::{

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use bowline::deadlock;
-use bowline::{InvalidState, Status, TaskError, promise};
+use bowline::task::{InvalidState, Status};
+use bowline::{TaskError, promise};
 use static_assertions::assert_impl_all;
 
 use crate::support::{LIMIT, alone, spawn_named, until_parked, within};

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use bowline::{Promise, SharedFuture, Status, TaskError, ThreadPoolExecutor, promise};
+use bowline::task::Status;
+use bowline::{Promise, SharedFuture, TaskError, ThreadPoolExecutor, promise};
 
 use crate::support::deadlocks::Gate;
 use crate::support::{LIMIT, spawn_named, until_parked, within};

@@ -5,7 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bowline::ReturnWhen::{AllCompleted, FirstCompleted, FirstException};
-use bowline::{AnyFuture, DoneAndNotDone, Future, Promise, ReturnWhen, TaskError, ThreadPoolExecutor, promise, wait};
+use bowline::task::{AnyFuture, DoneAndNotDone};
+use bowline::{Future, Promise, ReturnWhen, TaskError, ThreadPoolExecutor, promise, wait};
 use static_assertions::{assert_impl_all, assert_obj_safe};
 
 use crate::support::{LIMIT, spawn_named, until_parked, until_waiting, within};

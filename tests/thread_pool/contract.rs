@@ -1,6 +1,8 @@
 //! What a pool of threads has in common with a pool of processes.
 
-use bowline::{Future, PanicInfo, ShutdownOptions, ShutdownReport, TaskError, ThreadPoolExecutor};
+use bowline::task::PanicInfo;
+use bowline::thread_pool::{ShutdownOptions, ShutdownReport};
+use bowline::{Future, TaskError, ThreadPoolExecutor};
 
 use crate::support::contract::{Data, Plan, Pool, contract, planned};
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bowline::ReturnWhen::{AllCompleted, FirstCompleted, FirstException};
 use bowline::deadlock::{Deadlock, Kind, Report, StuckThread};
-use bowline::{Future, Lock, RLock, Rejected, TaskError, ThreadPoolExecutor, WhenFull, as_completed, promise, wait};
+use bowline::task::Rejected;
+use bowline::thread_pool::WhenFull;
+use bowline::{Future, Lock, RLock, TaskError, ThreadPoolExecutor, as_completed, promise, wait};
 
 use crate::support::deadlocks::{Gate, Reports, names, task_name, the_only, wanted};
 use crate::support::{

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use bowline::{Future, ShutdownOptions, ThreadPoolExecutor};
+use bowline::thread_pool::ShutdownOptions;
+use bowline::{Future, ThreadPoolExecutor};
 
 use crate::support::gate::Gate;
 use crate::support::{LIMIT, wait_until, within};

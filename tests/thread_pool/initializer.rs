@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
-use bowline::{Future, Rejected, TaskError, ThreadPoolExecutor, WhenFull};
+use bowline::task::Rejected;
+use bowline::thread_pool::WhenFull;
+use bowline::{Future, TaskError, ThreadPoolExecutor};
 
 use crate::support::gate::Gate;
 use crate::support::{LIMIT, in_fresh_process, spawn_named, stderr, until_parked, wait_until, within};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::thread;
 
 use bowline::deadlock::{Deadlock, Kind, StuckThread};
-use bowline::{ArcLockGuard, Lock, RLock, ThreadPoolExecutor};
+use bowline::sync::ArcLockGuard;
+use bowline::{Lock, RLock, ThreadPoolExecutor};
 
 use crate::support::{LIMIT, spawn_named, until_waiting, wait_until, within};
 

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use bowline::{TaskError, ThreadPoolExecutor, WhenFull};
+use bowline::thread_pool::WhenFull;
+use bowline::{TaskError, ThreadPoolExecutor};
 
 use crate::support::gate::{Busy, Gate};
 use crate::support::{LIMIT, wait_until, within};

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::thread::{self, ThreadId};
 
-use bowline::{Future, Lock, PanicInfo, Rejected, Status, TaskError, ThreadPoolExecutor, WhenFull, deadlock, promise};
+use bowline::task::{PanicInfo, Rejected, Status};
+use bowline::thread_pool::WhenFull;
+use bowline::{Future, Lock, TaskError, ThreadPoolExecutor, deadlock, promise};
 
 use crate::support::gate::{Busy, Gate};
 use crate::support::{LIMIT, alone, message, wait_until, within};
@@ -282,7 +284,7 @@ fn a_destructor_of_a_cancelled_closure_that_panics_is_contained() {
         assert!(first.cancel());
         assert_eq!((first.status(), drops.load(SeqCst)), (Status::Cancelled, 1));
         // By the end of the pool.
-        let report = pool.shutdown_with(bowline::ShutdownOptions::new().wait(false).cancel_pending(true));
+        let report = pool.shutdown_with(bowline::thread_pool::ShutdownOptions::new().wait(false).cancel_pending(true));
         assert_eq!((report.cancelled, second.status(), drops.load(SeqCst)), (1, Status::Cancelled, 2));
         busy.release();
         assert!(pool.shutdown().is_complete());

@@ -7,9 +7,9 @@ use std::sync::mpsc;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread::{self, ThreadId};
 
-use bowline::{
-    Future, Map, Scope, ShutdownOptions, ShutdownReport, SubmitError, ThreadPoolBuilder, ThreadPoolExecutor, WhenFull,
-};
+use bowline::task::SubmitError;
+use bowline::thread_pool::{Map, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder, WhenFull};
+use bowline::{Future, ThreadPoolExecutor};
 use static_assertions::assert_impl_all;
 
 use crate::support::gate::{Busy, Gate};

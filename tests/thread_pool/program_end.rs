@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
-use bowline::{ShutdownOptions, ThreadPoolExecutor};
+use bowline::ThreadPoolExecutor;
+use bowline::thread_pool::ShutdownOptions;
 
 use crate::support::gate::{Busy, Gate};
 use crate::support::{LIMIT, in_fresh_process, stderr, wait_until, watchdog};

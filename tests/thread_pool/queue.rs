@@ -5,7 +5,9 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bowline::{Future, Lock, Rejected, ShutdownOptions, TaskError, ThreadPoolExecutor, WhenFull};
+use bowline::task::Rejected;
+use bowline::thread_pool::{ShutdownOptions, WhenFull};
+use bowline::{Future, Lock, TaskError, ThreadPoolExecutor};
 
 use crate::support::gate::Busy;
 use crate::support::{LIMIT, message, spawn_named, until_parked, within};

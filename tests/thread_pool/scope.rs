@@ -91,7 +91,7 @@ fn a_task_may_submit_to_its_own_scope_as_deep_as_it_likes() {
 
 #[test]
 fn the_last_of_a_chain_of_tasks_is_waited_for_too() {
-    fn next<'s>(s: &'s bowline::Scope<'s, '_>, left: usize, done: &'s AtomicUsize) {
+    fn next<'s>(s: &'s bowline::thread_pool::Scope<'s, '_>, left: usize, done: &'s AtomicUsize) {
         done.fetch_add(1, SeqCst);
         if left > 0 {
             drop(s.submit(move || next(s, left - 1, done)));

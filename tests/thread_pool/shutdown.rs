@@ -10,7 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use bowline::deadlock::Kind;
-use bowline::{Future, Lock, Rejected, ShutdownOptions, Status, TaskError, ThreadPoolExecutor};
+use bowline::task::{Rejected, Status};
+use bowline::thread_pool::ShutdownOptions;
+use bowline::{Future, Lock, TaskError, ThreadPoolExecutor};
 
 use crate::support::gate::{Busy, Gate};
 use crate::support::{LIMIT, wait_until, within};
@@ -270,7 +272,7 @@ fn until_waits_or_is_done<T>(task: &Future<T>) -> bool {
     !task.done()
 }
 
-fn waits_for_needed(thread: &bowline::deadlock::StuckThread) -> bool {
+fn waits_for_needed(thread: &bowline::deadlock::report::StuckThread) -> bool {
     thread.waits_for().is_some_and(|wait| wait.resource().name() == Some("needed"))
 }
 

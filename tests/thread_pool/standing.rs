@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bowline::deadlock::{self, Kind};
-use bowline::{AnyFuture, Lock, ReturnWhen, ThreadPoolExecutor, wait};
+use bowline::task::AnyFuture;
+use bowline::{Lock, ReturnWhen, ThreadPoolExecutor, wait};
 
 use crate::support::gate::Gate;
 use crate::support::{LIMIT, in_fresh_process, spawn_named, stderr, until_waiting, wait_until, within};

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, Once};
 use std::thread::{self, ThreadId};
 
-use bowline::{Future, Rejected, TaskError, ThreadPoolExecutor, WhenFull};
+use bowline::task::Rejected;
+use bowline::thread_pool::WhenFull;
+use bowline::{Future, TaskError, ThreadPoolExecutor};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Span, Subscriber};
 use tracing_core::span::Current;
@@ -221,7 +223,7 @@ fn a_span_that_cannot_be_closed_costs_no_worker_and_no_canceller() {
         // By the end of the pool.
         let busy = Busy::keep(&pool, 1);
         let third = submit();
-        let report = pool.shutdown_with(bowline::ShutdownOptions::new().wait(false).cancel_pending(true));
+        let report = pool.shutdown_with(bowline::thread_pool::ShutdownOptions::new().wait(false).cancel_pending(true));
         assert_eq!((report.cancelled, third.cancelled(), closed() - before), (1, true, 4));
         busy.release();
         assert!(pool.shutdown().is_complete());

@@ -1,4 +1,4 @@
-//! A deadlock, explained: plain data, and the error that carries it.
+//! The data of reports: a deadlock or a long wait, explained, and the error that carries it.
 
 mod names_now;
 pub(crate) mod render;

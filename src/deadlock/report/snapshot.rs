@@ -117,7 +117,7 @@ pub enum Edge {
         /// The line that waits.
         #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize_site"))]
         site: Site,
-        /// What it waits for it for, where that is no call of the program's own: see [`Wait::purpose`](crate::deadlock::Wait::purpose).
+        /// What it waits for it for, where that is no call of the program's own: see [`Wait::purpose`](crate::deadlock::report::Wait::purpose).
         purpose: Option<Purpose>,
         /// How long the wait had lasted.
         waited: Duration,
@@ -132,7 +132,7 @@ pub enum Edge {
         /// The line that acquired it.
         #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize_site"))]
         site: Site,
-        /// What for, where that was no call of the program's own: see [`Held::purpose`](crate::deadlock::Held::purpose).
+        /// What for, where that was no call of the program's own: see [`Held::purpose`](crate::deadlock::report::Held::purpose).
         purpose: Option<Purpose>,
     },
     /// The task is run by the thread.

@@ -36,7 +36,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// As [`ProcessPoolBuilder::build`](crate::ProcessPoolBuilder::build) has.
+    /// As [`ProcessPoolBuilder::build`](crate::process_pool::ProcessPoolBuilder::build) has.
     pub(in crate::process_pool) fn of(options: Options, made_at: Site) -> Result<Self, ProcessPoolError> {
         static POOLS: AtomicU64 = AtomicU64::new(0);
         let default = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);

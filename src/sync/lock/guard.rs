@@ -38,7 +38,8 @@ impl<'a, T: ?Sized> LockGuard<'a, T> {
     /// # Examples
     ///
     /// ```
-    /// use bowline::{Lock, LockGuard};
+    /// use bowline::Lock;
+    /// use bowline::sync::LockGuard;
     ///
     /// let pair = Lock::new((1, "one"));
     /// let mut number = LockGuard::map(pair.lock(), |pair| &mut pair.0);
@@ -85,7 +86,8 @@ impl<'a, T: ?Sized> LockGuard<'a, T> {
     /// # Examples
     ///
     /// ```
-    /// use bowline::{Lock, LockGuard};
+    /// use bowline::Lock;
+    /// use bowline::sync::LockGuard;
     ///
     /// let lock = Lock::new(0);
     /// let guard = lock.lock();
@@ -178,7 +180,7 @@ impl<T: ?Sized> ArcLockGuard<T> {
 /// An exclusive guard can be used as one of a shorter borrow of its lock:
 ///
 /// ```
-/// use bowline::MappedLockGuard;
+/// use bowline::sync::MappedLockGuard;
 ///
 /// fn shorten<'s>(guard: MappedLockGuard<'static, &'static str>) -> MappedLockGuard<'s, &'static str> {
 ///     guard
@@ -188,7 +190,7 @@ impl<T: ?Sized> ArcLockGuard<T> {
 /// It is invariant in its value: a shorter-lived value could be written through it otherwise.
 ///
 /// ```compile_fail
-/// use bowline::MappedLockGuard;
+/// use bowline::sync::MappedLockGuard;
 ///
 /// fn shorten<'s>(guard: MappedLockGuard<'static, &'static str>) -> MappedLockGuard<'s, &'s str> {
 ///     guard

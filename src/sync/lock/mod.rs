@@ -45,8 +45,8 @@ use crate::deadlock::resource::{FORMATTED, ResourceType};
 /// `map(Lock::lock)`, `Arc::default()`) is called by a line of the standard library: write a closure where the line matters.
 ///
 /// [`Debug`](fmt::Debug) and serde know no line of the program: if they lock, reports give the line that made the lock, and
-/// say [what it is held for](crate::deadlock::Held::purpose). A lock that serde makes is reported as
-/// [deserialized](crate::deadlock::Resource::is_deserialized).
+/// say [what it is held for](crate::deadlock::report::Held::purpose). A lock that serde makes is reported as
+/// [deserialized](crate::deadlock::report::Resource::is_deserialized).
 ///
 /// # Beside parking_lot's `Mutex`
 ///

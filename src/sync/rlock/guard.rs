@@ -31,7 +31,8 @@ impl<'a, T: ?Sized> RLockGuard<'a, T> {
     /// # Examples
     ///
     /// ```
-    /// use bowline::{RLock, RLockGuard};
+    /// use bowline::RLock;
+    /// use bowline::sync::RLockGuard;
     ///
     /// let pair = RLock::new((1, "one"));
     /// let number = RLockGuard::map(pair.lock(), |pair| &pair.0);

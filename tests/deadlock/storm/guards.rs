@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ffi::c_void;
 use std::sync::{Arc, OnceLock};
 
-use bowline::{ArcLockGuard, LockGuard, MappedLockGuard, MappedRLockGuard, RLockGuard};
+use bowline::sync::{ArcLockGuard, LockGuard, MappedLockGuard, MappedRLockGuard, RLockGuard};
 
 use super::log::{Event, note};
 use super::script::{Keeper, Step};

@@ -44,7 +44,7 @@ fn thread_of(state: &State, told: &StuckThread) -> Result<usize, String> {
 }
 
 fn task_name(told: &StuckThread) -> Option<&'static str> {
-    told.task().and_then(bowline::deadlock::Task::name)
+    told.task().and_then(bowline::deadlock::report::Task::name)
 }
 
 /// Whose frame is told of.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bowline::ReturnWhen;
 use bowline::deadlock::Policy;
-use bowline::{ReturnWhen, WhenFull};
+use bowline::thread_pool::WhenFull;
 
 use super::log::{Entry, Event, Failure, Limit, Outcome, What};
 use super::script::{ENDLESS_GRACE, LOCKS, Program, TASKS};

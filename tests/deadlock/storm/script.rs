@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bowline::ReturnWhen;
-use bowline::WhenFull;
 use bowline::deadlock::Policy;
+use bowline::thread_pool::WhenFull;
 
 use crate::support::Dice;
 

@@ -9,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bowline::deadlock::{self, Deadlock};
-use bowline::{
-    Future, Lock, LockGuard, Promise, RLock, Rejected, ReturnWhen, SharedFuture, ShutdownOptions, Status, TaskError,
-    ThreadPoolExecutor, promise, wait,
-};
+use bowline::sync::LockGuard;
+use bowline::task::{Rejected, Status};
+use bowline::thread_pool::ShutdownOptions;
+use bowline::{Future, Lock, Promise, RLock, ReturnWhen, SharedFuture, TaskError, ThreadPoolExecutor, promise, wait};
 
 use super::guards::{self, Data, Guard, Holding, Kept};
 use super::log::{Event, Failure, LOG, Limit, Outcome, What, is_known, note};
