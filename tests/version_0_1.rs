@@ -8,14 +8,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bowline::deadlock::{
-    self, Deadlock, Edge, Held, Hook, Kind, LongWait, Node, NodeKind, Policy, Purpose, Report, Resource, StuckThread, Task,
-    Wait, WaitForGraph,
+    self, Deadlock, Edge, Held, Hook, Kind, LongWait, Node, NodeKind, Policy, Purpose, Report, Resource, StuckThread,
+    Task, Wait, WaitForGraph,
 };
 use bowline::{
     AnyFuture, ArcLockGuard, AsCompleted, DoneAndNotDone, Future, Initialized, InvalidState, Lock, LockGuard, Map,
-    MappedLockGuard, MappedRLockGuard, PanicInfo, PanicLocation, Promise, RLock, RLockGuard, Rejected, ReturnWhen, Scope,
-    SharedFuture, ShutdownOptions, ShutdownReport, Status, SubmitError, TaskError, ThreadPoolBuilder, ThreadPoolExecutor,
-    Unfinished, WhenFull, as_completed, promise, wait,
+    MappedLockGuard, MappedRLockGuard, PanicInfo, PanicLocation, Promise, RLock, RLockGuard, Rejected, ReturnWhen,
+    Scope, SharedFuture, ShutdownOptions, ShutdownReport, Status, SubmitError, TaskError, ThreadPoolBuilder,
+    ThreadPoolExecutor, Unfinished, WhenFull, as_completed, promise, wait,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -59,13 +59,15 @@ fn futures(pool: &ThreadPoolExecutor) -> Result<(), TaskError> {
     let DoneAndNotDone { done, not_done, deadlock, .. } = wait(&set, ReturnWhen::AllCompleted, Some(LIMIT));
     assert_eq!((done.len(), not_done.len(), deadlock.is_none()), (2, 0, true));
     let all: AsCompleted<Future<u32>> = as_completed(set).timeout(LIMIT);
-    let values: Result<HashSet<u32>, Unfinished<Future<u32>>> = all.map(|future| Ok(future?.result().unwrap())).collect();
+    let values: Result<HashSet<u32>, Unfinished<Future<u32>>> =
+        all.map(|future| Ok(future?.result().unwrap())).collect();
     assert_eq!(values.map_err(Unfinished::into_futures).unwrap(), HashSet::from([4, 5]));
 
     let squares: Map<std::ops::Range<u32>, fn(u32) -> u32, u32> = pool.map((|n| n * n) as fn(u32) -> u32, 0..4);
     let squares = squares.chunk_size(2).buffer_size(4).timeout(LIMIT).start();
     assert_eq!(squares.collect::<Result<Vec<_>, _>>()?, [0, 1, 4, 9]);
-    let sum = pool.scope(|s: &Scope<'_, '_>| s.submit(|| 1).result().unwrap() + s.submit_named("two", || 2).result().unwrap());
+    let sum = pool
+        .scope(|s: &Scope<'_, '_>| s.submit(|| 1).result().unwrap() + s.submit_named("two", || 2).result().unwrap());
     assert_eq!(sum, 3);
     match pool.submit(|| -> u32 { panic!("on purpose") }).result() {
         Err(TaskError::Panicked(panic)) => say(&panic),
@@ -114,7 +116,10 @@ fn deadlocks() {
     let thread: &StuckThread = &deadlock.report().threads()[0];
     let (wait, held): (&Wait, &Held) = (thread.waits_for().unwrap(), &thread.holds()[0]);
     let resource: &Resource = wait.resource();
-    assert_eq!((resource.name(), resource.primitive(), resource.is_same(held.resource())), (Some("twice"), "Lock", true));
+    assert_eq!(
+        (resource.name(), resource.primitive(), resource.is_same(held.resource())),
+        (Some("twice"), "Lock", true)
+    );
     let (task, purpose): (Option<&Task>, Option<Purpose>) = (thread.task(), wait.purpose());
     assert!(task.is_none() && purpose.is_none() && deadlock.report().bystanders().is_empty());
     let graph: WaitForGraph = deadlock::snapshot();
@@ -128,8 +133,8 @@ fn deadlocks() {
 #[cfg(target_os = "linux")]
 mod processes {
     use bowline::{
-        Callable, CodecError, Json, ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor, StartError, StartFailure,
-        TaskError, WorkerExit, WorkerLost,
+        Callable, CodecError, Json, ProcessPoolBuilder, ProcessPoolError, ProcessPoolExecutor, StartError,
+        StartFailure, TaskError, WorkerExit, WorkerLost,
     };
 
     use super::LIMIT;
@@ -163,7 +168,8 @@ mod processes {
 
     pub(super) fn run() -> Result<(), ProcessPoolError> {
         let builder: ProcessPoolBuilder = ProcessPoolExecutor::builder().max_workers(1).name("old").retries(0);
-        let builder = builder.start_timeout(LIMIT).capture_stderr(false).max_message_size(1 << 20).initializer(|| (), ());
+        let builder =
+            builder.start_timeout(LIMIT).capture_stderr(false).max_message_size(1 << 20).initializer(|| (), ());
         let pool: ProcessPoolExecutor = builder.build()?;
         assert_eq!(call(&pool, u64::pow).unwrap(), 49);
         assert_eq!(pool.submit_named("sum", |Json(n): Json<u64>| n + 1, (Json(1),)).result().unwrap(), 2);

@@ -382,6 +382,12 @@ impl ProcessPoolExecutor {
     pub fn completed(&self) -> u64 {
         self.shared().counts().completed
     }
+
+    /// Returns how many tasks have panicked. A panic of a [`map`](Self::map)'s item is the item's result, and not counted.
+    #[must_use]
+    pub fn panic_count(&self) -> u64 {
+        self.shared().panic_count()
+    }
 }
 
 impl HasMap for ProcessPoolExecutor {

@@ -87,6 +87,10 @@ mod parent {
                 match *self {}
             }
 
+            pub(in crate::process_pool) fn panic_count(&self) -> u64 {
+                match *self {}
+            }
+
             pub(in crate::process_pool) fn counts(&self) -> Counts {
                 match *self {}
             }

@@ -51,6 +51,10 @@ impl Pool for ProcessPoolExecutor {
         self.completed()
     }
 
+    fn panic_count(&self) -> u64 {
+        self.panic_count()
+    }
+
     fn end_of_workers(&self) -> impl Fn() -> bool + Send + Sync {
         let workers = self.worker_pids();
         move || workers.iter().all(|&worker| is_gone(worker))

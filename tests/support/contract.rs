@@ -21,6 +21,7 @@ macro_rules! contract {
     ($pool:ty) => {
         contract! { $pool:
             a_call_gives_its_result_to_its_future
+            a_panic_is_counted_before_its_result_is_there
             a_call_that_is_cancelled_before_it_begins_never_runs
             a_callback_is_told_once_how_a_call_ended
             futures_of_calls_come_in_the_order_in_which_they_are_done
@@ -111,6 +112,8 @@ pub(crate) trait Pool: Clone + PartialEq + Send + Sync + Sized + 'static {
 
     fn completed(&self) -> u64;
 
+    fn panic_count(&self) -> u64;
+
     /// Returns what tells whether the workers that there are now are gone.
     fn end_of_workers(&self) -> impl Fn() -> bool + Send + Sync;
 
@@ -180,6 +183,15 @@ impl Held {
     fn release(self) {
         (0..self.tasks.len()).for_each(|n| self.folder.put(&format!("open {n}")));
         sum(self.tasks);
+    }
+}
+
+pub(crate) fn a_panic_is_counted_before_its_result_is_there<P: Pool>() {
+    let pool = P::of(1);
+    for n in 1..=20 {
+        assert_eq!(pool.submit(divide, (7, 2)).result().unwrap(), (3, 1));
+        assert!(matches!(pool.submit(divide, (7, 0)).result(), Err(TaskError::Panicked(_))));
+        assert_eq!((pool.completed(), pool.panic_count()), (2 * n, n));
     }
 }
 

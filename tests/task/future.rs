@@ -404,7 +404,7 @@ fn errors_say_what_happened_in_words() {
     assert!(error.to_string().ends_with(": boom 7") && error.to_string().contains(file!()), "{error}");
     for (error, text) in [
         (TaskError::Cancelled, "the task was cancelled"),
-        (TaskError::Timeout, "the task was not done in time"),
+        (TaskError::Timeout, "the wait for the task timed out"),
         (TaskError::Taken, "the result was taken before"),
         (TaskError::BrokenPromise, "the promise was dropped without a result"),
     ] {

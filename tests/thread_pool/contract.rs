@@ -47,6 +47,10 @@ impl Pool for ThreadPoolExecutor {
         self.completed()
     }
 
+    fn panic_count(&self) -> u64 {
+        self.panic_count()
+    }
+
     fn end_of_workers(&self) -> impl Fn() -> bool + Send + Sync {
         || self.worker_count() == 0
     }

@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     threads: Mutex<Vec<Thread>>,
     /// How many supervisors were started.
     started: AtomicU64,
+    /// How many tasks have panicked.
+    panicked: AtomicU64,
     /// Done when the last worker is gone and nothing will follow.
     ended: TaskRef,
     /// Set when the workers are to be killed.
@@ -98,6 +100,7 @@ impl Shared {
             processes: Mutex::default(),
             threads: Mutex::default(),
             started: AtomicU64::new(0),
+            panicked: AtomicU64::new(0),
             ended: event(Origin::at(site, Some("end of the workers"))),
             killed: Latch::default(),
             backoff: Backoff::default(),
@@ -187,6 +190,16 @@ impl Shared {
     fn callbacks_or_new(&self) -> Arc<Callbacks> {
         let make = || Arc::new(Callbacks::new(&self.settings.name, self.settings.made_at));
         Arc::clone(lock(&self.callbacks).get_or_insert_with(make))
+    }
+
+    /// Counts a task that panicked. Called before the task is done, so that who has its result finds it counted.
+    pub(super) fn count_panic(&self) {
+        self.panicked.fetch_add(1, Relaxed);
+    }
+
+    /// Returns how many tasks have panicked.
+    pub(in crate::process_pool) fn panic_count(&self) -> u64 {
+        self.panicked.load(Relaxed)
     }
 
     /// Tells the `tracing` subscriber, which is the user's code, of a task's panic. Returns what there is no thread

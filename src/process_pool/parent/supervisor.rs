@@ -285,6 +285,7 @@ fn serve(
                         Err(error) => TaskError::Decode(error),
                     };
                     if let TaskError::Panicked(panic) = &error {
+                        shared.count_panic();
                         event = shared.trace_panic(&job, panic);
                     }
                     job.complete(CallResult::Error(error))

@@ -32,7 +32,7 @@ pub enum TaskError {
     Cancelled,
     /// The task panicked.
     Panicked(PanicInfo),
-    /// The task was not done in time. It goes on, and so does the future.
+    /// The wait ended before the task was done. The task goes on, and the future can be waited for again.
     Timeout,
     /// Waiting for the task was part of a deadlock.
     Deadlock(Deadlock),
@@ -64,7 +64,7 @@ impl fmt::Display for TaskError {
         match self {
             Self::Cancelled => f.write_str("the task was cancelled"),
             Self::Panicked(panic) => write!(f, "the task {panic}"),
-            Self::Timeout => f.write_str("the task was not done in time"),
+            Self::Timeout => f.write_str("the wait for the task timed out"),
             Self::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),
             Self::Rejected(rejected) => write!(f, "the task was rejected: {rejected}"),
             Self::Taken => f.write_str("the result was taken before"),
@@ -146,7 +146,7 @@ mod tests {
         let others = [
             (TaskError::Cancelled, "cancelled"),
             (TaskError::Panicked(panic), "the task panicked: meant to"),
-            (TaskError::Timeout, "in time"),
+            (TaskError::Timeout, "timed out"),
             (TaskError::Deadlock(deadlock()), "deadlock: "),
             (TaskError::Taken, "taken before"),
             (TaskError::BrokenPromise, "dropped without a result"),
