@@ -7,7 +7,7 @@ use std::time::Duration;
 use bowline::{Future, ThreadPoolExecutor};
 
 use super::counting::{allocations_anywhere, live_bytes, mine};
-use crate::support::{LIMIT, alone, wait_until, within};
+use crate::support::{LIMIT, alone, alone_within, wait_until};
 
 const TASKS: usize = 10_000;
 
@@ -89,24 +89,22 @@ fn growth_while_one_task_goes_on(capacity: Option<usize>, others: usize, nested:
 
 #[test]
 fn a_task_that_goes_on_for_long_leaves_nothing_of_the_many_that_it_runs_or_cancels() {
-    alone(|| {
-        within(4 * LIMIT, || {
-            let run = |pool: &ThreadPoolExecutor| {
-                let owned = [7_u8; 1024];
-                assert_eq!(pool.submit(move || owned[7]).result().unwrap(), 7);
-            };
-            let cancel = |pool: &ThreadPoolExecutor| {
-                let owned = [7_u8; 1024];
-                assert!(pool.submit(move || owned[7]).cancel());
-            };
-            for (what, nested) in [("run", run as fn(&ThreadPoolExecutor)), ("cancelled", cancel)] {
-                for (capacity, others) in [(None, 0), (Some(4), 0), (None, 100)] {
-                    let growth = growth_while_one_task_goes_on(capacity, others, nested);
-                    // Of each kilobyte of fifty thousand, what a few hundred would leave.
-                    let most = 512 * 1024;
-                    assert!(growth < most, "{growth} bytes: {NESTED} tasks {what}, {capacity:?}, {others} others");
-                }
+    alone_within(4 * LIMIT, || {
+        let run = |pool: &ThreadPoolExecutor| {
+            let owned = [7_u8; 1024];
+            assert_eq!(pool.submit(move || owned[7]).result().unwrap(), 7);
+        };
+        let cancel = |pool: &ThreadPoolExecutor| {
+            let owned = [7_u8; 1024];
+            assert!(pool.submit(move || owned[7]).cancel());
+        };
+        for (what, nested) in [("run", run as fn(&ThreadPoolExecutor)), ("cancelled", cancel)] {
+            for (capacity, others) in [(None, 0), (Some(4), 0), (None, 100)] {
+                let growth = growth_while_one_task_goes_on(capacity, others, nested);
+                // Of each kilobyte of fifty thousand, what a few hundred would leave.
+                let most = 512 * 1024;
+                assert!(growth < most, "{growth} bytes: {NESTED} tasks {what}, {capacity:?}, {others} others");
             }
-        });
+        }
     });
 }

@@ -19,7 +19,7 @@ use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::support::deadlocks::{Reports, assert_is_a_proof, held_names, names, wanted};
-use crate::support::{LIMIT, alone, find_thread, message, spawn_named};
+use crate::support::{LIMIT, alone_within, find_thread, message, spawn_named};
 
 const THREADS: [&str; 6] = ["random 0", "random 1", "random 2", "random 3", "random 4", "random 5"];
 const LOCKS: [&str; 7] = ["lock 0", "lock 1", "lock 2", "lock 3", "lock 4", "lock 5", "lock 6"];
@@ -496,7 +496,7 @@ fn for_random_scripts(cases: u32, longest: usize, check: impl Fn(&Script)) {
 
 #[test]
 fn deadlocks_are_found_exactly_when_and_where_a_model_says_so() {
-    alone(|| {
+    alone_within(LIMIT * 3, || {
         deadlock::set_grace(Duration::ZERO);
         let (reports, tally) = (Reports::about("random "), Tally::default());
         for_random_scripts(500, 80, |script| step_through(script, &reports, &tally));
@@ -552,7 +552,7 @@ fn run_free(script: &Script) -> usize {
 
 #[test]
 fn programs_that_run_free_all_end_and_every_report_is_a_proof() {
-    alone(|| {
+    alone_within(LIMIT * 3, || {
         let reports = Reports::about("random ");
         let (round, deadlocks) = (Cell::new(0), Cell::new(0));
         for_random_scripts(300, 150, |script| {

@@ -20,7 +20,7 @@ use crate::support::task_scripts::{
     LOCKS, Order, PATIENCE, Script, Step, TASKS, World, for_random_scripts, make_pools,
 };
 use crate::support::tasks::{Phase, State, Verdict, Waits, said, tasks_of};
-use crate::support::{alone, find_thread_where};
+use crate::support::{LIMIT, alone_within, find_thread_where};
 
 /// What a task tells.
 #[derive(Debug)]
@@ -367,7 +367,7 @@ fn step_through(script: &Script, reports: &Reports, tally: &Tally) {
 
 #[test]
 fn deadlocks_of_tasks_are_found_exactly_when_and_where_a_model_says_so() {
-    alone(|| {
+    alone_within(LIMIT * 3, || {
         deadlock::set_grace(Duration::ZERO);
         let (reports, tally) = (Reports::about("graph "), Tally::default());
         for_random_scripts(200, 60, |script| step_through(script, &reports, &tally));

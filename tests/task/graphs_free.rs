@@ -19,7 +19,7 @@ use crate::support::task_scripts::{
     LOCKS, Order, PATIENCE, Script, Step, TASKS, World, for_random_scripts, make_pools,
 };
 use crate::support::tasks::{Phase, State, Waits, tasks_of};
-use crate::support::{alone, message};
+use crate::support::{LIMIT, alone_within, message};
 
 /// A program that runs free, and what its tasks note: before they wait, and after they have got something.
 struct Free {
@@ -173,7 +173,7 @@ fn run_all_free(script: &Script) -> usize {
 
 #[test]
 fn programs_of_tasks_that_run_free_all_end_and_whoever_is_reported_is_stuck() {
-    alone(|| {
+    alone_within(LIMIT * 3, || {
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             // A panic of a victim is its report once more.
