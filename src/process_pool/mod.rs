@@ -1,8 +1,11 @@
-//! A pool of processes that run tasks, on Linux. Elsewhere `portable.rs` stands in the place of this file.
+//! A pool of processes that run tasks: the [`ProcessPoolExecutor`], its [builder](ProcessPoolBuilder), and what can be
+//! [called](Callable) in a worker.
 //!
-//! The files here are the interface. `wire` is what goes between a pool and its workers, `parent` the pool's side,
-//! `worker` the worker's side, `error` what fails. Imports go one way: `wire` ← `error` ← `parent`; `wire` ← `worker`;
-//! all of them ← the interface. The `README.md` beside this file shows who moves what.
+//! On Linux. Elsewhere whatever names a pool compiles, and making one is [`ProcessPoolError::Unsupported`].
+
+// Elsewhere `portable.rs` stands in the place of this file. The files here are the interface. `wire` is what goes between a
+// pool and its workers, `parent` the pool's side, `worker` the worker's side. Imports go one way: `wire` ← `parent`;
+// `wire` ← `worker`; all of them ← the interface. The `README.md` beside this file shows who moves what.
 
 mod builder;
 mod error;

@@ -1,7 +1,10 @@
-//! Process pools where the system lacks what they are made of: whatever names one compiles, and none can be made.
+//! A pool of processes that run tasks: the [`ProcessPoolExecutor`], its [builder](ProcessPoolBuilder), and what can be
+//! [called](Callable) in a worker.
 //!
-//! The interface and the errors are the same files as on Linux. What they build on is here; what handles would share is
-//! a type without values.
+//! On Linux. Elsewhere whatever names a pool compiles, and making one is [`ProcessPoolError::Unsupported`].
+
+// In the place of `mod.rs` where the system lacks what process pools are made of. The interface is the same files as on Linux;
+// what they build on is here, and a pool's shared state is a type without values.
 
 mod builder;
 mod error;

@@ -1,4 +1,8 @@
-//! The locks: see the README beside this file.
+//! Locks: [`Lock`], which is not re-entrant, [`RLock`], which is, and their guards.
+//!
+//! A wait for a lock that is part of a deadlock ends with a report: see [`deadlock`](crate::deadlock).
+
+// The layers, and the one machinery of the guards, are in the `README.md` beside this file.
 
 mod guard;
 mod lock;

@@ -1,6 +1,12 @@
-//! Tasks and their futures, whichever executor runs them.
+//! Tasks: their [futures](Future), the [errors](TaskError) that they end with, and waits for one or several of them.
 //!
-//! The `README.md` beside this file tells how they work together; `state.rs` has the table of a task's phases.
+//! A task is what was submitted to an executor, and its future owns the result. Futures of the
+//! [`ThreadPoolExecutor`](crate::ThreadPoolExecutor), of process pools and of [promises](promise) are of one type:
+//! [`wait`] and [`as_completed`] take them together, and `.await` takes each.
+//!
+//! What a program of ten lines needs of this is at the root of the crate, too.
+
+// How they work together is in the `README.md` beside this file; `state.rs` has the table of a task's phases.
 
 mod any_future;
 pub(crate) mod cell;

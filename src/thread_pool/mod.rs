@@ -1,6 +1,7 @@
-//! A pool of threads that run tasks.
-//!
-//! The protocol of the queue, and what the graph knows of it, are in the `README.md` beside this file.
+//! A pool of threads that run tasks: the [`ThreadPoolExecutor`], its [builder](ThreadPoolBuilder), and how it is
+//! [shut down](ShutdownOptions).
+
+// The protocol of the queue, and what the graph knows of it, are in the `README.md` beside this file.
 
 mod builder;
 mod growth;
