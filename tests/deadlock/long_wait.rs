@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bowline::Lock;
-use bowline::deadlock::{self, Hook, LongWait, Policy};
+use bowline::deadlock::report::LongWait;
+use bowline::deadlock::{self, Hook, Policy};
 
 use crate::support::deadlocks::{Gate, Reports, held_names, the_only, wanted};
 use crate::support::{LIMIT, alone, find_thread, spawn_named, until_parked, until_waiting, wait_until, within};

@@ -12,7 +12,8 @@ use std::sync::{Barrier, atomic::AtomicUsize, atomic::Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bowline::deadlock::{self, Deadlock, Kind, Report, StuckThread};
+use bowline::deadlock::report::StuckThread;
+use bowline::deadlock::{self, Deadlock, Kind, Report};
 use bowline::sync::{LockGuard, RLockGuard};
 use bowline::{Lock, RLock};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};

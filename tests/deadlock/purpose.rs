@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use bowline::deadlock::{Deadlock, Held, Kind, Purpose};
+use bowline::deadlock::report::{Held, Purpose};
+use bowline::deadlock::{Deadlock, Kind};
 use bowline::{Lock, RLock};
 use serde::{Deserialize, Serialize, Serializer};
 

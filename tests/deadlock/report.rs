@@ -7,7 +7,8 @@ use std::sync::{Arc, Barrier, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bowline::deadlock::{Deadlock, Kind, Report, StuckThread};
+use bowline::deadlock::report::StuckThread;
+use bowline::deadlock::{Deadlock, Kind, Report};
 use bowline::sync::LockGuard;
 use bowline::{Lock, RLock};
 

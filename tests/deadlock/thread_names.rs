@@ -7,7 +7,8 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 
 use bowline::Lock;
-use bowline::deadlock::{Deadlock, StuckThread};
+use bowline::deadlock::Deadlock;
+use bowline::deadlock::report::StuckThread;
 
 use crate::support::{LIMIT, alone, find_thread_where, foreign, spawn_named, this_os_id, within};
 

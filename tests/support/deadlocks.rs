@@ -7,7 +7,8 @@ use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
 use bowline::Lock;
-use bowline::deadlock::{self, Deadlock, Hook, Kind, Report, Resource, StuckThread, Task};
+use bowline::deadlock::report::{Resource, StuckThread, Task};
+use bowline::deadlock::{self, Deadlock, Hook, Kind, Report};
 
 use super::{LIMIT, message, until_waiting};
 

@@ -31,7 +31,8 @@ use std::sync::mpsc;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use bowline::deadlock::{self, Node, StuckThread};
+use bowline::deadlock::report::StuckThread;
+use bowline::deadlock::{self, Node};
 
 pub(crate) use alone::{alone, alone_within, in_fresh_process};
 

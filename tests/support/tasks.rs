@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use bowline::ReturnWhen;
-use bowline::deadlock::{Kind, Report, StuckThread};
+use bowline::deadlock::report::StuckThread;
+use bowline::deadlock::{Kind, Report};
 
 use super::deadlocks::task_name;
 

@@ -4,7 +4,8 @@
 use std::mem::forget;
 use std::thread;
 
-use bowline::deadlock::{self, Edge, Kind, Node, StuckThread};
+use bowline::deadlock::report::StuckThread;
+use bowline::deadlock::{self, Edge, Kind, Node};
 use bowline::{Lock, RLock};
 
 use crate::support::{LIMIT, alone, on_another_thread, spawn_named, until_waiting, within};

@@ -9,7 +9,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bowline::deadlock::{Deadlock, Hook, Report, StuckThread, WaitForGraph};
+use bowline::deadlock::report::StuckThread;
+use bowline::deadlock::{Deadlock, Hook, Report, WaitForGraph};
 use bowline::sync::{ArcLockGuard, LockGuard, MappedLockGuard, MappedRLockGuard, RLockGuard};
 use bowline::{Lock, RLock};
 use static_assertions::{assert_impl_all, assert_not_impl_any};

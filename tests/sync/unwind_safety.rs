@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::vec::IntoIter;
 
-use bowline::deadlock::{Deadlock, Hook, LongWait, Report, WaitForGraph};
+use bowline::deadlock::report::LongWait;
+use bowline::deadlock::{Deadlock, Hook, Report, WaitForGraph};
 use bowline::process_pool::{ProcessPoolBuilder, ProcessPoolError};
 use bowline::task::{
     AsCompleted, CodecError, DoneAndNotDone, InvalidState, PanicInfo, Rejected, StartError, StartFailure, SubmitError,

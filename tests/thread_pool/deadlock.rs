@@ -9,7 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use bowline::ReturnWhen::{AllCompleted, FirstCompleted, FirstException};
-use bowline::deadlock::{Deadlock, Kind, Report, StuckThread};
+use bowline::deadlock::report::StuckThread;
+use bowline::deadlock::{Deadlock, Kind, Report};
 use bowline::task::Rejected;
 use bowline::thread_pool::WhenFull;
 use bowline::{Future, Lock, RLock, TaskError, ThreadPoolExecutor, as_completed, promise, wait};

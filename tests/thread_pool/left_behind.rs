@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::thread;
 
-use bowline::deadlock::{Deadlock, Kind, StuckThread};
+use bowline::deadlock::report::StuckThread;
+use bowline::deadlock::{Deadlock, Kind};
 use bowline::sync::ArcLockGuard;
 use bowline::{Lock, RLock, ThreadPoolExecutor};
 

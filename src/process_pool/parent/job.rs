@@ -13,11 +13,11 @@ const MAX_RESENDS: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Death {
     /// In the middle of this task.
-    InIt,
+    InTheTask,
     /// In the middle of another task.
     InAnother,
     /// Without having begun any task that it had.
-    InNone,
+    Idle,
 }
 
 /// A task, what it calls, and how its result gets into its cell.
@@ -69,9 +69,9 @@ impl Job {
     /// Notes the death of the worker that had it. Returns whether another worker may run it.
     pub(super) fn survives(&mut self, death: Death) -> bool {
         let left = match death {
-            Death::InIt => &mut self.retries,
+            Death::InTheTask => &mut self.retries,
             Death::InAnother => return true,
-            Death::InNone => &mut self.resends,
+            Death::Idle => &mut self.resends,
         };
         let may = *left > 0;
         *left = left.saturating_sub(1);

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use bowline::deadlock::{Kind, Policy, Report, StuckThread};
+use bowline::deadlock::report::StuckThread;
+use bowline::deadlock::{Kind, Policy, Report};
 
 use super::log::{Entry, Event, Failure, Limit, Outcome, What};
 use super::replay::{Frame, State, Thread};

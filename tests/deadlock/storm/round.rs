@@ -7,7 +7,8 @@ use std::sync::{Arc, Barrier, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use bowline::deadlock::{self, Policy, StuckThread};
+use bowline::deadlock::report::StuckThread;
+use bowline::deadlock::{self, Policy};
 
 use super::log::{Event, LOG, note, note_count};
 use super::oracle::Oracle;

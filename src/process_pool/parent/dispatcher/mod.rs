@@ -159,9 +159,9 @@ impl<L: Link> Dispatcher<L> {
         for (was_begun, sent) in sent {
             let Some(mut job) = sent.job else { continue };
             let death = match (was_begun, died_in_a_task) {
-                (true, _) => Death::InIt,
+                (true, _) => Death::InTheTask,
                 (false, true) => Death::InAnother,
-                (false, false) => Death::InNone,
+                (false, false) => Death::Idle,
             };
             match &state.closing {
                 Some(Closing::Now(reason)) if !was_begun => todo.will_fail(job, TaskError::Rejected(reason.clone())),
