@@ -140,7 +140,7 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io:
 ///
 /// They are the standard library's in every build, so that they cost a model no interleavings.
 pub(crate) mod quiet {
-    #[cfg(all(target_os = "linux", not(bowline_portable), feature = "process"))]
+    #[cfg(any(all(test, not(loom)), all(target_os = "linux", not(bowline_portable), feature = "process")))]
     pub(crate) use std::sync::Condvar;
     pub(crate) use std::sync::atomic::AtomicBool;
     #[cfg(all(target_os = "linux", not(bowline_portable), feature = "process"))]

@@ -9,15 +9,15 @@ use crate::task::when_done::Then;
 /// How often a task is given to another worker because the one that had it died without having begun any task.
 const MAX_RESENDS: u32 = 3;
 
-/// Where a worker died that had a task.
+/// The task in which a worker died that had this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Death {
+pub(super) enum DiedIn {
     /// In the middle of this task.
-    InTheTask,
+    This,
     /// In the middle of another task.
-    InAnother,
+    Another,
     /// Without having begun any task that it had.
-    Idle,
+    Nothing,
 }
 
 /// A task, what it calls, and how its result gets into its cell.
@@ -66,12 +66,12 @@ impl Job {
         self.is_claimed || self.task.phase() == Phase::Pending
     }
 
-    /// Notes the death of the worker that had it. Returns whether another worker may run it.
-    pub(super) fn survives(&mut self, death: Death) -> bool {
-        let left = match death {
-            Death::InTheTask => &mut self.retries,
-            Death::InAnother => return true,
-            Death::Idle => &mut self.resends,
+    /// Notes that the worker that had it died. Returns whether another worker may run it.
+    pub(super) fn survives(&mut self, died_in: DiedIn) -> bool {
+        let left = match died_in {
+            DiedIn::This => &mut self.retries,
+            DiedIn::Another => return true,
+            DiedIn::Nothing => &mut self.resends,
         };
         let may = *left > 0;
         *left = left.saturating_sub(1);

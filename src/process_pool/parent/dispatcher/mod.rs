@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::job::{Death, Job};
+use super::job::{DiedIn, Job};
 use crate::primitive::{Ingredient, Mutex, is_removed};
 use crate::process_pool::wire::usual::Usual;
 use crate::task::error::{Rejected, TaskError};
@@ -158,14 +158,14 @@ impl<L: Link> Dispatcher<L> {
         state.ahead -= sent.len().saturating_sub(1);
         for (was_begun, sent) in sent {
             let Some(mut job) = sent.job else { continue };
-            let death = match (was_begun, died_in_a_task) {
-                (true, _) => Death::InTheTask,
-                (false, true) => Death::InAnother,
-                (false, false) => Death::Idle,
+            let died_in = match (was_begun, died_in_a_task) {
+                (true, _) => DiedIn::This,
+                (false, true) => DiedIn::Another,
+                (false, false) => DiedIn::Nothing,
             };
             match &state.closing {
                 Some(Closing::Now(reason)) if !was_begun => todo.will_fail(job, TaskError::Rejected(reason.clone())),
-                None | Some(Closing::Drain) if job.survives(death) => {
+                None | Some(Closing::Drain) if job.survives(died_in) => {
                     if was_begun {
                         job.claim();
                     }
