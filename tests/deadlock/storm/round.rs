@@ -97,9 +97,13 @@ impl Round<'_, '_> {
     /// Notes whose thread has ended.
     fn note_gone(&self) -> bool {
         let mut any = false;
-        for (at, thread) in self.oracle.state.threads.iter().enumerate().skip(1) {
+        let threads = &self.oracle.state.threads;
+        for (at, thread) in threads.iter().enumerate().skip(1) {
             let may_end = thread.has_left || thread.is_idle();
-            if may_end && !thread.is_gone && !Path::new(&format!("/proc/self/task/{}", thread.os_id)).exists() {
+            // The system may have given its number to a later thread by now.
+            let is_there = || Path::new(&format!("/proc/self/task/{}", thread.os_id)).exists();
+            let is_reused = threads[at + 1..].iter().any(|later| later.os_id == thread.os_id);
+            if may_end && !thread.is_gone && (is_reused || !is_there()) {
                 note(Event::Gone(at));
                 any = true;
             }
