@@ -60,7 +60,8 @@ where
 struct Deputy(*const ());
 
 // SAFETY:
-// - the worker is used by one thread at a time, and lives while the first thread waits (`run_elsewhere`).
+// - the worker is used by one thread at a time, and lives while the first thread waits (`run_elsewhere`): a wait that cannot
+//   fail, and ends when the work is done. (Code that ends a waiting thread by force ends what it lends, as any borrow.)
 unsafe impl Send for Deputy {}
 
 impl Deputy {

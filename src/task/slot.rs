@@ -70,7 +70,8 @@ pub(crate) trait Slot {
     ///
     /// # Safety
     ///
-    /// The task is done, and nobody takes the result meanwhile. Several may call this at a time.
+    /// The task is done, and nobody takes the result meanwhile. Several may call this at a time, and while a settled result is
+    /// looked at: it is not written to.
     unsafe fn settle(&self, _header: &Header, _limit: Limit, _site: Site) -> Result<(), WaitError> {
         Ok(())
     }

@@ -18,6 +18,8 @@ struct Stack {
     /// The address below which no further task is begun.
     limit: usize,
     top: usize,
+    /// Whether the thread said where it is as it [began](begin): then no other guess replaces this.
+    is_begun: bool,
 }
 
 impl Stack {
@@ -28,7 +30,7 @@ impl Stack {
         let bottom = known.as_ref().map_or(here.saturating_sub(size), |known| known.start);
         // This includes the frame of the caller.
         let top = known.map_or(here.saturating_add(4096), |known| known.end);
-        Self { bottom, limit: bottom + here.saturating_sub(bottom) / 4, top }
+        Self { bottom, limit: bottom + here.saturating_sub(bottom) / 4, top, is_begun: false }
     }
 
     /// Returns whether another task may begin on top of the running one.
@@ -60,7 +62,7 @@ thread_local! {
 /// Records the stack of the calling thread, which has just begun, and asked for `size` bytes. A quarter of what it got
 /// is kept for the last task.
 pub(crate) fn begin(size: usize) {
-    STACK.set(Some(Stack::here(size)));
+    STACK.set(Some(Stack { is_begun: true, ..Stack::here(size) }));
 }
 
 /// Returns whether another task may begin on top of what the calling thread does.
@@ -68,9 +70,11 @@ pub(crate) fn has_room() -> bool {
     /// The room that is assumed below the highest place that was seen, where the system does not tell.
     const ASSUMED_SIZE: usize = 256 << 10;
     let here = stack_pointer();
-    let known = STACK.get().filter(|stack| SYSTEM_TELLS_STACKS || here < stack.top);
+    let known = STACK.get().filter(|stack| stack.is_begun || SYSTEM_TELLS_STACKS || here < stack.top);
     let stack = known.unwrap_or_else(|| match stack_of_thread() {
-        Some(known) => Stack { bottom: known.start, limit: known.start + keep(&known), top: known.end },
+        Some(known) => {
+            Stack { bottom: known.start, limit: known.start + keep(&known), top: known.end, is_begun: false }
+        }
         None => Stack::here(ASSUMED_SIZE),
     });
     STACK.set(Some(stack));
@@ -88,9 +92,9 @@ mod tests {
 
     #[test]
     fn a_stack_that_is_nearly_used_has_no_room() {
-        let Stack { bottom, top, .. } = Stack::here(2 << 20);
-        assert!(!Stack { bottom, limit: stack_pointer(), top }.has_room());
+        let stack = Stack::here(2 << 20);
+        assert!(!Stack { limit: stack_pointer(), ..stack }.has_room());
         // Elsewhere: the mapping says so.
-        assert!(Stack { bottom: 1, limit: 1, top: 2 }.has_room());
+        assert!(Stack { bottom: 1, limit: 1, top: 2, ..stack }.has_room());
     }
 }

@@ -133,17 +133,16 @@ impl<T> Slot for Replied<T> {
             drop(reading);
             return wait_done(&event, limit, site);
         }
+        // A settled result is not written to: other owners may be looking at it.
         // SAFETY:
-        // - the task is done, and nobody takes its result (caller). Who else looks at it found the event, or waits for
-        //   the mutex.
-        let stage = unsafe { &mut *self.stage.get() };
-        let reply = match std::mem::replace(stage, Stage::Empty) {
-            Stage::Unread(reply) => reply,
-            settled => {
-                *stage = settled;
-                return Ok(());
-            }
-        };
+        // - the task is done, and nobody takes its result (caller). Only the thread that puts its event into `reading`
+        //   settles it, and there is no event.
+        if !matches!(unsafe { &*self.stage.get() }, Stage::Unread(_)) {
+            return Ok(());
+        }
+        // SAFETY:
+        // - as above. Nobody looks at a result that is not settled but under the mutex.
+        let Stage::Unread(reply) = (unsafe { self.replace(Stage::Empty) }) else { unreachable!("it was unread") };
         let event = reading_event::<T>(header.origin());
         *reading = Some(event.clone());
         drop(reading);
@@ -189,4 +188,63 @@ fn reading_event<T>(origin: Origin) -> TaskRef {
     let claimed = event.claim();
     debug_assert!(claimed, "nobody else knows it");
     event
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::task::cell::TaskOf;
+    use crate::task::future::Future;
+
+    /// A task that is claimed, and its future.
+    fn task() -> (TaskRef, Future<u8>) {
+        let slot = Replied::<u8>::not_yet();
+        // SAFETY:
+        // - a number can be sent, and lasts.
+        let (mine, its) = unsafe {
+            TaskRef::new_pair::<_, _, TaskOf<fn() -> u8>>(Nowhere, slot, Origin::here(None), TaskSpan::none())
+        };
+        assert!(mine.claim());
+        // SAFETY:
+        // - the cell was made with this type, and for this future.
+        (mine, unsafe { Future::of(its) })
+    }
+
+    fn put(task: &TaskRef, given: Result<Reply<u8>, TaskError>) {
+        // SAFETY:
+        // - the cell was made with this slot, and the task is claimed.
+        unsafe { task.put::<Replied<u8>>(given) };
+    }
+
+    /// Lets several threads look at a result at once, and many times.
+    fn looked_at_by_many<T: Sync>(future: &T, look: impl Fn(&T) + Sync) {
+        let times = if cfg!(miri) { 20 } else { 20_000 };
+        std::thread::scope(|s| (0..4).for_each(|_| drop(s.spawn(|| (0..times).for_each(|_| look(future))))));
+    }
+
+    #[test]
+    fn many_may_look_at_an_error_at_once() {
+        for fails in [false, true] {
+            let (task, future) = task();
+            if fails {
+                task.fail(TaskError::BrokenPromise)
+            } else {
+                put(&task, Err(TaskError::BrokenPromise))
+            }
+            looked_at_by_many(&future, |future| {
+                assert!(matches!(future.exception(), Some(TaskError::BrokenPromise)));
+            });
+            let shared = future.shared();
+            looked_at_by_many(&shared, |shared| assert!(matches!(shared.result(), Err(TaskError::BrokenPromise))));
+        }
+    }
+
+    #[test]
+    fn of_many_that_look_at_a_reply_one_reads_it() {
+        let (task, future) = task();
+        let read = |bytes: &[u8], process: u32| Ok(bytes[0] + process as u8);
+        put(&task, Ok(Reply { bytes: vec![0, 7], start: 1, process: 1, read }));
+        let shared = future.shared();
+        looked_at_by_many(&shared, |shared| assert_eq!(shared.result().unwrap(), 8));
+    }
 }

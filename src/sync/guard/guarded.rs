@@ -24,7 +24,11 @@ pub(crate) unsafe trait Guarded {
 }
 
 /// What a guard borrows for `'a`: a mapped guard can be made of it.
-pub(crate) trait Borrowed<'a>: Guarded {
+///
+/// # Safety
+///
+/// `borrowed_raw` returns the lock that `raw` returns.
+pub(crate) unsafe trait Borrowed<'a>: Guarded {
     /// Returns the raw lock for as long as it is borrowed.
     fn borrowed_raw(&self) -> &'a Self::Raw;
 }
@@ -47,7 +51,9 @@ unsafe impl<L: Guarded + ?Sized> Guarded for &L {
     }
 }
 
-impl<'a, L: Guarded + ?Sized> Borrowed<'a> for &'a L {
+// SAFETY:
+// - it is the same lock.
+unsafe impl<'a, L: Guarded + ?Sized> Borrowed<'a> for &'a L {
     #[inline]
     fn borrowed_raw(&self) -> &'a L::Raw {
         (*self).raw()
@@ -113,7 +119,9 @@ unsafe impl<R: 'static, T: ?Sized> Guarded for Part<'_, R, T> {
     }
 }
 
-impl<'a, R: 'static, T: ?Sized> Borrowed<'a> for Part<'a, R, T> {
+// SAFETY:
+// - it is the same lock.
+unsafe impl<'a, R: 'static, T: ?Sized> Borrowed<'a> for Part<'a, R, T> {
     #[inline]
     fn borrowed_raw(&self) -> &'a R {
         self.raw
