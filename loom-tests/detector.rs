@@ -21,7 +21,7 @@ pub(super) fn nest(first: &Watched, second: &Watched) -> bool {
 }
 
 /// One thread for each lock holds it and asks for the next: how many were victims.
-fn ring(size: usize) -> usize {
+fn cycle(size: usize) -> usize {
     let locks: Vec<_> = (0..size).map(|_| Watched::new()).collect();
     let threads: Vec<_> = (1..size)
         .map(|i| {
@@ -41,18 +41,18 @@ fn ring(size: usize) -> usize {
 }
 
 #[test]
-fn a_ring_of_two_is_reported_once_or_does_not_close() {
+fn a_cycle_of_two_is_reported_once_or_does_not_close() {
     explore(3, || {
-        let victims = ring(2);
+        let victims = cycle(2);
         assert!(victims <= 1);
         victims == 1
     });
 }
 
 #[test]
-fn a_ring_of_three_is_reported_once_or_does_not_close() {
+fn a_cycle_of_three_is_reported_once_or_does_not_close() {
     explore(2, || {
-        let victims = ring(3);
+        let victims = cycle(3);
         assert!(victims <= 1);
         victims == 1
     });
@@ -132,11 +132,11 @@ fn hand_over_while_others_judge() -> bool {
 
 #[test]
 fn a_wait_with_a_limit_is_part_of_no_verdict() {
-    explore(3, timed_ring);
+    explore(3, timed_cycle);
 }
 
-/// A ring of two, one of whose waits has a limit. Whether that limit passed.
-pub(super) fn timed_ring() -> bool {
+/// A cycle of two, one of whose waits has a limit. Whether that limit passed.
+pub(super) fn timed_cycle() -> bool {
     let (a, b) = (Watched::new(), Watched::new());
     let timed = thread::spawn({
         let (a, b) = (Arc::clone(&a), Arc::clone(&b));
@@ -160,7 +160,7 @@ fn a_verdict_goes_to_a_member_that_can_return_and_it_learns_of_it() {
     explore(3, verdict_for_another);
 }
 
-/// Under `Report`, the wait that closes the ring can neither return nor unwind; the other member waits by `acquire`.
+/// Under `Report`, the wait that closes the cycle can neither return nor unwind; the other member waits by `acquire`.
 /// Whether that one was the victim.
 pub(super) fn verdict_for_another() -> bool {
     set_policy(Policy::Report);
@@ -182,7 +182,7 @@ fn a_verdict_that_falls_on_a_waiter_just_dequeued_is_not_lost() {
     explore(2, verdict_while_barged);
 }
 
-/// The waiter is dequeued by an unlock, a third thread barges in and closes a ring through it.
+/// The waiter is dequeued by an unlock, a third thread barges in and closes a cycle through it.
 pub(super) fn verdict_while_barged() -> bool {
     set_policy(Policy::Report);
     let (a, b) = (Watched::new(), Watched::new());
@@ -205,7 +205,7 @@ pub(super) fn verdict_while_barged() -> bool {
 }
 
 #[test]
-fn full_a_ring_of_three_with_a_bystander_is_reported_once() {
+fn full_a_cycle_of_three_with_a_bystander_is_reported_once() {
     explore(2, || {
         let locks: Vec<_> = (0..3).map(|_| Watched::new()).collect();
         let threads: Vec<_> = (0..3)

@@ -1,6 +1,6 @@
 //! Negative controls of the judge and the door: each takes one ingredient out of a model that passes with it.
 
-use super::detector::{timed_ring, verdict_for_another, verdict_while_barged};
+use super::detector::{timed_cycle, verdict_for_another, verdict_while_barged};
 use super::explore;
 use crate::primitive::{Ingredient, remove};
 
@@ -27,6 +27,6 @@ fn without_a_look_at_the_summons_a_verdict_on_a_dequeued_waiter_is_lost() {
 fn without_the_exception_for_limits_a_timed_wait_is_a_false_alarm() {
     explore(3, || {
         remove(Ingredient::TimedIsLive);
-        timed_ring()
+        timed_cycle()
     });
 }

@@ -59,19 +59,19 @@ fn a_body_does_not_slip_into_a_re_entrant_lock_of_its_waiter() {
 }
 
 #[test]
-fn a_ring_through_a_body_and_its_waiter_is_reported_once_or_does_not_close() {
-    explore(3, || ring_through_a_body(None));
+fn a_cycle_through_a_body_and_its_waiter_is_reported_once_or_does_not_close() {
+    explore(3, || cycle_through_a_body(None));
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn without_the_outer_contexts_a_ring_through_a_body_is_not_seen() {
-    explore(3, || ring_through_a_body(Some(Ingredient::OuterContexts)));
+fn without_the_outer_contexts_a_cycle_through_a_body_is_not_seen() {
+    explore(3, || cycle_through_a_body(Some(Ingredient::OuterContexts)));
 }
 
 /// A thread holds one lock while a body on it waits for another, whose owner waits for the first. Whether there was a
 /// victim.
-fn ring_through_a_body(removed: Option<Ingredient>) -> bool {
+fn cycle_through_a_body(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let (a, b) = (Watched::new(), Watched::new());
     let other = thread::spawn({

@@ -3,7 +3,7 @@
 use super::graph::Graph;
 use super::graph::context::Context;
 use super::graph::record::Summons;
-use super::judge::{Judge, Room};
+use super::judge::{Buffers, Judge};
 use crate::primitive::{Mutex, global};
 
 /// What the mutex guards.
@@ -25,7 +25,7 @@ impl Detector {
     /// A model's: with room, since whoever judges again after making some looks twice at everything.
     #[cfg(all(test, loom))]
     fn first() -> Self {
-        Self { graph: Graph::new(), judge: Judge::with_room(16) }
+        Self { graph: Graph::new(), judge: Judge::with_capacity(16) }
     }
 }
 
@@ -52,10 +52,10 @@ pub(super) fn with_judge<R>(f: impl FnOnce(&mut Graph, &mut Judge) -> R) -> R {
 }
 
 /// Makes the room that the judge lacked. Called without the mutex.
-pub(super) fn make_room() {
+pub(super) fn grow() {
     if let Some(wanted) = with_judge(|_, judge| judge.take_wanted()) {
-        let mut room = Room::new(wanted);
-        with_judge(|_, judge| judge.take_room(&mut room));
+        let mut larger = Buffers::new(wanted);
+        with_judge(|_, judge| judge.take_larger(&mut larger));
     }
 }
 

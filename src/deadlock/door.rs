@@ -9,7 +9,7 @@ use super::graph::Graph;
 use super::graph::context::Context;
 pub(crate) use super::graph::record::Failure;
 use super::graph::record::{Entry, Summons, erase};
-use super::graph::told::Told;
+use super::graph::reported::Reported;
 use super::judge::{Judge, Judgement};
 use super::policy::{self, Policy};
 use super::report::scene::Scene;
@@ -48,7 +48,7 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
         let grace_end = start.checked_add(grace - TIMER_SLACK.min(grace / 8));
         let until = [grace_end, terms.limit.instant()].into_iter().flatten().min();
         // A grace that is taken back is noticed at the end of a slice.
-        let slice_end = if grace <= LONGEST_SLICE { until } else { earlier(until, now() + LONGEST_SLICE) };
+        let slice_end = if grace <= MAX_SLICE { until } else { earlier(until, now() + MAX_SLICE) };
         match park_on(me, resource, slice_end, || true) {
             ParkResult::Unparked(HANDED_OVER) => {
                 resource.accept(me);
@@ -74,7 +74,7 @@ fn earlier(limit: Option<Instant>, other: Instant) -> Option<Instant> {
 }
 
 /// A long grace is slept in slices: each reads it again, and so does a wait that is under way when it is shortened.
-const LONGEST_SLICE: Duration = Duration::from_millis(50);
+const MAX_SLICE: Duration = Duration::from_millis(50);
 
 /// How much later than asked for a time-out fires, unless a thread set this otherwise (Linux: `PR_SET_TIMERSLACK`).
 /// The grace is cut by so much, so that it ends on time.
@@ -114,13 +114,13 @@ enum Step {
     /// Withdrawn, with the scene copied: be the victim.
     Victim(Judgement),
     /// Withdrawn, with the scene copied: say so, then go on waiting with this mark.
-    Announce(Judgement, Told),
+    LeaveStanding(Judgement, Reported),
     /// With the scene copied: nobody can break this deadlock, or nobody may.
     Abort(Judgement),
     /// Withdrawn, with the scene copied: this wait has been long.
     Warn,
     /// The scene needs more room than it has: make it, outside the mutex.
-    MakeRoom,
+    Grow,
     /// This wait would be the victim by unwinding: see whether it can, outside the mutex.
     SeeWhetherItUnwinds,
 }
@@ -135,7 +135,7 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
         terms,
         since,
         scene: Scene::new(),
-        told: Told::NOTHING,
+        reported: Reported::NEVER,
         can_unwind: None,
         pause: FIRST_PAUSE,
         alarm: long_wait::Alarm::new(),
@@ -147,7 +147,7 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
         wait.alarm.refresh();
         // A grant is listed under the graph's mutex, where nothing may be allocated. Again each time: a hook that ran
         // may have forgotten a guard.
-        me.holds.make_room();
+        me.holds.reserve();
         let step = detector::with_judge(|graph, judge| wait.step(graph, judge, handed_over));
         match step {
             Step::Granted => return Ok(()),
@@ -163,11 +163,11 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
                 hook::run_deadlock_hooks(deadlock.report());
                 return Err(WaitError::Deadlock(deadlock));
             }
-            Step::Announce(judgement, told) => {
+            Step::LeaveStanding(judgement, reported) => {
                 let deadlock = wait.scene.report(judgement);
                 deadlock.report().print();
                 hook::run_deadlock_hooks(deadlock.report());
-                wait.told = told;
+                wait.reported = reported;
             }
             Step::Abort(judgement) => {
                 let deadlock = wait.scene.report(judgement);
@@ -175,10 +175,10 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
                 hook::run_deadlock_hooks(deadlock.report());
                 std::process::abort();
             }
-            Step::Warn => wait.alarm.ring(&mut wait.scene, since),
-            Step::MakeRoom => {
-                wait.scene.make_room();
-                detector::make_room();
+            Step::Warn => wait.alarm.run_due_hooks(&mut wait.scene, since),
+            Step::Grow => {
+                wait.scene.grow();
+                detector::grow();
             }
             Step::SeeWhetherItUnwinds => wait.can_unwind = Some(!runs_destructors()),
         }
@@ -188,7 +188,7 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
 /// How long to wait before asking again whether an ending thread is gone.
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
 /// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+const MAX_PAUSE: Duration = Duration::from_millis(20);
 
 /// A wait that lasted longer than the grace.
 struct Registered<'a> {
@@ -197,7 +197,7 @@ struct Registered<'a> {
     terms: Terms,
     since: Instant,
     scene: Scene,
-    told: Told,
+    reported: Reported,
     /// Whether a panic may leave the wait; `None` while that does not matter.
     can_unwind: Option<bool>,
     pause: Duration,
@@ -219,10 +219,10 @@ impl Registered<'_> {
         // Before the limit: a wait that lasted is told, even if it wakes too late for anything else.
         if graph.entry(me).is_some() && self.alarm.due(self.since).is_some_and(|due| now() >= due) {
             if !self.scene.copy_wait(graph, me) {
-                return Step::MakeRoom;
+                return Step::Grow;
             }
             // A deadlock that was reported and left standing is not reported again on the way back.
-            self.told = graph.withdraw(me).map_or(Told::NOTHING, |entry| entry.told);
+            self.reported = graph.withdraw(me).map_or(Reported::NEVER, |entry| entry.reported);
             return Step::Warn;
         }
         if self.terms.limit.is_over() {
@@ -246,9 +246,9 @@ impl Registered<'_> {
             match judge.judge(graph, me) {
                 Judgement::NotDeadlocked => graph.mark_live(me),
                 Judgement::Bystander => graph.mark_stuck(me),
-                Judgement::NoRoom => {
+                Judgement::NoCapacity => {
                     graph.put_back(me, summons);
-                    return Step::MakeRoom;
+                    return Step::Grow;
                 }
                 Judgement::OwnerEnding { stuck } => {
                     if stuck {
@@ -257,7 +257,7 @@ impl Registered<'_> {
                         graph.mark_live(me);
                     }
                     let again = now() + self.pause;
-                    self.pause = LONGEST_PAUSE.min(self.pause * 2);
+                    self.pause = MAX_PAUSE.min(self.pause * 2);
                     graph.put_back(me, Summons::Recheck);
                     until = earlier(until, again);
                 }
@@ -285,8 +285,8 @@ impl Registered<'_> {
             failure: self.failure(),
             // A new wait is judged once: it may close a deadlock.
             summons: Summons::Recheck,
-            told: self.told,
-            own: Cell::new(!self.resource.may_be_handed_over()),
+            reported: self.reported,
+            not_handed_over: Cell::new(!self.resource.may_be_handed_over()),
             is_stuck: false,
             finder: None,
         }
@@ -329,7 +329,7 @@ impl Registered<'_> {
         }
         if !self.scene.copy(graph, judge, me, found) {
             graph.put_back(me, summons);
-            return Some(Step::MakeRoom);
+            return Some(Step::Grow);
         }
         match (victim, policy) {
             (Some(_), _) => {
@@ -337,9 +337,9 @@ impl Registered<'_> {
                 Some(Step::Victim(found))
             }
             (None, Policy::Report) => {
-                let told = graph.mark_reported(judge.core().members(), found.is_abandoned());
+                let reported = graph.mark_reported(judge.core().members(), found.is_abandoned());
                 graph.withdraw(me);
-                Some(Step::Announce(found, told))
+                Some(Step::LeaveStanding(found, reported))
             }
             (None, _) => {
                 graph.withdraw(me);

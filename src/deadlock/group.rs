@@ -105,8 +105,8 @@ mod tests {
     use super::*;
     use crate::deadlock::graph::blocker::{Blocker, Need, Provider, Visit};
     use crate::deadlock::graph::record::{Entry, Failure, Summons, erase};
+    use crate::deadlock::graph::reported::Reported;
     use crate::deadlock::graph::resource::{Origin, ResourceFacts, ResourceType};
-    use crate::deadlock::graph::told::Told;
     use crate::deadlock::judge::{Judge, Judgement};
     use crate::primitive::now;
 
@@ -140,7 +140,7 @@ mod tests {
     ) {
         let group = Group::new("pool".into(), std::panic::Location::caller());
         let mut graph = Graph::new();
-        let mut judge = Judge::with_room(1024);
+        let mut judge = Judge::with_capacity(1024);
         for _ in 0..members {
             let member = graph.add_for_test();
             graph.add_member(group.id(), member);
@@ -155,8 +155,8 @@ mod tests {
             timed: false,
             failure: Failure::Value,
             summons: Summons::None,
-            told: Told::NOTHING,
-            own: Cell::new(false),
+            reported: Reported::NEVER,
+            not_handed_over: Cell::new(false),
             is_stuck: false,
             finder: None,
         };
@@ -210,11 +210,11 @@ mod tests {
             };
             for _ in 0..3 {
                 assert_eq!(leave(graph), Summons::Recheck);
-                let told = looks.get();
+                let before = looks.get();
                 for _ in 0..100 {
                     leave(graph);
                 }
-                assert_eq!(looks.get(), told, "it has yet to look for itself");
+                assert_eq!(looks.get(), before, "it has yet to look for itself");
                 assert_eq!(graph.answer_summons(waiter), Summons::Recheck);
                 assert_eq!(judge.judge(graph, waiter), Judgement::NotDeadlocked);
             }

@@ -91,10 +91,10 @@ impl Alarm {
     }
 
     /// Runs the hooks that are due. Called without the graph's mutex, with the scene copied.
-    pub(super) fn ring(&mut self, scene: &mut Scene, since: Instant) {
-        let mut people = scene.threads().into_iter();
-        let Some(waiter) = people.next() else { return };
-        let wait = LongWait { waiter, owner: people.next() };
+    pub(super) fn run_due_hooks(&mut self, scene: &mut Scene, since: Instant) {
+        let mut participants = scene.threads().into_iter();
+        let Some(waiter) = participants.next() else { return };
+        let wait = LongWait { waiter, owner: participants.next() };
         let waited = since.elapsed();
         let due: Vec<_> = self.ahead.extract_if(.., |&mut (limit, _)| limit <= waited).collect();
         // Removed meanwhile: not run.

@@ -6,7 +6,7 @@
 
 use std::ptr::NonNull;
 
-use super::graph::frame::Frame;
+use super::graph::outer_wait::OuterWait;
 use super::graph::resource::{ResourceFacts, Site};
 use super::registry;
 use crate::primitive::set_current_context;
@@ -22,18 +22,18 @@ pub(crate) fn run_nested<R>(facts: ResourceFacts, site: Site, body: impl FnOnce(
     // The body may wait for what is queued, or for whoever does.
     let outer = registry::current();
     let inner = registry::inner_of(outer);
-    let frame = Frame { outer, inner, facts, site };
-    let _nested = enter(&frame);
+    let outer_wait = OuterWait { outer, inner, facts, site };
+    let _nested = enter(&outer_wait);
     body()
 }
 
 /// Makes the inner context current until this is dropped.
-fn enter(frame: &Frame) -> impl Drop + use<'_> {
-    struct Nested<'f>(&'f Frame);
+fn enter(wait: &OuterWait) -> impl Drop + use<'_> {
+    struct Nested<'w>(&'w OuterWait);
     impl Drop for Nested<'_> {
         fn drop(&mut self) {
-            let Frame { outer, inner, .. } = *self.0;
-            inner.nesting.frame.set(None);
+            let OuterWait { outer, inner, .. } = *self.0;
+            inner.nesting.outer_wait.set(None);
             set_current_context(std::ptr::from_ref(outer).cast());
             if !inner.holds.is_empty() {
                 outer.nesting.inner.set(None);
@@ -41,7 +41,7 @@ fn enter(frame: &Frame) -> impl Drop + use<'_> {
             }
         }
     }
-    frame.inner.nesting.frame.set(Some(NonNull::from_ref(frame)));
-    set_current_context(std::ptr::from_ref(frame.inner).cast());
-    Nested(frame)
+    wait.inner.nesting.outer_wait.set(Some(NonNull::from_ref(wait)));
+    set_current_context(std::ptr::from_ref(wait.inner).cast());
+    Nested(wait)
 }

@@ -259,17 +259,17 @@ fn reuse_context() -> Option<&'static Context> {
 
 fn add_context() -> &'static Context {
     let context: &'static Context = Box::leak(Box::new(Context::new()));
-    let mut room: Vec<&'static Context> = Vec::new();
+    let mut larger: Vec<&'static Context> = Vec::new();
     let copy = copy_number();
     loop {
         let needed = detector::with(|graph| {
             if graph.contexts.len() == graph.contexts.capacity() {
                 let needed = graph.contexts.len() * 2 + 16;
-                if room.capacity() < needed {
+                if larger.capacity() < needed {
                     return Some(needed);
                 }
-                room.append(&mut graph.contexts);
-                std::mem::swap(&mut room, &mut graph.contexts);
+                larger.append(&mut graph.contexts);
+                std::mem::swap(&mut larger, &mut graph.contexts);
             }
             let id = ContextId::first(graph.contexts.len(), copy).expect("more than 2^24 threads own locks at once");
             graph.add(context, Some(id));
@@ -277,7 +277,7 @@ fn add_context() -> &'static Context {
         });
         match needed {
             None => return context,
-            Some(needed) => room.reserve_exact(needed),
+            Some(needed) => larger.reserve_exact(needed),
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::cell::{Cell, UnsafeCell};
 
 use super::Graph;
-use super::frame::Nesting;
 use super::holds::Holds;
 pub(crate) use super::id::ContextId;
+use super::outer_wait::Nesting;
 use super::record::Record;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicBool, Lifeline, quiet};

@@ -214,7 +214,7 @@ impl Holds {
 
     /// Makes sure that the next [`take`](Self::take) allocates nothing. The context's own thread alone calls this, and
     /// it alone takes holds: the room stays.
-    pub(crate) fn make_room(&self) {
+    pub(crate) fn reserve(&self) {
         if self.find().is_none() {
             self.make_spill().find();
         }

@@ -4,17 +4,17 @@
 
 pub(crate) mod blocker;
 pub(crate) mod context;
-pub(in crate::deadlock) mod frame;
 pub(crate) mod holds;
 pub(crate) mod id;
 pub(in crate::deadlock) mod members;
+pub(in crate::deadlock) mod outer_wait;
 pub(in crate::deadlock) mod record;
+pub(in crate::deadlock) mod reported;
 pub(crate) mod resource;
 mod spill;
 mod standing;
 mod summons;
 pub(in crate::deadlock) mod thread_name;
-pub(in crate::deadlock) mod told;
 mod waits;
 
 use context::{Context, ContextId};

@@ -11,9 +11,9 @@ use super::Graph;
 use super::blocker::{Blocker, Provider, Visit};
 use super::context::Context;
 use super::id::{ContextId, GroupId};
+use super::reported::Reported;
 use super::resource::Site;
 use super::thread_name::ThreadName;
-use super::told::Told;
 use crate::primitive::{Ingredient, is_removed};
 
 /// The graph's notes on one context.
@@ -32,7 +32,7 @@ pub(in crate::deadlock) struct Record {
     pub(in crate::deadlock) nested: bool,
     pub(in crate::deadlock) entry: Option<Entry>,
     /// Of its last wait that a report was about.
-    pub(in crate::deadlock) told: Told,
+    pub(in crate::deadlock) reported: Reported,
     /// The group that it is a member of.
     pub(in crate::deadlock) group: Option<GroupId>,
     /// The last look through the queues that woke it.
@@ -77,7 +77,7 @@ impl Record {
             next_retired: None,
             nested: false,
             entry: None,
-            told: Told::NOTHING,
+            reported: Reported::NEVER,
             group: None,
             kicked: Cell::new(0),
             last_id: None,
@@ -105,10 +105,10 @@ pub(in crate::deadlock) struct Entry {
     /// How it can end when it is part of a deadlock.
     pub(in crate::deadlock) failure: Failure,
     pub(in crate::deadlock) summons: Summons,
-    pub(in crate::deadlock) told: Told,
+    pub(in crate::deadlock) reported: Reported,
     /// If it names itself as its provider it waits for itself: it was not handed the resource. Its own judge saw so, or the
     /// resource never is handed over.
-    pub(in crate::deadlock) own: Cell<bool>,
+    pub(in crate::deadlock) not_handed_over: Cell<bool>,
     /// Its own judge found it stuck, and it stayed.
     pub(in crate::deadlock) is_stuck: bool,
     /// Who found the deadlock that this wait is to be the victim of.

@@ -18,7 +18,7 @@ const NO_CHUNK: u32 = u32::MAX;
 /// Sixteen slots, and the next chunk that has room.
 struct Link {
     chunk: Chunk<CHUNK>,
-    next_with_room: quiet::AtomicU32,
+    next_free: quiet::AtomicU32,
 }
 
 /// Holds beyond the first few.
@@ -30,7 +30,7 @@ pub(in crate::deadlock) struct Spill {
     /// How many levels there are, for the owner.
     made: quiet::AtomicU32,
     /// The first of the chunks that have room, [`NO_CHUNK`] for none. For the owner.
-    with_room: quiet::AtomicU32,
+    first_free: quiet::AtomicU32,
     /// How many holds are listed here. Written by the owner.
     taken: quiet::AtomicU32,
 }
@@ -45,10 +45,10 @@ pub(in crate::deadlock) struct SpillPlace<'s> {
 impl Spill {
     pub(in crate::deadlock) fn new() -> Self {
         Self {
-            first: Link { chunk: Chunk::new(), next_with_room: quiet::AtomicU32::new(NO_CHUNK) },
+            first: Link { chunk: Chunk::new(), next_free: quiet::AtomicU32::new(NO_CHUNK) },
             levels: [const { quiet::AtomicPtr::new(std::ptr::null_mut()) }; LEVELS],
             made: quiet::AtomicU32::new(1),
-            with_room: quiet::AtomicU32::new(0),
+            first_free: quiet::AtomicU32::new(0),
             taken: quiet::AtomicU32::new(0),
         }
     }
@@ -76,10 +76,10 @@ impl Spill {
 
     /// A free slot; makes room if there is none. The owner alone calls this.
     pub(in crate::deadlock) fn find(&self) -> SpillPlace<'_> {
-        if self.with_room.load(Relaxed) == NO_CHUNK {
+        if self.first_free.load(Relaxed) == NO_CHUNK {
             self.add_level();
         }
-        let number = self.with_room.load(Relaxed);
+        let number = self.first_free.load(Relaxed);
         let link = self.link(number);
         let place = link.chunk.find().expect("a chunk in the list has a free slot");
         SpillPlace { link, number, place }
@@ -95,13 +95,13 @@ impl Spill {
             .map(|at| {
                 let is_last = at + 1 == 1 << level;
                 let next = if is_last { NO_CHUNK } else { first + at + 1 };
-                Link { chunk: Chunk::new(), next_with_room: quiet::AtomicU32::new(next) }
+                Link { chunk: Chunk::new(), next_free: quiet::AtomicU32::new(next) }
             })
             .collect();
         // ORDERING: Release publishes the chunks to `level`.
         self.levels[level as usize].store(Box::leak(links).as_mut_ptr(), Release);
         self.made.store(level + 1, Relaxed);
-        self.with_room.store(first, Relaxed);
+        self.first_free.store(first, Relaxed);
     }
 
     /// Lists a hold in a place that was just found. The owner alone calls this.
@@ -109,7 +109,7 @@ impl Spill {
         let SpillPlace { link, number, place } = place;
         let slot = link.chunk.take(place, words);
         if link.chunk.find().is_none() {
-            self.with_room.store(link.next_with_room.load(Relaxed), Relaxed);
+            self.first_free.store(link.next_free.load(Relaxed), Relaxed);
         }
         self.taken.store(self.taken.load(Relaxed) + 1, Relaxed);
         number * CHUNK as HoldIndex + slot
@@ -120,8 +120,8 @@ impl Spill {
         let number = index / CHUNK as HoldIndex;
         let link = self.link(number);
         if link.chunk.find().is_none() {
-            link.next_with_room.store(self.with_room.load(Relaxed), Relaxed);
-            self.with_room.store(number, Relaxed);
+            link.next_free.store(self.first_free.load(Relaxed), Relaxed);
+            self.first_free.store(number, Relaxed);
         }
         link.chunk.give(index % CHUNK as HoldIndex);
         self.taken.store(self.taken.load(Relaxed) - 1, Relaxed);

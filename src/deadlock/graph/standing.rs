@@ -2,21 +2,21 @@
 
 use super::Graph;
 use super::context::Context;
-use super::told::Told;
+use super::reported::Reported;
 use super::waits::LISTS;
 
 impl Graph {
     /// Marks a deadlock as reported. What was said of its first member, the one that was judged.
-    pub(in crate::deadlock) fn mark_reported(&mut self, core: &[&'static Context], is_abandoned: bool) -> Told {
+    pub(in crate::deadlock) fn mark_reported(&mut self, core: &[&'static Context], is_abandoned: bool) -> Reported {
         self.reports += 1;
         let number = self.reports;
         let mut first = None;
         for &member in core {
             let record = self.record_mut(member);
             if let Some(entry) = record.entry.as_mut() {
-                entry.told = entry.told.and(number, is_abandoned);
-                record.told = entry.told;
-                first.get_or_insert(entry.told);
+                entry.reported = entry.reported.and(number, is_abandoned);
+                record.reported = entry.reported;
+                first.get_or_insert(entry.reported);
             }
         }
         first.unwrap_or_default()
@@ -24,8 +24,9 @@ impl Graph {
 
     /// Whether each member of a deadlock was part of one that was reported and left standing.
     pub(in crate::deadlock) fn is_reported(&self, core: &[&'static Context], is_abandoned: bool) -> bool {
-        let was_said = if is_abandoned { Told::is_abandoned } else { Told::is_anything };
-        let is_marked = |&member: &&'static Context| self.entry(member).is_some_and(|entry| was_said(entry.told));
+        let was_reported = if is_abandoned { Reported::is_abandoned } else { Reported::is_ever };
+        let is_marked =
+            |&member: &&'static Context| self.entry(member).is_some_and(|entry| was_reported(entry.reported));
         !core.is_empty() && core.iter().all(is_marked)
     }
 
@@ -38,7 +39,7 @@ impl Graph {
                 let record = self.record_mut(context);
                 next = record.next;
                 if let Some(entry) = record.entry.as_mut() {
-                    entry.told = Told::NOTHING;
+                    entry.reported = Reported::NEVER;
                 }
             }
         }

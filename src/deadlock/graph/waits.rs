@@ -3,7 +3,7 @@
 use super::Graph;
 use super::context::Context;
 use super::record::Entry;
-use super::told::Told;
+use super::reported::Reported;
 use crate::primitive::{Ingredient, is_removed};
 
 /// In so many lists lie the waits that one context can end.
@@ -37,21 +37,21 @@ impl Graph {
     /// alone calls this.
     pub(in crate::deadlock) fn register(&mut self, me: &'static Context, entry: Entry) {
         // It may have been forgotten while the hooks of its report ran.
-        let (told, since) = (entry.told.since(self.forgotten), entry.since);
-        self.link(me, Entry { told, ..entry });
+        let (reported, since) = (entry.reported.since(self.forgotten), entry.since);
+        self.link(me, Entry { reported, ..entry });
         let first = self.first_of(me);
         self.record_mut(first).thread.waiting = Some(me);
         let mut inner = me;
-        while let Some(frame) = inner.frame() {
+        while let Some(wait) = inner.outer_wait() {
             if !is_removed(Ingredient::OuterContexts) {
                 // It stands with the inner one if it was part of what was reported.
-                let was_part = self.record(frame.outer).told.is_with(told);
+                let was_part = self.record(wait.outer).reported.is_with(reported);
                 self.link(
-                    frame.outer,
-                    frame.entry(if was_part { self.record(frame.outer).told } else { Told::NOTHING }, since),
+                    wait.outer,
+                    wait.entry(if was_part { self.record(wait.outer).reported } else { Reported::NEVER }, since),
                 );
             }
-            inner = frame.outer;
+            inner = wait.outer;
         }
     }
 
@@ -62,9 +62,9 @@ impl Graph {
         let first = self.first_of(me);
         self.record_mut(first).thread.waiting = None;
         let mut inner = me;
-        while let Some(frame) = inner.frame() {
-            self.unlink(frame.outer);
-            inner = frame.outer;
+        while let Some(wait) = inner.outer_wait() {
+            self.unlink(wait.outer);
+            inner = wait.outer;
         }
         entry
     }

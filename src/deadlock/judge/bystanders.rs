@@ -29,8 +29,8 @@ impl Judge {
         }
         let Self { reduction, core, .. } = self;
         if !reduction.run(graph, me, true) {
-            let room = reduction.room();
-            self.want_room(graph, room);
+            let had = reduction.capacity();
+            self.want_capacity(graph, had);
             return false;
         }
         let is_same = reduction.look_behind(core.members()) == core.members().len() || !is_whole;
@@ -85,8 +85,8 @@ fn for_each_waiter(graph: &Graph, provider: &'static Context, mut visit: impl Fn
     };
     let mut visit_key = |key| graph.chained_at(key).filter(waits_for_it).for_each(&mut visit);
     // Where it runs inside of another one, that waits for its end.
-    if let Some(frame) = provider.frame() {
-        visit_key(frame.key());
+    if let Some(wait) = provider.outer_wait() {
+        visit_key(wait.key());
     }
     for holder in std::iter::once(provider).chain(graph.retired(provider)) {
         holder.holds.for_each(|hold| visit_key(hold.resource.key));

@@ -45,7 +45,7 @@ impl Judge {
     /// is a deadlock of its own.
     pub(in crate::deadlock) fn judge(&mut self, graph: &Graph, me: &'static Context) -> Judgement {
         if !self.visited.fit(graph) {
-            return self.want_room(graph, 0);
+            return self.want_capacity(graph, 0);
         }
         self.visited.clear();
         let mut at = me;
@@ -61,9 +61,9 @@ impl Judge {
                 if at == me
                     && let Some(entry) = graph.entry(me)
                 {
-                    entry.own.set(true);
+                    entry.not_handed_over.set(true);
                 }
-                return self.note_ring(graph, me, found);
+                return self.note_cycle(graph, me, found);
             }
             if graph.entry(blocker).is_none() {
                 return if at == me {
@@ -73,7 +73,7 @@ impl Judge {
                 };
             }
             if self.visited.is_set(blocker) {
-                let handed_over = blocker == at && graph.entry(at).is_some_and(|entry| !entry.own.get());
+                let handed_over = blocker == at && graph.entry(at).is_some_and(|entry| !entry.not_handed_over.get());
                 return if handed_over { Judgement::NotDeadlocked } else { Judgement::Bystander };
             }
             at = blocker;
@@ -89,19 +89,19 @@ impl Judge {
         // The owner may have released between the look at the resource and its end: now that it can do nothing more,
         // look again.
         if matches!(way(graph, me), Way::To(now) if now == owner) || is_removed(Ingredient::SecondLook) {
-            self.note_ring(graph, me, Judgement::Abandoned(owner))
+            self.note_cycle(graph, me, Judgement::Abandoned(owner))
         } else {
             Judgement::NotDeadlocked
         }
     }
 
     /// Notes the ring that `me` is on, or `me` alone, as the deadlock that was found.
-    fn note_ring(&mut self, graph: &Graph, me: &'static Context, found: Judgement) -> Judgement {
+    fn note_cycle(&mut self, graph: &Graph, me: &'static Context, found: Judgement) -> Judgement {
         self.core.clear();
         let mut at = me;
         loop {
             if !self.core.add(at) {
-                return self.want_room(graph, self.core.room());
+                return self.want_capacity(graph, self.core.capacity());
             }
             match way(graph, at) {
                 Way::To(next) if graph.entry(next).is_some() && !self.core.contains(next) => at = next,
@@ -114,6 +114,6 @@ impl Judge {
 /// Whether somebody else's wait is known to be stuck because its owner is gone. Until it has said so itself it is
 /// live: it may be the victim.
 fn judge_other_owner(graph: &Graph, waiter: &'static Context, owner: &'static Context) -> Judgement {
-    let was_said = graph.entry(waiter).is_some_and(|entry| entry.told.is_abandoned());
-    if was_said && graph.thread(owner).gone.get() { Judgement::Bystander } else { Judgement::NotDeadlocked }
+    let was_reported = graph.entry(waiter).is_some_and(|entry| entry.reported.is_abandoned());
+    if was_reported && graph.thread(owner).gone.get() { Judgement::Bystander } else { Judgement::NotDeadlocked }
 }

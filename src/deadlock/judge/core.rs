@@ -13,22 +13,22 @@ pub(in crate::deadlock) struct Core {
     /// A group is marked at its first member, who is in no other.
     groups: Marks<()>,
     /// Each member waits for the next one alone.
-    pub(super) is_ring: bool,
+    pub(super) is_chained: bool,
 }
 
 impl Core {
     #[cfg(not(all(test, loom)))]
     pub(super) const fn new() -> Self {
-        Self { members: Vec::new(), contexts: Marks::new(), groups: Marks::new(), is_ring: true }
+        Self { members: Vec::new(), contexts: Marks::new(), groups: Marks::new(), is_chained: true }
     }
 
     /// Empty, with room for so many members among so many contexts. Called without the graph's mutex.
-    pub(super) fn with_room(members: usize, contexts: usize) -> Self {
+    pub(super) fn with_capacity(members: usize, contexts: usize) -> Self {
         Self {
             members: Vec::with_capacity(members),
-            contexts: Marks::with_room(contexts),
-            groups: Marks::with_room(contexts),
-            is_ring: true,
+            contexts: Marks::with_capacity(contexts),
+            groups: Marks::with_capacity(contexts),
+            is_chained: true,
         }
     }
 
@@ -48,7 +48,7 @@ impl Core {
     }
 
     /// How many members it has room for.
-    pub(super) fn room(&self) -> usize {
+    pub(super) fn capacity(&self) -> usize {
         self.members.capacity()
     }
 
@@ -56,7 +56,7 @@ impl Core {
         self.members.clear();
         self.contexts.clear();
         self.groups.clear();
-        self.is_ring = true;
+        self.is_chained = true;
     }
 
     /// Adds a context. `false`: there is no room.
@@ -76,12 +76,12 @@ impl Core {
     }
 
     /// Takes the larger buffers of two, and forgets what was found.
-    pub(super) fn take_room(&mut self, other: &mut Self) {
+    pub(super) fn take_larger(&mut self, other: &mut Self) {
         if self.members.capacity() < other.members.capacity() {
             std::mem::swap(&mut self.members, &mut other.members);
         }
-        self.contexts.take_room(&mut other.contexts);
-        self.groups.take_room(&mut other.groups);
+        self.contexts.take_larger(&mut other.contexts);
+        self.groups.take_larger(&mut other.groups);
         self.clear();
     }
 }

@@ -16,7 +16,7 @@ impl<T: Copy + Default> Marks<T> {
     }
 
     /// Marks for so many contexts. Called without the graph's mutex.
-    pub(super) fn with_room(contexts: usize) -> Self {
+    pub(super) fn with_capacity(contexts: usize) -> Self {
         Self { marks: vec![(0, T::default()); contexts], ..Self::new() }
     }
 
@@ -43,7 +43,7 @@ impl<T: Copy + Default> Marks<T> {
     }
 
     /// Takes the other's room if it is larger, and forgets all marks.
-    pub(super) fn take_room(&mut self, other: &mut Self) {
+    pub(super) fn take_larger(&mut self, other: &mut Self) {
         if self.marks.len() < other.marks.len() {
             std::mem::swap(self, other);
         }

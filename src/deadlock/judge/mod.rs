@@ -24,7 +24,7 @@ pub(in crate::deadlock) enum Judgement {
     /// released.
     OwnerEnding { stuck: bool },
     /// The walk needs more room than there is: make it, outside the mutex, and ask again.
-    NoRoom,
+    NoCapacity,
     /// The waiter waits for itself.
     Relock,
     /// The waiter is on a cycle.
@@ -49,12 +49,12 @@ pub(super) struct Judge {
     reduction: Reduction,
     core: Core,
     /// The room that a walk lacked.
-    wanted: Option<Wanted>,
+    wanted: Option<Capacity>,
 }
 
 /// How much room a walk needs.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted {
+pub(super) struct Capacity {
     /// For so many waits.
     waits: usize,
     /// Among so many contexts.
@@ -62,7 +62,7 @@ pub(super) struct Wanted {
 }
 
 /// The room that is made when there was none at all: enough for most programs' waits.
-const FIRST_ROOM: usize = 64;
+const FIRST_CAPACITY: usize = 64;
 
 impl Judge {
     #[cfg(not(all(test, loom)))]
@@ -76,50 +76,50 @@ impl Judge {
     }
 
     /// Notes that a walk lacks room: for more waits than it had, or for the marks of all contexts.
-    fn want_room(&mut self, graph: &Graph, had: usize) -> Judgement {
+    fn want_capacity(&mut self, graph: &Graph, had: usize) -> Judgement {
         let before = self.wanted.map_or(0, |wanted| wanted.waits);
         // The contexts are made room for before they are made: as long as they have some the marks have, too.
         let contexts = graph.contexts.capacity();
-        self.wanted = Some(Wanted { waits: before.max(had * 2).max(FIRST_ROOM), contexts });
-        Judgement::NoRoom
+        self.wanted = Some(Capacity { waits: before.max(had * 2).max(FIRST_CAPACITY), contexts });
+        Judgement::NoCapacity
     }
 
     /// The room that a walk lacked since the last call.
-    pub(super) fn take_wanted(&mut self) -> Option<Wanted> {
+    pub(super) fn take_wanted(&mut self) -> Option<Capacity> {
         self.wanted.take()
     }
 
     /// Takes the larger buffers of two, leaves the others, and forgets what was found.
-    pub(super) fn take_room(&mut self, Room(room): &mut Room) {
-        self.visited.take_room(&mut room.visited);
-        self.reduction.take_room(&mut room.reduction);
-        self.core.take_room(&mut room.core);
+    pub(super) fn take_larger(&mut self, Buffers(larger): &mut Buffers) {
+        self.visited.take_larger(&mut larger.visited);
+        self.reduction.take_larger(&mut larger.reduction);
+        self.core.take_larger(&mut larger.core);
     }
 
     /// A judge with room for so many waits and contexts.
     #[cfg(test)]
-    pub(super) fn with_room(room: usize) -> Self {
-        let Room(judge) = Room::new(Wanted { waits: room, contexts: room });
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        let Buffers(judge) = Buffers::new(Capacity { waits: capacity, contexts: capacity });
         judge
     }
 
     #[cfg(all(test, not(loom)))]
-    fn make_room(&mut self) {
+    fn grow(&mut self) {
         if let Some(wanted) = self.take_wanted() {
-            self.take_room(&mut Room::new(wanted));
+            self.take_larger(&mut Buffers::new(wanted));
         }
     }
 }
 
 /// Buffers for the walks and what they find, as they are made without the mutex.
-pub(super) struct Room(Judge);
+pub(super) struct Buffers(Judge);
 
-impl Room {
-    pub(super) fn new(Wanted { waits, contexts }: Wanted) -> Self {
+impl Buffers {
+    pub(super) fn new(Capacity { waits, contexts }: Capacity) -> Self {
         Self(Judge {
-            visited: Marks::with_room(contexts),
-            reduction: Reduction::with_room(waits, contexts),
-            core: Core::with_room(waits, contexts),
+            visited: Marks::with_capacity(contexts),
+            reduction: Reduction::with_capacity(waits, contexts),
+            core: Core::with_capacity(waits, contexts),
             wanted: None,
         })
     }

@@ -13,7 +13,7 @@ pub(in crate::deadlock) struct NamesNow(Option<ThreadNames>);
 impl NamesNow {
     /// The name that is told of the thread with this number. A name that the system knows is its own if nobody has the same
     /// from whom it could be: nobody, that is, but others whose name only the system knows.
-    pub(in crate::deadlock) fn told(&mut self, name: ThreadName, os_id: u32, is_gone: bool) -> Option<Arc<str>> {
+    pub(in crate::deadlock) fn shown(&mut self, name: ThreadName, os_id: u32, is_gone: bool) -> Option<Arc<str>> {
         let name = match name {
             ThreadName::None => return None,
             ThreadName::Given(name) => return Some(name),

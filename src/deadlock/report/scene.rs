@@ -25,7 +25,7 @@ pub(in crate::deadlock) const MAX_HOLDS: usize = 64;
 const MAX_TRIES: u32 = 32;
 
 /// One context, as it was.
-struct Person {
+struct Participant {
     context: &'static Context,
     name: ThreadName,
     os_id: u32,
@@ -34,8 +34,8 @@ struct Person {
     /// A task that has ended: what it holds it left behind.
     is_retired: bool,
     pool: Option<Arc<str>>,
-    wait: Option<PersonWait>,
-    /// How many of the scene's holds are this person's: they lie in the order of the people.
+    wait: Option<ParticipantWait>,
+    /// How many of the scene's holds are this participant's: they lie in the order of the participants.
     holds: usize,
     /// Whether only a part of them is copied.
     holds_much: bool,
@@ -43,7 +43,7 @@ struct Person {
     omitted: usize,
 }
 
-struct PersonWait {
+struct ParticipantWait {
     resource: ResourceFacts,
     /// The address of the context that owns the resource, 0 if unknown.
     owner: usize,
@@ -55,8 +55,8 @@ struct PersonWait {
     others: usize,
 }
 
-impl PersonWait {
-    fn told(self) -> Wait {
+impl ParticipantWait {
+    fn shown(self) -> Wait {
         let resource = Resource::from(self.resource);
         let (site, purpose) = Purpose::of(self.site, resource.made_at);
         Wait {
@@ -74,18 +74,18 @@ impl PersonWait {
 
 /// Buffers for the copy. They grow outside the mutex only.
 pub(in crate::deadlock) struct Scene {
-    people: Vec<Person>,
+    participants: Vec<Participant>,
     /// Each with the address of the context that lists it.
     holds: Vec<(usize, Hold)>,
-    /// The keys of what the people wait for, in order, where somebody holds very much. Room for them is made then.
+    /// The keys of what the participants wait for, in order, where somebody holds very much. Room for them is made then.
     wanted: Vec<usize>,
     needed_wanted: usize,
-    needed_people: usize,
+    needed_participants: usize,
     needed_holds: usize,
     /// How often a deadlock was copied, with room and without.
     tries: u32,
-    /// The first so many people are the deadlock, the rest are bystanders.
-    core: usize,
+    /// The first so many participants are the deadlock, the rest are bystanders.
+    core_size: usize,
     now: Instant,
 }
 
@@ -93,23 +93,23 @@ impl Scene {
     /// Room for a small deadlock: most are told without a second look.
     pub(in crate::deadlock) fn new() -> Self {
         Self {
-            people: Vec::with_capacity(8),
+            participants: Vec::with_capacity(8),
             holds: Vec::with_capacity(24),
             wanted: Vec::new(),
             needed_wanted: 0,
-            needed_people: 0,
+            needed_participants: 0,
             needed_holds: 0,
             tries: 0,
-            core: 0,
+            core_size: 0,
             now: now(),
         }
     }
 
     /// Makes the room that the last copy lacked, and some to spare. Called without the mutex.
-    pub(in crate::deadlock) fn make_room(&mut self) {
-        self.people.clear();
+    pub(in crate::deadlock) fn grow(&mut self) {
+        self.participants.clear();
         self.holds.clear();
-        self.people.reserve(self.needed_people + 4);
+        self.participants.reserve(self.needed_participants + 4);
         self.holds.reserve(self.needed_holds + 16);
         self.wanted.clear();
         self.wanted.reserve(self.needed_wanted);
@@ -133,7 +133,7 @@ impl Scene {
         if let Judgement::Abandoned(gone) = found {
             self.copy_context(graph, Some(core), gone);
         }
-        self.core = self.needed_people;
+        self.core_size = self.needed_participants;
         judge.for_each_bystander(graph, me, is_whole, |core, bystander| self.copy_context(graph, Some(core), bystander))
             && self.copy_holds(graph)
     }
@@ -145,7 +145,7 @@ impl Scene {
         if let Some(owner) = graph.entry(me).and_then(|entry| entry.shown_provider(graph, None).context) {
             self.copy_context(graph, None, graph.actor(owner));
         }
-        self.core = self.needed_people;
+        self.core_size = self.needed_participants;
         self.copy_holds(graph)
     }
 
@@ -159,36 +159,38 @@ impl Scene {
                 self.copy_context(graph, None, context);
             }
         }
-        self.core = self.needed_people;
+        self.core_size = self.needed_participants;
         self.copy_holds(graph)
     }
 
     fn begin(&mut self) {
-        debug_assert!(self.people.is_empty(), "names are dropped outside the mutex");
+        debug_assert!(self.participants.is_empty(), "names are dropped outside the mutex");
         self.holds.clear();
-        self.needed_people = 0;
+        self.needed_participants = 0;
         self.needed_holds = 0;
         self.now = now();
     }
 
-    /// Copies what the people hold, once all of them are there. `false`: there was not enough room for all that is to be
+    /// Copies what the participants hold, once all of them are there. `false`: there was not enough room for all that is to be
     /// copied.
     ///
     /// Of somebody who holds very much that is what somebody waits for, the task that it runs, and so much else.
     fn copy_holds(&mut self, graph: &Graph) -> bool {
-        if self.people.len() < self.needed_people {
+        if self.participants.len() < self.needed_participants {
             return false;
         }
-        let Self { people, holds: copies, wanted, .. } = self;
+        let Self { participants, holds: copies, wanted, .. } = self;
         // Looked at once: a thread that runs goes on taking and releasing.
-        people.iter_mut().for_each(|person| person.holds_much = count_holds(graph, person.context) > MAX_HOLDS);
+        participants
+            .iter_mut()
+            .for_each(|participant| participant.holds_much = count_holds(graph, participant.context) > MAX_HOLDS);
         wanted.clear();
-        if people.iter().any(|person| person.holds_much) {
-            self.needed_wanted = people.len();
-            if wanted.capacity() < people.len() {
+        if participants.iter().any(|participant| participant.holds_much) {
+            self.needed_wanted = participants.len();
+            if wanted.capacity() < participants.len() {
                 return false;
             }
-            wanted.extend(people.iter().filter_map(|person| Some(person.wait.as_ref()?.resource.key)));
+            wanted.extend(participants.iter().filter_map(|participant| Some(participant.wait.as_ref()?.resource.key)));
             wanted.sort_unstable();
         }
         let mut needed = 0;
@@ -198,10 +200,10 @@ impl Scene {
                 copies.push((holder.address(), hold));
             }
         };
-        for person in people {
-            if !person.holds_much {
-                for_each_hold(graph, person.context, |holder, hold| {
-                    person.holds += 1;
+        for participant in participants {
+            if !participant.holds_much {
+                for_each_hold(graph, participant.context, |holder, hold| {
+                    participant.holds += 1;
                     copy(holder, hold);
                 });
                 continue;
@@ -209,19 +211,19 @@ impl Scene {
             let matters = |hold: &Hold| {
                 wanted.binary_search(&hold.resource.key).is_ok() || (hold.resource.type_of)().mode == HoldMode::Running
             };
-            for_each_hold(graph, person.context, |holder, hold| {
+            for_each_hold(graph, participant.context, |holder, hold| {
                 if matters(&hold) {
-                    person.holds += 1;
+                    participant.holds += 1;
                     copy(holder, hold);
                 }
             });
-            for_each_hold(graph, person.context, |holder, hold| match matters(&hold) {
+            for_each_hold(graph, participant.context, |holder, hold| match matters(&hold) {
                 true => {}
-                false if person.holds < MAX_HOLDS => {
-                    person.holds += 1;
+                false if participant.holds < MAX_HOLDS => {
+                    participant.holds += 1;
                     copy(holder, hold);
                 }
-                false => person.omitted += 1,
+                false => participant.omitted += 1,
             });
         }
         self.needed_holds = needed;
@@ -230,15 +232,15 @@ impl Scene {
 
     fn copy_context(&mut self, graph: &Graph, core: Option<&Core>, context: &'static Context) {
         let record = graph.record(context);
-        // A guess, until all the people are there.
+        // A guess, until all the participants are there.
         self.needed_holds += count_holds(graph, context).min(MAX_HOLDS);
-        self.needed_people += 1;
-        if self.people.len() == self.people.capacity() {
+        self.needed_participants += 1;
+        if self.participants.len() == self.participants.capacity() {
             return;
         }
         let wait = graph.entry(context).map(|entry| {
             let shown = entry.shown_provider(graph, core);
-            PersonWait {
+            ParticipantWait {
                 resource: entry.blocker().facts(shown.nth),
                 owner: shown.context.map_or(0, Context::address),
                 site: entry.site,
@@ -249,7 +251,7 @@ impl Scene {
                 others: shown.others,
             }
         });
-        self.people.push(Person {
+        self.participants.push(Participant {
             context,
             name: record.name.clone(),
             os_id: record.os_id,
@@ -266,45 +268,45 @@ impl Scene {
 
     /// The deadlock that was copied.
     pub(in crate::deadlock) fn report(&mut self, found: Judgement) -> Deadlock {
-        let core = self.core;
+        let core_size = self.core_size;
         let mut threads = self.threads();
-        let bystanders = threads.split_off(core);
+        let bystanders = threads.split_off(core_size);
         Deadlock::new(Report { kind: found.kind(), threads, bystanders })
     }
 
-    /// The people that were copied, in order.
+    /// The participants that were copied, in order.
     pub(in crate::deadlock) fn threads(&mut self) -> Vec<StuckThread> {
-        let wanted = Wanted::by(&self.people);
+        let awaited = Awaited::by(&self.participants);
         let mut names = NamesNow::default();
         let mut holds = self.holds.drain(..);
-        let told = self.people.drain(..).map(|person| {
+        let threads = self.participants.drain(..).map(|participant| {
             let (mut task, mut held) = (None, Vec::new());
-            for (holder, hold) in holds.by_ref().take(person.holds) {
+            for (holder, hold) in holds.by_ref().take(participant.holds) {
                 let resource = Resource::from(hold.resource);
                 let is_run = (hold.resource.type_of)().mode == HoldMode::Running;
                 // One that it is cancelling meanwhile is among what it holds.
-                let left_behind = person.is_retired || holder != person.context.address();
+                let left_behind = participant.is_retired || holder != participant.context.address();
                 if is_run && task.is_none() && !left_behind {
                     task = Some(Box::new(Task { resource: Resource { made_at: hold.site, ..resource } }));
-                } else if !wanted.is_another(holder, &resource) {
+                } else if !awaited.is_another(holder, &resource) {
                     let (site, purpose) = Purpose::of(hold.site, resource.made_at);
                     held.push(Held { resource, site, purpose, left_behind });
                 }
             }
             keep_the_last_of_each(&mut held);
             StuckThread {
-                name: names.told(person.name, person.os_id, person.is_gone),
-                os_id: person.os_id,
-                is_gone: person.is_gone,
-                is_in_place: person.is_in_place,
+                name: names.shown(participant.name, participant.os_id, participant.is_gone),
+                os_id: participant.os_id,
+                is_gone: participant.is_gone,
+                is_in_place: participant.is_in_place,
                 task,
-                pool: person.pool,
-                waits_for: person.wait.map(PersonWait::told),
+                pool: participant.pool,
+                waits_for: participant.wait.map(ParticipantWait::shown),
                 holds: held,
-                omitted_holds: person.omitted,
+                omitted_holds: participant.omitted,
             }
         });
-        told.collect()
+        threads.collect()
     }
 }
 
@@ -312,11 +314,11 @@ impl Scene {
 ///
 /// A guard that was forgotten stays listed, and a new lock may be at the address of its lock by now. Where somebody waits for
 /// the new one, the old hold is known by who has it or by what it names, and is left out.
-struct Wanted(HashMap<usize, (usize, Resource)>);
+struct Awaited(HashMap<usize, (usize, Resource)>);
 
-impl Wanted {
-    fn by(people: &[Person]) -> Self {
-        let waits = people.iter().filter_map(|person| person.wait.as_ref());
+impl Awaited {
+    fn by(participants: &[Participant]) -> Self {
+        let waits = participants.iter().filter_map(|participant| participant.wait.as_ref());
         Self(waits.map(|wait| (wait.resource.key, (wait.owner, Resource::from(wait.resource)))).collect())
     }
 
@@ -325,7 +327,7 @@ impl Wanted {
     fn is_another(&self, holder: usize, listed: &Resource) -> bool {
         self.0
             .get(&listed.key)
-            .is_some_and(|(owner, wanted)| *owner != 0 && *owner != holder || !wanted.is_same(listed))
+            .is_some_and(|(owner, awaited)| *owner != 0 && *owner != holder || !awaited.is_same(listed))
     }
 }
 
@@ -407,7 +409,7 @@ impl Judgement {
             Self::Relock => Kind::Relock,
             Self::Abandoned(_) => Kind::Abandoned,
             Self::Starvation => Kind::Starvation,
-            Self::Cycle | Self::NotDeadlocked | Self::Bystander | Self::OwnerEnding { .. } | Self::NoRoom => {
+            Self::Cycle | Self::NotDeadlocked | Self::Bystander | Self::OwnerEnding { .. } | Self::NoCapacity => {
                 Kind::Cycle
             }
         }

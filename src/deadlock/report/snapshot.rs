@@ -43,7 +43,7 @@ use crate::deadlock::graph::resource::Site;
 pub fn snapshot() -> WaitForGraph {
     let mut scene = Scene::new();
     while !detector::with(|graph| scene.copy_everything(graph)) {
-        scene.make_room();
+        scene.grow();
     }
     WaitForGraph::new(scene.threads())
 }

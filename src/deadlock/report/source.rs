@@ -8,9 +8,9 @@ use std::{env, fs, io::Read};
 use crate::deadlock::graph::resource::Site;
 
 /// Larger files are not read.
-const LARGEST_FILE: u64 = 4 << 20;
+const MAX_FILE_SIZE: u64 = 4 << 20;
 /// Longer lines are cut.
-const WIDEST_LINE: usize = 120;
+const MAX_LINE_WIDTH: usize = 120;
 
 /// Source files, read when the first of their lines is asked for and kept for the length of one rendering.
 pub(in crate::deadlock) struct Sources {
@@ -58,11 +58,11 @@ fn find(file: &str) -> Option<PathBuf> {
 
 fn read(path: &Path, built: SystemTime) -> Option<Vec<u8>> {
     let facts = fs::metadata(path).ok()?;
-    if facts.len() > LARGEST_FILE || facts.modified().ok()? >= built {
+    if facts.len() > MAX_FILE_SIZE || facts.modified().ok()? >= built {
         return None;
     }
     let mut text = Vec::new();
-    fs::File::open(path).ok()?.take(LARGEST_FILE).read_to_end(&mut text).ok()?;
+    fs::File::open(path).ok()?.take(MAX_FILE_SIZE).read_to_end(&mut text).ok()?;
     Some(text)
 }
 
@@ -72,7 +72,7 @@ fn excerpt(text: &[u8], line: u32, column: u32) -> Option<String> {
     // The compiler saw code at this column; where there is none, this is another file.
     line.chars().nth(index(column)?).filter(|c| !c.is_whitespace())?;
     let line = line.trim().replace(char::is_control, " ");
-    Some(clip(line, WIDEST_LINE))
+    Some(clip(line, MAX_LINE_WIDTH))
 }
 
 /// Lines and columns are counted from one.
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "reads files")]
     fn a_file_above_the_limit_is_not_read() {
-        let limit = usize::try_from(LARGEST_FILE).unwrap();
+        let limit = usize::try_from(MAX_FILE_SIZE).unwrap();
         for (length, is_read) in [(limit, true), (limit + 1, false)] {
             let file = TestFile::new("size", &vec![b'x'; length]);
             let built = file.modified() + Duration::from_secs(1);
@@ -180,10 +180,10 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_at_characters_not_bytes() {
-        let line = "ä".repeat(WIDEST_LINE + 1);
-        let cut = "ä".repeat(WIDEST_LINE - 1) + "…";
+        let line = "ä".repeat(MAX_LINE_WIDTH + 1);
+        let cut = "ä".repeat(MAX_LINE_WIDTH - 1) + "…";
         assert_eq!(excerpt(line.as_bytes(), 1, 1), Some(cut));
-        let fits = "ä".repeat(WIDEST_LINE);
+        let fits = "ä".repeat(MAX_LINE_WIDTH);
         assert_eq!(excerpt(fits.as_bytes(), 1, 1), Some(fits));
     }
 }

@@ -30,7 +30,7 @@ pub(in crate::deadlock) struct Reduction {
     /// The places of groups, each at its first member, who is in no other.
     groups: Marks<u32>,
     /// How many providers are looked at of a wait that any of them ends.
-    most: usize,
+    max_providers: usize,
     /// Not all were looked at: a wait that was found stuck may be live.
     was_cut: bool,
     /// Something did not fit.
@@ -114,7 +114,7 @@ impl Reduction {
             order: Vec::new(),
             contexts: Marks::new(),
             groups: Marks::new(),
-            most: FIRST_LOOK,
+            max_providers: FIRST_LOOK,
             was_cut: false,
             overflowed: false,
             look_again: false,
@@ -125,37 +125,37 @@ impl Reduction {
     }
 
     /// Empty, with room for so many waits among so many contexts. Called without the graph's mutex.
-    pub(in crate::deadlock) fn with_room(room: usize, contexts: usize) -> Self {
+    pub(in crate::deadlock) fn with_capacity(waits: usize, contexts: usize) -> Self {
         Self {
-            nodes: Vec::with_capacity(room),
-            edges: Vec::with_capacity(room * 4),
-            order: Vec::with_capacity(room),
-            contexts: Marks::with_room(contexts),
-            groups: Marks::with_room(contexts),
+            nodes: Vec::with_capacity(waits),
+            edges: Vec::with_capacity(waits * 4),
+            order: Vec::with_capacity(waits),
+            contexts: Marks::with_capacity(contexts),
+            groups: Marks::with_capacity(contexts),
             ..Self::new()
         }
     }
 
-    pub(in crate::deadlock) fn room(&self) -> usize {
+    pub(in crate::deadlock) fn capacity(&self) -> usize {
         self.nodes.capacity()
     }
 
     /// Takes the larger buffers of two, and leaves the others.
-    pub(super) fn take_room(&mut self, other: &mut Self) {
-        if self.room() < other.room() {
+    pub(super) fn take_larger(&mut self, other: &mut Self) {
+        if self.capacity() < other.capacity() {
             std::mem::swap(&mut self.nodes, &mut other.nodes);
             std::mem::swap(&mut self.edges, &mut other.edges);
             std::mem::swap(&mut self.order, &mut other.order);
         }
-        self.contexts.take_room(&mut other.contexts);
-        self.groups.take_room(&mut other.groups);
+        self.contexts.take_larger(&mut other.contexts);
+        self.groups.take_larger(&mut other.groups);
     }
 
     /// Finds out who is live and who is stuck, from `starts` on. `false`: there is no room.
     ///
     /// `me` is the one whose judge this is: it waits for itself if it says so, and it alone may be abandoned.
     pub(in crate::deadlock) fn run(&mut self, graph: &Graph, me: &'static Context, everybody: bool) -> bool {
-        self.most = if everybody { usize::MAX } else { FIRST_LOOK };
+        self.max_providers = if everybody { usize::MAX } else { FIRST_LOOK };
         loop {
             self.begin();
             self.context_node(me);
@@ -173,7 +173,7 @@ impl Reduction {
             self.settle();
             // Alternatives that were left out can only make a wait live.
             if self.was_cut && self.nodes[0].is_stuck() {
-                self.most = usize::MAX;
+                self.max_providers = usize::MAX;
                 continue;
             }
             return true;
@@ -252,7 +252,7 @@ impl Reduction {
         let mut first_gone = None;
         let mut was_cut = false;
         entry.look(graph, &mut |provider| {
-            if enough == 1 && all as usize == self.most {
+            if enough == 1 && all as usize == self.max_providers {
                 was_cut = true;
                 return ControlFlow::Break(());
             }
@@ -262,7 +262,7 @@ impl Reduction {
                 _ => None,
             };
             // Handed over, unless its own judge saw that it asked for what it has.
-            let is_handed_over = other == Some(context) && !is_me && !entry.own.get();
+            let is_handed_over = other == Some(context) && !is_me && !entry.not_handed_over.get();
             match self.prospect(graph, provider, is_me) {
                 Prospect::Live => live += 1,
                 Prospect::Waits(_) if is_handed_over => live += 1,
@@ -290,7 +290,7 @@ impl Reduction {
             self.abandoned = first_gone;
         }
         // Somebody else says so itself, and may be the victim: until it has, it is live.
-        if is_me || entry.told.is_abandoned() { FOREVER } else { 0 }
+        if is_me || entry.reported.is_abandoned() { FOREVER } else { 0 }
     }
 
     fn prospect(&mut self, graph: &Graph, provider: Provider, of_walker: bool) -> Prospect {
@@ -485,13 +485,13 @@ impl Judge {
     pub(super) fn reduce(&mut self, graph: &Graph, me: &'static Context) -> Judgement {
         let reduction = &mut self.reduction;
         if !reduction.run(graph, me, false) {
-            let room = reduction.room();
-            return self.want_room(graph, room);
+            let had = reduction.capacity();
+            return self.want_capacity(graph, had);
         }
         if reduction.waits_for_itself()
             && let Some(entry) = graph.entry(me)
         {
-            entry.own.set(true);
+            entry.not_handed_over.set(true);
         }
         let is_stuck = reduction.nodes[0].is_stuck();
         if let Some(gone) = reduction.abandoned.filter(|_| is_stuck) {
@@ -528,14 +528,14 @@ impl Judge {
         for &place in &reduction.order {
             match reduction.nodes[place as usize].who {
                 Who::Context(context) if !core.add(context) => {
-                    let room = reduction.room();
-                    return self.want_room(graph, room);
+                    let had = reduction.capacity();
+                    return self.want_capacity(graph, had);
                 }
                 Who::Context(_) => {}
                 Who::Group(group) => core.add_group(graph, group),
             }
         }
-        core.is_ring = false;
+        core.is_chained = false;
         found
     }
 
@@ -551,7 +551,7 @@ impl Judge {
         core.members().iter().copied().find(|&member| {
             let can = graph.entry(member).is_some_and(&accepts);
             // Each member of a ring is what another one waits for alone.
-            can && (core.is_ring || {
+            can && (core.is_chained || {
                 *work += reduction.work();
                 *work <= MAX_WORK && reduction.contexts.get(member).is_some_and(|place| reduction.frees_the_core(place))
             })

@@ -4,8 +4,8 @@ use super::find_hold;
 use super::names::{Names, Place};
 use crate::deadlock::report::{Held, Kind, Purpose, Report, Resource, StuckThread, Wait};
 
-/// More of a ring's lines are shown by its ends.
-const MOST_PLACES: usize = 5;
+/// More of a cycle's lines are shown by its ends.
+const MAX_PLACES: usize = 5;
 
 /// What would have avoided the deadlock.
 pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>) -> String {
@@ -40,7 +40,7 @@ pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>) -> String {
         Kind::Relock => {
             format!("release the guard taken{} before locking again, or use an `RLock`", taken(first))
         }
-        Kind::Cycle => circle(&report.threads, names),
+        Kind::Cycle => cycle(&report.threads, names),
         Kind::Starvation => workers(&report.threads, names),
         Kind::Abandoned if resource.is_some_and(|resource| resource.is_task) => {
             "a task ends with its thread: let no thread of a pool be ended from within".to_owned()
@@ -60,7 +60,7 @@ fn purpose(thread: Option<&StuckThread>, resource: Option<&Resource>) -> Option<
 }
 
 /// How the circle could be broken: of locks, of results, or of both.
-fn circle(threads: &[StuckThread], names: &Names<'_>) -> String {
+fn cycle(threads: &[StuckThread], names: &Names<'_>) -> String {
     let is_for_task = |thread: &&StuckThread| {
         thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_task || wait.resource.is_pool())
     };
@@ -109,16 +109,16 @@ fn workers(threads: &[StuckThread], names: &Names<'_>) -> String {
 
 /// That the locks of a cycle want one order, and which lines disagree on it.
 ///
-/// Any order that all comply with will do: which of the lines are wrong is for the program to say. The ring is cut where
+/// Any order that all comply with will do: which of the lines are wrong is for the program to say. The cycle is cut where
 /// it does not matter who reports, so that two runs of one program are told the same.
 fn order(threads: &[StuckThread], names: &Names<'_>) -> String {
-    let mut ring: Vec<_> = threads.iter().filter_map(|thread| thread.waits_for.as_ref().zip(Some(thread))).collect();
-    let cut = (0..ring.len()).min_by_key(|&at| (ring[at].0.resource.made_at, ring[at].0.resource.name));
-    ring.rotate_left(cut.unwrap_or(0));
+    let mut cycle: Vec<_> = threads.iter().filter_map(|thread| thread.waits_for.as_ref().zip(Some(thread))).collect();
+    let cut = (0..cycle.len()).min_by_key(|&at| (cycle[at].0.resource.made_at, cycle[at].0.resource.name));
+    cycle.rotate_left(cut.unwrap_or(0));
     // Each thread holds what the one before it waits for.
-    let held: Vec<_> = ring.iter().map(|(wait, _)| &wait.resource).collect();
-    let mut takers = ring.clone();
-    takers.rotate_left(1.min(ring.len()));
+    let held: Vec<_> = cycle.iter().map(|(wait, _)| &wait.resource).collect();
+    let mut takers = cycle.clone();
+    takers.rotate_left(1.min(cycle.len()));
     let mut places: Vec<_> = held
         .iter()
         .zip(takers)
@@ -131,8 +131,8 @@ fn order(threads: &[StuckThread], names: &Names<'_>) -> String {
     if places.is_empty() {
         return "take locks in one order everywhere".to_owned();
     }
-    if places.len() > MOST_PLACES {
-        places.splice(MOST_PLACES - 1..places.len() - 1, ["…".to_owned()]);
+    if places.len() > MAX_PLACES {
+        places.splice(MAX_PLACES - 1..places.len() - 1, ["…".to_owned()]);
     }
     let by_index = if held.iter().any(|lock| names.is_lookalike(lock)) { ", for example by index" } else { "" };
     format!(
@@ -144,7 +144,7 @@ fn order(threads: &[StuckThread], names: &Names<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deadlock::report::render::tests::{A, B, C, ring};
+    use crate::deadlock::report::render::tests::{A, B, C, cycle};
     use crate::deadlock::report::render::{Style, everybody};
 
     fn advice(report: &Report) -> String {
@@ -152,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn a_long_ring_is_shown_by_its_ends() {
-        let mut report = ring(6, None);
+    fn a_long_cycle_is_shown_by_its_ends() {
+        let mut report = cycle(6, None);
         let names = ["a", "b", "c", "d", "e", "f"];
         for (at, thread) in report.threads.iter_mut().enumerate() {
             thread.waits_for.as_mut().unwrap().resource.name = Some(names[at]);
@@ -170,7 +170,7 @@ thread 't4' takes 'd' before 'e', at {B}; …; thread 't0' takes 'f' before 'a',
 
     #[test]
     fn whoever_reports_a_cycle_the_advice_is_the_same() {
-        let mut report = ring(3, None);
+        let mut report = cycle(3, None);
         let lines = [C, A, B];
         for (at, thread) in report.threads.iter_mut().enumerate() {
             thread.waits_for.as_mut().unwrap().resource.made_at = lines[at];

@@ -20,11 +20,11 @@ use super::{Held, Kind, LongWait, Report, Resource, StuckThread};
 use crate::deadlock::graph::resource::{DESERIALIZED, Site};
 
 /// Deadlocks of more threads are shown in few lines each, without source text.
-const MOST_PARAGRAPHS: usize = 16;
+const MAX_PARAGRAPHS: usize = 16;
 /// More threads of a deadlock are counted, not shown.
 const MAX_THREADS: usize = 64;
 /// More bystanders are counted, not shown.
-const MOST_BYSTANDERS: usize = 10;
+const MAX_BYSTANDERS: usize = 10;
 /// More of what a thread holds is counted, not shown.
 const MAX_HOLDS: usize = 16;
 
@@ -101,7 +101,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
     }
 
     fn core(&mut self, threads: &[StuckThread]) -> fmt::Result {
-        if threads.len() <= MOST_PARAGRAPHS {
+        if threads.len() <= MAX_PARAGRAPHS {
             return threads.iter().try_for_each(|thread| {
                 self.out.write_str("\n\n")?;
                 self.thread(thread, Layout::Paragraph)
@@ -120,7 +120,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
 
     fn bystanders(&mut self, threads: &[StuckThread]) -> fmt::Result {
         self.out.write_str(if threads.is_empty() { "" } else { "\n" })?;
-        for thread in threads.iter().take(MOST_BYSTANDERS) {
+        for thread in threads.iter().take(MAX_BYSTANDERS) {
             write!(self.out, "\nalso stuck behind it: {}", self.names.thread(thread))?;
             if let Some(wait) = &thread.waits_for {
                 let comma = if wait.resource.name.is_some() && wait.process.is_none() { "" } else { "," };
@@ -128,7 +128,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
                 write!(self.out, " waits for {}{comma} {place}", self.names.wait(wait, Names::resource))?;
             }
         }
-        match threads.len().saturating_sub(MOST_BYSTANDERS) {
+        match threads.len().saturating_sub(MAX_BYSTANDERS) {
             0 => Ok(()),
             rest => write!(self.out, "\n… and {rest} more"),
         }

@@ -10,7 +10,7 @@ use crate::deadlock::report::source::clip;
 use crate::deadlock::report::{Held, Identity, Purpose, Resource, StuckThread, Wait};
 
 /// Longer names of types are cut.
-const WIDEST_TYPE: usize = 80;
+const MAX_TYPE_WIDTH: usize = 80;
 
 /// Names for the threads and resources of one text, such that each means one of them.
 pub(in crate::deadlock) struct Names<'r> {
@@ -94,7 +94,7 @@ impl<'r> Names<'r> {
             (Some(name), false) => format!("'{}'", printable(name)),
             (Some(name), true) => format!("task '{}'", printable(name)),
             (None, false) => full_type(resource),
-            (None, true) => clip(format!("task {}", short_type(resource.data_type)), WIDEST_TYPE),
+            (None, true) => clip(format!("task {}", short_type(resource.data_type)), MAX_TYPE_WIDTH),
         };
         if let Some(number) = self.number(resource) {
             label += &format!(" #{number}");
@@ -238,7 +238,7 @@ fn full_type(resource: &Resource) -> String {
     if resource.is_pool() {
         return resource.primitive.to_owned();
     }
-    clip(format!("{}<{}>", resource.primitive, short_type(resource.data_type)), WIDEST_TYPE)
+    clip(format!("{}<{}>", resource.primitive, short_type(resource.data_type)), MAX_TYPE_WIDTH)
 }
 
 /// A type's name without the modules: `alloc::vec::Vec<my::Account>` becomes `Vec<Account>`.

@@ -97,8 +97,8 @@ fn named() -> [Resource; 3] {
     [lock(1, Some("a"), MADE), lock(2, Some("b"), MADE), lock(3, Some("c"), MADE)]
 }
 
-/// A ring of `size` threads and locks, named by `name`.
-pub(in crate::deadlock) fn ring(size: usize, name: Option<&'static str>) -> Report {
+/// A cycle of `size` threads and locks, named by `name`.
+pub(in crate::deadlock) fn cycle(size: usize, name: Option<&'static str>) -> Report {
     let locks: Vec<_> = (0..size).map(|key| lock(key, name, MADE)).collect();
     let member =
         |at: usize| thread(&format!("t{at}"), 0).waits(&locks[at], A).holding(&locks[(at + size - 1) % size], B);
@@ -363,7 +363,7 @@ help: a guard was leaked (`mem::forget`, `leak`) by thread 'y' at {A}: let it dr
 #[test]
 fn locks_and_threads_that_look_alike_are_numbered() {
     for (name, label) in [(Some("fork"), "'fork' #"), (None, "Lock<Vec<u64>> #")] {
-        let mut report = ring(3, name);
+        let mut report = cycle(3, name);
         for (at, thread) in report.threads.iter_mut().enumerate() {
             (thread.name, thread.os_id) = (Some("worker".into()), 70 + at as u32);
         }
@@ -375,8 +375,8 @@ fn locks_and_threads_that_look_alike_are_numbered() {
 }
 
 #[test]
-fn every_member_of_a_long_ring_is_named_in_two_lines() {
-    let mut report = ring(MOST_PARAGRAPHS + 1, Some("fork"));
+fn every_member_of_a_long_cycle_is_named_in_two_lines() {
+    let mut report = cycle(MAX_PARAGRAPHS + 1, Some("fork"));
     let unwanted = lock(1000, None, MADE_TOO);
     report.threads[16].holds.extend([(); 2].map(|()| Held {
         resource: unwanted.clone(),
@@ -393,9 +393,9 @@ fn every_member_of_a_long_ring_is_named_in_two_lines() {
 }
 
 #[test]
-fn members_of_a_very_long_ring_are_counted() {
+fn members_of_a_very_long_cycle_are_counted() {
     let shown = |size| {
-        let text = text(&ring(size, Some("fork")));
+        let text = text(&cycle(size, Some("fork")));
         assert!(text.starts_with(&format!("deadlock: {size} threads wait for each other\n")), "{text}");
         let lines = text.lines().filter(|line| line.starts_with("thread 't")).count();
         (lines, text.contains(&format!("taken at {B}\n… and {} more\n\nhelp: ", size.saturating_sub(MAX_THREADS))))
@@ -435,7 +435,7 @@ fn what_a_thread_holds_beyond_the_first_is_counted_and_what_is_waited_for_is_amo
 fn many_bystanders_are_counted() {
     let [a, ..] = named();
     let bystanders = |count: usize| (0..count).map(|at| thread(&format!("w{at}"), 0).waits(&a, A)).collect();
-    let report = |count| text(&made(Kind::Cycle, ring(2, None).threads, bystanders(count)));
+    let report = |count| text(&made(Kind::Cycle, cycle(2, None).threads, bystanders(count)));
     assert_eq!(report(10).matches("also stuck behind it: ").count(), 10);
     assert!(!report(10).contains('…'));
     assert_eq!(report(33).matches("also stuck behind it: ").count(), 10);
@@ -465,7 +465,7 @@ fn assorted() -> Vec<Report> {
     let kinds = [Kind::Relock, Kind::Cycle, Kind::Starvation, Kind::Abandoned];
     let mut reports = kinds.map(|kind| made(kind, threads(), threads())).to_vec();
     reports.extend(kinds.map(|kind| made(kind, [], Vec::new())));
-    reports.extend([ring(2, None), ring(20, Some("fork"))]);
+    reports.extend([cycle(2, None), cycle(20, Some("fork"))]);
     reports
 }
 

@@ -15,8 +15,8 @@ use super::*;
 use crate::deadlock::graph::blocker::{Blocker, Visit};
 use crate::deadlock::graph::id::ContextId;
 use crate::deadlock::graph::record::{Entry, Failure, Summons, erase};
+use crate::deadlock::graph::reported::Reported;
 use crate::deadlock::graph::resource::{Origin, ResourceFacts, ResourceType};
-use crate::deadlock::graph::told::Told;
 use crate::deadlock::group::Group;
 use crate::primitive::now;
 use oracle::{agrees, by_definition};
@@ -171,8 +171,8 @@ impl Made {
                         timed: want.timed,
                         failure: Failure::Value,
                         summons: Summons::None,
-                        told: if want.reported { Told::NOTHING.and(1, true) } else { Told::NOTHING },
-                        own: Cell::new(false),
+                        reported: if want.reported { Reported::NEVER.and(1, true) } else { Reported::NEVER },
+                        not_handed_over: Cell::new(false),
                         is_stuck: false,
                         finder: None,
                     };
@@ -188,7 +188,7 @@ impl Made {
         let me = self.contexts[at];
         let judgement = loop {
             match self.judge.judge(&self.graph, me) {
-                Judgement::NoRoom => self.judge.make_room(),
+                Judgement::NoCapacity => self.judge.grow(),
                 judgement => break judgement,
             }
         };
@@ -201,7 +201,7 @@ impl Made {
             Judgement::Relock => Verdict::Relock,
             Judgement::Cycle => Verdict::Cycle,
             Judgement::Starvation => Verdict::Starvation,
-            Judgement::NoRoom => unreachable!("asked again"),
+            Judgement::NoCapacity => unreachable!("asked again"),
         };
         if !kind.is_deadlock() {
             return Found { kind, core: BTreeSet::new(), bystanders: BTreeSet::new() };
@@ -218,8 +218,8 @@ impl Made {
                 assert_eq!(set.len(), bystanders.len(), "each bystander once");
                 return Found { kind, core, bystanders: set };
             }
-            self.judge.make_room();
-            assert!(!matches!(self.judge.judge(&self.graph, me), Judgement::NoRoom));
+            self.judge.grow();
+            assert!(!matches!(self.judge.judge(&self.graph, me), Judgement::NoCapacity));
         }
     }
 }
@@ -262,13 +262,13 @@ fn team(members: impl Into<Vec<usize>>) -> Team {
 
 #[test]
 fn an_alternative_that_runs_keeps_a_wait_alive() {
-    let ring = |other: Does| [wait(Need::Any, [on(1), on(2)]), wait(Need::One, [on(0)]), other];
-    assert_eq!(judge(ring(Run), [], 0), (Verdict::Live, vec![]));
-    assert_eq!(judge(ring(Run), [], 1), (Verdict::Live, vec![]));
-    assert_eq!(judge(ring(wait(Need::One, [From::External])), [], 0), (Verdict::Live, vec![]));
-    assert_eq!(judge(ring(wait(Need::One, [From::Process])), [], 0), (Verdict::Live, vec![]));
-    assert_eq!(judge(ring(wait(Need::One, [on(1)]).timed()), [], 0), (Verdict::Live, vec![]));
-    assert_eq!(judge(ring(wait(Need::One, [on(1)])), [], 0), (Verdict::Cycle, vec![0, 1, 2]));
+    let cycle = |other: Does| [wait(Need::Any, [on(1), on(2)]), wait(Need::One, [on(0)]), other];
+    assert_eq!(judge(cycle(Run), [], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge(cycle(Run), [], 1), (Verdict::Live, vec![]));
+    assert_eq!(judge(cycle(wait(Need::One, [From::External])), [], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge(cycle(wait(Need::One, [From::Process])), [], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge(cycle(wait(Need::One, [on(1)]).timed()), [], 0), (Verdict::Live, vec![]));
+    assert_eq!(judge(cycle(wait(Need::One, [on(1)])), [], 0), (Verdict::Cycle, vec![0, 1, 2]));
 }
 
 #[test]
@@ -365,8 +365,8 @@ fn who_is_gone_helps_nobody() {
     assert_eq!(judge([wait(Need::All, [on(1), on(2)]), Gone, Run], [], 0), (Verdict::Abandoned(1), vec![0]));
     assert_eq!(judge([wait(Need::Any, [on(1), on(2)]), Gone, Run], [], 0), (Verdict::Live, vec![]));
     assert_eq!(judge([wait(Need::Any, [on(1), on(2)]), Gone, Gone], [], 0), (Verdict::Abandoned(1), vec![0]));
-    let ring = [wait(Need::Any, [on(1), on(2)]), Gone, wait(Need::One, [on(0)])];
-    assert_eq!(judge(ring, [], 0), (Verdict::Cycle, vec![0, 2]));
+    let cycle = [wait(Need::Any, [on(1), on(2)]), Gone, wait(Need::One, [on(0)])];
+    assert_eq!(judge(cycle, [], 0), (Verdict::Cycle, vec![0, 2]));
     assert_eq!(judge([wait(Need::All, [on(1), on(2)]), End, Run], [], 0), (Verdict::AskAgain, vec![]));
 }
 
@@ -485,7 +485,7 @@ fn a_deadlock_is_reported_when_all_of_it_was() {
     mark_reported(&mut made, false);
     assert!(is_reported(&made, true), "and is not forgotten");
     let mut entry = made.graph.unlink(member).unwrap();
-    entry.told = Told::NOTHING;
+    entry.reported = Reported::NEVER;
     made.graph.link(member, entry);
     assert_eq!(made.judge(2).kind, Verdict::Cycle);
     assert!(!is_reported(&made, false));

@@ -7,7 +7,7 @@ use super::*;
 fn breaker(made: &mut Made, at: usize) -> Option<usize> {
     assert!(made.judge(at).kind.is_deadlock());
     // Looking for bystanders was a walk of its own.
-    assert!(!matches!(made.judge.judge(&made.graph, made.contexts[at]), Judgement::NoRoom));
+    assert!(!matches!(made.judge.judge(&made.graph, made.contexts[at]), Judgement::NoCapacity));
     let breaker = made.judge.find_breaker(&made.graph, &mut 0, |_| true)?;
     made.contexts.iter().position(|&context| context == breaker)
 }

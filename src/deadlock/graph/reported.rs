@@ -2,15 +2,15 @@
 
 /// What was said of a wait that stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::deadlock) struct Told {
+pub(in crate::deadlock) struct Reported {
     /// The last report that it was part of, 0 for none.
     report: u64,
     /// One of the reports said that what it waits for was left behind by a thread that is gone.
     is_abandoned: bool,
 }
 
-impl Told {
-    pub(in crate::deadlock) const NOTHING: Self = Self { report: 0, is_abandoned: false };
+impl Reported {
+    pub(in crate::deadlock) const NEVER: Self = Self { report: 0, is_abandoned: false };
 
     /// The same after one more report.
     pub(in crate::deadlock) fn and(self, report: u64, is_abandoned: bool) -> Self {
@@ -18,7 +18,7 @@ impl Told {
     }
 
     /// Whether a report named the wait as part of a deadlock.
-    pub(in crate::deadlock) fn is_anything(self) -> bool {
+    pub(in crate::deadlock) fn is_ever(self) -> bool {
         self.report != 0
     }
 
@@ -30,7 +30,7 @@ impl Told {
 
     /// The same, but nothing if all reports up to this one were forgotten.
     pub(in crate::deadlock) fn since(self, forgotten: u64) -> Self {
-        if self.report > forgotten { self } else { Self::NOTHING }
+        if self.report > forgotten { self } else { Self::NEVER }
     }
 
     /// Whether the last report about both is the same one.

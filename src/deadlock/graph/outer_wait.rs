@@ -8,21 +8,21 @@ use super::Graph;
 use super::blocker::{Blocker, Need, Provider, Visit};
 use super::context::Context;
 use super::record::{Entry, Failure, Summons, erase};
+use super::reported::Reported;
 use super::resource::{ResourceFacts, Site};
-use super::told::Told;
 
 /// What a context's own thread notes on the contexts around it.
 pub(in crate::deadlock) struct Nesting {
     /// What it runs inside of. Lives on the stack of [`run_nested`](crate::deadlock::nested::run_nested) until the body
     /// has ended.
-    pub(in crate::deadlock) frame: Cell<Option<NonNull<Frame>>>,
+    pub(in crate::deadlock) outer_wait: Cell<Option<NonNull<OuterWait>>>,
     /// What runs inside of it, or did and holds nothing.
     pub(in crate::deadlock) inner: Cell<Option<&'static Context>>,
 }
 
 impl Nesting {
     pub(in crate::deadlock) const fn new() -> Self {
-        Self { frame: Cell::new(None), inner: Cell::new(None) }
+        Self { outer_wait: Cell::new(None), inner: Cell::new(None) }
     }
 
     /// What runs inside of it, or did. For the thread itself, or whoever knows that it is gone.
@@ -32,20 +32,20 @@ impl Nesting {
 
     /// Forgets what a thread noted that is gone. Returns what ran inside.
     pub(in crate::deadlock) fn clear(&self) -> Option<&'static Context> {
-        self.frame.set(None);
+        self.outer_wait.set(None);
         self.inner.take()
     }
 }
 
 /// A context that waits for the body which runs inside of it.
-pub(in crate::deadlock) struct Frame {
+pub(in crate::deadlock) struct OuterWait {
     pub(in crate::deadlock) outer: &'static Context,
     pub(in crate::deadlock) inner: &'static Context,
     pub(in crate::deadlock) facts: ResourceFacts,
     pub(in crate::deadlock) site: Site,
 }
 
-impl Frame {
+impl OuterWait {
     /// What the outer context's wait is found by. Nobody parks on it: the wait is for its own thread.
     pub(in crate::deadlock) fn key(&self) -> usize {
         std::ptr::from_ref(self).addr()
@@ -53,7 +53,7 @@ impl Frame {
 
     /// The wait of the outer context, which has lasted longer than that of the inner one, `since`: how much longer nobody
     /// notes, for a look at the clock would be a good part of what a short body costs.
-    pub(in crate::deadlock) fn entry(&self, told: Told, since: Instant) -> Entry {
+    pub(in crate::deadlock) fn entry(&self, reported: Reported, since: Instant) -> Entry {
         Entry {
             blocker: erase(self),
             key: self.key(),
@@ -64,8 +64,8 @@ impl Frame {
             failure: Failure::Never,
             // Judged by the walk of the innermost context: whatever leads through this one leads through that.
             summons: Summons::None,
-            told,
-            own: Cell::new(false),
+            reported,
+            not_handed_over: Cell::new(false),
             is_stuck: false,
             finder: None,
         }
@@ -75,15 +75,15 @@ impl Frame {
 impl Context {
     /// What this context runs inside of, if it is that of a body. Its own thread alone calls this, or whoever has the graph's
     /// mutex, while the context is registered.
-    pub(in crate::deadlock) fn frame(&self) -> Option<&Frame> {
+    pub(in crate::deadlock) fn outer_wait(&self) -> Option<&OuterWait> {
         // SAFETY:
         // - `run_nested` stores a frame of its own stack for as long as it runs, and takes it out again however it
         //   ends; the borrow ends with a wait of the body, or before.
-        self.nesting.frame.get().map(|frame| unsafe { frame.as_ref() })
+        self.nesting.outer_wait.get().map(|outer| unsafe { outer.as_ref() })
     }
 }
 
-impl Blocker for Frame {
+impl Blocker for OuterWait {
     fn facts(&self, _: usize) -> ResourceFacts {
         self.facts
     }
