@@ -27,9 +27,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::ThreadPoolExecutor;
 use crate::deadlock::Deadlock;
 use crate::sync::RawLock;
-use crate::{ShutdownReport, ThreadPoolExecutor};
+use crate::thread_pool::ShutdownReport;
 
 /// Runs `body` under every interleaving with at most so many preemptions (or `LOOM_MAX_PREEMPTIONS`, if that is more).
 /// `body` returns whether this execution reached what the model is about; at least one has to.

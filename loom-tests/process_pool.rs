@@ -8,7 +8,8 @@ use loom::thread::{self, JoinHandle};
 use super::explore;
 use crate::primitive::{AtomicBool, Ingredient, Ordering, Queue, events, remove};
 use crate::process_pool::{ModelPool, Moment, Worker};
-use crate::{Future, Rejected, TaskError};
+use crate::task::Rejected;
+use crate::{Future, TaskError};
 
 /// A process that lives until it is told to stop.
 fn lives(_: Moment) -> bool {

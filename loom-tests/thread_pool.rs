@@ -9,7 +9,9 @@ use super::{Count, Parcel, Pool, assert_ended, explore, explore_at_most};
 use crate::primitive::{
     Ingredient, events, join_threads, let_no_thread_start, let_no_thread_start_but_first, queue_sleeps, remove,
 };
-use crate::{Future, Rejected, ShutdownOptions, TaskError, ThreadPoolExecutor, promise};
+use crate::task::Rejected;
+use crate::thread_pool::ShutdownOptions;
+use crate::{Future, TaskError, ThreadPoolExecutor, promise};
 
 /// Where tasks and threads note that they were here: no interleaving of its own.
 #[derive(Default)]

@@ -35,7 +35,7 @@ pub enum Policy {
     ///
     /// Each thread that waits for an abandoned lock is a deadlock of its own: that many reports are printed.
     Report,
-    /// Nothing is judged. Waits still register, so that [`snapshot`](super::report::snapshot) shows them.
+    /// Nothing is judged. Waits still register, so that [`snapshot`](super::snapshot()) shows them.
     Off,
 }
 

@@ -9,7 +9,7 @@ use super::signal;
 use crate::deadlock::render::{Humane, printable};
 
 /// A worker process that ended in the middle of a task. What the task had done remains; the task is not run again,
-/// unless the pool has [`retries`](crate::process_pool::ProcessPoolBuilder::retries).
+/// unless the pool has `retries`.
 ///
 /// Cheap to clone. [`Display`](fmt::Display) prints one line, for example
 /// `worker process 4711 was killed by signal 9 (SIGKILL) after 1.2 s of task 'thumbnail'`, and the last lines that the
@@ -89,7 +89,7 @@ impl WorkerLost {
     }
 
     /// Returns the last lines that the process wrote to its standard error, during this task or before. Empty unless
-    /// the pool [captures](crate::process_pool::ProcessPoolBuilder::capture_stderr) them.
+    /// the pool captures (`capture_stderr`) them.
     #[must_use]
     pub fn stderr(&self) -> &[String] {
         &self.0.stderr

@@ -66,7 +66,7 @@ impl StartError {
     }
 
     /// Returns the last lines that the process of the last attempt wrote to its standard error. Empty unless the pool
-    /// [captures](crate::process_pool::ProcessPoolBuilder::capture_stderr) them.
+    /// captures (`capture_stderr`) them.
     #[must_use]
     pub fn stderr(&self) -> &[String] {
         &self.0.stderr
