@@ -10,8 +10,8 @@ use bowline::task::WorkerExit;
 use bowline::{Future, ProcessPoolExecutor};
 
 use crate::support::folder::{Folder, begin, pass};
-use crate::support::processes::{is_stopped, kill, resume, state, stop, thread_of, until_gone};
-use crate::support::rogue::{MORE, Rogue, rogues, starts};
+use crate::support::processes::{is_stopped, kill, resume, stop, thread_of, until_gone};
+use crate::support::rogue::{DONE, MORE, Rogue, frame, rogues, starts};
 use crate::support::workers::{assert_killed, idle_pool, lost, only_worker};
 use crate::support::{Dice, LIMIT, until_asleep, wait_until, within};
 
@@ -41,12 +41,6 @@ fn measure(text: String) -> u64 {
 fn begin_with(folder: String, number: u64, text: String) -> u64 {
     begin(folder, number);
     text.len() as u64
-}
-
-/// A task with a long result, which notes that it has begun.
-fn make(folder: String, length: usize) -> String {
-    begin(folder, length as u64);
-    text(3, length)
 }
 
 /// Not a test: what a rogue does, if this process is one.
@@ -81,6 +75,13 @@ fn rogue() {
             rogue.say_frame(MORE, 0, &[]);
             rogue.answer(id, 5);
             rogue.end(7);
+        }
+        "sends half a result" => {
+            let id = rogue.begin_task();
+            let whole = frame(DONE, id, &vec![0; LARGE]);
+            rogue.say(&whole[..whole.len() / 2]);
+            rogue.note("half is sent");
+            rogue.sleep();
         }
         "asks for more, and ends" => {
             rogue.stream.read_exact(&mut [0; 24]).unwrap();
@@ -176,69 +177,20 @@ fn a_worker_that_is_killed_while_the_rest_of_a_task_is_sent_to_it_costs_the_task
     });
 }
 
-mod slow {
-    use std::sync::OnceLock;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::support::gate::Gate;
-
-    /// Whoever reads a [`Slow`] waits for this.
-    pub(super) static GATE: OnceLock<Gate> = OnceLock::new();
-
-    /// A result that the parent decodes when it is told to.
-    #[derive(Debug)]
-    pub(super) struct Slow;
-
-    impl Serialize for Slow {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            0_u8.serialize(serializer)
-        }
-    }
-
-    impl<'de> Deserialize<'de> for Slow {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            u8::deserialize(deserializer)?;
-            if let Some(gate) = GATE.get() {
-                gate.pass();
-            }
-            Ok(Self)
-        }
-    }
-
-    pub(super) fn slow() -> Slow {
-        Slow
-    }
-}
-
 #[test]
 fn a_worker_that_is_killed_with_half_its_result_sent_costs_that_task_only() {
     within(LIMIT, || {
-        let gate = slow::GATE.get_or_init(Default::default);
-        let (pool, folder) = (idle_pool(1), Folder::new());
+        let folder = Folder::new();
+        let pool = rogues(1, "sends half a result", &folder).build().unwrap();
+        let first = pool.submit(measure, (String::new(),));
+        folder.until("half is sent");
         let worker = only_worker(&pool);
-        stop(worker);
-        let first = pool.submit(slow::slow, ());
-        let second = pool.submit(make, (folder.path(), LARGE));
-        let third = pool.submit(begin, (folder.path(), 3));
-        resume(worker);
-        folder.until_begun(LARGE as u64);
-        // Nobody receives meanwhile: it sleeps when the socket is full.
-        wait_until(|| in_send(worker));
+        let second = pool.submit(begin, (folder.path(), 2));
         kill(worker);
-        gate.open();
-        first.result().expect("its result was sent");
-        assert_killed(second.result(), worker);
-        assert_eq!(third.result().unwrap(), 3);
-        assert_eq!(folder.begun_by(LARGE as u64).len(), 1);
+        assert_killed(first.result(), worker);
+        assert_eq!(second.result().unwrap(), 2);
+        assert_eq!((folder.begun_by(2).len(), starts(&folder)), (1, 2));
     });
-}
-
-/// Whether the main thread of a process sleeps as it sends.
-fn in_send(pid: u32) -> bool {
-    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).expect("a process");
-    let number = libc::SYS_sendto.to_string();
-    call.split(' ').next() == Some(&number) && state(pid) == Some('S')
 }
 
 #[test]
