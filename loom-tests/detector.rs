@@ -8,7 +8,7 @@ use super::{Watched, explore};
 use crate::deadlock::{Kind, Policy, set_policy};
 use crate::primitive::{events, let_time_pass};
 
-/// Holds `first` and asks for `second`; whether that was a deadlock.
+/// Holds `first` and asks for `second`. Returns whether that was a deadlock.
 pub(super) fn nest(first: &Watched, second: &Watched) -> bool {
     let _first = first.acquire().expect("holding nothing, it is on no cycle");
     match second.acquire() {
@@ -20,7 +20,7 @@ pub(super) fn nest(first: &Watched, second: &Watched) -> bool {
     }
 }
 
-/// One thread for each lock holds it and asks for the next: how many were victims.
+/// One thread for each lock holds it and asks for the next. Returns how many were victims.
 fn cycle(size: usize) -> usize {
     let locks: Vec<_> = (0..size).map(|_| Watched::new()).collect();
     let threads: Vec<_> = (1..size)
@@ -115,7 +115,7 @@ fn a_lock_that_was_handed_over_keeps_its_new_owner_off_every_cycle() {
     explore(3, hand_over_while_others_judge);
 }
 
-/// A waiter is handed a lock, and before it wakes somebody else waits for what it holds.
+/// A waiter is handed a lock, and before it wakes another thread waits for what it holds.
 fn hand_over_while_others_judge() -> bool {
     let (a, b) = (Watched::new(), Watched::new());
     let held = a.lock();
@@ -135,7 +135,7 @@ fn a_wait_with_a_limit_is_part_of_no_verdict() {
     explore(3, timed_cycle);
 }
 
-/// A cycle of two, one of whose waits has a limit. Whether that limit passed.
+/// A cycle of two, one of whose waits has a limit. Returns whether that limit passed.
 pub(super) fn timed_cycle() -> bool {
     let (a, b) = (Watched::new(), Watched::new());
     let timed = thread::spawn({
@@ -161,7 +161,7 @@ fn a_verdict_goes_to_a_member_that_can_return_and_it_learns_of_it() {
 }
 
 /// Under `Report`, the wait that closes the cycle can neither return nor unwind; the other member waits by `acquire`.
-/// Whether that one was the victim.
+/// Returns whether that one was the victim.
 pub(super) fn verdict_for_another() -> bool {
     set_policy(Policy::Report);
     let (a, b) = (Watched::new(), Watched::new());

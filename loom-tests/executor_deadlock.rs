@@ -9,7 +9,7 @@ use crate::deadlock::Kind;
 use crate::primitive::{Ingredient, events, remove};
 use crate::{Future, ReturnWhen, TaskError, promise, wait};
 
-/// A task that locks, and says whether it was told of a deadlock instead.
+/// Returns a task that locks; the task returns whether it got a deadlock instead.
 fn lock_once(lock: &Arc<Watched>) -> impl FnOnce() -> bool + Send + 'static {
     let lock = Arc::clone(lock);
     move || lock.acquire().is_err()
@@ -82,7 +82,7 @@ fn tasks_that_wait_for_each_other_on_one_thread_are_reported_once() {
     explore(1, || mutual_tasks(true));
 }
 
-/// Two tasks that wait for each other. Whether one of them was run by the other, in place (or not).
+/// Two tasks that wait for each other. Returns whether one of them was run by the other, in place (or not).
 fn mutual_tasks(in_place: bool) -> bool {
     let pool = Pool::new(2);
     let (promise, kept) = promise::<crate::SharedFuture<_>>();
@@ -143,7 +143,7 @@ fn a_worker_that_somebody_else_starts_is_counted_on() {
 }
 
 /// A task waits for another that only a second worker can run (a wait for the first runs nothing in place), while a
-/// thread outside starts that worker. Whether the task had to wait.
+/// thread outside starts that worker. Returns whether the task had to wait.
 pub(super) fn started_by_somebody_else(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let pool = Pool::new(2);
@@ -180,7 +180,7 @@ fn all_want_the_waiters_lock() -> bool {
     drop(held);
     pool.end();
     let tasks = futures.map(|future| future.result().unwrap());
-    // Nobody who is told of a deadlock was in none.
+    // A wait that gets a deadlock was part of one.
     assert!(waiter || tasks == [true, true], "nobody let go of the lock: {tasks:?}");
     waiter && tasks == [false, false]
 }
@@ -190,8 +190,8 @@ fn the_last_alternative_to_a_deadlock_completes_it() {
     explore(2, || last_alternative(None));
 }
 
-/// One of two tasks ends with a value, the other wants a lock of the one who waits for a first exception: known only when
-/// the first has ended. Whether somebody had parked.
+/// One of two tasks ends with a value, the other wants a lock of the waiter for a first exception: this is known only
+/// when the first has ended. Returns whether a thread had parked.
 pub(super) fn last_alternative(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let lock = Watched::new();
@@ -250,7 +250,7 @@ fn full_room_that_somebody_else_takes_was_no_way_out() {
 }
 
 /// A submitter waits for room and holds what the worker wants; a third one takes the room that there was for a moment.
-/// Whether the submitter waited.
+/// Returns whether the submitter waited.
 pub(super) fn room_taken(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let lock = Watched::new();

@@ -1,4 +1,4 @@
-//! A wait for several that can return no error: who finds its deadlocks, one after the other.
+//! A wait for several that can return no error: how its deadlocks are found, one after the other.
 
 use std::cell::Cell;
 use std::panic::Location;
@@ -57,7 +57,8 @@ impl Park for Both<'_> {
     }
 }
 
-/// Two threads want the lock of the one who waits for both, and can return no error. Whether both were told.
+/// Two threads want the lock of a thread that waits for both, and can return no error. Returns whether both got a
+/// deadlock.
 fn wait_for_two_that_want_the_same(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let lock = Watched::new();

@@ -11,7 +11,7 @@ use super::{Count, Parcel, explore};
 use crate::primitive::{Ingredient, events, remove};
 use crate::{Future, Promise, ReturnWhen, TaskError, as_completed, promise, wait};
 
-/// A thread that keeps promises with the numbers 1, 2, … in that order.
+/// Starts a thread that keeps promises with the numbers 1, 2, … in that order.
 fn keep<const N: usize>(promises: [Promise<u32>; N]) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         for (promise, number) in promises.into_iter().zip(1..) {
@@ -25,7 +25,7 @@ fn a_completion_that_races_a_blocked_waiter_wakes_it() {
     explore(3, || completed_while_awaited(None));
 }
 
-/// One thread ends a task while another begins to wait for it. Whether the waiter was woken.
+/// One thread ends a task while another begins to wait for it. Returns whether the waiter was woken.
 pub(super) fn completed_while_awaited(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let count = Count::new();
@@ -69,7 +69,7 @@ fn a_result_that_nobody_takes_is_dropped_once_by_its_last_owner() {
     explore(3, || detached_while_it_ends() == Some(true));
 }
 
-/// A future is dropped while its task ends. Whether the result was dropped on the future's side.
+/// A future is dropped while its task ends. Returns whether the result was dropped on the future's side.
 fn detached_while_it_ends() -> Option<bool> {
     let count = Count::new();
     let (promise, future) = promise::<Parcel>();
@@ -203,7 +203,7 @@ fn poll<F: std::future::Future>(future: std::pin::Pin<&mut F>, waker: &Waker) ->
     std::future::Future::poll(future, &mut Context::from_waker(waker))
 }
 
-/// Two promises, each kept on a thread of its own, and their futures.
+/// Makes two promises, each kept on a thread of its own, and returns their futures.
 fn two_kept() -> ([Future<u32>; 2], [thread::JoinHandle<()>; 2]) {
     let (first, second) = (promise(), promise());
     ([first.1, second.1], [keep([first.0]), keep([second.0])])

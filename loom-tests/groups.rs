@@ -17,7 +17,7 @@ use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 use crate::deadlock::{Kind, Report};
 use crate::primitive::{FilterOp, Ingredient, UnparkToken, events, remove, unpark_filter};
 
-/// Something that is done once, by somebody.
+/// Something that is done once, by some context.
 pub(super) struct Flag {
     done: AtomicBool,
     group: Option<Arc<Group>>,
@@ -99,7 +99,7 @@ fn group(expected: usize) -> Arc<Group> {
     group
 }
 
-/// Works for the group, and waits for what is queued there; then does it. Whether that was a starvation.
+/// Works for the group, and waits for what is queued there; then does it. Returns whether that was a starvation.
 fn work_and_wait(group: &Group, flag: &Flag) -> bool {
     group.join();
     let starved = flag.wait().inspect_err(|report| assert_eq!(report.kind(), Kind::Starvation)).is_err();
@@ -124,7 +124,7 @@ fn workers_that_all_wait_for_their_pool_are_told_once() {
     });
 }
 
-/// The other worker leaves, while one waits. Whether that one had parked before.
+/// The other worker leaves, while one waits. Returns whether that one had parked before.
 fn a_worker_leaves(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let group = group(2);

@@ -25,7 +25,7 @@ impl Word for Unfenced {
     fn fence(_: Ordering) {}
 }
 
-/// Takes, gives and takes again, while another thread reads. Whether a read met the second hold, or a change.
+/// Takes, gives and takes again, while another thread reads. Returns whether a read met the second hold, or a change.
 fn a_reader_and_a_writer<W: Word + Send + Sync + 'static>() -> bool {
     let number = |n: usize| [std::ptr::without_provenance_mut(n); 2];
     let slot = Arc::new((Slot::<W, 2>::new(), AtomicBool::new(true)));

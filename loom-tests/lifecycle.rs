@@ -21,7 +21,7 @@ fn without_a_summons_at_the_end_a_parked_waiter_is_never_told() {
     explore(3, || forgotten_guard(Some(Ingredient::SummonsAtEnd)));
 }
 
-/// A thread ends with a forgotten guard. Whether its waiter had parked before.
+/// A thread ends with a forgotten guard. Returns whether its waiter had parked before.
 fn forgotten_guard(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let lock = Watched::new();
@@ -60,7 +60,8 @@ fn without_a_second_look_a_late_guard_is_a_false_alarm() {
     explore(5, || late_guard(Some(Ingredient::SecondLook)));
 }
 
-/// A guard is dropped after its context has ended and before its thread is gone. Whether somebody waited meanwhile.
+/// A guard is dropped after its context has ended and before its thread is gone. Returns whether a thread waited
+/// meanwhile.
 fn late_guard(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let lock = Watched::new();
@@ -90,8 +91,8 @@ fn without_fresh_numbers_there_is_a_false_alarm() {
     explore(3, || reused_context(Some(Ingredient::FreshNumber)));
 }
 
-/// A thread's context is given to the next thread while an old guard's number still stands in a lock. Whether the
-/// context was used again.
+/// A thread's context is given to the next thread while an old guard's number still stands in a lock. Returns whether
+/// the context was used again.
 fn reused_context(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let (a, b) = (Watched::new(), Watched::new());

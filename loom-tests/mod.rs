@@ -1,9 +1,9 @@
 //! Models of the lock word, the contexts, the wait-for graph, the door, the futures and the pools, as production runs
 //! them.
 //!
-//! Every model says whether it reached its case, and fails if no execution did: a bound that is too small would leave
-//! it green and empty. A model whose name begins with `without_` is a negative control: it takes one ingredient out,
-//! and has to fail. Names that begin with `full_` (or `full_without_`) are left to `ci/loom-full.sh`.
+//! Every model returns whether it reached its case, and fails if no execution did: with a bound that is too small it
+//! would pass and check nothing. A model whose name begins with `without_` is a negative control: it takes one
+//! ingredient out, and has to fail. Names that begin with `full_` (or `full_without_`) are left to `ci/loom-full.sh`.
 
 mod detector;
 mod detector_controls;
@@ -32,13 +32,14 @@ use crate::deadlock::Deadlock;
 use crate::sync::RawLock;
 use crate::thread_pool::ShutdownReport;
 
-/// Runs `body` under every interleaving with at most so many preemptions (or `LOOM_MAX_PREEMPTIONS`, if that is more).
-/// `body` returns whether this execution reached what the model is about; at least one has to.
+/// Runs `body` under every interleaving with at most this many preemptions (or `LOOM_MAX_PREEMPTIONS`, if that is
+/// more). `body` returns whether this execution reached what the model is about; at least one has to.
 fn explore(preemptions: usize, body: impl Fn() -> bool + Send + Sync + 'static) {
     explore_within(loom::model::Builder::new().preemption_bound.max(Some(preemptions)), body);
 }
 
-/// The same, with no more preemptions whoever asks for more: for what takes hours with them.
+/// Runs `body` as [`explore`] does, with no more preemptions than these even if the environment asks for more: for
+/// models that would take hours.
 fn explore_at_most(preemptions: usize, body: impl Fn() -> bool + Send + Sync + 'static) {
     explore_within(Some(preemptions), body);
 }
@@ -90,7 +91,7 @@ impl Watched {
         Ok(self.guard(guard))
     }
 
-    /// Locks; a deadlock would be a panic, and fails the model.
+    /// Acquires the lock; a deadlock would be a panic, and fails the model.
     fn lock(&self) -> Guard<'_> {
         self.guard(self.raw.lock(watched))
     }
@@ -144,8 +145,8 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// A value that travels between threads, with a part that loom watches: whoever makes, looks at or drops it without
-/// knowing of the one before fails the model.
+/// A value that travels between threads, with a part that loom watches: a thread that makes, looks at or drops it
+/// without being ordered after the one before fails the model.
 struct Parcel {
     content: loom::cell::UnsafeCell<u32>,
     count: Arc<Count>,
@@ -164,7 +165,7 @@ loom::thread_local! {
 }
 
 impl Count {
-    /// For the thread of the model's body to call.
+    /// Makes the counts of one execution. Called by the thread of the model's body.
     fn new() -> Arc<Self> {
         IS_BODY.with(|is_body| is_body.set(true));
         Arc::default()
@@ -194,7 +195,7 @@ impl Parcel {
 
     fn content(&self) -> u32 {
         // SAFETY:
-        // - whoever has a parcel may look at it; loom checks that.
+        // - the owner of a parcel may look at it; loom checks that.
         self.content.with(|content| unsafe { *content })
     }
 }
@@ -214,7 +215,7 @@ impl Drop for Parcel {
     }
 }
 
-/// A pool that a failing model leaves alone: its drop would wait for workers that loom runs no more.
+/// A pool that a failing model does not drop: the drop would wait for workers that loom runs no more.
 struct Pool(ManuallyDrop<ThreadPoolExecutor>);
 
 impl Pool {
@@ -230,7 +231,7 @@ impl Pool {
         ThreadPoolExecutor::clone(self)
     }
 
-    /// Ends the pool: no worker, no task is left.
+    /// Ends the pool, and checks that no worker and no task is left.
     fn end(&self) {
         assert_ended(&self.shutdown());
     }

@@ -69,8 +69,8 @@ fn without_the_outer_contexts_a_cycle_through_a_body_is_not_seen() {
     explore(3, || cycle_through_a_body(Some(Ingredient::OuterContexts)));
 }
 
-/// A thread holds one lock while a body on it waits for another, whose owner waits for the first. Whether there was a
-/// victim.
+/// A thread holds one lock while a body on it waits for another, whose owner waits for the first. Returns whether there
+/// was a victim.
 fn cycle_through_a_body(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let (a, b) = (Watched::new(), Watched::new());
@@ -94,7 +94,7 @@ fn cycle_through_a_body(removed: Option<Ingredient>) -> bool {
     inner || other
 }
 
-/// Holds `first` and asks for `second`; whether that was a deadlock, of whatever size.
+/// Holds `first` and asks for `second`. Returns whether that was a deadlock, of whatever size.
 fn nest_anyhow(first: &Watched, second: &Watched) -> bool {
     let _first = first.acquire().expect("holding nothing, it is on no cycle");
     second.acquire().is_err()
@@ -133,7 +133,7 @@ fn without_a_summons_at_the_end_nobody_is_told_what_a_body_forgot() {
     explore(3, || forgotten_in_a_body(Some(Ingredient::SummonsAtEnd)));
 }
 
-/// A body forgets a guard and its thread goes on to end. Whether somebody had parked before.
+/// A body forgets a guard and its thread goes on to end. Returns whether a thread had parked before.
 fn forgotten_in_a_body(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let lock = Watched::new();
@@ -170,8 +170,9 @@ fn without_the_thread_behind_it_what_a_body_left_behind_is_waited_for_for_ever()
     explore(3, || left_behind(Some(Ingredient::ActorOfTheRetired)));
 }
 
-/// A body forgets a guard, and its thread goes on to wait for one who wants that lock. Two threads suffice: the thread that
-/// the retired context stands for is one, and the shortest circle through it has one more. Returns whether there was a victim.
+/// A body forgets a guard, and its thread goes on to wait for a thread that wants that lock. Two threads suffice: the
+/// thread of the retired context is one, and the shortest cycle through it has one more. Returns whether there was a
+/// victim.
 fn left_behind(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let (forgotten, other) = (Watched::new(), Watched::new());

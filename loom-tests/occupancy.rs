@@ -1,4 +1,5 @@
-//! The pool's word alone: its transitions come one after the other, and nobody who sleeps beside the queue is forgotten.
+//! The pool's word alone: its transitions come one after the other, and no thread that sleeps beside the queue is
+//! forgotten.
 //!
 //! Two threads suffice where a transition races with another one: each is a read-modify-write of the one word, so that a third
 //! thread adds no order that two of the three do not have already.
@@ -14,7 +15,7 @@ use crate::thread_pool::{Counts, Occupancy, Sleepers, Was};
 
 const MAX_WORKERS: usize = 1;
 
-/// What two submitters found that admit a task each: how often one had to look again, and the counts in the end.
+/// Two submitters admit a task each. Returns how often one of them had to look again, and the counts in the end.
 fn both_admit(decides_anew: bool) -> (usize, Counts) {
     let pool = Arc::new(Occupancy::new());
     // loom's atomic is made on first use: here, before it is shared.

@@ -1,5 +1,6 @@
-//! The process pool's dispatcher, with a thread as the process, another as its supervisor, and a queue as the socket: no task
-//! is forgotten, none is run twice, a crash costs what was begun, and the pool's end is told when it has come.
+//! The process pool's dispatcher, with a thread as the process, another as its supervisor, and a queue as the socket:
+//! no task is forgotten, none is run twice, a crash costs what was begun, and the pool's end is announced when it has
+//! come.
 
 use std::sync::Arc;
 
@@ -11,12 +12,12 @@ use crate::process_pool::{ModelPool, Moment, Worker};
 use crate::task::Rejected;
 use crate::{Future, TaskError};
 
-/// A process that lives until it is told to stop.
+/// Returns that the process does not die at this moment: it lives until it has to stop.
 fn lives(_: Moment) -> bool {
     false
 }
 
-/// A process and its supervisor, as two threads.
+/// Runs a process and its supervisor, as two threads.
 fn run(worker: &Worker) -> [JoinHandle<()>; 2] {
     run_until(worker, lives)
 }
@@ -37,18 +38,18 @@ fn join<const N: usize>(threads: [JoinHandle<()>; N]) {
     threads.into_iter().for_each(|thread| thread.join().expect("a panic ends the model"));
 }
 
-/// Nothing is left, and that was said once.
+/// Checks that nothing is left, and that this was announced once.
 fn assert_over(pool: &ModelPool) {
     assert_eq!(pool.occupancy(), (0, 0), "tasks that nobody began, and workers");
     assert_eq!(pool.ends(), 1, "the end is told once");
 }
 
-/// What became of a task, when every thread has ended.
+/// Returns the result of a task, when every thread has ended.
 fn result_of(mut future: Future<u32>) -> Result<u32, TaskError> {
     future.try_result().expect("every task resolves")
 }
 
-/// A pool with one worker, which has nothing to do.
+/// Returns a pool with one worker, which has nothing to do.
 fn idle_worker(max_workers: usize) -> (Arc<ModelPool>, Worker) {
     let pool = ModelPool::new(max_workers);
     assert!(pool.submit(0).cancel());
@@ -56,7 +57,7 @@ fn idle_worker(max_workers: usize) -> (Arc<ModelPool>, Worker) {
     (pool, worker)
 }
 
-/// A pool with two workers. One has task 0, and task 2 behind it, the other has task 1.
+/// Returns a pool with two workers: one has task 0, and task 2 behind it, the other has task 1.
 fn two_workers() -> (Arc<ModelPool>, [Worker; 2], [Future<u32>; 3]) {
     let pool = ModelPool::new(2);
     let first = pool.submit(0);
@@ -100,7 +101,8 @@ fn of_two_submits_at_once_each_is_run_once_and_one_may_start_a_worker() {
     explore(2, || two_submits(2));
 }
 
-/// Two tasks are submitted at once to a pool with an idle worker. Whether they met: one had to wait, or started a worker.
+/// Two tasks are submitted at once to a pool with an idle worker. Returns whether they met: one had to wait, or started
+/// a worker.
 fn two_submits(max_workers: usize) -> bool {
     let (pool, worker) = idle_worker(max_workers);
     let other = thread::spawn(move || worker.live(lives));
@@ -116,7 +118,7 @@ fn two_submits(max_workers: usize) -> bool {
     });
     let met = if max_workers == 1 { waits } else { started.is_some() };
     assert_eq!(second.result().unwrap(), 2);
-    // Whatever the other one had started.
+    // The other submitter may have started a worker.
     submitter.join().unwrap();
     let late = pool.take_start().map(|number| pool.up(number));
     pool.close();
@@ -188,7 +190,7 @@ fn without_taking_from_behind_a_task_starves() {
     explore(2, || behind_a_blocked_task(Some(Ingredient::TakenFromBehind)));
 }
 
-/// A task waits for the one that lies behind it. Whether that was taken back.
+/// A task waits for the one that lies behind it. Returns whether that was taken back.
 fn behind_a_blocked_task(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let (pool, [worker, other], [first, second, third]) = two_workers();
@@ -230,11 +232,11 @@ fn a_worker_that_takes_from_behind_races_the_start_and_may_lose() {
     explore(3, || taken_from_behind() == Won::Worker);
 }
 
-/// A worker takes from behind another one's task while that one comes to it. Whether it got there.
+/// A worker takes from behind another one's task while that one comes to it. Returns whether it got there.
 fn taken_from_behind() -> Won {
     let (pool, [worker, other], futures) = two_workers();
     let threads = run(&worker);
-    // The end of the other's task is this thread's, so that there is one thread less.
+    // This thread ends the other worker's task, which saves a thread.
     pool.close();
     other.live(lives);
     let begun = pool.begun(2) > 0;
@@ -268,8 +270,8 @@ fn without_its_recall_what_a_lost_worker_had_not_begun_is_lost() {
     explore(4, || lost_with_a_task_ahead(Some(Ingredient::RecallOfTheLost)) == Some(true));
 }
 
-/// A worker died in the middle of a task. Its loss races another one, which looks for something to do, and a canceller of the
-/// task that lay behind. Whether that was run.
+/// A worker died in the middle of a task. Its loss races another one, which looks for something to do, and a canceller
+/// of the task that lay behind. Returns whether that was run.
 fn lost_with_a_task_ahead(removed: Option<Ingredient>) -> Option<bool> {
     removed.into_iter().for_each(remove);
     let (pool, [worker, other], [first, second, third]) = two_workers();
@@ -306,8 +308,8 @@ fn without_counting_it_to_the_last_a_lost_task_is_not_done_at_the_end() {
     explore(3, || end_while_a_loss_is_told(Some(Ingredient::CountedToTheLast)));
 }
 
-/// A worker died in the middle of a task. Its loss races the end of the other worker, and somebody waits for the end. Whether
-/// the other one was gone first.
+/// A worker died in the middle of a task. Its loss races the end of the other worker, and another thread waits for the
+/// pool's end. Returns whether the other worker was gone first.
 fn end_while_a_loss_is_told(removed: Option<Ingredient>) -> bool {
     let is_whole = removed.is_none();
     removed.into_iter().for_each(remove);
@@ -348,7 +350,7 @@ fn a_shutdown_that_races_a_submit_resolves_refused() {
     explore(3, || shutdown_while_submitted() == Some(false));
 }
 
-/// The first task of a pool is submitted while that is shut down. Whether it was run.
+/// The first task of a pool is submitted while that is shut down. Returns whether it was run.
 fn shutdown_while_submitted() -> Option<bool> {
     let pool = ModelPool::new(1);
     let closer = thread::spawn({
@@ -414,7 +416,8 @@ fn a_kill_that_races_a_reply_under_way_and_a_cancellation_resolves_all() {
     });
 }
 
-/// A pool is killed while its worker replies, and somebody cancels. Whether the canceller came in between.
+/// A pool is killed while its worker replies, and another thread cancels. Returns whether the canceller came in
+/// between.
 fn killed_while_cancelled(live: fn(Worker, Box<dyn Fn(Moment) -> bool>)) -> bool {
     let pool = ModelPool::new(1);
     let mut futures = vec![pool.submit(0)];
@@ -477,8 +480,9 @@ fn who_submits_between_a_failed_start_and_its_end_has_another_one_tried() {
     start_that_fails(|_, _, by_starter| by_starter);
 }
 
-/// The last try to start a worker fails, while one task is cancelled and another one submitted. What is looked for: whether the
-/// first was cancelled, and who started a worker for the second, the submitter or whoever had failed to.
+/// The last try to start a worker fails, while one task is cancelled and another one submitted. `reaches` is given
+/// whether the first was cancelled, and which of the two started a worker for the second: the submitter, or the thread
+/// that had failed to.
 fn start_that_fails(reaches: fn(bool, bool, bool) -> bool) {
     explore(3, move || {
         let pool = ModelPool::new(1);

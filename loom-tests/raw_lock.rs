@@ -5,7 +5,7 @@ use loom::thread;
 use super::{Watched, explore};
 use crate::primitive::{Ingredient, events, let_time_pass, remove};
 
-/// Two threads under one lock. Whether somebody had to park.
+/// Two threads under one lock. Returns whether a thread had to park.
 fn two_threads(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let lock = Watched::new();

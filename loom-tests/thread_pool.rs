@@ -31,7 +31,7 @@ impl Tally {
     }
 }
 
-/// **queued ≤ idle, or workers = max**: asserted at a moment at which nobody but the workers is at work.
+/// Asserts that **queued ≤ idle, or workers = max**, at a moment at which only the workers are at work.
 fn assert_enough_workers(pool: &ThreadPoolExecutor) {
     let (queued, idle, workers) = pool.occupancy_for_models();
     let most = pool.max_workers();
@@ -76,7 +76,7 @@ fn a_task_is_cancelled_or_run_and_a_worker_may_win() {
     explore(3, || cancelled_while_claimed() == 1);
 }
 
-/// A task is cancelled while a worker takes it. How often it ran.
+/// A task is cancelled while a worker takes it. Returns how often it ran.
 fn cancelled_while_claimed() -> usize {
     let (count, ran) = (Count::new(), Tally::new());
     let pool = Pool::new(1);
@@ -103,7 +103,7 @@ fn a_result_that_nobody_takes_is_gone_when_the_scope_ends() {
     explore(3, || detached_in_a_scope(None));
 }
 
-/// The future of a scope's task is dropped while the task ends. Whether the worker dropped the result.
+/// The future of a scope's task is dropped while the task ends. Returns whether the worker dropped the result.
 pub(super) fn detached_in_a_scope(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let count = Count::new();
@@ -157,7 +157,7 @@ fn a_submission_that_races_a_shutdown_resolves_run() {
     explore(3, || submitted_while_closed() == 1);
 }
 
-/// Submits a task while the pool is shut down: how many were run.
+/// Submits a task while the pool is shut down. Returns how many were run.
 fn submitted_while_closed() -> usize {
     let pool = Pool::new(1);
     let ran = Tally::new();
@@ -186,7 +186,7 @@ fn the_workers_of_a_closed_pool_tell_each_other() {
     explore(2, || close_with_two_workers(None));
 }
 
-/// Two workers, and one word that the pool is closed. Whether there were two.
+/// Two workers learn from one message that the pool is closed. Returns whether there were two.
 pub(super) fn close_with_two_workers(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let pool = Pool::new(2);
@@ -222,7 +222,7 @@ fn full_more_workers_and_one_more_task_at_once_are_enough() {
     explore(2, || grown_while_submitted(None));
 }
 
-/// A pool may grow while a task is admitted that could use it. Whether it grew.
+/// A pool may grow while a task is admitted that could use it. Returns whether it grew.
 pub(super) fn grown_while_submitted(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let pool = Pool::new(1);
@@ -298,7 +298,8 @@ fn a_task_that_another_worker_claims_before_its_waiter_is_run_once() {
     explore(2, || nested_while_claimed(false));
 }
 
-/// A task waits for another in its own pool, where a second worker may take that. Whether it ran in place (or not).
+/// A task waits for another in its own pool, where a second worker may take that. Returns whether it ran in place (or
+/// not).
 fn nested_while_claimed(in_place: bool) -> bool {
     let pool = Pool::new(2);
     let ran = Tally::new();
@@ -514,7 +515,7 @@ fn a_task_that_is_admitted_while_the_pool_may_grow_is_given_up_by_whoever_grows_
         let first = try_submit(&pool);
         let (queued, submitter) = others.lock().unwrap().take().expect("the first was refused");
         let last = submitter.join().unwrap();
-        // The first left its task to the other, who gave up its own.
+        // The first left its task to the other one, which gave up its own.
         let reached = first.is_ok() && last.is_err();
         first.into_iter().chain(queued).chain(last).for_each(assert_no_thread);
         assert_eq!(pool.occupancy_for_models(), (0, 0, 0));

@@ -22,7 +22,7 @@ impl Detector {
         Self { graph: Graph::new(), judge: Judge::new() }
     }
 
-    /// A model's: with room, since whoever judges again after making some looks twice at everything.
+    /// Returns a model's detector. Its judge has capacity: one that has to grow looks at everything twice.
     #[cfg(all(test, loom))]
     fn first() -> Self {
         Self { graph: Graph::new(), judge: Judge::with_capacity(16) }
@@ -34,7 +34,7 @@ pub(super) fn with<R>(f: impl FnOnce(&mut Graph) -> R) -> R {
     with_judge(|graph, _| f(graph))
 }
 
-/// The same, with the judge.
+/// Runs `f` as [`with`] does, and gives it the judge as well.
 pub(super) fn with_judge<R>(f: impl FnOnce(&mut Graph, &mut Judge) -> R) -> R {
     struct Abort;
     impl Drop for Abort {
@@ -51,7 +51,7 @@ pub(super) fn with_judge<R>(f: impl FnOnce(&mut Graph, &mut Judge) -> R) -> R {
     result
 }
 
-/// Makes the room that the judge lacked. Called without the mutex.
+/// Grows the judge's buffers to what it lacked. Called without the mutex.
 pub(super) fn grow() {
     if let Some(wanted) = with_judge(|_, judge| judge.take_wanted()) {
         let mut larger = Buffers::new(wanted);
@@ -59,7 +59,7 @@ pub(super) fn grow() {
     }
 }
 
-/// Re-checks a wait, if it is registered: it has one alternative fewer, and no wait of its own says so.
+/// Re-checks a wait, if it is registered: it has lost an alternative, which no wait that begins announces.
 pub(crate) fn recheck(context: &'static Context) {
     with(|graph| graph.summon(context, Summons::Recheck));
 }

@@ -21,8 +21,8 @@ use crate::primitive::{Ingredient, ParkResult, ParkToken, SpinWait, is_removed, 
 
 /// Waits for `resource` on behalf of `me`.
 ///
-/// The first part is what any lock does: spin a little, then park, for at most the grace. Nearly all waits end there
-/// and the graph never hears of them.
+/// The first part is what any lock does: spin a little, then park, for at most the grace. Nearly all waits end there,
+/// and the graph never learns of them.
 pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) -> Result<(), WaitError> {
     let grace = policy::grace();
     if terms.relock || grace.is_zero() {
@@ -47,7 +47,7 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
         let grace = policy::grace();
         let grace_end = start.checked_add(grace - TIMER_SLACK.min(grace / 8));
         let until = [grace_end, terms.limit.instant()].into_iter().flatten().min();
-        // A grace that is taken back is noticed at the end of a slice.
+        // A shortened grace is noticed at the end of a slice.
         let slice_end = if grace <= MAX_SLICE { until } else { earlier(until, now() + MAX_SLICE) };
         match park_on(me, resource, slice_end, || true) {
             ParkResult::Unparked(HANDED_OVER) => {
@@ -57,7 +57,8 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
             ParkResult::TimedOut if grace_is_over(start) && !terms.limit.is_over() => {
                 return wait_registered(me, resource, terms, start);
             }
-            // Who timed out tries once more: a wake-up that came at that moment may have been for this waiter.
+            // A waiter that timed out tries once more: a wake-up that came at that moment may have been for this
+            // waiter.
             ParkResult::TimedOut | ParkResult::Unparked(_) | ParkResult::Invalid => {}
         }
         spin.reset();
@@ -73,11 +74,12 @@ fn earlier(limit: Option<Instant>, other: Instant) -> Option<Instant> {
     Some(limit.map_or(other, |limit| limit.min(other)))
 }
 
-/// A long grace is slept in slices: each reads it again, and so does a wait that is under way when it is shortened.
+/// The longest sleep before a wait registers. A longer grace is slept in slices and read again at the end of each, so
+/// that a wait under way notices when it is shortened.
 const MAX_SLICE: Duration = Duration::from_millis(50);
 
-/// How much later than asked for a time-out fires, unless a thread set this otherwise (Linux: `PR_SET_TIMERSLACK`).
-/// The grace is cut by so much, so that it ends on time.
+/// How much later than asked for a time-out fires, unless a thread set this otherwise (Linux: `PR_SET_TIMERSLACK`). The
+/// grace is cut by this much, so that it ends on time.
 const TIMER_SLACK: Duration = Duration::from_micros(if cfg!(target_os = "linux") { 50 } else { 0 });
 
 /// Parks in the resource's queue while its announcement stands and `still` holds.
@@ -113,19 +115,19 @@ enum Step {
     },
     /// Withdrawn, with the scene copied: be the victim.
     Victim(Judgement),
-    /// Withdrawn, with the scene copied: say so, then go on waiting with this mark.
+    /// Withdrawn, with the scene copied: report the deadlock, then go on waiting with this note of what was reported.
     LeaveStanding(Judgement, Reported),
-    /// With the scene copied: nobody can break this deadlock, or nobody may.
+    /// With the scene copied: no member can break this deadlock, or none may.
     Abort(Judgement),
     /// Withdrawn, with the scene copied: this wait has been long.
     Warn,
-    /// The scene needs more room than it has: make it, outside the mutex.
+    /// The scene or the judge needs larger buffers: grow them, outside the mutex.
     Grow,
     /// This wait would be the victim by unwinding: see whether it can, outside the mutex.
     SeeWhetherItUnwinds,
 }
 
-/// The wait in the graph: registered means ungranted.
+/// Waits in the graph, where registered means ungranted.
 #[cold]
 #[inline(never)]
 fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, since: Instant) -> Result<(), WaitError> {
@@ -185,7 +187,7 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
     }
 }
 
-/// How long to wait before asking again whether an ending thread is gone.
+/// The first pause before asking again whether an ending thread is gone.
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
 /// The longest such pause.
 const MAX_PAUSE: Duration = Duration::from_millis(20);
@@ -216,7 +218,7 @@ impl Registered<'_> {
             graph.withdraw(me);
             return Step::Granted;
         }
-        // Before the limit: a wait that lasted is told, even if it wakes too late for anything else.
+        // Before the limit: a long wait is reported even if it wakes too late for anything else.
         if graph.entry(me).is_some() && self.alarm.due(self.since).is_some_and(|due| now() >= due) {
             if !self.scene.copy_wait(graph, me) {
                 return Step::Grow;
@@ -237,7 +239,7 @@ impl Registered<'_> {
             entry.key = self.resource.key();
         }
         if self.alarm.is_stale() {
-            // A hook was installed since the last look at them: look again, without the mutex.
+            // A hook was installed since the last look at the hooks: look again, without the mutex.
             return Step::Park { until: None, announced: false };
         }
         let summons = graph.answer_summons(me);
@@ -300,7 +302,7 @@ impl Registered<'_> {
         }
     }
 
-    /// What to do about a deadlock that this wait is part of; `None`: go on waiting.
+    /// Decides what to do about a deadlock that this wait is part of. `None`: go on waiting.
     fn react(&mut self, graph: &mut Graph, judge: &mut Judge, found: Judgement, summons: Summons) -> Option<Step> {
         let me = self.me;
         let policy = policy::policy();
@@ -320,7 +322,7 @@ impl Registered<'_> {
                 graph.make_victim(victim, me);
                 return None;
             }
-            // Said before, and left standing.
+            // Reported before, and left standing.
             None if policy == Policy::Report && graph.is_reported(judge.core().members(), found.is_abandoned()) => {
                 graph.mark_stuck(me);
                 return None;

@@ -32,18 +32,19 @@ impl Group {
         Self { record: NonNull::from(Box::leak(Box::new(GroupRecord::new(name, made_at)))) }
     }
 
-    /// What the graph knows the group by, for as long as the group lives.
+    /// Returns the group's id, which is valid for as long as the group lives.
     pub(crate) fn id(&self) -> GroupId {
         GroupRecord::id(self.record)
     }
 
-    /// A member is about to be started: until it [joins](Self::join), or [is not coming](Self::is_not_coming), it is
-    /// live. Said *before* anybody may count on it.
+    /// Expects a member that is about to be started: it is live until it [joins](Self::join), or [is not
+    /// coming](Self::is_not_coming). Called *before* anybody may count on it.
     pub(crate) fn expect(&self) {
         detector::with(|graph| graph.group_mut(self.id()).expected += 1);
     }
 
-    /// An expected member could not be started, or is not needed. Those who count on the group are judged again.
+    /// Gives up an expected member, which could not be started or is not needed. Re-checks the waits that count on the
+    /// group.
     pub(crate) fn is_not_coming(&self) {
         detector::with(|graph| {
             graph.group_mut(self.id()).expected -= 1;
@@ -51,13 +52,13 @@ impl Group {
         });
     }
 
-    /// Those who count on the group are judged again: something else that could have helped them is gone.
+    /// Re-checks the waits that count on the group: something else that could have ended them is gone.
     pub(crate) fn recheck(&self) {
         detector::with(|graph| graph.recheck_group(self.id()));
     }
 
-    /// The calling thread's context, which was expected, is a member from now on, until it [leaves](Self::leave): at
-    /// the latest when its thread ends.
+    /// Makes the calling thread's context, which was expected, a member, until it [leaves](Self::leave): at the latest
+    /// when its thread ends.
     pub(crate) fn join(&self) {
         let me = registry::current();
         detector::with(|graph| {
@@ -66,7 +67,7 @@ impl Group {
         });
     }
 
-    /// The calling thread's context is no member any more. Those who count on the group are judged again.
+    /// Removes the calling thread's context from the members. Re-checks the waits that count on the group.
     pub(crate) fn leave(&self) {
         let me = registry::current();
         detector::with(|graph| {
@@ -85,7 +86,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // A member that was never taken out, on a thread that was ended by force, points here no longer.
+        // Takes out the members whose threads were ended by force, so that none points here any longer.
         detector::with(|graph| {
             while let Some(member) = graph.group(self.id()).first {
                 graph.remove_member(self.id(), member);
@@ -110,7 +111,7 @@ mod tests {
     use crate::deadlock::judge::{Judge, Judgement};
     use crate::primitive::now;
 
-    /// A wait that counts how often somebody looks at who can end it.
+    /// A wait that counts how often its providers are looked at.
     struct Counted<'g> {
         group: Option<&'g Group>,
         looks: Cell<usize>,
@@ -132,7 +133,7 @@ mod tests {
         }
     }
 
-    /// A graph in which somebody waits for a group with so many members, or for something else.
+    /// Runs `then` with a graph in which a context waits for a group of `members` members, or for something else.
     fn with_wait(
         members: usize,
         on_group: bool,

@@ -1,4 +1,4 @@
-//! What the user runs when a deadlock was found or a wait is long.
+//! Hooks: the user's callbacks for deadlocks and long waits.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -39,12 +39,12 @@ impl<T: Clone> Hooks<T> {
         Some(list.hooks.remove(at).1)
     }
 
-    /// The hooks as they are now, to be run with no lock held.
+    /// Returns the hooks as they are now, to be run with no lock held.
     pub(super) fn all(&self) -> Vec<(u64, T)> {
         self.after(0)
     }
 
-    /// The hooks that were added after this one.
+    /// Returns the hooks that were added after this one.
     pub(super) fn after(&self, number: u64) -> Vec<(u64, T)> {
         let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         list.hooks.iter().filter(|&&(other, _)| other > number).cloned().collect()
@@ -93,11 +93,12 @@ impl Drop for Hook {
     }
 }
 
-/// Runs `hook` for every deadlock that is found, on the thread that is its victim, before the error or the panic.
+/// Installs a hook that runs for every deadlock that is found, on the thread that is its victim, before the error or
+/// the panic.
 ///
 /// Several hooks run in the order in which they were installed. They run outside every internal lock and may take
-/// tracked locks, block, and panic: a panic is caught (the panic hook prints it) and the next hook runs. A deadlock that is met inside a hook
-/// runs no hooks.
+/// tracked locks, block, and panic: a panic is caught (the panic hook prints it) and the next hook runs. A deadlock
+/// that is found inside a hook runs no hooks.
 ///
 /// # Examples
 ///
@@ -129,8 +130,8 @@ pub(super) fn run_deadlock_hooks(report: &Report) {
     drop_contained(hooks);
 }
 
-/// Drops hooks, of which this may be the last: they have destructors of the user's, and a wait that is over, or goes on, is no
-/// place to unwind from.
+/// Drops references to hooks, each of which may be the last one, and contains panics: a hook has the user's
+/// destructors, and these must not unwind a wait that is over or goes on.
 pub(super) fn drop_contained<T>(hooks: T) {
     contain(|| drop(hooks));
 }

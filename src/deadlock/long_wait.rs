@@ -1,4 +1,4 @@
-//! Waits that are longer than expected, though they are no deadlock.
+//! Long waits: longer than expected, though no deadlock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,15 +15,16 @@ use crate::primitive::quiet;
 type LongWaitHook = dyn Fn(&LongWait) + Send + Sync;
 
 pub(super) static HOOKS: Hooks<(Duration, Arc<LongWaitHook>)> = Hooks::new();
-/// Counts the installed hooks up, so that a wait without any asks no lock.
+/// How many hooks were ever installed, so that a wait takes no lock where there are none.
 static INSTALLED: quiet::AtomicU64 = quiet::AtomicU64::new(0);
 
-/// Runs `hook` once for every wait that lasts longer than `limit`, on the thread that waits, and then the wait goes on.
+/// Installs a hook that runs once for every wait that lasts longer than `limit`, on the thread that waits. Then the
+/// wait goes on.
 ///
-/// The hook learns who holds what is waited for, and from which line. It may take locks and panic, as hooks of
-/// [`on_deadlock`](super::on_deadlock) may; while it runs its thread is not in the graph. Waits that have begun are
-/// counted from their beginning. Waits shorter than the grace are never seen, nor is one that is over before its thread
-/// gets to run again.
+/// The hook learns which thread holds what is waited for, and from which line. It may take locks and panic, as hooks of
+/// [`on_deadlock`](super::on_deadlock) may; while it runs, its thread is not in the graph. For a wait that has begun
+/// already, the time counts from its beginning. The hook does not run for a wait shorter than the grace, nor for one
+/// that is over before its thread gets to run again.
 ///
 /// # Examples
 ///
@@ -47,12 +48,12 @@ static INSTALLED: quiet::AtomicU64 = quiet::AtomicU64::new(0);
 pub fn warn_after(limit: Duration, hook: impl Fn(&LongWait) + Send + Sync + 'static) -> Hook {
     let number = HOOKS.add((limit, Arc::new(hook)));
     INSTALLED.fetch_add(1, Relaxed);
-    // Whoever waits without a limit wakes once, to learn of its new one.
+    // Each registered waiter wakes once, to learn of the new hook.
     detector::with(|graph| graph.summon_all(Summons::Recheck));
     Hook::new(HookList::LongWait, number)
 }
 
-/// When one wait has to be reported as long.
+/// The hooks that one wait has yet to run, each once it has lasted long enough.
 pub(super) struct Alarm {
     installed: u64,
     /// The limits that are still to come, and their hooks.
@@ -80,12 +81,12 @@ impl Alarm {
         }
     }
 
-    /// Whether hooks were installed since the last [`refresh`](Self::refresh).
+    /// Returns whether hooks were installed since the last [`refresh`](Self::refresh).
     pub(super) fn is_stale(&self) -> bool {
         INSTALLED.load(Relaxed) != self.installed
     }
 
-    /// When the next hook is due.
+    /// Returns when the next hook is due.
     pub(super) fn due(&self, since: Instant) -> Option<Instant> {
         self.ahead.iter().filter_map(|&(limit, _)| since.checked_add(limit)).min()
     }
@@ -97,7 +98,7 @@ impl Alarm {
         let wait = LongWait { waiter, owner: participants.next() };
         let waited = since.elapsed();
         let due: Vec<_> = self.ahead.extract_if(.., |&mut (limit, _)| limit <= waited).collect();
-        // Removed meanwhile: not run.
+        // A hook that was removed meanwhile does not run.
         let installed = HOOKS.all();
         let still = due.iter().filter(|(_, hook)| installed.iter().any(|(_, (_, other))| Arc::ptr_eq(hook, other)));
         let event: &dyn Fn() = &|| trace::long_wait(&wait);

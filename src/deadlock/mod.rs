@@ -1,9 +1,9 @@
 //! The wait-for graph: who waits for whom, deadlocks as errors, and what to do about them.
 //!
-//! Every blocking wait of this crate that lasts longer than the [grace](set_grace) is a node's edge in one graph. The
-//! wait that closes a cycle finds it, at that moment, and is its victim: by [policy](Policy) it panics with a
-//! [`Report`], or, if it came by [`acquire`](crate::Lock::acquire), gets the [`Deadlock`] as an error. There is no
-//! polling thread. A report is made only when the deadlock is proved.
+//! Every blocking wait of this crate that lasts longer than the [grace](set_grace) becomes an edge of one graph. The
+//! wait that closes a cycle finds the deadlock at that moment, and is its victim: depending on the [policy](Policy) it
+//! panics with a [`Report`], or, if it came by [`acquire`](crate::Lock::acquire), returns the [`Deadlock`] as an error.
+//! There is no polling thread. A deadlock is reported only when it is proved.
 //!
 //! The protocol, and why it is exact, is in the `README.md` beside this module's source.
 
@@ -40,9 +40,9 @@ pub use report::{Deadlock, Kind, Report};
 #[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 pub use signal::dump_on_signal;
 
-/// Prints text and a line break to standard error in one write, whatever becomes of it.
+/// Prints text and a line break to standard error in one write, and ignores errors.
 ///
-/// Not through std's lock of standard error: a thread that holds that one may be part of the deadlock.
+/// Does not take std's lock of standard error: a thread that holds it may be part of the deadlock.
 pub(crate) fn print_line(text: std::fmt::Arguments<'_>) {
     let text = format!("{text}\n");
     #[cfg(all(unix, not(bowline_portable)))]

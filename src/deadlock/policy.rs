@@ -7,7 +7,7 @@ use super::graph::record::Summons;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::{global, quiet};
 
-/// What a deadlock does to the thread that completes it.
+/// What happens when a deadlock is found.
 ///
 /// The process starts with the policy that the environment variable `BOWLINE_DEADLOCK` names (`panic`, `abort`,
 /// `report` or `off`), and with [`Panic`](Self::Panic) where it is not set.
@@ -16,10 +16,11 @@ use crate::primitive::{global, quiet};
 ///
 /// Under `Panic` a deadlock fails a test if the panic reaches it. Where something catches panics on the way (a thread
 /// pool, a framework that hosts the code, a thread that nobody joins), look for the reports: each has a line that
-/// begins with `deadlock:`, whether it is printed or the message of a panic, so `grep '^deadlock:'` finds them in
-/// what the suite writes to standard error (with `cargo test -- --nocapture`, which else hides the output of tests
-/// that pass). Or run the suite under [`Abort`](Self::Abort) (`BOWLINE_DEADLOCK=abort`), or count in a
-/// [hook](super::on_deadlock): it runs for every report, those that [`acquire`](crate::Lock::acquire) returns included.
+/// begins with `deadlock:`, whether it is printed or the message of a panic, so `grep '^deadlock:'` finds them in what
+/// the suite writes to standard error (use `cargo test -- --nocapture`: otherwise the output of tests that pass is
+/// hidden). Or run the suite under [`Abort`](Self::Abort) (`BOWLINE_DEADLOCK=abort`), or count in a
+/// [hook](super::on_deadlock): it runs for every report, including those that [`acquire`](crate::Lock::acquire)
+/// returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Policy {
@@ -30,12 +31,12 @@ pub enum Policy {
     Panic,
     /// The report is printed and the process aborts.
     Abort,
-    /// The report is printed once, and the threads go on waiting, for ever. Members that wait by
-    /// [`acquire`](crate::Lock::acquire) are chosen as the victim first, and get an error.
+    /// The report is printed once, and the threads go on waiting, for ever. If a member waits by
+    /// [`acquire`](crate::Lock::acquire), it is the victim instead, and gets an error.
     ///
-    /// Each thread that waits for an abandoned lock is a deadlock of its own: that many reports are printed.
+    /// Each thread that waits for an abandoned lock is a deadlock of its own, with its own report.
     Report,
-    /// Nothing is judged. Waits still register, so that [`snapshot`](super::snapshot()) shows them.
+    /// No wait is judged. Waits still enter the graph, so that [`snapshot`](super::snapshot()) shows them.
     Off,
 }
 
@@ -54,7 +55,7 @@ global! {
 const DEFAULT_GRACE: Duration = Duration::from_micros(500);
 static GRACE: quiet::AtomicU64 = quiet::AtomicU64::new(DEFAULT_GRACE.as_nanos() as u64);
 
-/// The policy in force. One relaxed load.
+/// Returns the policy in force. Costs one relaxed load.
 #[must_use]
 pub fn policy() -> Policy {
     match POLICY.load(Relaxed) {
@@ -100,7 +101,7 @@ fn first_policy() -> Policy {
         NAMES.iter().find(|(name, _)| value.eq_ignore_ascii_case(name)).map(|&(_, policy)| policy)
     });
     let policy = named.unwrap_or_default();
-    // Whoever is first says so; a policy that was set meanwhile stays.
+    // The first thread to get here says so; a policy that was set meanwhile stays.
     if POLICY.compare_exchange(UNSET, position(policy), Relaxed, Relaxed).is_ok()
         && let (Some(value), None) = (value, named)
     {
@@ -111,11 +112,12 @@ fn first_policy() -> Policy {
     self::policy()
 }
 
-/// Sets how long a wait may last before it enters the wait-for graph. The default is 500 µs; zero is at once.
+/// Sets how long a wait may last before it enters the wait-for graph. The default is 500 µs; with zero, a wait enters
+/// the graph at once.
 ///
-/// A deadlock is found within the grace of its closing. Shorter waits cost nothing but a time-out on their park, so a
-/// short grace trades throughput under contention for an earlier report. Waits that have begun notice a shorter grace within
-/// 50 ms.
+/// A deadlock is found within the grace after it closes. Waits shorter than the grace cost nothing but a time-out on
+/// their park, so a short grace trades throughput under contention for an earlier report. Waits that are under way
+/// notice a shorter grace within 50 ms.
 pub fn set_grace(grace: Duration) {
     GRACE.store(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX), Relaxed);
 }

@@ -10,7 +10,8 @@ use crate::primitive::{
     thread_is_ending,
 };
 
-/// The calling thread's context. Made on first use: one allocation for each thread that is alive at the same time.
+/// Returns the calling thread's context. It is made on first use: one allocation for each thread that is alive at the
+/// same time.
 #[inline]
 pub(crate) fn current() -> &'static Context {
     let context = current_context().cast::<Context>();
@@ -33,8 +34,8 @@ fn enter() -> &'static Context {
     context
 }
 
-/// The end of a thread, after its thread-locals were destroyed: gives its context back, or, while it still holds
-/// something, lets those who wait for it look again, in each round of destructors.
+/// Ends a thread, after its thread-locals were destroyed: gives its context back, or, while it still holds something,
+/// re-checks the waits for it, in each round of destructors.
 ///
 /// A destructor still to come that locks after the context was given back takes another.
 fn leave(context: *const ()) {
@@ -48,13 +49,13 @@ fn leave(context: *const ()) {
         set_current_context(std::ptr::null());
         give_context(context);
     } else {
-        // Destructors that are still to come may release it, and are this context as before.
+        // Destructors that are still to come may release it, and still run in this context.
         end_thread(context);
         run_at_thread_end(leave, std::ptr::from_ref(context).cast());
     }
 }
 
-/// The calling thread's last destructor runs, with the kernel's word still to come.
+/// Runs the calling thread's last destructor, before the kernel says that the thread is gone.
 #[cfg(all(test, loom))]
 pub(crate) fn leave_early() {
     leave(current_context());
@@ -70,7 +71,7 @@ pub(crate) fn end_current() {
     }
 }
 
-/// The context that is to run inside of another one of the calling thread.
+/// Returns the context that is to run inside of another one of the calling thread.
 pub(super) fn inner_of(outer: &'static Context) -> &'static Context {
     if let Some(inner) = outer.nesting.inner.get() {
         return inner;
@@ -80,8 +81,8 @@ pub(super) fn inner_of(outer: &'static Context) -> &'static Context {
     inner
 }
 
-/// The end of a thread: gives back what ran inside of its first context and holds nothing. Returns whether that is all
-/// of it.
+/// Gives back, at the end of a thread, the contexts that ran inside of its first one and hold nothing. Returns whether
+/// these are all of them.
 fn give_inside(first: &'static Context) -> bool {
     give_inner_ones(first);
     let mut kept = None;
@@ -90,7 +91,7 @@ fn give_inside(first: &'static Context) -> bool {
         if retired.holds.is_empty() {
             give_inner_context(retired);
         } else {
-            // Linked by what is otherwise the context inside.
+            // Linked through the field that otherwise has the context inside.
             retired.nesting.inner.set(kept.replace(retired));
         }
     }
@@ -111,7 +112,7 @@ fn give_inner_ones(context: &'static Context) {
     }
 }
 
-/// A context for the calling thread, which holds its lifeline from now on: its first one.
+/// Returns a first context for the calling thread, which holds its lifeline from now on.
 fn take_context(name: ThreadName, os_id: u32) -> &'static Context {
     let context = unused_context();
     // SAFETY:
@@ -120,7 +121,7 @@ fn take_context(name: ThreadName, os_id: u32) -> &'static Context {
     unsafe { context.lifeline.hold() };
     let old_name = detector::with(|graph| {
         let record = graph.record_mut(context);
-        // Taken by a destructor after all of ours: nothing will tell of this thread's end.
+        // Taken by a destructor after all of ours: nothing will announce this thread's end.
         record.thread = ThreadRecord { ended: thread_is_ending(), ..ThreadRecord::new() };
         record.first = None;
         graph.name_context(context, name, os_id, false)
@@ -129,7 +130,7 @@ fn take_context(name: ThreadName, os_id: u32) -> &'static Context {
     context
 }
 
-/// A context that runs inside of `outer`, the calling thread's.
+/// Returns a new context to run inside of `outer`, the calling thread's.
 fn take_inner_context(outer: &'static Context) -> &'static Context {
     let context = unused_context();
     let old_name = detector::with(|graph| {
@@ -142,7 +143,8 @@ fn take_inner_context(outer: &'static Context) -> &'static Context {
 }
 
 impl Graph {
-    /// Gives a context its number. Returns the name of the thread that had it before, to be dropped without the mutex.
+    /// Gives a context its number and its thread's name. Returns the name of the thread that had it before, to be
+    /// dropped without the mutex.
     fn name_context(&mut self, context: &'static Context, name: ThreadName, os_id: u32, nested: bool) -> ThreadName {
         let record = self.record_mut(context);
         let old_name = std::mem::replace(&mut record.name, name);
@@ -153,7 +155,7 @@ impl Graph {
         old_name
     }
 
-    /// A context of no thread, which waits for what a test says.
+    /// Adds a context of no thread, which waits for what a test says.
     #[cfg(all(test, not(loom)))]
     pub(super) fn add_for_test(&mut self) -> &'static Context {
         let context: &'static Context = Box::leak(Box::new(Context::new()));
@@ -169,8 +171,8 @@ impl Graph {
         self.record_mut(context).next_free = free;
     }
 
-    /// Frees the contexts of threads that are gone, where nothing tells of a thread's end. Linear in the contexts, and done
-    /// when there are twice as many as were left the last time.
+    /// Frees the contexts of threads that are gone, where nothing announces a thread's end. Takes time linear in the
+    /// contexts, and is done when there are twice as many as were left the last time.
     fn sweep(&mut self) {
         if !self.has_untold || self.contexts.len() < self.swept * 2 {
             return;
@@ -231,7 +233,7 @@ impl Graph {
     }
 }
 
-/// A context that nobody has, with its next number.
+/// Returns a context that nobody has, with its next number.
 fn unused_context() -> &'static Context {
     reuse_context().unwrap_or_else(add_context)
 }
@@ -282,7 +284,8 @@ fn add_context() -> &'static Context {
     }
 }
 
-/// Nothing will tell of the end of the thread that has this context: whoever waits for it has to ask, now and again.
+/// Notes that nothing will announce the end of the thread that has this context: its waiters have to ask, now and
+/// again.
 #[cold]
 fn expect_no_word_of(first: &'static Context) {
     detector::with(|graph| {
@@ -291,7 +294,7 @@ fn expect_no_word_of(first: &'static Context) {
     });
 }
 
-/// Marks a thread one of whose contexts holds something while it ends, and re-checks those who wait for it.
+/// Marks a thread as ended while one of its contexts holds something, and re-checks the waits for it.
 pub(super) fn end_thread(first: &'static Context) {
     detector::with(|graph| {
         graph.record_mut(first).thread.ended = true;
@@ -337,8 +340,8 @@ pub(super) fn retire(context: &'static Context) {
     });
 }
 
-/// Takes one of the calling thread's retired contexts which has released everything since, if there is one among the next few.
-/// Those that have not are looked at again after all the others.
+/// Takes a retired context of the calling thread that has released everything since, if there is one among the next
+/// few. Those that still hold something are looked at again after all the others.
 fn take_retired(of: &'static Context) -> Option<&'static Context> {
     const LOOKED_AT: usize = 4;
     detector::with(|graph| {

@@ -5,15 +5,15 @@ use std::io;
 use signal_hook::consts::SIGQUIT;
 use signal_hook::iterator::Signals;
 
-/// Prints [`dump`](super::dump) whenever the process receives SIGQUIT (`Ctrl-\` on a terminal, `kill -QUIT`), and goes
-/// on: a hung service or test shows its own diagnosis.
+/// Prints [`dump`](super::dump) whenever the process receives SIGQUIT (`Ctrl-\` on a terminal, `kill -QUIT`), so that a
+/// hung service or test shows its own diagnosis. The process goes on.
 ///
-/// Costs one thread that sleeps, named `bowline-dump`. Calling it again adds another, which prints again: call it once,
+/// Costs one sleeping thread, named `bowline-dump`. A second call adds a second thread, and each prints: call it once,
 /// in `main` or at the head of a test.
 ///
 /// # Errors
 ///
-/// If the system refuses the signal handler or the thread.
+/// Returns an error if the system refuses the signal handler or the thread.
 ///
 /// # Examples
 ///

@@ -7,14 +7,14 @@ use super::graph::resource::Site;
 use super::report::Deadlock;
 use crate::primitive::now;
 
-/// How long a wait may last, and what may become of it.
+/// How long a wait may last, and how it can end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) site: Site,
     pub(crate) limit: Limit,
     /// How it can end when it is part of a deadlock.
     pub(crate) failure: Failure,
-    /// The resource is held by the waiter already: no grace, the judge decides at once.
+    /// Whether the waiter holds the resource already: then there is no grace, and the judge decides at once.
     pub(crate) relock: bool,
 }
 
@@ -37,7 +37,7 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    /// A limit that is past what the clock can tell is none.
+    /// Returns the limit that is `timeout` from now; none, if that is past what the clock can tell.
     pub(crate) fn after(timeout: Duration) -> Self {
         now().checked_add(timeout).map_or(Self::None, Self::Until)
     }

@@ -3,7 +3,7 @@
 
 use super::report::{LongWait, Report};
 
-/// A deadlock was found, on the thread that is its victim.
+/// Emits the event that a deadlock was found, on the thread that is its victim.
 pub(super) fn deadlock(report: &Report) {
     #[cfg(feature = "tracing")]
     tracing::error!(target: "bowline", kind = ?report.kind(), threads = report.threads().len(), "{report}");
@@ -11,7 +11,7 @@ pub(super) fn deadlock(report: &Report) {
     let _ = report;
 }
 
-/// A wait is longer than was expected, on the thread that waits.
+/// Emits the event that a wait is longer than expected, on the thread that waits.
 pub(super) fn long_wait(wait: &LongWait) {
     #[cfg(feature = "tracing")]
     tracing::warn!(target: "bowline", "{wait}");

@@ -6,12 +6,12 @@ use super::graph::record::{Entry, Failure, Summons};
 use super::judge::{Judge, Judgement};
 use super::policy::Policy;
 
-/// Returns the member of the deadlock just found which is to be its victim, if there is one that can.
+/// Returns the member of the deadlock just found that is to be its victim, if any can fail.
 ///
-/// One whose failing lets everybody go on comes first; where there is none, or it takes too long to find, the rest is judged
-/// again and has a victim of its own. A wait that would unwind from a destructor comes last. Of several the finder comes first,
-/// except that a starvation is a value first of all: it is for those who wait for what is queued, not for a lock that one of
-/// the workers holds.
+/// A member whose failing lets all others go on comes first; where there is none, or the search takes too long, the
+/// rest is judged again and has a victim of its own. A wait that would unwind from a destructor comes last. Among
+/// several the finder comes first, except that in a starvation a wait that fails by value comes before all others: the
+/// verdict is for the waits for what is queued, not for a lock that one of the workers holds.
 pub(super) fn choose_victim(
     graph: &Graph,
     judge: &mut Judge,
@@ -43,7 +43,7 @@ pub(super) fn choose_victim(
 }
 
 impl Entry {
-    /// Whether this wait can end with a deadlock: return it, or unwind from it.
+    /// Returns whether this wait can end with a deadlock: return it, or unwind from it.
     fn can_fail(&self, policy: Policy) -> bool {
         match self.failure {
             Failure::Value => true,

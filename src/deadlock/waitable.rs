@@ -1,5 +1,5 @@
-//! What can be waited for. A primitive joins the graph by answering one question, [`Blocker`]: who can end this wait? If its
-//! waiters sleep at the door it says how as well, [`Park`].
+//! What a primitive implements to be waited for. It joins the graph by answering one question: who can end this wait
+//! ([`Blocker`])? If its waiters sleep at the door, it also says how ([`Park`]).
 
 use super::graph::context::Context;
 use crate::primitive::UnparkToken;
@@ -13,13 +13,13 @@ pub(crate) const HANDED_OVER: UnparkToken = UnparkToken(1);
 
 /// How a thread sleeps at the [door](super::door::wait) until its wait is over.
 pub(crate) trait Park: Blocker {
-    /// The address to park on.
+    /// Returns the address to park on.
     fn key(&self) -> usize;
 
-    /// Takes the resource for `me` and lists the hold, if it is to be had.
+    /// Takes the resource for `me` and lists the hold, if it can. Returns whether it did.
     fn try_grant(&self, me: &'static Context) -> bool;
 
-    /// Lists the hold of a resource that was handed over to `me`. What is never handed over lists nothing.
+    /// Lists the hold of a resource that was handed over to `me`. A resource that is never handed over lists nothing.
     fn accept(&self, me: &'static Context) {
         let _ = me;
     }
@@ -32,12 +32,12 @@ pub(crate) trait Park: Blocker {
     /// Announces a waiter that is about to park. `false`: the resource changed, try again.
     fn announce(&self) -> bool;
 
-    /// Returns whether the announcement stands, so that whoever frees the resource will wake the queue. Called under the
-    /// queue's lock.
+    /// Returns whether the announcement stands, so that the thread that frees the resource will wake the queue. Called
+    /// under the queue's lock.
     fn is_announced(&self) -> bool;
 
-    /// A parked waiter left the queue at its time-out; `last` if nobody else is queueing. Called under the queue's
-    /// lock. Takes the announcement back, where that does not stand for good.
+    /// Takes the announcement back, where it does not stand for good, after a parked waiter left the queue at its
+    /// time-out; `last` if nobody else is queueing. Called under the queue's lock.
     fn left_queue(&self, last: bool) {
         let _ = last;
     }

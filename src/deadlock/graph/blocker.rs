@@ -20,50 +20,52 @@ pub(crate) enum Need {
     AtLeast(u32),
 }
 
-/// Who can end a wait.
+/// Something that can end a wait.
 #[derive(Clone, Copy)]
 pub(crate) enum Provider {
     /// The context with this number.
     Context(ContextId),
     /// Any member of the group.
     AnyOf(GroupId),
-    /// Somebody the graph does not know, or nobody in particular.
+    /// Something that the graph does not know, or nothing in particular.
     External,
     /// Another process, by its id: as unknown to the graph as any other outsider, but it can be named in reports.
     Process(u32),
 }
 
-/// What is called with each provider of a wait. `Break`: no further one is needed.
+/// The callback that is given each provider of a wait. It returns `Break` when it needs no further one.
 pub(crate) type Visit<'v> = dyn FnMut(Provider) -> ControlFlow<()> + 'v;
 
-/// What the graph asks about a wait: who can end it?
+/// What the graph asks about a wait: who can end it.
 ///
-/// That is all that it takes to be waited for. Whoever parks at the door answers for
+/// A type that can be waited for needs nothing else. One whose waiters park at the door implements
 /// [`Park`](crate::deadlock::waitable::Park) as well.
 pub(crate) trait Blocker {
-    /// What is waited for, for reports: what the provider at this place in [`providers`](Self::providers) provides.
+    /// Returns what is waited for, for reports: the resource of the `nth` of the [`providers`](Self::providers).
     fn facts(&self, nth: usize) -> ResourceFacts;
 
-    /// How many of the [providers](Self::providers) it takes.
+    /// Returns how many of the [providers](Self::providers) it takes to end this wait.
     fn need(&self) -> Need;
 
-    /// Calls `visit` with each of those who can end this wait, until that breaks. Called under the graph's mutex, and
-    /// changes nothing that anybody else could see.
+    /// Calls `visit` with each provider of this wait, until it returns `Break`. Called under the graph's mutex; changes
+    /// nothing that anybody else could see.
     ///
-    /// Where any one of many is enough, the one that broke the last visit comes first: then most visits are short.
+    /// Where any one of many providers is enough, the one at which the last visit broke off comes first, so that most
+    /// visits are short.
     fn providers(&self, graph: &Graph, visit: &mut Visit<'_>);
 
-    /// Subscribes this wait to what a judge does not see by the waits themselves: alternatives that go, with nobody
-    /// beginning to wait. Called under the graph's mutex by every judge, whoever it judges, before each look at the
+    /// Subscribes this wait to alternatives that go without anybody beginning to wait, which a judge cannot learn from
+    /// the waits. Every judge, whichever wait it judges, calls this under the graph's mutex before each look at the
     /// [providers](Self::providers) of this wait.
     ///
-    /// Guarantees of each alternative that goes in this way: either it went before, and the look that follows counts on it no
-    /// longer; or whoever takes it away later sees the subscription, and re-checks this wait, under the graph's mutex and so
-    /// after the judgement. Then the wait subscribes again. A wait without such alternatives does nothing.
+    /// For each alternative that goes in this way, one of two things holds: it went before, and the look that follows
+    /// counts on it no longer; or the thread that takes it away later sees the subscription and re-checks this wait,
+    /// under the graph's mutex and so after the judgement. Then the wait subscribes again. A wait without such
+    /// alternatives does nothing.
     fn subscribe(&self) {}
 
-    /// Whether a waiter that is named as its own provider may have been handed the resource. Otherwise it waits for
-    /// itself.
+    /// Returns whether a waiter that is named as its own provider may have been handed the resource. If not, it waits
+    /// for itself.
     fn may_be_handed_over(&self) -> bool {
         true
     }

@@ -1,4 +1,4 @@
-//! Who can own and wait: a thread, or a task that runs on its waiter's thread.
+//! Contexts: what can own and wait. Each is a thread, or a task that runs on its waiter's thread.
 
 use std::cell::{Cell, UnsafeCell};
 
@@ -10,15 +10,17 @@ use super::record::Record;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicBool, Lifeline, quiet};
 
-/// Who can own and wait. Lives for ever; given from an ended thread to a new one under a new number.
+/// A thread, or a task that runs in place, as an owner and a waiter. Lives for ever; a new thread takes over the
+/// context of an ended one, under a new number.
 ///
-/// In this order because locking touches the number, then the bits and slots of the holds: two lines, side by side.
+/// Locking touches the number, then the bits and slots of the holds: this order puts them into two adjacent cache
+/// lines.
 #[repr(C, align(128))]
 pub(crate) struct Context {
     /// The current number, 0 while nobody has this context. Written under the graph's mutex.
     id: quiet::AtomicU64,
-    /// The graph has something to tell this context's registered wait. Written under the graph's mutex, read by the
-    /// park's `validate`.
+    /// Whether this context's registered wait has a summons. Written under the graph's mutex, read by the park's
+    /// `validate`.
     summoned: AtomicBool,
     /// Its place among all contexts ever made.
     index: Cell<u32>,
@@ -26,7 +28,7 @@ pub(crate) struct Context {
     pub(crate) holds: Holds,
     /// Cut by the kernel when the thread is gone.
     pub(in crate::deadlock) lifeline: Lifeline,
-    /// What runs inside of it, and what it runs inside of: for its own thread alone.
+    /// The contexts inside of it and around it. For its own thread alone.
     pub(in crate::deadlock) nesting: Nesting,
     /// The graph's notes on this context: see [`Graph::record`].
     pub(in crate::deadlock) record: UnsafeCell<Record>,
@@ -78,7 +80,7 @@ impl Context {
         self.id.store(id.map_or(0, ContextId::get), Relaxed);
     }
 
-    /// Its place among all contexts ever made. Asked with the graph's mutex held.
+    /// Returns its place among all contexts ever made. Called with the graph's mutex held.
     pub(in crate::deadlock) fn index(&self) -> usize {
         self.index.get() as usize
     }
@@ -88,7 +90,7 @@ impl Context {
         self.index.set(index as u32);
     }
 
-    /// Whether the graph has something to tell this context's registered wait. Asked by a park's `validate`.
+    /// Returns whether this context's registered wait has a summons. Called by a park's `validate`.
     pub(crate) fn is_summoned(&self) -> bool {
         // ORDERING: Acquire pairs with the Release store in `set_summoned`; the bucket lock orders the two anyway.
         self.summoned.load(Acquire)
@@ -99,12 +101,13 @@ impl Context {
         self.summoned.store(summoned, Release);
     }
 
-    /// Stays the same for the life of the process: contexts are never freed. Serves as the park token of its waits.
+    /// Returns the address, which is valid for the life of the process: contexts are never freed. It serves as the park
+    /// token of its waits.
     pub(crate) fn address(&self) -> usize {
         std::ptr::from_ref(self).expose_provenance()
     }
 
-    /// The context at this address.
+    /// Returns the context at this address.
     ///
     /// # Safety
     ///

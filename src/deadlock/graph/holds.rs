@@ -63,23 +63,24 @@ impl<W: Word, const N: usize> Slot<W, N> {
     /// Writes the words. The owner alone calls this, while the slot's bit is clear, with the slot's version.
     #[inline]
     pub(crate) fn write(&self, version: Version, words: [*mut (); N]) {
-        // ORDERING: Release pairs with the Acquire load in `read`: whoever sees this version sees the bit cleared by
-        // the give before it.
+        // ORDERING: Release pairs with the Acquire load in `read`: a reader that sees this version sees the bit cleared
+        // by the give before it.
         self.version.store(version.0.wrapping_byte_add(1), Release);
-        // ORDERING: pairs with the Acquire fence in `read`: whoever sees one of the words below sees this version.
+        // ORDERING: pairs with the Acquire fence in `read`: a reader that sees one of the words below sees this
+        // version.
         W::fence(Release);
         for (word, value) in self.words.iter().zip(words) {
             word.store(value, Relaxed);
         }
     }
 
-    /// How often the slot has been written. Of use to its owner.
+    /// Returns how often the slot has been written. For its owner.
     #[inline]
     pub(crate) fn version(&self) -> Version {
         Version(self.version.load(Relaxed))
     }
 
-    /// Reads the words if the slot was in use, and by one take, all the time.
+    /// Reads the words. Returns `None` unless the slot was in use all the time, by one and the same take.
     pub(crate) fn read(&self, in_use: impl FnOnce() -> bool) -> Option<[*mut (); N]> {
         // ORDERING: Acquire pairs with the Release store in `write`.
         let version = self.version.load(Acquire);
@@ -123,7 +124,7 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
         Self { used: quiet::AtomicU32::new(0), slots: [const { Slot::empty() }; SLOTS] }
     }
 
-    /// A free slot, if there is one. Writes nothing. The owner alone calls this.
+    /// Returns a free slot, if there is one. Writes nothing. The owner alone calls this.
     #[inline]
     pub(in crate::deadlock) fn find(&self) -> Option<Place<'_>> {
         let used = self.used.load(Relaxed);
@@ -132,11 +133,11 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
         Some(Place { slot, version: slot.version(), index, used: used | 1 << index })
     }
 
-    /// Takes a slot that was found. The owner alone calls this, and took and gave nothing since.
+    /// Takes a slot that was found. The owner alone calls this, and has taken and given nothing since.
     #[inline]
     pub(in crate::deadlock) fn take(&self, place: Place<'_>, words: Words) -> HoldIndex {
         place.slot.write(place.version, words);
-        // ORDERING: Release pairs with the Acquire load in `read`: whoever sees the bit sees the words.
+        // ORDERING: Release pairs with the Acquire load in `read`: a reader that sees the bit sees the words.
         self.used.store(place.used, Release);
         place.index
     }
@@ -177,7 +178,8 @@ impl Holds {
         unsafe { self.spill.load(Acquire).as_ref() }
     }
 
-    /// Where the holds go that do not fit inline. The context's own thread alone calls this.
+    /// Returns the list of the holds that do not fit inline, which is made on first use. The context's own thread alone
+    /// calls this.
     fn make_spill(&self) -> &Spill {
         self.spill().unwrap_or_else(|| {
             let spill = Box::leak(Box::new(Spill::new()));
@@ -187,8 +189,8 @@ impl Holds {
         })
     }
 
-    /// Where the next hold goes, if it is inline: what [`take`](Self::take) has to read, read before the lock is
-    /// taken, since no load overtakes an atomic read-modify-write.
+    /// Returns where the next hold goes, if it is inline. These are the loads of [`take`](Self::take), done before the
+    /// lock is taken, since no load overtakes an atomic read-modify-write.
     #[inline]
     pub(crate) fn find(&self) -> Option<Place<'_>> {
         self.inline.find()
@@ -213,7 +215,7 @@ impl Holds {
     }
 
     /// Makes sure that the next [`take`](Self::take) allocates nothing. The context's own thread alone calls this, and
-    /// it alone takes holds: the room stays.
+    /// it alone takes holds, so the place stays free.
     pub(crate) fn reserve(&self) {
         if self.find().is_none() {
             self.make_spill().find();
@@ -237,11 +239,11 @@ impl Holds {
         }
     }
 
-    /// Where the hold of the resource with this key is listed, which the context holds and is about to release. The
-    /// context's own thread alone calls this.
+    /// Returns the place of the hold of the resource with this key, which the context holds and is about to release.
+    /// The context's own thread alone calls this.
     ///
-    /// Of several one alone can be true, since two locks are not at one address: the others are of guards that were
-    /// forgotten and of locks that are no more. They are removed, so that it does not matter which one is left.
+    /// If several are listed, only one can be true, since no two locks are at one address: the others are of forgotten
+    /// guards, of locks that no longer exist. They are removed, so that it does not matter which one is left.
     #[cold]
     pub(crate) fn index_of(&self, key: usize) -> Option<HoldIndex> {
         let mut found = None;
@@ -255,12 +257,12 @@ impl Holds {
         found
     }
 
-    /// How many are listed.
+    /// Returns how many are listed.
     pub(crate) fn count(&self) -> usize {
         self.inline.used.load(Relaxed).count_ones() as usize + self.spill().map_or(0, Spill::count)
     }
 
-    /// Whether nothing is listed.
+    /// Returns whether nothing is listed.
     pub(crate) fn is_empty(&self) -> bool {
         self.inline.used.load(Relaxed) == 0 && self.spill().is_none_or(Spill::is_empty)
     }

@@ -1,15 +1,16 @@
-//! What contexts and groups are known by.
+//! The numbers of contexts and the ids of groups.
 
 use std::ptr::NonNull;
 
 use crate::primitive::COPY_BITS;
 
 /// The number of a context: never given twice in the life of the process, never zero, even, so that a lock word has a
-/// bit to spare, and below 2^63, so that a task's word can name somebody else.
+/// bit to spare, and below 2^63, so that a task's word can name something else.
 ///
-/// `[ 0 | copy : 11 | generation : 27 | index : 24 | 0 ]`. The index finds the context; the generation tells its lives apart. A
-/// context whose generations are used up is not used again. The copy tells this copy of the crate from others in the process
-/// (another version, or a shared library): one that meets another's number in a lock's word knows nobody of that name.
+/// `[ 0 | copy : 11 | generation : 27 | index : 24 | 0 ]`. The index finds the context; the generation tells its lives
+/// apart. A context whose generations are used up is not used again. The copy tells this copy of the crate from others
+/// in the process (another version, or a shared library): a copy that meets another copy's number in a lock's word
+/// knows no such context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ContextId(u64);
 
@@ -18,13 +19,14 @@ impl ContextId {
     const GENERATION_BITS: u32 = 62 - Self::INDEX_BITS - COPY_BITS;
     const LAST_GENERATION: u64 = (1 << Self::GENERATION_BITS) - 1;
 
-    /// The first number of the context at `index` in this copy of the crate, `None` if there are too many contexts.
+    /// Returns the first number of the context at `index` in this copy of the crate, `None` if there are too many
+    /// contexts.
     pub(in crate::deadlock) fn first(index: usize, copy: u64) -> Option<Self> {
         let copy = copy << (Self::INDEX_BITS + 1 + Self::GENERATION_BITS);
         (index < 1 << Self::INDEX_BITS).then_some(Self(copy | 1 << (Self::INDEX_BITS + 1) | (index as u64) << 1))
     }
 
-    /// The next number of the same context, `None` when there is none left.
+    /// Returns the next number of the same context, `None` when there is none left.
     pub(in crate::deadlock) fn next(self) -> Option<Self> {
         let generation = self.0 >> (Self::INDEX_BITS + 1) & Self::LAST_GENERATION;
         (generation < Self::LAST_GENERATION).then(|| Self(self.0 + (1 << (Self::INDEX_BITS + 1))))
@@ -34,7 +36,7 @@ impl ContextId {
         (self.0 >> 1) as usize & ((1 << Self::INDEX_BITS) - 1)
     }
 
-    /// The number that a context has, 0 while nobody has the context.
+    /// Wraps the number that a context has, 0 while nobody has the context.
     #[inline]
     pub(super) fn of_context(number: u64) -> Self {
         Self(number)
@@ -45,7 +47,7 @@ impl ContextId {
         self.0
     }
 
-    /// The number with this value, `None` for zero.
+    /// Returns the number with this value, `None` for zero.
     #[inline]
     pub(crate) fn from_word(word: u64) -> Option<Self> {
         (word != 0).then_some(Self(word))
@@ -59,7 +61,7 @@ impl ContextId {
     }
 }
 
-/// What a group is known by while it lives: the address of its [record](super::members::GroupRecord).
+/// The id of a group while it lives: the address of its [record](super::members::GroupRecord).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupId(NonNull<()>);
 

@@ -17,7 +17,7 @@ pub(in crate::deadlock) struct GroupRecord {
     /// Members that are being started.
     pub(in crate::deadlock) expected: usize,
     pub(in crate::deadlock) first: Option<&'static Context>,
-    /// A walk came by since those who count on the group were last told to judge again.
+    /// Whether a walk came by since the waits that count on the group were last re-checked.
     is_counted_on: Cell<bool>,
 }
 
@@ -26,19 +26,19 @@ impl GroupRecord {
         Self { name, made_at, expected: 0, first: None, is_counted_on: Cell::new(false) }
     }
 
-    /// What the graph knows the group by whose record is here.
+    /// Returns the id of the group whose record is here.
     pub(in crate::deadlock) fn id(record: NonNull<Self>) -> GroupId {
         GroupId::at(record)
     }
 
-    /// Notes that a walk came by: somebody may count on the group.
+    /// Notes that a walk came by: a wait may count on the group.
     pub(in crate::deadlock) fn count_on(&self) {
         self.is_counted_on.set(true);
     }
 }
 
 impl Graph {
-    /// The notes on a group.
+    /// Returns the notes on a group.
     pub(in crate::deadlock) fn group(&self, group: GroupId) -> &GroupRecord {
         // SAFETY:
         // - the id is from `Group::id`, of a group that is alive: borrowed by the caller or by a registered
@@ -48,7 +48,7 @@ impl Graph {
         unsafe { group.address::<GroupRecord>().as_ref() }
     }
 
-    /// The notes on a group.
+    /// Returns the notes on a group.
     pub(in crate::deadlock) fn group_mut(&mut self, group: GroupId) -> &mut GroupRecord {
         // SAFETY:
         // - as in `group`; `&mut self` makes this the only reference.
@@ -59,18 +59,19 @@ impl Graph {
         std::iter::successors(self.group(group).first, |&member| self.record(member).next_member)
     }
 
-    /// Re-checks the waits that count on a group, if any may: the group has lost one who could have helped them.
+    /// Re-checks the waits that count on a group, if there may be any: the group has lost a context that could have
+    /// ended them.
     ///
-    /// A deadlock that the loss completes lives by this group alone, so the last walk in it came by the group (`README.md`,
-    /// Groups). If no walk has since the last recheck, all waits concerned have been told. So the end of a worker costs
-    /// constant time, whatever else is registered.
+    /// A deadlock that the loss completes was live by this group alone, so the last walk in it came by the group
+    /// (`README.md`, Groups). If no walk has come by since the last re-check, all waits concerned have been summoned.
+    /// So the end of a worker takes constant time, whatever else is registered.
     pub(in crate::deadlock) fn recheck_if_counted_on(&mut self, group: GroupId) {
         if self.group(group).is_counted_on.get() {
             self.recheck_group(group);
         }
     }
 
-    /// Notes that those who count on a group are told to judge again.
+    /// Notes that the waits that count on a group are being re-checked.
     pub(in crate::deadlock) fn forget_walks(&mut self, group: GroupId) {
         self.group_mut(group).is_counted_on.set(false);
     }

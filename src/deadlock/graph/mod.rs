@@ -23,30 +23,30 @@ use waits::LISTS;
 
 use crate::primitive::{Ingredient, is_removed};
 
-/// Twice as many contexts are made before the first sweep.
+/// The first sweep takes place when there are twice as many contexts.
 pub(in crate::deadlock) const FIRST_SWEEP: usize = 64;
 
-/// Who waits for whom.
+/// The wait-for graph.
 pub(crate) struct Graph {
     /// All contexts ever made, by index.
     pub(in crate::deadlock) contexts: Vec<&'static Context>,
     pub(in crate::deadlock) free: Option<&'static Context>,
-    /// Nothing tells of the end of some threads.
+    /// Whether there are threads whose end nothing announces.
     pub(in crate::deadlock) has_untold: bool,
     /// How many contexts the last sweep left.
     pub(in crate::deadlock) swept: usize,
-    /// The registered waits that one context can end, and the others.
+    /// The registered waits: the chained ones, and the forked ones.
     ///
-    /// The first lie in lists by what they park on, so that those who wait for a lock are found without a look at the rest.
+    /// Chained waits lie in lists by their key, so that the waits for one lock are found without a look at the rest.
     pub(in crate::deadlock) chained: [Option<&'static Context>; LISTS],
     pub(in crate::deadlock) forked: Option<&'static Context>,
     /// How many registered waits there are.
     pub(in crate::deadlock) waits: usize,
-    /// How often somebody went through the queues of those who were summoned.
+    /// How many passes were made through the queues of summoned waits.
     kicks: u64,
     /// How many deadlocks were reported and left standing.
     pub(in crate::deadlock) reports: u64,
-    /// The last of them that was forgotten.
+    /// The number of the last of these reports that was forgotten.
     pub(in crate::deadlock) forgotten: u64,
 }
 
@@ -82,7 +82,7 @@ impl Graph {
         }
     }
 
-    /// The notes on a context.
+    /// Returns the notes on a context.
     pub(in crate::deadlock) fn record<'g>(&'g self, context: &'static Context) -> &'g Record {
         // SAFETY:
         // - records are reached only through a `Graph`, which exists once and under a mutex: `&self` excludes any
@@ -90,32 +90,33 @@ impl Graph {
         unsafe { &*context.record.get() }
     }
 
-    /// The notes on a context.
+    /// Returns the notes on a context.
     pub(in crate::deadlock) fn record_mut<'g>(&'g mut self, context: &'static Context) -> &'g mut Record {
         // SAFETY:
         // - as in `record`; `&mut self` makes this the only reference.
         unsafe { &mut *context.record.get() }
     }
 
-    /// The registered wait of a context. None of a thread that was ended by force: its stack may be gone.
+    /// Returns the registered wait of a context; `None` for a thread that was ended by force, whose stack may be gone.
     pub(in crate::deadlock) fn entry(&self, context: &'static Context) -> Option<&Entry> {
         let entry = self.record(context).entry.as_ref()?;
         // A model's threads are not ended by force, and each look at a lifeline is one more step to explore.
         (cfg!(all(test, loom)) || !self.first_of(context).lifeline.is_cut()).then_some(entry)
     }
 
-    /// The first context of the thread that has this one.
+    /// Returns the first context of the thread that has this one.
     pub(in crate::deadlock) fn first_of(&self, context: &'static Context) -> &'static Context {
         self.record(context).first.unwrap_or(context)
     }
 
-    /// What the graph knows of the thread that has this context.
+    /// Returns the notes on the thread that has this context.
     pub(in crate::deadlock) fn thread(&self, context: &'static Context) -> &ThreadRecord {
         &self.record(self.first_of(context)).thread
     }
 
-    /// The context that has to act before `context` can do anything: itself, or the innermost of its thread, while that
-    /// is registered and this one is not. (Its body has ended, and left something locked that the thread alone can release.)
+    /// Returns the context that has to act before `context` can do anything: itself, or the innermost of its thread,
+    /// while that one is registered and this one is not. (Then its body has ended, and left something locked that the
+    /// thread alone can release.)
     pub(in crate::deadlock) fn actor(&self, context: &'static Context) -> &'static Context {
         let alone = is_removed(Ingredient::ActorOfTheRetired) || is_removed(Ingredient::OuterContexts);
         if alone || self.record(context).entry.is_some() {
@@ -125,9 +126,9 @@ impl Graph {
         waiting.filter(|&waiting| self.entry(waiting).is_some()).unwrap_or(context)
     }
 
-    /// Whether the thread of an unregistered context is gone: not one more instruction of it can run.
+    /// Returns whether the thread of an unregistered context is gone: not one more instruction of it can run.
     ///
-    /// Whoever learns this of an owner has to look at the resource again.
+    /// A caller that learns this of an owner has to look at the resource again.
     pub(in crate::deadlock) fn is_gone(&self, context: &'static Context) -> bool {
         let first = self.first_of(context);
         let thread = &self.record(first).thread;
@@ -137,7 +138,7 @@ impl Graph {
         thread.gone.get()
     }
 
-    /// The contexts of the same thread whose bodies have ended and that still held something then.
+    /// Returns the contexts of the same thread whose bodies have ended and that still held something then.
     pub(in crate::deadlock) fn retired(
         &self,
         context: &'static Context,
@@ -145,19 +146,19 @@ impl Graph {
         std::iter::successors(self.thread(context).retired, |&retired| self.record(retired).next_retired)
     }
 
-    /// The context that has this number now.
+    /// Returns the context that has this number now.
     pub(in crate::deadlock) fn context(&self, id: ContextId) -> Option<&'static Context> {
         self.contexts.get(id.index()).copied().filter(|context| context.id() == id)
     }
 
-    /// Adds a new context, which is to have this number first. There is room for it.
+    /// Adds a new context and the first number that it will have. The caller has reserved capacity for it.
     pub(in crate::deadlock) fn add(&mut self, context: &'static Context, id: Option<ContextId>) {
         context.set_index(self, self.contexts.len());
         self.record_mut(context).last_id = id;
         self.contexts.push(context);
     }
 
-    /// Every context that somebody has now.
+    /// Returns every context that a thread has now.
     pub(in crate::deadlock) fn contexts(&self) -> impl Iterator<Item = &'static Context> + '_ {
         self.contexts.iter().copied().filter(|context| context.id().get() != 0)
     }

@@ -13,10 +13,10 @@ use super::resource::{ResourceFacts, Site};
 
 /// What a context's own thread notes on the contexts around it.
 pub(in crate::deadlock) struct Nesting {
-    /// What it runs inside of. Lives on the stack of [`run_nested`](crate::deadlock::nested::run_nested) until the body
-    /// has ended.
+    /// The wait of the context around it, while it runs a body. Lives on the stack of
+    /// [`run_nested`](crate::deadlock::nested::run_nested) until the body has ended.
     pub(in crate::deadlock) outer_wait: Cell<Option<NonNull<OuterWait>>>,
-    /// What runs inside of it, or did and holds nothing.
+    /// The context that runs inside of it, or did and holds nothing.
     pub(in crate::deadlock) inner: Cell<Option<&'static Context>>,
 }
 
@@ -25,19 +25,20 @@ impl Nesting {
         Self { outer_wait: Cell::new(None), inner: Cell::new(None) }
     }
 
-    /// What runs inside of it, or did. For the thread itself, or whoever knows that it is gone.
+    /// Returns the context that runs inside of it, or did. For the thread itself, or a caller that knows that the
+    /// thread is gone.
     pub(in crate::deadlock) fn inner(&self) -> Option<&'static Context> {
         self.inner.get()
     }
 
-    /// Forgets what a thread noted that is gone. Returns what ran inside.
+    /// Forgets the notes of a thread that is gone. Returns the context that ran inside.
     pub(in crate::deadlock) fn clear(&self) -> Option<&'static Context> {
         self.outer_wait.set(None);
         self.inner.take()
     }
 }
 
-/// A context that waits for the body which runs inside of it.
+/// The wait of an outer context for the body that runs inside of it.
 pub(in crate::deadlock) struct OuterWait {
     pub(in crate::deadlock) outer: &'static Context,
     pub(in crate::deadlock) inner: &'static Context,
@@ -46,13 +47,14 @@ pub(in crate::deadlock) struct OuterWait {
 }
 
 impl OuterWait {
-    /// What the outer context's wait is found by. Nobody parks on it: the wait is for its own thread.
+    /// Returns the key by which the outer context's wait is found. Nobody parks on it: the context waits for its own
+    /// thread.
     pub(in crate::deadlock) fn key(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    /// The wait of the outer context, which has lasted longer than that of the inner one, `since`: how much longer nobody
-    /// notes, for a look at the clock would be a good part of what a short body costs.
+    /// Returns the entry of the outer context. It bears the `since` of the inner wait, although it has lasted longer:
+    /// its own beginning is not noted, since a look at the clock would be a good part of what a short body costs.
     pub(in crate::deadlock) fn entry(&self, reported: Reported, since: Instant) -> Entry {
         Entry {
             blocker: erase(self),
@@ -62,7 +64,8 @@ impl OuterWait {
             since,
             timed: false,
             failure: Failure::Never,
-            // Judged by the walk of the innermost context: whatever leads through this one leads through that.
+            // The walk of the innermost context judges this wait too: each path through this one leads through that
+            // one.
             summons: Summons::None,
             reported,
             not_handed_over: Cell::new(false),
@@ -73,12 +76,12 @@ impl OuterWait {
 }
 
 impl Context {
-    /// What this context runs inside of, if it is that of a body. Its own thread alone calls this, or whoever has the graph's
-    /// mutex, while the context is registered.
+    /// Returns the wait of the context around this one, if this one runs a body. Called by its own thread alone, or
+    /// with the graph's mutex held while the context is registered.
     pub(in crate::deadlock) fn outer_wait(&self) -> Option<&OuterWait> {
         // SAFETY:
-        // - `run_nested` stores a frame of its own stack for as long as it runs, and takes it out again however it
-        //   ends; the borrow ends with a wait of the body, or before.
+        // - `run_nested` stores an outer wait that lies on its own stack, for as long as it runs, and takes it out
+        //   again however it ends; the borrow ends with a wait of the body, or before.
         self.nesting.outer_wait.get().map(|outer| unsafe { outer.as_ref() })
     }
 }

@@ -1,6 +1,6 @@
 //! The graph's notes: on a context, on a thread, on a registered wait. Reached with the graph's mutex held.
 //!
-//! What a judge finds out for good is in cells: it reads the graph, and this is what it adds.
+//! What a judge finds out for good is in cells: it has the graph by a shared reference.
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -24,18 +24,18 @@ pub(in crate::deadlock) struct Record {
     pub(in crate::deadlock) thread: ThreadRecord,
     /// The first context of its thread; `None`: this one is the first.
     pub(in crate::deadlock) first: Option<&'static Context>,
-    /// Its body has ended and left something locked: one of the [retired](ThreadRecord::retired).
+    /// Whether its body has ended and left something locked: it is one of the [retired](ThreadRecord::retired).
     pub(in crate::deadlock) is_retired: bool,
     /// The next of them.
     pub(in crate::deadlock) next_retired: Option<&'static Context>,
-    /// Runs a task on its waiter's thread.
+    /// Whether it runs a task on its waiter's thread.
     pub(in crate::deadlock) nested: bool,
     pub(in crate::deadlock) entry: Option<Entry>,
-    /// Of its last wait that a report was about.
+    /// What reports have said of its last wait that was part of one.
     pub(in crate::deadlock) reported: Reported,
     /// The group that it is a member of.
     pub(in crate::deadlock) group: Option<GroupId>,
-    /// The last look through the queues that woke it.
+    /// The last pass through the queues that woke it.
     pub(in crate::deadlock) kicked: Cell<u64>,
     pub(in crate::deadlock) last_id: Option<ContextId>,
     pub(in crate::deadlock) previous: Option<&'static Context>,
@@ -48,10 +48,10 @@ pub(in crate::deadlock) struct Record {
 
 /// The graph's notes on one thread, in the record of its first context.
 pub(in crate::deadlock) struct ThreadRecord {
-    /// The thread may be gone soon, or some day, without another word: it runs its last destructors, or nothing tells of
-    /// its end.
+    /// Whether the thread may be gone without further notice: it runs its last destructors, or nothing announces its
+    /// end.
     pub(in crate::deadlock) ended: bool,
-    /// The kernel said that the thread is gone.
+    /// Whether the kernel has said that the thread is gone.
     pub(in crate::deadlock) gone: Cell<bool>,
     /// The innermost context of the thread, while that is registered: until then no context of the thread does anything.
     pub(in crate::deadlock) waiting: Option<&'static Context>,
@@ -100,18 +100,18 @@ pub(in crate::deadlock) struct Entry {
     pub(in crate::deadlock) is_chained: bool,
     pub(in crate::deadlock) site: Site,
     pub(in crate::deadlock) since: Instant,
-    /// Ends by itself: never part of a verdict.
+    /// Whether it has a limit: it ends by itself, and is never part of a verdict.
     pub(in crate::deadlock) timed: bool,
     /// How it can end when it is part of a deadlock.
     pub(in crate::deadlock) failure: Failure,
     pub(in crate::deadlock) summons: Summons,
     pub(in crate::deadlock) reported: Reported,
-    /// If it names itself as its provider it waits for itself: it was not handed the resource. Its own judge saw so, or the
-    /// resource never is handed over.
+    /// Whether it cannot have been handed its resource: its own judge saw that, or the resource is never handed over.
+    /// If such a wait names itself as its provider, it waits for itself.
     pub(in crate::deadlock) not_handed_over: Cell<bool>,
-    /// Its own judge found it stuck, and it stayed.
+    /// Whether its own judge found it stuck, and it stayed.
     pub(in crate::deadlock) is_stuck: bool,
-    /// Who found the deadlock that this wait is to be the victim of.
+    /// The context that found the deadlock that this wait is to be the victim of.
     pub(in crate::deadlock) finder: Option<&'static Context>,
 }
 
@@ -123,12 +123,13 @@ impl Entry {
         unsafe { self.blocker.as_ref() }
     }
 
-    /// Whether the wait ends by itself, or with a verdict that is on its way.
+    /// Returns whether the wait ends by itself, or with a verdict that is on its way.
     pub(in crate::deadlock) fn is_live(&self) -> bool {
         self.timed && !is_removed(Ingredient::TimedIsLive) || self.summons == Summons::Victim
     }
 
-    /// Looks for a judge at those who can end the wait, after it has [subscribed](Blocker::subscribe) to what may go later.
+    /// Calls `visit` with each provider on behalf of a judge, after the wait has [subscribed](Blocker::subscribe) to
+    /// alternatives that may go later.
     pub(in crate::deadlock) fn look(&self, graph: &Graph, visit: &mut Visit<'_>) {
         let blocker = self.blocker();
         if !is_removed(Ingredient::SubscribedFirst) {
@@ -137,7 +138,7 @@ impl Entry {
         blocker.providers(graph, visit);
     }
 
-    /// Whether this holds of one of those who can end the wait.
+    /// Returns whether `matches` holds for any of the wait's providers.
     pub(in crate::deadlock) fn any_provider(&self, graph: &Graph, mut matches: impl FnMut(Provider) -> bool) -> bool {
         let mut found = false;
         self.blocker().providers(graph, &mut |provider| {
@@ -148,7 +149,7 @@ impl Entry {
     }
 }
 
-/// Forgets how long a resource is borrowed for: its waiter withdraws the entry before the borrow ends.
+/// Erases the lifetime of a borrowed resource: its waiter withdraws the entry before the borrow ends.
 pub(in crate::deadlock) fn erase(resource: &dyn Blocker) -> NonNull<dyn Blocker> {
     let pointer: *const (dyn Blocker + '_) = resource;
     // SAFETY:
@@ -167,9 +168,9 @@ pub(crate) enum Failure {
     Value,
     /// The thread unwinds, if the policy is to panic and it is not unwinding already.
     Unwind,
-    /// The same, from a destructor that the panic must not leave: only if nobody else can fail.
+    /// The thread unwinds out of a destructor that the panic must not leave: chosen only if no other member can fail.
     UnwindLast,
-    /// Not at all: somebody else has to be the victim.
+    /// It cannot: another member has to be the victim.
     Never,
 }
 

@@ -6,11 +6,11 @@ use std::panic::Location;
 /// A line of the user's program.
 pub(crate) type Site = &'static Location<'static>;
 
-/// Stands for the line of a lock that its `Debug` takes: no line of the user's can go through [`fmt`](std::fmt).
+/// Stands for the line of an acquisition by the lock's `Debug`: no line of the user's can go through [`fmt`](std::fmt).
 pub(crate) const FORMATTED: Site = Location::caller();
-/// Stands for the line of a lock that its `Serialize` takes.
+/// Stands for the line of an acquisition by the lock's `Serialize`.
 pub(crate) const SERIALIZED: Site = Location::caller();
-/// Stands for the line of a lock that its `Deserialize` makes.
+/// Stands for the line that makes a lock, where its `Deserialize` does.
 pub(crate) const DESERIALIZED: Site = Location::caller();
 
 /// What kind of thing a resource is: the primitive's name, the type of what it protects, and how it is held.
@@ -32,9 +32,9 @@ pub(crate) enum HoldMode {
     Exclusive,
     /// By several readers.
     Read,
-    /// One of several permits.
+    /// By the owner of one of several permits.
     Permit,
-    /// As the one who runs it: a task.
+    /// By its runner: a task.
     Running,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum HoldMode {
 pub(crate) type TypeOf = fn() -> ResourceType;
 
 impl ResourceType {
-    /// The type of an exclusively held `primitive<T>`.
+    /// Returns the type of an exclusively held `primitive<T>`.
     pub(crate) fn exclusive<T: ?Sized>(primitive: &'static str) -> Self {
         Self { primitive, data: type_name::<T>(), mode: HoldMode::Exclusive }
     }
@@ -56,13 +56,13 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// An origin at the calling line.
+    /// Returns an origin at the calling line.
     #[track_caller]
     pub(crate) const fn here(name: Option<&'static str>) -> Self {
         Self { made_at: Location::caller(), name: Name::new(name) }
     }
 
-    /// An origin at a line that is known already.
+    /// Returns an origin at a line that is known already.
     pub(crate) fn at(made_at: Site, name: Option<&'static str>) -> Self {
         Self { made_at, name: Name::new(name) }
     }

@@ -1,7 +1,7 @@
-//! Where a context lists its holds beyond the first few: room that doubles, and a list of the chunks that have some.
+//! The list of a context's holds beyond the first few: storage that doubles, and a list of the chunks with free slots.
 //!
-//! Written by the owner alone, read by anybody, as the slots in [`holds`](super::holds). Taking and giving cost the same
-//! however many there are. The room stays with the context.
+//! Written by the owner alone, read by anybody, as the slots in [`holds`](super::holds). Taking and giving take
+//! constant time, however many there are. The storage stays with the context.
 
 use super::holds::{Chunk, HoldIndex, Place};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
@@ -9,13 +9,13 @@ use crate::primitive::quiet;
 
 /// Slots of one chunk.
 pub(in crate::deadlock) const CHUNK: usize = 16;
-/// Level `n` has 2ⁿ chunks: so many levels have a number for each slot.
+/// How many levels there can be: level `n` has 2ⁿ chunks, and the number of each slot fits a [`HoldIndex`].
 const LEVELS: usize = HoldIndex::BITS as usize - CHUNK.ilog2() as usize - 1;
 
-/// The end of the list of chunks that have room.
+/// The end of the list of chunks with free slots.
 const NO_CHUNK: u32 = u32::MAX;
 
-/// Sixteen slots, and the next chunk that has room.
+/// Sixteen slots, and the next chunk with a free one.
 struct Link {
     chunk: Chunk<CHUNK>,
     next_free: quiet::AtomicU32,
@@ -23,13 +23,13 @@ struct Link {
 
 /// Holds beyond the first few.
 pub(in crate::deadlock) struct Spill {
-    /// The first level: with the rest in one allocation.
+    /// The first level, in one allocation with the rest.
     first: Link,
     /// The further levels.
     levels: [quiet::AtomicPtr<Link>; LEVELS],
     /// How many levels there are, for the owner.
     made: quiet::AtomicU32,
-    /// The first of the chunks that have room, [`NO_CHUNK`] for none. For the owner.
+    /// The first chunk with a free slot, [`NO_CHUNK`] for none. For the owner.
     first_free: quiet::AtomicU32,
     /// How many holds are listed here. Written by the owner.
     taken: quiet::AtomicU32,
@@ -53,7 +53,7 @@ impl Spill {
         }
     }
 
-    /// The chunks of one level, none if it is not made.
+    /// Returns the chunks of one level, none if it does not exist yet.
     fn level(&self, level: usize) -> &[Link] {
         if level == 0 {
             return std::slice::from_ref(&self.first);
@@ -68,13 +68,13 @@ impl Spill {
         unsafe { std::slice::from_raw_parts(start, 1 << level) }
     }
 
-    /// The chunk with this number.
+    /// Returns the chunk with this number.
     fn link(&self, number: u32) -> &Link {
         let level = (number + 1).ilog2();
         &self.level(level as usize)[(number + 1 - (1 << level)) as usize]
     }
 
-    /// A free slot; makes room if there is none. The owner alone calls this.
+    /// Returns a free slot; adds a level if there is none. The owner alone calls this.
     pub(in crate::deadlock) fn find(&self) -> SpillPlace<'_> {
         if self.first_free.load(Relaxed) == NO_CHUNK {
             self.add_level();
@@ -85,7 +85,7 @@ impl Spill {
         SpillPlace { link, number, place }
     }
 
-    /// Makes a level, whose chunks all have room.
+    /// Adds a level, whose slots are all free.
     #[cold]
     fn add_level(&self) {
         let level = self.made.load(Relaxed);
@@ -127,7 +127,7 @@ impl Spill {
         self.taken.store(self.taken.load(Relaxed) - 1, Relaxed);
     }
 
-    /// How many holds are listed here.
+    /// Returns how many holds are listed here.
     pub(in crate::deadlock) fn count(&self) -> usize {
         self.taken.load(Relaxed) as usize
     }
@@ -137,7 +137,7 @@ impl Spill {
         self.count() == 0
     }
 
-    /// The chunks, in order.
+    /// Returns the chunks, in order.
     pub(in crate::deadlock) fn chunks(&self) -> impl Iterator<Item = &Chunk<CHUNK>> {
         (0..LEVELS)
             .map(|level| self.level(level))

@@ -1,4 +1,4 @@
-//! Which deadlocks were reported and left standing.
+//! The deadlocks that were reported and left standing.
 
 use super::Graph;
 use super::context::Context;
@@ -6,7 +6,7 @@ use super::reported::Reported;
 use super::waits::LISTS;
 
 impl Graph {
-    /// Marks a deadlock as reported. What was said of its first member, the one that was judged.
+    /// Marks a deadlock as reported. Returns what reports have said of its first member, the one that was judged.
     pub(in crate::deadlock) fn mark_reported(&mut self, core: &[&'static Context], is_abandoned: bool) -> Reported {
         self.reports += 1;
         let number = self.reports;
@@ -22,7 +22,7 @@ impl Graph {
         first.unwrap_or_default()
     }
 
-    /// Whether each member of a deadlock was part of one that was reported and left standing.
+    /// Returns whether each member of a deadlock was part of one that was reported and left standing.
     pub(in crate::deadlock) fn is_reported(&self, core: &[&'static Context], is_abandoned: bool) -> bool {
         let was_reported = if is_abandoned { Reported::is_abandoned } else { Reported::is_ever };
         let is_marked =

@@ -1,4 +1,4 @@
-//! What the graph asks of registered waits, and how they hear of it.
+//! What the graph asks of registered waits, and how they learn of it.
 
 use std::cell::Cell;
 
@@ -11,7 +11,7 @@ use super::record::Summons;
 use super::waits::LISTS;
 use crate::primitive::{FilterOp, Ingredient, UnparkToken, is_removed, unpark_filter};
 
-/// What wakes a registered waiter without a grant: look at your entry, under the graph's mutex.
+/// The unpark token that wakes a registered waiter without a grant: look at your entry, under the graph's mutex.
 pub(crate) const KICK: UnparkToken = UnparkToken(2);
 
 /// The registered waits of one kind, or of both.
@@ -23,8 +23,8 @@ enum Among {
 }
 
 impl Graph {
-    /// Re-checks the waiter that chose this victim, now that the victim has answered. A wait for several can be part of several
-    /// deadlocks, and its judge tells of one at a time.
+    /// Re-checks the waiter that chose this victim, now that the victim has answered. A wait for several can be part of
+    /// several deadlocks, and its judge finds one at a time.
     pub(in crate::deadlock) fn recheck_finder(&mut self, finder: Option<&'static Context>) {
         if let Some(finder) = finder.filter(|_| !is_removed(Ingredient::FindersLook)) {
             self.summon(finder, Summons::Recheck);
@@ -53,7 +53,7 @@ impl Graph {
         }
     }
 
-    /// Leaves a summons in a registered wait. Returns what its waiter parks on.
+    /// Leaves a summons in a registered wait. Returns the key that its waiter parks on.
     fn leave_summons(&mut self, context: &'static Context, summons: Summons) -> Option<usize> {
         let entry = self.record_mut(context).entry.as_mut()?;
         if entry.summons != Summons::Victim {
@@ -64,12 +64,12 @@ impl Graph {
         Some(key)
     }
 
-    /// Leaves a summons in each registered wait which `concerns`, and wakes them.
+    /// Leaves a summons in each registered wait for which `concerns` holds, and wakes their waiters.
     ///
-    /// `changed`: something did, so that who was known to be stuck may not be. Then it says so again if it is (see
-    /// [`mark_stuck`](Self::mark_stuck)).
+    /// `changed` says that something changed, so that a wait that was known to be stuck may be so no longer. If it
+    /// still is, it summons the others again (see [`mark_stuck`](Self::mark_stuck)).
     ///
-    /// Goes once through each queue, and not once for each waiter in it: linear in the waits.
+    /// Makes one pass through each queue, not one for each waiter in it: linear in the waits.
     fn summon_where(
         &mut self,
         among: Among,
@@ -109,14 +109,14 @@ impl Graph {
         }
     }
 
-    /// The lists to go through: of those of chained waits, and the one behind them.
+    /// Returns the lists to go through: those of chained waits, and behind them the one of forked waits.
     fn lists(among: Among) -> std::ops::RangeInclusive<usize> {
         if among == Among::All { 0..=LISTS } else { LISTS..=LISTS }
     }
 
-    /// Wakes those in one queue that were summoned, and marks them.
+    /// Wakes the summoned waiters in one queue, and marks them.
     fn kick_summoned(&self, key: usize, kick: u64) {
-        /// So many are woken without allocating.
+        /// How many are woken at once without allocating.
         const AT_ONCE: usize = 8;
         loop {
             let woken = Cell::new(0);
@@ -151,7 +151,7 @@ impl Graph {
         self.summon_where(Among::All, summons, true, |_, _, _| true);
     }
 
-    /// Re-checks the registered waits which `concerns`.
+    /// Re-checks the registered waits for which `concerns` holds.
     fn recheck(&mut self, among: Among, concerns: impl Fn(&Self, &'static Context, &Entry) -> bool) {
         self.summon_where(among, Summons::Recheck, true, |graph, context, entry| {
             !entry.timed && concerns(graph, context, entry)
@@ -188,10 +188,11 @@ impl Graph {
         }
     }
 
-    /// Notes that a wait was found to be stuck, and stays. Re-checks those with alternatives, one of which may have led here:
-    /// the deadlock that this completes need not be one that this wait is part of.
+    /// Notes that a wait was found to be stuck, and stays. Re-checks the waits with alternatives, one of which may have
+    /// led here: this wait need not be part of the deadlock that it completes.
     ///
-    /// Once, until something changed that concerns it: two that re-check each other come to rest.
+    /// Does so once, until something changes that concerns this wait, so that two waits that re-check each other come
+    /// to rest.
     pub(in crate::deadlock) fn mark_stuck(&mut self, me: &'static Context) {
         if let Some(entry) = self.record_mut(me).entry.as_mut()
             && !std::mem::replace(&mut entry.is_stuck, true)
@@ -205,7 +206,7 @@ impl Graph {
         }
     }
 
-    /// Takes what a registered wait was asked to do.
+    /// Takes the summons of a registered wait.
     pub(in crate::deadlock) fn answer_summons(&mut self, me: &'static Context) -> Summons {
         me.set_summoned(self, false);
         let Some(entry) = self.record_mut(me).entry.as_mut() else { return Summons::None };
@@ -215,7 +216,7 @@ impl Graph {
         summons
     }
 
-    /// Asks again what could not be answered yet.
+    /// Puts back a summons that could not be answered yet.
     pub(in crate::deadlock) fn put_back(&mut self, me: &'static Context, summons: Summons) {
         if let Some(entry) = self.record_mut(me).entry.as_mut() {
             entry.summons = summons;
@@ -237,7 +238,8 @@ mod tests {
         pub(in crate::deadlock) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// How many parked waiters a thread looks at that ends with a lock for which so many wait.
+    /// Returns how many parked waiters a thread looks at that ends while it holds a lock for which `waiters` threads
+    /// wait.
     fn looked_at(waiters: usize) -> usize {
         let lock = Arc::new(Lock::new(()));
         let (start, started) = std::sync::mpsc::channel();

@@ -1,4 +1,4 @@
-//! What a thread is called: by std, or, where it was named otherwise, by the system.
+//! The name of a thread: std's, or, where it was named otherwise, the system's.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,12 +12,13 @@ pub(in crate::deadlock) enum ThreadName {
     None,
     /// The one that std knows.
     Given(Arc<str>),
-    /// The system's. A thread inherits it from the one that started it: whether it is its own is found out when it is told.
+    /// The system's. A thread inherits it from the one that started it: whether it is its own is found out when it is
+    /// shown.
     System(OsName),
 }
 
 impl ThreadName {
-    /// The calling thread's name.
+    /// Returns the calling thread's name.
     pub(in crate::deadlock) fn of_this() -> Self {
         static PROCESS: OnceLock<Option<OsName>> = OnceLock::new();
         if let Some(name) = thread_name() {
@@ -30,8 +31,8 @@ impl ThreadName {
     }
 }
 
-/// The thread's name, if it has one and it can still be asked for. The first thread of a process is `main`, of one too that
-/// std did not start, or has not yet.
+/// Returns the thread's name, if it has one and it can still be asked for. The first thread of a process is `main`,
+/// even if std did not start that process, or has not started it yet.
 pub(crate) fn thread_name() -> Option<Arc<str>> {
     /// Destroyed before std's own handle of the thread: while this is there, the handle may be asked for.
     struct HandleIsThere;

@@ -6,21 +6,21 @@ use super::record::Entry;
 use super::reported::Reported;
 use crate::primitive::{Ingredient, is_removed};
 
-/// In so many lists lie the waits that one context can end.
+/// The number of lists of chained waits.
 pub(super) const LISTS: usize = 256;
 
-/// Which of the [`LISTS`] a wait lies in. (Knuth's multiplicative hash.)
+/// Returns which of the [`LISTS`] a chained wait lies in. (Knuth's multiplicative hash.)
 fn list_of(key: usize) -> usize {
     ((key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - LISTS.trailing_zeros())) as usize
 }
 
 impl Graph {
-    /// The registered waits.
+    /// Returns the registered waits.
     pub(in crate::deadlock) fn registered(&self) -> impl Iterator<Item = &'static Context> + '_ {
         self.chained.iter().chain([&self.forked]).flat_map(|&first| self.waits_from(first))
     }
 
-    /// The registered waits that one context can end, and that may park on this key.
+    /// Returns the chained waits that may have this key.
     pub(in crate::deadlock) fn chained_at(&self, key: usize) -> impl Iterator<Item = &'static Context> + '_ {
         self.waits_from(self.chained[list_of(key)])
     }
@@ -44,7 +44,7 @@ impl Graph {
         let mut inner = me;
         while let Some(wait) = inner.outer_wait() {
             if !is_removed(Ingredient::OuterContexts) {
-                // It stands with the inner one if it was part of what was reported.
+                // It is left standing together with the inner one if it was part of what was reported.
                 let was_part = self.record(wait.outer).reported.is_with(reported);
                 self.link(
                     wait.outer,
@@ -100,7 +100,7 @@ impl Graph {
         Some(entry)
     }
 
-    /// The first wait in one of the [`LISTS`], or, behind these, of the forked ones.
+    /// Returns the first wait in one of the [`LISTS`], or, behind these, of the forked ones.
     pub(super) fn first_of_list(&self, list: usize) -> Option<&'static Context> {
         self.chained.get(list).copied().unwrap_or(self.forked)
     }

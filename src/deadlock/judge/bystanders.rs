@@ -7,12 +7,13 @@ use crate::deadlock::graph::blocker::Provider;
 use crate::deadlock::graph::context::Context;
 
 impl Judge {
-    /// Calls `visit` with everybody who is stuck behind the deadlock that was found, and is not part of it. `me` is the one who
-    /// found it, `is_whole` whether they wait for each other. `false`: there is no room, or more of them do by now than when it
-    /// was found (a queue has filled up, say): judge again.
+    /// Calls `visit` with each context that is stuck behind the deadlock that was found, and is no part of it. `me` is
+    /// the context that found it; `is_whole` says whether its members wait for each other. Returns `false` if the judge
+    /// lacks capacity, or if more contexts wait for each other by now than when the deadlock was found (a queue has
+    /// filled up, say): judge again.
     ///
-    /// As long as nobody waits for several, or for a group, this follows those who wait for what the members hold, and costs
-    /// what it finds; otherwise it is linear in the registered waits and their providers.
+    /// As long as no wait is forked, this follows the waits for what the members hold, and costs what it finds;
+    /// otherwise it is linear in the registered waits and their providers.
     pub(in crate::deadlock) fn for_each_bystander(
         &mut self,
         graph: &Graph,
@@ -44,8 +45,8 @@ impl Judge {
         is_same
     }
 
-    /// Follows the waits backward from the members of the deadlock, where each has one provider: whoever waits for one who is
-    /// stuck is stuck.
+    /// Follows the waits backward from the members of the deadlock, where each wait has one provider: a wait for a
+    /// stuck context is stuck.
     fn follow_back(&mut self, graph: &Graph, mut visit: impl FnMut(&Core, &'static Context)) {
         let Self { visited: after, core, .. } = self;
         let Some((&first, rest)) = core.members().split_first() else { return };
@@ -84,7 +85,7 @@ fn for_each_waiter(graph: &Graph, provider: &'static Context, mut visit: impl Fn
         })
     };
     let mut visit_key = |key| graph.chained_at(key).filter(waits_for_it).for_each(&mut visit);
-    // Where it runs inside of another one, that waits for its end.
+    // If it runs inside of another context, that one waits for its end.
     if let Some(wait) = provider.outer_wait() {
         visit_key(wait.key());
     }

@@ -1,5 +1,6 @@
-//! The walk along a chain: as long as each wait on the way can be ended by one context alone, this is all of a judgement. The
-//! first wait on the way that has alternatives, or needs several, sends it to the [reduction](super::reduction).
+//! The walk along a chain: as long as each wait on the way can be ended by one context alone, this is all of a
+//! judgement. The first wait on the way that has alternatives, or needs several, passes the judgement to the
+//! [reduction](super::reduction).
 
 use std::ops::ControlFlow;
 
@@ -11,7 +12,7 @@ use crate::primitive::{Ingredient, is_removed};
 
 /// Where a chain of waits leads from one of them.
 enum Way {
-    /// The wait may end without anybody who is registered doing anything.
+    /// The wait may end without any registered context acting.
     Open,
     /// Only this context can end it.
     To(&'static Context),
@@ -19,7 +20,7 @@ enum Way {
     Forks,
 }
 
-/// Where the way leads from a registered wait.
+/// Returns where the way leads from a registered wait.
 fn way(graph: &Graph, context: &'static Context) -> Way {
     let Some(entry) = graph.entry(context).filter(|entry| !entry.is_live()) else { return Way::Open };
     if entry.blocker().need() != Need::One {
@@ -38,11 +39,11 @@ fn way(graph: &Graph, context: &'static Context) -> Way {
 }
 
 impl Judge {
-    /// Follows the waits from `me`. Visits each context at most once.
+    /// Judges the wait of `me`: follows the chain from there, and visits each context at most once.
     ///
-    /// A context on the way may wait for what names itself as the owner: handed over to it a moment ago, or asked for
-    /// again while it was held. Either way the walk comes back to that context and ends: the first is live, the second
-    /// is a deadlock of its own.
+    /// A context on the way may wait for a resource that names that context as its owner: handed over to it a moment
+    /// ago, or asked for again while it held it. Either way the walk comes back to that context and ends: the first is
+    /// live, the second is a deadlock of its own.
     pub(in crate::deadlock) fn judge(&mut self, graph: &Graph, me: &'static Context) -> Judgement {
         if !self.visited.fit(graph) {
             return self.want_capacity(graph, 0);
@@ -80,7 +81,7 @@ impl Judge {
         }
     }
 
-    /// Whether the unregistered owner of what `me` waits for is gone.
+    /// Judges the wait of `me` by whether the owner of the resource, which is not registered, is gone.
     fn judge_owner(&mut self, graph: &Graph, me: &'static Context, owner: &'static Context) -> Judgement {
         let ended = graph.thread(owner).ended;
         if !graph.is_gone(owner) {
@@ -111,8 +112,8 @@ impl Judge {
     }
 }
 
-/// Whether somebody else's wait is known to be stuck because its owner is gone. Until it has said so itself it is
-/// live: it may be the victim.
+/// Judges a walk that ends at another context's wait, whose owner is not registered. That wait is stuck if the owner is
+/// known to be gone and a report has said so. Until then it is live: it may be the victim.
 fn judge_other_owner(graph: &Graph, waiter: &'static Context, owner: &'static Context) -> Judgement {
     let was_reported = graph.entry(waiter).is_some_and(|entry| entry.reported.is_abandoned());
     if was_reported && graph.thread(owner).gone.get() { Judgement::Bystander } else { Judgement::NotDeadlocked }

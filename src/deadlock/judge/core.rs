@@ -5,14 +5,14 @@ use crate::deadlock::graph::Graph;
 use crate::deadlock::graph::context::Context;
 use crate::deadlock::graph::id::GroupId;
 
-/// The members of the deadlock that the last judgement found, contexts and groups: what victims are chosen from, and reports
-/// are about.
+/// The core of the deadlock that the last judgement found: its members, contexts and groups. Victims are chosen from
+/// them, and reports describe them.
 pub(in crate::deadlock) struct Core {
     members: Vec<&'static Context>,
     contexts: Marks<()>,
-    /// A group is marked at its first member, who is in no other.
+    /// A group is marked at its first member, which is in no other group.
     groups: Marks<()>,
-    /// Each member waits for the next one alone.
+    /// Whether each member waits for the next one alone.
     pub(super) is_chained: bool,
 }
 
@@ -22,7 +22,8 @@ impl Core {
         Self { members: Vec::new(), contexts: Marks::new(), groups: Marks::new(), is_chained: true }
     }
 
-    /// Empty, with room for so many members among so many contexts. Called without the graph's mutex.
+    /// Returns an empty core with capacity for this many members among this many contexts. Called without the graph's
+    /// mutex.
     pub(super) fn with_capacity(members: usize, contexts: usize) -> Self {
         Self {
             members: Vec::with_capacity(members),
@@ -32,22 +33,22 @@ impl Core {
         }
     }
 
-    /// The contexts in it, the one that was judged first. On a ring each waits for the next.
+    /// Returns its contexts, beginning with the one that was judged. In a chained core each waits for the next.
     pub(in crate::deadlock) fn members(&self) -> &[&'static Context] {
         &self.members
     }
 
-    /// Whether a context is in it.
+    /// Returns whether a context is in it.
     pub(in crate::deadlock) fn contains(&self, context: &'static Context) -> bool {
         self.contexts.is_set(context)
     }
 
-    /// Whether a group is in it.
+    /// Returns whether a group is in it.
     pub(in crate::deadlock) fn contains_group(&self, graph: &Graph, group: GroupId) -> bool {
         graph.group(group).first.is_some_and(|first| self.groups.is_set(first))
     }
 
-    /// How many members it has room for.
+    /// Returns how many members it has capacity for.
     pub(super) fn capacity(&self) -> usize {
         self.members.capacity()
     }
@@ -59,7 +60,7 @@ impl Core {
         self.is_chained = true;
     }
 
-    /// Adds a context. `false`: there is no room.
+    /// Adds a context. Returns `false` if the capacity is used up.
     pub(super) fn add(&mut self, context: &'static Context) -> bool {
         if self.members.len() == self.members.capacity() {
             return false;

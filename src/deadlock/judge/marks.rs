@@ -3,8 +3,8 @@
 use crate::deadlock::graph::Graph;
 use crate::deadlock::graph::context::Context;
 
-/// A `T` for each context that was given one since the last [`clear`](Self::clear), which costs nothing. Found by the index
-/// of the context.
+/// A `T` for each context that was given one since the last [`clear`](Self::clear), which takes constant time. Found by
+/// the index of the context.
 pub(super) struct Marks<T> {
     marks: Vec<(u64, T)>,
     stamp: u64,
@@ -15,12 +15,12 @@ impl<T: Copy + Default> Marks<T> {
         Self { marks: Vec::new(), stamp: 1 }
     }
 
-    /// Marks for so many contexts. Called without the graph's mutex.
+    /// Returns marks for this many contexts. Called without the graph's mutex.
     pub(super) fn with_capacity(contexts: usize) -> Self {
         Self { marks: vec![(0, T::default()); contexts], ..Self::new() }
     }
 
-    /// Whether there is room for each context of this graph.
+    /// Returns whether there is a mark for each context of this graph.
     pub(super) fn fit(&self, graph: &Graph) -> bool {
         graph.contexts.len() <= self.marks.len()
     }
@@ -42,7 +42,7 @@ impl<T: Copy + Default> Marks<T> {
         self.marks[context.index()] = (self.stamp, mark);
     }
 
-    /// Takes the other's room if it is larger, and forgets all marks.
+    /// Takes the other's buffer if it is larger, and forgets all marks.
     pub(super) fn take_larger(&mut self, other: &mut Self) {
         if self.marks.len() < other.marks.len() {
             std::mem::swap(self, other);

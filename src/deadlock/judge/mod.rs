@@ -16,14 +16,14 @@ use super::graph::context::Context;
 /// What a walk from one waiter found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::deadlock) enum Judgement {
-    /// Somebody on the way may still run.
+    /// A context on the way may still run.
     NotDeadlocked,
     /// The way leads into a deadlock that this waiter is no part of: it is stuck until that is broken.
     Bystander,
-    /// The thread of an owner may be gone soon, and nothing will say so: ask again. `stuck`: it would not help if that owner
-    /// released.
+    /// The thread of an owner may be gone soon, and nothing will announce it: ask again. `stuck`: the wait would be
+    /// stuck even if that owner released.
     OwnerEnding { stuck: bool },
-    /// The walk needs more room than there is: make it, outside the mutex, and ask again.
+    /// The walk needs larger buffers: grow them, outside the mutex, and judge again.
     NoCapacity,
     /// The waiter waits for itself.
     Relock,
@@ -36,7 +36,7 @@ pub(in crate::deadlock) enum Judgement {
 }
 
 impl Judgement {
-    /// Whether it is that what the waiter waits for was left behind.
+    /// Returns whether the waiter waits for what a context that is gone left behind.
     pub(super) fn is_abandoned(self) -> bool {
         matches!(self, Self::Abandoned(_))
     }
@@ -44,24 +44,25 @@ impl Judgement {
 
 /// What the walks need, and what they find. Its buffers grow outside the graph's mutex only.
 pub(super) struct Judge {
-    /// Who was visited by a walk along a chain; by one that follows waits back, with who comes next.
+    /// The contexts that a walk along a chain has visited; for a walk that follows waits back, each with the one that
+    /// comes next.
     visited: Marks<Option<&'static Context>>,
     reduction: Reduction,
     core: Core,
-    /// The room that a walk lacked.
+    /// The capacity that a walk lacked.
     wanted: Option<Capacity>,
 }
 
-/// How much room a walk needs.
+/// The capacity that a walk needs.
 #[derive(Clone, Copy)]
 pub(super) struct Capacity {
-    /// For so many waits.
+    /// The number of waits.
     waits: usize,
-    /// Among so many contexts.
+    /// The number of contexts that they are among.
     contexts: usize,
 }
 
-/// The room that is made when there was none at all: enough for most programs' waits.
+/// The number of waits that the first buffers are for: enough for most programs.
 const FIRST_CAPACITY: usize = 64;
 
 impl Judge {
@@ -70,21 +71,21 @@ impl Judge {
         Self { visited: Marks::new(), reduction: Reduction::new(), core: Core::new(), wanted: None }
     }
 
-    /// The deadlock that the last judgement found.
+    /// Returns the deadlock that the last judgement found.
     pub(super) fn core(&self) -> &Core {
         &self.core
     }
 
-    /// Notes that a walk lacks room: for more waits than it had, or for the marks of all contexts.
+    /// Notes that a walk lacks capacity: for more waits than it had, or for the marks of all contexts.
     fn want_capacity(&mut self, graph: &Graph, had: usize) -> Judgement {
         let before = self.wanted.map_or(0, |wanted| wanted.waits);
-        // The contexts are made room for before they are made: as long as they have some the marks have, too.
+        // The vector of contexts grows before contexts are added, and the marks are as many as it has capacity for.
         let contexts = graph.contexts.capacity();
         self.wanted = Some(Capacity { waits: before.max(had * 2).max(FIRST_CAPACITY), contexts });
         Judgement::NoCapacity
     }
 
-    /// The room that a walk lacked since the last call.
+    /// Takes the capacity that a walk lacked since the last call.
     pub(super) fn take_wanted(&mut self) -> Option<Capacity> {
         self.wanted.take()
     }
@@ -96,7 +97,7 @@ impl Judge {
         self.core.take_larger(&mut larger.core);
     }
 
-    /// A judge with room for so many waits and contexts.
+    /// Returns a judge with capacity for this many waits and contexts.
     #[cfg(test)]
     pub(super) fn with_capacity(capacity: usize) -> Self {
         let Buffers(judge) = Buffers::new(Capacity { waits: capacity, contexts: capacity });

@@ -18,22 +18,23 @@ use super::graph::resource::{DESERIALIZED, FORMATTED, SERIALIZED, Site};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Kind {
-    /// A thread asked for a lock which it holds itself and which is not re-entrant, or a task waits for its own result.
+    /// A thread asked for a lock that it holds itself and that is not re-entrant, or a task waits for its own result.
     Relock,
     /// Threads or tasks wait for each other.
     Cycle,
-    /// Somebody waits for the workers of a pool, which all, in turn, wait for him.
+    /// A thread or task waits for the workers of a pool, all of which wait for it in turn.
     Starvation,
-    /// A thread waits for what a thread that is gone still holds.
+    /// A thread waits for something that a thread that has ended still holds.
     Abandoned,
 }
 
-/// A proved deadlock: who waits for what, who holds it, and from which lines.
+/// A proved deadlock: which threads wait for what, which hold it, and from which lines.
 ///
-/// [`Display`](fmt::Display) renders it for a person; the first line is stable and greppable, for example
-/// `deadlock: 2 threads wait for each other`. Making a report copies a few words for each thread and for each of up to 64 things
-/// that it holds; text is rendered only when it is displayed. It shows 64 threads, 10 bystanders, and 16 of the things that each
-/// holds, those first that somebody waits for, and counts the rest.
+/// [`Display`](fmt::Display) renders it for people; the first line is stable and can be searched for, for example
+/// `deadlock: 2 threads wait for each other`. Making a report copies a few words for each thread and for each of up to
+/// 64 things that it holds; text is rendered only when the report is displayed. The text shows at most 64 threads, 10
+/// bystanders, and 16 of the things that each thread holds, beginning with those that another thread waits for, and
+/// counts the rest.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Report {
@@ -43,21 +44,21 @@ pub struct Report {
 }
 
 impl Report {
-    /// What kind of deadlock this is.
+    /// Returns the kind of deadlock.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The threads and tasks that make up the deadlock; the first is the one that reports. In a [`Kind::Cycle`] of locks
-    /// each waits for what the next one holds, and the last for what the first holds. In a [`Kind::Abandoned`] the
-    /// second is the thread that is gone.
+    /// Returns the threads and tasks that make up the deadlock; the first is the one that reports it. In a
+    /// [`Kind::Cycle`] of locks, each waits for what the next one holds, and the last for what the first holds. In a
+    /// [`Kind::Abandoned`], the second is the thread that has ended.
     #[must_use]
     pub fn threads(&self) -> &[StuckThread] {
         &self.threads
     }
 
-    /// Threads that are stuck behind the deadlock without being part of it: they go on once it is broken.
+    /// Returns the threads that are stuck behind the deadlock without being part of it. They go on once it is broken.
     #[must_use]
     pub fn bystanders(&self) -> &[StuckThread] {
         &self.bystanders
@@ -77,7 +78,7 @@ impl fmt::Display for Report {
 
 /// A thread of a [`Report`] or a snapshot, and what it waits for and holds.
 ///
-/// A task that runs in place, on the thread of one that waits for it, is told by itself: see
+/// A task that runs in place, on the thread of its waiter, has an entry of its own: see
 /// [`is_in_place`](Self::is_in_place).
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -94,57 +95,58 @@ pub struct StuckThread {
 }
 
 impl StuckThread {
-    /// The thread's name, if it has one: the one that std knows, or, on Linux, one that it got otherwise
-    /// (`pthread_setname_np`) before its first lock. Not one that it may have from the thread that started it.
+    /// Returns the thread's name, if it has one: the one that std knows, or, on Linux, one that it was given otherwise
+    /// (`pthread_setname_np`) before its first lock. A name that it may have inherited from the thread that started it
+    /// does not count.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The operating system's number for the thread, as debuggers show it; 0 where it is not known.
+    /// Returns the operating system's number for the thread, as debuggers show it; 0 where it is not known.
     #[must_use]
     pub fn os_id(&self) -> u32 {
         self.os_id
     }
 
-    /// Whether the thread has ended.
+    /// Returns whether the thread has ended.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.is_gone
     }
 
-    /// The task that it runs, if it runs one.
+    /// Returns the task that it runs, if any.
     #[must_use]
     pub fn task(&self) -> Option<&Task> {
         self.task.as_deref()
     }
 
-    /// Whether this is a task that runs in place: on the thread of somebody who waits for it, and who is told as well.
+    /// Returns whether this is a task that runs in place: on the thread of its waiter, which has an entry of its own.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
         self.is_in_place
     }
 
-    /// The name of the pool whose worker it is, if it is one.
+    /// Returns the name of the pool that it is a worker of, if any.
     #[must_use]
     pub fn pool(&self) -> Option<&str> {
         self.pool.as_deref()
     }
 
-    /// What the thread waits for, if it waits.
+    /// Returns what the thread waits for, if it waits.
     #[must_use]
     pub fn waits_for(&self) -> Option<&Wait> {
         self.waits_for.as_ref()
     }
 
-    /// What the thread holds. Of a thread that holds more than 64 things these are the ones that somebody in the same report or
-    /// snapshot waits for, and as many others as make up 64: see [`omitted_holds`](Self::omitted_holds).
+    /// Returns what the thread holds. If it holds more than 64 things, these are the ones that a thread in the same
+    /// report or snapshot waits for, and as many others as make up 64: see [`omitted_holds`](Self::omitted_holds).
     #[must_use]
     pub fn holds(&self) -> &[Held] {
         &self.holds
     }
 
-    /// How many more things it holds than [`holds`](Self::holds) has.
+    /// Returns how many more things it holds than [`holds`](Self::holds) lists.
     #[must_use]
     pub fn omitted_holds(&self) -> usize {
         self.omitted_holds
@@ -167,50 +169,51 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// What is waited for: of several things one that is part of the deadlock.
+    /// Returns what is waited for; of several things, one that is part of the deadlock.
     #[must_use]
     pub fn resource(&self) -> &Resource {
         &self.resource
     }
 
-    /// How many more things are waited for at the same time, besides [`resource`](Self::resource).
+    /// Returns how many more things the thread waits for at the same time, besides [`resource`](Self::resource).
     #[must_use]
     pub fn others(&self) -> usize {
         self.others
     }
 
-    /// The name of the pool whose workers are waited for: the task is still queued there, or there is no room for it.
+    /// Returns the name of the pool whose workers are waited for: the task is still queued there, or the queue has no
+    /// room for it.
     #[must_use]
     pub fn queued_in(&self) -> Option<&str> {
         self.queued_in.as_deref()
     }
 
-    /// The id of the process that runs the task which is waited for, if it is another than this. What that process waits
-    /// for is not known here: the wait is part of no deadlock by itself.
+    /// Returns the id of the process that runs the awaited task, if it is another process. What that process waits for
+    /// is not known here, so the wait is part of no deadlock by itself.
     #[must_use]
     pub fn process(&self) -> Option<u32> {
         self.process
     }
 
-    /// The line that waits; if there is a [purpose](Self::purpose), the line that made what is waited for.
+    /// Returns the line that waits; if there is a [purpose](Self::purpose), the line that made what is waited for.
     #[must_use]
     pub fn site(&self) -> &'static Location<'static> {
         self.site
     }
 
-    /// What the wait is for, where that is not by a call of the program's own.
+    /// Returns what the wait is for, if a trait implementation waits rather than a call in the program.
     #[must_use]
     pub fn purpose(&self) -> Option<Purpose> {
         self.purpose
     }
 
-    /// How long the wait had lasted when this was recorded.
+    /// Returns how long the wait had lasted when this was recorded.
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// Whether the wait has a time-out, and so is no part of any deadlock.
+    /// Returns whether the wait has a time-out, and so is part of no deadlock.
     #[must_use]
     pub fn is_timed(&self) -> bool {
         self.timed
@@ -229,46 +232,46 @@ pub struct Held {
 }
 
 impl Held {
-    /// What is held.
+    /// Returns what is held.
     #[must_use]
     pub fn resource(&self) -> &Resource {
         &self.resource
     }
 
-    /// The line that acquired it; if there is a [purpose](Self::purpose), the line that made it.
+    /// Returns the line that acquired it; if there is a [purpose](Self::purpose), the line that made it.
     #[must_use]
     pub fn site(&self) -> &'static Location<'static> {
         self.site
     }
 
-    /// Whether a task acquired it that ran in place on this thread, and has ended. Its guard was forgotten, or is kept for
-    /// longer than the task: the thread alone can release it.
+    /// Returns whether it was acquired by a task that ran in place on this thread and has ended. Its guard was
+    /// forgotten, or outlives the task: only the thread can release it.
     #[must_use]
     pub fn is_left_behind(&self) -> bool {
         self.left_behind
     }
 
-    /// What it was acquired for, where that was not by a call of the program's own.
+    /// Returns what it was acquired for, if a trait implementation acquired it rather than a call in the program.
     #[must_use]
     pub fn purpose(&self) -> Option<Purpose> {
         self.purpose
     }
 }
 
-/// What a lock is taken for by its implementation of a trait, which knows no line of the program: who formats or serializes a
-/// lock may do so far from any mention of it.
+/// What a lock's implementation of a trait acquires it for. Such an acquisition has no line in the program: the lock
+/// may be formatted or serialized far from any mention of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Purpose {
-    /// To format it with `{:?}`.
+    /// The lock is formatted with `{:?}`.
     Debug,
-    /// To serialize it.
+    /// The lock is serialized.
     Serialize,
 }
 
 impl Purpose {
-    /// What the line of an acquisition is shown as, and what it was for: `made_at` is the line that made the lock.
+    /// Returns the line to show for an acquisition, and what it was for; `made_at` is the line that made the lock.
     pub(in crate::deadlock) fn of(site: Site, made_at: Site) -> (Site, Option<Self>) {
         if site == FORMATTED {
             (made_at, Some(Self::Debug))
@@ -280,7 +283,7 @@ impl Purpose {
     }
 }
 
-/// A task, as reports show it: by value, so that it may be over by now.
+/// A task in a report or snapshot: a copy, so that the task itself may be over by now.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Task {
@@ -289,26 +292,26 @@ pub struct Task {
 }
 
 impl Task {
-    /// The name given when it was submitted, if any.
+    /// Returns the name that it was given when it was submitted, if any.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
         self.resource.name
     }
 
-    /// The full path of its type.
+    /// Returns the full path of its type.
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         self.resource.data_type
     }
 
-    /// The line that submitted it.
+    /// Returns the line that submitted it.
     #[must_use]
     pub fn submitted_at(&self) -> &'static Location<'static> {
         self.resource.made_at
     }
 }
 
-/// A lock, a future or a queue, as reports show it: by value, so that it may be gone by now.
+/// A lock, a future or a queue in a report or snapshot: a copy, so that the resource itself may be gone by now.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Resource {
@@ -324,46 +327,47 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// The name given with `named`, if any.
+    /// Returns the name given with `named`, if any.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
         self.name
     }
 
-    /// The primitive: `Lock`, `RLock`, `Future` (of a task), `Promise`.
+    /// Returns the primitive: `Lock`, `RLock`, `Future` (of a task), `Promise`.
     #[must_use]
     pub fn primitive(&self) -> &'static str {
         self.primitive
     }
 
-    /// The full path of the type that is protected, or awaited.
+    /// Returns the full path of the type that is protected or awaited.
     #[must_use]
     pub fn data_type(&self) -> &'static str {
         self.data_type
     }
 
-    /// The line that made it. No line of the program makes a lock that was [deserialized](Self::is_deserialized): this is one
-    /// of this crate's then, and `null` where the report is serialized.
+    /// Returns the line that made it. No line of the program makes a lock that was
+    /// [deserialized](Self::is_deserialized): for such a lock this is a line of this crate, and `null` where the report
+    /// is serialized.
     #[must_use]
     pub fn made_at(&self) -> &'static Location<'static> {
         self.made_at
     }
 
-    /// Whether it is a lock that was made by deserializing.
+    /// Returns whether it is a lock that was made by deserializing.
     #[must_use]
     pub fn is_deserialized(&self) -> bool {
         self.made_at == DESERIALIZED
     }
 
-    /// Whether it is a pool, which protects no data.
+    /// Returns whether it is a pool, which protects no data.
     pub(in crate::deadlock) fn is_pool(&self) -> bool {
         self.data_type.is_empty()
     }
 
-    /// Whether two values of one report or snapshot mean the same resource.
+    /// Returns whether two values of one report or snapshot mean the same resource.
     ///
-    /// Where a lock is replaced in place although its guard was forgotten, the old one and the new are told apart by where
-    /// they were made, by name and by primitive; if all of that is the same, they count as one.
+    /// If a lock is replaced in place although its guard was forgotten, the old lock and the new one are told apart by
+    /// the line that made them, by name and by primitive; if all of these are the same, they count as one.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.identity() == other.identity()
@@ -377,8 +381,8 @@ impl Resource {
     }
 }
 
-/// What tells the resources of one picture apart. The address alone does not: a guard can be forgotten, its lock dropped,
-/// and another one made in its place. A task's does, since nobody forgets that it runs.
+/// What tells the resources of one report or snapshot apart. The address alone does not: a guard can be forgotten, its
+/// lock dropped, and another one made in its place. A task's does, since the hold of its run cannot be forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::deadlock) struct Identity {
     key: usize,
@@ -387,10 +391,11 @@ pub(in crate::deadlock) struct Identity {
     primitive: &'static str,
 }
 
-/// A wait that ended because it was part of a deadlock: what [`Lock::acquire`](crate::Lock::acquire) returns.
+/// The error of a wait that ended because it was part of a deadlock, as [`Lock::acquire`](crate::Lock::acquire) returns
+/// it.
 ///
-/// Cheap to clone: the report is shared. [`Display`](fmt::Display) and [`Debug`] are the report, so that it is read where an
-/// error is unwrapped, or returned from `main`.
+/// It is cheap to clone: clones share the report. [`Display`](fmt::Display) and [`Debug`] both show the report, so that
+/// it can be read where an error is unwrapped, or returned from `main`.
 #[derive(Clone)]
 pub struct Deadlock(Arc<Report>);
 
@@ -399,7 +404,7 @@ impl Deadlock {
         Self(Arc::new(report))
     }
 
-    /// Who waits for whom.
+    /// Returns the report: who waits for whom.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.0
@@ -427,7 +432,7 @@ impl fmt::Debug for Deadlock {
 
 impl std::error::Error for Deadlock {}
 
-/// A wait that has lasted longer than was expected, though it is no deadlock: see [`warn_after`](super::warn_after).
+/// A wait that has lasted longer than expected, though it is no deadlock: see [`warn_after`](super::warn_after).
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct LongWait {
@@ -436,13 +441,13 @@ pub struct LongWait {
 }
 
 impl LongWait {
-    /// The thread that waits.
+    /// Returns the thread that waits.
     #[must_use]
     pub fn waiter(&self) -> &StuckThread {
         &self.waiter
     }
 
-    /// The thread that holds what is waited for, when there is one at the time of the look: it may be running.
+    /// Returns the thread that holds what is waited for, if there was one when this was recorded. It may be running.
     #[must_use]
     pub fn owner(&self) -> Option<&StuckThread> {
         self.owner.as_ref()

@@ -1,4 +1,4 @@
-//! The names of threads that are told, as they are when they are told.
+//! The names of the threads that are shown, as they are at that time.
 
 use std::sync::Arc;
 
@@ -6,13 +6,15 @@ use crate::deadlock::detector;
 use crate::deadlock::graph::thread_name::ThreadName;
 use crate::primitive::ThreadNames;
 
-/// The names of the threads of one picture, asked of the system when the first is wanted. Not under the graph's mutex.
+/// The names of the threads of one report or snapshot, asked of the system when the first is needed. Not under the
+/// graph's mutex.
 #[derive(Default)]
 pub(in crate::deadlock) struct NamesNow(Option<ThreadNames>);
 
 impl NamesNow {
-    /// The name that is told of the thread with this number. A name that the system knows is its own if nobody has the same
-    /// from whom it could be: nobody, that is, but others whose name only the system knows.
+    /// Returns the name to show of the thread with this number. A name that only the system knows is the thread's own
+    /// unless it may be inherited: unless another thread has the same, and that one's name is not known to the system
+    /// alone.
     pub(in crate::deadlock) fn shown(&mut self, name: ThreadName, os_id: u32, is_gone: bool) -> Option<Arc<str>> {
         let name = match name {
             ThreadName::None => return None,

@@ -1,4 +1,5 @@
-//! What is copied out of the graph, under its mutex and without allocating, to be told once it is unlocked.
+//! The copy that a report or snapshot is made of: taken under the graph's mutex without allocating, and turned into a
+//! value once that is unlocked.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -18,10 +19,10 @@ use crate::deadlock::graph::thread_name::ThreadName;
 use crate::deadlock::judge::{Core, Judge, Judgement};
 use crate::primitive::now;
 
-/// A thread that holds more has only so many of its holds copied, and those that somebody waits for.
+/// Of a thread that holds more, only this many holds are copied, or all that are waited for, if these are more.
 pub(in crate::deadlock) const MAX_HOLDS: usize = 64;
 
-/// A deadlock that looks different each time is told as it is at last.
+/// A deadlock that looks different at each of this many tries is reported as it looks at the last.
 const MAX_TRIES: u32 = 32;
 
 /// One context, as it was.
@@ -31,7 +32,7 @@ struct Participant {
     os_id: u32,
     is_gone: bool,
     is_in_place: bool,
-    /// A task that has ended: what it holds it left behind.
+    /// Whether it is a task that has ended, and has left behind what it holds.
     is_retired: bool,
     pool: Option<Arc<str>>,
     wait: Option<ParticipantWait>,
@@ -77,20 +78,20 @@ pub(in crate::deadlock) struct Scene {
     participants: Vec<Participant>,
     /// Each with the address of the context that lists it.
     holds: Vec<(usize, Hold)>,
-    /// The keys of what the participants wait for, in order, where somebody holds very much. Room for them is made then.
+    /// The keys of what the participants wait for, sorted; only where one of them holds very much, and reserved then.
     wanted: Vec<usize>,
     needed_wanted: usize,
     needed_participants: usize,
     needed_holds: usize,
     /// How often a deadlock was copied, with room and without.
     tries: u32,
-    /// The first so many participants are the deadlock, the rest are bystanders.
+    /// How many participants, from the first on, are the core; the rest are bystanders.
     core_size: usize,
     now: Instant,
 }
 
 impl Scene {
-    /// Room for a small deadlock: most are told without a second look.
+    /// Returns an empty scene with capacity for a small deadlock, so that most are copied at the first try.
     pub(in crate::deadlock) fn new() -> Self {
         Self {
             participants: Vec::with_capacity(8),
@@ -105,7 +106,7 @@ impl Scene {
         }
     }
 
-    /// Makes the room that the last copy lacked, and some to spare. Called without the mutex.
+    /// Grows the buffers to what the last copy lacked, and some to spare. Called without the mutex.
     pub(in crate::deadlock) fn grow(&mut self) {
         self.participants.clear();
         self.holds.clear();
@@ -115,7 +116,7 @@ impl Scene {
         self.wanted.reserve(self.needed_wanted);
     }
 
-    /// Copies a deadlock. `false`: there was not enough room, nothing is lost, make it and judge again.
+    /// Copies a deadlock. Returns `false` if the buffers were too small: nothing is lost, grow them and judge again.
     pub(in crate::deadlock) fn copy(
         &mut self,
         graph: &Graph,
@@ -138,7 +139,7 @@ impl Scene {
             && self.copy_holds(graph)
     }
 
-    /// Copies one wait and whoever holds what it waits for.
+    /// Copies one wait and the context that holds what it waits for.
     pub(in crate::deadlock) fn copy_wait(&mut self, graph: &Graph, me: &'static Context) -> bool {
         self.begin();
         self.copy_context(graph, None, me);
@@ -149,11 +150,11 @@ impl Scene {
         self.copy_holds(graph)
     }
 
-    /// Copies everybody who waits or holds something.
+    /// Copies each context that waits or holds something.
     pub(in crate::deadlock) fn copy_everything(&mut self, graph: &Graph) -> bool {
         self.begin();
         for context in graph.contexts() {
-            // What a retired one holds is told with what its thread waits in.
+            // What a retired context holds is shown with the context that its thread waits in.
             let is_told = graph.actor(context) == context;
             if is_told && (graph.entry(context).is_some() || !context.holds.is_empty()) {
                 self.copy_context(graph, None, context);
@@ -171,16 +172,16 @@ impl Scene {
         self.now = now();
     }
 
-    /// Copies what the participants hold, once all of them are there. `false`: there was not enough room for all that is to be
-    /// copied.
+    /// Copies what the participants hold, once all of them are there. Returns `false` if the buffers were too small.
     ///
-    /// Of somebody who holds very much that is what somebody waits for, the task that it runs, and so much else.
+    /// Of a participant that holds very much it copies what is waited for, the task that it runs, and others to make up
+    /// [`MAX_HOLDS`].
     fn copy_holds(&mut self, graph: &Graph) -> bool {
         if self.participants.len() < self.needed_participants {
             return false;
         }
         let Self { participants, holds: copies, wanted, .. } = self;
-        // Looked at once: a thread that runs goes on taking and releasing.
+        // Counted once: a thread that runs goes on taking and releasing.
         participants
             .iter_mut()
             .for_each(|participant| participant.holds_much = count_holds(graph, participant.context) > MAX_HOLDS);
@@ -266,7 +267,7 @@ impl Scene {
         });
     }
 
-    /// The deadlock that was copied.
+    /// Returns the deadlock that was copied.
     pub(in crate::deadlock) fn report(&mut self, found: Judgement) -> Deadlock {
         let core_size = self.core_size;
         let mut threads = self.threads();
@@ -274,7 +275,7 @@ impl Scene {
         Deadlock::new(Report { kind: found.kind(), threads, bystanders })
     }
 
-    /// The participants that were copied, in order.
+    /// Returns the participants that were copied, in order.
     pub(in crate::deadlock) fn threads(&mut self) -> Vec<StuckThread> {
         let awaited = Awaited::by(&self.participants);
         let mut names = NamesNow::default();
@@ -284,7 +285,7 @@ impl Scene {
             for (holder, hold) in holds.by_ref().take(participant.holds) {
                 let resource = Resource::from(hold.resource);
                 let is_run = (hold.resource.type_of)().mode == HoldMode::Running;
-                // One that it is cancelling meanwhile is among what it holds.
+                // A task that it is cancelling meanwhile is among what it holds.
                 let left_behind = participant.is_retired || holder != participant.context.address();
                 if is_run && task.is_none() && !left_behind {
                     task = Some(Box::new(Task { resource: Resource { made_at: hold.site, ..resource } }));
@@ -310,10 +311,10 @@ impl Scene {
     }
 }
 
-/// What is waited for: there, as it was made, and owned by who its word says.
+/// What is waited for, by address: each resource with the owner that its word names.
 ///
-/// A guard that was forgotten stays listed, and a new lock may be at the address of its lock by now. Where somebody waits for
-/// the new one, the old hold is known by who has it or by what it names, and is left out.
+/// The hold of a forgotten guard stays listed, and a new lock may be at the address of its lock by now. Where a
+/// participant waits for the new lock, the old hold is recognised by its holder or by what it names, and is left out.
 struct Awaited(HashMap<usize, (usize, Resource)>);
 
 impl Awaited {
@@ -322,8 +323,8 @@ impl Awaited {
         Self(waits.map(|wait| (wait.resource.key, (wait.owner, Resource::from(wait.resource)))).collect())
     }
 
-    /// Whether what is waited for at this address is another resource than the one that `holder` has listed, or is
-    /// owned by somebody else.
+    /// Returns whether what is waited for at this address is another resource than the one that `holder` has listed, or
+    /// is owned by another context.
     fn is_another(&self, holder: usize, listed: &Resource) -> bool {
         self.0
             .get(&listed.key)
@@ -331,9 +332,9 @@ impl Awaited {
     }
 }
 
-/// A thread holds a resource once: of several holds of one that can't be told from another, all but one are of guards that
-/// were forgotten, of locks that are no more. The true one is the last, unless places in the list before it were freed
-/// meanwhile; the list does not tell.
+/// Keeps one of several holds that cannot be told apart. A thread holds a resource once, so the others are of forgotten
+/// guards, of locks that no longer exist. The true one is the last, unless places in the list before it were freed
+/// meanwhile, which the list does not tell.
 fn keep_the_last_of_each(held: &mut Vec<Held>) {
     let mut seen = HashSet::with_capacity(held.len());
     held.reverse();
@@ -341,8 +342,8 @@ fn keep_the_last_of_each(held: &mut Vec<Held>) {
     held.reverse();
 }
 
-/// The contexts whose holds are told as those of this one: with it those that its thread left behind and cannot look after
-/// before this one goes on.
+/// Returns the contexts whose holds are shown as those of this one: itself, and the retired contexts of its thread that
+/// can do nothing before this one goes on.
 fn holders(graph: &Graph, context: &'static Context) -> impl Iterator<Item = &'static Context> {
     let waits = graph.thread(context).waiting == Some(context);
     let is_stuck_here = move |retired: &&'static Context| *retired != context && graph.actor(retired) == context;
@@ -357,7 +358,7 @@ fn for_each_hold(graph: &Graph, context: &'static Context, mut visit: impl FnMut
     holders(graph, context).for_each(|holder| holder.holds.for_each(|hold| visit(holder, hold)));
 }
 
-/// The one of a wait's providers that is told.
+/// The one of a wait's providers that is shown.
 struct Shown {
     nth: usize,
     context: Option<&'static Context>,
@@ -368,7 +369,8 @@ struct Shown {
 }
 
 impl Entry {
-    /// The first provider that is part of the deadlock that is told; if there is none, one that is gone, or waits.
+    /// Returns the first provider that is part of the deadlock that is reported; if there is none, one that is gone, or
+    /// waits.
     fn shown_provider(&self, graph: &Graph, core: Option<&Core>) -> Shown {
         let mut shown = Shown { nth: 0, context: None, group: None, process: None, others: 0 };
         let (mut count, mut best) = (0, 0);

@@ -13,16 +13,17 @@ use super::{Identity, Purpose, Report, Resource, StuckThread, Task};
 use crate::deadlock::detector;
 use crate::deadlock::graph::resource::Site;
 
-/// Takes a picture of who waits for what and who holds what, in the whole process.
+/// Takes a snapshot of who waits for what and who holds what, in the whole process.
 ///
-/// Waits enter the graph after the [grace](crate::deadlock::set_grace), so shorter ones are not in it; threads that neither wait
-/// nor hold anything are not in it either. The waits and who owns what they wait for are of one moment. What running
-/// threads hold is read while they run: a hold that is taken or released meanwhile may be missing. Of a thread that holds very
-/// much a part is in it: see [`StuckThread::holds`]. A guard that was forgotten holds its lock, also when that is no more; if a
-/// lock that was made by the same line under the same name is in its place by now, the two are one.
+/// Waits enter the graph after the [grace](crate::deadlock::set_grace), so shorter ones are not in it; nor are threads
+/// that neither wait nor hold anything. All waits, and the owners of what they wait for, are from one moment. What
+/// running threads hold is read while they run: a hold that is taken or released meanwhile may be missing. For a thread
+/// with very many holds, a part of them is listed: see [`StuckThread::holds`]. A forgotten guard still holds its lock,
+/// even if the lock no longer exists; if a lock that was made by the same line under the same name has taken its place,
+/// the two count as one.
 ///
-/// Takes time in proportion to the threads that hold something, during which no long wait can begin or end; locks that
-/// are free, and short waits, are not held up. Never waits for a tracked lock, so that it can be taken at any time.
+/// Takes time in proportion to the threads that hold something. Meanwhile no long wait can begin or end; free locks and
+/// short waits are not delayed. It never waits for a tracked lock, so it can be called at any time.
 ///
 /// # Examples
 ///
@@ -62,11 +63,12 @@ pub fn dump() {
 /// The wait-for graph at one moment: see [`snapshot`].
 ///
 /// [`Display`](fmt::Display) shows a line for each wait and each hold, under their thread. With the feature `serde` it
-/// serializes as `{"nodes": [...], "edges": [...]}`: each node with its `kind` and what tells it from others, each edge
-/// as `{"from", "to", "kind", "site", ...}`, where `from` and `to` are positions among the nodes.
+/// serializes as `{"nodes": [...], "edges": [...]}`: each node has its `kind` and what distinguishes it from others,
+/// and each edge is written as `{"from", "to", "kind", "site", ...}`, where `from` and `to` are positions among the
+/// nodes.
 ///
-/// A task that another process runs has no edge to anybody: what that process waits for is not known here. The edge of
-/// whoever waits for it names the process.
+/// A task that another process runs has no outgoing edge: what that process waits for is not known here. The edge from
+/// its waiter names the process.
 #[derive(Clone, Debug)]
 pub struct WaitForGraph {
     graph: DiGraph<Node, Edge>,
@@ -76,7 +78,7 @@ pub struct WaitForGraph {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Node {
-    /// Somebody who waits, holds something, or runs a task.
+    /// A thread that waits, holds something, or runs a task, or a task that runs in place.
     Thread(StuckThread),
     /// A task that is waited for or runs.
     Task(Task),
@@ -105,8 +107,9 @@ pub enum NodeKind {
     Resource,
 }
 
-/// An edge of a [`WaitForGraph`]: from the waiter to the resource, from the resource to its holder; from a task to the
-/// thread that runs it, or to the pool that it is queued in, and from the pool to its workers. So a deadlock is a cycle.
+/// An edge of a [`WaitForGraph`]. Edges lead from a waiter to the resource, and from the resource to its holder; from a
+/// task to the thread that runs it, or to the pool that it is queued in; and from the pool to its workers. So a
+/// deadlock is a cycle.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "kind", rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -117,13 +120,14 @@ pub enum Edge {
         /// The line that waits.
         #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize_site"))]
         site: Site,
-        /// What it waits for it for, where that is no call of the program's own: see [`Wait::purpose`](crate::deadlock::report::Wait::purpose).
+        /// What the wait is for, if a trait implementation waits rather than a call in the program: see
+        /// [`Wait::purpose`](crate::deadlock::report::Wait::purpose).
         purpose: Option<Purpose>,
         /// How long the wait had lasted.
         waited: Duration,
-        /// Whether the wait has a time-out, and so is no part of any deadlock.
+        /// Whether the wait has a time-out, and so is part of no deadlock.
         timed: bool,
-        /// The id of the process that runs the task, if it is another than this.
+        /// The id of the process that runs the task, if it is another process.
         process: Option<u32>,
     },
     /// The resource is held by the thread.
@@ -132,7 +136,8 @@ pub enum Edge {
         /// The line that acquired it.
         #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize_site"))]
         site: Site,
-        /// What for, where that was no call of the program's own: see [`Held::purpose`](crate::deadlock::report::Held::purpose).
+        /// What it was acquired for, if a trait implementation acquired it rather than a call in the program: see
+        /// [`Held::purpose`](crate::deadlock::report::Held::purpose).
         purpose: Option<Purpose>,
     },
     /// The task is run by the thread.
@@ -144,7 +149,7 @@ pub enum Edge {
 }
 
 impl Node {
-    /// What kind of thing this is.
+    /// Returns what kind of thing this is.
     #[must_use]
     pub fn kind(&self) -> NodeKind {
         match self {
@@ -157,7 +162,8 @@ impl Node {
 }
 
 impl Report {
-    /// The same as a graph: the threads of the deadlock and its bystanders, what they wait for, and what they hold.
+    /// Returns the report as a graph: the threads of the deadlock and its bystanders, what they wait for, and what they
+    /// hold.
     ///
     /// # Examples
     ///
@@ -175,7 +181,7 @@ impl Report {
     }
 }
 
-/// The nodes of a graph in the making: each thing has one.
+/// The nodes of a graph that is being built: each thing has one.
 #[derive(Default)]
 struct Nodes {
     graph: DiGraph<Node, Edge>,
@@ -235,14 +241,14 @@ impl WaitForGraph {
         Self { graph: nodes.graph }
     }
 
-    /// The graph itself, for the algorithms of [`petgraph`].
+    /// Returns the graph itself, for the algorithms of [`petgraph`].
     #[must_use]
     pub fn graph(&self) -> &DiGraph<Node, Edge> {
         &self.graph
     }
 
-    /// The graph in Graphviz's DOT language: threads as boxes, tasks as hexagons, pools as
-    /// folders, resources as ellipses, waits in red.
+    /// Returns the graph in Graphviz's DOT language: threads as boxes, tasks as hexagons, pools as folders, resources
+    /// as ellipses, waits in red.
     ///
     /// # Examples
     ///
@@ -292,7 +298,7 @@ impl WaitForGraph {
     }
 }
 
-/// Before the line that made a lock, what the lock was taken for.
+/// Returns what a lock was taken for, as it stands before the line that made it.
 fn purpose_label(purpose: Option<Purpose>) -> &'static str {
     match purpose {
         None => "",
@@ -341,7 +347,7 @@ mod serialize {
         name: &'g str,
     }
 
-    /// What tells a thread from others; what it waits for and holds are the edges.
+    /// What distinguishes a thread from others; its waits and holds are edges.
     #[derive(Serialize)]
     struct ThreadNode<'g> {
         kind: NodeKind,
@@ -425,7 +431,8 @@ mod tests {
         assert_eq!(ends, [(1, 0), (2, 1)], "from the resource to its holder, from the waiter to the resource");
     }
 
-    /// Each of two workers of a pool waits for a task that is queued there; a third task runs in place.
+    /// Returns a graph in which each of two workers of a pool waits for a task that is queued there, and a third task
+    /// runs in place.
     fn starved() -> WaitForGraph {
         let pool: Arc<str> = "pool".into();
         let [first, second, queued] = [1, 2, 3].map(|key| task(key, None, A));

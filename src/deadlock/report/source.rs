@@ -20,17 +20,17 @@ pub(in crate::deadlock) struct Sources {
 }
 
 impl Sources {
-    /// The sources of the running executable.
+    /// Returns the sources of the running executable.
     pub(in crate::deadlock) fn new() -> Self {
         Self { files: HashMap::new(), built: executable_time() }
     }
 
-    /// No sources at all.
+    /// Returns no sources at all.
     pub(in crate::deadlock) fn none() -> Self {
         Self { files: HashMap::new(), built: None }
     }
 
-    /// The text of a line, trimmed and on one line whatever it contains.
+    /// Returns the text of a line, trimmed and on one line whatever it contains.
     ///
     /// `None` if its file is not found, is not older than the executable, or can't be the one that was compiled.
     pub(in crate::deadlock) fn line(&mut self, site: Site) -> Option<String> {
@@ -48,8 +48,8 @@ fn executable_time() -> Option<SystemTime> {
     fs::metadata(env::current_exe().ok()?).ok()?.modified().ok()
 }
 
-/// Where a file lies that the compiler was given by this path: below the current directory, or, under cargo, below the
-/// package or the workspace around it.
+/// Returns where the file lies that the compiler was given by this path: below the current directory, or, under cargo,
+/// below the package or the workspace around it.
 fn find(file: &str) -> Option<PathBuf> {
     let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let folders = package.as_deref().into_iter().flat_map(Path::ancestors);
@@ -75,7 +75,7 @@ fn excerpt(text: &[u8], line: u32, column: u32) -> Option<String> {
     Some(clip(line, MAX_LINE_WIDTH))
 }
 
-/// Lines and columns are counted from one.
+/// Converts the number of a line or column, which counts from one.
 fn index(position: u32) -> Option<usize> {
     usize::try_from(position).ok()?.checked_sub(1)
 }

@@ -1,8 +1,8 @@
 //! The judge where waits have alternatives or need several: a reduction of the AND-OR graph.
 //!
-//! From the waits that it starts with it goes along all providers. A wait that can end without anybody who is
-//! registered doing anything is live; liveness is handed back from provider to waiter, each waiter counting how many it
-//! still lacks (one of several, all, so many), until nothing changes. What is left is stuck: linear in waits and
+//! From the waits that it starts with, it explores all providers. A wait that can end without any registered context
+//! acting is live. Liveness propagates from provider to waiter, each waiter counting how many providers it still lacks
+//! (one, all, or a number of them), until nothing changes. What is left is stuck. The time is linear in waits and
 //! providers. This is the reduction of Holt (Some Deadlock Properties of Computer Systems, 1972) with general needs as
 //! in Brzezinski, Helary and Raynal (1995).
 
@@ -19,7 +19,7 @@ use crate::deadlock::graph::record::Entry;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-/// The scratch of one walk: grows outside the graph's mutex only.
+/// The scratch memory of one walk. It grows outside the graph's mutex only.
 pub(in crate::deadlock) struct Reduction {
     nodes: Vec<Node>,
     edges: Vec<Edge>,
@@ -27,21 +27,21 @@ pub(in crate::deadlock) struct Reduction {
     order: Vec<u32>,
     /// The places of contexts.
     contexts: Marks<u32>,
-    /// The places of groups, each at its first member, who is in no other.
+    /// The places of groups, each at its first member, which is in no other group.
     groups: Marks<u32>,
-    /// How many providers are looked at of a wait that any of them ends.
+    /// How many providers of a wait that any of them ends are looked at.
     max_providers: usize,
-    /// Not all were looked at: a wait that was found stuck may be live.
+    /// Whether some were not looked at: a wait that was found stuck may be live.
     was_cut: bool,
-    /// Something did not fit.
+    /// Whether something did not fit.
     overflowed: bool,
-    /// A context was found to be gone after its resource had been looked at.
+    /// Whether a context was found to be gone after its resource had been looked at.
     look_again: bool,
-    /// The walker waits for a context that is gone, and nobody else can help.
+    /// A context that is gone and that the walker waits for, if nobody else can help.
     abandoned: Option<&'static Context>,
-    /// The walker waits for a context that has run its last destructor and is not gone yet.
+    /// Whether the walker waits for a context that has run its last destructor and is not gone yet.
     is_ending: bool,
-    /// Somebody on the way does.
+    /// Whether any wait on the way does.
     is_near_end: bool,
 }
 
@@ -55,7 +55,7 @@ struct Node {
     who: Who,
     /// How many more live providers it takes. 0: it is live.
     missing: u32,
-    /// How many it took before any liveness was handed back.
+    /// How many it took before any liveness was propagated.
     lacked: u32,
     /// Its providers are the edges from here …
     first: u32,
@@ -72,13 +72,13 @@ impl Node {
     }
 }
 
-/// By which walks over what is stuck a node was reached.
+/// The walks over stuck nodes that have reached a node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reached {
     No,
     /// It waits for where the walk began.
     Backward,
-    /// And that waits for it.
+    /// It does, and where the walk began waits for it.
     Both,
 }
 
@@ -92,17 +92,17 @@ struct Edge {
 const NONE: u32 = u32::MAX;
 /// The nodes and edges that the search for the best victim may visit: some milliseconds.
 const MAX_WORK: usize = 1 << 20;
-/// Lacks more than it can ever get.
+/// The count of a node that lacks more than it can ever get.
 const FOREVER: u32 = u32::MAX;
 
-/// The first look at a wait that any of its providers ends goes no further: most are live by one of these.
+/// How many providers the first look at a wait that any of them ends goes through: most waits are live by one of these.
 const FIRST_LOOK: usize = if cfg!(test) { 2 } else { 64 };
 
-/// What one provider of a wait comes to.
+/// What can be expected of one provider of a wait.
 enum Prospect {
     Live,
     Gone(&'static Context),
-    /// It waits itself.
+    /// It waits itself, and its node is at this place.
     Waits(u32),
 }
 
@@ -124,7 +124,8 @@ impl Reduction {
         }
     }
 
-    /// Empty, with room for so many waits among so many contexts. Called without the graph's mutex.
+    /// Returns empty buffers with capacity for this many waits among this many contexts. Called without the graph's
+    /// mutex.
     pub(in crate::deadlock) fn with_capacity(waits: usize, contexts: usize) -> Self {
         Self {
             nodes: Vec::with_capacity(waits),
@@ -151,9 +152,10 @@ impl Reduction {
         self.groups.take_larger(&mut other.groups);
     }
 
-    /// Finds out who is live and who is stuck, from `starts` on. `false`: there is no room.
+    /// Finds out which waits are live and which are stuck, beginning with the wait of `me`, or with those of
+    /// `everybody`. Returns `false` if the capacity is used up.
     ///
-    /// `me` is the one whose judge this is: it waits for itself if it says so, and it alone may be abandoned.
+    /// `me` is the context whose judge this is: it waits for itself if it names itself, and it alone may be abandoned.
     pub(in crate::deadlock) fn run(&mut self, graph: &Graph, me: &'static Context, everybody: bool) -> bool {
         self.max_providers = if everybody { usize::MAX } else { FIRST_LOOK };
         loop {
@@ -166,7 +168,7 @@ impl Reduction {
             if self.overflowed {
                 return false;
             }
-            // Each time some context is known to be gone before its resource is looked at, which was not before.
+            // This ends: each time one more context is known to be gone before its resource is looked at.
             if self.look_again {
                 continue;
             }
@@ -194,7 +196,7 @@ impl Reduction {
         self.is_near_end = false;
     }
 
-    /// The place of a context's node, which is made if it is new.
+    /// Returns the place of a context's node, which is added if it is new.
     fn context_node(&mut self, context: &'static Context) -> u32 {
         self.contexts.get(context).unwrap_or_else(|| {
             let place = self.add_node(Who::Context(context), 0);
@@ -203,7 +205,7 @@ impl Reduction {
         })
     }
 
-    /// Adds a node that lacks so many providers, or notes that there is no room.
+    /// Adds a node that lacks `missing` providers, or notes that the capacity is used up.
     fn add_node(&mut self, who: Who, missing: u32) -> u32 {
         if self.nodes.len() == self.nodes.capacity() {
             self.overflowed = true;
@@ -223,7 +225,7 @@ impl Reduction {
         self.edges.push(Edge { waiter, provider, next });
     }
 
-    /// Goes along all providers, breadth first.
+    /// Explores all providers, breadth first.
     fn explore(&mut self, graph: &Graph, me: &'static Context) {
         let mut at = 0;
         while at < self.nodes.len() && !self.overflowed {
@@ -239,10 +241,10 @@ impl Reduction {
         }
     }
 
-    /// How many of its providers a registered wait still lacks.
+    /// Returns how many of its providers a registered wait still lacks.
     fn explore_context(&mut self, graph: &Graph, at: u32, context: &'static Context, is_me: bool) -> u32 {
         let Some(entry) = graph.entry(context).filter(|entry| !entry.is_live()) else { return 0 };
-        // As many that are live end the wait whatever the others do.
+        // This many live providers end the wait, whatever the others do.
         let enough = match entry.blocker().need() {
             Need::One | Need::Any => 1,
             Need::All => u32::MAX,
@@ -289,7 +291,7 @@ impl Reduction {
         if is_me {
             self.abandoned = first_gone;
         }
-        // Somebody else says so itself, and may be the victim: until it has, it is live.
+        // Another wait reports that itself, and may be the victim: until it has, it is live.
         if is_me || entry.reported.is_abandoned() { FOREVER } else { 0 }
     }
 
@@ -300,7 +302,7 @@ impl Reduction {
                 let place = self.group_node(graph, group).filter(|&place| self.nodes[place as usize].is_stuck());
                 return place.map_or(Prospect::Live, Prospect::Waits);
             }
-            // Whoever had this number has given it back: a look at what has changed since.
+            // The context that had this number has given it back: the resource has changed since.
             Provider::Context(id) => match graph.context(id) {
                 None => return Prospect::Live,
                 Some(other) => graph.actor(other),
@@ -318,7 +320,7 @@ impl Reduction {
         }
     }
 
-    /// Whether an unregistered context is gone; the system is asked only where somebody has to know.
+    /// Returns whether an unregistered context is gone. The system is asked only where the answer is needed.
     fn is_gone(&mut self, graph: &Graph, context: &'static Context, ask: bool) -> bool {
         let thread = graph.thread(context);
         let was_known = thread.gone.get();
@@ -327,8 +329,8 @@ impl Reduction {
         is_gone
     }
 
-    /// The place of a group's node: it lacks nothing if the group is live at once. A group without members has none, and is
-    /// live.
+    /// Returns the place of a group's node, which lacks nothing if the group is live at once. A group without members
+    /// has none, and is live.
     fn group_node(&mut self, graph: &Graph, group: GroupId) -> Option<u32> {
         let record = graph.group(group);
         record.count_on();
@@ -341,7 +343,7 @@ impl Reduction {
         }))
     }
 
-    /// Whether a group has a member that is live, or nobody knows who will be one.
+    /// Returns whether a group has a live member, or nobody knows which members it will have.
     fn is_live_group(&mut self, graph: &Graph, group: GroupId) -> bool {
         let record = graph.group(group);
         record.expected > 0
@@ -356,7 +358,7 @@ impl Reduction {
             })
     }
 
-    /// 1 if a group lacks a member that is live.
+    /// Returns how many live members a group lacks: one, or none.
     fn explore_group(&mut self, graph: &Graph, at: u32, group: GroupId) -> u32 {
         if !self.nodes[at as usize].is_stuck() {
             return 0;
@@ -368,7 +370,7 @@ impl Reduction {
         1
     }
 
-    /// Hands liveness back from provider to waiter until nothing changes.
+    /// Propagates liveness from provider to waiter until nothing changes.
     fn settle(&mut self) {
         for (at, node) in self.nodes.iter().enumerate() {
             if !node.is_stuck() {
@@ -390,7 +392,8 @@ impl Reduction {
         }
     }
 
-    /// Returns whether everybody in the core goes on once the wait at this place ends. As much work as [`work`](Self::work).
+    /// Returns whether all of the core goes on once the wait at this place ends. Costs as much as [`work`](Self::work)
+    /// says.
     fn frees_the_core(&mut self, place: u32) -> bool {
         for node in &mut self.nodes {
             node.missing = node.lacked;
@@ -405,8 +408,9 @@ impl Reduction {
         self.nodes.len() + self.edges.len()
     }
 
-    /// Follows the waits for the members of a core back, once [`run`](Self::run) has looked at everybody, and from them
-    /// forward. How many contexts wait for them and are waited for, they themselves among them.
+    /// Follows the waits backward from the members of a core, once [`run`](Self::run) has looked at everybody, and
+    /// forward from them. Returns how many contexts wait for the members and are waited for by them, the members
+    /// included.
     pub(in crate::deadlock) fn look_behind(&mut self, core: &[&'static Context]) -> usize {
         for &member in core {
             if let Some(place) = self.contexts.get(member) {
@@ -423,7 +427,7 @@ impl Reduction {
         self.order.iter().filter(|&&place| matches!(self.nodes[place as usize].who, Who::Context(_))).count()
     }
 
-    /// Calls `visit` with each context that waits for the nodes that were looked behind, they themselves among them.
+    /// Calls `visit` with each context that waits for the nodes that were looked behind, these nodes included.
     pub(in crate::deadlock) fn for_each_behind(&self, mut visit: impl FnMut(&'static Context)) {
         for node in &self.nodes {
             if let Who::Context(context) = node.who
@@ -434,7 +438,7 @@ impl Reduction {
         }
     }
 
-    /// Follows the waits for what `order` begins with backward, over what is stuck.
+    /// Follows the waits for the nodes that `order` begins with backward, over stuck nodes.
     fn reach_backward(&mut self) {
         let mut at = 0;
         while let Some(&provider) = self.order.get(at) {
@@ -447,7 +451,7 @@ impl Reduction {
         }
     }
 
-    /// Follows the waits of what `order` begins with forward, over what was reached backward.
+    /// Follows the waits of the nodes that `order` begins with forward, over nodes that were reached backward.
     fn reach_forward(&mut self) {
         let mut at = 0;
         while let Some(&waiter) = self.order.get(at) {
@@ -467,7 +471,7 @@ impl Reduction {
         }
     }
 
-    /// Whether the first node is on a cycle of what is stuck, once that was followed backward.
+    /// Returns whether the first node is on a cycle of stuck nodes, once these were followed backward from it.
     fn is_on_cycle(&self) -> bool {
         let Node { first, end, .. } = self.nodes[0];
         let mut providers = self.edges[first as usize..end as usize].iter();
@@ -481,7 +485,7 @@ impl Reduction {
 }
 
 impl Judge {
-    /// What a registered wait has come to, where waits have alternatives or need several.
+    /// Judges a registered wait where waits have alternatives or need several.
     pub(super) fn reduce(&mut self, graph: &Graph, me: &'static Context) -> Judgement {
         let reduction = &mut self.reduction;
         if !reduction.run(graph, me, false) {
@@ -539,8 +543,9 @@ impl Judge {
         found
     }
 
-    /// Returns the first member of the deadlock just found that `accepts`, and whose failing lets all of it go on: not so each
-    /// where a wait needs several. Looks no further when it has done too much `work` under the mutex.
+    /// Returns the first member of the deadlock just found that `accepts` allows and whose failing lets all of it go
+    /// on. (Where a wait needs several, not every member's failing does.) Gives up after too much `work` under the
+    /// mutex.
     pub(in crate::deadlock) fn find_breaker(
         &mut self,
         graph: &Graph,
@@ -550,7 +555,7 @@ impl Judge {
         let Self { reduction, core, .. } = self;
         core.members().iter().copied().find(|&member| {
             let can = graph.entry(member).is_some_and(&accepts);
-            // Each member of a ring is what another one waits for alone.
+            // In a chained core each member is all that another one waits for.
             can && (core.is_chained || {
                 *work += reduction.work();
                 *work <= MAX_WORK && reduction.contexts.get(member).is_some_and(|place| reduction.frees_the_core(place))

@@ -1,13 +1,13 @@
-//! What would have avoided a deadlock.
+//! The advice at the end of a report: what would have avoided the deadlock.
 
 use super::find_hold;
 use super::names::{Names, Place};
 use crate::deadlock::report::{Held, Kind, Purpose, Report, Resource, StuckThread, Wait};
 
-/// More of a cycle's lines are shown by its ends.
+/// How many of a cycle's lines are shown; of more, the first ones and the last.
 const MAX_PLACES: usize = 5;
 
-/// What would have avoided the deadlock.
+/// Returns what would have avoided the deadlock.
 pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>) -> String {
     let first = report.threads.first();
     let resource = first.and_then(|thread| Some(&thread.waits_for.as_ref()?.resource));
@@ -54,12 +54,12 @@ pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>) -> String {
     }
 }
 
-/// What the thread took the resource for, if not by a call of the program's own.
+/// Returns what the thread took the resource for, if a trait implementation took it.
 fn purpose(thread: Option<&StuckThread>, resource: Option<&Resource>) -> Option<Purpose> {
     find_hold(thread?, resource?)?.purpose
 }
 
-/// How the circle could be broken: of locks, of results, or of both.
+/// Says how a cycle could be broken: of locks, of results, or of both.
 fn cycle(threads: &[StuckThread], names: &Names<'_>) -> String {
     let is_for_task = |thread: &&StuckThread| {
         thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_task || wait.resource.is_pool())
@@ -67,7 +67,7 @@ fn cycle(threads: &[StuckThread], names: &Names<'_>) -> String {
     if !threads.iter().any(|thread| is_for_task(&thread)) {
         return order(threads, names);
     }
-    // Whoever waits for a task, or for the end of a pool, with a lock that another member wants.
+    // A member that waits for a task, or for the end of a pool, with a lock that another member wants.
     let holder = threads.iter().filter(is_for_task).find_map(|thread| {
         let is_wanted = |held: &&Held| {
             let wants = |wait: &Wait| wait.resource.is_same(&held.resource);
@@ -89,7 +89,7 @@ fn cycle(threads: &[StuckThread], names: &Names<'_>) -> String {
     }
 }
 
-/// How there would have been a worker.
+/// Says how there would have been a worker.
 fn workers(threads: &[StuckThread], names: &Names<'_>) -> String {
     let mut pools: Vec<_> = threads.iter().filter_map(|thread| thread.waits_for.as_ref()?.queued_in()).collect();
     pools.sort_unstable();
@@ -107,10 +107,10 @@ fn workers(threads: &[StuckThread], names: &Names<'_>) -> String {
     }
 }
 
-/// That the locks of a cycle want one order, and which lines disagree on it.
+/// Says that the locks of a cycle need one order, and which lines disagree on it.
 ///
-/// Any order that all comply with will do: which of the lines are wrong is for the program to say. The cycle is cut where
-/// it does not matter who reports, so that two runs of one program are told the same.
+/// Any order that all comply with will do: which of the lines are wrong is for the program's author to say. Where the
+/// cycle is cut does not depend on who reports, so that two runs of one program get the same advice.
 fn order(threads: &[StuckThread], names: &Names<'_>) -> String {
     let mut cycle: Vec<_> = threads.iter().filter_map(|thread| thread.waits_for.as_ref().zip(Some(thread))).collect();
     let cut = (0..cycle.len()).min_by_key(|&at| (cycle[at].0.resource.made_at, cycle[at].0.resource.name));

@@ -1,7 +1,7 @@
 //! Reports as text, for a person at 3 a.m.
 //!
 //! One stable line that says what happened, a paragraph for each thread of the deadlock, a line for each bystander, one
-//! line of help. No text ends with a line break: each piece brings the one before it.
+//! line of help. No text ends with a line break: each piece begins with the break that ends the one before it.
 
 mod help;
 mod names;
@@ -19,7 +19,7 @@ use super::source::Sources;
 use super::{Held, Kind, LongWait, Report, Resource, StuckThread};
 use crate::deadlock::graph::resource::{DESERIALIZED, Site};
 
-/// Deadlocks of more threads are shown in few lines each, without source text.
+/// A deadlock of more threads shows each of them in a few lines, without source text.
 const MAX_PARAGRAPHS: usize = 16;
 /// More threads of a deadlock are counted, not shown.
 const MAX_THREADS: usize = 64;
@@ -159,14 +159,14 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         self.state(owner, Layout::Paragraph)
     }
 
-    /// What a thread does and what it holds.
+    /// Renders what a thread does and what it holds.
     fn thread(&mut self, thread: &StuckThread, layout: Layout) -> fmt::Result {
         self.out.write_str(&self.names.thread(thread))?;
         self.state(thread, layout)?;
         if let Some(task) = thread.task.as_ref().filter(|task| task.resource.name.is_some())
             && layout == Layout::Paragraph
         {
-            // A task without a name is called by this line.
+            // A task without a name is named by this line.
             write!(self.out, "\n  submitted at {}", task.resource.made_at)?;
             self.text(layout, task.resource.made_at)?;
         }
@@ -179,7 +179,8 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         }
     }
 
-    /// What is shown of what a thread holds: in its order, unless that is too much, then first what somebody waits for.
+    /// Returns the holds of a thread that are shown: in its order, or, if they are too many, those first that are
+    /// waited for.
     fn shown_holds<'t>(&self, thread: &'t StuckThread, layout: Layout) -> Vec<&'t Held> {
         if layout != Layout::Terse && thread.holds.len() <= MAX_HOLDS {
             return thread.holds.iter().collect();
@@ -220,7 +221,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         write!(self.out, "{joint}{word}{place}")
     }
 
-    /// The source text of a line.
+    /// Renders the source text of a line.
     fn text(&mut self, layout: Layout, site: Site) -> fmt::Result {
         if layout == Layout::Paragraph
             && site != DESERIALIZED

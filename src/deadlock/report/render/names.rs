@@ -1,4 +1,4 @@
-//! What threads, resources, types and durations are called.
+//! The names of threads, resources, types and durations in a text.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -65,9 +65,9 @@ impl<'r> Names<'r> {
         alike.entry(resource.identity()).or_insert(next);
     }
 
-    /// `thread 'left'`; with the number that debuggers show if there is no name, or if others have the same.
+    /// Returns `thread 'left'`; with the number that debuggers show if there is no name, or if others have the same.
     ///
-    /// Who runs a task is told as `task 'sum' on thread 'pool_0'`.
+    /// A thread that runs a task is `task 'sum' on thread 'pool_0'`.
     pub(in crate::deadlock) fn thread(&self, thread: &StuckThread) -> String {
         let (label, is_clear) = match thread.name() {
             Some(name) => (
@@ -87,8 +87,8 @@ impl<'r> Names<'r> {
         }
     }
 
-    /// `'accounts'`, or `Lock<Vec<u64>> made at src/main.rs:10:13`; with a number if others look the same. A task is
-    /// `task 'sum'`, or `task main::{{closure}} submitted at src/main.rs:10:13`.
+    /// Returns `'accounts'`, or `Lock<Vec<u64>> made at src/main.rs:10:13`; with a number if others look the same. A
+    /// task is `task 'sum'`, or `task main::{{closure}} submitted at src/main.rs:10:13`.
     pub(in crate::deadlock) fn resource(&self, resource: &Resource) -> String {
         let mut label = match (resource.name, resource.is_task) {
             (Some(name), false) => format!("'{}'", printable(name)),
@@ -103,8 +103,8 @@ impl<'r> Names<'r> {
         if resource.name.is_some() { label } else { format!("{label} {}", origin(resource)) }
     }
 
-    /// What is waited for, and for what else: `task 'sum' (queued in pool 'io') and 2 more`, or `task 'sum', which process
-    /// 4711 runs`.
+    /// Returns what is waited for, and for what else: `task 'sum' (queued in pool 'io') and 2 more`, or `task 'sum',
+    /// which process 4711 runs`.
     pub(in crate::deadlock) fn wait(&self, wait: &Wait, label: impl Fn(&Self, &Resource) -> String) -> String {
         let mut text = match &wait.queued_in {
             Some(pool) if wait.resource.is_task => {
@@ -124,40 +124,40 @@ impl<'r> Names<'r> {
         text
     }
 
-    /// `pool 'io'`.
+    /// Returns `pool 'io'`.
     pub(in crate::deadlock) fn pool(&self, name: &str) -> String {
         self.style.paint(NAME, format_args!("pool '{}'", printable(name)))
     }
 
-    /// `process 4711`.
+    /// Returns `process 4711`.
     fn process(&self, id: u32) -> String {
         self.style.paint(NAME, format_args!("process {id}"))
     }
 
-    /// `'accounts' (Lock<Vec<u64>>)`, or `Lock<Vec<u64>> made at src/main.rs:10:13`.
+    /// Returns `'accounts' (Lock<Vec<u64>>)`, or `Lock<Vec<u64>> made at src/main.rs:10:13`.
     pub(in crate::deadlock) fn resource_and_type(&self, resource: &Resource) -> String {
         let label = self.resource(resource);
         let is_told = resource.name.is_none() || resource.is_task;
         if is_told { label } else { format!("{label} ({})", full_type(resource)) }
     }
 
-    /// The number of a resource among those that look the same, `None` if it is the only one.
+    /// Returns the number of a resource among those that look the same, `None` if it is the only one.
     fn number(&self, resource: &Resource) -> Option<usize> {
         let alike = self.lookalikes.get(&Look::of(resource)).filter(|alike| alike.len() > 1)?;
         alike.get(&resource.identity()).copied()
     }
 
-    /// Whether somebody waits for a resource.
+    /// Returns whether a resource is waited for.
     pub(in crate::deadlock) fn is_wanted(&self, resource: &Resource) -> bool {
         self.waiters.contains_key(&resource.identity())
     }
 
-    /// Whether others look the same as a resource.
+    /// Returns whether others look the same as a resource.
     pub(in crate::deadlock) fn is_lookalike(&self, resource: &Resource) -> bool {
         self.number(resource).is_some()
     }
 
-    /// `thread 'left' waits for`, of the resource that `holder` holds.
+    /// Returns who waits for the resource that `holder` holds: `thread 'left' waits for`.
     pub(in crate::deadlock) fn waiters(&self, holder: &StuckThread, resource: &Resource) -> Option<String> {
         match self.waiters.get(&resource.identity())?.as_slice() {
             [] => None,
@@ -168,7 +168,7 @@ impl<'r> Names<'r> {
     }
 }
 
-/// `made at src/main.rs:10:13`.
+/// Returns `made at src/main.rs:10:13`.
 fn origin(resource: &Resource) -> String {
     match resource {
         Resource { is_task: true, made_at, .. } => format!("submitted at {made_at}"),
@@ -177,7 +177,7 @@ fn origin(resource: &Resource) -> String {
     }
 }
 
-/// `at src/main.rs:10:13`; or, where no line of the program is known, what for, and where the lock is from.
+/// `at src/main.rs:10:13`; or, where no line of the program is known, the purpose, and where the lock was made.
 pub(in crate::deadlock) struct Place<'r> {
     site: Site,
     purpose: Option<Purpose>,
@@ -201,12 +201,12 @@ impl Display for Place<'_> {
             Some(Purpose::Debug) => f.write_str("to format it with `{:?}`")?,
             Some(Purpose::Serialize) => f.write_str("to serialize it")?,
         }
-        // One without a name is called by that line.
+        // A resource without a name is named by that line already.
         if self.resource.name.is_some() { write!(f, " ({})", origin(self.resource)) } else { Ok(()) }
     }
 }
 
-/// A user's text, its control characters escaped.
+/// Returns a user's text with its control characters escaped.
 pub(crate) fn printable(text: &str) -> String {
     let mut clean = String::new();
     for c in text.chars() {
@@ -233,7 +233,7 @@ impl Display for Humane {
     }
 }
 
-/// The primitive with the short name of its data's type: `Lock<Vec<u64>>`.
+/// Returns the primitive with the short name of its data's type: `Lock<Vec<u64>>`.
 fn full_type(resource: &Resource) -> String {
     if resource.is_pool() {
         return resource.primitive.to_owned();
@@ -241,7 +241,7 @@ fn full_type(resource: &Resource) -> String {
     clip(format!("{}<{}>", resource.primitive, short_type(resource.data_type)), MAX_TYPE_WIDTH)
 }
 
-/// A type's name without the modules: `alloc::vec::Vec<my::Account>` becomes `Vec<Account>`.
+/// Returns a type's name without the modules: `alloc::vec::Vec<my::Account>` becomes `Vec<Account>`.
 fn short_type(full: &str) -> String {
     let in_path = |c: char| c.is_alphanumeric() || "_:{}#".contains(c);
     let mut short = String::new();
@@ -255,7 +255,7 @@ fn short_type(full: &str) -> String {
     short
 }
 
-/// The last name of a path, with the closures in it: `my::main::{{closure}}` becomes `main::{{closure}}`.
+/// Returns the last name of a path, with the closures in it: `my::main::{{closure}}` becomes `main::{{closure}}`.
 fn last_segment(path: &str) -> &str {
     if path.starts_with("::") {
         return path; // goes on after a generic type: `<A as B>::C`

@@ -18,18 +18,18 @@ pub(in crate::deadlock) const SOURCE: &str = "2";
 pub(in crate::deadlock) const HELP: &str = "36";
 
 impl Style {
-    /// Text without colours.
+    /// Returns the style without colours.
     pub(in crate::deadlock) fn plain() -> Self {
         Self { colour: false }
     }
 
-    /// Text with colours.
+    /// Returns the style with colours.
     #[cfg(test)]
     pub(in crate::deadlock) fn coloured() -> Self {
         Self { colour: true }
     }
 
-    /// Colours if standard error is a terminal where they are wanted.
+    /// Returns colours if standard error is a terminal where they are wanted.
     pub(in crate::deadlock) fn of_stderr() -> Self {
         Self { colour: io::stderr().is_terminal() && wants_colour(env::var_os("NO_COLOR"), env::var_os("TERM")) }
     }

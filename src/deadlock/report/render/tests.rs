@@ -97,7 +97,7 @@ fn named() -> [Resource; 3] {
     [lock(1, Some("a"), MADE), lock(2, Some("b"), MADE), lock(3, Some("c"), MADE)]
 }
 
-/// A cycle of `size` threads and locks, named by `name`.
+/// Returns a cycle of `size` threads and locks, named by `name`.
 pub(in crate::deadlock) fn cycle(size: usize, name: Option<&'static str>) -> Report {
     let locks: Vec<_> = (0..size).map(|key| lock(key, name, MADE)).collect();
     let member =
@@ -110,7 +110,7 @@ fn rendered(report: &Report, style: Style, sources: fn() -> Sources) -> String {
     text.to_string()
 }
 
-/// A report without source text, which the tests have to themselves.
+/// Renders a report without source text, which has tests of its own.
 fn text(report: &Report) -> String {
     rendered(report, Style::plain(), Sources::none)
 }
@@ -145,7 +145,7 @@ or use `acquire` and back off when it returns `Deadlock`"
     assert_eq!(text(&made(Kind::Cycle, [right, left], Vec::new())), expected);
 }
 
-/// Two tasks that wait for each other's results, and one behind them that is still queued.
+/// Checks the text of two tasks that wait for each other's results, and one behind them that is still queued.
 #[test]
 fn two_tasks_that_wait_for_each_other() {
     let (a, b) = (task(1, Some("a"), A), task(2, None, B));
@@ -458,7 +458,7 @@ fn a_long_wait_tells_the_owner_and_its_line() {
     assert_eq!(text_of_wait(&long), format!("{first}who holds it is not known"));
 }
 
-/// All kinds, with names that try to break out of their line.
+/// Returns reports of all kinds, with names that try to break out of their line.
 fn assorted() -> Vec<Report> {
     let hostile = lock(9, Some("a\x1b[0m\r\nb"), MADE);
     let threads = || vec![thread("x\n\x1b[31my", 3).waits(&hostile, A).holding(&hostile, B), thread("", 7).gone()];

@@ -37,7 +37,7 @@ struct Want {
     need: Need,
     from: Vec<From>,
     timed: bool,
-    /// It was said, and left standing.
+    /// It was reported, and left standing.
     reported: bool,
 }
 
@@ -335,7 +335,7 @@ fn workers_that_all_wait_for_what_is_queued_starve() {
     assert_eq!(judge([queued(), queued().timed()], [team([0, 1])], 0), (Verdict::Live, vec![]));
     assert_eq!(judge([queued()], [Team { members: vec![0], expected: true }], 0), (Verdict::Live, vec![]));
     assert_eq!(judge([queued()], [team([])], 0), (Verdict::Live, vec![]), "nobody knows who will come");
-    // Somebody outside who counts on them is stuck behind them.
+    // A context outside that counts on them is stuck behind them.
     assert_eq!(judge([queued(), queued()], [team([0])], 1), (Verdict::Bystander, vec![]));
 }
 
@@ -399,7 +399,7 @@ fn a_walk_that_lacks_room_is_walked_again_with_more() {
     assert_eq!(found, (Verdict::Starvation, (0..SIZE).collect()));
 }
 
-/// Who has been asked to judge again.
+/// Returns which contexts were asked to judge again.
 fn summoned(made: &Made) -> Vec<usize> {
     let is_summoned = |context: &'static Context| {
         made.graph.entry(context).is_some_and(|entry| entry.summons == Summons::Recheck) && context.is_summoned()

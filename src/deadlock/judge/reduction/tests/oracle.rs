@@ -1,4 +1,4 @@
-//! Who is deadlocked, by definition.
+//! The definition of a deadlock, as an oracle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +20,8 @@ impl From {
     }
 }
 
-/// Whether a verdict is right. A wait that is live may ask again while somebody ends, and has to if it would be part of a
-/// deadlock once that one is gone.
+/// Returns whether a verdict is right. A live wait may ask again while a context ends, and has to if it would be part
+/// of a deadlock once that context is gone.
 pub(in crate::deadlock) fn agrees(picture: &Picture, me: usize, found: &Found) -> bool {
     let defined = by_definition(picture, me);
     match (found.kind, defined.kind) {
@@ -35,7 +35,7 @@ pub(in crate::deadlock) fn agrees(picture: &Picture, me: usize, found: &Found) -
     }
 }
 
-/// What a context wants that can be stuck.
+/// Returns what a context wants, if it can be stuck.
 fn want(picture: &Picture, at: usize) -> Option<&Want> {
     match &picture.contexts[at] {
         Does::Wait(want) if !want.timed => Some(want),
@@ -60,7 +60,7 @@ fn is_abandoned(picture: &Picture, want: &Want) -> bool {
     required(want) <= want.from.len() && left < required(want)
 }
 
-/// Whether all of a deadlock that `me` found goes on once the wait of one of its members ends.
+/// Returns whether all of a deadlock that `me` found goes on once the wait of one of its members ends.
 pub(in crate::deadlock) fn is_broken_by(picture: &Picture, me: usize, core: &BTreeSet<usize>, victim: usize) -> bool {
     let mut without = picture.clone();
     without.contexts[victim] = Does::Run;
@@ -68,7 +68,7 @@ pub(in crate::deadlock) fn is_broken_by(picture: &Picture, me: usize, core: &BTr
     core.iter().all(|&member| !stuck.contains(&(false, member)))
 }
 
-/// Everybody who cannot be shown to be live, round after round.
+/// Returns every node that cannot be shown to be live, round after round.
 fn stuck(picture: &Picture, me: usize) -> BTreeSet<Node> {
     let want = |at: usize| want(picture, at);
     let mut stuck: BTreeSet<Node> =
@@ -105,7 +105,7 @@ fn stuck(picture: &Picture, me: usize) -> BTreeSet<Node> {
     }
 }
 
-/// The oracle: deadlocks are strong components of what is stuck.
+/// Judges by the definition: deadlocks are strong components of what is stuck.
 pub(in crate::deadlock) fn by_definition(picture: &Picture, me: usize) -> Found {
     let want = |at: usize| want(picture, at);
     let stuck = stuck(picture, me);

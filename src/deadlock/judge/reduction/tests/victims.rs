@@ -3,7 +3,7 @@
 use super::oracle::is_broken_by;
 use super::*;
 
-/// The member that is found to free all of the deadlock that `at` is part of.
+/// Returns the member that is found to free all of the deadlock that `at` is part of.
 fn breaker(made: &mut Made, at: usize) -> Option<usize> {
     assert!(made.judge(at).kind.is_deadlock());
     // Looking for bystanders was a walk of its own.
