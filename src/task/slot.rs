@@ -122,12 +122,24 @@ impl<F, T> Work<F, T> {
         // - nobody else reaches what is in the slot meanwhile (caller).
         std::mem::replace(unsafe { &mut *self.0.get() }, stage)
     }
+
+    /// Puts the result into the slot. Nothing is dropped.
+    ///
+    /// # Safety
+    ///
+    /// The slot belongs to the caller, and is empty.
+    unsafe fn fill(&self, result: Result<T, TaskError>) {
+        // SAFETY:
+        // - nobody else reaches what is in the slot meanwhile (caller).
+        unsafe { self.0.get().write(Stage::Result(result)) };
+    }
 }
 
 impl<F: FnOnce() -> T, T> Slot for Work<F, T> {
     type Value = T;
     type Given = Result<T, TaskError>;
 
+    #[inline(always)]
     unsafe fn run(&self, header: &Header, stats: &Stats) -> Phase {
         // SAFETY:
         // - the caller's contract.
@@ -147,8 +159,8 @@ impl<F: FnOnce() -> T, T> Slot for Work<F, T> {
         stats.count(result.is_err());
         let phase = if result.is_ok() { Phase::Finished } else { Phase::Failed };
         // SAFETY:
-        // - the caller's contract. The stage that this replaces is `Empty`.
-        let _ = unsafe { self.replace(Stage::Result(result.map_err(TaskError::Panicked))) };
+        // - the caller's contract. The stage is `Empty`.
+        unsafe { self.fill(result.map_err(TaskError::Panicked)) };
         phase
     }
 
@@ -165,8 +177,8 @@ impl<F: FnOnce() -> T, T> Slot for Work<F, T> {
             Err(error) => Phase::of_error(error),
         };
         // SAFETY:
-        // - the caller's contract. The stage that this replaces is `Empty`.
-        let _ = unsafe { self.replace(Stage::Result(given)) };
+        // - the caller's contract.
+        unsafe { self.fill(given) };
         phase
     }
 

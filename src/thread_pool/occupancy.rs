@@ -111,6 +111,12 @@ impl Counts {
         self.0 & sleepers.flag() != 0
     }
 
+    /// Returns whether the pool is closed, or a submitter sleeps: then it may matter to others that a task leaves the queue.
+    #[inline]
+    pub(crate) fn is_watched(self) -> bool {
+        self.0 & (CLOSED | SUBMITTERS) != 0
+    }
+
     /// Returns whether the queue needs one more worker, and there may be one.
     #[inline]
     pub(crate) fn is_short(self, max_workers: usize) -> bool {
@@ -185,7 +191,7 @@ impl Occupancy {
     /// # Errors
     ///
     /// The word is not as `seen`. The error has the counts as they are now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_admit(&self, seen: Counts, starts_worker: bool) -> Result<Counts, Counts> {
         let next = seen.0 + QUEUED + if starts_worker { WORKER + IDLE } else { 0 };
         self.try_change_weak(seen, next)
@@ -200,7 +206,7 @@ impl Occupancy {
 
     /// **Begins** a task: one that the caller claimed is no longer queued, and the worker that takes it is busy.
     /// Returns the counts before that.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(&self, worker: Was) -> Counts {
         // ORDERING: Release publishes the claim to whoever finds the queue empty.
         Counts(self.0.fetch_sub(QUEUED + worker.idle(), AcqRel))
@@ -269,7 +275,7 @@ impl Occupancy {
         self.0.fetch_and(!sleepers.flag(), Relaxed);
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_change_weak(&self, seen: Counts, next: u64) -> Result<Counts, Counts> {
         // ORDERING: Release and Acquire order the transitions, and what was done before them, for whoever acts on the
         // word.

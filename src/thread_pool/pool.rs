@@ -317,6 +317,9 @@ impl Pool {
     /// Wakes a worker or a submitter if it concerns them that one task fewer is queued than there were `before`.
     #[inline]
     pub(super) fn wake_after_unqueue(&self, before: Counts) {
+        if !before.is_watched() {
+            return;
+        }
         if before.is_closed() && before.queued() == 1 {
             // The workers may end: the first that hears of it tells the next.
             self.wake_worker();

@@ -101,7 +101,9 @@ fn complain(error: &io::Error) {
 /// wrong, whatever else seems to be.
 fn refuse(stream: &OwnedFd, error: io::Error) -> io::Error {
     let mut closed = [PollFd::new(stream, PollFlags::empty())];
-    if poll(&mut closed, Some(&Timespec::default())).is_ok_and(|closed| closed > 0) {
+    if error.kind() == io::ErrorKind::BrokenPipe
+        || poll(&mut closed, Some(&Timespec::default())).is_ok_and(|closed| closed > 0)
+    {
         return io::ErrorKind::BrokenPipe.into();
     }
     // First: the parent kills this process when it has read the refusal.

@@ -4,7 +4,9 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::process::{Pid, geteuid, getppid, getuid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, geteuid, getppid, getuid, pidfd_open};
 use rustix::thread::capabilities;
 
 /// Checks that the process that made the stream is the parent, runs as the same user, and has every capability of this
@@ -12,7 +14,7 @@ use rustix::thread::capabilities;
 ///
 /// # Errors
 ///
-/// It is another process or user, or it lacks a capability: this process takes no orders from it.
+/// It is another process or user, or it lacks a capability: this process takes no orders from it. `BrokenPipe`: it has ended.
 pub(super) fn check(stream: &OwnedFd) -> io::Result<Pid> {
     let peer = credentials(stream)?;
     let Some(maker) = Pid::from_raw(peer.pid) else {
@@ -20,6 +22,11 @@ pub(super) fn check(stream: &OwnedFd) -> io::Result<Pid> {
     };
     let parent = getppid().map_or(0, |parent| parent.as_raw_nonzero().get());
     if peer.pid != parent {
+        if has_ended(maker) {
+            // This process is an orphan already. (The stream need not be closed by then: a child that the parent was
+            // starting has it until it executes its program.)
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         return Err(io::Error::other(format!(
             "its orders come from process {}, and it was started by process {parent}: a `worker_exe` that starts the \
              program has to become it (`exec`), and not to stay as its parent",
@@ -45,6 +52,16 @@ pub(super) fn check(stream: &OwnedFd) -> io::Result<Pid> {
     Ok(maker)
 }
 
+/// Returns whether a process has ended, as far as the system tells.
+fn has_ended(process: Pid) -> bool {
+    match pidfd_open(process, PidfdFlags::empty()) {
+        Ok(process) => {
+            poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&Timespec::default())).is_ok_and(|ended| ended > 0)
+        }
+        Err(error) => error == Errno::SRCH,
+    }
+}
+
 /// Returns the credentials of the process that made the stream, by `socketpair`.
 fn credentials(stream: &OwnedFd) -> io::Result<libc::ucred> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
@@ -61,4 +78,25 @@ fn credentials(stream: &OwnedFd) -> io::Result<libc::ucred> {
         )
     };
     if result == 0 { Ok(peer) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_has_ended_once_it_is_a_zombie_and_when_it_is_reaped() {
+        let mut child = Command::new("sleep").arg("1000").spawn().expect("a process");
+        let pid = Pid::from_child(&child);
+        assert!(!has_ended(pid) && !has_ended(rustix::process::getpid()));
+        child.kill().expect("it is there");
+        // It is a zombie a moment later, until it is waited for.
+        while !has_ended(pid) {
+            std::thread::yield_now();
+        }
+        child.wait().expect("it ends");
+        assert!(has_ended(pid));
+    }
 }
