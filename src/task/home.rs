@@ -86,13 +86,13 @@ mod tests {
 
     impl OneThread {
         fn start() -> Arc<Self> {
-            let (executor, worker) = (Arc::new(Self::default()), Arc::new(()));
+            let executor = Arc::new(Self::default());
             let its = Arc::clone(&executor);
-            spawn_thread("one".to_owned(), 1 << 20, move || its.work(&worker)).unwrap();
+            spawn_thread("one".to_owned(), 1 << 20, move || its.work()).unwrap();
             executor
         }
 
-        fn work(&self, _: &()) {
+        fn work(&self) {
             self.state.lock().unwrap().1 = Some(thread::current().id());
             loop {
                 let idle = |(queue, _): &mut (VecDeque<TaskRef>, _)| queue.is_empty();

@@ -124,7 +124,7 @@ fn a_destructor_of_a_thread_local_is_no_victim_where_another_member_can_be() {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn a_destructor_of_a_thread_local_passes_on_what_another_one_found() {
     alone(|| {
-        // Whoever unwinds already cannot fail, and hands the verdict on: first to the destructor, which hands it on, too.
+        // A thread that unwinds already cannot fail, and hands the verdict on: first to the destructor, which hands it on, too.
         let (a, b, c) = (Arc::new(Lock::new(0)), Arc::new(Lock::new(0)), Arc::new(Lock::new(0)));
         let [first, second] = [(); 2].map(|()| Gate::default());
         thread::scope(|s| {

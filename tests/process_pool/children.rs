@@ -112,7 +112,7 @@ fn the_children_of_tasks_are_gone_with_a_worker_that_is_killed_or_crashes() {
 #[test]
 fn a_fork_of_a_worker_does_not_hide_its_end() {
     alone(|| {
-        /// Has the worker fork, and waits until the fork is where it is to be.
+        /// Lets the worker fork, and waits until the fork has come to its place.
         fn forked(pool: &ProcessPoolExecutor, leaves: bool) -> u32 {
             let forked = pool.submit(fork, (leaves,)).result().unwrap();
             wait_until(|| !leaves || stat(forked).expect("a fork").group == forked);

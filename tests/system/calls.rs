@@ -9,9 +9,9 @@ use std::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
 };
 
-/// So many threads the process may start yet.
+/// How many more threads the process may start.
 pub(super) static THREADS: AtomicI64 = AtomicI64::new(i64::MAX);
-/// So many processes it may start yet.
+/// How many more processes it may start.
 pub(super) static PROCESSES: AtomicI64 = AtomicI64::new(i64::MAX);
 /// How often it was refused one of these.
 pub(super) static REFUSED: AtomicUsize = AtomicUsize::new(0);

@@ -136,7 +136,7 @@ pub enum Edge {
         /// The line that acquired it.
         #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize_site"))]
         site: Site,
-        /// What it was acquired for, if a trait implementation acquired it rather than a call in the program: see
+        /// The purpose of the acquisition, if a trait implementation acquired it rather than a call in the program: see
         /// [`Held::purpose`](crate::deadlock::report::Held::purpose).
         purpose: Option<Purpose>,
     },

@@ -11,7 +11,7 @@ use crate::task::home::Home;
 use crate::task::task_ref::TaskRef;
 use crate::task::trace::TaskSpan;
 
-/// Who sends tasks to other processes, and knows how far they have come there.
+/// The pool that sends tasks to other processes, and knows how far they have come there.
 pub(in crate::process_pool::parent) trait Sender: Send + Sync + 'static {
     /// Claims a pending task for a canceller, if no process has begun it and none will.
     fn claim_to_cancel(&self, task: &Header) -> bool;

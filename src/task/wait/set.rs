@@ -150,8 +150,8 @@ impl Blocker for SetWait<'_> {
         while let Some(task) = pending.tasks().get(place) {
             #[cfg(all(test, not(loom)))]
             self.set.looks.fetch_add(1, Relaxed);
-            // Told, and it was not enough: nothing to look at again. (The last of them is about to tell, as is one that is
-            // done in a wait for the first.) Whoever waits has a future of it, so that nothing is freed here.
+            // Its notice was not enough: nothing to look at again. (The last of them is about to give notice, as is one that
+            // is done in a wait for the first.) The waiter has a future of it, so that nothing is freed here.
             let is_over = task.status() == Status::Finished && self.set.until != Until::First;
             if is_over && pending.tasks().len() > 1 {
                 pending.remove_at(place);
@@ -165,9 +165,9 @@ impl Blocker for SetWait<'_> {
         }
     }
 
-    /// Whoever tells from now on, and does not end the wait, lets its waiter be judged again.
+    /// Makes each notice from now on that does not end the wait re-check the waiter.
     fn subscribe(&self) {
-        // ORDERING: Acquire pairs with the Release in `notice`: a task that has told is seen to be done.
+        // ORDERING: Acquire pairs with the Release in `notice`: a task that has given notice is seen to be done.
         self.set.word.fetch_or(WAITERS, Acquire);
     }
 
