@@ -13,7 +13,8 @@ use bowline::{Lock, RLock};
 
 use crate::support::deadlocks::{Gate, Reports, close_ring, held_names, names, wanted};
 use crate::support::{
-    LIMIT, alone, find_thread, message, on_another_thread, spawn_named, until_parked, until_waiting, wait_until, within,
+    LIMIT, alone, find_thread, message, on_another_thread, spawn_named, until_parked, until_thread_where,
+    until_waiting, wait_until, within,
 };
 
 /// Runs `hook` for the deadlocks that name a thread whose name begins so.
@@ -137,9 +138,10 @@ fn a_hook_may_wait_for_locks_and_the_wait_is_in_the_graph_like_any_other() {
                 let _guard = lock.lock();
                 lock.acquire().map(drop).unwrap_err()
             });
-            // In the hook: it waits for the log, and no more for its own lock.
-            let waits = until_waiting("logs it");
-            assert_eq!(wanted(&waits).name(), Some("log"));
+            // In the hook: it no longer waits for its own lock, as it did until that was judged.
+            let waits = until_thread_where(|it| {
+                it.name() == Some("logs it") && it.waits_for().is_some() && wanted(it).name() == Some("log")
+            });
             assert_eq!(held_names(&waits), ["log's gate", "own"]);
             // Somebody else's deadlock is not in its way meanwhile.
             assert_eq!(relock("elsewhere").report().kind(), Kind::Relock);
