@@ -4,7 +4,7 @@
 
 #![cfg(target_os = "linux")]
 
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::{CommandExt, ExitStatusExt, parent_id};
 use std::path::Path;
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::thread;
@@ -28,19 +28,29 @@ const ROLE: &str = "BOWLINE_TEST_ROLE";
 /// Holds workers up before they have begun to be workers, while this file is there.
 const HELD: &str = "BOWLINE_TEST_HELD";
 
+/// Holds workers up likewise, until they are orphans.
+const UNTIL_ORPHANED: &str = "BOWLINE_TEST_UNTIL_ORPHANED";
+
 /// Before `main`.
 #[ctor::ctor(unsafe)]
 fn held_up() {
-    let Some(file) = std::env::var_os(HELD) else { return };
     // A worker has no arguments, and the program's first process has.
     if std::env::args_os().len() > 1 {
         return;
     }
-    say(&format!("begins {}", process::id()));
-    while Path::new(&file).exists() {
-        thread::sleep(Duration::from_millis(1));
+    if let Some(file) = std::env::var_os(HELD) {
+        say(&format!("begins {}", process::id()));
+        while Path::new(&file).exists() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        say("goes on");
+    } else if std::env::var_os(UNTIL_ORPHANED).is_some() {
+        let parent = parent_id();
+        say(&format!("begins {}", process::id()));
+        while parent_id() == parent {
+            std::hint::spin_loop();
+        }
     }
-    say("goes on");
 }
 
 /// A child of the worker that outlives everything but a signal.
@@ -148,6 +158,11 @@ fn program() {
         "forked" => submit(|pool| pool.submit(forks, ())),
         "nested" => submit(|pool| pool.submit(nests, (3,))),
         "starting" | "initializer" => submit(|pool| pool.submit(nothing, ())),
+        "large" => {
+            // Each page is written to: to give them back takes the system a while.
+            std::hint::black_box(vec![1_u8; 1 << 30]).leak();
+            submit(|pool| pool.submit(nothing, ()))
+        }
         role => panic!("no role {role}"),
     };
     if role == "idle" {
@@ -393,6 +408,28 @@ fn workers_that_are_being_started_die_with_a_parent_that_is_killed() {
             if !goes_on_first {
                 std::fs::remove_file(&held).expect("it is there");
             }
+            program.until_gone();
+            assert_eq!(program.take_stderr(), "");
+        }
+    });
+}
+
+/// The children of a process are orphans before it has ended.
+#[test]
+fn workers_that_begin_while_their_parent_is_being_taken_down_say_nothing() {
+    let test = "workers_that_begin_while_their_parent_is_being_taken_down_say_nothing";
+    if Program::is_this(test) {
+        return program();
+    }
+    within(LIMIT, || {
+        // Not every time is a worker as far before the parent is gone.
+        for _ in 0..4 {
+            let mut command = Program::command(test);
+            command.env(ROLE, "large").env(UNTIL_ORPHANED, "");
+            let mut program = Program::start(command);
+            let _workers = ["", ""].map(|_| program.until_process("begins"));
+            kill(program.pid());
+            program.status();
             program.until_gone();
             assert_eq!(program.take_stderr(), "");
         }

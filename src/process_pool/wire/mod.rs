@@ -7,6 +7,7 @@ pub(super) mod call;
 pub(super) mod callable;
 pub(super) mod claim;
 pub(super) mod codec;
+pub(super) mod exiting;
 pub(super) mod fate;
 pub(super) mod frame;
 pub(super) mod identity;

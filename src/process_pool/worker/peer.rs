@@ -9,12 +9,15 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, geteuid, getppid, getuid, pidfd_open};
 use rustix::thread::capabilities;
 
+use crate::process_pool::wire::exiting::all_threads_exit;
+
 /// Checks that the process that made the stream is the parent, runs as the same user, and has every capability of this
 /// process. Returns that process.
 ///
 /// # Errors
 ///
-/// It is another process or user, or it lacks a capability: this process takes no orders from it. `BrokenPipe`: it has ended.
+/// It is another process or user, or it lacks a capability: this process takes no orders from it. `BrokenPipe`: it has ended,
+/// or is about to.
 pub(super) fn check(stream: &OwnedFd) -> io::Result<Pid> {
     let peer = credentials(stream)?;
     let Some(maker) = Pid::from_raw(peer.pid) else {
@@ -22,7 +25,8 @@ pub(super) fn check(stream: &OwnedFd) -> io::Result<Pid> {
     };
     let parent = getppid().map_or(0, |parent| parent.as_raw_nonzero().get());
     if peer.pid != parent {
-        if has_ended(maker) {
+        // The descriptor last: it tells of a process that ends meanwhile.
+        if all_threads_exit(peer.pid.cast_unsigned()).unwrap_or(false) || has_ended(maker) {
             // This process is an orphan already. (The stream need not be closed by then: a child that the parent was
             // starting has it until it executes its program.)
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -39,7 +43,10 @@ pub(super) fn check(stream: &OwnedFd) -> io::Result<Pid> {
     }
     let own = capabilities(None)?.permitted;
     if !own.is_empty() {
-        let parents = capabilities(Some(maker))?.permitted;
+        let parents = match capabilities(Some(maker)) {
+            Err(Errno::SRCH) => return Err(io::ErrorKind::BrokenPipe.into()),
+            parents => parents?.permitted,
+        };
         let more = own.difference(parents);
         if !more.is_empty() {
             return Err(io::Error::other(format!(

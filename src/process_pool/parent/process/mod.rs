@@ -29,6 +29,7 @@ use super::fork::Window;
 use super::program::OWN;
 use super::stderr::Tail;
 use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
+use crate::process_pool::wire::exiting::main_thread_exits;
 use crate::process_pool::wire::mark::{self, Mark};
 
 /// How a worker process is started.
@@ -208,7 +209,7 @@ impl Process {
         while !self.has_ended() {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return is_exiting(self.pid());
+                return main_thread_exits(self.pid()).unwrap_or(true);
             }
             match &self.descriptor {
                 // A descriptor of a process is "readable" when that has ended.
@@ -287,14 +288,6 @@ fn send_by(descriptor: &OwnedFd, signal: Signal, flags: libc::c_uint) -> Result<
     let sent =
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor.as_raw_fd(), signal.as_raw(), nothing, flags) };
     if sent == 0 { Ok(()) } else { Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)) }
-}
-
-/// Returns whether the system is taking the process down, which can take long on a busy machine.
-fn is_exiting(pid: u32) -> bool {
-    const PF_EXITING: u32 = 4;
-    let flags = |stat: String| stat.rsplit_once(')')?.1.split_whitespace().nth(6)?.parse::<u32>().ok();
-    let flags = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(flags);
-    flags.is_none_or(|flags| flags & PF_EXITING != 0)
 }
 
 #[cfg(all(test, not(loom), not(miri)))]

@@ -1,0 +1,80 @@
+//! Whether the system is taking a process down, as far as `/proc` tells: that can take long.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// In the flags of a thread: it executes no more of its program.
+const PF_EXITING: u32 = 4;
+
+/// Returns whether the main thread of a process is exiting.
+///
+/// # Errors
+///
+/// There is no such process, or no `/proc`.
+pub(in crate::process_pool) fn main_thread_exits(process: u32) -> io::Result<bool> {
+    thread_exits(Path::new(&format!("/proc/{process}")))
+}
+
+/// Returns whether all threads of a process are exiting. From then on its children are orphans, although it has not ended
+/// before the last of its threads has, which gives its memory back.
+///
+/// # Errors
+///
+/// There is no such process, or no `/proc`.
+pub(in crate::process_pool) fn all_threads_exit(process: u32) -> io::Result<bool> {
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        // One whose file can't be read is gone.
+        if let Ok(false) = thread_exits(&thread?.path()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn thread_exits(folder: &Path) -> io::Result<bool> {
+    let stat = fs::read_to_string(folder.join("stat"))?;
+    // The name is in parentheses and may contain anything.
+    let flags = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(6)?.parse::<u32>().ok());
+    flags.map(|flags| flags & PF_EXITING != 0).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_exits_with_the_last_of_its_threads() {
+        let mut child = Command::new("sleep").arg("1000").spawn().expect("a process");
+        let pid = child.id();
+        assert!(!all_threads_exit(pid).unwrap() && !main_thread_exits(pid).unwrap());
+        child.kill().expect("it is there");
+        // It is a zombie a moment later, until it is waited for.
+        while !all_threads_exit(pid).unwrap() || !main_thread_exits(pid).unwrap() {
+            std::thread::yield_now();
+        }
+        child.wait().expect("it ends");
+        assert!(all_threads_exit(pid).is_err() && main_thread_exits(pid).is_err());
+    }
+
+    #[test]
+    fn a_process_whose_main_thread_has_exited_goes_on_with_the_others() {
+        const PROGRAM: &str = "import ctypes, threading, time\n\
+            threading.Thread(target=time.sleep, args=(1000,)).start()\n\
+            ctypes.CDLL(None).pthread_exit(None)";
+        let Ok(mut child) = Command::new("python3").args(["-c", PROGRAM]).spawn() else {
+            println!("skipped: there is no python3");
+            return;
+        };
+        let pid = child.id();
+        while !main_thread_exits(pid).unwrap() {
+            assert!(child.try_wait().expect("a child").is_none(), "the program ended");
+            std::thread::yield_now();
+        }
+        assert!(!all_threads_exit(pid).unwrap());
+        child.kill().expect("it is there");
+        child.wait().expect("it ends");
+    }
+}
