@@ -217,15 +217,38 @@ fn full_of_two_who_submit_at_once_each_counts_on_a_worker() {
     });
 }
 
+/// Two threads decide on the workers here, the submitter and the one that allows more; the workers are held up meanwhile.
 #[test]
 fn full_more_workers_and_one_more_task_at_once_are_enough() {
-    explore(2, || grown_while_submitted(None));
+    explore(2, || grown_while_submitted(None, Workers::HeldUp));
+}
+
+/// The same beside workers that run and rest: with one preemption more it does not end within hours.
+#[test]
+fn full_more_workers_and_one_more_task_at_once_are_enough_beside_busy_workers() {
+    explore_at_most(1, || grown_while_submitted(None, Workers::Free));
+}
+
+/// What the workers of a model do while others decide how many there are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Workers {
+    /// They begin, and are counted, and look for no task.
+    HeldUp,
+    Free,
 }
 
 /// A pool may grow while a task is admitted that could use it. Returns whether it grew.
-pub(super) fn grown_while_submitted(removed: Option<Ingredient>) -> bool {
+pub(super) fn grown_while_submitted(removed: Option<Ingredient>, workers: Workers) -> bool {
     removed.into_iter().for_each(remove);
-    let pool = Pool::new(1);
+    let gate = Arc::new(loom::sync::Mutex::new(()));
+    let mut closed = None;
+    let mut builder = ThreadPoolExecutor::builder().max_workers(1);
+    if workers == Workers::HeldUp {
+        closed = Some(gate.lock().unwrap());
+        let theirs = Arc::clone(&gate);
+        builder = builder.initializer(move || drop(theirs.lock().unwrap()));
+    }
+    let pool = Pool::of(builder.build());
     let first = pool.submit(|| 1);
     let other = thread::spawn({
         let pool = pool.handle();
@@ -235,6 +258,7 @@ pub(super) fn grown_while_submitted(removed: Option<Ingredient>) -> bool {
     let second = other.join().unwrap();
     assert_enough_workers(&pool);
     let (_, _, workers) = pool.occupancy_for_models();
+    drop(closed);
     pool.end();
     assert_eq!((first.result().unwrap(), second.result().unwrap()), (1, 2));
     workers == 2
