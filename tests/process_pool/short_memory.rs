@@ -4,18 +4,25 @@
 
 #![cfg(target_os = "linux")]
 
-use std::fs::read_to_string;
+use std::fs::{read_dir, read_to_string};
 
 use bowline::TaskError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::support::alone;
 use crate::support::workers::{echo, idle_pool, pid, pool_of};
+use crate::support::{alone, this_os_id, until_asleep};
 
 const MIB: usize = 1 << 20;
 
-/// From now on this process may take so much more memory.
+/// From now on this process may take so much more memory. Its other threads have what they need: one that begins takes a
+/// stack, and an allocator's arena.
 fn leave(bytes: usize) {
+    for thread in read_dir("/proc/self/task").expect("Linux") {
+        let id = thread.expect("a thread").file_name().to_str().and_then(|id| id.parse().ok()).expect("a number");
+        if id != this_os_id() {
+            until_asleep(id);
+        }
+    }
     let text = read_to_string("/proc/self/statm").expect("Linux");
     let pages: u64 = text.split(' ').next().unwrap().parse().unwrap();
     let maximum = getrlimit(Resource::As).maximum;
