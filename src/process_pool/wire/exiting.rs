@@ -11,7 +11,7 @@ const PF_EXITING: u32 = 4;
 ///
 /// # Errors
 ///
-/// There is no such process, or no `/proc`.
+/// There is no such process, or `/proc` does not tell.
 pub(in crate::process_pool) fn main_thread_exits(process: u32) -> io::Result<bool> {
     thread_exits(Path::new(&format!("/proc/{process}")))
 }
@@ -21,11 +21,15 @@ pub(in crate::process_pool) fn main_thread_exits(process: u32) -> io::Result<boo
 ///
 /// # Errors
 ///
-/// There is no such process, or no `/proc`.
+/// There is no such process, or `/proc` does not tell.
 pub(in crate::process_pool) fn all_threads_exit(process: u32) -> io::Result<bool> {
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        // One whose file can't be read is gone.
-        if let Ok(false) = thread_exits(&thread?.path()) {
+        let exits = match thread_exits(&thread?.path()) {
+            // It is gone since the folder was read, or since its file was opened.
+            Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) => true,
+            exits => exits?,
+        };
+        if !exits {
             return Ok(false);
         }
     }
@@ -42,6 +46,9 @@ fn thread_exits(folder: &Path) -> io::Result<bool> {
 #[cfg(all(test, not(loom), not(miri)))]
 mod tests {
     use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
     use super::*;
 
@@ -51,10 +58,9 @@ mod tests {
         let pid = child.id();
         assert!(!all_threads_exit(pid).unwrap() && !main_thread_exits(pid).unwrap());
         child.kill().expect("it is there");
-        // It is a zombie a moment later, until it is waited for.
-        while !all_threads_exit(pid).unwrap() || !main_thread_exits(pid).unwrap() {
-            std::thread::yield_now();
-        }
+        // Until it is a zombie, which it stays.
+        waitid(WaitId::Pid(Pid::from_child(&child)), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).expect("a child");
+        assert!(all_threads_exit(pid).unwrap() && main_thread_exits(pid).unwrap());
         child.wait().expect("it ends");
         assert!(all_threads_exit(pid).is_err() && main_thread_exits(pid).is_err());
     }
@@ -69,8 +75,10 @@ mod tests {
             return;
         };
         let pid = child.id();
+        let end = Instant::now() + Duration::from_secs(60);
         while !main_thread_exits(pid).unwrap() {
             assert!(child.try_wait().expect("a child").is_none(), "the program ended");
+            assert!(Instant::now() < end, "its main thread goes on");
             std::thread::yield_now();
         }
         assert!(!all_threads_exit(pid).unwrap());

@@ -91,6 +91,8 @@ fn credentials(stream: &OwnedFd) -> io::Result<libc::ucred> {
 mod tests {
     use std::process::Command;
 
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+
     use super::*;
 
     #[test]
@@ -99,10 +101,9 @@ mod tests {
         let pid = Pid::from_child(&child);
         assert!(!has_ended(pid) && !has_ended(rustix::process::getpid()));
         child.kill().expect("it is there");
-        // It is a zombie a moment later, until it is waited for.
-        while !has_ended(pid) {
-            std::thread::yield_now();
-        }
+        // Until it is a zombie, which it stays.
+        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).expect("a child");
+        assert!(has_ended(pid));
         child.wait().expect("it ends");
         assert!(has_ended(pid));
     }
