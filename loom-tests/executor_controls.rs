@@ -3,7 +3,7 @@
 use super::executor_deadlock::{last_alternative, room_taken, started_by_somebody_else};
 use super::explore;
 use super::future::completed_while_awaited;
-use super::thread_pool::{Workers, close_with_two_workers, detached_in_a_scope, grown_while_submitted};
+use super::thread_pool::{close_with_two_workers, detached_in_a_scope, grown_while_submitted};
 use crate::primitive::Ingredient;
 
 #[test]
@@ -27,7 +27,7 @@ fn without_the_sentinel_passed_on_a_worker_sleeps_for_ever() {
 #[test]
 #[should_panic(expected = "1 of 2 workers")]
 fn without_a_second_look_at_the_limit_there_are_too_few_workers() {
-    explore(2, || grown_while_submitted(Some(Ingredient::SecondLookAtLimit), Workers::HeldUp));
+    explore(2, || grown_while_submitted(Some(Ingredient::SecondLookAtLimit)));
 }
 
 #[test]

@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_process_exits_with_the_last_of_its_threads() {
-        let mut child = Command::new("sleep").arg("1000").spawn().expect("a process");
+        let mut child = Command::new("sleep").arg("60").spawn().expect("a process");
         let pid = child.id();
         assert!(!all_threads_exit(pid).unwrap() && !main_thread_exits(pid).unwrap());
         child.kill().expect("it is there");
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn a_process_whose_main_thread_has_exited_goes_on_with_the_others() {
         const PROGRAM: &str = "import ctypes, threading, time\n\
-            threading.Thread(target=time.sleep, args=(1000,)).start()\n\
+            threading.Thread(target=time.sleep, args=(60,)).start()\n\
             ctypes.CDLL(None).pthread_exit(None)";
         let Ok(mut child) = Command::new("python3").args(["-c", PROGRAM]).spawn() else {
             println!("skipped: there is no python3");

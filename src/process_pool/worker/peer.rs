@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_process_has_ended_once_it_is_a_zombie_and_when_it_is_reaped() {
-        let mut child = Command::new("sleep").arg("1000").spawn().expect("a process");
+        let mut child = Command::new("sleep").arg("60").spawn().expect("a process");
         let pid = Pid::from_child(&child);
         assert!(!has_ended(pid) && !has_ended(rustix::process::getpid()));
         child.kill().expect("it is there");
