@@ -3,70 +3,33 @@
 use std::time::Duration;
 
 use bowline::deadlock;
-use bowline_benches::contention::{self, Crowd};
+use bowline_benches::contention::{self, Crowd, Section};
 use bowline_benches::lock::{
     self, BenchLock, Bowline, BowlineReentrant, Deloxide, ParkingLot, ParkingLotReentrant, Std, TracingMutex,
 };
 use bowline_benches::ring;
-use bowline_benches::solo::{self, Solo};
+use bowline_benches::solo::{ReentrantWorkload, Solo, Workload};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn uncontended(c: &mut Criterion) {
     lock::start_detectors(|| {});
-    group(
-        c,
-        "lock + unlock",
-        &[
-            (Bowline::NAME, solo::uncontended::<Bowline>),
-            (ParkingLot::NAME, solo::uncontended::<ParkingLot>),
-            (Std::NAME, solo::uncontended::<Std>),
-            (Deloxide::NAME, solo::uncontended::<Deloxide>),
-            (TracingMutex::NAME, solo::uncontended::<TracingMutex>),
-            (BowlineReentrant::NAME, solo::uncontended::<BowlineReentrant>),
-            (ParkingLotReentrant::NAME, solo::uncontended::<ParkingLotReentrant>),
-        ],
-    );
-    group(
-        c,
-        "2 nested",
-        &[
-            (Bowline::NAME, solo::nested_2::<Bowline>),
-            (ParkingLot::NAME, solo::nested_2::<ParkingLot>),
-            (Std::NAME, solo::nested_2::<Std>),
-            (Deloxide::NAME, solo::nested_2::<Deloxide>),
-            (TracingMutex::NAME, solo::nested_2::<TracingMutex>),
-        ],
-    );
-    group(
-        c,
-        "4 nested",
-        &[
-            (Bowline::NAME, solo::nested_4::<Bowline>),
-            (ParkingLot::NAME, solo::nested_4::<ParkingLot>),
-            (Std::NAME, solo::nested_4::<Std>),
-            (Deloxide::NAME, solo::nested_4::<Deloxide>),
-            (TracingMutex::NAME, solo::nested_4::<TracingMutex>),
-        ],
-    );
-    group(
-        c,
-        "lock again",
-        &[
-            (BowlineReentrant::NAME, solo::relock::<BowlineReentrant>),
-            (ParkingLotReentrant::NAME, solo::relock::<ParkingLotReentrant>),
-        ],
-    );
-    group(
-        c,
-        "new + drop",
-        &[
-            (Bowline::NAME, solo::new_and_drop::<Bowline>),
-            (ParkingLot::NAME, solo::new_and_drop::<ParkingLot>),
-            (Std::NAME, solo::new_and_drop::<Std>),
-            (Deloxide::NAME, solo::new_and_drop::<Deloxide>),
-            (TracingMutex::NAME, solo::new_and_drop::<TracingMutex>),
-        ],
-    );
+    for workload in Workload::ALL {
+        let contenders = [
+            (Bowline::NAME, workload.over::<Bowline>()),
+            (ParkingLot::NAME, workload.over::<ParkingLot>()),
+            (Std::NAME, workload.over::<Std>()),
+            (Deloxide::NAME, workload.over::<Deloxide>()),
+            (TracingMutex::NAME, workload.over::<TracingMutex>()),
+        ];
+        group(c, workload.name(), &contenders);
+    }
+    for workload in ReentrantWorkload::ALL {
+        let contenders = [
+            (BowlineReentrant::NAME, workload.over::<BowlineReentrant>()),
+            (ParkingLotReentrant::NAME, workload.over::<ParkingLotReentrant>()),
+        ];
+        group(c, workload.name(), &contenders);
+    }
 }
 
 fn group(c: &mut Criterion, workload: &str, contenders: &[(&str, Solo)]) {
@@ -79,12 +42,9 @@ fn group(c: &mut Criterion, workload: &str, contenders: &[(&str, Solo)]) {
 
 fn contended(c: &mut Criterion) {
     for threads in [2, 8, 32] {
-        for (kind, crowd) in [
-            ("short", Crowd::short(threads)),
-            ("1 µs inside", Crowd::inside(threads)),
-            ("1 µs outside", Crowd::outside(threads)),
-        ] {
-            let mut group = c.benchmark_group(format!("{threads} threads, {kind}"));
+        for section in Section::ALL {
+            let crowd = section.of(threads);
+            let mut group = c.benchmark_group(format!("{threads} threads, {}", section.name()));
             group.sample_size(20);
             for (name, throughput) in [
                 (Bowline::NAME, contention::throughput::<Bowline> as fn(Crowd, Duration) -> f64),

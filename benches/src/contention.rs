@@ -6,7 +6,7 @@ use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::lock::BenchLock;
+use crate::lock::{Apart, BenchLock};
 
 /// Who wants how many locks, and for what.
 #[derive(Clone, Copy, Debug)]
@@ -23,27 +23,47 @@ pub struct Crowd {
 
 /// About one microsecond of work on the machines this was tried on.
 pub const MICROSECOND: u32 = 850;
+/// About twenty nanoseconds.
+const SHORT: u32 = 17;
 
-impl Crowd {
-    /// So many threads, one lock, one addition under it and nothing else.
-    pub const fn short(threads: usize) -> Self {
-        Self { threads, locks: 1, inside: 0, outside: 0 }
-    }
-
-    /// So many threads, one lock, and about a microsecond under it.
-    pub const fn inside(threads: usize) -> Self {
-        Self { inside: MICROSECOND, ..Self::short(threads) }
-    }
-
-    /// So many threads, one lock, and about a microsecond between unlocking and locking.
-    pub const fn outside(threads: usize) -> Self {
-        Self { outside: MICROSECOND, ..Self::short(threads) }
-    }
+/// What a crowd does under its one lock, or beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// One addition under the lock.
+    Empty,
+    /// About twenty nanoseconds under the lock.
+    Short,
+    /// About a microsecond under the lock.
+    Inside,
+    /// About a microsecond between unlocking and locking.
+    Outside,
 }
 
-/// Two locks are never on one line, nor on neighbouring ones.
-#[repr(align(128))]
-struct Apart<T>(T);
+impl Section {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Empty, Self::Short, Self::Inside, Self::Outside];
+
+    /// What tables call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Short => "short",
+            Self::Inside => "1 µs inside",
+            Self::Outside => "1 µs outside",
+        }
+    }
+
+    /// A crowd of this many threads and one lock.
+    pub const fn of(self, threads: usize) -> Crowd {
+        let (inside, outside) = match self {
+            Self::Empty => (0, 0),
+            Self::Short => (SHORT, 0),
+            Self::Inside => (MICROSECOND, 0),
+            Self::Outside => (0, MICROSECOND),
+        };
+        Crowd { threads, locks: 1, inside, outside }
+    }
+}
 
 /// Computes: `units` multiplications, each waiting for the one before.
 #[inline]
@@ -54,7 +74,7 @@ pub fn work(units: u32, mut number: u64) -> u64 {
     number
 }
 
-/// How often a lock is taken between two looks at the clock, where there is nothing to do but to take it.
+/// How often a lock is taken between two looks at the clock, where taking it takes nanoseconds.
 const UNTIMED: u64 = 256;
 
 /// Lets the crowd run for at least `window`, and says how often a lock was taken in a second, by all of them together.
@@ -69,7 +89,7 @@ pub fn throughput<L: BenchLock>(crowd: Crowd, window: Duration) -> f64 {
     let stop = Apart(AtomicBool::new(false));
     let all_there = Barrier::new(crowd.threads);
     let (started, stopped) = (OnceLock::new(), OnceLock::new());
-    let between_looks = if crowd.inside + crowd.outside == 0 { UNTIMED } else { 1 };
+    let between_looks = if crowd.inside + crowd.outside < MICROSECOND { UNTIMED } else { 1 };
     let run = |seed: u64| {
         let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut taken = 0u64;

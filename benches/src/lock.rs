@@ -98,6 +98,34 @@ bench_lock!(
 impl Reentrant for BowlineReentrant {}
 impl Reentrant for ParkingLotReentrant {}
 
+/// A lock with two cache lines of its own.
+#[repr(align(128))]
+#[derive(Debug)]
+pub struct Apart<L>(pub L);
+
+impl<L: BenchLock> BenchLock for Apart<L> {
+    const NAME: &'static str = L::NAME;
+    type Guard<'a>
+        = L::Guard<'a>
+    where
+        L: 'a;
+
+    #[inline]
+    fn new() -> Self {
+        Self(L::new())
+    }
+
+    #[inline]
+    fn lock(&self) -> L::Guard<'_> {
+        self.0.lock()
+    }
+
+    #[inline]
+    fn add(guard: &mut L::Guard<'_>) {
+        L::add(guard);
+    }
+}
+
 /// Starts the detectors that have to be started: those who use them pay for them.
 ///
 /// # Panics

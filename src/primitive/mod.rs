@@ -146,6 +146,6 @@ pub(crate) mod quiet {
     #[cfg(all(target_os = "linux", not(bowline_portable), feature = "process"))]
     pub(crate) use std::sync::atomic::AtomicI32;
     pub(crate) use std::sync::atomic::fence;
-    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
+    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
     pub(crate) use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 }

@@ -31,7 +31,7 @@ impl TaskRef {
         // The closure's destructor is the user's: all who wait for the task wait for whatever it waits for.
         let me = registry::current();
         self.set_runner(Runner::Context(me.id()));
-        let hold = me.holds.take(me.holds.find(), &self.facts(), self.site());
+        let hold = me.holds.take(|| self.facts(), self.site());
         // SAFETY:
         // - the vtable is that of this cell, and the caller claimed the task.
         unsafe { (self.vtable.fail)(self.0, error) };

@@ -148,7 +148,7 @@ impl<F: FnOnce() -> T, T> Slot for Work<F, T> {
         };
         let me = registry::current();
         header.set_runner(Runner::Context(me.id()));
-        let hold = me.holds.take(me.holds.find(), &header.facts(), header.site());
+        let hold = me.holds.take(|| header.facts(), header.site());
         // SAFETY:
         // - the caller claimed the task.
         let result = panic::catch(|| unsafe { header.span.around(task) });

@@ -1,17 +1,22 @@
-//! Counts the instructions of the fast paths under callgrind, and fails where bowline takes more than is written here.
+//! Counts the instructions and the stores of the fast paths under callgrind, and fails where bowline takes more instructions
+//! than is written here.
 //!
 //! Each path is run `FEW` times and `MANY` times, in processes of their own, so that the difference is the path and
 //! nothing else: `MANY - FEW` turns of a loop, with the loop's own two or three instructions. Counts do not depend on
 //! how busy the machine is; they do depend on the compiler, so a new one may move a pin.
+//!
+//! A store is an instruction that writes, the atomic read-modify-writes among them. Those wait until all stores before
+//! them are in the cache.
 
 use std::cell::Cell;
 use std::hint::black_box;
 use std::mem::ManuallyDrop;
 use std::process::{Command, ExitCode};
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use bowline::{Future, Lock, RLock, ThreadPoolExecutor};
-use bowline_benches::lock::BenchLock;
+use bowline_benches::solo::{ReentrantWorkload, Solo, Workload};
 use parking_lot::{Mutex, ReentrantMutex};
 
 const FEW: u64 = 1_000;
@@ -19,43 +24,56 @@ const MANY: u64 = 101_000;
 /// How much more than the pin is let pass: the compiler may place a loop differently.
 const SLACK: f64 = 1.0;
 
-/// One path: its name, how to take it so many times, and what it may cost; peers are shown for comparison.
-type Path = (&'static str, fn(u64), Option<u32>);
+/// The folder that cargo puts the build with link-time optimisation into: the profile's name.
+const LTO: &str = "thin-lto";
 
-const PATHS: [Path; 13] = [
-    ("Lock: lock, unlock", lock::<Lock<u64>>, Some(51)),
-    ("Lock: acquire, unlock", acquire, Some(58)),
-    ("Lock: try_lock, unlock", try_lock, Some(61)),
-    ("Lock: new, drop", new::<Lock<u64>>, Some(5)),
-    ("RLock: lock, unlock", lock::<RLock<Cell<u64>>>, Some(85)),
-    ("RLock: lock again, unlock", again::<RLock<Cell<u64>>>, Some(44)),
-    ("ThreadPoolExecutor: submit", submit, Some(470)),
-    ("ThreadPoolExecutor: submit, run", submit_and_run, Some(826)),
-    ("ThreadPoolExecutor: submit, run, result", submit_run_and_take, Some(1095)),
-    ("parking_lot Mutex: lock, unlock", lock::<Mutex<u64>>, None),
-    ("parking_lot Mutex: try_lock, unlock", peer_try_lock, None),
-    ("parking_lot ReentrantMutex: lock, unlock", lock::<ReentrantMutex<Cell<u64>>>, None),
-    ("parking_lot ReentrantMutex: lock again, unlock", again::<ReentrantMutex<Cell<u64>>>, None),
+/// One path, and what it may cost in the plain release build and in the one with link-time optimisation; peers are shown
+/// for comparison.
+struct Path {
+    name: &'static str,
+    run: Solo,
+    pins: Option<[u32; 2]>,
+}
+
+impl Path {
+    const fn ours(name: &'static str, run: Solo, pins: [u32; 2]) -> Self {
+        Self { name, run, pins: Some(pins) }
+    }
+
+    const fn peer(name: &'static str, run: Solo) -> Self {
+        Self { name, run, pins: None }
+    }
+}
+
+type Reentrant = RLock<Cell<u64>>;
+type PeerReentrant = ReentrantMutex<Cell<u64>>;
+
+const PATHS: [Path; 22] = [
+    Path::ours("Lock: lock, unlock", Workload::One.over::<Lock<u64>>(), [51, 51]),
+    Path::ours("Lock: acquire, unlock", acquire, [58, 58]),
+    Path::ours("Lock: try_lock, unlock", try_lock, [61, 61]),
+    Path::ours("Lock: 4 nested", Workload::Nested4.over::<Lock<u64>>(), [400, 400]),
+    Path::ours("Lock: hand over hand, each", Workload::HandOverHand.over::<Lock<u64>>(), [100, 100]),
+    Path::ours("Lock: new, lock, drop", Workload::NewOnStack.over::<Lock<u64>>(), [100, 100]),
+    Path::ours("Lock: new, drop", Workload::New.over::<Lock<u64>>(), [5, 5]),
+    Path::ours("RLock: lock, unlock", ReentrantWorkload::Outer.over::<Reentrant>(), [85, 85]),
+    Path::ours("RLock: outer and inner", ReentrantWorkload::OuterAndInner.over::<Reentrant>(), [129, 129]),
+    Path::ours("RLock: lock again, unlock", ReentrantWorkload::Inner.over::<Reentrant>(), [44, 44]),
+    Path::ours("ThreadPoolExecutor: submit", submit, [470, 470]),
+    Path::ours("ThreadPoolExecutor: submit, run", submit_and_run, [826, 826]),
+    Path::ours("ThreadPoolExecutor: submit, run, result", submit_run_and_take, [1095, 1095]),
+    Path::peer("parking_lot Mutex: lock, unlock", Workload::One.over::<Mutex<u64>>()),
+    Path::peer("parking_lot Mutex: try_lock, unlock", peer_try_lock),
+    Path::peer("parking_lot Mutex: 4 nested", Workload::Nested4.over::<Mutex<u64>>()),
+    Path::peer("parking_lot Mutex: hand over hand, each", Workload::HandOverHand.over::<Mutex<u64>>()),
+    Path::peer("parking_lot Mutex: new, lock, drop", Workload::NewOnStack.over::<Mutex<u64>>()),
+    Path::peer("parking_lot Mutex: new, drop", Workload::New.over::<Mutex<u64>>()),
+    Path::peer("parking_lot ReentrantMutex: lock, unlock", ReentrantWorkload::Outer.over::<PeerReentrant>()),
+    Path::peer("parking_lot ReentrantMutex: outer and inner", ReentrantWorkload::OuterAndInner.over::<PeerReentrant>()),
+    Path::peer("parking_lot ReentrantMutex: lock again, unlock", ReentrantWorkload::Inner.over::<PeerReentrant>()),
 ];
 
-fn lock<L: BenchLock>(times: u64) {
-    let lock = L::new();
-    let lock = black_box(&lock);
-    for _ in 0..times {
-        L::add(&mut lock.lock());
-    }
-}
-
-fn again<L: BenchLock>(times: u64) {
-    let outer = L::new();
-    let outer = black_box(&outer);
-    let _held = outer.lock();
-    for _ in 0..times {
-        L::add(&mut outer.lock());
-    }
-}
-
-fn acquire(times: u64) {
+fn acquire(times: u64) -> Duration {
     let lock = Lock::new(0u64);
     let lock = black_box(&lock);
     for _ in 0..times {
@@ -63,9 +81,10 @@ fn acquire(times: u64) {
             *guard += 1;
         }
     }
+    Duration::ZERO
 }
 
-fn try_lock(times: u64) {
+fn try_lock(times: u64) -> Duration {
     let lock = Lock::new(0u64);
     let lock = black_box(&lock);
     for _ in 0..times {
@@ -73,9 +92,10 @@ fn try_lock(times: u64) {
             *guard += 1;
         }
     }
+    Duration::ZERO
 }
 
-fn peer_try_lock(times: u64) {
+fn peer_try_lock(times: u64) -> Duration {
     let lock = Mutex::new(0u64);
     let lock = black_box(&lock);
     for _ in 0..times {
@@ -83,12 +103,7 @@ fn peer_try_lock(times: u64) {
             *guard += 1;
         }
     }
-}
-
-fn new<L: BenchLock>(times: u64) {
-    for _ in 0..times {
-        drop(black_box(L::new()));
-    }
+    Duration::ZERO
 }
 
 // ------------------------------------------------------------------------------------------------ tasks
@@ -105,8 +120,9 @@ fn queued_tasks(times: u64) -> (Vec<Future<u64>>, ThreadPoolExecutor, Sender<()>
     (futures, pool, gate)
 }
 
-fn submit(times: u64) {
+fn submit(times: u64) -> Duration {
     let _queued = ManuallyDrop::new(black_box(queued_tasks(times)));
+    Duration::ZERO
 }
 
 /// The main thread sleeps until the worker has run them all: one of the two is counted at a time.
@@ -120,35 +136,43 @@ fn run_tasks(times: u64) -> Vec<Future<u64>> {
     futures
 }
 
-fn submit_and_run(times: u64) {
+fn submit_and_run(times: u64) -> Duration {
     let _done = ManuallyDrop::new(black_box(run_tasks(times)));
+    Duration::ZERO
 }
 
-fn submit_run_and_take(times: u64) {
+fn submit_run_and_take(times: u64) -> Duration {
     for future in run_tasks(times) {
         black_box(future.result().expect("the task does not panic"));
     }
+    Duration::ZERO
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     if let [path, times] = arguments.as_slice() {
         let path: usize = path.parse().expect("the position of a path");
-        PATHS[path].1(times.parse().expect("a number of times"));
+        (PATHS[path].run)(times.parse().expect("a number of times"));
         return ExitCode::SUCCESS;
     }
     if Command::new("valgrind").arg("--version").output().is_err() {
         println!("skipped: valgrind is not installed");
         return ExitCode::SUCCESS;
     }
+    let this = std::env::current_exe().expect("the path of this program");
+    let has_lto = this.parent().is_some_and(|folder| folder.ends_with(LTO));
     let mut within = true;
-    println!("{:<48} {:>12} {:>6}", "path", "instructions", "pinned");
-    for (position, (name, _, pin)) in PATHS.iter().enumerate() {
-        let each = (count(position, MANY) - count(position, FEW)) as f64 / (MANY - FEW) as f64;
+    println!("{:<48} {:>12} {:>6} {:>7}", "path", "instructions", "pinned", "stores");
+    for (position, path) in PATHS.iter().enumerate() {
+        let (few, many) = (count(position, FEW), count(position, MANY));
+        let each = |of: fn(&Counts) -> u64| (of(&many) - of(&few)) as f64 / (MANY - FEW) as f64;
+        let instructions = each(|counts| counts.instructions);
+        let pin = path.pins.map(|pins| pins[usize::from(has_lto)]);
         let pinned = pin.map_or_else(|| "-".to_owned(), |pin| pin.to_string());
-        let more = pin.is_some_and(|pin| each > f64::from(pin) + SLACK);
+        let more = pin.is_some_and(|pin| instructions > f64::from(pin) + SLACK);
         within &= !more;
-        println!("{name:<48} {each:>12.1} {pinned:>6}{}", if more { "  MORE" } else { "" });
+        let stores = each(|counts| counts.stores);
+        println!("{:<48} {instructions:>12.1} {pinned:>6} {stores:>7.1}{}", path.name, if more { "  MORE" } else { "" });
     }
     if within {
         return ExitCode::SUCCESS;
@@ -159,17 +183,28 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The instructions that a process takes which does nothing else.
-fn count(path: usize, times: u64) -> u64 {
+/// What a process did.
+struct Counts {
+    instructions: u64,
+    stores: u64,
+}
+
+/// Counts what a process does that does nothing else.
+fn count(path: usize, times: u64) -> Counts {
     let this = std::env::current_exe().expect("the path of this program");
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(["--tool=callgrind", "--cache-sim=yes", "--callgrind-out-file=/dev/null"])
         .arg(this)
         .args([path.to_string(), times.to_string()])
         .output()
         .expect("valgrind runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    // ==123== Collected : 1234567
-    let collected = said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
+    // ==123== Events    : Ir Dr Dw ...
+    // ==123== Collected : 1234567 234567 134567 ...
+    let collected = said.lines().find_map(|line| {
+        let mut numbers = line.split_once("Collected :")?.1.split_whitespace().map(|number| number.parse().ok());
+        let (instructions, _loads, stores) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        Some(Counts { instructions, stores })
+    });
     collected.unwrap_or_else(|| panic!("callgrind did not say how much it collected:\n{said}"))
 }

@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use bowline::deadlock;
-use bowline_benches::contention::{self, Crowd};
+use bowline_benches::contention::{self, Crowd, Section};
 use bowline_benches::lock::{
-    self, BenchLock, Bowline, BowlineReentrant, Deloxide, ParkingLot, ParkingLotReentrant, Reentrant, Std, TracingMutex,
+    self, Apart, BenchLock, Bowline, BowlineReentrant, Deloxide, ParkingLot, ParkingLotReentrant, Std, TracingMutex,
 };
 use bowline_benches::ring::{self, DeloxideRings};
 use bowline_benches::rounds::{Contender, Table, median, take_turns};
-use bowline_benches::solo::{self, Solo};
+use bowline_benches::solo::{ReentrantWorkload, Solo, Workload};
 
 const DEFAULT_ROUNDS: usize = 31;
 const DEFAULT_GRACE: Duration = Duration::from_micros(500);
@@ -40,40 +40,40 @@ fn main() {
 fn solo(rounds: usize) -> String {
     let columns = vec![Bowline::NAME, Std::NAME, Deloxide::NAME, TracingMutex::NAME];
     let mut table = Table::new("one thread, free locks: time", "parking_lot", "ns", 1.0, columns);
-    let five = |runs: [Solo; 5]| {
-        let names = [ParkingLot::NAME, Bowline::NAME, Std::NAME, Deloxide::NAME, TracingMutex::NAME];
-        names.into_iter().zip(runs).map(|(name, run)| timed(name, run)).collect()
-    };
-    /// The same workload over every lock.
-    macro_rules! over_all {
-        ($workload:ident) => {
-            take_turns(
-                rounds,
-                five([
-                    solo::$workload::<ParkingLot>,
-                    solo::$workload::<Bowline>,
-                    solo::$workload::<Std>,
-                    solo::$workload::<Deloxide>,
-                    solo::$workload::<TracingMutex>,
-                ]),
-            )
-        };
+    for workload in Workload::ALL {
+        table.row(workload.name(), &take_turns(rounds, side_by_side(workload)));
+        if workload.has_several() {
+            table.row(&format!("{}, apart", workload.name()), &take_turns(rounds, apart(workload)));
+        }
     }
-    table.row("lock + unlock", &over_all!(uncontended));
-    table.row("2 nested", &over_all!(nested_2));
-    table.row("4 nested", &over_all!(nested_4));
-    table.row("new + drop", &over_all!(new_and_drop));
-    let reentrant = |peer: Solo, ours: Solo| {
-        take_turns(rounds, vec![timed(ParkingLotReentrant::NAME, peer), timed(Bowline::NAME, ours)])
-    };
-    let first = reentrant(solo::uncontended::<ParkingLotReentrant>, solo::uncontended::<BowlineReentrant>);
-    table.row("RLock and ReentrantMutex: lock + unlock", &first);
-    table.row("RLock and ReentrantMutex: again", &reentrant(again::<ParkingLotReentrant>, again::<BowlineReentrant>));
+    for workload in ReentrantWorkload::ALL {
+        let contenders = vec![
+            timed(ParkingLotReentrant::NAME, workload.over::<ParkingLotReentrant>()),
+            timed(Bowline::NAME, workload.over::<BowlineReentrant>()),
+        ];
+        table.row(workload.name(), &take_turns(rounds, contenders));
+    }
     table.finish()
 }
 
-fn again<R: Reentrant>(times: u64) -> Duration {
-    solo::relock::<R>(times)
+fn side_by_side(workload: Workload) -> Vec<Contender<'static>> {
+    vec![
+        timed(ParkingLot::NAME, workload.over::<ParkingLot>()),
+        timed(Bowline::NAME, workload.over::<Bowline>()),
+        timed(Std::NAME, workload.over::<Std>()),
+        timed(Deloxide::NAME, workload.over::<Deloxide>()),
+        timed(TracingMutex::NAME, workload.over::<TracingMutex>()),
+    ]
+}
+
+fn apart(workload: Workload) -> Vec<Contender<'static>> {
+    vec![
+        timed(ParkingLot::NAME, workload.over::<Apart<ParkingLot>>()),
+        timed(Bowline::NAME, workload.over::<Apart<Bowline>>()),
+        timed(Std::NAME, workload.over::<Apart<Std>>()),
+        timed(Deloxide::NAME, workload.over::<Apart<Deloxide>>()),
+        timed(TracingMutex::NAME, workload.over::<Apart<TracingMutex>>()),
+    ]
 }
 
 /// A contender whose turn takes about two milliseconds: nanoseconds an operation.
@@ -90,13 +90,9 @@ fn contended(rounds: usize) -> String {
     let columns = vec![Bowline::NAME, Std::NAME, Deloxide::NAME, TracingMutex::NAME];
     let mut table = Table::new("one lock: throughput", "parking_lot", "M/s", 1e6, columns);
     let window = Duration::from_millis(40);
-    for (kind, crowd) in [
-        ("short", Crowd::short as fn(usize) -> Crowd),
-        ("1 µs inside", Crowd::inside),
-        ("1 µs outside", Crowd::outside),
-    ] {
+    for section in Section::ALL {
         for threads in [2, 8, 32] {
-            let crowd = crowd(threads);
+            let crowd = section.of(threads);
             let series = take_turns(
                 rounds,
                 vec![
@@ -107,7 +103,7 @@ fn contended(rounds: usize) -> String {
                     crowded::<TracingMutex>(crowd, window),
                 ],
             );
-            table.row(&format!("{threads} threads, {kind}"), &series);
+            table.row(&format!("{threads} threads, {}", section.name()), &series);
         }
     }
     table.finish()
@@ -118,7 +114,7 @@ fn crowd(rounds: usize) -> String {
     let mut table = Table::new("2000 threads: throughput", "parking_lot", "k/s", 1e3, vec![Bowline::NAME, Std::NAME]);
     let window = Duration::from_millis(200);
     for locks in [1, 10, 100, 1000] {
-        let crowd = Crowd { threads: 2000, locks, ..Crowd::inside(0) };
+        let crowd = Crowd { locks, ..Section::Inside.of(2000) };
         let contenders = vec![
             crowded::<ParkingLot>(crowd, window),
             crowded::<Bowline>(crowd, window),

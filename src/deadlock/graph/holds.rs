@@ -5,34 +5,45 @@
 //!
 //! # Protocol
 //!
-//! Only the owner writes. A slot is *in use* when its bit in `used` is set.
+//! Only the owner writes. A slot is *in use* while its bit in `free` is clear.
 //!
-//! - take: bump the slot's version · release fence · write the words · set the bit (release)
-//! - give: clear the bit (release)
-//! - read: load the version (acquire) · load the bits (acquire), stop if the slot's is clear · read the words ·
+//! - take: bump the slot's version · release fence · write the words · clear the bit (release)
+//! - give: set the bit (release)
+//! - read: load the version (acquire) · load the bits (acquire), stop if the slot's is set · read the words ·
 //!   acquire fence · load the version again, stop if it changed
 //!
 //! *Why a read is never torn.* Suppose the words come from two takes; then the later take, of version v, wrote one of
 //! them. Its fence comes before that write and the reader's fence after the read, so the second load of the version
-//! sees v or more, and so did the first (they agree). Having seen v with acquire, the reader also sees the bit cleared
-//! by the give before v; it saw the bit set, so that was set after all words of v (or a later take's, excluded by the
-//! second load) were written, and it read those: one take, not two.
+//! sees v or more, and so did the first (they agree). Having seen v with acquire, the reader also sees the bit set
+//! by the give before v; it saw the bit clear, so that was cleared after all words of v (or a later take's, excluded by
+//! the second load) were written, and it read those: one take, not two.
 
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
+use std::num::NonZero;
 use std::panic::Location;
 
-use super::resource::{Name, Origin, ResourceFacts, Site, TypeOf};
+use super::origin::Origin;
+use super::resource::{ResourceFacts, Site, TypeOf};
 use super::spill::{CHUNK, Spill};
 use crate::primitive::{Word, quiet};
 
 /// Slots inside the context; further holds are [spilled](super::spill).
 const INLINE: usize = 16;
-/// What one slot stores.
+/// What one slot stores: four words, and two more for a name.
 const WORDS: usize = 6;
-pub(in crate::deadlock) type Words = [*mut (); WORDS];
 
-/// The place of one hold in its context's list.
-pub(crate) type HoldIndex = u32;
+/// The place of one hold in its context's list: the slot's bit if the slot is inline, and otherwise [`FIRST_SPILLED`]
+/// and the slot's number among the [spilled](super::spill).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HoldIndex(usize);
+
+impl HoldIndex {
+    /// Of no hold.
+    pub(crate) const NONE: Self = Self(usize::MAX);
+}
+
+/// Above all bits of inline slots.
+const FIRST_SPILLED: usize = 1 << INLINE;
 
 /// One hold, copied out.
 #[derive(Clone, Copy, Debug)]
@@ -60,17 +71,29 @@ impl<W: Word, const N: usize> Slot<W, N> {
         Self { version: W::null(), words: std::array::from_fn(|_| W::null()) }
     }
 
-    /// Writes the words. The owner alone calls this, while the slot's bit is clear, with the slot's version.
+    /// Writes the words, or only the first of them: the rest are of an earlier hold then. The owner alone calls this, while
+    /// the slot is free, with the slot's version.
     #[inline]
-    pub(crate) fn write(&self, version: Version, words: [*mut (); N]) {
-        // ORDERING: Release pairs with the Acquire load in `read`: a reader that sees this version sees the bit cleared
-        // by the give before it.
+    pub(crate) fn write<const FIRST: usize, const REST: usize>(
+        &self,
+        version: Version,
+        first: [*mut (); FIRST],
+        rest: Option<[*mut (); REST]>,
+    ) {
+        const { assert!(FIRST + REST == N) };
+        // ORDERING: Release pairs with the Acquire load in `read`: a reader that sees this version sees the bit set by
+        // the give before it.
         self.version.store(version.0.wrapping_byte_add(1), Release);
         // ORDERING: pairs with the Acquire fence in `read`: a reader that sees one of the words below sees this
         // version.
         W::fence(Release);
-        for (word, value) in self.words.iter().zip(words) {
+        for (word, value) in self.words.iter().zip(first) {
             word.store(value, Relaxed);
+        }
+        if let Some(rest) = rest {
+            for (word, value) in self.words[FIRST..].iter().zip(rest) {
+                word.store(value, Relaxed);
+            }
         }
     }
 
@@ -103,57 +126,95 @@ impl<const N: usize> Slot<QuietWord, N> {
     }
 }
 
-/// A free slot, and what taking it will write besides the words.
+/// A free slot of a chunk, and what taking it will write besides the words: these are the loads of
+/// [`take`](Place::take), done before a lock is taken, since no load overtakes an atomic read-modify-write.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'s> {
+    chunk_free: &'s quiet::AtomicUsize,
     slot: &'s Slot<QuietWord, WORDS>,
     version: Version,
-    index: HoldIndex,
-    used: u32,
+    free: usize,
+    bit: usize,
 }
 
-/// Slots and the bits that say which of them are in use.
+impl Place<'_> {
+    /// Lists a hold in this place; returns the slot's bit. The owner alone calls this, and has taken and given nothing since
+    /// it found the place.
+    #[inline]
+    pub(in crate::deadlock) fn take(self, resource: ResourceFacts, site: Site) -> usize {
+        let (made_at, name) = resource.origin.words();
+        let words = [
+            std::ptr::without_provenance_mut(resource.key),
+            std::ptr::from_ref(site).cast_mut().cast(),
+            made_at,
+            resource.type_of as *mut (),
+        ];
+        self.slot.write(self.version, words, name);
+        // ORDERING: Release pairs with the Acquire load in `read`: a reader that sees the bit clear sees the words.
+        self.chunk_free.store(self.free ^ self.bit, Release);
+        self.bit
+    }
+}
+
+/// Slots and the bits that say which of them are free.
 #[repr(C)]
 pub(in crate::deadlock) struct Chunk<const SLOTS: usize> {
-    used: quiet::AtomicU32,
+    free: quiet::AtomicUsize,
     slots: [Slot<QuietWord, WORDS>; SLOTS],
 }
 
 impl<const SLOTS: usize> Chunk<SLOTS> {
+    /// The bits of all slots.
+    const ALL: usize = (1 << SLOTS) - 1;
+
     pub(in crate::deadlock) const fn new() -> Self {
-        Self { used: quiet::AtomicU32::new(0), slots: [const { Slot::empty() }; SLOTS] }
+        Self { free: quiet::AtomicUsize::new(Self::ALL), slots: [const { Slot::empty() }; SLOTS] }
     }
 
     /// Returns a free slot, if there is one. Writes nothing. The owner alone calls this.
     #[inline]
     pub(in crate::deadlock) fn find(&self) -> Option<Place<'_>> {
-        let used = self.used.load(Relaxed);
-        let index = used.trailing_ones();
-        let slot = self.slots.get(index as usize)?;
-        Some(Place { slot, version: slot.version(), index, used: used | 1 << index })
+        let free = NonZero::new(self.free.load(Relaxed))?;
+        // The remainder is the number itself, which the compiler does not know.
+        let slot = &self.slots[free.trailing_zeros() as usize % SLOTS];
+        let free = free.get();
+        Some(Place { chunk_free: &self.free, slot, version: slot.version(), free, bit: free & free.wrapping_neg() })
     }
 
-    /// Takes a slot that was found. The owner alone calls this, and has taken and given nothing since.
+    /// Frees the slot with this bit. The owner alone calls this.
     #[inline]
-    pub(in crate::deadlock) fn take(&self, place: Place<'_>, words: Words) -> HoldIndex {
-        place.slot.write(place.version, words);
-        // ORDERING: Release pairs with the Acquire load in `read`: a reader that sees the bit sees the words.
-        self.used.store(place.used, Release);
-        place.index
-    }
-
-    /// Frees a slot. The owner alone calls this.
-    #[inline]
-    pub(in crate::deadlock) fn give(&self, index: HoldIndex) {
-        let used = self.used.load(Relaxed);
+    pub(in crate::deadlock) fn give(&self, bit: usize) {
+        let free = self.free.load(Relaxed);
+        debug_assert_eq!(free & bit, 0, "a hold is given once");
         // ORDERING: Release keeps the reads and writes under the resource before the hold disappears.
-        self.used.store(used & !(1 << index), Release);
+        self.free.store(free ^ bit, Release);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.free.load(Relaxed) == Self::ALL
+    }
+
+    /// Returns how many slots are in use.
+    fn count(&self) -> usize {
+        SLOTS - self.free.load(Relaxed).count_ones() as usize
     }
 
     fn read(&self, index: usize) -> Option<Hold> {
         // ORDERING: Acquire pairs with the Release store in `take`.
-        let words = self.slots[index].read(|| self.used.load(Acquire) & 1 << index != 0)?;
+        let words = self.slots[index].read(|| self.free.load(Acquire) & 1 << index == 0)?;
         Some(decode(words))
+    }
+}
+
+/// Where a context's next hold goes.
+#[derive(Clone, Copy)]
+pub(crate) struct InlinePlace<'s>(Place<'s>);
+
+impl InlinePlace<'_> {
+    /// Lists a hold in this place, which was just [found](Holds::find). The context's own thread alone calls this.
+    #[inline]
+    pub(crate) fn take(self, resource: ResourceFacts, site: Site) -> HoldIndex {
+        HoldIndex(self.0.take(resource, site))
     }
 }
 
@@ -189,29 +250,26 @@ impl Holds {
         })
     }
 
-    /// Returns where the next hold goes, if it is inline. These are the loads of [`take`](Self::take), done before the
-    /// lock is taken, since no load overtakes an atomic read-modify-write.
+    /// Returns where the next hold goes, if it is inline. The context's own thread alone calls this.
     #[inline]
-    pub(crate) fn find(&self) -> Option<Place<'_>> {
-        self.inline.find()
+    pub(crate) fn find(&self) -> Option<InlinePlace<'_>> {
+        self.inline.find().map(InlinePlace)
     }
 
-    /// Lists a hold, in the place that was just [found](Self::find). The context's own thread alone calls this;
-    /// allocates once every 16 nested holds.
+    /// Lists a hold. The context's own thread alone calls this; allocates once every 16 nested holds.
     #[inline]
-    pub(crate) fn take(&self, place: Option<Place<'_>>, facts: &ResourceFacts, site: Site) -> HoldIndex {
-        match place {
-            Some(place) => self.inline.take(place, encode(facts, site)),
-            None => self.take_spilled(facts, site),
+    pub(crate) fn take(&self, resource: impl FnOnce() -> ResourceFacts, site: Site) -> HoldIndex {
+        match self.find() {
+            Some(place) => place.take(resource(), site),
+            None => self.take_spilled(resource(), site),
         }
     }
 
-    // Takes the facts apart once more: with the words as an argument they would be spilled on every call.
     #[cold]
     #[inline(never)]
-    fn take_spilled(&self, facts: &ResourceFacts, site: Site) -> HoldIndex {
+    fn take_spilled(&self, resource: ResourceFacts, site: Site) -> HoldIndex {
         let spill = self.make_spill();
-        INLINE as HoldIndex + spill.take(spill.find(), encode(facts, site))
+        HoldIndex(FIRST_SPILLED + spill.take(spill.find(), resource, site) as usize)
     }
 
     /// Makes sure that the next [`take`](Self::take) allocates nothing. The context's own thread alone calls this, and
@@ -225,17 +283,17 @@ impl Holds {
     /// Removes a hold from the list. The context's own thread alone calls this.
     #[inline]
     pub(crate) fn give(&self, index: HoldIndex) {
-        if (index as usize) < INLINE {
-            self.inline.give(index);
+        if index.0 < FIRST_SPILLED {
+            self.inline.give(index.0);
         } else {
-            self.give_spilled(index);
+            self.give_spilled(index.0 - FIRST_SPILLED);
         }
     }
 
     #[cold]
-    fn give_spilled(&self, index: HoldIndex) {
+    fn give_spilled(&self, index: usize) {
         if let Some(spill) = self.spill() {
-            spill.give(index - INLINE as HoldIndex);
+            spill.give(index as u32);
         }
     }
 
@@ -259,12 +317,12 @@ impl Holds {
 
     /// Returns how many are listed.
     pub(crate) fn count(&self) -> usize {
-        self.inline.used.load(Relaxed).count_ones() as usize + self.spill().map_or(0, Spill::count)
+        self.inline.count() + self.spill().map_or(0, Spill::count)
     }
 
     /// Returns whether nothing is listed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.inline.used.load(Relaxed) == 0 && self.spill().is_none_or(Spill::is_empty)
+        self.inline.is_empty() && self.spill().is_none_or(Spill::is_empty)
     }
 
     /// Calls `visit` with each hold. A hold that is taken or given meanwhile may be left out, never torn.
@@ -273,43 +331,30 @@ impl Holds {
     }
 
     fn for_each_indexed(&self, mut visit: impl FnMut(HoldIndex, Hold)) {
-        let mut index = 0;
-        let mut see = |hold: Option<Hold>| {
-            if let Some(hold) = hold {
-                visit(index, hold);
+        for slot in 0..INLINE {
+            if let Some(hold) = self.inline.read(slot) {
+                visit(HoldIndex(1 << slot), hold);
             }
-            index += 1;
-        };
-        (0..INLINE).for_each(|i| see(self.inline.read(i)));
-        for chunk in self.spill().into_iter().flat_map(Spill::chunks) {
-            (0..CHUNK).for_each(|i| see(chunk.read(i)));
+        }
+        for (number, chunk) in self.spill().into_iter().flat_map(Spill::chunks).enumerate() {
+            for slot in 0..CHUNK {
+                if let Some(hold) = chunk.read(slot) {
+                    visit(HoldIndex(FIRST_SPILLED + number * CHUNK + slot), hold);
+                }
+            }
         }
     }
 }
 
-#[inline]
-fn encode(facts: &ResourceFacts, site: Site) -> [*mut (); WORDS] {
-    let Origin { made_at, name } = facts.origin;
-    [
-        std::ptr::without_provenance_mut(facts.key),
-        std::ptr::from_ref(site).cast_mut().cast(),
-        std::ptr::from_ref(made_at).cast_mut().cast(),
-        facts.type_of as *mut (),
-        name.start.cast_mut().cast(),
-        std::ptr::without_provenance_mut(name.length),
-    ]
-}
-
 fn decode(words: [*mut (); WORDS]) -> Hold {
-    let [key, site, made_at, type_of, name, length] = words;
+    let [key, site, made_at, type_of, start, length] = words;
     // SAFETY:
-    // - the words are those of one `encode` (they are never torn: see the module's protocol), and each is turned
+    // - the words are those of one `take` (they are never torn: see the module's protocol), and each is turned
     //   back into what it was made from: a `&'static` reference, a function pointer.
     let site = unsafe { &*site.cast::<Location<'static>>() };
     // SAFETY: as above.
-    let made_at = unsafe { &*made_at.cast::<Location<'static>>() };
-    // SAFETY: as above.
     let type_of = unsafe { std::mem::transmute::<*mut (), TypeOf>(type_of) };
-    let name = Name { start: name.cast(), length: length.addr() };
-    Hold { resource: ResourceFacts { key: key.addr(), origin: Origin { made_at, name }, type_of }, site }
+    // SAFETY: as above.
+    let origin = unsafe { Origin::of_words(made_at, [start, length]) };
+    Hold { resource: ResourceFacts { key: key.addr(), origin, type_of }, site }
 }

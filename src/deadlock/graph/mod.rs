@@ -7,6 +7,7 @@ pub(crate) mod context;
 pub(crate) mod holds;
 pub(crate) mod id;
 pub(in crate::deadlock) mod members;
+mod origin;
 pub(in crate::deadlock) mod outer_wait;
 pub(in crate::deadlock) mod record;
 pub(in crate::deadlock) mod reported;

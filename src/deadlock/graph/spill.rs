@@ -3,14 +3,15 @@
 //! Written by the owner alone, read by anybody, as the slots in [`holds`](super::holds). Taking and giving take
 //! constant time, however many there are. The storage stays with the context.
 
-use super::holds::{Chunk, HoldIndex, Place};
+use super::holds::{Chunk, Place};
+use super::resource::{ResourceFacts, Site};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::quiet;
 
 /// Slots of one chunk.
 pub(in crate::deadlock) const CHUNK: usize = 16;
-/// How many levels there can be: level `n` has 2ⁿ chunks, and the number of each slot fits a [`HoldIndex`].
-const LEVELS: usize = HoldIndex::BITS as usize - CHUNK.ilog2() as usize - 1;
+/// How many levels there can be: level `n` has 2ⁿ chunks, and the number of each slot fits a `u32` with a bit to spare.
+const LEVELS: usize = u32::BITS as usize - CHUNK.ilog2() as usize - 1;
 
 /// The end of the list of chunks with free slots.
 const NO_CHUNK: u32 = u32::MAX;
@@ -104,26 +105,26 @@ impl Spill {
         self.first_free.store(first, Relaxed);
     }
 
-    /// Lists a hold in a place that was just found. The owner alone calls this.
-    pub(in crate::deadlock) fn take(&self, place: SpillPlace<'_>, words: super::holds::Words) -> HoldIndex {
+    /// Lists a hold in a place that was just found; returns the slot's number. The owner alone calls this.
+    pub(in crate::deadlock) fn take(&self, place: SpillPlace<'_>, resource: ResourceFacts, site: Site) -> u32 {
         let SpillPlace { link, number, place } = place;
-        let slot = link.chunk.take(place, words);
+        let slot = place.take(resource, site).trailing_zeros();
         if link.chunk.find().is_none() {
             self.first_free.store(link.next_free.load(Relaxed), Relaxed);
         }
         self.taken.store(self.taken.load(Relaxed) + 1, Relaxed);
-        number * CHUNK as HoldIndex + slot
+        number * CHUNK as u32 + slot
     }
 
-    /// Removes a hold from the list. The owner alone calls this.
-    pub(in crate::deadlock) fn give(&self, index: HoldIndex) {
-        let number = index / CHUNK as HoldIndex;
+    /// Removes the hold in the slot with this number. The owner alone calls this.
+    pub(in crate::deadlock) fn give(&self, index: u32) {
+        let number = index / CHUNK as u32;
         let link = self.link(number);
         if link.chunk.find().is_none() {
             link.next_free.store(self.first_free.load(Relaxed), Relaxed);
             self.first_free.store(number, Relaxed);
         }
-        link.chunk.give(index % CHUNK as HoldIndex);
+        link.chunk.give(1 << (index % CHUNK as u32));
         self.taken.store(self.taken.load(Relaxed) - 1, Relaxed);
     }
 
@@ -150,23 +151,26 @@ impl Spill {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::deadlock::resource::{Origin, ResourceType};
 
-    fn words() -> crate::deadlock::graph::holds::Words {
-        [std::ptr::null_mut(); _]
+    fn take(spill: &Spill) -> u32 {
+        let origin = Origin::here(None);
+        let type_of = || ResourceType::exclusive::<()>("Lock");
+        spill.take(spill.find(), ResourceFacts { key: 8, origin, type_of }, origin.made_at())
     }
 
     #[test]
     fn a_slot_that_is_given_is_found_again_however_many_are_taken() {
         let spill = Spill::new();
-        let taken: Vec<_> = (0..10_000).map(|_| spill.take(spill.find(), words())).collect();
+        let taken: Vec<_> = (0..10_000).map(|_| take(&spill)).collect();
         assert!(taken.iter().enumerate().all(|(at, &index)| at == index as usize), "in order, while none is given");
         for index in [0, 15, 16, 9_999, 5_000] {
             spill.give(index);
-            assert_eq!(spill.take(spill.find(), words()), index);
+            assert_eq!(take(&spill), index);
         }
         for given in [[3, 4], [700, 20]] {
             given.iter().for_each(|&index| spill.give(index));
-            let mut again = given.map(|_| spill.take(spill.find(), words()));
+            let mut again = given.map(|_| take(&spill));
             again.sort_unstable();
             let mut given = given;
             given.sort_unstable();
@@ -175,7 +179,7 @@ mod tests {
         let made = spill.made.load(Relaxed);
         taken.iter().rev().for_each(|&index| spill.give(index));
         assert!(spill.is_empty());
-        let again: Vec<_> = (0..10_000).map(|_| spill.take(spill.find(), words())).collect();
+        let again: Vec<_> = (0..10_000).map(|_| take(&spill)).collect();
         let mut sorted = again.clone();
         sorted.sort_unstable();
         sorted.dedup();

@@ -427,7 +427,7 @@ impl From<ResourceFacts> for Resource {
             name: facts.origin.name(),
             primitive: described.primitive,
             data_type: described.data,
-            made_at: facts.origin.made_at,
+            made_at: facts.origin.made_at(),
         }
     }
 }

@@ -148,7 +148,7 @@ impl<T> Slot for Replied<T> {
         drop(reading);
         let me = registry::current();
         event.set_runner(Runner::Context(me.id()));
-        let hold = me.holds.take(me.holds.find(), &event.facts(), site);
+        let hold = me.holds.take(|| event.facts(), site);
         let result = reply.read();
         me.holds.give(hold);
         // SAFETY:

@@ -92,8 +92,15 @@ impl RawLock {
     #[inline]
     #[track_caller]
     pub(crate) fn lock(&self, type_of: TypeOf) -> RawLockGuard {
+        self.lock_by(registry::current(), type_of)
+    }
+
+    /// [`lock`](Self::lock), for the calling thread's context.
+    #[inline]
+    #[track_caller]
+    pub(in crate::sync) fn lock_by(&self, me: &'static Context, type_of: TypeOf) -> RawLockGuard {
         let request = Request::new(type_of);
-        match self.try_lock_fast(request) {
+        match self.try_lock_fast(me, request) {
             Some(guard) => guard,
             None => self.lock_slow(request),
         }
@@ -104,7 +111,7 @@ impl RawLock {
     #[track_caller]
     pub(crate) fn acquire(&self, type_of: TypeOf) -> Result<RawLockGuard, Deadlock> {
         let request = Request::new(type_of);
-        match self.try_lock_fast(request) {
+        match self.try_lock_fast(registry::current(), request) {
             Some(guard) => Ok(guard),
             None => self.acquire_slow(request),
         }
@@ -115,7 +122,7 @@ impl RawLock {
     #[track_caller]
     pub(crate) fn try_lock_until(&self, type_of: TypeOf, limit: Instant) -> Option<RawLockGuard> {
         let request = Request::new(type_of);
-        match self.try_lock_fast(request) {
+        match self.try_lock_fast(registry::current(), request) {
             Some(guard) => Some(guard),
             None => self.try_lock_limited(request, Limit::Until(limit)),
         }
@@ -126,21 +133,19 @@ impl RawLock {
     #[track_caller]
     pub(crate) fn try_lock_for(&self, type_of: TypeOf, timeout: Duration) -> Option<RawLockGuard> {
         let request = Request::new(type_of);
-        match self.try_lock_fast(request) {
+        match self.try_lock_fast(registry::current(), request) {
             Some(guard) => Some(guard),
             None => self.try_lock_limited(request, Limit::after(timeout)),
         }
     }
 
-    /// Takes the lock if it is free and no thread queues.
+    /// Takes the lock if it is free and no thread queues, and the hold goes where it usually does.
     #[inline]
-    fn try_lock_fast(&self, request: Request) -> Option<RawLockGuard> {
-        let context = registry::current();
-        let place = context.holds.find();
+    fn try_lock_fast(&self, me: &'static Context, request: Request) -> Option<RawLockGuard> {
+        let place = me.holds.find()?;
         // ORDERING: Acquire pairs with the Release in `unlock` and `unlock_fair`: what was done under the lock is seen.
-        self.word.compare_exchange(0, context.id().get(), Acquire, Relaxed).ok()?;
-        let hold = context.holds.take(place, &self.facts(request.type_of), request.site);
-        Some(RawLockGuard::new(context, hold))
+        self.word.compare_exchange(0, me.id().get(), Acquire, Relaxed).ok()?;
+        Some(RawLockGuard::new(me, place.take(self.facts(request.type_of), request.site)))
     }
 
     /// Takes the lock if it is free, whether threads queue or not.
@@ -162,7 +167,7 @@ impl RawLock {
     #[cfg(feature = "serde")]
     pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawLockGuard, Deadlock> {
         let request = Request { site, type_of };
-        match self.try_lock_fast(request) {
+        match self.try_lock_fast(registry::current(), request) {
             Some(guard) => Ok(guard),
             None => self.acquire_slow(request),
         }
@@ -182,8 +187,7 @@ impl RawLock {
 
     #[inline]
     fn list(&self, context: &'static Context, request: Request) -> RawLockGuard {
-        let hold = context.holds.take(context.holds.find(), &self.facts(request.type_of), request.site);
-        RawLockGuard::new(context, hold)
+        RawLockGuard::new(context, context.holds.take(|| self.facts(request.type_of), request.site))
     }
 
     /// Unlocks.
@@ -337,8 +341,12 @@ impl RawLock {
 
     fn wait(&self, request: Request, limit: Limit, failure: Failure) -> Result<RawLockGuard, WaitError> {
         let me = registry::current();
+        // It may be free: the fast path takes only what it can list inline.
+        if self.take(me) {
+            return Ok(self.list(me, request));
+        }
         let relock = self.owner() == Some(me.id());
-        let waiter = LockWait { lock: self, request, hold: Cell::new(0) };
+        let waiter = LockWait { lock: self, request, hold: Cell::new(HoldIndex::NONE) };
         door::wait(me, &waiter, Terms { site: request.site, limit, failure, relock })?;
         Ok(RawLockGuard::new(me, waiter.hold.get()))
     }

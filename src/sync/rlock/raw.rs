@@ -1,8 +1,10 @@
 //! Re-entrance over the lock word: the owner counts its acquisitions.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::deadlock::Deadlock;
+use crate::deadlock::context::Context;
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::registry;
 use crate::deadlock::resource::{Site, TypeOf};
@@ -15,41 +17,51 @@ use crate::sync::lock::{RawLock, RawLockGuard};
 pub(crate) struct RawRLock {
     lock: RawLock,
     /// The number of acquisitions after the first: 0 if the lock is free or held once, so that the first acquisition and
-    /// the last release write nothing here. Written by the owner only.
-    again: quiet::AtomicU32,
+    /// the last release write nothing here. For the owner's thread alone: no atomic, so that the compiler may keep it in a
+    /// register from one acquisition to the next, and no load waits for the store before it.
+    again: Cell<u32>,
+    /// The same, for other threads. Written by the owner's thread alone.
+    shown: quiet::AtomicU32,
 }
+
+// SAFETY:
+// - `again` is reached by the owner's thread alone: `try_again` has compared the owner with itself, and `leave` has a guard,
+//   which stays on its thread. One owner's accesses happen before the next one's, by the lock.
+// - the other fields are made for sharing.
+unsafe impl Sync for RawRLock {}
 
 /// Proof that a [`RawRLock`] is held. Its owner has one for each acquisition, and unlocks by releasing the last.
 pub(crate) struct RawRLockGuard(RawLockGuard);
 
 /// The hold index in the guard of a second or later acquisition. Only the first acquisition is listed, and its guard knows
 /// where; if another guard is released last, it looks the place up.
-const NOT_LISTED: HoldIndex = HoldIndex::MAX;
+const NOT_LISTED: HoldIndex = HoldIndex::NONE;
 
 impl RawRLock {
     #[track_caller]
     pub(crate) const fn new(name: Option<&'static str>) -> Self {
-        Self { lock: RawLock::new(name), again: quiet::AtomicU32::new(0) }
+        Self { lock: RawLock::new(name), again: Cell::new(0), shown: quiet::AtomicU32::new(0) }
     }
 
     #[cfg(feature = "serde")]
     pub(crate) fn made_at(site: Site) -> Self {
-        Self { lock: RawLock::made_at(site), again: quiet::AtomicU32::new(0) }
+        Self { lock: RawLock::made_at(site), again: Cell::new(0), shown: quiet::AtomicU32::new(0) }
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn lock(&self, type_of: TypeOf) -> RawRLockGuard {
-        match self.try_again() {
+        let me = registry::current();
+        match self.try_again(me) {
             Some(guard) => guard,
-            None => RawRLockGuard(self.lock.lock(type_of)),
+            None => RawRLockGuard(self.lock.lock_by(me, type_of)),
         }
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn acquire(&self, type_of: TypeOf) -> Result<RawRLockGuard, Deadlock> {
-        match self.try_again() {
+        match self.try_again(registry::current()) {
             Some(guard) => Ok(guard),
             None => self.lock.acquire(type_of).map(RawRLockGuard),
         }
@@ -58,7 +70,7 @@ impl RawRLock {
     #[inline]
     #[track_caller]
     pub(crate) fn try_lock(&self, type_of: TypeOf) -> Option<RawRLockGuard> {
-        match self.try_again() {
+        match self.try_again(registry::current()) {
             Some(guard) => Some(guard),
             None => self.lock.try_lock(type_of).map(RawRLockGuard),
         }
@@ -66,7 +78,7 @@ impl RawRLock {
 
     /// [`try_lock`](Self::try_lock), for a request that no line of the user's program made.
     pub(crate) fn try_lock_at(&self, type_of: TypeOf, site: Site) -> Option<RawRLockGuard> {
-        match self.try_again() {
+        match self.try_again(registry::current()) {
             Some(guard) => Some(guard),
             None => self.lock.try_lock_at(type_of, site).map(RawRLockGuard),
         }
@@ -75,7 +87,7 @@ impl RawRLock {
     /// [`acquire`](Self::acquire), for a request that no line of the user's program made.
     #[cfg(feature = "serde")]
     pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawRLockGuard, Deadlock> {
-        match self.try_again() {
+        match self.try_again(registry::current()) {
             Some(guard) => Ok(guard),
             None => self.lock.acquire_at(type_of, site).map(RawRLockGuard),
         }
@@ -84,7 +96,7 @@ impl RawRLock {
     #[inline]
     #[track_caller]
     pub(crate) fn try_lock_for(&self, type_of: TypeOf, timeout: Duration) -> Option<RawRLockGuard> {
-        match self.try_again() {
+        match self.try_again(registry::current()) {
             Some(guard) => Some(guard),
             None => self.lock.try_lock_for(type_of, timeout).map(RawRLockGuard),
         }
@@ -93,7 +105,7 @@ impl RawRLock {
     #[inline]
     #[track_caller]
     pub(crate) fn try_lock_until(&self, type_of: TypeOf, deadline: Instant) -> Option<RawRLockGuard> {
-        match self.try_again() {
+        match self.try_again(registry::current()) {
             Some(guard) => Some(guard),
             None => self.lock.try_lock_until(type_of, deadline).map(RawRLockGuard),
         }
@@ -102,18 +114,23 @@ impl RawRLock {
     /// Makes one more guard, if this thread is the owner.
     #[inline]
     #[track_caller]
-    fn try_again(&self) -> Option<RawRLockGuard> {
-        let me = registry::current();
+    fn try_again(&self, me: &'static Context) -> Option<RawRLockGuard> {
         if self.lock.owner() != Some(me.id()) {
             return None;
         }
         // One below the largest number, so that the depth can be represented, too.
-        let again = self.again.load(Relaxed);
+        let again = self.again.get();
         if again >= u32::MAX - 1 {
             too_deep();
         }
-        self.again.store(again + 1, Relaxed);
+        self.set_again(again + 1);
         Some(RawRLockGuard(RawLockGuard::new(me, NOT_LISTED)))
+    }
+
+    #[inline]
+    fn set_again(&self, again: u32) {
+        self.again.set(again);
+        self.shown.store(again, Relaxed);
     }
 
     /// Releases a guard, and unlocks if it was the last.
@@ -147,16 +164,26 @@ impl RawRLock {
     /// Gives up one acquisition; returns the guard of the lock word, to be released, if it was the last.
     #[inline]
     fn leave(&self, guard: RawRLockGuard) -> Option<RawLockGuard> {
-        let again = self.again.load(Relaxed);
-        if again != 0 {
-            self.again.store(again - 1, Relaxed);
-            return None;
-        }
         let RawRLockGuard(guard) = guard;
-        if guard.hold() != NOT_LISTED {
-            return Some(guard);
+        // Asked first, and the rest written twice: where a lock is taken again and released in one function, the compiler
+        // knows the answer, and what `again` is.
+        if guard.hold() == NOT_LISTED {
+            if self.leave_one() {
+                return None;
+            }
+            return Some(RawLockGuard::new(guard.context(), self.lock.hold_of(guard.context())));
         }
-        Some(RawLockGuard::new(guard.context(), self.lock.hold_of(guard.context())))
+        if self.leave_one() { None } else { Some(guard) }
+    }
+
+    /// Gives up one acquisition that is not the only one. Returns `false` if it is.
+    #[inline]
+    fn leave_one(&self) -> bool {
+        let again = self.again.get();
+        if again != 0 {
+            self.set_again(again - 1);
+        }
+        again != 0
     }
 
     #[inline]
@@ -172,7 +199,7 @@ impl RawRLock {
     /// Returns how many times the owner, whichever thread it is, holds the lock; 0 if it is free.
     #[inline]
     pub(crate) fn depth(&self) -> u32 {
-        if self.is_locked() { self.again.load(Relaxed) + 1 } else { 0 }
+        if self.is_locked() { self.shown.load(Relaxed) + 1 } else { 0 }
     }
 
     pub(crate) fn name(&self) -> Option<&'static str> {
@@ -298,7 +325,7 @@ mod tests {
     fn depth_does_not_wrap_around() {
         let lock = RawRLock::new(None);
         let _guard = lock.lock(nothing);
-        lock.again.store(u32::MAX - 1, Relaxed);
+        lock.again.set(u32::MAX - 1);
         let _again = lock.lock(nothing);
     }
 }
