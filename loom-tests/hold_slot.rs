@@ -25,22 +25,28 @@ impl Word for Unfenced {
     fn fence(_: Ordering) {}
 }
 
-/// Takes, gives and takes again, while another thread reads. Returns whether a read met the second hold, or a change.
-fn a_reader_and_a_writer<W: Word + Send + Sync + 'static>() -> bool {
-    let number = |n: usize| [std::ptr::without_provenance_mut(n); 2];
-    let slot = Arc::new((Slot::<W, 2>::new(), AtomicBool::new(true)));
-    slot.0.write(slot.0.version(), number(1));
+/// Takes, gives and takes again, while another thread reads: holds with a name, which have a second word, or without one.
+/// Returns whether a read met the second hold, or a change.
+fn a_reader_and_a_writer<W: Word + Send + Sync + 'static>([first_named, second_named]: [bool; 2]) -> bool {
+    let take = |slot: &Slot<W, 2>, hold: usize, named: bool| {
+        let word = std::ptr::without_provenance_mut(hold);
+        slot.write(slot.version(), [word], named.then_some([word]));
+    };
+    let slot = Arc::new((Slot::<W, 2>::new(), AtomicBool::new(false)));
+    take(&slot.0, 1, first_named);
+    slot.1.store(true, Ordering::Release);
     let reader = thread::spawn({
         let slot = Arc::clone(&slot);
         move || slot.0.read(|| slot.1.load(Ordering::Acquire)).map(|words| words.map(|word| word.addr()))
     });
     slot.1.store(false, Ordering::Release);
-    slot.0.write(slot.0.version(), number(2));
+    take(&slot.0, 2, second_named);
     slot.1.store(true, Ordering::Release);
     match reader.join().unwrap() {
-        Some([a, b]) => {
-            assert_eq!(a, b, "torn");
-            a == 2
+        Some([hold, name]) => {
+            let named = if hold == 1 { first_named } else { second_named };
+            assert!(!named || name == hold, "torn");
+            hold == 2
         }
         None => true,
     }
@@ -48,11 +54,13 @@ fn a_reader_and_a_writer<W: Word + Send + Sync + 'static>() -> bool {
 
 #[test]
 fn a_read_is_never_torn() {
-    explore(3, a_reader_and_a_writer::<AtomicPtr<()>>);
+    for named in [[true, true], [false, true], [true, false]] {
+        explore(3, move || a_reader_and_a_writer::<AtomicPtr<()>>(named));
+    }
 }
 
 #[test]
 #[should_panic(expected = "torn")]
 fn without_fences_a_read_is_torn() {
-    explore(3, a_reader_and_a_writer::<Unfenced>);
+    explore(3, || a_reader_and_a_writer::<Unfenced>([true, true]));
 }

@@ -9,7 +9,8 @@ use super::parent::shared::Shared;
 use super::wire::callable::Callable;
 use crate::deadlock::resource::Origin;
 use crate::task::future::Future;
-use crate::task::map::{Chunk, Results, TakesChunks};
+use crate::task::map::{Chunk, TakesChunks};
+use crate::task::results::Results;
 
 /// A function, and the pool whose workers call it.
 pub struct ProcessCalls<F> {

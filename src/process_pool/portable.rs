@@ -60,7 +60,7 @@ mod parent {
         use crate::process_pool::parent::settings::Settings;
         use crate::process_pool::wire::callable::Callable;
         use crate::task::future::Future;
-        use crate::task::map::Results;
+        use crate::task::results::Results;
 
         /// What a pool's handles would share.
         pub(in crate::process_pool) enum Shared {}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::error::{Rejected, TaskError};
 use super::future::Future;
+use super::results::{self, Results};
 use super::wait::one::wait_done;
 use crate::deadlock::door::Limit;
 use crate::deadlock::resource::Site;
@@ -41,15 +42,13 @@ pub struct Map<I: Iterator, F, R, E: HasMap> {
     next: Vec<I::Item>,
     /// Chunks that are under way, with their sizes.
     chunks: VecDeque<(Future<Results<R>>, usize)>,
-    /// The rest of the first chunk's results.
-    first: std::vec::IntoIter<Result<R, TaskError>>,
-    /// Items that were submitted and whose results were not yielded.
+    /// The sum of their sizes.
     under_way: usize,
+    /// The rest of the results of the chunk before them.
+    first: results::IntoIter<R>,
     /// The iterator is gone, or gave up: items that were not begun are not wanted.
     stop: Arc<AtomicBool>,
 }
-
-pub(crate) type Results<R> = Vec<Result<R, TaskError>>;
 
 /// An executor that has a `map`. Users cannot name this trait, nor the types that follow.
 pub trait HasMap {
@@ -96,8 +95,8 @@ where
             limit: Limit::None,
             next: Vec::new(),
             chunks: VecDeque::new(),
-            first: Vec::new().into_iter(),
             under_way: 0,
+            first: Results::with_capacity(0).into_iter(),
             stop: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -148,17 +147,21 @@ where
             self.calls.max_workers().saturating_mul(MAX_CHUNKS_PER_WORKER).saturating_mul(self.chunk_size)
         });
         // Submitting ahead never waits: a full queue has to give the first result first.
-        while self.under_way == 0 || self.under_way.saturating_add(self.chunk_size) <= ahead && self.calls.has_room() {
-            while self.next.len() < self.chunk_size {
+        while self.not_yielded() == 0
+            || self.not_yielded().saturating_add(self.chunk_size) <= ahead && self.calls.has_room()
+        {
+            let Self { next, items, chunks, chunk_size, .. } = self;
+            let asked_for = chunks.front().filter(|_| asked_for).map(|(future, _)| future);
+            while next.len() < *chunk_size {
                 // The input may take as long as it likes, and can't be interrupted.
-                if asked_for && self.is_first_done() {
+                if asked_for.is_some_and(Future::done) {
                     return;
                 }
-                if self.next.is_empty() {
-                    self.next.reserve_exact(self.items.size_hint().0.min(self.chunk_size));
+                if next.is_empty() {
+                    next.reserve_exact(items.size_hint().0.min(*chunk_size));
                 }
-                let Some(item) = self.items.next() else { break };
-                self.next.push(item);
+                let Some(item) = items.next() else { break };
+                next.push(item);
             }
             let size = self.next.len();
             if size == 0 {
@@ -173,11 +176,6 @@ where
         }
     }
 
-    /// Returns whether the next chunk's results are there.
-    fn is_first_done(&self) -> bool {
-        self.chunks.front().is_some_and(|(future, _)| future.done())
-    }
-
     /// Waits for the results of the next chunk. Returns whether there is one.
     #[inline(never)]
     fn next_chunk(&mut self, site: Site) -> bool {
@@ -186,19 +184,20 @@ where
         }
         self.submit(true);
         let Some((mut future, size)) = self.chunks.pop_front() else { return false };
+        self.under_way -= size;
         let done = wait_done(future.task(), self.limit, site).map_err(TaskError::from);
         let results = match done.map(|()| future.try_result().unwrap_or(Err(TaskError::Taken))) {
             Ok(Ok(results)) => results,
             Ok(Err(TaskError::Rejected(Rejected::Timeout))) => {
                 self.give_up();
-                vec![Err(TaskError::Timeout)]
+                Results::all_failed(TaskError::Timeout, 1)
             }
             // All items of the chunk.
-            Ok(Err(error)) => vec![error; size].into_iter().map(Err).collect(),
+            Ok(Err(error)) => Results::all_failed(error, size),
             Err(error) => {
                 future.cancel();
                 self.give_up();
-                vec![Err(error)]
+                Results::all_failed(error, 1)
             }
         };
         self.first = results.into_iter();
@@ -207,6 +206,11 @@ where
 }
 
 impl<I: Iterator, F, R, E: HasMap> Map<I, F, R, E> {
+    /// Returns how many items were submitted whose results were not yielded.
+    fn not_yielded(&self) -> usize {
+        self.under_way + self.first.len()
+    }
+
     /// Cancels the chunks that have not begun. No more will be submitted.
     fn give_up(&mut self) {
         self.stop.store(true, Relaxed);
@@ -230,7 +234,6 @@ where
         let site = std::panic::Location::caller();
         loop {
             if let Some(result) = self.first.next() {
-                self.under_way = self.under_way.saturating_sub(1);
                 return Some(result);
             }
             if !self.next_chunk(site) {
@@ -245,7 +248,7 @@ where
         }
         // A time-out, or a deadlock, ends it early.
         let (_, most) = self.items.size_hint();
-        (0, most.and_then(|most| most.checked_add(self.under_way)?.checked_add(self.next.len())))
+        (0, most.and_then(|most| most.checked_add(self.not_yielded())?.checked_add(self.next.len())))
     }
 }
 
@@ -264,6 +267,6 @@ impl<I: Iterator, F, R, E: HasMap> Drop for Map<I, F, R, E> {
 
 impl<I: Iterator, F, R, E: HasMap> fmt::Debug for Map<I, F, R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Map").field("under_way", &self.under_way).finish_non_exhaustive()
+        f.debug_struct("Map").field("under_way", &self.not_yielded()).finish_non_exhaustive()
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod home;
 pub(crate) mod map;
 pub(crate) mod panic;
 mod promise;
+pub(crate) mod results;
 pub(crate) mod runner;
 mod shared_future;
 pub(crate) mod slot;

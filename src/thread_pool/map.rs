@@ -9,8 +9,9 @@ use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicBool;
 use crate::task::error::TaskError;
 use crate::task::future::Future;
-use crate::task::map::{Chunk, HasMap, Results, TakesChunks};
+use crate::task::map::{Chunk, HasMap, TakesChunks};
 use crate::task::panic;
+use crate::task::results::Results;
 
 /// The ordered results of [`ThreadPoolExecutor::map`], or of the `map` of a process pool. `E` is the executor that
 /// makes the calls.
@@ -69,12 +70,23 @@ where
 /// Makes the calls of one chunk. A panic stays with its item: the loop begins anew after it, so that calls which do not
 /// panic cost no more than a call.
 fn call_all<I, R>(f: &impl Fn(I) -> R, stop: &AtomicBool, items: Vec<I>) -> Results<R> {
-    let mut results = Vec::with_capacity(items.len());
+    let mut results = Results::with_capacity(items.len());
     let mut items = items.into_iter();
     while items.len() > 0 {
-        let call = |item| if stop.load(Relaxed) { Err(TaskError::Cancelled) } else { Ok(f(item)) };
-        let ended = panic::catch(|| results.extend(items.by_ref().map(call)));
-        results.extend(ended.map_err(TaskError::Panicked).err().map(Err));
+        let ended = panic::catch(|| {
+            for item in items.by_ref() {
+                if stop.load(Relaxed) {
+                    // Before its result is there: the destructor may panic.
+                    drop(item);
+                    results.push_error(TaskError::Cancelled);
+                } else {
+                    results.push(f(item));
+                }
+            }
+        });
+        if let Err(panic) = ended {
+            results.push_error(TaskError::Panicked(panic));
+        }
     }
     results
 }

@@ -284,6 +284,30 @@ fn calls_begin_when_a_map_is_started_though_nobody_takes_a_result() {
 }
 
 #[test]
+fn a_map_that_is_started_with_results_at_hand_takes_no_more_than_its_buffer_and_waits_for_no_room() {
+    within(LIMIT, || {
+        let pool = ThreadPoolExecutor::builder().max_workers(1).queue_capacity(1).build();
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::clone(&taken);
+        let items = (0..100).inspect(move |_| _ = counts.fetch_add(1, SeqCst));
+        let mut map = pool.map(|n| n, items).chunk_size(4).buffer_size(4);
+        assert_eq!(map.next().unwrap().unwrap(), 0);
+        // The worker is busy, and there is no room in the queue.
+        let gate = Gate::default();
+        let theirs = gate.clone();
+        let busy = pool.submit(move || theirs.pass());
+        wait_until(|| busy.running());
+        let queued = pool.submit(|| ());
+        let mut map = map.start();
+        assert_eq!(taken.load(SeqCst), 4);
+        assert!((1..4).all(|n| map.next().unwrap().unwrap() == n));
+        gate.open();
+        queued.result().unwrap();
+        assert_eq!(map.map(Result::unwrap).collect::<Vec<_>>(), (4..100).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn a_pool_may_end_right_after_a_map_whose_results_nobody_wants() {
     within(LIMIT, || {
         for _ in 0..20 {

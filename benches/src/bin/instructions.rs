@@ -172,7 +172,11 @@ fn main() -> ExitCode {
         let more = pin.is_some_and(|pin| instructions > f64::from(pin) + SLACK);
         within &= !more;
         let stores = each(|counts| counts.stores);
-        println!("{:<48} {instructions:>12.1} {pinned:>6} {stores:>7.1}{}", path.name, if more { "  MORE" } else { "" });
+        println!(
+            "{:<48} {instructions:>12.1} {pinned:>6} {stores:>7.1}{}",
+            path.name,
+            if more { "  MORE" } else { "" }
+        );
     }
     if within {
         return ExitCode::SUCCESS;

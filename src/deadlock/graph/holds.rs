@@ -7,7 +7,8 @@
 //!
 //! Only the owner writes. A slot is *in use* while its bit in `free` is clear.
 //!
-//! - take: bump the slot's version · release fence · write the words · clear the bit (release)
+//! - take: bump the slot's version · release fence · write the words, those of a name only if there is one · clear the
+//!   bit (release)
 //! - give: set the bit (release)
 //! - read: load the version (acquire) · load the bits (acquire), stop if the slot's is set · read the words ·
 //!   acquire fence · load the version again, stop if it changed
@@ -16,7 +17,9 @@
 //! them. Its fence comes before that write and the reader's fence after the read, so the second load of the version
 //! sees v or more, and so did the first (they agree). Having seen v with acquire, the reader also sees the bit set
 //! by the give before v; it saw the bit clear, so that was cleared after all words of v (or a later take's, excluded by
-//! the second load) were written, and it read those: one take, not two.
+//! the second load) were written, and it read those: one take, not two. The words of a name that this take has not
+//! written are an earlier one's; a word that it has written says whether there is a name, and without one nobody looks at
+//! them.
 
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use std::num::NonZero;
@@ -187,7 +190,7 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
         let free = self.free.load(Relaxed);
         debug_assert_eq!(free & bit, 0, "a hold is given once");
         // ORDERING: Release keeps the reads and writes under the resource before the hold disappears.
-        self.free.store(free ^ bit, Release);
+        self.free.store(free | bit, Release);
     }
 
     fn is_empty(&self) -> bool {
@@ -349,12 +352,54 @@ impl Holds {
 fn decode(words: [*mut (); WORDS]) -> Hold {
     let [key, site, made_at, type_of, start, length] = words;
     // SAFETY:
-    // - the words are those of one `take` (they are never torn: see the module's protocol), and each is turned
-    //   back into what it was made from: a `&'static` reference, a function pointer.
+    // - the words are those of one `take`, but for a name's if there is none (see the module's protocol), and each is
+    //   turned back into what it was made from: a `&'static` reference, a function pointer.
     let site = unsafe { &*site.cast::<Location<'static>>() };
     // SAFETY: as above.
     let type_of = unsafe { std::mem::transmute::<*mut (), TypeOf>(type_of) };
     // SAFETY: as above.
     let origin = unsafe { Origin::of_words(made_at, [start, length]) };
     Hold { resource: ResourceFacts { key: key.addr(), origin, type_of }, site }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::deadlock::graph::resource::ResourceType;
+
+    fn resource(key: usize, name: Option<&'static str>) -> ResourceFacts {
+        ResourceFacts { key, origin: Origin::here(name), type_of: || ResourceType::exclusive::<u8>("Lock") }
+    }
+
+    fn listed(holds: &Holds) -> Vec<(usize, Option<&'static str>)> {
+        let mut listed = Vec::new();
+        holds.for_each(|hold| listed.push((hold.resource.key, hold.resource.origin.name())));
+        listed
+    }
+
+    #[test]
+    fn a_hold_without_a_name_has_none_of_the_hold_before_it_in_its_place() {
+        let holds = Holds::new();
+        for named in [Some("first"), None, Some("a longer one"), Some("short"), None, None] {
+            let line = Location::caller();
+            let hold = holds.take(|| resource(8, named), line);
+            let spilled: Vec<_> = (2..40).map(|key| holds.take(|| resource(key * 8, named), line)).collect();
+            let expected: Vec<_> = (1..40).map(|key| (key * 8, named)).collect();
+            assert_eq!(listed(&holds), expected);
+            spilled.into_iter().chain([hold]).for_each(|hold| holds.give(hold));
+            assert!(holds.is_empty() && holds.count() == 0);
+        }
+    }
+
+    #[test]
+    fn holds_are_given_in_any_order_and_found_by_their_keys() {
+        let holds = Holds::new();
+        let taken: Vec<_> = (1..=20).map(|key| holds.take(|| resource(key * 8, None), Location::caller())).collect();
+        for key in [3, 20, 17, 16, 1] {
+            assert_eq!(holds.index_of(key * 8), Some(taken[key - 1]));
+            holds.give(taken[key - 1]);
+            assert_eq!(holds.index_of(key * 8), None);
+        }
+        assert_eq!(holds.count(), 15);
+    }
 }

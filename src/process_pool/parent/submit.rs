@@ -13,7 +13,7 @@ use crate::process_pool::wire::call::{self, Call, Complete};
 use crate::process_pool::wire::callable::Callable;
 use crate::task::error::{Rejected, TaskError};
 use crate::task::future::Future;
-use crate::task::map::Results;
+use crate::task::results::Results;
 
 impl Shared {
     /// Takes a task.

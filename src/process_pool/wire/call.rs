@@ -18,6 +18,7 @@ use super::reply::{Replied, Reply};
 use crate::primitive::quiet::Mutex;
 use crate::task::error::{CodecError, TaskError};
 use crate::task::panic::{self, Caught, PanicInfo, PanicLocation};
+use crate::task::results::Results;
 use crate::task::runner::Runner;
 use crate::task::task_ref::TaskRef;
 use crate::task::when_done::Then;
@@ -372,12 +373,12 @@ pub(in crate::process_pool) unsafe fn complete<T: DeserializeOwned>(
 ///
 /// # Safety
 ///
-/// The cell was made for a call, and its result is a `Vec<Result<T, TaskError>>`.
+/// The cell was made for a call, and its result is a `Results<T>`.
 pub(in crate::process_pool) unsafe fn complete_chunk<T: DeserializeOwned>(
     task: &TaskRef,
     result: CallResult,
 ) -> Option<Then> {
-    fn read_chunk<T: DeserializeOwned>(bytes: &[u8], process: u32) -> Result<Vec<Result<T, TaskError>>, TaskError> {
+    fn read_chunk<T: DeserializeOwned>(bytes: &[u8], process: u32) -> Result<Results<T>, TaskError> {
         let of_item =
             |result: Result<T, RemotePanic>| result.map_err(|panic| TaskError::Panicked(panic.into_info(process)));
         read::<Vec<Result<T, RemotePanic>>>(bytes).map(|results| results.into_iter().map(of_item).collect())

@@ -20,7 +20,7 @@ use crate::deadlock::resource::{FORMATTED, ResourceType};
 /// A mutual exclusion lock that its owner may take again: Python's `threading.RLock` with the data inside.
 ///
 /// The same lock word, cost, wait-for graph and lack of poisoning as a [`Lock`](crate::Lock); taking it again costs two
-/// loads and a store, no atomic read-modify-write. It is free once every guard is dropped, in any order. Guards give
+/// loads and two stores, no atomic read-modify-write. It is free once every guard is dropped, in any order. Guards give
 /// shared references, since several of them exist at once: put a [`Cell`](std::cell::Cell) or a
 /// [`RefCell`](std::cell::RefCell) inside to mutate.
 ///
