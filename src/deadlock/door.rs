@@ -45,7 +45,7 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
         }
         let start = *started.get_or_insert_with(now);
         let grace = policy::grace();
-        let grace_end = start.checked_add(grace - TIMER_SLACK.min(grace / 8));
+        let grace_end = start.checked_add(grace - TIMER_LATENESS.min(grace / 8));
         let until = [grace_end, terms.limit.instant()].into_iter().flatten().min();
         // A shortened grace is noticed at the end of a slice.
         let slice_end = if grace <= MAX_SLICE { until } else { earlier(until, now() + MAX_SLICE) };
@@ -67,7 +67,7 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
 
 fn grace_is_over(start: Instant) -> bool {
     let grace = policy::grace();
-    start.checked_add(grace - TIMER_SLACK.min(grace / 8)).is_some_and(|end| now() >= end)
+    start.checked_add(grace - TIMER_LATENESS.min(grace / 8)).is_some_and(|end| now() >= end)
 }
 
 fn earlier(limit: Option<Instant>, other: Instant) -> Option<Instant> {
@@ -78,9 +78,10 @@ fn earlier(limit: Option<Instant>, other: Instant) -> Option<Instant> {
 /// that a wait under way notices when it is shortened.
 const MAX_SLICE: Duration = Duration::from_millis(50);
 
-/// How much later than asked for a time-out fires, unless a thread set this otherwise (Linux: `PR_SET_TIMERSLACK`). The
-/// grace is cut by this much, so that it ends on time.
-const TIMER_SLACK: Duration = Duration::from_micros(if cfg!(target_os = "linux") { 50 } else { 0 });
+/// How much later than asked for a time-out fires: by what the system adds (Linux: 50 µs, unless a thread set this
+/// otherwise by `PR_SET_TIMERSLACK`), and by the time that a sleeping processor takes to wake up. The grace is cut by
+/// this much, so that it ends on time, and at most by an eighth.
+const TIMER_LATENESS: Duration = Duration::from_micros(if cfg!(target_os = "linux") { 75 } else { 0 });
 
 /// Parks in the resource's queue while its announcement stands and `still` holds.
 fn park_on<W: Park + ?Sized>(
