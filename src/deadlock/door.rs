@@ -11,6 +11,7 @@ pub(crate) use super::graph::record::Failure;
 use super::graph::record::{Entry, Summons, erase};
 use super::graph::reported::Reported;
 use super::judge::{Judge, Judgement};
+use super::lateness::GraceStart;
 use super::policy::{self, Policy};
 use super::report::scene::Scene;
 pub(crate) use super::terms::{Limit, Terms, WaitError};
@@ -29,7 +30,7 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
         return wait_registered(me, resource, terms, now());
     }
     let mut spin = SpinWait::new();
-    let mut started: Option<Instant> = None;
+    let mut started: Option<GraceStart> = None;
     loop {
         if resource.try_grant(me) {
             return Ok(());
@@ -43,10 +44,9 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
         if !resource.announce() {
             continue;
         }
-        let start = *started.get_or_insert_with(now);
+        let start = *started.get_or_insert_with(GraceStart::now);
         let grace = policy::grace();
-        let grace_end = start.checked_add(grace - TIMER_LATENESS.min(grace / 8));
-        let until = [grace_end, terms.limit.instant()].into_iter().flatten().min();
+        let until = [start.wake_at(grace), terms.limit.instant()].into_iter().flatten().min();
         // A shortened grace is noticed at the end of a slice.
         let slice_end = if grace <= MAX_SLICE { until } else { earlier(until, now() + MAX_SLICE) };
         match park_on(me, resource, slice_end, || true) {
@@ -54,8 +54,8 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
                 resource.accept(me);
                 return Ok(());
             }
-            ParkResult::TimedOut if grace_is_over(start) && !terms.limit.is_over() => {
-                return wait_registered(me, resource, terms, start);
+            ParkResult::TimedOut if start.is_over(policy::grace()) && !terms.limit.is_over() => {
+                return wait_registered(me, resource, terms, start.at);
             }
             // A waiter that timed out tries once more: a wake-up that came at that moment may have been for this
             // waiter.
@@ -65,11 +65,6 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
     }
 }
 
-fn grace_is_over(start: Instant) -> bool {
-    let grace = policy::grace();
-    start.checked_add(grace - TIMER_LATENESS.min(grace / 8)).is_some_and(|end| now() >= end)
-}
-
 fn earlier(limit: Option<Instant>, other: Instant) -> Option<Instant> {
     Some(limit.map_or(other, |limit| limit.min(other)))
 }
@@ -77,11 +72,6 @@ fn earlier(limit: Option<Instant>, other: Instant) -> Option<Instant> {
 /// The longest sleep before a wait registers. A longer grace is slept in slices and read again at the end of each, so
 /// that a wait under way notices when it is shortened.
 const MAX_SLICE: Duration = Duration::from_millis(50);
-
-/// How much later than asked for a time-out fires: by what the system adds (Linux: 50 µs, unless a thread set this
-/// otherwise by `PR_SET_TIMERSLACK`), and by the time that a sleeping processor takes to wake up. The grace is cut by
-/// this much, so that it ends on time, and at most by an eighth.
-const TIMER_LATENESS: Duration = Duration::from_micros(if cfg!(target_os = "linux") { 75 } else { 0 });
 
 /// Parks in the resource's queue while its announcement stands and `still` holds.
 fn park_on<W: Park + ?Sized>(

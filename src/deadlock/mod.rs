@@ -13,6 +13,7 @@ pub(crate) mod graph;
 pub(crate) mod group;
 mod hook;
 mod judge;
+mod lateness;
 mod long_wait;
 mod moved;
 pub(crate) mod nested;

@@ -150,18 +150,9 @@ where
         while self.not_yielded() == 0
             || self.not_yielded().saturating_add(self.chunk_size) <= ahead && self.calls.has_room()
         {
-            let Self { next, items, chunks, chunk_size, .. } = self;
-            let asked_for = chunks.front().filter(|_| asked_for).map(|(future, _)| future);
-            while next.len() < *chunk_size {
-                // The input may take as long as it likes, and can't be interrupted.
-                if asked_for.is_some_and(Future::done) {
-                    return;
-                }
-                if next.is_empty() {
-                    next.reserve_exact(items.size_hint().0.min(*chunk_size));
-                }
-                let Some(item) = items.next() else { break };
-                next.push(item);
+            let is_asked_for = self.chunks.front().filter(|_| asked_for).map(|(future, _)| future);
+            if !take_chunk(&mut self.next, &mut self.items, self.chunk_size, is_asked_for) {
+                return;
             }
             let size = self.next.len();
             if size == 0 {
@@ -203,6 +194,29 @@ where
         self.first = results.into_iter();
         true
     }
+}
+
+/// Takes items until there are enough for a chunk, or no more. Returns `false` if the result that is asked for is there
+/// before that.
+fn take_chunk<T, R>(
+    chunk: &mut Vec<T>,
+    items: &mut impl Iterator<Item = T>,
+    size: usize,
+    asked_for: Option<&Future<R>>,
+) -> bool {
+    let missing = size - chunk.len();
+    if chunk.is_empty() {
+        chunk.reserve_exact(items.size_hint().0.min(missing));
+    }
+    // The input may take as long as it likes, and can't be interrupted.
+    for _ in 0..missing {
+        if asked_for.is_some_and(Future::done) {
+            return false;
+        }
+        let Some(item) = items.next() else { break };
+        chunk.push(item);
+    }
+    true
 }
 
 impl<I: Iterator, F, R, E: HasMap> Map<I, F, R, E> {

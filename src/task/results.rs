@@ -35,6 +35,21 @@ impl<R> Results<R> {
     pub(crate) fn push_error(&mut self, error: TaskError) {
         self.errors.push((self.values.len(), error));
     }
+
+    /// Puts the errors where they belong.
+    #[cold]
+    fn mixed(self) -> IntoIter<R> {
+        let mut results = Vec::with_capacity(self.values.len() + self.errors.len());
+        let mut values = self.values.into_iter();
+        let count = values.len();
+        for (before, error) in self.errors {
+            let still = before - (count - values.len());
+            results.extend(values.by_ref().take(still).map(Ok));
+            results.push(Err(error));
+        }
+        results.extend(values.map(Ok));
+        IntoIter::Mixed(results.into_iter())
+    }
 }
 
 impl<R> FromIterator<Result<R, TaskError>> for Results<R> {
@@ -56,38 +71,16 @@ impl<R> IntoIterator for Results<R> {
     type IntoIter = IntoIter<R>;
 
     fn into_iter(self) -> IntoIter<R> {
-        let mut iter = IntoIter {
-            count: self.values.len(),
-            values: self.values.into_iter(),
-            errors: self.errors.into_iter(),
-            due: None,
-        };
-        iter.find_due();
-        iter
+        if self.errors.is_empty() { IntoIter::Values(self.values.into_iter()) } else { self.mixed() }
     }
 }
 
 /// The rest of the [`Results`] of a chunk.
-pub struct IntoIter<R> {
-    /// How many values there were at first.
-    count: usize,
-    values: vec::IntoIter<R>,
-    errors: vec::IntoIter<(usize, TaskError)>,
-    /// How many values follow the next error, if there is one.
-    due: Option<usize>,
-}
-
-impl<R> IntoIter<R> {
-    fn find_due(&mut self) {
-        self.due = self.errors.as_slice().first().map(|(before, _)| self.count - before);
-    }
-
-    #[cold]
-    fn next_error(&mut self) -> Option<Result<R, TaskError>> {
-        let (_, error) = self.errors.next()?;
-        self.find_due();
-        Some(Err(error))
-    }
+pub enum IntoIter<R> {
+    /// There are no errors among them.
+    Values(vec::IntoIter<R>),
+    /// There are.
+    Mixed(vec::IntoIter<Result<R, TaskError>>),
 }
 
 impl<R> Iterator for IntoIter<R> {
@@ -95,15 +88,18 @@ impl<R> Iterator for IntoIter<R> {
 
     #[inline]
     fn next(&mut self) -> Option<Result<R, TaskError>> {
-        if self.due == Some(self.values.len()) {
-            return self.next_error();
+        match self {
+            Self::Values(values) => values.next().map(Ok),
+            Self::Mixed(results) => results.next(),
         }
-        self.values.next().map(Ok)
     }
 
+    #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.values.len() + self.errors.len();
-        (left, Some(left))
+        match self {
+            Self::Values(values) => values.size_hint(),
+            Self::Mixed(results) => results.size_hint(),
+        }
     }
 }
 

@@ -35,9 +35,9 @@ impl Clone for TaskRef {
 
 impl Drop for TaskRef {
     fn drop(&mut self) {
-        // ORDERING: Release pairs with the Acquire below: what was done through this reference is done before the cell
-        // is freed.
-        if self.references.fetch_sub(1, Release) == 1 {
+        // ORDERING: Acquire and Release pair: what was done through a reference is done before the cell is freed. The last
+        // one is found out by a look: nobody can clone it meanwhile.
+        if self.references.load(Acquire) == 1 || self.references.fetch_sub(1, Release) == 1 {
             quiet::fence(Acquire);
             // SAFETY:
             // - this was the last reference.

@@ -273,8 +273,8 @@ fn a_cycle_is_told_with_every_line_of_it() {
         let took_at: Vec<_> = thread.holds().iter().map(|held| line_of(held.site())).collect();
         assert_eq!(took_at, took.map(here).into_iter().collect::<Vec<_>>());
     }
-    // The grace may end an eighth early, so that a timer that fires late ends it on time.
-    assert!(left.waits_for().unwrap().waited() >= deadlock::grace() * 7 / 8, "longer than the grace");
+    // The grace may end a quarter early, so that a timer that fires late ends it on time.
+    assert!(left.waits_for().unwrap().waited() >= deadlock::grace() * 3 / 4, "longer than the grace");
     assert_eq!(held_names(left), ["ledger"]);
     assert_eq!((wanted(left).primitive(), wanted(right).primitive()), ("RLock", "Lock"));
 }

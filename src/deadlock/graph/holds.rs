@@ -49,7 +49,7 @@ impl HoldIndex {
 const FIRST_SPILLED: usize = 1 << INLINE;
 
 /// One hold, copied out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Hold {
     pub(crate) resource: ResourceFacts,
     pub(crate) site: Site,

@@ -1,5 +1,6 @@
 //! Where a resource was made, and its name: the part of its description that lives in the resource.
 
+use std::mem::MaybeUninit;
 use std::panic::Location;
 
 use super::resource::Site;
@@ -11,14 +12,13 @@ const _: () = assert!(align_of::<Location<'_>>() > NAMED, "the lowest bit of a p
 /// Where a resource was made, and its name.
 ///
 /// One word says whether there is a name, so that a hold of a resource without one copies one word in place of three, and
-/// looks at no other.
-#[derive(Clone, Copy, Debug)]
+/// looks at no other, and making a lock without one writes no other.
+#[derive(Clone, Copy)]
 pub(crate) struct Origin {
     /// The line, and [`NAMED`].
     line: *const Location<'static>,
-    /// A `&'static str`, taken apart, if there is a name.
-    start: *const u8,
-    length: usize,
+    /// If there is a name: written.
+    name: MaybeUninit<&'static str>,
 }
 
 // SAFETY:
@@ -39,8 +39,8 @@ impl Origin {
     pub(crate) const fn at(made_at: Site, name: Option<&'static str>) -> Self {
         let line = std::ptr::from_ref(made_at);
         match name {
-            Some(name) => Self { line: line.wrapping_byte_add(NAMED), start: name.as_ptr(), length: name.len() },
-            None => Self { line, start: std::ptr::null(), length: 0 },
+            Some(name) => Self { line: line.wrapping_byte_add(NAMED), name: MaybeUninit::new(name) },
+            None => Self { line, name: MaybeUninit::uninit() },
         }
     }
 
@@ -59,21 +59,16 @@ impl Origin {
 
     /// Returns the resource's name, if it has one.
     pub(crate) fn name(&self) -> Option<&'static str> {
-        self.is_named().then(|| {
-            // SAFETY:
-            // - there is a name, so the two are the parts of a `&'static str` (`at`, and `of_words`'s contract).
-            let bytes = unsafe { std::slice::from_raw_parts(self.start, self.length) };
-            // SAFETY:
-            // - as above.
-            unsafe { std::str::from_utf8_unchecked(bytes) }
-        })
+        // SAFETY:
+        // - there is a name, so it is written (`at`, `of_words`).
+        self.is_named().then(|| unsafe { self.name.assume_init() })
     }
 
     /// Returns the words to store: one, and two more if there is a name.
     #[inline]
     pub(super) fn words(&self) -> (*mut (), Option<[*mut (); 2]>) {
-        let name = || [self.start.cast_mut().cast(), std::ptr::without_provenance_mut(self.length)];
-        (self.line.cast_mut().cast(), self.is_named().then(name))
+        let parts = |name: &'static str| [name.as_ptr().cast_mut().cast(), std::ptr::without_provenance_mut(name.len())];
+        (self.line.cast_mut().cast(), self.name().map(parts))
     }
 
     /// Returns the origin that was stored.
@@ -82,6 +77,15 @@ impl Origin {
     ///
     /// The words are those of one origin's [`words`](Self::words), or, if it has no name, the first is.
     pub(super) unsafe fn of_words(line: *mut (), [start, length]: [*mut (); 2]) -> Self {
-        Self { line: line.cast(), start: start.cast(), length: length.addr() }
+        let mut origin = Self { line: line.cast(), name: MaybeUninit::uninit() };
+        if origin.is_named() {
+            // SAFETY:
+            // - there is a name, so the two are the parts of a `&'static str` (caller).
+            let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length.addr()) };
+            // SAFETY:
+            // - as above.
+            origin.name.write(unsafe { std::str::from_utf8_unchecked(bytes) });
+        }
+        origin
     }
 }

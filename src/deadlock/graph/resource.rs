@@ -51,7 +51,7 @@ impl ResourceType {
 }
 
 /// A resource, copied by value: it may be dropped and its memory reused while somebody still reads this.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct ResourceFacts {
     /// The address that a wait for it parks on.
     pub(crate) key: usize,
