@@ -11,7 +11,7 @@ pub(crate) use super::graph::record::Failure;
 use super::graph::record::{Entry, Summons, erase};
 use super::graph::reported::Reported;
 use super::judge::{Judge, Judgement};
-use super::lateness::GraceStart;
+use super::lateness::{self, GraceStart};
 use super::policy::{self, Policy};
 use super::report::scene::Scene;
 pub(crate) use super::terms::{Limit, Terms, WaitError};
@@ -44,9 +44,11 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
         if !resource.announce() {
             continue;
         }
+        let is_first = started.is_none();
         let start = *started.get_or_insert_with(GraceStart::now);
         let grace = policy::grace();
-        let until = [start.wake_at(grace), terms.limit.instant()].into_iter().flatten().min();
+        let grace_end = start.wake_at(grace);
+        let until = [grace_end, terms.limit.instant()].into_iter().flatten().min();
         // A shortened grace is noticed at the end of a slice.
         let slice_end = if grace <= MAX_SLICE { until } else { earlier(until, now() + MAX_SLICE) };
         match park_on(me, resource, slice_end, || true) {
@@ -55,6 +57,10 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
                 return Ok(());
             }
             ParkResult::TimedOut if start.is_over(policy::grace()) && !terms.limit.is_over() => {
+                // A later park may begin when the grace is over, and its timer would look late.
+                if let Some(due) = slice_end.filter(|_| is_first && slice_end == grace_end) {
+                    lateness::learn(due);
+                }
                 return wait_registered(me, resource, terms, start.at);
             }
             // A waiter that timed out tries once more: a wake-up that came at that moment may have been for this

@@ -13,6 +13,9 @@ static TYPICAL: AtomicU64 = AtomicU64::new(if cfg!(target_os = "linux") { 75_000
 /// How far the guess moves with each timer, in nanoseconds.
 const STEP: u64 = 4_000;
 
+/// More is no timer's lateness: the thread had to wait for a processor.
+const MAX_TYPICAL: u64 = 250_000;
+
 /// The beginning of a grace, and how late its timer will probably be.
 #[derive(Clone, Copy)]
 pub(super) struct GraceStart {
@@ -31,14 +34,17 @@ impl GraceStart {
         self.at.checked_add(grace - self.lateness.min(grace / 4))
     }
 
-    /// Returns whether a grace of this length is over, when a timer has just fired. If so, learns how late that was.
+    /// Returns whether it is time to wake up from a grace of this length.
     pub(super) fn is_over(self, grace: Duration) -> bool {
-        let now = now();
-        let Some(due) = self.wake_at(grace).filter(|due| *due <= now) else { return false };
-        let typical = TYPICAL.load(Relaxed);
-        let was_later = now - due > Duration::from_nanos(typical);
-        // Threads that learn at the same time may overwrite each other.
-        TYPICAL.store(if was_later { typical.saturating_add(STEP) } else { typical.saturating_sub(STEP) }, Relaxed);
-        true
+        self.wake_at(grace).is_some_and(|end| now() >= end)
     }
+}
+
+/// Learns from a timer that was set for `due`, before that, and has just fired.
+pub(super) fn learn(due: Instant) {
+    let typical = TYPICAL.load(Relaxed);
+    let was_later = now().saturating_duration_since(due) > Duration::from_nanos(typical);
+    // Threads that learn at the same time may overwrite each other.
+    let next = if was_later { (typical + STEP).min(MAX_TYPICAL) } else { typical.saturating_sub(STEP) };
+    TYPICAL.store(next, Relaxed);
 }

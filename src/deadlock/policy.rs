@@ -118,6 +118,9 @@ fn first_policy() -> Policy {
 /// A deadlock is found within the grace after it closes. Waits shorter than the grace cost nothing but a time-out on
 /// their park, so a short grace trades throughput under contention for an earlier report. Waits that are under way
 /// notice a shorter grace within 50 ms.
+///
+/// Timers fire late. So that the grace ends on time, its timer is set earlier by what timers usually are late, and at most
+/// by a quarter of the grace: a wait may enter the graph that much before the grace is over.
 pub fn set_grace(grace: Duration) {
     GRACE.store(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX), Relaxed);
 }

@@ -143,6 +143,9 @@ where
 
     /// Submits as many items as may be under way, or fewer if a result is `asked_for` and the next one is there.
     fn submit(&mut self, asked_for: bool) {
+        if self.stop.load(Relaxed) {
+            return;
+        }
         let ahead = self.buffer_size.unwrap_or_else(|| {
             self.calls.max_workers().saturating_mul(MAX_CHUNKS_PER_WORKER).saturating_mul(self.chunk_size)
         });
@@ -170,9 +173,6 @@ where
     /// Waits for the results of the next chunk. Returns whether there is one.
     #[inline(never)]
     fn next_chunk(&mut self, site: Site) -> bool {
-        if self.stop.load(Relaxed) {
-            return false;
-        }
         self.submit(true);
         let Some((mut future, size)) = self.chunks.pop_front() else { return false };
         self.under_way -= size;
@@ -204,7 +204,8 @@ fn take_chunk<T, R>(
     size: usize,
     asked_for: Option<&Future<R>>,
 ) -> bool {
-    let missing = size - chunk.len();
+    // There may be more already, if chunks were larger before.
+    let missing = size.saturating_sub(chunk.len());
     if chunk.is_empty() {
         chunk.reserve_exact(items.size_hint().0.min(missing));
     }
@@ -228,6 +229,7 @@ impl<I: Iterator, F, R, E: HasMap> Map<I, F, R, E> {
     /// Cancels the chunks that have not begun. No more will be submitted.
     fn give_up(&mut self) {
         self.stop.store(true, Relaxed);
+        self.under_way = 0;
         // From the last to the first: workers take from the front.
         while let Some((future, _)) = self.chunks.pop_back() {
             future.cancel();

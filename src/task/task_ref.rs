@@ -35,8 +35,8 @@ impl Clone for TaskRef {
 
 impl Drop for TaskRef {
     fn drop(&mut self) {
-        // ORDERING: Acquire and Release pair: what was done through a reference is done before the cell is freed. The last
-        // one is found out by a look: nobody can clone it meanwhile.
+        // ORDERING: Acquire and Release pair: what was done through a reference is done before the cell is freed. A
+        // reference that sees a count of 1 is the only one, and only it could be cloned: it need not subtract.
         if self.references.load(Acquire) == 1 || self.references.fetch_sub(1, Release) == 1 {
             quiet::fence(Acquire);
             // SAFETY:

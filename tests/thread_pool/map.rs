@@ -3,6 +3,7 @@
 //! What pools of threads and of processes have in common is in `support/contract.rs`.
 
 use std::num::NonZeroU32;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
@@ -71,6 +72,8 @@ fn a_map_that_times_out_yields_what_is_done_and_cancels_the_rest() {
         assert!(matches!(map.next(), Some(Err(TaskError::Timeout))));
         assert!(map.next().is_none() && map.next().is_none(), "exhausted for good");
         assert_eq!(map.size_hint(), (0, Some(0)));
+        let mut map = map.start();
+        assert!(map.next().is_none() && format!("{map:?}").contains("under_way: 0"), "{map:?}");
         gate.open();
         drop(pool);
         assert_eq!(begun.load(SeqCst), 3, "no other call began");
@@ -112,6 +115,18 @@ fn a_map_fits_into_any_queue_that_it_has_for_itself() {
                 assert!(started.map(|result| result.expect("there is room")).eq(0..200));
             }
         }
+    });
+}
+
+#[test]
+fn items_that_were_taken_for_a_large_chunk_go_with_a_smaller_one() {
+    within(LIMIT, || {
+        let pool = ThreadPoolExecutor::new(1);
+        let input = (0..40).inspect(|&n| assert_ne!(n, 12, "the input fails once, with two items in hand"));
+        let mut map = pool.map(|n| n, input).chunk_size(10);
+        assert!(catch_unwind(AssertUnwindSafe(|| map.next())).is_err());
+        let results: Vec<_> = map.chunk_size(1).map(|result| result.unwrap()).collect();
+        assert!(results.into_iter().eq((0..40).filter(|&n| n != 12)));
     });
 }
 

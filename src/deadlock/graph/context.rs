@@ -13,7 +13,7 @@ use crate::primitive::{AtomicBool, Lifeline, quiet};
 /// A thread, or a task that runs in place, as an owner and a waiter. Lives for ever; a new thread takes over the
 /// context of an ended one, under a new number.
 ///
-/// Locking touches the number, then the bits and slots of the holds: this order puts them into two adjacent cache
+/// Locking touches the number, then the bits and slots of the holds: this order puts the first of them into adjacent cache
 /// lines.
 #[repr(C, align(128))]
 pub(crate) struct Context {

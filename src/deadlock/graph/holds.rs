@@ -106,7 +106,8 @@ impl<W: Word, const N: usize> Slot<W, N> {
         Version(self.version.load(Relaxed))
     }
 
-    /// Reads the words. Returns `None` unless the slot was in use all the time, by one and the same take.
+    /// Reads the words. Returns `None` unless the slot was in use all the time, by one and the same take. Words that this
+    /// take did not write are of an earlier one.
     pub(crate) fn read(&self, in_use: impl FnOnce() -> bool) -> Option<[*mut (); N]> {
         // ORDERING: Acquire pairs with the Release store in `write`.
         let version = self.version.load(Acquire);
@@ -189,7 +190,8 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
     pub(in crate::deadlock) fn give(&self, bit: usize) {
         let free = self.free.load(Relaxed);
         debug_assert_eq!(free & bit, 0, "a hold is given once");
-        // ORDERING: Release keeps the reads and writes under the resource before the hold disappears.
+        // ORDERING: Release keeps the reads and writes under the resource before the hold disappears, and, as in `take`,
+        // publishes the words of the slots that are still in use: a reader may see them in use by this store.
         self.free.store(free | bit, Release);
     }
 
@@ -203,7 +205,7 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
     }
 
     fn read(&self, index: usize) -> Option<Hold> {
-        // ORDERING: Acquire pairs with the Release store in `take`.
+        // ORDERING: Acquire pairs with the Release stores in `take` and `give`.
         let words = self.slots[index].read(|| self.free.load(Acquire) & 1 << index == 0)?;
         Some(decode(words))
     }

@@ -139,7 +139,7 @@ impl RawLock {
         }
     }
 
-    /// Takes the lock if it is free and no thread queues, and the hold goes where it usually does.
+    /// Takes the lock if it is free and no thread queues, and the hold has a place among those that are inline.
     #[inline]
     fn try_lock_fast(&self, me: &'static Context, request: Request) -> Option<RawLockGuard> {
         let place = me.holds.find()?;

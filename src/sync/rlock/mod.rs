@@ -221,7 +221,7 @@ impl<T: ?Sized> RLock<T> {
     #[inline]
     #[must_use]
     pub fn depth(&self) -> u32 {
-        if self.raw.is_owned() { self.raw.depth() } else { 0 }
+        self.raw.depth()
     }
 
     /// Returns the value without locking: `&mut self` proves that no guard exists.
@@ -261,18 +261,18 @@ impl<T> From<T> for RLock<T> {
     }
 }
 
-/// Shows the depth, and the value or that another thread holds the lock; never waits.
+/// Shows the depth and the value, or that another thread holds the lock; never waits.
 impl<T: ?Sized + fmt::Debug> fmt::Debug for RLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("RLock");
         if let Some(name) = self.raw.name() {
             out.field("name", &name);
         }
-        out.field("depth", &self.raw.depth());
+        let depth = self.depth();
         match self.raw.try_lock_at(Self::describe, FORMATTED) {
             // SAFETY:
             // - the raw guard is of this lock.
-            Some(raw_guard) => out.field("data", &&*unsafe { self.guard(raw_guard) }),
+            Some(raw_guard) => out.field("depth", &depth).field("data", &&*unsafe { self.guard(raw_guard) }),
             None => out.field("data", &format_args!("<locked>")),
         };
         out.finish()

@@ -8,8 +8,6 @@ use crate::deadlock::context::Context;
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::registry;
 use crate::deadlock::resource::{Site, TypeOf};
-use crate::primitive::Ordering::Relaxed;
-use crate::primitive::quiet;
 use crate::sync::guard::{RawGuard, Shared};
 use crate::sync::lock::{RawLock, RawLockGuard};
 
@@ -20,14 +18,12 @@ pub(crate) struct RawRLock {
     /// the last release write nothing here. For the owner's thread alone: no atomic, so that the compiler may keep it in a
     /// register from one acquisition to the next, and no load waits for the store before it.
     again: Cell<u32>,
-    /// The same, for other threads. Written by the owner's thread alone.
-    shown: quiet::AtomicU32,
 }
 
 // SAFETY:
-// - `again` is reached by the owner's thread alone: `try_again` has compared the owner with itself, and `leave` has a guard,
-//   which stays on its thread. One owner's accesses happen before the next one's, by the lock.
-// - the other fields are made for sharing.
+// - `again` is reached by the owner's thread alone: `try_again` and `depth` have compared the owner with themselves, and
+//   `leave` has a guard, which stays on its thread. One owner's accesses happen before the next one's, by the lock.
+// - the lock is made for sharing.
 unsafe impl Sync for RawRLock {}
 
 /// Proof that a [`RawRLock`] is held. Its owner has one for each acquisition, and unlocks by releasing the last.
@@ -40,12 +36,12 @@ const NOT_LISTED: HoldIndex = HoldIndex::NONE;
 impl RawRLock {
     #[track_caller]
     pub(crate) const fn new(name: Option<&'static str>) -> Self {
-        Self { lock: RawLock::new(name), again: Cell::new(0), shown: quiet::AtomicU32::new(0) }
+        Self { lock: RawLock::new(name), again: Cell::new(0) }
     }
 
     #[cfg(feature = "serde")]
     pub(crate) fn made_at(site: Site) -> Self {
-        Self { lock: RawLock::made_at(site), again: Cell::new(0), shown: quiet::AtomicU32::new(0) }
+        Self { lock: RawLock::made_at(site), again: Cell::new(0) }
     }
 
     #[inline]
@@ -123,14 +119,8 @@ impl RawRLock {
         if again >= u32::MAX - 1 {
             too_deep();
         }
-        self.set_again(again + 1);
+        self.again.set(again + 1);
         Some(RawRLockGuard(RawLockGuard::new(me, NOT_LISTED)))
-    }
-
-    #[inline]
-    fn set_again(&self, again: u32) {
-        self.again.set(again);
-        self.shown.store(again, Relaxed);
     }
 
     /// Releases a guard, and unlocks if it was the last.
@@ -181,7 +171,7 @@ impl RawRLock {
     fn leave_one(&self) -> bool {
         let again = self.again.get();
         if again != 0 {
-            self.set_again(again - 1);
+            self.again.set(again - 1);
         }
         again != 0
     }
@@ -196,10 +186,10 @@ impl RawRLock {
         self.lock.owner() == Some(registry::current().id())
     }
 
-    /// Returns how many times the owner, whichever thread it is, holds the lock; 0 if it is free.
+    /// Returns how many times this thread holds the lock.
     #[inline]
     pub(crate) fn depth(&self) -> u32 {
-        if self.is_locked() { self.shown.load(Relaxed) + 1 } else { 0 }
+        if self.is_owned() { self.again.get() + 1 } else { 0 }
     }
 
     pub(crate) fn name(&self) -> Option<&'static str> {
