@@ -27,6 +27,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A future can be awaited as well, in any runtime:
+//!
+//! ```
+//! use bowline::ThreadPoolExecutor;
+//!
+//! let pool = ThreadPoolExecutor::new(2);
+//! let answer = async { pool.submit(|| 6 * 7).await };
+//! assert_eq!(futures::executor::block_on(answer).unwrap(), 42);
+//! ```
+//!
 //! With the feature `process`, tasks that may crash can run in other processes: see
 #![cfg_attr(feature = "process", doc = "[`ProcessPoolExecutor`].")]
 #![cfg_attr(not(feature = "process"), doc = "`ProcessPoolExecutor`.")]
@@ -42,6 +52,34 @@
 //! assert_eq!(power.result()?, 49);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | |
+//! |---|---|
+//! | `process` | `ProcessPoolExecutor`: tasks in worker processes (Linux) |
+//! | `signal` | `deadlock::dump_on_signal`, and `BOWLINE_DUMP`: the wait-for graph on a signal (Unix) |
+//! | `backtrace` | `BOWLINE_BACKTRACE`: stacks in dumps and reports (Linux) |
+//! | `tracing` | the submitter's span around each task; deadlocks, long waits, panics of tasks and broken pools as events |
+//! | `serde` | locks, reports and snapshots can be serialized, and locks deserialized |
+//!
+//! # Environment
+//!
+//! `BOWLINE_DEADLOCK` (what a deadlock does), `BOWLINE_DUMP` (a dump on signals), `BOWLINE_WARN_AFTER` (long waits),
+//! `BOWLINE_BACKTRACE` (stacks), `NO_COLOR` and `CLICOLOR_FORCE`: see [`deadlock`](deadlock#environment). What to do with a
+//! program that hangs is in `docs/hangs.md`, beside the source.
+//!
+//! # Limits
+//!
+//! - A deadlock is found if each of its waits is a blocking wait, without a time-out, for a lock, a task on a thread pool, a
+//!   queue or a pool of this crate. Not judged are promises, tasks in other processes, `.await`, channels, condition
+//!   variables, other libraries' locks, I/O and joins.
+//! - A process has at most 2²⁴ threads that hold locks at once, a pool at most 16,383 threads, and an `RLock` is held at most
+//!   2³² − 2 times.
+//! - A victim's locks are released as they are: nothing is poisoned.
+//! - Linux on x86-64 is the tested platform; elsewhere abandoned locks are not detected.
 
 /// The README and the pages of `docs`, whose code is compiled.
 #[cfg(doctest)]
@@ -91,6 +129,7 @@ pub use moved::{
 #[doc(hidden)]
 pub use moved::{ProcessPoolBuilder, ProcessPoolError};
 // Traits, which have no aliases: version 0.1 had them here.
+pub use deadlock::Name;
 #[cfg(feature = "process")]
 #[doc(hidden)]
 pub use process_pool::Callable;

@@ -10,6 +10,8 @@ use super::graph::context::Context;
 pub(crate) use super::graph::record::Failure;
 use super::graph::record::{Entry, Summons, erase};
 use super::graph::reported::Reported;
+use super::graph::span_name::SpanName;
+use super::hook::Fate;
 use super::judge::{Judge, Judgement};
 use super::lateness::{self, GraceStart};
 use super::policy::{self, Policy};
@@ -17,7 +19,7 @@ use super::report::scene::Scene;
 pub(crate) use super::terms::{Limit, Terms, WaitError};
 use super::victim::choose_victim;
 use super::waitable::{HANDED_OVER, Park};
-use super::{detector, hook, long_wait};
+use super::{detector, hook, long_wait, trace};
 use crate::primitive::{Ingredient, ParkResult, ParkToken, SpinWait, is_removed, now, park, runs_destructors};
 
 /// Waits for `resource` on behalf of `me`.
@@ -138,6 +140,8 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
         can_unwind: None,
         pause: FIRST_PAUSE,
         alarm: long_wait::Alarm::new(),
+        // The subscriber's code: before the wait is in the graph.
+        span: trace::current_span(),
     };
     // The first answer asks the environment: not under the graph's mutex.
     let _ = policy::policy();
@@ -159,19 +163,17 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
             }
             Step::Victim(judgement) => {
                 let deadlock = wait.scene.report(judgement);
-                hook::run_deadlock_hooks(deadlock.report());
+                hook::report_deadlock(deadlock.report(), Fate::Told);
                 return Err(WaitError::Deadlock(deadlock));
             }
             Step::LeaveStanding(judgement, reported) => {
                 let deadlock = wait.scene.report(judgement);
-                deadlock.report().print();
-                hook::run_deadlock_hooks(deadlock.report());
+                hook::report_deadlock(deadlock.report(), Fate::LeftStanding);
                 wait.reported = reported;
             }
             Step::Abort(judgement) => {
                 let deadlock = wait.scene.report(judgement);
-                deadlock.report().print();
-                hook::run_deadlock_hooks(deadlock.report());
+                hook::report_deadlock(deadlock.report(), Fate::Abort);
                 std::process::abort();
             }
             Step::Warn => wait.alarm.run_due_hooks(&mut wait.scene, since),
@@ -201,6 +203,7 @@ struct Registered<'a> {
     can_unwind: Option<bool>,
     pause: Duration,
     alarm: long_wait::Alarm,
+    span: Option<SpanName>,
 }
 
 impl Registered<'_> {
@@ -288,6 +291,7 @@ impl Registered<'_> {
             not_handed_over: Cell::new(!self.resource.may_be_handed_over()),
             is_stuck: false,
             finder: None,
+            span: self.span,
         }
     }
 

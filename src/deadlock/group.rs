@@ -160,6 +160,7 @@ mod tests {
             not_handed_over: Cell::new(false),
             is_stuck: false,
             finder: None,
+            span: None,
         };
         graph.link(waiter, entry);
         assert_eq!(judge.judge(&graph, waiter), Judgement::NotDeadlocked);

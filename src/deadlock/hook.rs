@@ -60,6 +60,25 @@ thread_local! {
 /// Keeps a hook installed; removes it when dropped.
 ///
 /// A hook that is running on another thread at that moment finishes its run.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{Lock, deadlock};
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// let count = Arc::new(AtomicU32::new(0));
+/// let counter = Arc::clone(&count);
+/// let hook = deadlock::on_deadlock(move |_| drop(counter.fetch_add(1, Ordering::Relaxed)));
+///
+/// let lock = Lock::new(());
+/// let _guard = lock.lock();
+/// assert!(lock.acquire().is_err());
+/// drop(hook);
+/// assert!(lock.acquire().is_err());
+/// assert_eq!(count.load(Ordering::Relaxed), 1);
+/// ```
 #[derive(Debug)]
 #[must_use = "the hook is removed when this is dropped"]
 pub struct Hook {
@@ -79,6 +98,12 @@ impl Hook {
     }
 
     /// Keeps the hook for the rest of the process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// bowline::deadlock::on_deadlock(|report| eprintln!("{report}")).keep();
+    /// ```
     pub fn keep(self) {
         std::mem::forget(self);
     }
@@ -122,11 +147,42 @@ pub fn on_deadlock(hook: impl Fn(&Report) + Send + Sync + 'static) -> Hook {
     Hook::new(HookList::Deadlock, DEADLOCK_HOOKS.add(Arc::new(hook)))
 }
 
-pub(super) fn run_deadlock_hooks(report: &Report) {
-    let event: &dyn Fn() = &|| trace::deadlock(report);
+/// What becomes of a deadlock that is reported.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// A member is told, by an error or a panic with the report.
+    Told,
+    /// The threads go on waiting.
+    LeftStanding,
+    /// The process aborts.
+    Abort,
+}
+
+/// Tells of a deadlock: the subscriber of events, the hooks, and, if nobody gets the report as an error, standard error.
+/// Of a deadlock that is left standing the subscriber has the report, if there is one that wants it; standard error has the
+/// first line then.
+pub(super) fn report_deadlock(report: &Report, fate: Fate) {
+    if fate == Fate::Abort {
+        report.print_whole();
+    }
+    let is_told = Cell::new(fate != Fate::LeftStanding);
+    let event: &dyn Fn() = &|| {
+        let is_wanted = trace::deadlock(report, fate == Fate::LeftStanding);
+        if is_wanted && !is_told.replace(true) {
+            // Not every subscriber shows what it wants.
+            report.print_headline();
+        }
+    };
+    let print: &dyn Fn() = &|| {
+        if !is_told.replace(true) {
+            report.print();
+        }
+    };
     let hooks = DEADLOCK_HOOKS.all();
     let calls: Vec<_> = hooks.iter().map(|(_, hook)| || hook(report)).collect();
-    run(std::iter::once(event).chain(calls.iter().map(|call| call as &dyn Fn())));
+    run([event, print].into_iter().chain(calls.iter().map(|call| call as &dyn Fn())));
+    // Inside a hook nothing was run.
+    print();
     drop_contained(hooks);
 }
 

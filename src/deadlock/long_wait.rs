@@ -33,14 +33,15 @@ static INSTALLED: quiet::AtomicU64 = quiet::AtomicU64::new(0);
 /// use std::{sync::mpsc, thread, time::Duration};
 ///
 /// let (tell, told) = mpsc::channel();
-/// let hook = deadlock::warn_after(Duration::from_millis(5), move |wait| {
-///     tell.send(wait.to_string()).unwrap();
-/// });
+/// let hook = deadlock::warn_after(Duration::from_millis(5), move |wait| tell.send(wait.clone()).unwrap());
 /// let lock = Lock::named("ledger", ());
 /// thread::scope(|s| {
 ///     let guard = lock.lock();
 ///     s.spawn(|| drop(lock.lock()));
-///     assert!(told.recv().unwrap().contains("ledger"));
+///     let wait = told.recv().unwrap();
+///     assert!(wait.to_string().contains("ledger"));
+///     assert_eq!(wait.waiter().waits_for().unwrap().resource().name(), Some("ledger"));
+///     assert_eq!(wait.owner().unwrap().holds()[0].resource().name(), Some("ledger"));
 ///     drop(guard);
 /// });
 /// # drop(hook);
@@ -93,7 +94,7 @@ impl Alarm {
 
     /// Runs the hooks that are due. Called without the graph's mutex, with the scene copied.
     pub(super) fn run_due_hooks(&mut self, scene: &mut Scene, since: Instant) {
-        let mut participants = scene.threads().into_iter();
+        let mut participants = scene.threads_and_activities(false).into_iter();
         let Some(waiter) = participants.next() else { return };
         let wait = LongWait { waiter, owner: participants.next() };
         let waited = since.elapsed();

@@ -21,6 +21,20 @@ use crate::primitive::{global, quiet};
 /// hidden). Or run the suite under [`Abort`](Self::Abort) (`BOWLINE_DEADLOCK=abort`), or count in a
 /// [hook](super::on_deadlock): it runs for every report, including those that [`acquire`](crate::Lock::acquire)
 /// returns.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::Lock;
+/// use bowline::deadlock::{self, Policy};
+/// use std::panic::catch_unwind;
+///
+/// deadlock::set_policy(Policy::Panic);
+/// let lock = Lock::new(());
+/// let _guard = lock.lock();
+/// let panic = catch_unwind(|| drop(lock.lock())).unwrap_err();
+/// assert!(panic.downcast_ref::<String>().unwrap().starts_with("deadlock: "));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Policy {
@@ -121,6 +135,16 @@ fn first_policy() -> Policy {
 ///
 /// Timers fire late. So that the grace ends on time, its timer is set earlier by what timers usually are late, and at most
 /// by a quarter of the grace: a wait may enter the graph that much before the grace is over.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::deadlock;
+/// use std::time::Duration;
+///
+/// deadlock::set_grace(Duration::ZERO); // in a test: every wait enters the graph
+/// assert_eq!(deadlock::grace(), Duration::ZERO);
+/// ```
 pub fn set_grace(grace: Duration) {
     GRACE.store(u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX), Relaxed);
 }

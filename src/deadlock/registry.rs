@@ -31,6 +31,8 @@ fn enter() -> &'static Context {
     if !run_at_thread_end(leave, std::ptr::from_ref(context).cast()) {
         expect_no_word_of(context);
     }
+    #[cfg(not(all(test, loom)))]
+    super::environment::obey();
     context
 }
 

@@ -1,20 +1,119 @@
 //! What a `tracing` subscriber sees of deadlocks and long waits: an event each, where the hooks run. Without the feature,
 //! nothing.
 
+use super::graph::span_name::SpanName;
 use super::report::{LongWait, Report};
 
-/// Emits the event that a deadlock was found, on the thread that is its victim.
-pub(super) fn deadlock(report: &Report) {
+/// Returns the span that the calling thread is in. Runs the subscriber's code.
+pub(super) fn current_span() -> Option<SpanName> {
     #[cfg(feature = "tracing")]
-    tracing::error!(target: "bowline", kind = ?report.kind(), threads = report.threads().len(), "{report}");
+    {
+        thread_local! {
+            static IS_ASKING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+        }
+        // The subscriber may wait for a lock in turn.
+        if IS_ASKING.replace(true) {
+            return None;
+        }
+        let mut name = None;
+        crate::primitive::contain(|| {
+            let span = tracing::Span::current();
+            let id = span.id().map_or(0, |id| id.into_u64());
+            name = span.metadata().map(|metadata| SpanName { name: metadata.name(), id });
+        });
+        IS_ASKING.set(false);
+        name
+    }
     #[cfg(not(feature = "tracing"))]
-    let _ = report;
+    None
+}
+
+/// Emits the event that a deadlock was found, on the thread that is its victim. Returns whether a subscriber wanted it.
+///
+/// Its fields say who, what and where. The whole report is a field if `is_whole`, which is for a deadlock that becomes
+/// neither a panic nor an error.
+pub(super) fn deadlock(report: &Report, is_whole: bool) -> bool {
+    #[cfg(feature = "tracing")]
+    {
+        if !tracing::event_enabled!(target: "bowline", tracing::Level::ERROR) {
+            return false;
+        }
+        let (kind, fields) = (report.kind(), Fields::of(report.threads()));
+        let whole = is_whole.then(|| report.to_string());
+        tracing::error!(
+            target: "bowline",
+            ?kind,
+            threads = fields.threads,
+            locks = fields.resources,
+            lines = fields.lines,
+            spans = fields.spans,
+            report = whole,
+            "{}",
+            report.headline(),
+        );
+        true
+    }
+    #[cfg(not(feature = "tracing"))]
+    {
+        let _ = (report, is_whole);
+        false
+    }
 }
 
 /// Emits the event that a wait is longer than expected, on the thread that waits.
 pub(super) fn long_wait(wait: &LongWait) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(target: "bowline", "{wait}");
+    {
+        let threads: Vec<_> = std::iter::once(wait.waiter()).chain(wait.owner()).cloned().collect();
+        let fields = Fields::of(&threads);
+        tracing::warn!(
+            target: "bowline",
+            threads = fields.threads,
+            locks = fields.resources,
+            lines = fields.lines,
+            spans = fields.spans,
+            "{}",
+            wait.headline(),
+        );
+    }
     #[cfg(not(feature = "tracing"))]
     let _ = wait;
+}
+
+/// The fields of an event, each a list.
+#[cfg(feature = "tracing")]
+struct Fields {
+    threads: String,
+    resources: String,
+    lines: String,
+    spans: String,
+}
+
+#[cfg(feature = "tracing")]
+impl Fields {
+    fn of(threads: &[super::report::StuckThread]) -> Self {
+        let joined = |items: Vec<String>| items.join(", ");
+        let names =
+            threads.iter().map(|thread| thread.name().map_or_else(|| thread.os_id().to_string(), str::to_owned));
+        let mut resources = Vec::new();
+        let mut lines = Vec::new();
+        for thread in threads {
+            let wait = thread.waits_for().map(|wait| (wait.resource(), wait.site()));
+            let held = thread.holds().iter().map(|held| (held.resource(), held.site()));
+            for (resource, line) in wait.into_iter().chain(held) {
+                let name = super::report::render::label(resource);
+                if !resources.contains(&name) {
+                    resources.push(name);
+                }
+                lines.push(super::report::render::line(line));
+            }
+        }
+        let spans = threads.iter().filter_map(|thread| Some(thread.waits_for()?.span?.to_string()));
+        Self {
+            threads: joined(names.collect()),
+            resources: joined(resources),
+            lines: joined(lines),
+            spans: joined(spans.collect()),
+        }
+    }
 }

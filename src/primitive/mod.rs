@@ -7,10 +7,15 @@
 mod contain;
 mod destructors;
 mod os_names;
+#[cfg(all(unix, not(bowline_portable), feature = "signal"))]
+pub(crate) mod signals;
 pub(crate) mod spin;
 mod stack;
+#[cfg(all(target_os = "linux", not(bowline_portable), not(all(test, loom)), feature = "backtrace"))]
+pub(crate) mod stack_trace;
 #[cfg(all(unix, not(bowline_portable)))]
 mod stderr;
+mod thread_state;
 mod word;
 #[cfg_attr(any(not(target_os = "linux"), miri), path = "write_signals_portable.rs")]
 #[cfg(all(unix, not(bowline_portable)))]
@@ -43,8 +48,9 @@ pub(crate) use platform::{
 };
 pub(crate) use stack::{SYSTEM_TELLS_STACKS, mapping_around, stack_of_thread, stack_pointer};
 #[cfg(all(unix, not(bowline_portable)))]
-pub(crate) use stderr::write_to_stderr;
+pub(crate) use stderr::{terminal_width, write_to_stderr};
 pub(crate) use thread_end::{Lifeline, copy_number, run_at_thread_end, thread_is_ending};
+pub(crate) use thread_state::ThreadState;
 pub(crate) use word::Word;
 #[cfg(all(target_os = "linux", not(bowline_portable), feature = "process"))]
 pub(crate) use write_signals::without_write_signals;
@@ -53,6 +59,12 @@ pub(crate) use write_signals::without_write_signals;
 pub(crate) use platform::{
     events, join_threads, let_no_thread_start, let_no_thread_start_but_first, let_time_pass, queue_sleeps, remove, soon,
 };
+
+/// Returns `None`: nothing is known of terminals here.
+#[cfg(any(not(unix), bowline_portable))]
+pub(crate) fn terminal_width() -> Option<usize> {
+    None
+}
 
 /// The width in bits of the number of a copy of this crate.
 pub(crate) const COPY_BITS: u32 = 11;
@@ -143,9 +155,13 @@ pub(crate) mod quiet {
     #[cfg(any(all(test, not(loom)), all(target_os = "linux", not(bowline_portable), feature = "process")))]
     pub(crate) use std::sync::Condvar;
     pub(crate) use std::sync::atomic::AtomicBool;
-    #[cfg(all(target_os = "linux", not(bowline_portable), feature = "process"))]
+    #[cfg(all(
+        unix,
+        not(bowline_portable),
+        any(feature = "signal", all(target_os = "linux", feature = "process"))
+    ))]
     pub(crate) use std::sync::atomic::AtomicI32;
     pub(crate) use std::sync::atomic::fence;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
-    pub(crate) use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+    pub(crate) use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::FromRawFd;
 
 use super::write_signals::without_write_signals;
@@ -17,4 +17,19 @@ pub(crate) fn write_to_stderr(bytes: &[u8]) {
     //   write fails.
     let mut stderr = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
     let _ = without_write_signals(|| stderr.write_all(bytes));
+}
+
+/// Returns how many columns the terminal has that standard error is, if it is one and says so.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let mut size = MaybeUninit::<libc::winsize>::uninit();
+    // SAFETY:
+    // - a request that writes a `winsize`, if the descriptor is a terminal.
+    let answer = unsafe { libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, size.as_mut_ptr()) };
+    if answer != 0 {
+        return None;
+    }
+    // SAFETY:
+    // - the request succeeded.
+    let columns = unsafe { size.assume_init() }.ws_col;
+    (columns != 0).then_some(usize::from(columns))
 }

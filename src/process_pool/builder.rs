@@ -67,6 +67,16 @@ impl ProcessPoolBuilder {
     /// # Panics
     ///
     /// The name contains a NUL character.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).name("thumbnails").build()?;
+    /// assert!(format!("{pool:?}").contains("thumbnails"));
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
         assert!(!name.contains('\0'), "a pool's name has no NUL character: {name:?}");
@@ -80,6 +90,24 @@ impl ProcessPoolBuilder {
     /// If `f` returns an error or panics, or the worker ends in it, the pool is broken: queued tasks fail with
     /// [`Rejected::Broken`](crate::task::Rejected::Broken) and the reason, and so do tasks that are submitted later. There is
     /// no limit of time for it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::task::Rejected;
+    /// use bowline::{ProcessPoolExecutor, TaskError};
+    ///
+    /// fn open(path: String) -> Result<(), String> {
+    ///     Err(format!("there is no {path}"))
+    /// }
+    ///
+    /// let builder = ProcessPoolExecutor::builder().max_workers(1);
+    /// let pool = builder.initializer(open, ("weights.bin".to_owned(),)).build()?;
+    /// let error = pool.submit(|n: u32| n + 1, (1,)).result().unwrap_err();
+    /// let TaskError::Rejected(Rejected::Broken(reason)) = error else { panic!("{error}") };
+    /// assert!(reason.contains("there is no weights.bin"));
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
     pub fn initializer<F, A>(mut self, f: F, args: A) -> Self
     where
         F: Callable<A>,
@@ -98,12 +126,39 @@ impl ProcessPoolBuilder {
     /// code is in. For a shared library in a program that is not yours, name a program that loads the library, and then
     /// calls a function of it that calls [`ProcessPoolExecutor::init`]; in Python, with
     /// [`worker_args`](Self::worker_args), `python3 -c "import my_library; my_library.serve()"`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    /// use bowline::process_pool::ProcessPoolError;
+    ///
+    /// let builder = ProcessPoolExecutor::builder().worker_exe("./no-such-program");
+    /// assert!(matches!(builder.build(), Err(ProcessPoolError::NoWorkerProgram { .. })));
+    ///
+    /// let this = std::env::current_exe()?;
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).worker_exe(this).build()?;
+    /// assert_eq!(pool.submit(|n: u32| n + 1, (1,)).result()?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn worker_exe(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.worker_exe = Some(path.into());
         self
     }
 
     /// Sets the arguments that a worker's program is started with. The default is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    ///
+    /// let builder = ProcessPoolExecutor::builder().max_workers(1).worker_args(["--worker"]);
+    /// let pool = builder.build()?;
+    /// let args = pool.submit(|| std::env::args().skip(1).collect::<Vec<_>>(), ());
+    /// assert_eq!(args.result()?, ["--worker"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn worker_args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.options.worker_args = args.into_iter().map(Into::into).collect();
         self
@@ -112,6 +167,21 @@ impl ProcessPoolBuilder {
     /// Sets how long a worker may take from its start to the moment at which it is ready for the initializer. The
     /// default is 30 seconds. After that time it is killed. If there is no other worker, the pool makes three attempts
     /// altogether, and then queued tasks fail with [`Rejected::NoWorker`](crate::task::Rejected::NoWorker).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::task::{Rejected, StartFailure};
+    /// use bowline::{ProcessPoolExecutor, TaskError};
+    /// use std::time::Duration;
+    ///
+    /// let builder = ProcessPoolExecutor::builder().max_workers(1).worker_exe("sleep").worker_args(["60"]);
+    /// let pool = builder.start_timeout(Duration::from_millis(10)).build()?;
+    /// let error = pool.submit(|n: u32| n + 1, (1,)).result().unwrap_err();
+    /// let TaskError::Rejected(Rejected::NoWorker(error)) = error else { panic!("{error}") };
+    /// assert!(matches!(error.failure(), StartFailure::Timeout(_)));
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.options.start_timeout = timeout;
         self
@@ -124,6 +194,23 @@ impl ProcessPoolBuilder {
     /// A process that outlives its worker (a daemon) and shares its standard error loses it 200 ms after the worker's
     /// end: from then on it writes to a pipe without a reader. (Before Linux 5.4 it keeps it, and with it the thread
     /// and the descriptor in this process.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ProcessPoolExecutor, TaskError};
+    ///
+    /// fn crash() {
+    ///     eprintln!("out of rope");
+    ///     std::process::abort();
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).capture_stderr(true).build()?;
+    /// let error = pool.submit(crash, ()).result().unwrap_err();
+    /// let TaskError::WorkerLost(lost) = error else { panic!("{error}") };
+    /// assert_eq!(lost.stderr(), ["out of rope"]);
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
     pub fn capture_stderr(mut self, capture: bool) -> Self {
         self.options.capture_stderr = capture;
         self
@@ -140,6 +227,17 @@ impl ProcessPoolBuilder {
     /// # Panics
     ///
     /// `bytes` is less than 1024, or more than 2³² - 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ProcessPoolExecutor, TaskError};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).max_message_size(1024).build()?;
+    /// let future = pool.submit(|text: String| text.len(), ("rope".repeat(1024),));
+    /// assert!(matches!(future.result(), Err(TaskError::Encode(_))));
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
     #[track_caller]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         assert!(
@@ -152,6 +250,17 @@ impl ProcessPoolBuilder {
 
     /// Sets how often a task is run again, in another worker, after the worker that ran it has ended. The default is 0:
     /// a task that is run twice may have done its work twice.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ProcessPoolExecutor, TaskError};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).retries(2).build()?;
+    /// let future = pool.submit(|| -> u8 { std::process::abort() }, ());
+    /// assert!(matches!(future.result(), Err(TaskError::WorkerLost(_)))); // in the third worker
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
     pub fn retries(mut self, retries: u32) -> Self {
         self.options.retries = retries;
         self

@@ -10,6 +10,17 @@ use crate::task::error::CodecError;
 pub(in crate::process_pool) const MAX_WORKERS: usize = 16383;
 
 /// Why a process pool was not made. No process was started.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::ProcessPoolExecutor;
+/// use bowline::process_pool::ProcessPoolError;
+///
+/// let error = ProcessPoolExecutor::new(0).unwrap_err();
+/// assert!(matches!(error, ProcessPoolError::MaxWorkers(0)));
+/// assert_eq!(error.to_string(), "max_workers must be greater than 0");
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ProcessPoolError {

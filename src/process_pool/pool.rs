@@ -13,6 +13,7 @@ use super::parent::shared::Shared;
 use super::parent::shutdown;
 use super::wire::callable::Callable;
 use super::worker::entry;
+use crate::deadlock::Name;
 use crate::deadlock::resource::Origin;
 use crate::process_pool::error::ProcessPoolError;
 use crate::task::future::Future;
@@ -164,6 +165,13 @@ impl ProcessPoolExecutor {
     /// It is needed in a shared library: the program that is a worker for it (see
     /// [`worker_exe`](ProcessPoolBuilder::worker_exe)) has to call it, on its main thread, and not while the library is
     /// being loaded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// bowline::ProcessPoolExecutor::init(); // first in `main`; does not return in a worker
+    /// println!("this is no worker");
+    /// ```
     pub fn init() {
         entry::become_worker();
     }
@@ -229,14 +237,26 @@ impl ProcessPoolExecutor {
 
     /// [Submits](Self::submit) a call under a name, which errors, reports and `Debug` show. Without a name they show
     /// the path of the function.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ProcessPoolExecutor, TaskError};
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let future = pool.submit_named("thumbnail", || -> u8 { std::process::abort() }, ());
+    /// let error = future.result().unwrap_err();
+    /// assert!(error.to_string().contains("of task 'thumbnail'"));
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
     #[track_caller]
-    pub fn submit_named<F, A>(&self, name: &'static str, f: F, args: A) -> Future<F::Output>
+    pub fn submit_named<F, A>(&self, name: impl Into<Name>, f: F, args: A) -> Future<F::Output>
     where
         F: Callable<A>,
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        self.shared().call(Origin::at(Location::caller(), Some(name)), f, args)
+        self.shared().call(Origin::at(Location::caller(), Some(name.into().as_str())), f, args)
     }
 
     /// Calls `f` with each item in the workers, and yields the results in the order of the items, as
@@ -282,6 +302,18 @@ impl ProcessPoolExecutor {
     /// The wait is in the wait-for graph. A task that never ends is a hang, and no deadlock:
     /// [`shutdown_with`](Self::shutdown_with) a time-out and then [`kill`](Self::kill) avoids it. If a callback waits
     /// for the thread that waits here, one of the two waits ends; the report says so if it is this one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let future = pool.submit(|n: u32| n + 1, (1,));
+    /// assert!(pool.shutdown().is_complete());
+    /// assert!(future.done() && pool.worker_pids().is_empty());
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
     #[track_caller]
     pub fn shutdown(&self) -> ShutdownReport {
         self.shutdown_with(ShutdownOptions::new())
@@ -325,6 +357,18 @@ impl ProcessPoolExecutor {
     ///
     /// It waits until the system has ended the processes, and then for the callbacks, as [`shutdown`](Self::shutdown)
     /// does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let endless = pool.submit(|| -> u8 { loop { std::thread::park() } }, ());
+    /// assert!(pool.kill().is_complete());
+    /// assert!(endless.result().is_err());
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
     #[track_caller]
     pub fn kill(&self) -> ShutdownReport {
         shutdown::kill(self.shared(), Location::caller())
@@ -332,6 +376,19 @@ impl ProcessPoolExecutor {
 
     /// Ends the pool now as [`kill`](Self::kill) does, but with SIGTERM, and does not wait, since a task may handle the
     /// signal: a [`shutdown`](Self::shutdown) waits. A worker that ignores the signal ends after the task that it runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let endless = pool.submit(|| -> u8 { loop { std::thread::park() } }, ());
+    /// pool.terminate();
+    /// assert!(endless.result().is_err());
+    /// assert!(pool.shutdown().is_complete());
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
     #[track_caller]
     pub fn terminate(&self) -> ShutdownReport {
         shutdown::terminate(self.shared())
@@ -365,6 +422,17 @@ impl ProcessPoolExecutor {
 
     /// Returns the ids of the worker processes that are up. One of them may be gone by now, and its id another
     /// process's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let pid = pool.submit(std::process::id, ()).result()?;
+    /// assert_eq!(pool.worker_pids(), [pid]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn worker_pids(&self) -> Vec<u32> {
         self.shared().pids()
@@ -378,6 +446,19 @@ impl ProcessPoolExecutor {
 
     /// Returns how many tasks have run to their end, with a value, a panic or an error. It does not count tasks that
     /// were cancelled, or whose worker was lost; a chunk of a [`map`](Self::map) is one task.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let answer = pool.submit(|n: u32| n + 1, (1,));
+    /// let crash = pool.submit(|| -> u8 { std::process::abort() }, ());
+    /// assert!(answer.result().is_ok() && crash.result().is_err());
+    /// assert_eq!(pool.completed(), 1);
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
     #[must_use]
     pub fn completed(&self) -> u64 {
         self.shared().counts().completed

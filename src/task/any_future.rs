@@ -20,6 +20,19 @@ use sealed::{AnyTask, HasTask};
 ///
 /// Implemented by [`Future`], [`SharedFuture`], and references to them; the trait is sealed. To wait for futures of
 /// different types, pass `&dyn AnyFuture`s.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::task::AnyFuture;
+/// use bowline::{ReturnWhen, ThreadPoolExecutor, wait};
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let (number, word) = (pool.submit(|| 42), pool.submit(|| "rope"));
+/// let both: [&dyn AnyFuture; 2] = [&number, &word];
+/// assert_eq!(wait(both, ReturnWhen::AllCompleted, None).done.len(), 2);
+/// assert_eq!((number.result().unwrap(), word.result().unwrap()), (42, "rope"));
+/// ```
 pub trait AnyFuture: HasTask {}
 
 /// Returns the task of a future.

@@ -99,6 +99,18 @@ impl<T> Future<T> {
     ///
     /// The task panicked, was cancelled or rejected, or waiting for it is part of a deadlock. After a deadlock the task
     /// goes on without this future.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{TaskError, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let parsed = pool.submit(|| "7".parse::<u8>());
+    /// assert_eq!(parsed.result().unwrap(), Ok(7)); // a `Result` of the task's own is its value
+    /// let failed = pool.submit(|| -> u8 { panic!("out of rope") });
+    /// assert!(matches!(failed.result(), Err(TaskError::Panicked(_))));
+    /// ```
     #[track_caller]
     pub fn result(self) -> Result<T, TaskError> {
         match wait_done(&self.task, Limit::None, Location::caller()) {
@@ -119,6 +131,18 @@ impl<T> Future<T> {
     ///
     /// A wait with a time-out is part of no deadlock, and runs no task in place. The result of a process task is read
     /// after the wait, however long its `Deserialize` takes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{TaskError, promise};
+    /// use std::time::Duration;
+    ///
+    /// let (promise, mut future) = promise();
+    /// assert!(matches!(future.result_timeout(Duration::from_millis(1)), Err(TaskError::Timeout)));
+    /// promise.set_result(42).unwrap();
+    /// assert_eq!(future.result_timeout(Duration::from_millis(1)).unwrap(), 42);
+    /// ```
     #[track_caller]
     pub fn result_timeout(&mut self, timeout: Duration) -> Result<T, TaskError> {
         wait_done(&self.task, Limit::after(timeout), Location::caller())?;
@@ -127,6 +151,18 @@ impl<T> Future<T> {
 
     /// Takes the result, if the task is done; never waits. (The result of a process task is read then, by its
     /// `Deserialize`.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{TaskError, promise};
+    ///
+    /// let (promise, mut future) = promise();
+    /// assert!(future.try_result().is_none());
+    /// promise.set_result(42).unwrap();
+    /// assert_eq!(future.try_result().unwrap().unwrap(), 42);
+    /// assert!(matches!(future.try_result(), Some(Err(TaskError::Taken))));
+    /// ```
     pub fn try_result(&mut self) -> Option<Result<T, TaskError>> {
         self.task.is_done().then(|| self.take())
     }
@@ -136,6 +172,17 @@ impl<T> Future<T> {
     /// # Errors
     ///
     /// Waiting for the task is part of a deadlock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(1);
+    /// let future = pool.submit(|| 42);
+    /// future.wait()?;
+    /// assert!(future.done());
+    /// assert_eq!(future.result().unwrap(), 42); // it is still there
+    /// # Ok::<(), bowline::deadlock::Deadlock>(())
+    /// ```
     #[track_caller]
     pub fn wait(&self) -> Result<(), Deadlock> {
         match wait_done(&self.task, Limit::None, Location::caller()) {
@@ -145,6 +192,17 @@ impl<T> Future<T> {
     }
 
     /// Waits for the task for at most `timeout`, and returns whether it is done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (promise, future) = bowline::promise();
+    /// assert!(!future.wait_timeout(Duration::from_millis(1)));
+    /// promise.set_result(42).unwrap();
+    /// assert!(future.wait_timeout(Duration::from_millis(1)));
+    /// ```
     #[track_caller]
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
@@ -155,6 +213,17 @@ impl<T> Future<T> {
     ///
     /// Returns [`TaskError::Deadlock`] if waiting for the task is part of a deadlock, and [`TaskError::Taken`] if the
     /// task failed and the error was taken since.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{TaskError, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let failed = pool.submit(|| -> u8 { panic!("out of rope") });
+    /// assert!(matches!(failed.exception(), Some(TaskError::Panicked(_))));
+    /// assert!(pool.submit(|| 1).exception().is_none());
+    /// ```
     #[track_caller]
     pub fn exception(&self) -> Option<TaskError> {
         match wait_done(&self.task, Limit::None, Location::caller()) {
@@ -168,6 +237,19 @@ impl<T> Future<T> {
     /// # Errors
     ///
     /// [`TaskError::Timeout`] if the task is not done by then: nobody knows whether it will have a value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{TaskError, promise};
+    /// use std::time::Duration;
+    ///
+    /// let (promise, future) = promise::<u8>();
+    /// let limit = Duration::from_millis(1);
+    /// assert!(matches!(future.exception_timeout(limit), Err(TaskError::Timeout)));
+    /// drop(promise);
+    /// assert!(matches!(future.exception_timeout(limit), Ok(Some(TaskError::BrokenPromise))));
+    /// ```
     #[track_caller]
     pub fn exception_timeout(&self, timeout: Duration) -> Result<Option<TaskError>, TaskError> {
         let (limit, site) = (Limit::after(timeout), Location::caller());
@@ -187,11 +269,38 @@ impl<T> Future<T> {
 
     /// Cancels the task if it has not begun: it will not run, and what its closure owns is dropped here. Returns
     /// whether the task is cancelled now, by this call or an earlier one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{TaskError, ThreadPoolExecutor, promise};
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let (open, opened) = promise::<()>();
+    /// let busy = pool.submit(move || opened.result()); // the only worker waits in this task
+    /// let queued = pool.submit(|| 42);
+    /// assert!(queued.cancel());
+    /// open.set_result(()).unwrap();
+    /// busy.result().unwrap().unwrap();
+    /// assert!(matches!(queued.result(), Err(TaskError::Cancelled)));
+    /// ```
     pub fn cancel(&self) -> bool {
         self.task.cancel() || self.cancelled()
     }
 
     /// Returns the state of the task.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::promise;
+    /// use bowline::task::Status;
+    ///
+    /// let (promise, future) = promise();
+    /// assert_eq!(future.status(), Status::Pending);
+    /// promise.set_result(42).unwrap();
+    /// assert_eq!(future.status(), Status::Finished);
+    /// ```
     #[must_use]
     pub fn status(&self) -> Status {
         self.task.status()
@@ -227,12 +336,39 @@ impl<T> Future<T> {
     /// chain do not fill the stack: where it has no more room they run on another thread, for which this one waits.
     ///
     /// Costs an allocation, and two more for the first callback of a future.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ThreadPoolExecutor;
+    /// use bowline::task::Status;
+    /// use std::sync::mpsc;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let (tell, told) = mpsc::channel();
+    /// let future = pool.submit(|| 42);
+    /// future.add_done_callback(move |status| tell.send(status).unwrap());
+    /// assert_eq!(told.recv().unwrap(), Status::Finished);
+    /// assert_eq!(future.result().unwrap(), 42); // the callback leaves the result where it is
+    /// ```
     pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) {
         self.task.call_when_done(Box::new(callback));
     }
 
     /// Passes the result to `callback` when the task is done, as [`add_done_callback`](Self::add_done_callback) passes
     /// the status.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ThreadPoolExecutor;
+    /// use std::sync::mpsc;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let (tell, told) = mpsc::channel();
+    /// pool.submit(|| 42).on_done(move |result| tell.send(result).unwrap());
+    /// assert_eq!(told.recv().unwrap().unwrap(), 42);
+    /// ```
     pub fn on_done(self, callback: impl FnOnce(Result<T, TaskError>) + Send + 'static)
     where
         T: Send + 'static,
@@ -286,6 +422,17 @@ impl<T> Drop for Future<T> {
 /// # Panics
 ///
 /// Never: a future that is polled again after it was ready is ready again, with [`TaskError::Taken`].
+///
+/// # Examples
+///
+/// ```
+/// let pool = bowline::ThreadPoolExecutor::new(1);
+/// let sum = async {
+///     let (left, right) = (pool.submit(|| 40), pool.submit(|| 2));
+///     Ok::<_, bowline::TaskError>(left.await? + right.await?)
+/// };
+/// assert_eq!(futures::executor::block_on(sum).unwrap(), 42);
+/// ```
 impl<T> std::future::Future for Future<T> {
     type Output = Result<T, TaskError>;
 

@@ -29,6 +29,16 @@ const MAX_CHUNKS_PER_WORKER: usize = 16;
 /// the iterator cancels what has not begun.
 ///
 /// `E` is the executor that makes the calls. The items, the function and the results have the bounds of its `map`.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{TaskError, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let results: Vec<_> = pool.map(|n: u32| 12 / n, [3, 0, 4]).collect();
+/// assert!(matches!(&results[..], [Ok(4), Err(TaskError::Panicked(_)), Ok(3)]));
+/// ```
 #[must_use = "a map does nothing until it is iterated or started"]
 pub struct Map<I: Iterator, F, R, E: HasMap> {
     calls: E::Calls<F>,
@@ -106,6 +116,15 @@ where
     /// # Panics
     ///
     /// `items` is 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(2);
+    /// let sum: u64 = pool.map(|n| n * n, 0..1000).chunk_size(100).map(Result::unwrap).sum(); // ten tasks
+    /// assert_eq!(sum, 332_833_500);
+    /// assert_eq!(pool.completed(), 10);
+    /// ```
     #[track_caller]
     pub fn chunk_size(mut self, items: usize) -> Self {
         self.chunk_size = NonZeroUsize::new(items).expect("chunk_size must be greater than 0").get();
@@ -122,6 +141,17 @@ where
     /// # Panics
     ///
     /// `items` is 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(2);
+    /// let mut taken = 0;
+    /// let mut squares = pool.map(|n| n * n, (0..).inspect(|_| taken += 1)).buffer_size(4);
+    /// assert_eq!(squares.next().unwrap().unwrap(), 0);
+    /// drop(squares);
+    /// assert!(taken <= 4); // although the input is infinite
+    /// ```
     #[track_caller]
     pub fn buffer_size(mut self, items: usize) -> Self {
         self.buffer_size = Some(NonZeroUsize::new(items).expect("buffer_size must be greater than 0").get());
@@ -130,12 +160,40 @@ where
 
     /// Sets a limit, counted from this call: if a result is not there within `timeout`, the iteration ends with
     /// [`TaskError::Timeout`], and what has not begun is cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{TaskError, ThreadPoolExecutor, promise};
+    /// use std::time::Duration;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let (open, opened) = promise::<()>();
+    /// let opened = opened.shared();
+    /// let mut results = pool.map(move |_| opened.result().is_ok(), 0..2).timeout(Duration::from_millis(10));
+    /// assert!(matches!(results.next(), Some(Err(TaskError::Timeout))));
+    /// assert!(results.next().is_none());
+    /// drop(open); // the call that was begun goes on
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limit = Limit::after(timeout);
         self
     }
 
     /// Submits as many items as may be under way, without waiting for the first call of `next`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ThreadPoolExecutor;
+    /// use std::sync::mpsc;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let (tell, told) = mpsc::channel();
+    /// let mut results = pool.map(move |n| tell.send(n).is_ok(), [7]).start();
+    /// assert_eq!(told.recv().unwrap(), 7); // before anybody asks for a result
+    /// assert!(results.next().unwrap().unwrap());
+    /// ```
     pub fn start(mut self) -> Self {
         self.submit(false);
         self

@@ -8,6 +8,7 @@ use std::fmt;
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 
+use crate::deadlock::ReportIn;
 use crate::deadlock::print_line;
 use crate::deadlock::thread_name;
 use crate::primitive::Ordering::Relaxed;
@@ -18,6 +19,19 @@ use crate::primitive::quiet::{AtomicBool, Mutex, Once, PoisonError};
 /// The panic of a task.
 ///
 /// Cheap to clone: the payload is shared, and the first to [resume](Self::resume) the panic takes it.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{TaskError, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::builder().max_workers(1).thread_name_prefix("deck").build();
+/// let future = pool.submit(|| -> u8 { panic!("out of rope") });
+/// let TaskError::Panicked(panic) = future.result().unwrap_err() else { unreachable!() };
+/// assert_eq!(panic.message(), "out of rope");
+/// assert_eq!(panic.thread(), Some("deck_0"));
+/// assert!(panic.location().is_some());
+/// ```
 #[derive(Clone)]
 pub struct PanicInfo(Arc<Caught>);
 
@@ -33,6 +47,18 @@ pub(crate) struct Caught {
 }
 
 /// The place of a panic in the source.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{TaskError, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::new(1);
+/// let (line, future) = (line!(), pool.submit(|| -> u8 { panic!("out of rope") })); // both on one line
+/// let Some(TaskError::Panicked(panic)) = future.exception() else { unreachable!() };
+/// let location = panic.location().unwrap();
+/// assert_eq!((location.file(), location.line()), (file!(), line));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PanicLocation {
     file: Box<str>,
@@ -110,6 +136,18 @@ impl PanicInfo {
     /// Takes the payload, once. Returns `None` if it was taken before, through this value or a clone.
     ///
     /// The payload of a panic in another process is the [message](Self::message), as a `String`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{TaskError, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let future = pool.submit(|| -> u8 { std::panic::panic_any(404) });
+    /// let Some(TaskError::Panicked(panic)) = future.exception() else { unreachable!() };
+    /// assert_eq!(panic.take_payload().unwrap().downcast_ref(), Some(&404));
+    /// assert!(panic.take_payload().is_none());
+    /// ```
     #[must_use]
     pub fn take_payload(&self) -> Option<Box<dyn Any + Send>> {
         self.0.payload.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -121,6 +159,19 @@ impl PanicInfo {
     /// # Panics
     ///
     /// Always: that is its purpose.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{TaskError, ThreadPoolExecutor};
+    /// use std::panic::{AssertUnwindSafe, catch_unwind};
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let future = pool.submit(|| -> u8 { panic!("out of rope") });
+    /// let Some(TaskError::Panicked(panic)) = future.exception() else { unreachable!() };
+    /// let payload = catch_unwind(AssertUnwindSafe(|| -> () { panic.resume() })).unwrap_err();
+    /// assert_eq!(payload.downcast_ref(), Some(&"out of rope"));
+    /// ```
     pub fn resume(&self) -> ! {
         let payload = self.take_payload().unwrap_or_else(|| Box::new(self.0.message.to_string()));
         std::panic::resume_unwind(payload)
@@ -138,13 +189,21 @@ impl fmt::Debug for PanicInfo {
     }
 }
 
+/// Shows the place of the panic and its message. Of a deadlock's report in the message this is the first line: the message,
+/// a page, was printed when the task panicked, and an error may be passed on from task to task.
 impl fmt::Display for PanicInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("panicked")?;
         if let Some(location) = &self.0.location {
             write!(f, " at {location}")?;
         }
-        write!(f, ": {}", self.0.message)
+        let message = &*self.0.message;
+        match ReportIn::text(message) {
+            Some(ReportIn { before, headline, after }) => {
+                write!(f, ": {before}{headline} (its report is in the message of that panic){after}")
+            }
+            None => write!(f, ": {message}"),
+        }
     }
 }
 

@@ -14,6 +14,24 @@ use crate::deadlock::resource::Origin;
 /// The other end of a [`Future`], which gives the result, once. Made by [`promise`].
 ///
 /// If a promise is dropped without a result, the result of its future is [`TaskError::BrokenPromise`].
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{Future, TaskError, promise};
+/// use std::thread;
+///
+/// fn answer() -> Future<u32> {
+///     let (promise, future) = promise();
+///     thread::spawn(move || promise.set_result(42));
+///     future
+/// }
+/// assert_eq!(answer().result().unwrap(), 42);
+///
+/// let (promise, future) = promise::<u32>();
+/// drop(promise);
+/// assert!(matches!(future.result(), Err(TaskError::BrokenPromise)));
+/// ```
 #[must_use = "dropping a promise breaks it"]
 pub struct Promise<T> {
     task: TaskRef,
@@ -45,6 +63,15 @@ pub fn promise<T: Send>() -> (Promise<T>, Future<T>) {
 }
 
 /// A result that came too late: the future was cancelled.
+///
+/// # Examples
+///
+/// ```
+/// let (promise, future) = bowline::promise();
+/// future.cancel();
+/// let late = promise.set_result("rope").unwrap_err();
+/// assert_eq!(late.into_inner(), "rope");
+/// ```
 pub struct InvalidState<T>(T);
 
 impl<T> InvalidState<T> {
@@ -85,6 +112,14 @@ impl<T: Send> Promise<T> {
     }
 
     /// Returns whether the future was cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (promise, future) = bowline::promise::<u8>();
+    /// assert!(future.cancel());
+    /// assert!(promise.cancelled()); // the work can stop
+    /// ```
     #[must_use]
     pub fn cancelled(&self) -> bool {
         self.task.status() == Status::Cancelled
@@ -103,6 +138,15 @@ impl<T: Send> Promise<T> {
     /// # Errors
     ///
     /// The future was cancelled. The error returns the value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (promise, future) = bowline::promise();
+    /// promise.set_result(42)?;
+    /// assert_eq!(future.result().unwrap(), 42);
+    /// # Ok::<(), bowline::task::InvalidState<i32>>(())
+    /// ```
     pub fn set_result(self, value: T) -> Result<(), InvalidState<T>> {
         if !self.set_running() {
             return Err(InvalidState(value));
@@ -118,6 +162,17 @@ impl<T: Send> Promise<T> {
     /// # Errors
     ///
     /// The future was cancelled. The error returns `error`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{TaskError, promise};
+    ///
+    /// let (promise, future) = promise::<u8>();
+    /// promise.set_exception(TaskError::Cancelled)?;
+    /// assert!(matches!(future.result(), Err(TaskError::Cancelled)));
+    /// # Ok::<(), bowline::task::InvalidState<TaskError>>(())
+    /// ```
     pub fn set_exception(self, error: TaskError) -> Result<(), InvalidState<TaskError>> {
         if !self.set_running() {
             return Err(InvalidState(error));

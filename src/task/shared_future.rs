@@ -65,6 +65,17 @@ impl<T> SharedFuture<T> {
     /// # Errors
     ///
     /// The task panicked, was cancelled or rejected, or waiting for it is part of a deadlock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (promise, future) = bowline::promise();
+    /// let shared = future.shared();
+    /// let other = shared.clone();
+    /// promise.set_result("rope".to_owned()).unwrap();
+    /// assert_eq!(shared.result().unwrap(), "rope");
+    /// assert_eq!(shared.result().unwrap(), other.result().unwrap());
+    /// ```
     #[track_caller]
     pub fn result(&self) -> Result<T, TaskError>
     where
@@ -96,6 +107,17 @@ impl<T> SharedFuture<T> {
 
     /// Returns a clone of the result, if the task is done; never waits. Returns `None`, too, while another owner reads
     /// the result of a process task.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (promise, future) = bowline::promise();
+    /// let shared = future.shared();
+    /// assert!(shared.try_result().is_none());
+    /// promise.set_result(42).unwrap();
+    /// assert_eq!(shared.try_result().unwrap().unwrap(), 42);
+    /// assert_eq!(shared.try_result().unwrap().unwrap(), 42); // it stays there
+    /// ```
     #[must_use]
     pub fn try_result(&self) -> Option<Result<T, TaskError>>
     where
@@ -154,6 +176,16 @@ impl<T> SharedFuture<T> {
 
     /// Cancels the task for all owners, if it has not begun. Returns whether the task is cancelled now: see
     /// [`Future::cancel`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (_promise, future) = bowline::promise::<u8>();
+    /// let first = future.shared();
+    /// let second = first.clone();
+    /// assert!(first.cancel());
+    /// assert!(second.cancelled());
+    /// ```
     pub fn cancel(&self) -> bool {
         self.shared.future.cancel()
     }
@@ -183,6 +215,20 @@ impl<T> SharedFuture<T> {
     }
 
     /// Runs `callback` when the task is done: see [`Future::add_done_callback`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// let (promise, future) = bowline::promise();
+    /// let (tell, told) = mpsc::channel();
+    /// let shared = future.shared();
+    /// let same = shared.clone();
+    /// shared.add_done_callback(move |_| tell.send(same.try_result()).unwrap());
+    /// promise.set_result(42).unwrap();
+    /// assert_eq!(told.recv().unwrap().unwrap().unwrap(), 42);
+    /// ```
     pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) {
         self.shared.future.add_done_callback(callback);
     }

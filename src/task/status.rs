@@ -3,6 +3,19 @@
 use super::state::Phase;
 
 /// The state of a task.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::task::Status;
+///
+/// let (promise, future) = bowline::promise();
+/// assert_eq!(future.status(), Status::Pending);
+/// assert!(promise.set_running());
+/// assert_eq!(future.status(), Status::Running);
+/// promise.set_result(42).unwrap();
+/// assert_eq!(future.status(), Status::Finished);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {

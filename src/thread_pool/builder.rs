@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::ThreadPoolExecutor;
 use super::occupancy::MAX_WORKERS;
 use super::pool::{Settings, WhenFull};
+use crate::deadlock::Name;
 use crate::deadlock::resource::Site;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU64;
@@ -17,6 +18,18 @@ use crate::task::panic::note_locations;
 const STACK_SIZE: usize = 2 << 20;
 
 /// A value that an initializer may return: nothing, or a `Result` whose error breaks the pool.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::task::Rejected;
+/// use bowline::{TaskError, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::builder().max_workers(1).initializer(|| Err::<(), _>("no licence")).build();
+/// let error = pool.submit(|| 42).result().unwrap_err();
+/// let TaskError::Rejected(Rejected::Broken(reason)) = error else { panic!("{error}") };
+/// assert!(reason.contains("no licence"));
+/// ```
 pub trait Initialized: sealed::Sealed {
     /// Returns the reason as an error, if the initializer failed.
     #[doc(hidden)]
@@ -95,8 +108,9 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Sets what the names of the threads begin with; `_` and a number follow. The default is `ThreadPoolExecutor-` and
-    /// the number of the pool.
+    /// Sets what the names of the threads begin with; `_` and a number follow. Reports call the pool by this name, which is
+    /// kept until the process ends: see [`Name`](crate::Name). The default is `ThreadPoolExecutor-` and the number of the
+    /// pool.
     ///
     /// # Panics
     ///
@@ -115,6 +129,17 @@ impl ThreadPoolBuilder {
     /// take does not count. On a stack that a task made itself (to grow, or for a coroutine), Linux is asked for the
     /// size of that one, at the price of a look at the process's mappings each time; elsewhere the worker waits there
     /// as any other thread does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn depth(levels: u32) -> u32 {
+    ///     if levels == 0 { 0 } else { 1 + depth(levels - 1) }
+    /// }
+    ///
+    /// let pool = bowline::ThreadPoolExecutor::builder().max_workers(1).stack_size(64 << 20).build();
+    /// assert_eq!(pool.submit(|| depth(100_000)).result().unwrap(), 100_000);
+    /// ```
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self
@@ -123,6 +148,18 @@ impl ThreadPoolBuilder {
     /// Sets a function that runs on every worker before its first task. If it returns an error, or panics, the pool is
     /// broken: what is queued fails with [`Rejected::Broken`](crate::task::Rejected::Broken) and the reason, and so does
     /// whatever is submitted later.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ThreadPoolExecutor;
+    /// use std::cell::Cell;
+    ///
+    /// thread_local!(static SCALE: Cell<u32> = const { Cell::new(1) });
+    ///
+    /// let pool = ThreadPoolExecutor::builder().max_workers(2).initializer(|| SCALE.set(10)).build();
+    /// assert_eq!(pool.submit(|| 7 * SCALE.get()).result().unwrap(), 70);
+    /// ```
     pub fn initializer<R: Initialized>(mut self, initializer: impl Fn() -> R + Send + Sync + 'static) -> Self {
         self.initializer = Some(Box::new(move || initializer().into_result()));
         self
@@ -133,6 +170,16 @@ impl ThreadPoolBuilder {
     /// # Panics
     ///
     /// `capacity` is 0, or more than 2³² - 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::builder().max_workers(1).queue_capacity(2).build();
+    /// for n in 0..100 {
+    ///     drop(pool.submit(move || n)); // waits for room
+    ///     assert!(pool.queued() <= 2);
+    /// }
+    /// ```
     pub fn queue_capacity(mut self, capacity: usize) -> Self {
         let capacity = u32::try_from(capacity).ok().and_then(NonZeroU32::new);
         self.capacity = Some(capacity.expect("queue_capacity must be from 1 to 2^32 - 1"));
@@ -140,6 +187,25 @@ impl ThreadPoolBuilder {
     }
 
     /// Sets what [`submit`](ThreadPoolExecutor::submit) does when the queue is full. The default is to wait for room.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::thread_pool::WhenFull;
+    /// use bowline::{ThreadPoolExecutor, promise};
+    /// use std::thread;
+    ///
+    /// let builder = ThreadPoolExecutor::builder().max_workers(1).queue_capacity(1);
+    /// let pool = builder.when_full(WhenFull::CallerRuns).build();
+    /// let (open, opened) = promise::<()>();
+    /// let busy = pool.submit(move || opened.result()); // the only worker waits in this task
+    /// let futures: Vec<_> = (0..3).map(|_| pool.submit(|| thread::current().id())).collect();
+    /// open.set_result(()).unwrap();
+    /// busy.result().unwrap().unwrap();
+    /// let here = thread::current().id();
+    /// let threads = futures.into_iter().map(|future| future.result().unwrap());
+    /// assert!(threads.filter(|&thread| thread == here).count() >= 2); // one task at most found room
+    /// ```
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
         self
@@ -152,6 +218,7 @@ impl ThreadPoolBuilder {
         note_locations();
         let number = POOLS.fetch_add(1, Relaxed);
         let settings = Settings {
+            chosen_name: self.name.as_ref().map(|name| Name::from(name).as_str()),
             name: self.name.map_or_else(|| format!("ThreadPoolExecutor-{number}").into(), Arc::from),
             made_at: self.owner.unwrap_or(Location::caller()),
             stack_size: self.stack_size,

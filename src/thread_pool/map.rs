@@ -15,6 +15,22 @@ use crate::task::results::Results;
 
 /// The ordered results of [`ThreadPoolExecutor::map`], or of the `map` of a process pool. `E` is the executor that
 /// makes the calls.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::ThreadPoolExecutor;
+/// use bowline::thread_pool::Map;
+/// use std::ops::Range;
+///
+/// fn squares(pool: &ThreadPoolExecutor, numbers: Range<u64>) -> Map<Range<u64>, fn(u64) -> u64, u64> {
+///     pool.map(|n| n * n, numbers)
+/// }
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let sum: u64 = squares(&pool, 0..5).map(Result::unwrap).sum();
+/// assert_eq!(sum, 30);
+/// ```
 pub type Map<I, F, R, E = ThreadPoolExecutor> = crate::task::map::Map<I, F, R, E>;
 
 impl HasMap for ThreadPoolExecutor {

@@ -35,6 +35,7 @@ pub use scope::Scope;
 pub use shutdown::{ShutdownOptions, ShutdownReport};
 use submit::{IfFull, Task};
 
+use crate::deadlock::Name;
 use crate::deadlock::door::{Failure, Limit};
 use crate::task::error::SubmitError;
 use crate::task::future::Future;
@@ -138,6 +139,15 @@ impl ThreadPoolExecutor {
     /// # Deadlocks
     ///
     /// A wait for room in the queue is in the wait-for graph. If it is part of a deadlock, the task is refused.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(2);
+    /// let (base, exponent) = (7_u64, 2);
+    /// let power = pool.submit(move || base.pow(exponent));
+    /// assert_eq!(power.result().unwrap(), 49);
+    /// ```
     #[track_caller]
     pub fn submit<F, T>(&self, task: F) -> Future<T>
     where
@@ -150,12 +160,22 @@ impl ThreadPoolExecutor {
     }
 
     /// [Submits](Self::submit) a task under a name, which reports and `Debug` show. Without one they show its type.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(1);
+    /// let future = pool.submit_named("thumbnail", || 42);
+    /// assert!(format!("{future:?}").contains("thumbnail"));
+    /// assert_eq!(future.result().unwrap(), 42);
+    /// ```
     #[track_caller]
-    pub fn submit_named<F, T>(&self, name: &'static str, task: F) -> Future<T>
+    pub fn submit_named<F, T>(&self, name: impl Into<Name>, task: F) -> Future<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        let name = name.into().as_str();
         // SAFETY:
         // - the task and its result borrow nothing.
         unsafe { Task::new(task, Some(name), Location::caller()).submit(self.pool(), Limit::None) }
@@ -166,6 +186,22 @@ impl ThreadPoolExecutor {
     /// # Errors
     ///
     /// The task is refused. The error has the reason and the closure.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::task::Rejected;
+    /// use bowline::{ThreadPoolExecutor, promise};
+    ///
+    /// let pool = ThreadPoolExecutor::builder().max_workers(1).queue_capacity(1).build();
+    /// let (open, opened) = promise::<()>();
+    /// let busy = pool.submit(move || opened.result()); // the only worker waits in this task
+    /// let refused: Vec<_> = (0..3).filter_map(|n| pool.try_submit(move || n).err()).collect();
+    /// assert!(refused.len() >= 2); // one task at most found room
+    /// assert!(refused.iter().all(|error| matches!(error.reason(), Rejected::QueueFull)));
+    /// open.set_result(()).unwrap();
+    /// busy.result().unwrap().unwrap();
+    /// ```
     #[track_caller]
     pub fn try_submit<F, T>(&self, task: F) -> Result<Future<T>, SubmitError<F>>
     where
@@ -182,6 +218,23 @@ impl ThreadPoolExecutor {
     /// # Errors
     ///
     /// The task is refused. The error has the reason and the closure.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::task::Rejected;
+    /// use bowline::{ThreadPoolExecutor, promise};
+    /// use std::time::Duration;
+    ///
+    /// let pool = ThreadPoolExecutor::builder().max_workers(1).queue_capacity(1).build();
+    /// let (open, opened) = promise::<()>();
+    /// let busy = pool.submit(move || opened.result()); // the only worker waits in this task
+    /// let submit = |n| pool.submit_timeout(move || n, Duration::from_millis(1));
+    /// let refused = (0..3).find_map(|n| submit(n).err()).unwrap();
+    /// assert!(matches!(refused.reason(), Rejected::Timeout));
+    /// open.set_result(()).unwrap();
+    /// busy.result().unwrap().unwrap();
+    /// ```
     #[track_caller]
     pub fn submit_timeout<F, T>(&self, task: F, timeout: Duration) -> Result<Future<T>, SubmitError<F>>
     where
@@ -260,6 +313,22 @@ impl ThreadPoolExecutor {
     ///
     /// The wait is in the wait-for graph. If it is part of a deadlock, it ends, and the report says so: for example
     /// when a task shuts down the pool that runs it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ThreadPoolExecutor;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let future = pool.submit(|| 42);
+    /// assert!(pool.shutdown().is_complete());
+    /// assert!(future.done());
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let same = pool.clone();
+    /// let report = pool.submit(move || same.shutdown()).result().unwrap();
+    /// assert!(report.deadlock.is_some()); // the task would wait for its own end
+    /// ```
     #[track_caller]
     pub fn shutdown(&self) -> ShutdownReport {
         self.shutdown_with(ShutdownOptions::new())
@@ -307,6 +376,14 @@ impl ThreadPoolExecutor {
     /// # Panics
     ///
     /// `max_workers` is 0, or more than 16383.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(1);
+    /// pool.set_max_workers(4);
+    /// assert_eq!(pool.max_workers(), 4);
+    /// ```
     #[track_caller]
     pub fn set_max_workers(&self, max_workers: usize) {
         builder::check_max_workers(max_workers);
@@ -314,12 +391,29 @@ impl ThreadPoolExecutor {
     }
 
     /// Returns the number of workers that run a task at this moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(1);
+    /// let same = pool.clone();
+    /// assert_eq!(pool.submit(move || same.active_count()).result().unwrap(), 1);
+    /// ```
     #[must_use]
     pub fn active_count(&self) -> usize {
         self.pool().active()
     }
 
     /// Returns the number of workers at this moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(4);
+    /// assert_eq!(pool.worker_count(), 0);
+    /// pool.submit(|| 42).result().unwrap();
+    /// assert_eq!(pool.worker_count(), 1); // started when it was needed
+    /// ```
     #[must_use]
     pub fn worker_count(&self) -> usize {
         self.pool().occupancy.read().workers() as usize
@@ -338,6 +432,16 @@ impl ThreadPoolExecutor {
     }
 
     /// Returns the number of tasks that have panicked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(1);
+    /// drop(pool.submit(|| 42));
+    /// drop(pool.submit(|| -> u8 { panic!("out of rope") }));
+    /// pool.shutdown();
+    /// assert_eq!((pool.completed(), pool.panic_count()), (2, 1));
+    /// ```
     #[must_use]
     pub fn panic_count(&self) -> u64 {
         self.pool().threads().totals().1

@@ -17,6 +17,29 @@ use crate::task::task_ref::TaskRef;
 use crate::task::trace;
 
 /// The behaviour of a submission to a full queue.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::task::Rejected;
+/// use bowline::thread_pool::WhenFull;
+/// use bowline::{TaskError, ThreadPoolExecutor, promise};
+///
+/// let pool = ThreadPoolExecutor::builder().max_workers(1).queue_capacity(1).when_full(WhenFull::Reject).build();
+/// let (begin, begun) = promise();
+/// let (open, opened) = promise::<()>();
+/// let busy = pool.submit(move || {
+///     begin.set_result(()).unwrap();
+///     opened.result()
+/// });
+/// begun.result().unwrap(); // the only worker waits in this task
+/// let queued = pool.submit(|| 1);
+/// let refused = pool.submit(|| 2);
+/// assert!(matches!(refused.exception(), Some(TaskError::Rejected(Rejected::QueueFull))));
+/// open.set_result(()).unwrap();
+/// assert_eq!(queued.result().unwrap(), 1);
+/// # busy.result().unwrap().unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {
@@ -37,6 +60,8 @@ const MAX_TOMBSTONES: i64 = 64;
 /// The settings with which a pool was made.
 pub(super) struct Settings {
     pub(super) name: Arc<str>,
+    /// The same, if the program chose it: for reports, which may come after the pool.
+    pub(super) chosen_name: Option<&'static str>,
     pub(super) made_at: Site,
     pub(super) stack_size: usize,
     pub(super) initializer: Option<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,

@@ -34,7 +34,7 @@ fn pool_type() -> ResourceType {
 /// Returns what reports say of a pool that is waited for.
 pub(super) fn facts(pool: &Pool, key: usize) -> ResourceFacts {
     let made_at: &'static Location<'static> = pool.settings().made_at;
-    ResourceFacts { key, origin: Origin::at(made_at, None), type_of: pool_type }
+    ResourceFacts { key, origin: Origin::at(made_at, pool.settings().chosen_name), type_of: pool_type }
 }
 
 impl Blocker for RoomWait<'_> {

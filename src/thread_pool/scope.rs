@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::pool::Pool;
 use super::submit::Task;
+use crate::deadlock::Name;
 use crate::deadlock::door::{Failure, Limit};
 use crate::deadlock::resource::Site;
 use crate::primitive::{Mutex, catch_unwind};
@@ -16,6 +17,21 @@ use crate::task::task_ref::TaskRef;
 use crate::task::wait::all::wait_all;
 
 /// A scope, which submits tasks that borrow: see [`ThreadPoolExecutor::scope`](super::ThreadPoolExecutor::scope).
+///
+/// # Examples
+///
+/// ```
+/// use bowline::ThreadPoolExecutor;
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let mut numbers = [1, 2, 3, 4, 5, 6];
+/// pool.scope(|s| {
+///     for part in numbers.chunks_mut(3) {
+///         drop(s.submit(move || part.iter_mut().for_each(|n| *n *= 10)));
+///     }
+/// }); // waits for the tasks
+/// assert_eq!(numbers, [10, 20, 30, 40, 50, 60]);
+/// ```
 pub struct Scope<'scope, 'env: 'scope> {
     pool: &'env Arc<Pool>,
     /// The tasks that may not be done yet.
@@ -27,6 +43,21 @@ pub struct Scope<'scope, 'env: 'scope> {
 impl<'scope> Scope<'scope, '_> {
     /// Queues a task that may borrow what outlives the scope, and returns the future of its result: see
     /// [`ThreadPoolExecutor::submit`](super::ThreadPoolExecutor::submit). A task of the scope may submit others to it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(1);
+    /// let words = ["knot", "loop"];
+    /// let letters = pool.scope(|s| {
+    ///     let outer = s.submit(|| {
+    ///         let first = s.submit(|| words[0].len());
+    ///         first.result().map(|first| first + words[1].len())
+    ///     });
+    ///     outer.result().unwrap().unwrap()
+    /// });
+    /// assert_eq!(letters, 8);
+    /// ```
     #[track_caller]
     pub fn submit<F, T>(&'scope self, task: F) -> Future<T>
     where
@@ -38,12 +69,12 @@ impl<'scope> Scope<'scope, '_> {
 
     /// [Submits](Self::submit) a task under a name.
     #[track_caller]
-    pub fn submit_named<F, T>(&'scope self, name: &'static str, task: F) -> Future<T>
+    pub fn submit_named<F, T>(&'scope self, name: impl Into<Name>, task: F) -> Future<T>
     where
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        self.submit_task(Task::new(task, Some(name), Location::caller()))
+        self.submit_task(Task::new(task, Some(name.into().as_str()), Location::caller()))
     }
 
     fn submit_task<F, T>(&'scope self, task: Task<F>) -> Future<T>

@@ -52,12 +52,46 @@ impl ShutdownOptions {
 
     /// Sets whether to wait for the workers to end. Without that they run what is queued, and then end by themselves:
     /// they are [detached](ShutdownReport::detached).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ThreadPoolExecutor;
+    /// use bowline::thread_pool::ShutdownOptions;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let future = pool.submit(|| 42);
+    /// let report = pool.shutdown_with(ShutdownOptions::new().wait(false));
+    /// assert!(report.is_complete() || report.detached);
+    /// assert_eq!(future.result().unwrap(), 42);
+    /// ```
     pub const fn wait(mut self, wait: bool) -> Self {
         self.wait = wait;
         self
     }
 
     /// Sets whether to cancel the tasks that have not begun.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::thread_pool::ShutdownOptions;
+    /// use bowline::{ThreadPoolExecutor, promise};
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let (begin, begun) = promise();
+    /// let (open, opened) = promise::<()>();
+    /// let busy = pool.submit(move || {
+    ///     begin.set_result(()).unwrap();
+    ///     opened.result()
+    /// });
+    /// begun.result().unwrap();
+    /// let queued = pool.submit(|| 42);
+    /// let report = pool.shutdown_with(ShutdownOptions::new().cancel_pending(true).wait(false));
+    /// assert!(report.cancelled == 1 && queued.cancelled());
+    /// open.set_result(()).unwrap();
+    /// busy.result().unwrap().unwrap(); // a task that has begun runs to its end
+    /// ```
     pub const fn cancel_pending(mut self, cancel_pending: bool) -> Self {
         self.cancel_pending = cancel_pending;
         self
@@ -82,6 +116,18 @@ impl ShutdownOptions {
 }
 
 /// The result of a shutdown: what it did, and what it left.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::ThreadPoolExecutor;
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let futures: Vec<_> = (0..3).map(|n| pool.submit(move || n)).collect();
+/// let report = pool.shutdown();
+/// assert_eq!((report.cancelled, report.queued, report.workers), (0, 0, 0));
+/// assert!(report.deadlock.is_none() && futures.iter().all(|future| future.done()));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ShutdownReport {

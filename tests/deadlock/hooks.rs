@@ -341,8 +341,8 @@ fn a_hook_may_look_at_the_graph() {
         });
         on_another_thread(|| relock("looks around"));
         let seen = SEEN.lock().unwrap();
-        assert!(seen[0].contains("thread 'looks around'\n  holds 'own'"), "{}", seen[0]);
-        assert!(seen[1].contains("thread 'looks around' waits for 'own'"), "{}", seen[1]);
+        assert!(seen[0].contains("thread 'looks around' runs\n  holds Lock<()> 'own'"), "{}", seen[0]);
+        assert!(seen[1].contains("thread 'looks around' waits for A 'own'"), "{}", seen[1]);
         drop(hook);
     });
 }

@@ -67,7 +67,7 @@ fn a_long_wait_is_told_once_with_the_owner_and_both_lines_and_goes_on() {
             assert!(still_waits && told.try_recv().is_err(), "once a wait");
             let text = wait.to_string();
             assert!(text.starts_with("long wait: thread 'impatient' has waited "), "{text}");
-            assert!(text.contains("for 'ledger'") && text.contains("thread 'dawdler' holds it"), "{text}");
+            assert!(text.contains(" for Lock<i32> 'ledger'") && text.contains("thread 'dawdler' holds it"), "{text}");
             assert!(text.contains(&format!("{}:{taken_at}:", file!())), "{text}");
             let json = serde_json::to_value(&wait).unwrap();
             assert_eq!(json["owner"]["name"], "dawdler");

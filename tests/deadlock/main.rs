@@ -4,6 +4,7 @@
 mod support;
 
 mod cycles;
+mod environment;
 mod hook_destructors;
 mod hooks;
 mod large;
@@ -13,7 +14,6 @@ mod oracle;
 mod policy;
 mod purpose;
 mod report;
-mod signal;
 mod snapshot;
 mod soak;
 mod standing;

@@ -120,8 +120,10 @@ fn a_chain_of_waits_is_a_path_and_ends_with_its_waits() {
         assert!(thread("path start").waits_for().unwrap().is_timed() && thread("path start").holds().is_empty());
         assert_eq!(held_names(thread("path middle")), ["path a"]);
         assert_eq!(held_names(thread("path end")), ["path b"], "held twice, listed once");
-        let text = picture.to_string();
-        let line = text.lines().find(|line| line.starts_with("thread 'path start' waits for 'path a' (Lock<()>), at "));
+        let text = format!("{picture:400}");
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("thread 'path start' waits for ") && line.contains(" 'path a' at "));
         assert!(line.is_some_and(|line| line.ends_with(", with a time-out")), "{text}");
         for name in ["path start", "path middle", "path end"] {
             assert!(find_thread(name).is_none(), "{name} is done");
@@ -234,16 +236,16 @@ fn dot_has_a_node_for_each_thread_and_lock_and_an_edge_for_each_wait_and_hold() 
         }
         let mut labels: Vec<_> = nodes.values().copied().collect();
         labels.sort_unstable();
-        assert_eq!(labels, ["'a' (Lock<()>)", "'b' (Lock<()>)", "thread 'stuck 0'", "thread 'stuck 1'"]);
+        assert_eq!(labels, ["Lock<()> 'a'", "Lock<()> 'b'", "thread 'stuck 0'", "thread 'stuck 1'"]);
         let mut ways: Vec<_> = edges.iter().map(|(from, to, _)| (nodes[from], nodes[to])).collect();
         ways.sort_unstable();
         assert_eq!(
             ways,
             [
-                ("'a' (Lock<()>)", "thread 'stuck 0'"),
-                ("'b' (Lock<()>)", "thread 'stuck 1'"),
-                ("thread 'stuck 0'", "'b' (Lock<()>)"),
-                ("thread 'stuck 1'", "'a' (Lock<()>)"),
+                ("Lock<()> 'a'", "thread 'stuck 0'"),
+                ("Lock<()> 'b'", "thread 'stuck 1'"),
+                ("thread 'stuck 0'", "Lock<()> 'b'"),
+                ("thread 'stuck 1'", "Lock<()> 'a'"),
             ]
         );
         for (from, _, label) in edges {
@@ -281,14 +283,14 @@ fn json_has_every_node_and_edge() {
 #[test]
 fn nothing_waits_where_nothing_waits() {
     alone(|| {
-        assert_eq!(deadlock::snapshot().to_string(), "nothing waits");
+        assert_eq!(deadlock::snapshot().to_string(), "no thread waits or holds anything");
         assert_eq!(deadlock::snapshot().graph().node_count(), 0);
         let lock = Lock::named("held", ());
         let guard = lock.lock();
         let picture = deadlock::snapshot();
         assert_eq!((picture.graph().node_count(), picture.graph().edge_count()), (2, 1));
         drop(guard);
-        assert_eq!(deadlock::snapshot().to_string(), "nothing waits");
+        assert_eq!(deadlock::snapshot().to_string(), "no thread waits or holds anything");
     });
 }
 
@@ -307,7 +309,10 @@ fn a_dump_is_the_picture_on_standard_error() {
     let Some(output) = in_fresh_process("a_dump_is_the_picture_on_standard_error", &[], body) else { return };
     let text = stderr(&output);
     assert!(output.status.success(), "{text}");
-    let line = text.lines().find(|line| line.starts_with("thread 'dumps' waits for 'dumped' (Lock<()>), at ")).unwrap();
-    assert!(line.contains(file!()), "{text}");
-    assert!(text.contains("\n  holds 'dumped' (Lock<()>), which thread 'dumps' waits for, taken at "), "{text}");
+    let header = text.lines().find(|line| line.starts_with("bowline: process ")).unwrap();
+    assert!(header.ends_with(" UTC: 2 threads, 1 waits, no deadlock"), "{text}");
+    assert!(text.contains("\n  A = Lock<()> 'dumped', made at "), "{text}");
+    assert!(text.contains("\nthread 'dumps' (os id "), "{text}");
+    assert!(text.contains("\n  holds A 'dumped' (thread 'dumps' (os id "), "{text}");
+    assert!(text.matches(file!()).count() >= 3, "{text}");
 }

@@ -205,7 +205,7 @@ fn a_correct_program_is_never_accused_and_all_make_progress() {
         let (done, backed_off) = (done.into_inner(), backed_off.into_inner());
         assert_eq!(locks.map(Lock::into_inner), [done; 3]);
         assert!(done > 0 && backed_off > 0, "{done} done, {backed_off} backed off");
-        assert!(deadlock::snapshot().to_string().starts_with("nothing waits"), "nobody is left behind");
+        assert!(!deadlock::snapshot().to_string().contains(" waits for "), "nobody is left behind");
         println!("{sum} updates, {done} careless ones, {backed_off} deadlocks");
     });
 }

@@ -92,13 +92,13 @@ fn a_waiting_thread_ends() {
     let told = on_another_thread(|| HELD.acquire().map(drop).expect_err("its owner is gone"));
     assert_eq!(told.report().kind(), Kind::Abandoned, "{told}");
     let snapshot = deadlock::snapshot().to_string();
-    assert!(snapshot.contains("still holds 'held by force'"), "{snapshot}");
+    assert!(snapshot.contains("still holds Lock<u32> 'held by force'"), "{snapshot}");
     // Its stack goes, as it does when such a thread is joined.
     // SAFETY:
     // - the thread is gone. What parking_lot's queue still has of it is not looked at from here on.
     assert_eq!(unsafe { munmap(stack, STACK) }, 0);
     let snapshot = deadlock::snapshot().to_string();
-    assert!(snapshot.contains("still holds 'held by force'"), "{snapshot}");
+    assert!(snapshot.contains("still holds Lock<u32> 'held by force'"), "{snapshot}");
     deadlock::set_policy(deadlock::Policy::Report);
     std::mem::forget(wanted);
 }

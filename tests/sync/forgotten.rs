@@ -41,7 +41,7 @@ fn a_relock_names_the_lock_that_is_there_and_its_line() {
         assert_eq!(held(&deadlock.report().threads()[0]), [(Some("new"), taken)]);
         let text = deadlock.to_string();
         assert!(!text.contains("'old'"), "{text}");
-        assert!(text.contains(&format!("release the guard taken at {}:{taken}:", file!())), "{text}");
+        assert!(text.contains(&format!("drop the guard taken at {}:{taken}:", file!())), "{text}");
         drop(guard);
     });
 }

@@ -166,8 +166,9 @@ fn a_wait_for_a_promise_is_in_the_graph_with_the_line_that_made_it() {
             assert_eq!((wait.resource().made_at().file(), wait.resource().made_at().line()), (file!(), line));
             assert_eq!(wait.site().file(), file!());
             assert!(!wait.is_timed());
-            let text = deadlock::snapshot().to_string();
-            assert!(text.contains("'is in the graph' waits for Promise<u8> made at "), "{text}");
+            let text = format!("{:400}", deadlock::snapshot());
+            assert!(text.contains("  A = Promise<u8>, made at "), "{text}");
+            assert!(text.contains("'is in the graph' waits for A at "), "{text}");
             assert!(!text.contains("waits for task fn()"), "{text}");
             promise.set_result(1).unwrap();
             assert_eq!(waiter.join().unwrap().unwrap(), 1);

@@ -47,7 +47,7 @@ fn a_thread_that_waits_for_what_its_task_forgot_is_told_so() {
         assert_eq!(found.report().kind(), Kind::Relock, "{found}");
         let [thread] = found.report().threads() else { panic!("{found}") };
         assert!(holds_left_behind(thread, "forgotten"), "{found}");
-        let text = found.to_string();
+        let text = format!("{found:400}");
         assert!(text.contains("left behind by a task that took it at tests/thread_pool/left_behind.rs"), "{text}");
         assert!(
             text.contains("help: a task that ran on this thread took the lock at tests/thread_pool/left_behind.rs"),

@@ -15,7 +15,7 @@ use bowline::thread_pool::WhenFull;
 use bowline::{Future, Lock, TaskError, ThreadPoolExecutor, deadlock, promise};
 
 use crate::support::gate::{Busy, Gate};
-use crate::support::{LIMIT, alone, message, wait_until, within};
+use crate::support::{LIMIT, alone, in_fresh_process, message, stderr, wait_until, within};
 
 /// A pool of one, and its only thread.
 fn pool_of_one() -> (ThreadPoolExecutor, ThreadId) {
@@ -463,4 +463,35 @@ fn a_drop_of_a_pool_waits_for_tasks_that_panic() {
         drop(pool);
         assert_eq!(ended.load(SeqCst), 10);
     });
+}
+
+#[test]
+fn a_report_that_is_passed_on_from_task_to_task_is_one_page() {
+    let name = "a_report_that_is_passed_on_from_task_to_task_is_one_page";
+    let body = || {
+        within(LIMIT / 2, || {
+            let pool = ThreadPoolExecutor::new(4);
+            let deadlocks = pool.submit(|| {
+                let lock = Lock::named("own", ());
+                let _guard = lock.lock();
+                drop(lock.lock());
+            });
+            let pass_on = |before: bowline::Future<()>| {
+                pool.submit(move || {
+                    if let Err(error) = before.result() {
+                        panic!("{error}")
+                    }
+                })
+            };
+            let last = pass_on(pass_on(pass_on(deadlocks)));
+            let error = last.result().unwrap_err().to_string();
+            assert!(error.contains("waits for a lock it holds itself"), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        });
+    };
+    let Some(output) = in_fresh_process(name, &[], body) else { return };
+    let text = stderr(&output);
+    assert!(output.status.success(), "{text}");
+    assert_eq!(text.matches("panicked at").count() - text.matches("the task panicked at").count(), 4, "{text}");
+    assert_eq!(text.matches("\nhelp: ").count(), 1, "{text}");
 }

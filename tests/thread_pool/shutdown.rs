@@ -188,13 +188,13 @@ fn a_task_of_another_pool_may_shut_a_pool_down() {
 #[test]
 fn a_task_that_waits_for_the_end_of_its_own_pool_is_told_of_the_deadlock() {
     within(LIMIT, || {
-        let pool = ThreadPoolExecutor::new(2);
+        let pool = ThreadPoolExecutor::builder().max_workers(2).thread_name_prefix("called so").build();
         let own = pool.clone();
         let report = pool.submit_named("ends itself", move || own.shutdown()).result().unwrap();
         let deadlock = report.deadlock.as_ref().expect("a worker that waits for its own end");
         assert!(!report.is_complete() && report.workers >= 1);
         let text = deadlock.to_string();
-        assert!(text.contains("ThreadPoolExecutor") && text.contains(file!()), "{text}");
+        assert!(text.contains("= ThreadPoolExecutor 'called so', made at ") && text.contains(file!()), "{text}");
         assert!(pool.is_shutdown() && pool.shutdown().is_complete(), "it ends all the same");
     });
 }

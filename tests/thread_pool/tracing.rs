@@ -175,8 +175,68 @@ fn a_long_wait_is_an_event() {
                 drop(guard);
             });
             drop(hook);
-            let [event] = &events("for 'slow ledger'")[..] else { panic!("one event: {:?}", events("")) };
+            let [event] = &events("for Lock<()> 'slow ledger'")[..] else { panic!("one event: {:?}", events("")) };
             assert!(event.contains("long wait"), "{event}");
         });
     });
+}
+
+#[test]
+fn the_event_of_a_deadlock_says_who_what_and_where_and_in_which_spans() {
+    alone(|| {
+        subscribe();
+        within(LIMIT, || {
+            let (a, b) = (Lock::named("first lock", ()), Lock::named("second lock", ()));
+            let both = std::sync::Barrier::new(2);
+            let cross = |span: tracing::Span, first: &Lock<()>, then: &Lock<()>| {
+                let _inside = span.entered();
+                let _guard = first.lock();
+                both.wait();
+                then.acquire().is_err()
+            };
+            std::thread::scope(|s| {
+                let left = crate::support::spawn_named(s, "left", || cross(tracing::info_span!("request"), &a, &b));
+                let right = crate::support::spawn_named(s, "right", || cross(tracing::info_span!("cleanup"), &b, &a));
+                assert!(left.join().unwrap() != right.join().unwrap(), "one is told");
+            });
+        });
+        let [event] = &events("wait for each other")[..] else { panic!("one event: {:?}", events("")) };
+        for part in [
+            "message=deadlock: 2 threads wait for each other",
+            "kind=Cycle",
+            "left",
+            "right",
+            "first lock",
+            "second lock",
+            "request (id ",
+            "cleanup (id ",
+        ] {
+            assert!(event.contains(part), "{part}: {event}");
+        }
+        assert_eq!(event.matches(file!()).count(), 4, "four lines: {event}");
+        assert!(!event.contains("report=") && !event.contains('\n'), "the error has the report: {event}");
+    });
+}
+
+#[test]
+fn a_deadlock_that_stands_is_an_event_with_the_report_in_place_of_a_page_on_standard_error() {
+    let name = "a_deadlock_that_stands_is_an_event_with_the_report_in_place_of_a_page_on_standard_error";
+    let body = || {
+        subscribe();
+        bowline::deadlock::set_policy(bowline::deadlock::Policy::Report);
+        std::thread::spawn(|| {
+            let lock = Lock::named("stands", ());
+            let _guard = lock.lock();
+            drop(lock.lock());
+        });
+        crate::support::wait_until(|| !events("waits for a lock it holds itself").is_empty());
+        let [event] = &events("stands")[..] else { panic!("one event: {:?}", events("")) };
+        assert!(event.contains("report=") && event.contains("help: "), "{event}");
+        eprintln!("was told");
+    };
+    let Some(output) = crate::support::in_fresh_process(name, &[], body) else { return };
+    let text = crate::support::stderr(&output);
+    assert!(text.contains("was told") && !text.contains("help: "), "{text}");
+    let headline = |line: &&str| line.starts_with("deadlock: ") && line.ends_with(" waits for a lock it holds itself");
+    assert_eq!(text.lines().filter(headline).count(), 1, "not every subscriber shows what it wants: {text}");
 }

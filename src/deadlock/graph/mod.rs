@@ -12,6 +12,7 @@ pub(in crate::deadlock) mod outer_wait;
 pub(in crate::deadlock) mod record;
 pub(in crate::deadlock) mod reported;
 pub(crate) mod resource;
+pub(in crate::deadlock) mod span_name;
 mod spill;
 mod standing;
 mod summons;

@@ -67,7 +67,8 @@ impl Origin {
     /// Returns the words to store: one, and two more if there is a name.
     #[inline]
     pub(super) fn words(&self) -> (*mut (), Option<[*mut (); 2]>) {
-        let parts = |name: &'static str| [name.as_ptr().cast_mut().cast(), std::ptr::without_provenance_mut(name.len())];
+        let parts =
+            |name: &'static str| [name.as_ptr().cast_mut().cast(), std::ptr::without_provenance_mut(name.len())];
         (self.line.cast_mut().cast(), self.name().map(parts))
     }
 

@@ -71,6 +71,7 @@ impl OuterWait {
             not_handed_over: Cell::new(false),
             is_stuck: false,
             finder: None,
+            span: None,
         }
     }
 }

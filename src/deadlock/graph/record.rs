@@ -13,6 +13,7 @@ use super::context::Context;
 use super::id::{ContextId, GroupId};
 use super::reported::Reported;
 use super::resource::Site;
+use super::span_name::SpanName;
 use super::thread_name::ThreadName;
 use crate::primitive::{Ingredient, is_removed};
 
@@ -113,6 +114,8 @@ pub(in crate::deadlock) struct Entry {
     pub(in crate::deadlock) is_stuck: bool,
     /// The context that found the deadlock that this wait is to be the victim of.
     pub(in crate::deadlock) finder: Option<&'static Context>,
+    /// The span that its thread is in; `None` without the feature `tracing`.
+    pub(in crate::deadlock) span: Option<SpanName>,
 }
 
 impl Entry {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::names_now::NamesNow;
-use super::{Deadlock, Held, Kind, Purpose, Report, Resource, StuckThread, Task, Wait};
+use super::stack::{self, Stack};
+use super::{Activity, Deadlock, Held, Kind, Purpose, Report, Resource, StuckThread, Task, Wait};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::graph::blocker::Provider;
 use crate::deadlock::graph::context::Context;
@@ -15,12 +16,24 @@ use crate::deadlock::graph::holds::Hold;
 use crate::deadlock::graph::id::GroupId;
 use crate::deadlock::graph::record::Entry;
 use crate::deadlock::graph::resource::{HoldMode, ResourceFacts, Site};
+use crate::deadlock::graph::span_name::SpanName;
 use crate::deadlock::graph::thread_name::ThreadName;
 use crate::deadlock::judge::{Core, Judge, Judgement};
+use crate::deadlock::{detector, policy};
 use crate::primitive::now;
 
 /// Of a thread that holds more, only this many holds are copied, or all that are waited for, if these are more.
 pub(in crate::deadlock) const MAX_HOLDS: usize = 64;
+
+/// The longest pause before those that are blocked are looked at again. Waits that have a longer grace are not told from
+/// others.
+const MAX_SECOND_LOOK: Duration = Duration::from_millis(20);
+
+/// The time that all threads of one picture have to tell their stacks.
+const STACKS_LIMIT: Duration = Duration::from_secs(3);
+
+/// The system is asked what they do of this many threads at most.
+const MAX_ACTIVITIES: usize = 100;
 
 /// A deadlock that looks different at each of this many tries is reported as it looks at the last.
 const MAX_TRIES: u32 = 32;
@@ -54,6 +67,7 @@ struct ParticipantWait {
     queued_in: Option<Arc<str>>,
     process: Option<u32>,
     others: usize,
+    span: Option<SpanName>,
 }
 
 impl ParticipantWait {
@@ -69,6 +83,7 @@ impl ParticipantWait {
             queued_in: self.queued_in,
             process: self.process,
             others: self.others,
+            span: self.span,
         }
     }
 }
@@ -250,6 +265,7 @@ impl Scene {
                 queued_in: shown.group.map(|group| Arc::clone(&graph.group(group).name)),
                 process: shown.process,
                 others: shown.others,
+                span: entry.span,
             }
         });
         self.participants.push(Participant {
@@ -271,6 +287,7 @@ impl Scene {
     pub(in crate::deadlock) fn report(&mut self, found: Judgement) -> Deadlock {
         let core_size = self.core_size;
         let mut threads = self.threads();
+        trace(&mut threads);
         let bystanders = threads.split_off(core_size);
         Deadlock::new(Report { kind: found.kind(), threads, bystanders })
     }
@@ -305,9 +322,52 @@ impl Scene {
                 waits_for: participant.wait.map(ParticipantWait::shown),
                 holds: held,
                 omitted_holds: participant.omitted,
+                activity: None,
+                stack: Stack::default(),
             }
         });
         threads.collect()
+    }
+
+    /// Returns the participants that were copied, in order, and asks what those do that do not wait.
+    ///
+    /// A thread that is blocked may be in a wait that is not in the graph yet. If there is time for a second look, it is looked
+    /// at again when that would be.
+    pub(in crate::deadlock) fn threads_and_activities(&mut self, second_look: bool) -> Vec<StuckThread> {
+        let mut threads = self.threads();
+        let others = threads.iter_mut().filter(|thread| thread.waits_for.is_none() && !thread.is_gone);
+        let mut others: Vec<_> = others.take(MAX_ACTIVITIES).collect();
+        for thread in &mut others {
+            thread.activity = Activity::of(thread.os_id);
+        }
+        others.retain(|thread| thread.activity == Some(Activity::Futex));
+        if !others.is_empty() {
+            if second_look {
+                std::thread::sleep((policy::grace() * 2).min(MAX_SECOND_LOOK));
+            }
+            for thread in others {
+                let is_waiting = detector::with(|graph| {
+                    let is_it = |context: &&'static Context| graph.record(context).os_id == thread.os_id;
+                    graph.contexts().filter(is_it).any(|context| graph.entry(context).is_some())
+                });
+                thread.activity = Activity::of(thread.os_id).filter(|_| !is_waiting);
+            }
+        }
+        trace(&mut threads);
+        threads
+    }
+}
+
+/// Traces the stacks of the threads, if that is asked for.
+fn trace(threads: &mut [StuckThread]) {
+    if !stack::is_asked_for() {
+        return;
+    }
+    // A task that runs in place is on its waiter's stack.
+    let there = threads.iter_mut().filter(|thread| !thread.is_gone && !thread.is_in_place);
+    let begin = Instant::now();
+    for thread in there.take(MAX_ACTIVITIES).take_while(|_| begin.elapsed() < STACKS_LIMIT) {
+        thread.stack = Stack::of(thread.os_id);
     }
 }
 

@@ -1,13 +1,13 @@
 //! The wait-for graph as a value.
 
 use std::collections::HashMap;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::render::{self, Humane, Names, Style};
+use super::render::{self, Style};
 use super::scene::Scene;
 use super::{Identity, Purpose, Report, Resource, StuckThread, Task};
 use crate::deadlock::detector;
@@ -35,8 +35,8 @@ use crate::deadlock::graph::resource::Site;
 ///
 /// let snapshot = deadlock::snapshot();
 /// assert_eq!(snapshot.graph().edge_count(), 1);
-/// println!("{snapshot}"); // … holds 'ledger' (Lock<i32>), taken at src/main.rs:4:20
-/// # assert!(snapshot.to_string().contains("holds 'ledger' (Lock<i32>), taken at "));
+/// println!("{snapshot}"); // … holds Lock<i32> 'ledger', taken at src/main.rs:4:20
+/// # assert!(snapshot.to_string().contains("holds Lock<i32> 'ledger', taken at "));
 /// # drop(guard);
 /// # assert_eq!(deadlock::snapshot().graph().node_count(), 0);
 /// ```
@@ -46,35 +46,58 @@ pub fn snapshot() -> WaitForGraph {
     while !detector::with(|graph| scene.copy_everything(graph)) {
         scene.grow();
     }
-    WaitForGraph::new(scene.threads())
-}
-
-/// Prints a [`snapshot`] to standard error, in one write.
-///
-/// # Examples
-///
-/// ```
-/// bowline::deadlock::dump(); // nothing waits
-/// ```
-pub fn dump() {
-    crate::deadlock::print_line(format_args!("{}", snapshot()));
+    WaitForGraph::new(scene.threads_and_activities(true))
 }
 
 /// The wait-for graph at one moment: see [`snapshot`].
 ///
-/// [`Display`](fmt::Display) shows a line for each wait and each hold, under their thread. With the feature `serde` it
+/// [`Display`](fmt::Display) shows a paragraph for each thread, as a [`Report`](super::Report) does. With the feature `serde` it
 /// serializes as `{"nodes": [...], "edges": [...]}`: each node has its `kind` and what distinguishes it from others,
 /// and each edge is written as `{"from", "to", "kind", "site", ...}`, where `from` and `to` are positions among the
 /// nodes.
 ///
 /// A task that another process runs has no outgoing edge: what that process waits for is not known here. The edge from
 /// its waiter names the process.
+///
+/// # Examples
+///
+/// ```
+/// let lock = bowline::Lock::new(());
+/// let guard = lock.lock();
+/// let deadlock = lock.acquire().unwrap_err();
+/// let graph = deadlock.report().graph();
+/// assert!(petgraph::algo::is_cyclic_directed(graph.graph()));
+/// # drop(guard);
+/// ```
+///
+#[cfg_attr(feature = "serde", doc = "```")]
+#[cfg_attr(not(feature = "serde"), doc = "```ignore")]
+/// let ledger = bowline::Lock::named("ledger", 0);
+/// let guard = ledger.lock();
+/// let graph = serde_json::to_value(bowline::deadlock::snapshot())?;
+/// assert_eq!((&graph["nodes"][0]["kind"], &graph["nodes"][1]["name"]), (&"thread".into(), &"ledger".into()));
+/// # drop(guard);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct WaitForGraph {
     graph: DiGraph<Node, Edge>,
 }
 
 /// A node of a [`WaitForGraph`].
+///
+/// # Examples
+///
+/// ```
+/// use bowline::deadlock::{self, Node};
+///
+/// let ledger = bowline::Lock::named("ledger", 0);
+/// let guard = ledger.lock();
+/// let snapshot = deadlock::snapshot();
+/// let mut nodes = snapshot.graph().node_weights();
+/// assert!(nodes.any(|node| matches!(node, Node::Resource(lock) if lock.name() == Some("ledger"))));
+/// # drop(guard);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Node {
@@ -93,6 +116,19 @@ pub enum Node {
 }
 
 /// What kind of thing a [`Node`] is.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::deadlock::{self, Node, NodeKind};
+///
+/// let lock = bowline::Lock::new(());
+/// let guard = lock.lock();
+/// let snapshot = deadlock::snapshot();
+/// let kinds: Vec<_> = snapshot.graph().node_weights().map(Node::kind).collect();
+/// assert_eq!(kinds, [NodeKind::Thread, NodeKind::Resource]);
+/// # drop(guard);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -110,6 +146,34 @@ pub enum NodeKind {
 /// An edge of a [`WaitForGraph`]. Edges lead from a waiter to the resource, and from the resource to its holder; from a
 /// task to the thread that runs it, or to the pool that it is queued in; and from the pool to its workers. So a
 /// deadlock is a cycle.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::deadlock::{self, Edge};
+///
+/// let lock = bowline::Lock::new(());
+/// let (line, guard) = (line!(), lock.lock());
+/// let snapshot = deadlock::snapshot();
+/// let mut edges = snapshot.graph().edge_weights();
+/// assert!(edges.any(|edge| matches!(edge, Edge::Holds { site, .. } if site.line() == line)));
+/// # drop(guard);
+/// ```
+///
+/// A lock is also held while it is formatted:
+///
+/// ```
+/// use bowline::deadlock::{self, Edge, report::Purpose};
+/// use std::fmt;
+///
+/// let lock = bowline::Lock::new(fmt::from_fn(|f| {
+///     let snapshot = deadlock::snapshot();
+///     let mut edges = snapshot.graph().edge_weights();
+///     let is_formatted = |edge: &Edge| matches!(edge, Edge::Holds { purpose: Some(Purpose::Debug), .. });
+///     write!(f, "{}", edges.any(is_formatted))
+/// }));
+/// assert!(format!("{lock:?}").contains("true"));
+/// ```
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "kind", rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -205,7 +269,7 @@ impl Nodes {
 }
 
 impl WaitForGraph {
-    fn new(threads: Vec<StuckThread>) -> Self {
+    pub(super) fn new(threads: Vec<StuckThread>) -> Self {
         let mut nodes = Nodes::default();
         let is_part =
             |thread: &StuckThread| thread.waits_for.is_some() || !thread.holds.is_empty() || thread.task.is_some();
@@ -242,55 +306,29 @@ impl WaitForGraph {
     }
 
     /// Returns the graph itself, for the algorithms of [`petgraph`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = bowline::Lock::new(());
+    /// let guard = lock.lock();
+    /// let snapshot = bowline::deadlock::snapshot();
+    /// assert_eq!(snapshot.graph().node_count(), 2); // the thread and its lock
+    /// # drop(guard);
+    /// ```
     #[must_use]
     pub fn graph(&self) -> &DiGraph<Node, Edge> {
         &self.graph
     }
 
-    /// Returns the graph in Graphviz's DOT language: threads as boxes, tasks as hexagons, pools as folders, resources
-    /// as ellipses, waits in red.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let dot = bowline::deadlock::snapshot().to_dot();
-    /// assert!(dot.starts_with("digraph"));
-    /// ```
-    #[must_use]
-    pub fn to_dot(&self) -> String {
-        fmt::from_fn(|f| self.write_dot(f)).to_string()
+    pub(super) fn render(&self, style: Style, debugger: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.graph.node_count() == 0 {
+            return f.write_str("no thread waits or holds anything");
+        }
+        render::threads(self.threads(), style, debugger, f)
     }
 
-    fn write_dot(&self, dot: &mut fmt::Formatter<'_>) -> fmt::Result {
-        dot.write_str("digraph wait_for {\n")?;
-        let names = Names::new(self.threads(), Style::plain());
-        for (index, node) in self.graph.raw_nodes().iter().enumerate() {
-            let (label, shape) = match &node.weight {
-                Node::Thread(thread) => (names.thread(thread), "box"),
-                Node::Task(task) => (names.resource(&task.resource), "hexagon"),
-                Node::Pool { name } => (names.pool(name), "folder"),
-                Node::Resource(resource) => (names.resource_and_type(resource), "ellipse"),
-            };
-            writeln!(dot, "    n{index} [shape={shape}, label={}];", Quoted(&label))?;
-        }
-        for edge in self.graph.raw_edges() {
-            let (label, colour) = match &edge.weight {
-                Edge::Waits { site, purpose, waited, process, .. } => {
-                    let runs = process.map_or(String::new(), |process| format!("\nfor process {process}"));
-                    (format!("waits {}{runs}\n{}{site}", Humane(*waited), purpose_label(*purpose)), ", color=red")
-                }
-                Edge::Holds { site, purpose } => (format!("held by\n{}{site}", purpose_label(*purpose)), ""),
-                Edge::Runs => ("run by".to_owned(), ""),
-                Edge::Queued => ("queued in".to_owned(), ""),
-                Edge::Worker => ("worked for by".to_owned(), ""),
-            };
-            let (from, to) = (edge.source().index(), edge.target().index());
-            writeln!(dot, "    n{from} -> n{to} [label={}{colour}];", Quoted(&label))?;
-        }
-        dot.write_str("}\n")
-    }
-
-    fn threads(&self) -> impl Iterator<Item = &StuckThread> + Clone {
+    pub(super) fn threads(&self) -> impl Iterator<Item = &StuckThread> + Clone {
         self.graph.raw_nodes().iter().filter_map(|node| match &node.weight {
             Node::Thread(thread) => Some(thread),
             _ => None,
@@ -298,40 +336,9 @@ impl WaitForGraph {
     }
 }
 
-/// Returns what a lock was taken for, as it stands before the line that made it.
-fn purpose_label(purpose: Option<Purpose>) -> &'static str {
-    match purpose {
-        None => "",
-        Some(Purpose::Debug) => "to format it, made at\n",
-        Some(Purpose::Serialize) => "to serialize it, made at\n",
-    }
-}
-
-/// A string of the DOT language.
-struct Quoted<'t>(&'t str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '"' => f.write_str("\\\"")?,
-                '\\' => f.write_str("\\\\")?,
-                '\n' => f.write_str("\\n")?,
-                c => f.write_char(c)?,
-            }
-        }
-        f.write_char('"')
-    }
-}
-
 impl fmt::Display for WaitForGraph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.threads().all(|thread| thread.waits_for.is_none()) {
-            f.write_str("nothing waits")?;
-            f.write_str(if self.graph.node_count() == 0 { "" } else { "\n" })?;
-        }
-        render::threads(self.threads(), f)
+        self.render(Style::plain(), false, f)
     }
 }
 
@@ -340,6 +347,7 @@ mod serialize {
     use serde::{Serialize, Serializer, ser::SerializeStruct};
 
     use super::{Edge, Node, NodeKind, Resource, StuckThread, Task, WaitForGraph};
+    use crate::deadlock::report::Activity;
 
     #[derive(Serialize)]
     struct PoolNode<'g> {
@@ -355,6 +363,7 @@ mod serialize {
         os_id: u32,
         is_gone: bool,
         omitted_holds: usize,
+        activity: Option<Activity>,
     }
 
     #[derive(Serialize)]
@@ -377,8 +386,9 @@ mod serialize {
             let kind = self.kind();
             match self {
                 Self::Thread(thread) => {
-                    let &StuckThread { os_id, is_gone, omitted_holds, .. } = thread;
-                    ThreadNode { kind, name: thread.name(), os_id, is_gone, omitted_holds }.serialize(serializer)
+                    let &StuckThread { os_id, is_gone, omitted_holds, activity, .. } = thread;
+                    ThreadNode { kind, name: thread.name(), os_id, is_gone, omitted_holds, activity }
+                        .serialize(serializer)
                 }
                 Self::Task(Task { resource }) | Self::Resource(resource) => {
                     ResourceNode { kind, resource }.serialize(serializer)
@@ -484,50 +494,34 @@ mod tests {
 
     #[test]
     fn text_has_a_line_for_each_wait_and_hold() {
-        let expected = format!(
-            "thread 'left' waits for 'b' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
-  and holds 'a' (Lock<Vec<u64>>), which thread 'right' waits for, taken at {A}
-thread 'right' waits for 'a' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
-  and holds 'b' (Lock<Vec<u64>>), which thread 'left' waits for, taken at {A}"
-        );
-        assert_eq!(crossed().to_string(), expected);
-        assert_eq!(WaitForGraph::new(vec![thread("idle", 1)]).to_string(), "nothing waits");
+        let text = format!("{:200}", crossed());
+        for line in [
+            format!("  B = Lock<Vec<u64>> 'a', made at {A}\n"),
+            format!("\nthread 'left' waits for A 'b' at {B}, for at least 1.2 ms\n"),
+            format!("\n  and holds B 'a' (thread 'right' waits for it), taken at {A}\n"),
+        ] {
+            assert!(text.contains(&line), "{text}");
+        }
+        assert_eq!(WaitForGraph::new(vec![thread("idle", 1)]).to_string(), "no thread waits or holds anything");
         let holder = WaitForGraph::new(vec![thread("x", 1).holding(&lock(1, Some("a"), A), B)]);
-        let expected = format!("nothing waits\nthread 'x'\n  holds 'a' (Lock<Vec<u64>>), taken at {B}");
-        assert_eq!(holder.to_string(), expected);
+        let text = format!("{holder:200}");
+        assert!(text.starts_with(&format!("thread 'x'\n  holds Lock<Vec<u64>> 'a', taken at {B}\n")), "{text}");
     }
 
     #[test]
     fn text_tells_waits_that_end_by_themselves() {
         let mut waiter = thread("x", 1).waits(&lock(1, Some("a"), A), B);
         waiter.waits_for.as_mut().unwrap().timed = true;
-        let text = WaitForGraph::new(vec![waiter]).to_string();
-        assert!(text.ends_with(", for at least 1.2 ms, with a time-out"), "{text}");
-    }
-
-    #[test]
-    fn dot_quotes_what_the_user_wrote() {
-        let a = lock(1, Some("a\"\\\n"), A);
-        let graph = WaitForGraph::new(vec![thread("x", 1).waits(&a, B), thread("y", 2).holding(&a, A)]);
-        let expected = format!(
-            r#"digraph wait_for {{
-    n0 [shape=box, label="thread 'x'"];
-    n1 [shape=ellipse, label="'a\"\\\\n' (Lock<Vec<u64>>)"];
-    n2 [shape=box, label="thread 'y'"];
-    n0 -> n1 [label="waits 1.2 ms\n{B}", color=red];
-    n1 -> n2 [label="held by\n{A}"];
-}}
-"#
-        );
-        assert_eq!(graph.to_dot(), expected);
+        let text = format!("{:200}", WaitForGraph::new(vec![waiter]));
+        assert!(text.contains(", for at least 1.2 ms, with a time-out\n"), "{text}");
     }
 
     #[test]
     fn a_wait_for_another_process_names_it_in_text_and_dot() {
         let waiter = thread("x", 1).waits(&task(1, Some("thumbnail"), A), B).for_process(4711);
         let graph = WaitForGraph::new(vec![waiter]);
-        let waits = "waits for task 'thumbnail', which process 4711 runs";
-        assert_eq!(graph.to_string(), format!("thread 'x' {waits}, at {B}, for at least 1.2 ms"));
+        let text = format!("{graph:200}");
+        assert!(text.contains(&format!("waits for task A 'thumbnail', which process 4711 runs, at {B}, ")), "{text}");
         assert!(graph.to_dot().contains(&format!("[label=\"waits 1.2 ms\\nfor process 4711\\n{B}\", color=red];")));
         assert!(!is_cyclic_directed(graph.graph()), "what the process waits for is not known");
     }
@@ -566,9 +560,9 @@ thread 'right' waits for 'a' (Lock<Vec<u64>>), at {B}, for at least 1.2 ms
         let place = |site: Site| json!({"file": site.file(), "line": site.line(), "column": site.column()});
         let expected = json!({
             "nodes": [
-                {"kind": "thread", "name": "x", "os_id": 1, "is_gone": false, "omitted_holds": 0},
+                {"kind": "thread", "name": "x", "os_id": 1, "is_gone": false, "omitted_holds": 0, "activity": null},
                 {"kind": "resource", "name": "a", "primitive": "Lock", "data_type": "alloc::vec::Vec<u64>", "made_at": place(A)},
-                {"kind": "thread", "name": null, "os_id": 2, "is_gone": false, "omitted_holds": 0},
+                {"kind": "thread", "name": null, "os_id": 2, "is_gone": false, "omitted_holds": 0, "activity": null},
             ],
             "edges": [
                 {"from": 0, "to": 1, "kind": "waits", "site": place(B), "purpose": null, "timed": false, "process": null,

@@ -1,16 +1,15 @@
-//! The text of a source line, where it is certain to be the line that was compiled.
+//! The text around a call, where it is certain to be the line that was compiled.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{env, fs, io::Read};
 
+use super::excerpt::Excerpt;
 use crate::deadlock::graph::resource::Site;
 
 /// Larger files are not read.
 const MAX_FILE_SIZE: u64 = 4 << 20;
-/// Longer lines are cut.
-const MAX_LINE_WIDTH: usize = 120;
 
 /// Source files, read when the first of their lines is asked for and kept for the length of one rendering.
 pub(in crate::deadlock) struct Sources {
@@ -30,13 +29,14 @@ impl Sources {
         Self { files: HashMap::new(), built: None }
     }
 
-    /// Returns the text of a line, trimmed and on one line whatever it contains.
+    /// Returns the text of a line, trimmed and on one line whatever it contains. Of a line that takes more than `width`
+    /// columns, this is the part around the call.
     ///
     /// `None` if its file is not found, is not older than the executable, or can't be the one that was compiled.
-    pub(in crate::deadlock) fn line(&mut self, site: Site) -> Option<String> {
+    pub(in crate::deadlock) fn excerpt(&mut self, site: Site, width: usize) -> Option<Excerpt> {
         let built = self.built?;
         let text = self.files.entry(site.file()).or_insert_with(|| read(&find(site.file())?, built));
-        excerpt(text.as_ref()?, site.line(), site.column())
+        Excerpt::of(text.as_ref()?, (site.line(), site.column()), width)
     }
 }
 
@@ -64,30 +64,6 @@ fn read(path: &Path, built: SystemTime) -> Option<Vec<u8>> {
     let mut text = Vec::new();
     fs::File::open(path).ok()?.take(MAX_FILE_SIZE).read_to_end(&mut text).ok()?;
     Some(text)
-}
-
-fn excerpt(text: &[u8], line: u32, column: u32) -> Option<String> {
-    let line = text.split(|&byte| byte == b'\n').nth(index(line)?)?;
-    let line = str::from_utf8(line).ok()?;
-    // The compiler saw code at this column; where there is none, this is another file.
-    line.chars().nth(index(column)?).filter(|c| !c.is_whitespace())?;
-    let line = line.trim().replace(char::is_control, " ");
-    Some(clip(line, MAX_LINE_WIDTH))
-}
-
-/// Converts the number of a line or column, which counts from one.
-fn index(position: u32) -> Option<usize> {
-    usize::try_from(position).ok()?.checked_sub(1)
-}
-
-/// Cuts a text that is longer than `width` characters.
-pub(in crate::deadlock) fn clip(mut text: String, width: usize) -> String {
-    let mut last = text.char_indices().skip(width.saturating_sub(1));
-    if let (Some((cut, _)), Some(_)) = (last.next(), last.next()) {
-        text.truncate(cut);
-        text.push('…');
-    }
-    text
 }
 
 #[cfg(test)]
@@ -124,7 +100,8 @@ mod tests {
         let later = SystemTime::now() + Duration::from_secs(1000);
         let mut sources = Sources { built: Some(later), ..Sources::none() };
         let here = Location::caller();
-        assert_eq!(sources.line(here).as_deref(), Some("let here = Location::caller();"));
+        let excerpt = sources.excerpt(here, 80).unwrap();
+        assert_eq!((excerpt.text.as_str(), excerpt.before, excerpt.marked), ("let here = Location::caller();", 11, 8));
     }
 
     #[test]
@@ -156,34 +133,5 @@ mod tests {
         assert_eq!(find("src/no/such/file.rs"), None);
         let file = TestFile::new("absolute", b"");
         assert_eq!(find(file.0.to_str().unwrap()).as_ref(), Some(&file.0));
-    }
-
-    #[test]
-    fn a_line_that_is_not_there_is_no_line() {
-        let text = b"one\n  two\r\n\n\xff\xfe\n";
-        assert_eq!(excerpt(text, 1, 1).as_deref(), Some("one"));
-        assert_eq!(excerpt(text, 2, 3).as_deref(), Some("two"));
-        assert_eq!(excerpt(text, 2, 1), None, "no code at that column");
-        assert_eq!(excerpt(text, 1, 4), None, "past the end of the line");
-        assert_eq!(excerpt(text, 3, 1), None, "an empty line");
-        assert_eq!(excerpt(text, 4, 1), None, "not UTF-8");
-        for (line, column) in [(0, 1), (1, 0), (6, 1), (u32::MAX, u32::MAX)] {
-            assert_eq!(excerpt(text, line, column), None);
-        }
-        assert_eq!(excerpt(b"", 1, 1), None);
-    }
-
-    #[test]
-    fn a_line_never_carries_control_characters() {
-        assert_eq!(excerpt(b"a\tb\x1b[31m\x0cc", 1, 1).as_deref(), Some("a b [31m c"));
-    }
-
-    #[test]
-    fn a_line_is_cut_at_characters_not_bytes() {
-        let line = "ä".repeat(MAX_LINE_WIDTH + 1);
-        let cut = "ä".repeat(MAX_LINE_WIDTH - 1) + "…";
-        assert_eq!(excerpt(line.as_bytes(), 1, 1), Some(cut));
-        let fits = "ä".repeat(MAX_LINE_WIDTH);
-        assert_eq!(excerpt(fits.as_bytes(), 1, 1), Some(fits));
     }
 }

@@ -12,10 +12,10 @@ pub use guard::{ArcLockGuard, LockGuard, MappedLockGuard};
 pub(crate) use raw::{RawLock, RawLockGuard};
 
 use super::guard::{Guard, Guarded};
-use crate::deadlock::Deadlock;
 #[cfg(feature = "serde")]
 use crate::deadlock::resource::{DESERIALIZED, SERIALIZED};
 use crate::deadlock::resource::{FORMATTED, ResourceType};
+use crate::deadlock::{Deadlock, Name};
 
 /// A mutual exclusion lock that explains its deadlocks: Python's `threading.Lock` with the data inside.
 ///
@@ -125,7 +125,32 @@ impl<T> Lock<T> {
         Self { raw: RawLock::new(Some(name)), data: UnsafeCell::new(value) }
     }
 
+    /// Makes a free lock under a name that is made at run time. What that costs, and how long the name is kept:
+    /// [`Name`](crate::Name).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::Lock;
+    ///
+    /// let shards: Vec<_> = (0..4).map(|at| Lock::with_name(format!("shard {at}"), at)).collect();
+    /// # assert!(format!("{:?}", shards[3]).contains("shard 3"));
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn with_name(name: impl Into<Name>, value: T) -> Self {
+        Self { raw: RawLock::new(Some(name.into().as_str())), data: UnsafeCell::new(value) }
+    }
+
     /// Consumes the lock and returns the value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = bowline::Lock::new(vec![1]);
+    /// lock.lock().push(2);
+    /// assert_eq!(lock.into_inner(), [1, 2]);
+    /// ```
     #[inline]
     #[must_use]
     pub fn into_inner(self) -> T {
@@ -245,6 +270,17 @@ impl<T: ?Sized> Lock<T> {
     }
 
     /// Locks if the lock becomes free before `deadline`. See [`try_lock_for`](Self::try_lock_for).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (left, right) = (bowline::Lock::new(1), bowline::Lock::new(2));
+    /// let deadline = Instant::now() + Duration::from_secs(1); // one limit for both
+    /// let both = (left.try_lock_until(deadline), right.try_lock_until(deadline));
+    /// assert!(both.0.is_some() && both.1.is_some());
+    /// ```
     #[inline]
     #[track_caller]
     pub fn try_lock_until(&self, deadline: Instant) -> Option<LockGuard<'_, T>> {
@@ -289,6 +325,19 @@ impl<T: ?Sized> Lock<T> {
     /// # Deadlocks
     ///
     /// As [`acquire`](Self::acquire).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{Lock, deadlock::Kind};
+    /// use std::sync::Arc;
+    ///
+    /// let lock = Arc::new(Lock::new(42));
+    /// let guard = lock.acquire_arc()?;
+    /// assert_eq!(lock.acquire_arc().unwrap_err().report().kind(), Kind::Relock);
+    /// # drop(guard);
+    /// # Ok::<(), bowline::deadlock::Deadlock>(())
+    /// ```
     #[inline]
     #[track_caller]
     pub fn acquire_arc(self: &Arc<Self>) -> Result<ArcLockGuard<T>, Deadlock> {
@@ -298,6 +347,15 @@ impl<T: ?Sized> Lock<T> {
     }
 
     /// Locks as [`try_lock`](Self::try_lock) does, with a guard that keeps the lock alive.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = std::sync::Arc::new(bowline::Lock::new(42));
+    /// let guard = lock.try_lock_arc();
+    /// assert!(guard.is_some());
+    /// assert!(lock.try_lock_arc().is_none());
+    /// ```
     #[inline]
     #[track_caller]
     pub fn try_lock_arc(self: &Arc<Self>) -> Option<ArcLockGuard<T>> {
@@ -332,6 +390,14 @@ impl<T: ?Sized> Lock<T> {
     }
 
     /// Returns the value without locking: `&mut self` proves that no guard exists.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut lock = bowline::Lock::new(40);
+    /// *lock.get_mut() += 2;
+    /// assert_eq!(lock.into_inner(), 42);
+    /// ```
     #[inline]
     pub const fn get_mut(&mut self) -> &mut T {
         self.data.get_mut()
@@ -382,6 +448,15 @@ impl<T> From<T> for Lock<T> {
 }
 
 /// Shows the value, or that it is locked; never waits.
+///
+/// # Examples
+///
+/// ```
+/// let lock = bowline::Lock::new(42);
+/// assert_eq!(format!("{lock:?}"), "Lock { data: 42 }");
+/// let _guard = lock.lock();
+/// assert_eq!(format!("{lock:?}"), "Lock { data: <locked> }");
+/// ```
 impl<T: ?Sized + fmt::Debug> fmt::Debug for Lock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Lock");
@@ -399,6 +474,16 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Lock<T> {
 }
 
 /// Locks while it serializes the value. A deadlock is an error of the serializer.
+///
+/// # Examples
+///
+/// ```
+/// let lock = bowline::Lock::new([40, 2]);
+/// assert_eq!(serde_json::to_string(&lock)?, "[40,2]");
+/// let _guard = lock.lock();
+/// assert!(serde_json::to_string(&lock).unwrap_err().to_string().contains("deadlock: "));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[cfg(feature = "serde")]
 impl<T: ?Sized + serde::Serialize> serde::Serialize for Lock<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -16,6 +16,18 @@ guard_type! {
     ///     s.spawn(move || drop(guard)); // only the owner unlocks
     /// });
     /// ```
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = bowline::RLock::new("rope");
+    /// let (first, second) = (lock.lock(), lock.lock());
+    /// drop(first);
+    /// assert!(lock.is_locked());
+    /// assert_eq!(*second, "rope");
+    /// drop(second);
+    /// assert!(!lock.is_locked());
+    /// ```
     pub struct RLockGuard<'a, T>: shared Guard<&'a RLock<T>, RawRLockGuard>;
 }
 
@@ -48,12 +60,42 @@ impl<'a, T: ?Sized> RLockGuard<'a, T> {
     /// # Errors
     ///
     /// The guard itself, if `f` returns `None`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::RLock;
+    /// use bowline::sync::RLockGuard;
+    ///
+    /// let names = RLock::new(vec!["bight"]);
+    /// let guard = RLockGuard::try_map(names.lock(), |names| names.get(7)).unwrap_err();
+    /// assert_eq!(guard.len(), 1); // the guard of the whole
+    /// let first = RLockGuard::try_map(guard, |names| names.first()).unwrap();
+    /// assert_eq!(*first, "bight");
+    /// ```
     #[inline]
     pub fn try_map<U: ?Sized>(guard: Self, f: impl FnOnce(&T) -> Option<&U>) -> Result<MappedRLockGuard<'a, U>, Self> {
         guard.inner.try_map(f).map(MappedRLockGuard::of).map_err(Self::of)
     }
 
     /// Drops the guard; if it was the last, hands the lock over to the thread that has waited for longest.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::RLock;
+    /// use bowline::sync::RLockGuard;
+    /// use std::cell::RefCell;
+    /// use std::thread;
+    ///
+    /// let order = RLock::new(RefCell::new(vec!["first"]));
+    /// thread::scope(|s| {
+    ///     let guard = order.lock();
+    ///     s.spawn(|| order.lock().borrow_mut().push("second"));
+    ///     RLockGuard::unlock_fair(guard);
+    /// });
+    /// assert_eq!(order.into_inner().into_inner(), ["first", "second"]);
+    /// ```
     #[inline]
     pub fn unlock_fair(guard: Self) {
         guard.inner.release_fair();
@@ -62,11 +104,36 @@ impl<'a, T: ?Sized> RLockGuard<'a, T> {
 
 guard_type! {
     /// Shared access to a part of what an [`RLock`] protects: made by [`RLockGuard::map`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::RLock;
+    /// use bowline::sync::{MappedRLockGuard, RLockGuard};
+    ///
+    /// fn first(names: &RLock<Vec<String>>) -> MappedRLockGuard<'_, str> {
+    ///     RLockGuard::map(names.lock(), |names| names[0].as_str())
+    /// }
+    ///
+    /// let names = RLock::new(vec!["bight".to_owned()]);
+    /// assert_eq!(&*first(&names), "bight");
+    /// ```
     pub struct MappedRLockGuard<'a, T>: shared Guard<Part<'a, RawRLock, T>, RawRLockGuard>;
 }
 
 impl<'a, T: ?Sized> MappedRLockGuard<'a, T> {
     /// Narrows the guard further.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::RLock;
+    /// use bowline::sync::{MappedRLockGuard, RLockGuard};
+    ///
+    /// let nested = RLock::new(((1, 42), 3));
+    /// let pair = RLockGuard::map(nested.lock(), |nested| &nested.0);
+    /// assert_eq!(*MappedRLockGuard::map(pair, |pair| &pair.1), 42);
+    /// ```
     #[inline]
     pub fn map<U: ?Sized>(guard: Self, f: impl FnOnce(&T) -> &U) -> MappedRLockGuard<'a, U> {
         MappedRLockGuard::of(guard.inner.map(f))

@@ -12,10 +12,10 @@ pub(crate) use raw::RawRLock;
 
 use self::raw::RawRLockGuard;
 use super::guard::{Guard, Guarded};
-use crate::deadlock::Deadlock;
 #[cfg(feature = "serde")]
 use crate::deadlock::resource::{DESERIALIZED, SERIALIZED};
 use crate::deadlock::resource::{FORMATTED, ResourceType};
+use crate::deadlock::{Deadlock, Name};
 
 /// A mutual exclusion lock that its owner may take again: Python's `threading.RLock` with the data inside.
 ///
@@ -95,6 +95,23 @@ impl<T> RLock<T> {
         Self { raw: RawRLock::new(Some(name)), data: UnsafeCell::new(value) }
     }
 
+    /// Makes a free lock under a name that is made at run time. What that costs, and how long the name is kept:
+    /// [`Name`](crate::Name).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::RLock;
+    ///
+    /// let shards: Vec<_> = (0..4).map(|at| RLock::with_name(format!("shard {at}"), at)).collect();
+    /// # assert!(format!("{:?}", shards[3]).contains("shard 3"));
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn with_name(name: impl Into<Name>, value: T) -> Self {
+        Self { raw: RawRLock::new(Some(name.into().as_str())), data: UnsafeCell::new(value) }
+    }
+
     /// Consumes the lock and returns the value.
     #[inline]
     #[must_use]
@@ -118,6 +135,19 @@ impl<T: ?Sized> RLock<T> {
     /// # Deadlocks
     ///
     /// `Cycle` and `Abandoned`: by policy a panic, an abort, or a printed report and a wait for ever.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::RLock;
+    /// use std::cell::RefCell;
+    ///
+    /// let names = RLock::new(RefCell::new(Vec::new()));
+    /// let add = |name| names.lock().borrow_mut().push(name);
+    /// let guard = names.lock();
+    /// add("bight"); // locks again
+    /// assert_eq!(*guard.borrow(), ["bight"]);
+    /// ```
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> RLockGuard<'_, T> {
@@ -139,6 +169,19 @@ impl<T: ?Sized> RLock<T> {
     /// # Deadlocks
     ///
     /// `Cycle` and `Abandoned` come as the error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::RLock;
+    ///
+    /// let lock = RLock::new(42);
+    /// let outer = lock.acquire()?;
+    /// let inner = lock.acquire()?; // no deadlock: the same thread
+    /// assert_eq!((*outer, lock.depth()), (42, 2));
+    /// # drop(inner);
+    /// # Ok::<(), bowline::deadlock::Deadlock>(())
+    /// ```
     #[inline]
     #[track_caller]
     pub fn acquire(&self) -> Result<RLockGuard<'_, T>, Deadlock> {
@@ -152,6 +195,18 @@ impl<T: ?Sized> RLock<T> {
     /// # Panics
     ///
     /// If this thread holds the lock 2³² − 1 times.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = bowline::RLock::new(());
+    /// let guard = lock.lock();
+    /// assert!(lock.try_lock().is_some());
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(lock.try_lock().is_none()));
+    /// });
+    /// # drop(guard);
+    /// ```
     #[inline]
     #[track_caller]
     pub fn try_lock(&self) -> Option<RLockGuard<'_, T>> {
@@ -170,6 +225,20 @@ impl<T: ?Sized> RLock<T> {
     /// # Deadlocks
     ///
     /// None: the wait ends by itself. One whose `timeout` is longer than the clock can represent is judged like any other.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let lock = bowline::RLock::new(());
+    /// let guard = lock.lock();
+    /// assert!(lock.try_lock_for(Duration::from_millis(1)).is_some());
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert!(lock.try_lock_for(Duration::from_millis(1)).is_none()));
+    /// });
+    /// # drop(guard);
+    /// ```
     #[inline]
     #[track_caller]
     pub fn try_lock_for(&self, timeout: Duration) -> Option<RLockGuard<'_, T>> {
@@ -218,6 +287,18 @@ impl<T: ?Sized> RLock<T> {
     }
 
     /// Returns how many times this thread holds the lock, 0 if it does not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = bowline::RLock::new(());
+    /// let _outer = lock.lock();
+    /// let _inner = lock.lock();
+    /// assert_eq!(lock.depth(), 2);
+    /// std::thread::scope(|s| {
+    ///     s.spawn(|| assert_eq!(lock.depth(), 0));
+    /// });
+    /// ```
     #[inline]
     #[must_use]
     pub fn depth(&self) -> u32 {

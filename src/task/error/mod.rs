@@ -25,6 +25,20 @@ use crate::deadlock::door::WaitError;
 ///
 /// [`Display`](fmt::Display) writes all that this crate knows, including the report of a deadlock and the message of a
 /// panic. What it leaves out, an error of the operating system, is the [`source`](Error::source).
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{TaskError, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::new(1);
+/// let future = pool.submit(|| -> u8 { panic!("out of rope") });
+/// match future.result() {
+///     Ok(value) => println!("{value}"),
+///     Err(TaskError::Panicked(panic)) => assert_eq!(panic.message(), "out of rope"),
+///     Err(other) => panic!("{other}"),
+/// }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum TaskError {

@@ -8,6 +8,18 @@ use super::process::StartError;
 use crate::deadlock::Deadlock;
 
 /// The reason why an executor does not take a task, or does not run one that it took.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::task::Rejected;
+/// use bowline::{TaskError, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::new(1);
+/// pool.shutdown();
+/// let error = pool.submit(|| 42).result().unwrap_err();
+/// assert!(matches!(error, TaskError::Rejected(Rejected::Shutdown)));
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Rejected {

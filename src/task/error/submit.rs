@@ -6,6 +6,20 @@ use std::fmt;
 use super::rejected::Rejected;
 
 /// A closure that an executor did not take, with the reason.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::ThreadPoolExecutor;
+/// use bowline::task::Rejected;
+///
+/// let pool = ThreadPoolExecutor::new(1);
+/// pool.shutdown();
+/// let refused = pool.try_submit(|| 6 * 7).unwrap_err();
+/// assert!(matches!(refused.reason(), Rejected::Shutdown));
+/// let task = refused.into_task();
+/// assert_eq!(task(), 42); // here, instead of on a worker
+/// ```
 pub struct SubmitError<F> {
     reason: Rejected,
     task: F,

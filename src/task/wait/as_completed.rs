@@ -60,6 +60,19 @@ pub fn as_completed<F: AnyFuture>(futures: impl IntoIterator<Item = F>) -> AsCom
 }
 
 /// The iterator of [`as_completed`].
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{ThreadPoolExecutor, as_completed, promise};
+///
+/// let pool = ThreadPoolExecutor::new(1);
+/// let (_promise, never) = promise::<u8>();
+/// let mut futures = as_completed([never, pool.submit(|| 42)]);
+/// let first = futures.next().unwrap()?;
+/// assert_eq!(first.result()?, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct AsCompleted<F: AnyFuture> {
     /// The futures by number, each taken when it is yielded.
     futures: Vec<Option<F>>,
@@ -77,6 +90,18 @@ pub struct AsCompleted<F: AnyFuture> {
 impl<F: AnyFuture> AsCompleted<F> {
     /// Sets a limit, counted from this call: if not all futures are done within `timeout`, the iterator ends with
     /// [`Unfinished`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{as_completed, promise};
+    /// use std::time::Duration;
+    ///
+    /// let (_promise, never) = promise::<u8>();
+    /// let mut futures = as_completed([never]).timeout(Duration::from_millis(1));
+    /// assert!(futures.next().unwrap().is_err());
+    /// assert!(futures.next().is_none());
+    /// ```
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limit = Limit::after(timeout);
@@ -142,6 +167,21 @@ impl<F: AnyFuture> fmt::Debug for AsCompleted<F> {
 
 /// The error with which [`as_completed`] ends before all futures are done: it timed out, or the wait was part of a
 /// deadlock.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{as_completed, promise};
+/// use std::time::Duration;
+///
+/// let (promise, future) = promise();
+/// let mut futures = as_completed([future]).timeout(Duration::from_millis(1));
+/// let unfinished = futures.next().unwrap().unwrap_err();
+/// promise.set_result(42).unwrap();
+/// for future in unfinished.into_futures() {
+///     assert_eq!(future.result().unwrap(), 42);
+/// }
+/// ```
 pub struct Unfinished<F> {
     futures: Vec<F>,
     total: usize,
@@ -156,6 +196,21 @@ impl<F> Unfinished<F> {
     }
 
     /// Returns the deadlock, if it was one; otherwise it was a time-out.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ThreadPoolExecutor, as_completed, deadlock::Kind};
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let same = pool.clone();
+    /// let outer = pool.submit(move || {
+    ///     let inner = same.submit(|| 42); // queued behind the task that waits for it
+    ///     let unfinished = as_completed([inner]).next().unwrap().unwrap_err();
+    ///     unfinished.deadlock().map(|deadlock| deadlock.report().kind())
+    /// });
+    /// assert_eq!(outer.result().unwrap(), Some(Kind::Starvation));
+    /// ```
     #[must_use]
     pub fn deadlock(&self) -> Option<&Deadlock> {
         self.deadlock.as_ref()

@@ -21,6 +21,18 @@ use pending::Pending;
 use set::{Until, WaitSet};
 
 /// The condition on which [`wait`] returns.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{ReturnWhen, ThreadPoolExecutor, promise, wait};
+///
+/// let pool = ThreadPoolExecutor::new(1);
+/// let (_promise, never) = promise::<u8>();
+/// let soon = pool.submit(|| 42_u8);
+/// let set = wait([&never, &soon], ReturnWhen::FirstCompleted, None);
+/// assert_eq!((set.done.len(), set.not_done.len()), (1, 1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReturnWhen {
     /// Any future is done.
@@ -33,6 +45,20 @@ pub enum ReturnWhen {
 }
 
 /// The result of [`wait`]: each future of the set is in one of two lists, once.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{ReturnWhen, promise, wait};
+/// use std::time::Duration;
+///
+/// let (_promise, never) = promise::<u8>();
+/// let set = wait([&never], ReturnWhen::AllCompleted, Some(Duration::from_millis(1)));
+/// for future in set.not_done {
+///     future.cancel();
+/// }
+/// assert!(never.cancelled() && set.deadlock.is_none());
+/// ```
 #[derive(Debug)]
 #[must_use]
 #[non_exhaustive]

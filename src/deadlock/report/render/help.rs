@@ -1,26 +1,42 @@
 //! The advice at the end of a report: what would have avoided the deadlock.
 
+use std::collections::HashSet;
+
 use super::find_hold;
 use super::names::{Names, Place};
+use super::page::GLUE;
+use super::ring::Ring;
+use crate::deadlock::graph::resource::Site;
+use crate::deadlock::report::author::Author;
 use crate::deadlock::report::{Held, Kind, Purpose, Report, Resource, StuckThread, Wait};
 
 /// How many of a cycle's lines are shown; of more, the first ones and the last.
 const MAX_PLACES: usize = 5;
 
-/// Returns what would have avoided the deadlock.
-pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>) -> String {
+/// Returns what would have avoided the deadlock, in lines.
+pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>) -> Vec<String> {
+    let mut advice = advice(report, names);
+    if let Some(site) = only_line(report) {
+        advice.push(format!(
+            "every call above is at{GLUE}{site}: put `#[track_caller]` on the function there, and reports show its callers"
+        ));
+    }
+    advice
+}
+
+fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
     let first = report.threads.first();
     let resource = first.and_then(|thread| Some(&thread.waits_for.as_ref()?.resource));
     let taken = |thread: Option<&StuckThread>| {
         let held = thread.zip(resource).and_then(|(thread, resource)| find_hold(thread, resource));
-        held.map_or(String::new(), |held| format!(" {}", Place::of_hold(held)))
+        held.map_or(String::new(), |held| format!("{GLUE}{}", Place::of_hold(held)))
     };
-    match report.kind {
+    let advice = match report.kind {
         Kind::Relock if resource.is_some_and(|resource| resource.is_task) => {
-            "a task that waits for its own result never has one: hand the result on, do not wait for it".to_owned()
+            "a task cannot wait for its own result: return the value, and read the result outside of the task".to_owned()
         }
         Kind::Relock if resource.is_some_and(Resource::is_pool) => {
-            "a pool ends when its tasks have: shut it down from outside of them, or without waiting".to_owned()
+            "a pool ends after its last task: shut it down outside of its tasks, or without waiting for its end".to_owned()
         }
         Kind::Relock
             if first
@@ -34,13 +50,14 @@ pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>) -> String {
             )
         }
         Kind::Relock if purpose(first, resource).is_some() => {
-            "a lock is held while it is formatted or serialized: let nothing in there lock it again, or use an `RLock`"
+            "a lock is held while its value is formatted or serialized: let the code that does so not lock it again, or \
+             use an `RLock`"
                 .to_owned()
         }
         Kind::Relock => {
-            format!("release the guard taken{} before locking again, or use an `RLock`", taken(first))
+            format!("drop the guard taken{} before locking again, or use an `RLock`", taken(first))
         }
-        Kind::Cycle => cycle(&report.threads, names),
+        Kind::Cycle => return cycle(report, names),
         Kind::Starvation => workers(&report.threads, names),
         Kind::Abandoned if resource.is_some_and(|resource| resource.is_task) => {
             "a task ends with its thread: let no thread of a pool be ended from within".to_owned()
@@ -48,10 +65,26 @@ pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>) -> String {
         Kind::Abandoned => {
             let gone = report.threads.get(1);
             let name = gone.map_or("a thread".to_owned(), |gone| names.thread(gone));
-            let leaked = "a guard was leaked (`mem::forget`, `leak`) by";
-            format!("{leaked} {name}{}: let it drop before the thread ends", taken(gone))
+            let taken = taken(gone);
+            format!("{name} took it{taken} and leaked the guard (`mem::forget`, `leak`): drop it before the thread ends")
         }
-    }
+    };
+    vec![advice]
+}
+
+/// Returns the line on which all threads of the deadlock wait, and took what the others wait for, if there is one: such a
+/// line is in a function that says nothing of who called it.
+fn only_line(report: &Report) -> Option<Site> {
+    let waits = || report.threads.iter().filter_map(StuckThread::waits_for);
+    let wanted: HashSet<_> = waits().map(|wait| wait.resource.identity()).collect();
+    // Other holds have lines of their own, which are shown as well.
+    let holds = || report.threads.iter().flat_map(|thread| &thread.holds);
+    let first = holds().next()?.site;
+    let is_there = |site: Site, purpose: Option<Purpose>| site == first && purpose.is_none();
+    (Author::of(first) == Author::Program
+        && holds().all(|held| wanted.contains(&held.resource.identity()) && is_there(held.site, held.purpose))
+        && waits().all(|wait| is_there(wait.site, wait.purpose)))
+    .then_some(first)
 }
 
 /// Returns what the thread took the resource for, if a trait implementation took it.
@@ -60,12 +93,13 @@ fn purpose(thread: Option<&StuckThread>, resource: Option<&Resource>) -> Option<
 }
 
 /// Says how a cycle could be broken: of locks, of results, or of both.
-fn cycle(threads: &[StuckThread], names: &Names<'_>) -> String {
+fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
+    let threads = report.threads.as_slice();
     let is_for_task = |thread: &&StuckThread| {
         thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_task || wait.resource.is_pool())
     };
     if !threads.iter().any(|thread| is_for_task(&thread)) {
-        return order(threads, names);
+        return order(report, names);
     }
     // A member that waits for a task, or for the end of a pool, with a lock that another member wants.
     let holder = threads.iter().filter(is_for_task).find_map(|thread| {
@@ -77,15 +111,18 @@ fn cycle(threads: &[StuckThread], names: &Names<'_>) -> String {
     });
     if let Some((wait, held)) = holder {
         let (held, place) = (names.resource(&held.resource), Place::of_hold(held));
-        return format!("release {held}, taken {place}, before waiting for {}", names.wait(wait, Names::resource));
+        return vec![format!(
+            "release {held}, taken{GLUE}{place}, before waiting for {}",
+            names.wait(wait, Names::resource)
+        )];
     }
     match threads.iter().find(is_for_task).and_then(|thread| thread.waits_for.as_ref()) {
-        Some(wait) => format!(
-            "each needs the result of the next: break the circle, for example let nobody in it wait for {} {}",
+        Some(wait) => vec![format!(
+            "each task needs the result of the next: remove one of these waits, for example that for {} {}",
             names.resource(&wait.resource),
             Place::of_wait(wait)
-        ),
-        None => "break the circle of results".to_owned(),
+        )],
+        None => vec!["each task needs the result of the next: remove one of these waits".to_owned()],
     }
 }
 
@@ -107,11 +144,16 @@ fn workers(threads: &[StuckThread], names: &Names<'_>) -> String {
     }
 }
 
-/// Says that the locks of a cycle need one order, and which lines disagree on it.
+/// Says that the locks of a cycle need one order, and which lines disagree on it, a line for each.
 ///
 /// Any order that all comply with will do: which of the lines are wrong is for the program's author to say. Where the
 /// cycle is cut does not depend on who reports, so that two runs of one program get the same advice.
-fn order(threads: &[StuckThread], names: &Names<'_>) -> String {
+fn order(report: &Report, names: &Names<'_>) -> Vec<String> {
+    let back_off = "or call `acquire` in place of `lock`; on `Err`, drop your guards and try again".to_owned();
+    let threads = report.threads.as_slice();
+    if Ring::of(report).is_some() {
+        return vec!["take these locks in one order everywhere, for example by index".to_owned(), back_off];
+    }
     let mut cycle: Vec<_> = threads.iter().filter_map(|thread| thread.waits_for.as_ref().zip(Some(thread))).collect();
     let cut = (0..cycle.len()).min_by_key(|&at| (cycle[at].0.resource.made_at, cycle[at].0.resource.name));
     cycle.rotate_left(cut.unwrap_or(0));
@@ -119,26 +161,23 @@ fn order(threads: &[StuckThread], names: &Names<'_>) -> String {
     let held: Vec<_> = cycle.iter().map(|(wait, _)| &wait.resource).collect();
     let mut takers = cycle.clone();
     takers.rotate_left(1.min(cycle.len()));
-    let mut places: Vec<_> = held
+    let mut lines: Vec<_> = held
         .iter()
         .zip(takers)
         .map(|(held, (wait, thread))| {
             let site = find_hold(thread, held).map_or(String::new(), |held| format!(", {}", Place::of_hold(held)));
             let [first, then] = [held, &wait.resource].map(|lock| names.resource(lock));
-            format!("{} takes {first} before {then}{site}", names.thread(thread))
+            format!("  {} takes {first} before {then}{site}", names.thread(thread))
         })
         .collect();
-    if places.is_empty() {
-        return "take locks in one order everywhere".to_owned();
-    }
-    if places.len() > MAX_PLACES {
-        places.splice(MAX_PLACES - 1..places.len() - 1, ["…".to_owned()]);
+    if lines.len() > MAX_PLACES {
+        let left_out = lines.len() - MAX_PLACES;
+        lines.splice(MAX_PLACES - 1..lines.len() - 1, [format!("  … ({left_out} more)")]);
     }
     let by_index = if held.iter().any(|lock| names.is_lookalike(lock)) { ", for example by index" } else { "" };
-    format!(
-        "take these locks in one order everywhere{by_index}: {}; or use `acquire` and back off when it returns `Deadlock`",
-        places.join("; "),
-    )
+    lines.insert(0, format!("take these locks in one order everywhere{by_index}:"));
+    lines.push(back_off);
+    lines
 }
 
 #[cfg(test)]
@@ -148,7 +187,8 @@ mod tests {
     use crate::deadlock::report::render::{Style, everybody};
 
     fn advice(report: &Report) -> String {
-        help(report, &Names::new(everybody(report), Style::plain()))
+        let names = Names::new(everybody(report), std::iter::empty(), Style::plain());
+        help(report, &names).join("\n").replace(GLUE, " ")
     }
 
     #[test]
@@ -160,12 +200,16 @@ mod tests {
             thread.holds[0].resource.name = Some(names[(at + 5) % 6]);
         }
         let help = format!(
-            "take these locks in one order everywhere: thread 't1' takes 'a' before 'b', at {B}; \
-thread 't2' takes 'b' before 'c', at {B}; thread 't3' takes 'c' before 'd', at {B}; \
-thread 't4' takes 'd' before 'e', at {B}; …; thread 't0' takes 'f' before 'a', at {B}; or use `acquire`"
+            "take these locks in one order everywhere:
+  thread 't1' takes 'a' before 'b', at {B}
+  thread 't2' takes 'b' before 'c', at {B}
+  thread 't3' takes 'c' before 'd', at {B}
+  thread 't4' takes 'd' before 'e', at {B}
+  … (1 more)
+  thread 't0' takes 'f' before 'a', at {B}
+or call `acquire` in place of `lock`; on `Err`, drop your guards and try again"
         );
-        let advice = advice(&report);
-        assert!(advice.starts_with(&help), "{advice}");
+        assert_eq!(advice(&report), help);
     }
 
     #[test]
@@ -179,7 +223,7 @@ thread 't4' takes 'd' before 'e', at {B}; …; thread 't0' takes 'f' before 'a',
         let first = advice(&report);
         assert!(
             first.contains(&format!(
-                "everywhere: thread 't2' takes Lock<Vec<u64>> made at {A} before Lock<Vec<u64>> made at {B}"
+                "everywhere:\n  thread 't2' takes Lock<Vec<u64>> made at {A} before Lock<Vec<u64>> made at {B}"
             )),
             "{first}"
         );

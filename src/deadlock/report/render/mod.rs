@@ -1,269 +1,434 @@
 //! Reports as text, for a person at 3 a.m.
 //!
-//! One stable line that says what happened, a paragraph for each thread of the deadlock, a line for each bystander, one
-//! line of help. No text ends with a line break: each piece begins with the break that ends the one before it.
+//! One stable line that says what happened, a legend of what is waited for, a paragraph for each thread of the deadlock, a
+//! line for each bystander, and help. A ring of threads that all do the same is one paragraph. No text ends with a line
+//! break.
 
+mod headline;
 mod help;
+mod letters;
+mod list;
 mod names;
+mod page;
+mod ring;
 mod style;
 
+use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
+pub(crate) use headline::ReportIn;
 use help::help;
+use list::list;
+pub(in crate::deadlock) use names::Names;
 pub(crate) use names::{Humane, printable};
-pub(super) use names::{Names, Place};
-pub(super) use style::Style;
-use style::{HEADLINE, HELP, SOURCE};
+use names::{Line, Place};
+pub(in crate::deadlock) use page::GLUE;
+use page::Page;
+use ring::Ring;
+pub(in crate::deadlock) use style::Style;
+use style::{CARET, HEADLINE, HELP, SOURCE};
 
+use super::author::Author;
+use super::signature::Signature;
 use super::source::Sources;
-use super::{Held, Kind, LongWait, Report, Resource, StuckThread};
+use super::{Held, LongWait, Report, Resource, StuckThread, Wait};
 use crate::deadlock::graph::resource::{DESERIALIZED, Site};
 
-/// A deadlock of more threads shows each of them in a few lines, without source text.
-const MAX_PARAGRAPHS: usize = 16;
-/// More threads of a deadlock are counted, not shown.
-const MAX_THREADS: usize = 64;
-/// More bystanders are counted, not shown.
+/// More threads of a deadlock are named, not shown.
+const MAX_THREADS: usize = 12;
+/// More bystanders are named, not shown.
 const MAX_BYSTANDERS: usize = 10;
 /// More of what a thread holds is counted, not shown.
 const MAX_HOLDS: usize = 16;
 
-/// Prints a report to standard error.
+/// A width at which no line is broken. (A width that is formatted is at most 65,535.)
+const ONE_LINE: usize = 60_000;
+
+/// The indent of what belongs to a thread.
+const INDENT: usize = 2;
+
+/// Prints a report to standard error: one line if its lines were printed before.
 pub(in crate::deadlock) fn print(report: &Report) {
-    crate::deadlock::print_line(format_args!(
-        "{}",
-        fmt::from_fn(|f| crate::deadlock::report::render::report(report, Style::of_stderr(), f))
-    ));
+    let style = Style::of_stderr();
+    if let count @ 2.. = Signature::of_report(report).count() {
+        let threads: Vec<_> = report.threads.iter().collect();
+        let separator = if ring::is_chain(report) { " → " } else { ", " };
+        // One thread is named by the headline.
+        let names = if threads.len() > 1 { format!(": {}", list(&threads, separator)) } else { String::new() };
+        return again(style, &(headline(report) + &names), count);
+    }
+    print_whole(report);
+}
+
+/// Prints the whole report to standard error.
+pub(in crate::deadlock) fn print_whole(report: &Report) {
+    let style = Style::of_stderr();
+    let text = fmt::from_fn(|f| crate::deadlock::report::render::report(report, style, f));
+    print_page(format_args!("{text:width$}", width = style.width()));
+}
+
+/// Prints a long wait to standard error: one line if its lines were printed before.
+pub(in crate::deadlock) fn print_long_wait(wait: &LongWait) {
+    let style = Style::of_stderr();
+    if let count @ 2.. = Signature::of_long_wait(wait).count() {
+        return again(style, &headline_of_long_wait(wait), count);
+    }
+    let text = fmt::from_fn(|f| long_wait(wait, style, f));
+    print_page(format_args!("{text:width$}", width = style.width()));
+}
+
+/// Returns the first line of a long wait.
+pub(in crate::deadlock) fn headline_of_long_wait(wait: &LongWait) -> String {
+    let text = fmt::from_fn(|f| Renderer::of_long_wait(wait, Style::plain(), Sources::none(), f).long_wait(wait));
+    let text = format!("{text:ONE_LINE$}");
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Returns a line, as a text shows it.
+#[cfg(feature = "tracing")]
+pub(in crate::deadlock) fn line(site: Site) -> String {
+    let line = Line(site).to_string().replace(GLUE, " ");
+    line.strip_prefix("at ").map_or(line.clone(), str::to_owned)
+}
+
+/// Returns a resource's name, or its type and the line that made it.
+#[cfg(feature = "tracing")]
+pub(in crate::deadlock) fn label(resource: &Resource) -> String {
+    let names = Names::new(std::iter::empty(), std::iter::empty(), Style::plain());
+    resource.name.map_or_else(|| names.resource(resource).replace(GLUE, " "), printable)
+}
+
+/// Prints a page, and an empty line behind it.
+pub(super) fn print_page(text: fmt::Arguments<'_>) {
+    crate::deadlock::print_line(format_args!("{text}\n"));
+}
+
+/// Prints that something happened again.
+fn again(style: Style, headline: &str, count: u64) {
+    let again = format!("(seen {count} times at these lines)");
+    crate::deadlock::print_line(format_args!("{} {again}", style.paint(HEADLINE, headline)));
+}
+
+/// Returns the first line of a report.
+pub(in crate::deadlock) fn headline(report: &Report) -> String {
+    let names = Names::new(everybody(report), std::iter::empty(), Style::plain());
+    names.headline(report).replace(GLUE, " ")
 }
 
 /// Renders a report.
 pub(in crate::deadlock) fn report(report: &Report, style: Style, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    Renderer::new(everybody(report), style, Sources::new(), f).report(report)
+    Renderer::of_report(report, style, Sources::new(), f).report(report)
 }
 
 /// Renders a long wait.
 pub(in crate::deadlock) fn long_wait(wait: &LongWait, style: Style, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    Renderer::new(std::iter::once(&wait.waiter).chain(&wait.owner), style, Sources::new(), f).long_wait(wait)
+    Renderer::of_long_wait(wait, style, Sources::new(), f).long_wait(wait)
 }
 
-/// Renders what each of some threads waits for and holds, in a line each.
+/// Renders what each of some threads waits for and holds, for a `debugger` with the numbers of the threads.
 pub(in crate::deadlock) fn threads<'r>(
     threads: impl Iterator<Item = &'r StuckThread> + Clone,
+    style: Style,
+    debugger: bool,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
-    let mut renderer = Renderer::new(threads.clone(), Style::plain(), Sources::none(), f);
-    for (at, thread) in threads.enumerate() {
-        renderer.out.write_str(if at == 0 { "" } else { "\n" })?;
-        renderer.thread(thread, Layout::Lines)?;
-    }
-    Ok(())
+    let mut names = Names::new(threads.clone(), threads.clone(), style);
+    names.has_os_ids = debugger;
+    Renderer { names, sources: Sources::new(), page: Page::new(f, style) }.threads(threads)
 }
 
 fn everybody(report: &Report) -> impl Iterator<Item = &StuckThread> + Clone {
     report.threads.iter().chain(&report.bystanders)
 }
 
-/// How much is shown of a thread.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    /// Each line of the program below what it does, with its text.
-    Paragraph,
-    /// A line for the wait and for each hold.
-    Lines,
-    /// The same, without the holds that nobody waits for.
-    Terse,
-}
-
 struct Renderer<'r, 'f, 'b> {
     names: Names<'r>,
     sources: Sources,
-    out: &'f mut fmt::Formatter<'b>,
+    page: Page<'f, 'b>,
 }
 
 impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
-    fn new(
-        threads: impl Iterator<Item = &'r StuckThread> + Clone,
-        style: Style,
-        sources: Sources,
-        out: &'f mut fmt::Formatter<'b>,
-    ) -> Self {
-        Self { names: Names::new(threads, style), sources, out }
+    fn of_report(report: &'r Report, style: Style, sources: Sources, f: &'f mut fmt::Formatter<'b>) -> Self {
+        let members = if Ring::of(report).is_some() { 0 } else { MAX_THREADS };
+        let shown = report.threads.iter().take(members).chain(report.bystanders.iter().take(MAX_BYSTANDERS));
+        Self { names: Names::new(everybody(report), shown, style), sources, page: Page::new(f, style) }
     }
 
-    fn report(mut self, report: &Report) -> fmt::Result {
-        let style = std::mem::replace(&mut self.names.style, Style::plain());
-        let headline = self.headline(report);
-        self.names.style = style;
-        self.out.write_str(&style.paint(HEADLINE, headline))?;
-        self.core(&report.threads)?;
-        self.bystanders(&report.bystanders)?;
-        write!(self.out, "\n\n{} {}", style.paint(HELP, "help:"), help(report, &self.names))
+    fn of_long_wait(wait: &'r LongWait, style: Style, sources: Sources, f: &'f mut fmt::Formatter<'b>) -> Self {
+        let threads = std::iter::once(&wait.waiter).chain(&wait.owner);
+        Self { names: Names::new(threads, std::iter::empty(), style), sources, page: Page::new(f, style) }
     }
 
-    fn core(&mut self, threads: &[StuckThread]) -> fmt::Result {
-        if threads.len() <= MAX_PARAGRAPHS {
-            return threads.iter().try_for_each(|thread| {
-                self.out.write_str("\n\n")?;
-                self.thread(thread, Layout::Paragraph)
-            });
-        }
-        self.out.write_str("\n")?;
-        for thread in threads.iter().take(MAX_THREADS) {
-            self.out.write_str("\n")?;
-            self.thread(thread, Layout::Terse)?;
-        }
-        match threads.len().saturating_sub(MAX_THREADS) {
-            0 => Ok(()),
-            rest => write!(self.out, "\n… and {rest} more"),
-        }
-    }
-
-    fn bystanders(&mut self, threads: &[StuckThread]) -> fmt::Result {
-        self.out.write_str(if threads.is_empty() { "" } else { "\n" })?;
-        for thread in threads.iter().take(MAX_BYSTANDERS) {
-            write!(self.out, "\nalso stuck behind it: {}", self.names.thread(thread))?;
-            if let Some(wait) = &thread.waits_for {
-                let comma = if wait.resource.name.is_some() && wait.process.is_none() { "" } else { "," };
-                let place = Place::of_wait(wait);
-                write!(self.out, " waits for {}{comma} {place}", self.names.wait(wait, Names::resource))?;
-            }
-        }
-        match threads.len().saturating_sub(MAX_BYSTANDERS) {
-            0 => Ok(()),
-            rest => write!(self.out, "\n… and {rest} more"),
-        }
-    }
-
-    fn long_wait(mut self, long: &LongWait) -> fmt::Result {
-        let Some(wait) = &long.waiter.waits_for else {
-            return write!(self.out, "long wait: {} waits no longer", self.names.thread(&long.waiter));
-        };
-        let waiter = self.names.thread(&long.waiter);
-        let resource = self.names.wait(wait, Names::resource);
-        write!(self.out, "long wait: {waiter} has waited {} for {resource}", Humane(wait.waited))?;
-        self.place(Layout::Paragraph, "", &Place::of_wait(wait))?;
-        self.text(Layout::Paragraph, wait.site)?;
-        let Some(owner) = &long.owner else {
-            let is_told = wait.process.is_some();
-            return self.out.write_str(if is_told { "" } else { "\nwho holds it is not known" });
-        };
-        let does = if wait.resource.is_task { "runs" } else { "holds" };
-        write!(self.out, "\n{} {does} it", self.names.thread(owner))?;
-        if let Some(held) = find_hold(owner, &wait.resource) {
-            self.place(Layout::Paragraph, taken(held), &Place::of_hold(held))?;
-            self.text(Layout::Paragraph, held.site)?;
-        }
-        if owner.waits_for.is_some() {
-            self.out.write_str("\n  and")?;
-        }
-        self.state(owner, Layout::Paragraph)
-    }
-
-    /// Renders what a thread does and what it holds.
-    fn thread(&mut self, thread: &StuckThread, layout: Layout) -> fmt::Result {
-        self.out.write_str(&self.names.thread(thread))?;
-        self.state(thread, layout)?;
-        if let Some(task) = thread.task.as_ref().filter(|task| task.resource.name.is_some())
-            && layout == Layout::Paragraph
-        {
-            // A task without a name is named by this line.
-            write!(self.out, "\n  submitted at {}", task.resource.made_at)?;
-            self.text(layout, task.resource.made_at)?;
-        }
-        let shown = self.shown_holds(thread, layout);
-        shown.iter().try_for_each(|held| self.hold(thread, held, layout))?;
-        match (thread.holds.len() + thread.omitted_holds - shown.len(), layout) {
-            (0, _) => Ok(()),
-            (rest, Layout::Terse) => write!(self.out, " (and holds {rest} more)"),
-            (rest, _) => write!(self.out, "\n  … and {rest} more"),
-        }
-    }
-
-    /// Returns the holds of a thread that are shown: in its order, or, if they are too many, those first that are
-    /// waited for.
-    fn shown_holds<'t>(&self, thread: &'t StuckThread, layout: Layout) -> Vec<&'t Held> {
-        if layout != Layout::Terse && thread.holds.len() <= MAX_HOLDS {
-            return thread.holds.iter().collect();
-        }
-        let (wanted, others): (Vec<_>, Vec<_>) =
-            thread.holds.iter().partition(|held| self.names.is_wanted(&held.resource));
-        let others = others.into_iter().filter(|_| layout != Layout::Terse);
-        wanted.into_iter().chain(others).take(MAX_HOLDS).collect()
-    }
-
-    fn state(&mut self, thread: &StuckThread, layout: Layout) -> fmt::Result {
-        let Some(wait) = &thread.waits_for else {
-            return self.out.write_str(if thread.is_gone { " has ended" } else { "" });
-        };
-        write!(self.out, " waits for {}", self.names.wait(wait, Names::resource_and_type))?;
-        self.place(layout, "", &Place::of_wait(wait))?;
-        write!(self.out, ", for at least {}", Humane(wait.waited))?;
-        self.out.write_str(if wait.timed { ", with a time-out" } else { "" })?;
-        self.text(layout, wait.site)
-    }
-
-    fn hold(&mut self, thread: &StuckThread, held: &Held, layout: Layout) -> fmt::Result {
-        let verb = match (&thread.waits_for, thread.is_gone) {
-            (_, true) => "still holds",
-            (Some(_), false) => "and holds",
-            (None, false) => "holds",
-        };
-        write!(self.out, "\n  {verb} {}", self.names.resource_and_type(&held.resource))?;
-        if let Some(waiters) = self.names.waiters(thread, &held.resource) {
-            write!(self.out, ", which {waiters}")?;
-        }
-        self.place(layout, taken(held), &Place::of_hold(held))?;
-        self.text(layout, held.site)
-    }
-
-    fn place(&mut self, layout: Layout, word: &str, place: &Place<'_>) -> fmt::Result {
-        let joint = if layout == Layout::Paragraph { "\n    " } else { ", " };
-        write!(self.out, "{joint}{word}{place}")
-    }
-
-    /// Renders the source text of a line.
-    fn text(&mut self, layout: Layout, site: Site) -> fmt::Result {
-        if layout == Layout::Paragraph
-            && site != DESERIALIZED
-            && let Some(text) = self.sources.line(site)
-        {
-            write!(self.out, "\n     {}", self.names.style.paint(SOURCE, format_args!("| {text}")))?;
+    fn threads<'t>(mut self, threads: impl Iterator<Item = &'t StuckThread>) -> fmt::Result {
+        self.legend()?;
+        for thread in threads {
+            self.page.gap()?;
+            self.thread(thread)?;
         }
         Ok(())
     }
 
-    fn headline(&self, report: &Report) -> String {
-        let count = report.threads.len();
-        let thread =
-            |at: usize| report.threads.get(at).map_or("a thread".to_owned(), |thread| self.names.thread(thread));
-        let for_task =
-            report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_task);
-        let for_pool =
-            report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_pool());
-        let tasks = if !report.threads.is_empty() && report.threads.iter().all(|thread| thread.task.is_some()) {
-            "task"
-        } else {
-            "thread"
-        };
-        let tasks = if count == 1 { format!("1 {tasks} waits") } else { format!("{count} {tasks}s wait") };
-        match report.kind {
-            Kind::Relock if for_task => format!("deadlock: {} waits for itself", thread(0)),
-            Kind::Relock if for_pool => {
-                format!("deadlock: {} waits for the end of a pool that it works for", thread(0))
-            }
-            Kind::Relock => format!("deadlock: {} waits for a lock it holds itself", thread(0)),
-            Kind::Cycle => format!("deadlock: {tasks} for each other"),
-            Kind::Starvation => format!("deadlock: {tasks} for workers that all wait"),
-            Kind::Abandoned => {
-                let what = if for_task { "task run" } else { "lock held" };
-                format!("deadlock: {} waits for a {what} by {}, which has ended", thread(0), thread(1))
+    fn report(mut self, report: &Report) -> fmt::Result {
+        let style = self.page.style;
+        self.page.verbatim(0, &style.paint(HEADLINE, headline(report)))?;
+        let ring = Ring::of(report);
+        self.page.gap()?;
+        self.legend()?;
+        match &ring {
+            Some(ring) => self.ring(ring)?,
+            None => self.members(report)?,
+        }
+        self.bystanders(&report.bystanders, &report.threads)?;
+        self.page.gap()?;
+        let mark = "help: ";
+        for (at, advice) in help(report, &self.names).into_iter().enumerate() {
+            // Lines of a list have an indent of their own.
+            let text = advice.trim_start();
+            let hang = mark.len() + advice.len() - text.len();
+            match at {
+                0 => self.page.hanging(0, hang, &format!("{} {text}", style.paint(HELP, mark.trim_end())))?,
+                _ => self.page.hanging(hang, hang + 2, text)?,
             }
         }
+        Ok(())
+    }
+
+    fn legend(&mut self) -> fmt::Result {
+        self.names.legend().iter().try_for_each(|line| self.page.line(INDENT, line))
+    }
+
+    fn members(&mut self, report: &Report) -> fmt::Result {
+        for thread in report.threads.iter().take(MAX_THREADS) {
+            self.page.gap()?;
+            self.thread(thread)?;
+        }
+        let rest: Vec<_> = report.threads.iter().skip(MAX_THREADS).collect();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.page.gap()?;
+        let (separator, closing) =
+            if ring::is_chain(report) { (" → ", report.threads.first()) } else { (", ", None) };
+        let listed: Vec<_> = rest.iter().copied().chain(closing).collect();
+        self.page.line(0, &format!("… and {}: {}", more(rest.len(), "thread"), list(&listed, separator)))
+    }
+
+    /// Renders those that are blocked by the deadlock, in a line for all that wait for one thing on one line.
+    fn bystanders(&mut self, threads: &[StuckThread], members: &[StuckThread]) -> fmt::Result {
+        if threads.is_empty() {
+            return Ok(());
+        }
+        self.page.gap()?;
+        self.page.line(0, "also blocked by this deadlock:")?;
+        let mut holders = HashMap::new();
+        for holder in members.iter().chain(threads) {
+            holder.holds.iter().for_each(|held| _ = holders.entry(held.resource.identity()).or_insert(holder));
+        }
+        let what = |thread: &StuckThread| {
+            let wait = thread.waits_for.as_ref()?;
+            let wanted = self.names.wait(wait, Names::resource_and_type);
+            let comma = if wait.process.is_some() { "," } else { "" };
+            let holder = holders.get(&wait.resource.identity());
+            let holder = holder.map_or(String::new(), |holder| format!(", which {} holds", self.names.thread(holder)));
+            Some(format!("for {wanted}{comma} {}{holder}", Place::of_wait(wait)))
+        };
+        let mut groups: Vec<(Option<String>, Vec<&StuckThread>)> = Vec::new();
+        let mut places = HashMap::new();
+        for thread in threads {
+            let wait = what(thread);
+            let at = *places.entry(wait.clone()).or_insert(groups.len());
+            match groups.get_mut(at) {
+                Some((_, group)) => group.push(thread),
+                None => groups.push((wait, vec![thread])),
+            }
+        }
+        let (shown, rest) = groups.split_at(groups.len().min(MAX_BYSTANDERS));
+        for (wait, group) in shown {
+            let text = match (group.as_slice(), wait) {
+                ([only], None) => self.names.thread(only),
+                ([only], Some(wait)) => format!("{} waits {wait}", self.names.thread(only)),
+                (_, None) => list(group, ", "),
+                (_, Some(wait)) => format!("{} threads wait {wait}: {}", group.len(), list(group, ", ")),
+            };
+            self.page.line(INDENT, &text)?;
+        }
+        let rest: Vec<_> = rest.iter().flat_map(|(_, group)| group).copied().collect();
+        match rest.len() {
+            0 => Ok(()),
+            count => self.page.line(INDENT, &format!("… and {}: {}", more(count, "thread"), list(&rest, ", "))),
+        }
+    }
+
+    /// Renders a ring of threads that all do the same.
+    fn ring(&mut self, ring: &Ring<'_>) -> fmt::Result {
+        let Ring { threads, wait, hold, task } = ring;
+        self.page.gap_before(self.names.has_letters())?;
+        let members: Vec<_> = threads.iter().chain(threads.first()).collect();
+        self.page.line(0, "each thread waits for a lock that the next one holds:")?;
+        self.page.line(INDENT, &list(&members, " → "))?;
+        if let Some(task) = task {
+            let kind = self.names.kind_and_name(&task.resource);
+            self.page.line(INDENT, &format!("each runs {kind}, submitted{GLUE}{}", Line(task.submitted_at())))?;
+        }
+        let waited = threads.iter().filter_map(|thread| Some(thread.waits_for.as_ref()?.waited)).min();
+        let kind = self.names.kind_and_name(&wait.resource);
+        let waits = format!("each waits for a {kind} {}", Place::of_wait(wait));
+        self.page.line(INDENT, &format!("{waits}, {}", at_least(waited.unwrap_or_default())))?;
+        self.excerpt(INDENT, wait.site)?;
+        self.page.line(INDENT, &format!("each took its own {}", Place::of_hold(hold)))?;
+        self.excerpt(INDENT, hold.site)?;
+        let made = names::origin(&wait.resource);
+        self.page.line(INDENT, &format!("the {} locks were {made}", threads.len()))
+    }
+
+    fn long_wait(mut self, long: &LongWait) -> fmt::Result {
+        let waiter = self.names.thread(&long.waiter);
+        let Some(wait) = &long.waiter.waits_for else {
+            return self.page.line(0, &format!("long wait: {waiter} waits no longer"));
+        };
+        let resource = self.names.wait(wait, Names::resource_and_type);
+        let comma = if wait.process.is_some() { "," } else { "" };
+        let headline = format!("long wait: {waiter} has waited {} for {resource}{comma}", Humane(wait.waited));
+        self.page.line(0, &format!("{headline} {}", Place::of_wait(wait)))?;
+        self.excerpt(0, wait.site)?;
+        let Some(owner) = &long.owner else {
+            let is_told = wait.process.is_some();
+            return if is_told { Ok(()) } else { self.page.line(0, "the holder is not known") };
+        };
+        let does = if wait.resource.is_task { "runs" } else { "holds" };
+        let mut text = format!("{} {does} it", self.names.thread(owner));
+        let held = find_hold(owner, &wait.resource);
+        if let Some(held) = held {
+            text += &format!(", {}{GLUE}{}", taken(held), Place::of_hold(held));
+        }
+        self.page.line(0, &text)?;
+        if let Some(held) = held {
+            self.excerpt(0, held.site)?;
+        }
+        if let Some(wait) = &owner.waits_for {
+            self.page.line(INDENT, &format!("and {}", self.waits(wait)))?;
+            self.excerpt(INDENT, wait.site)?;
+        }
+        if let Some(activity) = owner.activity {
+            self.page.line(INDENT, &format!("and {activity}"))?;
+        }
+        self.stack(owner)
+    }
+
+    /// Renders what a thread does and what it holds.
+    fn thread(&mut self, thread: &StuckThread) -> fmt::Result {
+        let mut text = self.names.thread(thread);
+        match &thread.waits_for {
+            Some(wait) => text += &format!(" {}", self.waits(wait)),
+            None if thread.is_gone => text += " has ended",
+            None => text += &thread.activity.map_or(String::new(), |activity| format!(" {activity}")),
+        }
+        self.page.line(0, &text)?;
+        if let Some(wait) = &thread.waits_for {
+            self.excerpt(0, wait.site)?;
+        }
+        if let Some(task) = thread.task.as_ref().filter(|task| !self.names.has_letter(&task.resource)) {
+            self.page.line(INDENT, &format!("submitted{GLUE}{}", Line(task.submitted_at())))?;
+            self.excerpt(INDENT, task.submitted_at())?;
+        }
+        let shown = self.shown_holds(thread);
+        for (held, count) in self.alike(&shown) {
+            self.hold(thread, held, count)?;
+        }
+        match thread.holds.len() + thread.omitted_holds - shown.len() {
+            0 => {}
+            rest => self.page.line(INDENT, &format!("… and {}", more(rest, "lock")))?,
+        }
+        self.stack(thread)
+    }
+
+    /// Renders the calls that a thread is in, if they are known.
+    fn stack(&mut self, thread: &StuckThread) -> fmt::Result {
+        if thread.stack.is_empty() {
+            return Ok(());
+        }
+        self.page.line(INDENT, "in these calls, the innermost first:")?;
+        thread.backtrace().iter().try_for_each(|call| self.page.line(INDENT + 2, &printable(call)))
+    }
+
+    /// Returns the holds of a thread that are shown: in its order, or, if they are too many, those first that are
+    /// waited for.
+    fn shown_holds<'t>(&self, thread: &'t StuckThread) -> Vec<&'t Held> {
+        if thread.holds.len() <= MAX_HOLDS {
+            return thread.holds.iter().collect();
+        }
+        let (wanted, others): (Vec<_>, Vec<_>) =
+            thread.holds.iter().partition(|held| self.names.is_wanted(&held.resource));
+        wanted.into_iter().chain(others).take(MAX_HOLDS).collect()
+    }
+
+    /// Returns `waits for A 'ledger' at src/main.rs:10:13, for at least 2 ms`.
+    fn waits(&self, wait: &Wait) -> String {
+        let wanted = self.names.wait(wait, Names::resource_and_type);
+        let comma = if wait.process.is_some() { "," } else { "" };
+        let limit = if wait.timed { ", with a time-out" } else { "" };
+        format!("waits for {wanted}{comma} {}, {}{limit}", Place::of_wait(wait), at_least(wait.waited))
+    }
+
+    /// Returns the holds, each with how many in a row there are of which nothing else could be said.
+    fn alike<'t>(&self, shown: &[&'t Held]) -> Vec<(&'t Held, usize)> {
+        let is_alike = |one: &&Held, other: &&Held| {
+            let look =
+                |held: &Held| (held.site, held.purpose, held.left_behind, self.names.resource_and_type(&held.resource));
+            !self.names.is_wanted(&one.resource) && !self.names.is_wanted(&other.resource) && look(one) == look(other)
+        };
+        shown.chunk_by(is_alike).map(|alike| (alike[0], alike.len())).collect()
+    }
+
+    fn hold(&mut self, thread: &StuckThread, held: &Held, count: usize) -> fmt::Result {
+        let is_wanted_here = |wait: &Wait| wait.resource.is_same(&held.resource);
+        let verb = match (&thread.waits_for, thread.is_gone) {
+            (_, true) => "still holds",
+            (Some(wait), false) if is_wanted_here(wait) => "and already holds",
+            (Some(_), false) => "and holds",
+            (None, false) => "holds",
+        };
+        let mut text = format!("{verb} {}", self.names.resource_and_type(&held.resource));
+        if let Some(waiters) = self.names.waiters(thread, &held.resource) {
+            text += &format!(" ({waiters})");
+        }
+        text += &format!(", {}{GLUE}{}", taken(held), Place::of_hold(held));
+        if count > 1 {
+            text += &format!(", and {} more from the same line", count - 1);
+        }
+        self.page.line(INDENT, &text)?;
+        self.excerpt(INDENT, held.site)
+    }
+
+    /// Renders the text of a line, where it is known, with a mark under the call.
+    fn excerpt(&mut self, indent: usize, site: Site) -> fmt::Result {
+        const MARGIN: &str = "| ";
+        let indent = indent + 3;
+        if site == DESERIALIZED || Author::of(site) != Author::Program {
+            return Ok(());
+        }
+        let Some(excerpt) = self.sources.excerpt(site, self.page.room(indent + MARGIN.len())) else { return Ok(()) };
+        let style = self.page.style;
+        self.page.verbatim(indent, &style.paint(SOURCE, format_args!("{MARGIN}{}", excerpt.text)))?;
+        let (before, marks) = (" ".repeat(excerpt.before), "^".repeat(excerpt.marked));
+        let marks = style.paint(CARET, marks);
+        self.page.verbatim(indent, &format!("{}{marks}", style.paint(SOURCE, format_args!("{MARGIN}{before}"))))
     }
 }
 
+/// Returns `1 more thread`, `2 more threads`.
+fn more(count: usize, what: &str) -> String {
+    format!("{count} more {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Returns `for at least 2 ms`, which is not broken.
+fn at_least(waited: Duration) -> String {
+    format!("for at least {}", Humane(waited)).replace(' ', &GLUE.to_string())
+}
+
 fn taken(held: &Held) -> &'static str {
-    if held.left_behind { "left behind by a task that took it " } else { "taken " }
+    if held.left_behind { "left behind by a task that took it" } else { "taken" }
 }
 
 fn find_hold<'t>(thread: &'t StuckThread, resource: &Resource) -> Option<&'t Held> {

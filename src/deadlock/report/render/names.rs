@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
+use super::letters::Letters;
+use super::page::{GLUE, clip};
 use super::style::{NAME, Style};
 use crate::deadlock::graph::resource::Site;
-use crate::deadlock::report::source::clip;
+use crate::deadlock::report::author::Author;
 use crate::deadlock::report::{Held, Identity, Purpose, Resource, StuckThread, Wait};
 
 /// Longer names of types are cut.
@@ -14,13 +16,16 @@ const MAX_TYPE_WIDTH: usize = 80;
 
 /// Names for the threads and resources of one text, such that each means one of them.
 pub(in crate::deadlock) struct Names<'r> {
-    pub(in crate::deadlock) style: Style,
+    pub(super) style: Style,
     /// The threads that have a name, each once, by the number that debuggers show.
     namesakes: HashMap<&'r str, Vec<u32>>,
     /// The waiters of each resource.
     waiters: HashMap<Identity, Vec<&'r StuckThread>>,
-    /// The resources that look alike, each with its number among them.
-    lookalikes: HashMap<Look, HashMap<Identity, usize>>,
+    letters: Letters<'r>,
+    /// Whether every thread is told with the number that debuggers show.
+    pub(super) has_os_ids: bool,
+    /// How many of those that have a letter look alike.
+    alike: HashMap<Look, usize>,
 }
 
 /// What tells resources apart on sight.
@@ -37,9 +42,21 @@ impl Look {
 }
 
 impl<'r> Names<'r> {
-    pub(in crate::deadlock) fn new(threads: impl Iterator<Item = &'r StuckThread> + Clone, style: Style) -> Self {
-        let mut names = Self { style, namesakes: HashMap::new(), waiters: HashMap::new(), lookalikes: HashMap::new() };
-        for thread in threads.clone() {
+    /// Returns names for these threads. What those that are `shown` wait for gets letters.
+    pub(in crate::deadlock) fn new(
+        threads: impl Iterator<Item = &'r StuckThread> + Clone,
+        shown: impl Iterator<Item = &'r StuckThread> + Clone,
+        style: Style,
+    ) -> Self {
+        let mut names = Self {
+            style,
+            namesakes: HashMap::new(),
+            waiters: HashMap::new(),
+            alike: HashMap::new(),
+            letters: Letters::default(),
+            has_os_ids: false,
+        };
+        for thread in threads {
             if let Some(name) = thread.name() {
                 // A task that runs in place is on the same thread as its waiter.
                 let namesakes = names.namesakes.entry(name).or_default();
@@ -47,63 +64,98 @@ impl<'r> Names<'r> {
                     namesakes.push(thread.os_id);
                 }
             }
-            if let Some(task) = &thread.task {
-                names.add(&task.resource);
-            }
             if let Some(wait) = &thread.waits_for {
-                names.waiters.entry(wait.resource.identity()).or_default().push(thread);
-                names.add(&wait.resource);
+                let waiters = names.waiters.entry(wait.resource.identity()).or_default();
+                if waiters.is_empty() {
+                    *names.alike.entry(Look::of(&wait.resource)).or_default() += 1;
+                }
+                waiters.push(thread);
             }
         }
-        threads.flat_map(|thread| &thread.holds).for_each(|held| names.add(&held.resource));
+        let waiters = &names.waiters;
+        names.letters = Letters::new(shown, |resource| waiters.contains_key(&resource.identity()));
         names
     }
 
-    fn add(&mut self, resource: &Resource) {
-        let alike = self.lookalikes.entry(Look::of(resource)).or_default();
-        let next = alike.len() + 1;
-        alike.entry(resource.identity()).or_insert(next);
+    /// Returns the lines that say what the letters mean.
+    pub(super) fn legend(&self) -> Vec<String> {
+        self.letters.legend(self)
+    }
+
+    /// Returns whether there is a legend.
+    pub(super) fn has_letters(&self) -> bool {
+        !self.letters.is_empty()
+    }
+
+    /// Returns whether a resource has a letter.
+    pub(super) fn has_letter(&self, resource: &Resource) -> bool {
+        self.letters.of(resource).is_some()
+    }
+
+    pub(super) fn letter(&self, letter: &str) -> String {
+        self.style.paint(NAME, letter)
     }
 
     /// Returns `thread 'left'`; with the number that debuggers show if there is no name, or if others have the same.
     ///
     /// A thread that runs a task is `task 'sum' on thread 'pool_0'`.
     pub(in crate::deadlock) fn thread(&self, thread: &StuckThread) -> String {
+        self.thread_and_task(thread, |task| self.resource(task))
+    }
+
+    /// Returns the same without letters, which the first line of a text does not have.
+    pub(super) fn thread_in_headline(&self, thread: &StuckThread) -> String {
+        self.thread_and_task(thread, |task| match task.name {
+            Some(_) => self.kind_and_name(task),
+            None => format!("{} {}", self.kind_and_name(task), origin(task)),
+        })
+    }
+
+    fn thread_and_task(&self, thread: &StuckThread, task_label: impl Fn(&Resource) -> String) -> String {
         let (label, is_clear) = match thread.name() {
             Some(name) => (
-                format!("thread '{}'", printable(name)),
+                format!("thread{GLUE}{}", quoted(name)),
                 self.namesakes.get(name).is_some_and(|namesakes| namesakes.len() == 1),
             ),
             None => ("unnamed thread".to_owned(), false),
         };
         let mut label = self.style.paint(NAME, label);
-        if !is_clear && thread.os_id != 0 {
+        if (!is_clear || self.has_os_ids) && thread.os_id != 0 {
             label += &format!(" (os id {})", thread.os_id);
         }
-        let in_place = if thread.is_in_place { " (run in place)" } else { "" };
+        let in_place = if thread.is_in_place { " (run inside the wait for it)" } else { "" };
         match &thread.task {
-            Some(task) => format!("{}{in_place} on {label}", self.resource(&task.resource)),
+            Some(task) => format!("{}{in_place} on {label}", task_label(&task.resource)),
             None => label + in_place,
         }
     }
 
-    /// Returns `'accounts'`, or `Lock<Vec<u64>> made at src/main.rs:10:13`; with a number if others look the same. A
-    /// task is `task 'sum'`, or `task main::{{closure}} submitted at src/main.rs:10:13`.
+    /// Returns `A 'accounts'` or `task A` for what has a letter; otherwise `'accounts'`, `Lock<u64> made at
+    /// src/main.rs:10:13`, or `task main::{{closure}}`.
     pub(in crate::deadlock) fn resource(&self, resource: &Resource) -> String {
-        let mut label = match (resource.name, resource.is_task) {
-            (Some(name), false) => format!("'{}'", printable(name)),
-            (Some(name), true) => format!("task '{}'", printable(name)),
-            (None, false) => full_type(resource),
-            (None, true) => clip(format!("task {}", short_type(resource.data_type)), MAX_TYPE_WIDTH),
-        };
-        if let Some(number) = self.number(resource) {
-            label += &format!(" #{number}");
+        let name = resource.name.map(quoted);
+        let noun = if resource.is_task { format!("task{GLUE}") } else { String::new() };
+        match (self.letters.of(resource), name) {
+            (Some(letter), None) => self.style.paint(NAME, format_args!("{noun}{letter}")),
+            (Some(letter), Some(name)) => self.style.paint(NAME, format_args!("{noun}{letter}{GLUE}{name}")),
+            (None, Some(name)) => self.style.paint(NAME, format_args!("{noun}{name}")),
+            (None, None) if resource.is_task => self.kind_and_name(resource),
+            (None, None) => format!("{} {}", self.kind_and_name(resource), origin(resource)),
         }
-        let label = self.style.paint(NAME, label);
-        if resource.name.is_some() { label } else { format!("{label} {}", origin(resource)) }
     }
 
-    /// Returns what is waited for, and for what else: `task 'sum' (queued in pool 'io') and 2 more`, or `task 'sum',
+    /// Returns `Lock<Vec<u64>> 'accounts'` or `task 'sum'`; without a name `Lock<Vec<u64>>` or `task main::{{closure}}`.
+    pub(super) fn kind_and_name(&self, resource: &Resource) -> String {
+        let kind = match (resource.is_task, resource.name) {
+            (true, Some(_)) => "task".to_owned(),
+            (true, None) => format!("task{GLUE}{}", short_type(resource.data_type)),
+            (false, _) => full_type(resource),
+        };
+        let name = resource.name.map_or(String::new(), |name| format!("{GLUE}{}", quoted(name)));
+        self.style.paint(NAME, format_args!("{}{name}", clip(kind, MAX_TYPE_WIDTH)))
+    }
+
+    /// Returns what is waited for, and for what else: `task 'sum' (queued in pool 'io') and 2 others`, or `task 'sum',
     /// which process 4711 runs`.
     pub(in crate::deadlock) fn wait(&self, wait: &Wait, label: impl Fn(&Self, &Resource) -> String) -> String {
         let mut text = match &wait.queued_in {
@@ -119,32 +171,26 @@ impl<'r> Names<'r> {
         }
         if wait.others > 0 {
             let comma = if wait.process.is_some() { "," } else { "" };
-            text += &format!("{comma} and {} more", wait.others);
+            text += &format!("{comma} and {} others", wait.others).replace(" 1 others", " 1 other");
         }
         text
     }
 
     /// Returns `pool 'io'`.
     pub(in crate::deadlock) fn pool(&self, name: &str) -> String {
-        self.style.paint(NAME, format_args!("pool '{}'", printable(name)))
+        self.style.paint(NAME, format_args!("pool{GLUE}{}", quoted(name)))
     }
 
     /// Returns `process 4711`.
     fn process(&self, id: u32) -> String {
-        self.style.paint(NAME, format_args!("process {id}"))
+        self.style.paint(NAME, format_args!("process{GLUE}{id}"))
     }
 
-    /// Returns `'accounts' (Lock<Vec<u64>>)`, or `Lock<Vec<u64>> made at src/main.rs:10:13`.
+    /// Returns `A 'accounts'` for what has a letter; otherwise `Lock<Vec<u64>> 'accounts'`, or `Lock<Vec<u64>> made at
+    /// src/main.rs:10:13`.
     pub(in crate::deadlock) fn resource_and_type(&self, resource: &Resource) -> String {
-        let label = self.resource(resource);
-        let is_told = resource.name.is_none() || resource.is_task;
-        if is_told { label } else { format!("{label} ({})", full_type(resource)) }
-    }
-
-    /// Returns the number of a resource among those that look the same, `None` if it is the only one.
-    fn number(&self, resource: &Resource) -> Option<usize> {
-        let alike = self.lookalikes.get(&Look::of(resource)).filter(|alike| alike.len() > 1)?;
-        alike.get(&resource.identity()).copied()
+        let is_told = self.has_letter(resource) || resource.name.is_none() || resource.is_task;
+        if is_told { self.resource(resource) } else { self.kind_and_name(resource) }
     }
 
     /// Returns whether a resource is waited for.
@@ -152,28 +198,42 @@ impl<'r> Names<'r> {
         self.waiters.contains_key(&resource.identity())
     }
 
-    /// Returns whether others look the same as a resource.
+    /// Returns whether others with a letter look the same as a resource.
     pub(in crate::deadlock) fn is_lookalike(&self, resource: &Resource) -> bool {
-        self.number(resource).is_some()
+        self.alike.get(&Look::of(resource)).is_some_and(|count| *count > 1)
     }
 
-    /// Returns who waits for the resource that `holder` holds: `thread 'left' waits for`.
+    /// Returns who waits for the resource that `holder` holds, if somebody else does: `thread 'left' waits for it`.
     pub(in crate::deadlock) fn waiters(&self, holder: &StuckThread, resource: &Resource) -> Option<String> {
         match self.waiters.get(&resource.identity())?.as_slice() {
             [] => None,
-            [only] if std::ptr::eq(*only, holder) => Some("it waits for itself".to_owned()),
-            [only] => Some(format!("{} waits for", self.thread(only))),
-            [first, rest @ ..] => Some(format!("{} and {} more wait for", self.thread(first), rest.len())),
+            [only] if std::ptr::eq(*only, holder) => None,
+            [only] => Some(format!("{} waits for it", self.thread(only))),
+            [first, _] => Some(format!("{} and 1 other thread wait for it", self.thread(first))),
+            [first, rest @ ..] => Some(format!("{} and {} other threads wait for it", self.thread(first), rest.len())),
         }
     }
 }
 
 /// Returns `made at src/main.rs:10:13`.
-fn origin(resource: &Resource) -> String {
+pub(super) fn origin(resource: &Resource) -> String {
     match resource {
-        Resource { is_task: true, made_at, .. } => format!("submitted at {made_at}"),
+        Resource { is_task: true, made_at, .. } => format!("submitted{GLUE}{}", Line(made_at)),
         deserialized if deserialized.is_deserialized() => "made by deserializing".to_owned(),
-        Resource { made_at, .. } => format!("made at {made_at}"),
+        Resource { made_at, .. } => format!("made{GLUE}{}", Line(made_at)),
+    }
+}
+
+/// `at src/main.rs:10:13`; or where a line is of no use to the reader, `in std` or `in bowline`.
+pub(super) struct Line(pub(super) Site);
+
+impl Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Author::of(self.0) {
+            Author::Program => write!(f, "at{GLUE}{}", self.0),
+            Author::Std => write!(f, "in{GLUE}std"),
+            Author::Ours => write!(f, "in{GLUE}bowline"),
+        }
     }
 }
 
@@ -197,20 +257,25 @@ impl<'r> Place<'r> {
 impl Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.purpose {
-            None => return write!(f, "at {}", self.site),
+            None => return Line(self.site).fmt(f),
             Some(Purpose::Debug) => f.write_str("to format it with `{:?}`")?,
             Some(Purpose::Serialize) => f.write_str("to serialize it")?,
         }
-        // A resource without a name is named by that line already.
-        if self.resource.name.is_some() { write!(f, " ({})", origin(self.resource)) } else { Ok(()) }
+        write!(f, " ({})", origin(self.resource))
     }
 }
 
-/// Returns a user's text with its control characters escaped.
+/// Returns a name in quotes, in which no line is broken.
+fn quoted(name: &str) -> String {
+    format!("'{}'", printable(name)).replace(' ', &GLUE.to_string())
+}
+
+/// Returns a user's text with the characters escaped that control a terminal, break a line or turn its direction.
 pub(crate) fn printable(text: &str) -> String {
     let mut clean = String::new();
     for c in text.chars() {
-        if c.is_control() { clean.extend(c.escape_default()) } else { clean.push(c) }
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || turns { clean.extend(c.escape_default()) } else { clean.push(c) }
     }
     clean
 }
@@ -238,7 +303,7 @@ fn full_type(resource: &Resource) -> String {
     if resource.is_pool() {
         return resource.primitive.to_owned();
     }
-    clip(format!("{}<{}>", resource.primitive, short_type(resource.data_type)), MAX_TYPE_WIDTH)
+    format!("{}<{}>", resource.primitive, short_type(resource.data_type))
 }
 
 /// Returns a type's name without the modules: `alloc::vec::Vec<my::Account>` becomes `Vec<Account>`.

@@ -14,6 +14,23 @@ use crate::deadlock::render::{Humane, printable};
 /// Cheap to clone. [`Display`](fmt::Display) prints one line, for example
 /// `worker process 4711 was killed by signal 9 (SIGKILL) after 1.2 s of task 'thumbnail'`, and the last lines that the
 /// process wrote to its standard error, if the pool captures those.
+///
+/// # Examples
+///
+#[cfg_attr(feature = "process", doc = "```")]
+#[cfg_attr(not(feature = "process"), doc = "```ignore")]
+/// use bowline::task::WorkerExit;
+/// use bowline::{ProcessPoolExecutor, TaskError};
+///
+/// let pool = ProcessPoolExecutor::new(1)?;
+/// let future = pool.submit_named("thumbnail", |code: i32| -> u8 { std::process::exit(code) }, (99,));
+/// let error = future.result().unwrap_err();
+/// let TaskError::WorkerLost(lost) = error else { panic!("{error}") };
+/// assert_eq!(lost.exit(), &WorkerExit::Code(99));
+/// assert_eq!(lost.task(), "thumbnail");
+/// assert_ne!(lost.pid(), std::process::id());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct WorkerLost(Arc<Lost>);
 
@@ -26,6 +43,21 @@ struct Lost {
 }
 
 /// How a worker process ended.
+///
+/// # Examples
+///
+#[cfg_attr(feature = "process", doc = "```")]
+#[cfg_attr(not(feature = "process"), doc = "```ignore")]
+/// use bowline::task::WorkerExit;
+/// use bowline::{ProcessPoolExecutor, TaskError};
+///
+/// let pool = ProcessPoolExecutor::new(1)?;
+/// let error = pool.submit(|| -> u8 { std::process::abort() }, ()).result().unwrap_err();
+/// let TaskError::WorkerLost(lost) = error else { panic!("{error}") };
+/// assert!(matches!(lost.exit(), WorkerExit::Signal { number: 6, .. }));
+/// assert_eq!(lost.exit().signal_name(), Some("SIGABRT"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WorkerExit {

@@ -14,6 +14,21 @@ use crate::deadlock::render::{Humane, printable};
 ///
 /// Cheap to clone. [`Display`](fmt::Display) says which program was started, how often, and why the last attempt
 /// failed; if the system refused the process, its error is the [`source`](Error::source).
+///
+/// # Examples
+///
+#[cfg_attr(feature = "process", doc = "```")]
+#[cfg_attr(not(feature = "process"), doc = "```ignore")]
+/// use bowline::task::Rejected;
+/// use bowline::{ProcessPoolExecutor, TaskError};
+///
+/// let pool = ProcessPoolExecutor::builder().max_workers(1).worker_exe("true").build()?;
+/// let error = pool.submit(|n: u32| n + 1, (1,)).result().unwrap_err();
+/// let TaskError::Rejected(Rejected::NoWorker(error)) = error else { panic!("{error}") };
+/// assert!(error.program().ends_with("true")); // found in `PATH`
+/// assert_eq!(error.attempts(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct StartError(Arc<Start>);
 
@@ -25,6 +40,20 @@ struct Start {
 }
 
 /// Why a worker process could not be started.
+///
+/// # Examples
+///
+#[cfg_attr(feature = "process", doc = "```")]
+#[cfg_attr(not(feature = "process"), doc = "```ignore")]
+/// use bowline::task::{Rejected, StartFailure, WorkerExit};
+/// use bowline::{ProcessPoolExecutor, TaskError};
+///
+/// let pool = ProcessPoolExecutor::builder().max_workers(1).worker_exe("true").build()?;
+/// let error = pool.submit(|n: u32| n + 1, (1,)).result().unwrap_err();
+/// let TaskError::Rejected(Rejected::NoWorker(error)) = error else { panic!("{error}") };
+/// assert!(matches!(error.failure(), StartFailure::Ended(WorkerExit::Code(0)))); // it is no worker
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartFailure {

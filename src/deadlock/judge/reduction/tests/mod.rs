@@ -175,6 +175,7 @@ impl Made {
                         not_handed_over: Cell::new(false),
                         is_stuck: false,
                         finder: None,
+                        span: None,
                     };
                     graph.link(context, entry);
                     waits.push(wait);

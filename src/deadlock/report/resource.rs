@@ -1,0 +1,172 @@
+//! What is waited for or held, in a report or a snapshot.
+
+use std::panic::Location;
+
+use crate::deadlock::graph::resource::{DESERIALIZED, FORMATTED, SERIALIZED, Site};
+
+/// What a lock's implementation of a trait acquires it for. Such an acquisition has no line in the program: the lock
+/// may be formatted or serialized far from any mention of it. [`Edge`](super::Edge) has an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Purpose {
+    /// The lock is formatted with `{:?}`.
+    Debug,
+    /// The lock is serialized.
+    Serialize,
+}
+
+impl Purpose {
+    /// Returns the line to show for an acquisition, and what it was for; `made_at` is the line that made the lock.
+    pub(in crate::deadlock) fn of(site: Site, made_at: Site) -> (Site, Option<Self>) {
+        if site == FORMATTED {
+            (made_at, Some(Self::Debug))
+        } else if site == SERIALIZED {
+            (made_at, Some(Self::Serialize))
+        } else {
+            (site, None)
+        }
+    }
+}
+
+/// A task in a report or snapshot: a copy, so that the task itself may be over by now.
+///
+/// # Examples
+///
+/// ```
+/// let pool = bowline::ThreadPoolExecutor::new(1);
+/// let lock = std::sync::Arc::new(bowline::Lock::new(()));
+/// let audit = pool.submit_named("audit", move || (lock.lock_arc(), lock.acquire_arc().unwrap_err()).1);
+/// assert_eq!(audit.result().unwrap().report().threads()[0].task().unwrap().name(), Some("audit"));
+/// ```
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Task {
+    #[cfg_attr(feature = "serde", serde(flatten))]
+    pub(in crate::deadlock) resource: Resource,
+}
+
+impl Task {
+    /// Returns the name that it was given when it was submitted, if any.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        self.resource.name
+    }
+
+    /// Returns the full path of its type.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        self.resource.data_type
+    }
+
+    /// Returns the line that submitted it.
+    #[must_use]
+    pub fn submitted_at(&self) -> &'static Location<'static> {
+        self.resource.made_at
+    }
+}
+
+/// A lock, a future or a queue in a report or snapshot: a copy, so that the resource itself may be gone by now.
+///
+/// # Examples
+///
+/// ```
+/// let lock = bowline::Lock::new(0_u8);
+/// let (_guard, deadlock) = (lock.lock(), lock.acquire().unwrap_err());
+/// let resource = deadlock.report().threads()[0].holds()[0].resource();
+/// assert_eq!((resource.primitive(), resource.data_type()), ("Lock", "u8"));
+/// ```
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Resource {
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(in crate::deadlock) key: usize,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(in crate::deadlock) is_task: bool,
+    pub(in crate::deadlock) name: Option<&'static str>,
+    pub(in crate::deadlock) primitive: &'static str,
+    pub(in crate::deadlock) data_type: &'static str,
+    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
+    pub(in crate::deadlock) made_at: &'static Location<'static>,
+}
+
+impl Resource {
+    /// Returns the name given with `named`, if any.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        self.name
+    }
+
+    /// Returns the primitive: `Lock`, `RLock`, `Future` (of a task), `Promise`.
+    #[must_use]
+    pub fn primitive(&self) -> &'static str {
+        self.primitive
+    }
+
+    /// Returns the full path of the type that is protected or awaited.
+    #[must_use]
+    pub fn data_type(&self) -> &'static str {
+        self.data_type
+    }
+
+    /// Returns the line that made it. No line of the program makes a lock that was
+    /// [deserialized](Self::is_deserialized): for such a lock this is a line of this crate, and `null` where the report
+    /// is serialized.
+    #[must_use]
+    pub fn made_at(&self) -> &'static Location<'static> {
+        self.made_at
+    }
+
+    /// Returns whether it is a lock that was made by deserializing.
+    #[must_use]
+    pub fn is_deserialized(&self) -> bool {
+        self.made_at == DESERIALIZED
+    }
+
+    /// Returns whether it is a pool, which protects no data.
+    pub(in crate::deadlock) fn is_pool(&self) -> bool {
+        self.data_type.is_empty()
+    }
+
+    /// Returns whether two values of one report or snapshot mean the same resource.
+    ///
+    /// If a lock is replaced in place although its guard was forgotten, the old lock and the new one are told apart by
+    /// the line that made them, by name and by primitive; if all of these are the same, they count as one.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+
+    pub(in crate::deadlock) fn identity(&self) -> Identity {
+        if self.is_task {
+            return Identity { key: self.key, made_at: None, name: None, primitive: "" };
+        }
+        Identity { key: self.key, made_at: Some(self.made_at), name: self.name, primitive: self.primitive }
+    }
+}
+
+/// What tells the resources of one report or snapshot apart. The address alone does not: a guard can be forgotten, its
+/// lock dropped, and another one made in its place. A task's does, since the hold of its run cannot be forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::deadlock) struct Identity {
+    key: usize,
+    made_at: Option<&'static Location<'static>>,
+    name: Option<&'static str>,
+    primitive: &'static str,
+}
+
+#[cfg(feature = "serde")]
+pub(in crate::deadlock) fn serialize_site<S: serde::Serializer>(
+    site: &&'static Location<'static>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    use serde::ser::SerializeStruct;
+    if *site == DESERIALIZED {
+        return serializer.serialize_none();
+    }
+    let mut fields = serializer.serialize_struct("Location", 3)?;
+    fields.serialize_field("file", site.file())?;
+    fields.serialize_field("line", &site.line())?;
+    fields.serialize_field("column", &site.column())?;
+    fields.end()
+}
