@@ -15,21 +15,11 @@ fi
 
 work=$(realpath -m "${CARGO_TARGET_DIR:-target}")/before-main
 mkdir -p "$work"
-rm -rf "$work/program" "$work/copy" "$work/profiles"
+rm -rf "$work/program" "$work/profiles"
 ln -sfn "$PWD" "$work/bowline"
 cp -r tests/before_main "$work/program"
 
-# Another copy of the crate, which takes itself for the same version: cargo would not have two of one version by path.
-mkdir "$work/copy"
-cp -r src "$work/copy/"
-awk '
-    /^\[/ { skip = /^\[\[|dev-dependencies\]$|^\[profile/ }
-    /^(members|exclude) = / || skip { next }
-    { print }
-' Cargo.toml >"$work/copy/Cargo.toml"
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
-sed -i "s/^version = \"$version\"$/version = \"$version-copy\"/" "$work/copy/Cargo.toml"
-grep -rl 'env!("CARGO_PKG_VERSION")' "$work/copy/src" | xargs sed -i "s/env!(\"CARGO_PKG_VERSION\")/\"$version\"/g"
+ci/copy-crate.sh "$work/copy"
 
 # Of a debugger's data nobody has need here.
 export CARGO_TARGET_DIR="$work/target" CARGO_PROFILE_DEV_DEBUG=false
