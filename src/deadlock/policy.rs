@@ -43,9 +43,10 @@ pub enum Policy {
     /// process aborts.
     #[default]
     Panic,
-    /// The report is printed and the process aborts.
+    /// The report is printed and the process aborts, unless the wait that closed the circle can return an error.
     Abort,
-    /// The report is printed once, and the threads go on waiting, for ever. If a member waits by
+    /// The report is printed once (with the feature `tracing` it may go to the subscriber, and its first line is printed), and
+    /// the threads go on waiting, for ever. If a member waits by
     /// [`acquire`](crate::Lock::acquire), it is the victim instead, and gets an error.
     ///
     /// Each thread that waits for an abandoned lock is a deadlock of its own, with its own report.

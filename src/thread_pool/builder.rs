@@ -102,6 +102,7 @@ impl ThreadPoolBuilder {
     /// # Panics
     ///
     /// `max_workers` is 0, or more than 16383.
+    #[track_caller]
     pub fn max_workers(mut self, max_workers: usize) -> Self {
         check_max_workers(max_workers);
         self.max_workers = Some(max_workers);

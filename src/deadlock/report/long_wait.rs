@@ -5,7 +5,28 @@ use std::fmt;
 use super::render;
 use super::thread::StuckThread;
 
-/// A wait that has lasted longer than expected, though it is no deadlock: see [`warn_after`](super::warn_after).
+/// A wait that has lasted longer than expected, though it is no deadlock: see
+/// [`warn_after`](crate::deadlock::warn_after).
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{Lock, deadlock};
+/// use std::{sync::mpsc, thread, time::Duration};
+///
+/// let (tell, told) = mpsc::channel();
+/// let hook = deadlock::warn_after(Duration::from_millis(5), move |wait| drop(tell.send(wait.clone())));
+/// let ledger = Lock::named("ledger", ());
+/// thread::scope(|s| {
+///     let guard = ledger.lock();
+///     s.spawn(|| drop(ledger.lock()));
+///     let wait = told.recv().unwrap();
+///     assert_eq!(wait.waiter().waits_for().unwrap().resource().name(), Some("ledger"));
+///     assert_eq!(wait.owner().unwrap().holds()[0].resource().name(), Some("ledger"));
+///     drop(guard);
+/// });
+/// # drop(hook);
+/// ```
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct LongWait {

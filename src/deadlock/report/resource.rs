@@ -5,7 +5,30 @@ use std::panic::Location;
 use crate::deadlock::graph::resource::{DESERIALIZED, FORMATTED, SERIALIZED, Site};
 
 /// What a lock's implementation of a trait acquires it for. Such an acquisition has no line in the program: the lock
-/// may be formatted or serialized far from any mention of it. [`Edge`](super::Edge) has an example.
+/// may be formatted or serialized far from any mention of it.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::Lock;
+/// use bowline::deadlock::report::Purpose;
+/// use std::sync::LazyLock;
+///
+/// struct Account;
+///
+/// // Wants the lock that it is in, while that is held to format it.
+/// impl std::fmt::Debug for Account {
+///     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+///         let deadlock = ACCOUNT.acquire().map(drop).unwrap_err();
+///         let held = &deadlock.report().threads()[0].holds()[0];
+///         assert_eq!(held.purpose(), Some(Purpose::Debug));
+///         f.write_str("an account")
+///     }
+/// }
+///
+/// static ACCOUNT: LazyLock<Lock<Account>> = LazyLock::new(|| Lock::new(Account));
+/// assert!(format!("{:?}", *ACCOUNT).contains("an account"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -97,7 +120,7 @@ impl Resource {
         self.name
     }
 
-    /// Returns the primitive: `Lock`, `RLock`, `Future` (of a task), `Promise`.
+    /// Returns the primitive: `Lock`, `RLock`, `Future` (of a task), `Promise`, `ThreadPoolExecutor`.
     #[must_use]
     pub fn primitive(&self) -> &'static str {
         self.primitive

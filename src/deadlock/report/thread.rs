@@ -9,7 +9,7 @@ use super::resource::{Purpose, Resource, Task};
 use super::stack::Stack;
 use crate::deadlock::graph::span_name::SpanName;
 
-/// A thread of a [`Report`] or a snapshot, and what it waits for and holds.
+/// A thread of a [`Report`](super::Report) or a snapshot, and what it waits for and holds.
 ///
 /// A task that runs in place, on the thread of its waiter, has an entry of its own: see
 /// [`is_in_place`](Self::is_in_place).
