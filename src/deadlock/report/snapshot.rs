@@ -23,7 +23,8 @@ use crate::deadlock::graph::resource::Site;
 /// the two count as one.
 ///
 /// Takes time in proportion to the threads that hold something. Meanwhile no long wait can begin or end; free locks and
-/// short waits are not delayed. It never waits for a tracked lock, so it can be called at any time.
+/// short waits are not delayed. If a thread that holds something is blocked outside of this crate, it takes twice the grace
+/// longer, and at most 20 ms: that thread may be in a wait which is about to enter the graph. It never waits for a tracked lock, so it can be called at any time.
 ///
 /// # Examples
 ///
