@@ -15,9 +15,9 @@ const MAX_FRAMES: usize = 64;
 const SIGNAL: i32 = libc::SIGURG;
 
 /// A thread that takes longer to begin is left alone.
-const BEGIN_LIMIT: Duration = Duration::from_millis(200);
+const BEGIN_LIMIT: Duration = Duration::from_secs(2);
 /// One that takes longer to end has kept the place of the frames: no stack is traced any more.
-const END_LIMIT: Duration = Duration::from_secs(2);
+const END_LIMIT: Duration = Duration::from_secs(4);
 
 /// The request under way: the number of the thread, and how far it has come.
 static REQUEST: AtomicU64 = AtomicU64::new(0);

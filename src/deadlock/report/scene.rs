@@ -30,7 +30,7 @@ pub(in crate::deadlock) const MAX_HOLDS: usize = 64;
 const MAX_SECOND_LOOK: Duration = Duration::from_millis(20);
 
 /// The time that all threads of one picture have to tell their stacks.
-const STACKS_LIMIT: Duration = Duration::from_secs(3);
+const STACKS_LIMIT: Duration = Duration::from_secs(5);
 
 /// The system is asked what they do of this many threads at most.
 const MAX_ACTIVITIES: usize = 100;
