@@ -4,6 +4,8 @@
 
 #![cfg(unix)]
 
+use std::io::{BufRead, BufReader, PipeReader, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
 use std::sync::Arc;
@@ -28,6 +30,64 @@ fn while_one_waits(meanwhile: impl FnOnce()) {
             drop(guard);
         });
     });
+}
+
+/// Standard error of this process, for as long as this lives: read here, and passed on.
+struct Stderr {
+    reader: BufReader<PipeReader>,
+    before: OwnedFd,
+}
+
+impl Stderr {
+    fn capture() -> Self {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let before = rustix::io::dup(rustix::stdio::stderr()).unwrap();
+        rustix::stdio::dup2_stderr(&writer).unwrap();
+        Self { reader: BufReader::new(reader), before }
+    }
+
+    /// Waits for a line with this in it, and for the end of its page: an empty line.
+    fn until_page_with(&mut self, part: &str) {
+        let mut is_there = false;
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.reader.read_line(&mut line).unwrap(), 0);
+            rustix::io::write(&self.before, line.as_bytes()).unwrap();
+            is_there |= line.contains(part);
+            if is_there && line == "\n" {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a line with this in it.
+    fn until_line_with(&mut self, part: &str) {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.reader.read_line(&mut line).unwrap(), 0);
+            rustix::io::write(&self.before, line.as_bytes()).unwrap();
+            if line.contains(part) {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a dump.
+    fn until_dump(&mut self) {
+        self.until_page_with("waits for A 'coveted' at");
+        // Whoever printed it has done what else there is to do a moment later.
+        thread::sleep(Duration::from_millis(300));
+    }
+}
+
+impl Drop for Stderr {
+    fn drop(&mut self) {
+        rustix::stdio::dup2_stderr(&self.before).unwrap();
+        // Nobody writes to the pipe any more.
+        let mut rest = Vec::new();
+        self.reader.read_to_end(&mut rest).unwrap();
+        rustix::io::write(&self.before, &rest).unwrap();
+    }
 }
 
 fn send(signal: Signal) {
@@ -80,10 +140,10 @@ fn a_handler_that_was_there_before_is_called_and_decides() {
         let told = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(Signal::TERM.as_raw(), Arc::clone(&told)).unwrap();
         while_one_waits(|| {
+            let mut stderr = Stderr::capture();
             send(Signal::TERM);
             wait_until(|| told.load(SeqCst));
-            // Whoever printed by now would have ended the process a moment later.
-            thread::sleep(Duration::from_millis(500));
+            stderr.until_dump();
         });
         eprintln!("went on");
     };
@@ -99,9 +159,10 @@ fn a_handler_that_comes_later_is_called_and_decides() {
         while_one_waits(|| {
             let told = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register(Signal::TERM.as_raw(), Arc::clone(&told)).unwrap();
+            let mut stderr = Stderr::capture();
             send(Signal::TERM);
             wait_until(|| told.load(SeqCst));
-            thread::sleep(Duration::from_millis(500));
+            stderr.until_dump();
         });
         eprintln!("went on");
     };
@@ -119,8 +180,9 @@ fn a_signal_that_is_ignored_stays_ignored() {
         // - no code runs for a signal that is ignored.
         unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
         while_one_waits(|| {
+            let mut stderr = Stderr::capture();
             send(Signal::HUP);
-            thread::sleep(Duration::from_millis(500));
+            stderr.until_dump();
         });
         eprintln!("went on");
     };
@@ -146,9 +208,10 @@ fn a_handler_that_blocks_all_signals_while_it_runs_is_called_and_decides() {
             assert_eq!(libc::sigaction(libc::SIGTERM, &raw const action, std::ptr::null_mut()), 0);
         }
         while_one_waits(|| {
+            let mut stderr = Stderr::capture();
             send(Signal::TERM);
             wait_until(|| TOLD.load(SeqCst));
-            thread::sleep(Duration::from_millis(500));
+            stderr.until_dump();
         });
         eprintln!("went on");
     };
@@ -239,9 +302,10 @@ fn a_program_that_is_told_to_quit_goes_on() {
 }
 
 fn quit_twice() {
+    let mut stderr = Stderr::capture();
     for _ in 0..2 {
         send(Signal::QUIT);
-        thread::sleep(Duration::from_millis(200));
+        stderr.until_dump();
     }
 }
 
@@ -314,7 +378,11 @@ fn a_long_wait_is_printed_and_the_same_again_is_a_line() {
     let name = "a_long_wait_is_printed_and_the_same_again_is_a_line";
     let body = || {
         for _ in 0..3 {
-            while_one_waits(|| thread::sleep(Duration::from_millis(300)));
+            let mut stderr = Stderr::capture();
+            while_one_waits(|| {
+                stderr.until_line_with("long wait: ");
+                drop(stderr);
+            });
         }
     };
     let Some(output) = in_fresh_process(name, &[("BOWLINE_WARN_AFTER", "50ms")], body) else { return };
@@ -328,7 +396,7 @@ fn a_long_wait_is_printed_and_the_same_again_is_a_line() {
     assert!(lines[2].ends_with("(seen 3 times at these lines)"), "{text}");
     // What the holder does, as the kernel has it.
     #[cfg(target_os = "linux")]
-    assert!(text.contains("and is blocked outside of bowline: it sleeps for a time\n"), "{text}");
+    assert!(text.contains("and is blocked outside of bowline: it waits for something to read\n"), "{text}");
 }
 
 #[inline(never)]
