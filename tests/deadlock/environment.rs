@@ -434,6 +434,6 @@ fn dumps_and_reports_have_the_stacks_of_their_threads_if_that_is_asked_for() {
     let (dump, report) = text.split_once("and now the report").expect("both");
     for text in [dump, report] {
         assert_eq!(text.matches("in these calls, the innermost first:").count(), 2, "{text}");
-        assert!(text.contains("environment::a_call_that_waits at "), "{text}");
+        assert!(text.contains("environment::a_call_that_waits at"), "{text}");
     }
 }
