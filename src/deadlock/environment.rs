@@ -46,7 +46,7 @@ fn dump_on(_: &str) -> Result<(), String> {
     Err("this program was built without bowline's feature `signal`, or for a system without signals".to_owned())
 }
 
-/// Has dumps and reports trace stacks: they look for themselves whether they should.
+/// Checks that stacks can be traced: dumps and reports read the variable themselves.
 fn trace(_: &str) -> Result<(), String> {
     if stack::is_asked_for() && !stack::IS_KNOWN {
         return Err("this program was built without bowline's feature `backtrace`, or not for Linux".to_owned());

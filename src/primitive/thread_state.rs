@@ -19,7 +19,7 @@ impl ThreadState {
         if os_id == 0 || !cfg!(all(target_os = "linux", not(bowline_portable), not(miri), not(all(test, loom)))) {
             return None;
         }
-        // Whoever reads its own state is in a call that reads.
+        // A thread that reads its own state is in a `read`.
         if os_id == os_thread_id() {
             return Some(Self::Running);
         }

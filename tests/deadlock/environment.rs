@@ -75,7 +75,7 @@ impl Stderr {
     /// Waits for a dump.
     fn until_dump(&mut self) {
         self.until_page_with("waits for A 'coveted' at");
-        // Whoever printed it has done what else there is to do a moment later.
+        // The thread that printed it finishes its work a moment later.
         thread::sleep(Duration::from_millis(300));
     }
 }
@@ -119,6 +119,10 @@ fn assert_tells(output: &Output) {
     }
 }
 
+fn assert_went_on(output: &Output) {
+    assert!(output.status.success() && stderr(output).contains("went on"), "{}", stderr(output));
+}
+
 #[test]
 fn a_program_that_is_terminated_says_who_waits_for_what_and_ends() {
     let name = "a_program_that_is_terminated_says_who_waits_for_what_and_ends";
@@ -149,7 +153,7 @@ fn a_handler_that_was_there_before_is_called_and_decides() {
     };
     let Some(output) = in_fresh_process(name, &[("BOWLINE_DUMP", "TERM")], body) else { return };
     assert_tells(&output);
-    assert!(output.status.success() && stderr(&output).contains("went on"), "{}", stderr(&output));
+    assert_went_on(&output);
 }
 
 #[test]
@@ -168,7 +172,7 @@ fn a_handler_that_comes_later_is_called_and_decides() {
     };
     let Some(output) = in_fresh_process(name, &[("BOWLINE_DUMP", "sigterm")], body) else { return };
     assert_tells(&output);
-    assert!(output.status.success() && stderr(&output).contains("went on"), "{}", stderr(&output));
+    assert_went_on(&output);
 }
 
 #[test]
@@ -188,7 +192,7 @@ fn a_signal_that_is_ignored_stays_ignored() {
     };
     let Some(output) = in_fresh_process(name, &[("BOWLINE_DUMP", "sighup")], body) else { return };
     assert_tells(&output);
-    assert!(output.status.success() && stderr(&output).contains("went on"), "{}", stderr(&output));
+    assert_went_on(&output);
 }
 
 #[test]
@@ -217,7 +221,7 @@ fn a_handler_that_blocks_all_signals_while_it_runs_is_called_and_decides() {
     };
     let Some(output) = in_fresh_process(name, &[("BOWLINE_DUMP", "sigterm")], body) else { return };
     assert_tells(&output);
-    assert!(output.status.success() && stderr(&output).contains("went on"), "{}", stderr(&output));
+    assert_went_on(&output);
 }
 
 #[test]
@@ -297,7 +301,7 @@ fn a_program_that_is_told_to_quit_goes_on() {
     };
     let Some(output) = in_fresh_process(name, &[("BOWLINE_DUMP", "quit")], body) else { return };
     assert_tells(&output);
-    assert!(output.status.success() && stderr(&output).contains("went on"), "{}", stderr(&output));
+    assert_went_on(&output);
     assert_eq!(dumps(&output), 2, "each signal once: {}", stderr(&output));
 }
 
@@ -322,7 +326,7 @@ fn a_program_that_asks_for_dumps_several_times_prints_each_once() {
     };
     let Some(output) = in_fresh_process(name, &[("BOWLINE_DUMP", "SIGQUIT")], body) else { return };
     assert_tells(&output);
-    assert!(output.status.success() && stderr(&output).contains("went on"), "{}", stderr(&output));
+    assert_went_on(&output);
     assert_eq!(dumps(&output), 2, "{}", stderr(&output));
 }
 
@@ -351,7 +355,7 @@ fn a_child_that_was_forked_is_terminated_as_any_other_and_its_parent_prints_noth
         eprintln!("went on");
     };
     let Some(output) = in_fresh_process(name, &[("BOWLINE_DUMP", "sigterm")], body) else { return };
-    assert!(output.status.success() && stderr(&output).contains("went on"), "{}", stderr(&output));
+    assert_went_on(&output);
     assert_eq!(dumps(&output), 0, "{}", stderr(&output));
 }
 

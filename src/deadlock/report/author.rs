@@ -1,4 +1,4 @@
-//! Who wrote a line: the program's authors, std's, or we.
+//! The author of a line: the program, std, or this crate.
 
 use crate::deadlock::graph::resource::Site;
 
