@@ -48,3 +48,18 @@ pub(super) fn learn(due: Instant) {
     let next = if was_later { (typical + STEP).min(MAX_TYPICAL) } else { typical.saturating_sub(STEP) };
     TYPICAL.store(next, Relaxed);
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grace_is_cut_by_the_lateness_and_at_most_by_a_quarter() {
+        let start = GraceStart { at: Instant::now(), lateness: Duration::from_micros(75) };
+        let waits = |grace| start.wake_at(grace).unwrap() - start.at;
+        assert_eq!(waits(Duration::from_micros(400)), Duration::from_micros(325));
+        assert_eq!(waits(Duration::from_micros(100)), Duration::from_micros(75), "a quarter, and no more");
+        assert_eq!(waits(Duration::ZERO), Duration::ZERO);
+        assert_eq!(start.wake_at(Duration::MAX), None, "past what the clock can represent");
+    }
+}
