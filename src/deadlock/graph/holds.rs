@@ -31,7 +31,7 @@ use super::spill::{CHUNK, Spill};
 use crate::primitive::{Word, quiet};
 
 /// Slots inside the context; further holds are [spilled](super::spill).
-const INLINE: usize = 16;
+pub(super) const INLINE: usize = 16;
 /// What one slot stores: four words, and two more for a name.
 const WORDS: usize = 6;
 
@@ -330,6 +330,21 @@ impl Holds {
         self.inline.is_empty() && self.spill().is_none_or(Spill::is_empty)
     }
 
+    /// Returns the hold in an inline slot, if it is in use.
+    pub(super) fn inline(&self, slot: usize) -> Option<Hold> {
+        self.inline.read(slot)
+    }
+
+    /// Returns whether more is listed than fits inline, or was.
+    pub(super) fn is_spilled(&self) -> bool {
+        self.spill().is_some_and(|spill| !spill.is_empty())
+    }
+
+    /// Calls `visit` with each hold that is not inline, as [`for_each`](Self::for_each) does.
+    pub(super) fn for_each_spilled(&self, mut visit: impl FnMut(Hold)) {
+        self.for_each_spilled_indexed(|_, hold| visit(hold));
+    }
+
     /// Calls `visit` with each hold. A hold that is taken or given meanwhile may be left out, never torn.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(Hold)) {
         self.for_each_indexed(|_, hold| visit(hold));
@@ -341,6 +356,10 @@ impl Holds {
                 visit(HoldIndex(1 << slot), hold);
             }
         }
+        self.for_each_spilled_indexed(visit);
+    }
+
+    fn for_each_spilled_indexed(&self, mut visit: impl FnMut(HoldIndex, Hold)) {
         for (number, chunk) in self.spill().into_iter().flat_map(Spill::chunks).enumerate() {
             for slot in 0..CHUNK {
                 if let Some(hold) = chunk.read(slot) {
