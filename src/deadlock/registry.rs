@@ -284,7 +284,10 @@ fn add_context() -> &'static Context {
             None
         });
         match needed {
-            None => return context,
+            None => {
+                context.let_writers_find();
+                return context;
+            }
             Some(needed) => larger.reserve_exact(needed),
         }
     }

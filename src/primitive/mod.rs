@@ -43,8 +43,8 @@ pub(crate) use destructors::runs_destructors;
 pub(crate) use os_names::{OsName, ThreadNames, os_thread_name, process_name};
 pub(crate) use platform::{
     AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, Queue, SpinWait, Thread, UnparkToken,
-    catch_unwind, current_context, current_worker, global, join_thread, new_atomic, now, os_thread_id, park,
-    set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
+    catch_unwind, current_context, current_worker, fence_in_models, global, join_thread, new_atomic, now, os_thread_id,
+    park, set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
 };
 pub(crate) use stack::{SYSTEM_TELLS_STACKS, mapping_around, stack_of_thread, stack_pointer};
 #[cfg(all(unix, not(bowline_portable)))]
@@ -93,6 +93,12 @@ pub(crate) enum Ingredient {
     KernelsWord,
     /// The judge looks at a lock again after the kernel has said that the owner is gone.
     SecondLook,
+    /// A reader that shows itself then looks whether a writer came first.
+    LookAfterShowing,
+    /// A writer looks for readers that show themselves before it enters.
+    LookForShown,
+    /// A waiter whose wake-up may be missed looks again by itself.
+    LookAgain,
     /// A wait with a limit, which ends by itself, is part of no verdict.
     TimedIsLive,
     /// A waiter that chose another as the victim judges again once that is settled.

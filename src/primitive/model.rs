@@ -58,6 +58,10 @@ impl AtomicU64 {
         self.live().into_iter().for_each(|live| live.store(value, order));
     }
 
+    pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
+        self.live().map_or(self.first, |live| live.swap(value, order))
+    }
+
     pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
         self.live().map_or(self.first, |live| live.fetch_sub(value, order))
     }
@@ -86,6 +90,14 @@ impl AtomicU64 {
 /// Makes a 64-bit atomic that lives on the heap.
 pub(crate) fn new_atomic(value: u64) -> AtomicU64 {
     AtomicU64::made(value)
+}
+
+/// Issues a `SeqCst` fence between two `SeqCst` accesses of different atomics, the first of which is a read-modify-write:
+/// loom takes such accesses for `AcqRel` ones, but models the fence.
+pub(crate) fn fence_in_models() {
+    if !std::thread::panicking() {
+        loom::sync::atomic::fence(Ordering::SeqCst);
+    }
 }
 
 /// loom's mutex, which is never poisoned: a panic ends the execution.

@@ -6,10 +6,16 @@
 
 mod guard;
 mod lock;
+mod request;
 mod rlock;
+mod rwlock;
 
 pub use lock::{ArcLockGuard, Lock, LockGuard, MappedLockGuard};
 pub use rlock::{MappedRLockGuard, RLock, RLockGuard};
+pub use rwlock::{
+    ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, MappedRwLockReadGuard,
+    MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, UpgradeError,
+};
 
 #[cfg(all(test, loom))]
 pub(crate) use lock::{RawLock, RawLockGuard};

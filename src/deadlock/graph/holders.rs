@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use super::Graph;
 use super::context::Context;
 use super::holds::{Hold, INLINE};
-use super::resource::{HoldMode, SharedId};
+use super::resource::SharedId;
 use super::waits::{LISTS, list_of};
 
 /// The place of one inline hold of one context: the context's index, and the slot.
@@ -83,12 +83,6 @@ impl EndedLink {
     }
 }
 
-/// Returns the id of what is held, if it is a share of something.
-fn shared_id(hold: &Hold) -> Option<SharedId> {
-    let id = SharedId::of_key(hold.resource.key)?;
-    matches!((hold.resource.type_of)().mode, HoldMode::Read | HoldMode::Permit).then_some(id)
-}
-
 impl Graph {
     /// Calls `visit` with each context that holds a share of the resource, once for each hold, until it returns `Break`:
     /// of those that are registered, or whose thread has ended. Any other context that holds one is running.
@@ -132,7 +126,7 @@ impl Graph {
     /// Enters the shared holds of a context into the index. Its thread is about to register, and is the caller.
     pub(super) fn enter_holds(&mut self, context: &'static Context) {
         for slot in 0..INLINE {
-            let Some(id) = context.holds.inline(slot).as_ref().and_then(shared_id) else { continue };
+            let Some(id) = context.holds.inline(slot).as_ref().and_then(Hold::shared_id) else { continue };
             let here = HoldRef::new(context, slot);
             let next = std::mem::replace(&mut self.holders.first[list_of(id.key())], here);
             self.set_previous(next, here);
@@ -213,7 +207,7 @@ fn visit_shares(
     visit: &mut impl FnMut(&'static Context) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let mut count = 0;
-    let mut add = |hold: Hold| count += usize::from(shared_id(&hold) == Some(id));
+    let mut add = |hold: Hold| count += usize::from(hold.shared_id() == Some(id));
     if inline {
         context.holds.for_each(&mut add);
     } else {

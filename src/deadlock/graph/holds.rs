@@ -26,7 +26,7 @@ use std::num::NonZero;
 use std::panic::Location;
 
 use super::origin::Origin;
-use super::resource::{ResourceFacts, Site, TypeOf};
+use super::resource::{HoldMode, ResourceFacts, SharedId, Site, TypeOf};
 use super::spill::{CHUNK, Spill};
 use crate::primitive::{Word, quiet};
 
@@ -43,6 +43,13 @@ pub(crate) struct HoldIndex(usize);
 impl HoldIndex {
     /// Of no hold.
     pub(crate) const NONE: Self = Self(usize::MAX);
+
+    /// Returns the number of the slot, if it is inline and below `end`.
+    #[inline]
+    pub(super) fn slot_below(self, end: usize) -> Option<usize> {
+        // The bits of slots are below those of all further places.
+        (self.0 < 1 << end).then_some(self.0.trailing_zeros() as usize)
+    }
 }
 
 /// Above all bits of inline slots.
@@ -53,6 +60,14 @@ const FIRST_SPILLED: usize = 1 << INLINE;
 pub(crate) struct Hold {
     pub(crate) resource: ResourceFacts,
     pub(crate) site: Site,
+}
+
+impl Hold {
+    /// Returns the id of what is held, if it is a share of something.
+    pub(super) fn shared_id(&self) -> Option<SharedId> {
+        let id = SharedId::of_key(self.resource.key)?;
+        matches!((self.resource.type_of)().mode, HoldMode::Read | HoldMode::Permit).then_some(id)
+    }
 }
 
 type QuietWord = quiet::AtomicPtr<()>;
@@ -216,6 +231,12 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
 pub(crate) struct InlinePlace<'s>(Place<'s>);
 
 impl InlinePlace<'_> {
+    /// Returns the number of the slot.
+    #[inline]
+    pub(crate) fn slot(self) -> usize {
+        self.0.bit.trailing_zeros() as usize
+    }
+
     /// Lists a hold in this place, which was just [found](Holds::find). The context's own thread alone calls this.
     #[inline]
     pub(crate) fn take(self, resource: ResourceFacts, site: Site) -> HoldIndex {
@@ -317,6 +338,13 @@ impl Holds {
                 self.give(other);
             }
         });
+        found
+    }
+
+    /// Returns whether a share of this resource is listed. The context's own thread alone calls this.
+    pub(crate) fn has_share(&self, id: SharedId) -> bool {
+        let mut found = false;
+        self.for_each(|hold| found |= hold.shared_id() == Some(id));
         found
     }
 

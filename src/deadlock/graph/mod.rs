@@ -18,6 +18,7 @@ mod spill;
 mod standing;
 mod summons;
 pub(in crate::deadlock) mod thread_name;
+pub(crate) mod visible;
 mod waits;
 
 use context::{Context, ContextId};

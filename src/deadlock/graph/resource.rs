@@ -31,12 +31,15 @@ pub(crate) struct ResourceType {
 
 /// How a resource is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "reads and permits are held by primitives that are still to come")]
 pub(crate) enum HoldMode {
     /// By one context alone.
     Exclusive,
-    /// By several readers.
+    /// By one of several readers.
     Read,
+    /// By the one of several readers who may become the writer.
+    UpgradableRead,
+    /// By a writer alone.
+    Write,
     /// By the owner of one of several permits.
     Permit,
     /// By its runner: a task.
