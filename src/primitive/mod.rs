@@ -93,6 +93,8 @@ pub(crate) enum Ingredient {
     KernelsWord,
     /// The judge looks at a lock again after the kernel has said that the owner is gone.
     SecondLook,
+    /// Readers show themselves after many reads without a write. (Without it they are counted, which is slower.)
+    Bias,
     /// A reader that shows itself then looks whether a writer came first.
     LookAfterShowing,
     /// A writer looks for readers that show themselves before it enters.

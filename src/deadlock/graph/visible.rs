@@ -40,6 +40,14 @@ impl VisibleReads {
     }
 }
 
+/// Whether a writer waits for the end of a read that was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// None that is known of.
+    No,
+    Yes,
+}
+
 /// One entry: 0, or the id of the lock that its context reads, and [`AWAITED`].
 #[derive(Clone, Copy)]
 pub(crate) struct VisibleRead<'c>(&'c AtomicU64);
@@ -54,23 +62,20 @@ impl VisibleRead<'_> {
         fence_in_models();
     }
 
-    /// Returns whether a read is shown here. For its own thread.
+    /// Ends the read that is shown here, if there is one. Returns whether a writer is known to wait for that; it may begin
+    /// to at this moment. For its own thread.
     #[inline]
-    pub(crate) fn is_shown(self) -> bool {
-        self.0.load(Relaxed) != 0
-    }
-
-    /// Ends the read that is shown. Returns whether a writer is known to wait for that; it may begin to at this moment.
-    #[inline]
-    #[must_use]
-    pub(crate) fn hide(self) -> bool {
+    pub(crate) fn hide(self) -> Option<Awaited> {
         // Two accesses, where one read-modify-write would miss no writer and cost more than all the rest: a writer that
         // is overlooked looks again by itself (`Park::may_miss_wake_up`).
-        let is_awaited = self.0.load(Relaxed) & AWAITED != 0;
+        let shown = self.0.load(Relaxed);
+        if shown == 0 {
+            return None;
+        }
         // ORDERING: Release pairs with the SeqCst load in `shows`: a writer that no longer sees the read sees what
         // happened before its end.
         self.0.store(0, if is_removed(Ingredient::ReleaseOnUnlock) { Relaxed } else { Release });
-        is_awaited
+        Some(if shown & AWAITED == 0 { Awaited::No } else { Awaited::Yes })
     }
 
     /// Returns whether a read of this lock is shown here. For a writer.
@@ -99,6 +104,16 @@ global! {
     static LAST_MADE: quiet::AtomicPtr<Context> = quiet::AtomicPtr::new(std::ptr::null_mut());
 }
 
+/// How many contexts were ever made, and not more than are worth counting.
+static CONTEXTS_MADE: quiet::AtomicU64 = quiet::AtomicU64::new(0);
+
+/// Returns how many contexts a writer looks at that looks for visible reads, about; at most 2^16.
+#[inline]
+pub(crate) fn contexts_made() -> u64 {
+    // A model has few, whatever other models have made.
+    if cfg!(all(test, loom)) { 1 } else { CONTEXTS_MADE.load(Relaxed).min(1 << 16) }
+}
+
 /// What a context knows of those that were made before it.
 pub(super) struct MadeBefore(quiet::AtomicPtr<Context>);
 
@@ -118,10 +133,11 @@ impl Context {
             // ORDERING: SeqCst pairs with the load in `find_visible_read`, and publishes `made_before` and the context: it
             // comes before the first read that this context shows, so a writer that misses the context is seen by that read.
             match LAST_MADE.compare_exchange_weak(last, me, SeqCst, Relaxed) {
-                Ok(_) => return,
+                Ok(_) => break,
                 Err(now) => last = now,
             }
         }
+        CONTEXTS_MADE.fetch_add(1, Relaxed);
     }
 }
 

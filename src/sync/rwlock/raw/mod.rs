@@ -9,8 +9,8 @@ mod ways;
 
 use crate::deadlock::context::{Context, ContextId};
 use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
-use crate::deadlock::graph::visible::{VisibleRead, find_visible_read};
-use crate::deadlock::holds::{HoldIndex, InlinePlace};
+use crate::deadlock::graph::visible::{Awaited, VisibleRead, find_visible_read};
+use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceFacts, SharedId, TypeOf};
 use crate::deadlock::waitable::RETRY;
@@ -83,7 +83,12 @@ impl RawRwLock {
 
     #[inline]
     fn facts(&self, type_of: TypeOf) -> ResourceFacts {
-        ResourceFacts { key: self.id().key(), origin: self.origin, type_of }
+        self.facts_of(self.id(), type_of)
+    }
+
+    #[inline]
+    fn facts_of(&self, id: SharedId, type_of: TypeOf) -> ResourceFacts {
+        ResourceFacts { key: id.key(), origin: self.origin, type_of }
     }
 
     fn load(&self) -> State {
@@ -105,43 +110,31 @@ impl RawRwLock {
     pub(in crate::sync::rwlock) fn try_read_fast(&self, request: Request) -> Option<RawRwLockGuard<Reading>> {
         let me = registry::current();
         let place = me.holds.find()?;
-        if self.load().lets_shown_readers_in()
-            && let Some(entry) = me.visible.entry(place.slot())
-        {
-            return self.show(me, place, entry, request);
-        }
+        let id = self.id();
         let state = self.load();
-        if state.blocks_readers(false) {
-            return None;
+        match me.visible.entry(place.slot()) {
+            Some(entry) if state.lets_shown_readers_in() => {
+                entry.show(id);
+                // ORDERING: SeqCst, see `VisibleRead::show`; Acquire, as in `exchange`.
+                let state = State(self.state.load(SeqCst));
+                if !state.lets_shown_readers_in() && !is_removed(Ingredient::LookAfterShowing) {
+                    self.hide(entry);
+                    return None;
+                }
+            }
+            _ if state.blocks_readers(false) => return None,
+            _ => {
+                // ORDERING: as in `exchange`.
+                self.state.compare_exchange(state.0, state.with_reader()?.0, Acquire, Relaxed).ok()?;
+            }
         }
-        let counted = state.with_reader(true)?;
-        // ORDERING: as in `exchange`.
-        self.state.compare_exchange(state.0, counted.0, Acquire, Relaxed).ok()?;
-        Some(RawRwLockGuard::new(me, place.take(self.facts(request.type_of), request.site)))
+        Some(RawRwLockGuard::new(me, place.take(self.facts_of(id, request.type_of), request.site)))
     }
 
-    /// Reads and shows it, unless a writer came first.
-    #[inline]
-    fn show(
-        &self,
-        me: &'static Context,
-        place: InlinePlace<'_>,
-        entry: VisibleRead<'_>,
-        request: Request,
-    ) -> Option<RawRwLockGuard<Reading>> {
-        entry.show(self.id());
-        // ORDERING: SeqCst, see `VisibleRead::show`; Acquire, as in `exchange`.
-        let state = State(self.state.load(SeqCst));
-        if !state.lets_shown_readers_in() && !is_removed(Ingredient::LookAfterShowing) {
-            self.hide(entry);
-            return None;
-        }
-        Some(RawRwLockGuard::new(me, place.take(self.facts(request.type_of), request.site)))
-    }
-
+    /// Ends a read that is shown.
     #[inline]
     fn hide(&self, entry: VisibleRead<'_>) {
-        if entry.hide() {
+        if entry.hide() == Some(Awaited::Yes) {
             self.wake_pending();
         }
     }
@@ -163,7 +156,7 @@ impl RawRwLock {
             if state.blocks_readers(recursive) {
                 return false;
             }
-            let Some(counted) = state.with_reader(true) else { too_many_readers() };
+            let Some(counted) = state.with_reader() else { too_many_readers() };
             match self.exchange(state, counted) {
                 Ok(()) => return true,
                 Err(now) => state = now,
@@ -200,9 +193,10 @@ impl RawRwLock {
     #[inline]
     unsafe fn stop_reading(&self, guard: RawRwLockGuard<Reading>) {
         guard.context.holds.give(guard.hold);
-        match guard.context.visible.of_hold(guard.hold) {
-            Some(entry) if entry.is_shown() => self.hide(entry),
-            _ => self.count_out(),
+        match guard.context.visible.of_hold(guard.hold).and_then(VisibleRead::hide) {
+            Some(Awaited::No) => {}
+            Some(Awaited::Yes) => self.wake_pending(),
+            None => self.count_out(),
         }
     }
 

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::deadlock::graph::visible::contexts_made;
+use crate::primitive::{Ingredient, is_removed};
+
 /// The state of a [`RawRwLock`](super::RawRwLock), as it was at some moment.
 ///
 /// ```text
@@ -41,9 +44,9 @@ const READER: u64 = 1 << 8;
 const READERS: u64 = (READER << 32) - READER;
 const QUIET_READ: u64 = 1 << 40;
 
-/// How many counted reads without a write there are before readers show themselves: enough for the end of that, which a
-/// writer pays, to cost little in comparison. (A model has few.)
-const QUIET_READS: u64 = if cfg!(all(test, loom)) { 2 } else { 4096 };
+/// How many counted reads without a write there are for each context, before readers show themselves: enough for the end of
+/// that, when a writer looks at each context once, to cost little in comparison. (A model has few.)
+const QUIET_READS: u64 = if cfg!(all(test, loom)) { 1 } else { 32 };
 
 /// What a transition adds to the word, by which it is done in one step whatever the other bits are.
 pub(super) mod change {
@@ -120,15 +123,17 @@ impl State {
     ///
     /// After many reads without a write, the following readers show themselves.
     #[inline]
-    pub(super) fn with_reader(self, may_bias: bool) -> Option<Self> {
+    pub(super) fn with_reader(self) -> Option<Self> {
         if self.0 & READERS == READERS {
             return None;
         }
         let counted = self.0 + READER;
-        if counted / QUIET_READ < QUIET_READS {
+        if counted / QUIET_READ < QUIET_READS * contexts_made() {
             return Some(Self(counted + QUIET_READ));
         }
-        Some(Self(if may_bias && counted & BLOCKS_READERS == 0 { counted | BIASED } else { counted }))
+        // No bias where a writer is about to look for those who show themselves, or has.
+        let bias = if counted & BLOCKS_READERS == 0 && !is_removed(Ingredient::Bias) { BIASED } else { 0 };
+        Some(Self(counted | bias))
     }
 
     /// Returns the state with a writer in. The lock [is free](Self::is_free), or this is the pending writer's and nobody
