@@ -20,6 +20,8 @@ mod occupancy;
 mod process_pool;
 mod raw_lock;
 mod rlock;
+mod rwlock;
+mod rwlock_deadlock;
 mod thread_pool;
 
 use std::mem::ManuallyDrop;

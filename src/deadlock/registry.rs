@@ -281,13 +281,11 @@ fn add_context() -> &'static Context {
             }
             let id = ContextId::first(graph.contexts.len(), copy).expect("more than 2^24 threads own locks at once");
             graph.add(context, Some(id));
+            context.let_writers_find();
             None
         });
         match needed {
-            None => {
-                context.let_writers_find();
-                return context;
-            }
+            None => return context,
             Some(needed) => larger.reserve_exact(needed),
         }
     }

@@ -57,7 +57,8 @@ pub(crate) use write_signals::without_write_signals;
 
 #[cfg(all(test, loom))]
 pub(crate) use platform::{
-    events, join_threads, let_no_thread_start, let_no_thread_start_but_first, let_time_pass, queue_sleeps, remove, soon,
+    events, join_threads, let_no_thread_start, let_no_thread_start_but_first, let_pauses_end, let_time_pass,
+    queue_sleeps, remove, soon,
 };
 
 /// Returns `None`: nothing is known of terminals here.
@@ -97,6 +98,9 @@ pub(crate) enum Ingredient {
     Bias,
     /// A reader that shows itself then looks whether a writer came first.
     LookAfterShowing,
+    /// A reader that shows itself and a writer each look at the other only after everybody can see their own part.
+    #[cfg_attr(not(all(test, loom)), expect(dead_code, reason = "the fence is one of models alone"))]
+    OrderOfLooks,
     /// A writer looks for readers that show themselves before it enters.
     LookForShown,
     /// A waiter whose wake-up may be missed looks again by itself.

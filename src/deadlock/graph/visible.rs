@@ -100,8 +100,18 @@ impl VisibleRead<'_> {
 }
 
 global! {
-    /// The context that was made last. Each knows the one that was made before it.
-    static LAST_MADE: quiet::AtomicPtr<Context> = quiet::AtomicPtr::new(std::ptr::null_mut());
+    /// The address of the context that was made last. Each knows the one that was made before it.
+    static LAST_MADE: AtomicU64 = no_context();
+}
+
+#[cfg(not(all(test, loom)))]
+const fn no_context() -> AtomicU64 {
+    AtomicU64::new(0)
+}
+
+#[cfg(all(test, loom))]
+fn no_context() -> AtomicU64 {
+    new_atomic(0)
 }
 
 /// How many contexts were ever made, and not more than are worth counting.
@@ -115,28 +125,21 @@ pub(crate) fn contexts_made() -> u64 {
 }
 
 /// What a context knows of those that were made before it.
-pub(super) struct MadeBefore(quiet::AtomicPtr<Context>);
+pub(super) struct MadeBefore(quiet::AtomicU64);
 
 impl MadeBefore {
     pub(super) const fn new() -> Self {
-        Self(quiet::AtomicPtr::new(std::ptr::null_mut()))
+        Self(quiet::AtomicU64::new(0))
     }
 }
 
 impl Context {
-    /// Lets writers find the reads that this new context will show.
+    /// Lets writers find the reads that this new context will show. Called under the graph's mutex.
     pub(in crate::deadlock) fn let_writers_find(&'static self) {
-        let mut last = LAST_MADE.load(Relaxed);
-        loop {
-            self.made_before.0.store(last, Relaxed);
-            let me = std::ptr::from_ref(self).cast_mut();
-            // ORDERING: SeqCst pairs with the load in `find_visible_read`, and publishes `made_before` and the context: it
-            // comes before the first read that this context shows, so a writer that misses the context is seen by that read.
-            match LAST_MADE.compare_exchange_weak(last, me, SeqCst, Relaxed) {
-                Ok(_) => break,
-                Err(now) => last = now,
-            }
-        }
+        self.made_before.0.store(LAST_MADE.load(Relaxed), Relaxed);
+        // ORDERING: SeqCst pairs with the load in `find_visible_read`, and publishes `made_before` and the context: it comes
+        // before the first read that this context shows, so a writer that misses the context is seen by that read.
+        LAST_MADE.store(self.address() as u64, SeqCst);
         CONTEXTS_MADE.fetch_add(1, Relaxed);
     }
 }
@@ -149,15 +152,16 @@ impl Context {
 pub(crate) fn find_visible_read(id: SharedId) -> Option<VisibleRead<'static>> {
     fence_in_models();
     // ORDERING: SeqCst, see `let_writers_find`.
-    let mut next = LAST_MADE.load(SeqCst);
-    // SAFETY:
-    // - the pointer is null or a context's, which `let_writers_find` has published, and which is never freed.
-    while let Some(context) = unsafe { next.as_ref() } {
+    let mut next = LAST_MADE.load(SeqCst) as usize;
+    while next != 0 {
+        // SAFETY:
+        // - the address is that of a context, which `let_writers_find` has published.
+        let context = unsafe { Context::at(next) };
         let found = context.visible.0.iter().map(VisibleRead).find(|entry| entry.shows(id));
         if found.is_some() {
             return found;
         }
-        next = context.made_before.0.load(Relaxed);
+        next = context.made_before.0.load(Relaxed) as usize;
     }
     None
 }

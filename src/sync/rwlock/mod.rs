@@ -9,14 +9,6 @@ mod write;
 use std::cell::UnsafeCell;
 use std::fmt;
 
-pub use guard::{
-    ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, MappedRwLockReadGuard,
-    MappedRwLockWriteGuard, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, UpgradeError,
-};
-#[cfg(all(test, loom))]
-pub(crate) use raw::{RawRwLock, RawRwLockGuard, Reading, UpgradablyReading, Writing};
-
-#[cfg(not(all(test, loom)))]
 use self::raw::RawRwLock;
 use super::guard::{Guard, Guarded};
 use super::request::Request;
@@ -24,6 +16,10 @@ use crate::deadlock::Name;
 #[cfg(feature = "serde")]
 use crate::deadlock::resource::{DESERIALIZED, SERIALIZED};
 use crate::deadlock::resource::{FORMATTED, HoldMode, ResourceType};
+pub use guard::{
+    ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, MappedRwLockReadGuard,
+    MappedRwLockWriteGuard, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, UpgradeError,
+};
 
 /// A lock that many can read at once or one can write, and that explains its deadlocks.
 ///
