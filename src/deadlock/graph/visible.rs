@@ -78,6 +78,13 @@ impl VisibleRead<'_> {
         Some(if shown & AWAITED == 0 { Awaited::No } else { Awaited::Yes })
     }
 
+    /// Takes back a read that was shown a moment ago, and did not begin. Returns whether a writer waits for that.
+    #[cold]
+    pub(crate) fn take_back(self) -> Awaited {
+        // ORDERING: Relaxed: nothing was done in the meantime.
+        if self.0.swap(0, Relaxed) & AWAITED == 0 { Awaited::No } else { Awaited::Yes }
+    }
+
     /// Returns whether a read of this lock is shown here. For a writer.
     pub(crate) fn shows(self, id: SharedId) -> bool {
         // ORDERING: see `show` and `hide`.

@@ -118,7 +118,7 @@ impl RawRwLock {
                 // ORDERING: SeqCst, see `VisibleRead::show`; Acquire, as in `exchange`.
                 let state = State(self.state.load(SeqCst));
                 if !state.lets_shown_readers_in() && !is_removed(Ingredient::LookAfterShowing) {
-                    self.hide(entry);
+                    self.take_back(entry);
                     return None;
                 }
             }
@@ -131,10 +131,10 @@ impl RawRwLock {
         Some(RawRwLockGuard::new(me, place.take(self.facts_of(id, request.type_of), request.site)))
     }
 
-    /// Ends a read that is shown.
-    #[inline]
-    fn hide(&self, entry: VisibleRead<'_>) {
-        if entry.hide() == Some(Awaited::Yes) {
+    /// Takes back a read that was shown, and that a writer keeps out.
+    #[cold]
+    fn take_back(&self, entry: VisibleRead<'_>) {
+        if entry.take_back() == Awaited::Yes {
             self.wake_pending();
         }
     }
