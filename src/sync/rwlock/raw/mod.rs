@@ -122,10 +122,9 @@ impl RawRwLock {
                     return None;
                 }
             }
-            _ if state.blocks_readers(false) => return None,
             _ => {
                 // ORDERING: as in `exchange`.
-                self.state.compare_exchange(state.0, state.with_reader()?.0, Acquire, Relaxed).ok()?;
+                self.state.compare_exchange(state.0, state.with_quiet_reader()?.0, Acquire, Relaxed).ok()?;
             }
         }
         Some(RawRwLockGuard::new(me, place.take(self.facts_of(id, request.type_of), request.site)))
@@ -621,5 +620,5 @@ impl RawRwLock {
 
 #[cold]
 fn too_many_readers() -> ! {
-    panic!("an RwLock is read 2^32 - 1 times at once: a guard is leaked in a loop")
+    panic!("an RwLock is read 2^23 times at once: a guard is leaked in a loop")
 }
