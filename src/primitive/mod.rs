@@ -44,7 +44,7 @@ pub(crate) use os_names::{OsName, ThreadNames, os_thread_name, process_name};
 pub(crate) use platform::{
     AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, Queue, SpinWait, Thread, UnparkToken,
     catch_unwind, current_context, current_worker, fence_in_models, global, join_thread, new_atomic, now, os_thread_id,
-    park, set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
+    overwrite, park, set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
 };
 pub(crate) use stack::{SYSTEM_TELLS_STACKS, mapping_around, stack_of_thread, stack_pointer};
 #[cfg(all(unix, not(bowline_portable)))]

@@ -100,6 +100,14 @@ pub(crate) fn fence_in_models() {
     }
 }
 
+/// Stores a value in place of one that others may change by read-modify-writes at this moment.
+///
+/// As a read-modify-write: loom lets a store be followed by one that has read what the store replaced, which no memory
+/// model does.
+pub(crate) fn overwrite(atomic: &AtomicU64, value: u64, order: Ordering) {
+    atomic.swap(value, order);
+}
+
 /// loom's mutex, which is never poisoned: a panic ends the execution.
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::holds::HoldIndex;
 use super::resource::SharedId;
 use crate::primitive::Ordering::{Relaxed, Release, SeqCst};
-use crate::primitive::{AtomicU64, Ingredient, fence_in_models, global, is_removed, new_atomic, quiet};
+use crate::primitive::{AtomicU64, Ingredient, fence_in_models, global, is_removed, new_atomic, overwrite, quiet};
 
 /// How many reads a context can show at once: those whose holds are in the first slots. A model has one, since each look
 /// at another is one more step to explore.
@@ -74,7 +74,7 @@ impl VisibleRead<'_> {
         }
         // ORDERING: Release pairs with the SeqCst load in `shows`: a writer that no longer sees the read sees what
         // happened before its end.
-        self.0.store(0, if is_removed(Ingredient::ReleaseOnUnlock) { Relaxed } else { Release });
+        overwrite(self.0, 0, if is_removed(Ingredient::ReleaseOnUnlock) { Relaxed } else { Release });
         Some(if shown & AWAITED == 0 { Awaited::No } else { Awaited::Yes })
     }
 
