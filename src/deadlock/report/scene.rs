@@ -15,7 +15,7 @@ use crate::deadlock::graph::context::Context;
 use crate::deadlock::graph::holds::Hold;
 use crate::deadlock::graph::id::GroupId;
 use crate::deadlock::graph::record::Entry;
-use crate::deadlock::graph::resource::{HoldMode, ResourceFacts, Site};
+use crate::deadlock::graph::resource::{HoldMode, ResourceFacts, SharedId, Site};
 use crate::deadlock::graph::span_name::SpanName;
 use crate::deadlock::graph::thread_name::ThreadName;
 use crate::deadlock::judge::{Core, Judge, Judgement};
@@ -160,6 +160,11 @@ impl Scene {
         self.copy_context(graph, None, me);
         if let Some(owner) = graph.entry(me).and_then(|entry| entry.shown_provider(graph, None).context) {
             self.copy_context(graph, None, graph.actor(owner));
+        } else if let Some(id) = graph.entry(me).and_then(|entry| SharedId::of_key(entry.blocker().facts(0).key)) {
+            // One that runs, and that no judge has to know.
+            if let Some(holder) = graph.contexts().find(|&context| context != me && context.holds.has_share(id)) {
+                self.copy_context(graph, None, holder);
+            }
         }
         self.core_size = self.needed_participants;
         self.copy_holds(graph)
