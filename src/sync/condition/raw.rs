@@ -153,6 +153,10 @@ impl Blocker for Queued<'_> {
         _ = visit(Provider::External);
     }
 
+    fn signal(&self) -> Option<&'static str> {
+        Some("a notification")
+    }
+
     fn may_be_handed_over(&self) -> bool {
         false
     }
