@@ -190,3 +190,36 @@ impl Park for Queued<'_> {
         self.waiter.may_sleep() || is_removed(Ingredient::ValidatedNotice)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::deadlock::registry;
+
+    #[test]
+    fn waiters_leave_from_any_place_and_the_others_keep_their_order() {
+        let condition = RawCondition::new(None);
+        let waiters: [_; 5] = std::array::from_fn(|_| Waiter::new(registry::current()));
+        // SAFETY:
+        // - each is dropped below, before the waiters, which stay where they are.
+        // - the waiters are new.
+        let mut queued = waiters.each_ref().map(|waiter| Some(unsafe { condition.enqueue(waiter) }));
+        let notified = || waiters.each_ref().map(Waiter::is_notified);
+        assert_eq!(condition.waiting(), 5);
+        // The one in the middle, as a panic takes it out.
+        queued[2] = None;
+        assert_eq!((condition.waiting(), condition.notify(1)), (4, 1));
+        assert_eq!(notified(), [true, false, false, false, false]);
+        // The last, then the first.
+        queued[4] = None;
+        queued[1] = None;
+        assert_eq!((condition.waiting(), condition.notify(0), condition.notify(7)), (1, 0, 1));
+        assert_eq!(notified(), [true, false, false, true, false]);
+        assert_eq!((condition.waiting(), condition.notify(7)), (0, 0));
+        // Those that were notified have left already.
+        assert_eq!(
+            queued.each_ref().map(|queued| queued.as_ref().is_none_or(Queued::leave)),
+            [false, true, true, false, true]
+        );
+    }
+}

@@ -81,3 +81,50 @@ impl Drop for Abort {
         std::process::abort();
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+
+    use crate::sync::condition::Suspend;
+    use crate::sync::{Lock, RLock};
+
+    #[test]
+    fn a_guard_has_its_lock_again_after_a_panic() {
+        let lock = Lock::new(1);
+        let mut guard = lock.lock();
+        let suspends = || {
+            guard.suspend(Location::caller(), || {
+                assert!(lock.try_lock().is_some(), "free meanwhile");
+                panic!("on purpose");
+            })
+        };
+        assert!(catch_unwind(AssertUnwindSafe(suspends)).is_err());
+        assert!(lock.is_locked());
+        *guard += 1;
+        drop(guard);
+        assert_eq!(*lock.try_lock().expect("released once"), 2);
+    }
+
+    #[test]
+    fn a_guard_that_is_given_away_is_gone_after_a_panic() {
+        let lock = Lock::new(1);
+        let guard = lock.lock();
+        let suspends = || guard.try_suspend(Location::caller(), || panic!("on purpose")).map(drop);
+        assert!(catch_unwind(AssertUnwindSafe(suspends)).is_err());
+        assert!(!lock.is_locked());
+    }
+
+    #[test]
+    fn an_rlock_that_is_taken_again_meanwhile_is_held_twice() {
+        let lock = RLock::new(1);
+        let mut guard = lock.lock();
+        // As a hook may, which runs on the thread that waits.
+        let kept = guard.suspend(Location::caller(), || lock.lock());
+        assert_eq!((lock.depth(), *guard, *kept), (2, 1, 1));
+        drop(guard);
+        assert!(lock.is_owned());
+        drop(kept);
+        assert!(!lock.is_locked());
+    }
+}
