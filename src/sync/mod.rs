@@ -10,7 +10,7 @@ mod guard;
 mod lock;
 mod rlock;
 
-pub use condition::{Condition, ConditionGuard, RLockWaitError, WaitTimeoutResult};
+pub use condition::{Condition, ConditionGuard, GuardAccess, RLockWaitError, WaitTimeoutResult};
 pub use lock::{ArcLockGuard, Lock, LockGuard, MappedLockGuard};
 pub use rlock::{MappedRLockGuard, RLock, RLockGuard};
 

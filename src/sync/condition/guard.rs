@@ -23,18 +23,9 @@ use crate::sync::{ArcLockGuard, LockGuard, RLockGuard};
 ///
 /// Sealed: this crate's guards alone can be released and taken again without a moment at which safe code could reach the
 /// value.
-pub trait ConditionGuard: suspend::Suspend {
-    /// What a predicate is given: `&mut T`; of an `RLock`, `&T`.
-    type Access<'g>
-    where
-        Self: 'g;
-
+pub trait ConditionGuard: suspend::Suspend + for<'g> GuardAccess<'g> {
     /// Why no guard came back: [`Deadlock`]; of an `RLock`, [`RLockWaitError`](super::RLockWaitError).
     type Error: Error + From<Deadlock>;
-
-    /// Returns what a predicate is given.
-    #[doc(hidden)]
-    fn access(&mut self) -> Self::Access<'_>;
 
     /// Panics if the calling thread has other guards of the same lock, which then could not be released.
     #[doc(hidden)]
@@ -46,6 +37,19 @@ pub trait ConditionGuard: suspend::Suspend {
     fn alone(self) -> Result<Self, Self::Error> {
         Ok(self)
     }
+}
+
+/// What a [`ConditionGuard`] gives to the predicate of a wait.
+///
+/// (A trait of its own, and its second parameter, let that be borrowed from the guard for `'g` without a limit from below to
+/// what the guard itself borrows.)
+pub trait GuardAccess<'g, Borrow = &'g Self> {
+    /// `&mut T`; of an `RLock`, `&T`.
+    type Value;
+
+    /// Returns what the predicate is given.
+    #[doc(hidden)]
+    fn access(&'g mut self) -> Self::Value;
 }
 
 pub(in crate::sync) mod suspend {

@@ -10,8 +10,8 @@ use std::panic::Location;
 use std::time::{Duration, Instant};
 
 pub use error::{RLockWaitError, WaitTimeoutResult};
-pub use guard::ConditionGuard;
 pub(super) use guard::suspend::Suspend;
+pub use guard::{ConditionGuard, GuardAccess};
 pub(crate) use queue::Waiter;
 pub(crate) use raw::RawCondition;
 
@@ -176,7 +176,11 @@ impl Condition {
     /// });
     /// ```
     #[track_caller]
-    pub fn wait_while<G: ConditionGuard>(&self, guard: &mut G, mut condition: impl FnMut(G::Access<'_>) -> bool) {
+    pub fn wait_while<G: ConditionGuard>(
+        &self,
+        guard: &mut G,
+        mut condition: impl for<'g> FnMut(<G as GuardAccess<'g>>::Value) -> bool,
+    ) {
         let site = Location::caller();
         while condition(guard.access()) {
             _ = self.wait_within(guard, Limit::None, site);
@@ -252,7 +256,7 @@ impl Condition {
     pub fn wait_while_for<G: ConditionGuard>(
         &self,
         guard: &mut G,
-        condition: impl FnMut(G::Access<'_>) -> bool,
+        condition: impl for<'g> FnMut(<G as GuardAccess<'g>>::Value) -> bool,
         timeout: Duration,
     ) -> WaitTimeoutResult {
         self.wait_while_within(guard, condition, Limit::after(timeout), Location::caller())
@@ -272,7 +276,7 @@ impl Condition {
     pub fn wait_while_until<G: ConditionGuard>(
         &self,
         guard: &mut G,
-        condition: impl FnMut(G::Access<'_>) -> bool,
+        condition: impl for<'g> FnMut(<G as GuardAccess<'g>>::Value) -> bool,
         deadline: Instant,
     ) -> WaitTimeoutResult {
         self.wait_while_within(guard, condition, Limit::Until(deadline), Location::caller())
@@ -350,7 +354,7 @@ impl Condition {
     pub fn acquire_wait_while<G: ConditionGuard>(
         &self,
         guard: G,
-        condition: impl FnMut(G::Access<'_>) -> bool,
+        condition: impl for<'g> FnMut(<G as GuardAccess<'g>>::Value) -> bool,
     ) -> Result<G, G::Error> {
         Ok(self.acquire_while_within(guard, condition, Limit::None, Location::caller())?.0)
     }
@@ -404,7 +408,7 @@ impl Condition {
     pub fn acquire_wait_while_for<G: ConditionGuard>(
         &self,
         guard: G,
-        condition: impl FnMut(G::Access<'_>) -> bool,
+        condition: impl for<'g> FnMut(<G as GuardAccess<'g>>::Value) -> bool,
         timeout: Duration,
     ) -> Result<(G, WaitTimeoutResult), G::Error> {
         self.acquire_while_within(guard, condition, Limit::after(timeout), Location::caller())
@@ -423,7 +427,7 @@ impl Condition {
     pub fn acquire_wait_while_until<G: ConditionGuard>(
         &self,
         guard: G,
-        condition: impl FnMut(G::Access<'_>) -> bool,
+        condition: impl for<'g> FnMut(<G as GuardAccess<'g>>::Value) -> bool,
         deadline: Instant,
     ) -> Result<(G, WaitTimeoutResult), G::Error> {
         self.acquire_while_within(guard, condition, Limit::Until(deadline), Location::caller())
@@ -500,7 +504,7 @@ impl Condition {
     fn wait_while_within<G: ConditionGuard>(
         &self,
         guard: &mut G,
-        mut condition: impl FnMut(G::Access<'_>) -> bool,
+        mut condition: impl for<'g> FnMut(<G as GuardAccess<'g>>::Value) -> bool,
         limit: Limit,
         site: Site,
     ) -> WaitTimeoutResult {
@@ -530,7 +534,7 @@ impl Condition {
     fn acquire_while_within<G: ConditionGuard>(
         &self,
         mut guard: G,
-        mut condition: impl FnMut(G::Access<'_>) -> bool,
+        mut condition: impl for<'g> FnMut(<G as GuardAccess<'g>>::Value) -> bool,
         limit: Limit,
         site: Site,
     ) -> Result<(G, WaitTimeoutResult), G::Error> {

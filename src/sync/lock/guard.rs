@@ -6,7 +6,7 @@ use super::Lock;
 use super::raw::{RawLock, RawLockGuard};
 use crate::deadlock::Deadlock;
 use crate::deadlock::resource::Site;
-use crate::sync::condition::{ConditionGuard, Suspend};
+use crate::sync::condition::{ConditionGuard, GuardAccess, Suspend};
 use crate::sync::guard::{Guard, Part, guard_type};
 
 guard_type! {
@@ -207,16 +207,16 @@ impl<'a, T: ?Sized> LockGuard<'a, T> {
     }
 }
 
-impl<T: ?Sized> ConditionGuard for LockGuard<'_, T> {
-    type Access<'g>
-        = &'g mut T
-    where
-        Self: 'g;
-    type Error = Deadlock;
+impl<'g, T: ?Sized> GuardAccess<'g> for LockGuard<'_, T> {
+    type Value = &'g mut T;
 
-    fn access(&mut self) -> &mut T {
+    fn access(&'g mut self) -> &'g mut T {
         self
     }
+}
+
+impl<T: ?Sized> ConditionGuard for LockGuard<'_, T> {
+    type Error = Deadlock;
 }
 
 impl<T: ?Sized> Suspend for LockGuard<'_, T> {
@@ -344,16 +344,16 @@ impl<T: ?Sized> ArcLockGuard<T> {
     }
 }
 
-impl<T: ?Sized> ConditionGuard for ArcLockGuard<T> {
-    type Access<'g>
-        = &'g mut T
-    where
-        Self: 'g;
-    type Error = Deadlock;
+impl<'g, T: ?Sized> GuardAccess<'g> for ArcLockGuard<T> {
+    type Value = &'g mut T;
 
-    fn access(&mut self) -> &mut T {
+    fn access(&'g mut self) -> &'g mut T {
         self
     }
+}
+
+impl<T: ?Sized> ConditionGuard for ArcLockGuard<T> {
+    type Error = Deadlock;
 }
 
 impl<T: ?Sized> Suspend for ArcLockGuard<T> {

@@ -4,7 +4,7 @@ use super::RLock;
 use super::raw::{RawRLock, RawRLockGuard};
 use crate::deadlock::Deadlock;
 use crate::deadlock::resource::Site;
-use crate::sync::condition::{ConditionGuard, RLockWaitError, Suspend};
+use crate::sync::condition::{ConditionGuard, GuardAccess, RLockWaitError, Suspend};
 use crate::sync::guard::{Guard, Part, guard_type};
 
 guard_type! {
@@ -105,16 +105,16 @@ impl<'a, T: ?Sized> RLockGuard<'a, T> {
     }
 }
 
-impl<T: ?Sized> ConditionGuard for RLockGuard<'_, T> {
-    type Access<'g>
-        = &'g T
-    where
-        Self: 'g;
-    type Error = RLockWaitError;
+impl<'g, T: ?Sized> GuardAccess<'g> for RLockGuard<'_, T> {
+    type Value = &'g T;
 
-    fn access(&mut self) -> &T {
+    fn access(&'g mut self) -> &'g T {
         self
     }
+}
+
+impl<T: ?Sized> ConditionGuard for RLockGuard<'_, T> {
+    type Error = RLockWaitError;
 
     #[track_caller]
     fn assert_alone(&self) {
