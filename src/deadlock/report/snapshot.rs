@@ -101,6 +101,7 @@ pub struct WaitForGraph {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "the nodes are few, and most of what they say is of threads")]
 pub enum Node {
     /// A thread that waits, holds something, or runs a task, or a task that runs in place.
     Thread(StuckThread),

@@ -131,15 +131,15 @@ impl Queue {
 
     fn unlink(&mut self, waiter: &Waiter) {
         let (previous, next) = (waiter.previous.get(), waiter.next.get());
-        // SAFETY:
-        // - the neighbours of a queued waiter are queued, and so where they were (`push`'s contract).
         match previous {
+            // SAFETY:
+            // - the neighbours of a queued waiter are queued, and so where they were (`push`'s contract).
             Some(previous) => unsafe { previous.as_ref() }.next.set(next),
             None => self.first = next,
         }
-        // SAFETY:
-        // - as above.
         match next {
+            // SAFETY:
+            // - as above.
             Some(next) => unsafe { next.as_ref() }.previous.set(previous),
             None => self.last = previous,
         }

@@ -134,7 +134,8 @@ impl Queued<'_> {
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
         // A model that has failed already is not to be moved any further.
-        if !self.waiter.is_notified() && !(cfg!(all(test, loom)) && std::thread::panicking()) {
+        let has_failed = cfg!(all(test, loom)) && std::thread::panicking();
+        if !has_failed && !self.waiter.is_notified() {
             self.leave();
         }
     }
