@@ -88,6 +88,10 @@ pub(crate) enum Ingredient {
     ValidatedAnnouncement,
     /// A park checks whether its wait was summoned.
     ValidatedSummons,
+    /// A park for a notification checks whether there was one.
+    ValidatedNotice,
+    /// A waiter whose time is over looks, under the mutex of the queue, whether it was notified before.
+    OneOfNoticeAndTimeout,
     /// A context that ends with holds summons its waiters.
     SummonsAtEnd,
     /// A context that has ended counts as gone only once the kernel says so.
