@@ -290,6 +290,7 @@ impl Registered<'_> {
         Entry {
             blocker: erase(self.resource),
             key: self.resource.key(),
+            held_key: self.resource.facts(0).key,
             is_chained: self.resource.is_chained(),
             site: self.terms.site,
             since: self.since,

@@ -150,6 +150,7 @@ mod tests {
         let entry = Entry {
             blocker: erase(&wait),
             key: std::ptr::from_ref(&wait).addr(),
+            held_key: 0,
             is_chained: false,
             site: std::panic::Location::caller(),
             since: now(),

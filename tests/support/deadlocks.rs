@@ -110,6 +110,9 @@ pub(crate) fn assert_is_a_proof(report: &Report) {
             let [thread] = threads else { panic!("a relock of {} threads: {report}", threads.len()) };
             assert!(holds(thread, wanted(thread)), "{report}");
         }
+        Kind::Cycle if threads.iter().any(|thread| wanted(thread).primitive() == "RwLock") => {
+            assert_all_wait_for_each_other(report);
+        }
         Kind::Cycle => {
             assert!(threads.len() > 1, "{report}");
             for (at, thread) in threads.iter().enumerate() {
@@ -132,7 +135,35 @@ pub(crate) fn assert_is_a_proof(report: &Report) {
         assert!(told <= 1 || thread.os_id() == 0, "{:?} is told {told} times: {report}", thread.name());
     }
     for bystander in bystanders {
-        assert!(everybody().any(|other| holds(other, wanted(bystander))), "nobody in here is in the way: {report}");
+        assert!(everybody().any(|other| is_in_the_way(other, bystander)), "nobody in here is in the way: {report}");
+    }
+}
+
+/// Whether one thread may be what another one waits for: it holds it, or it is the writer that is next for it.
+fn is_in_the_way(other: &StuckThread, waiter: &StuckThread) -> bool {
+    let wants = |what: &Resource| other.waits_for().is_some_and(|wait| wait.resource().is_same(what));
+    let wanted = wanted(waiter);
+    let is_next = wanted.primitive() == "RwLock" && !std::ptr::eq(other, waiter) && wants(wanted);
+    is_next || holds(other, wanted)
+}
+
+/// Panics unless each of the threads of a cycle waits for each other one, by way of others. A writer waits for several.
+#[track_caller]
+fn assert_all_wait_for_each_other(report: &Report) {
+    let threads = report.threads();
+    assert!(threads.len() > 1, "{report}");
+    for from in 0..threads.len() {
+        let mut reached = vec![false; threads.len()];
+        let mut todo = vec![from];
+        while let Some(waiter) = todo.pop() {
+            for (at, other) in threads.iter().enumerate() {
+                if !reached[at] && is_in_the_way(other, &threads[waiter]) {
+                    reached[at] = true;
+                    todo.push(at);
+                }
+            }
+        }
+        assert!(reached.iter().all(|&reached| reached), "{:?} waits not for all: {report}", threads[from].name());
     }
 }
 

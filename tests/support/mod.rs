@@ -18,6 +18,7 @@ pub(crate) mod library;
 pub(crate) mod processes;
 #[cfg(target_os = "linux")]
 pub(crate) mod programs;
+pub(crate) mod readers;
 #[cfg(target_os = "linux")]
 pub(crate) mod rogue;
 pub(crate) mod task_scripts;

@@ -5,14 +5,19 @@ use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::mem::{align_of, needs_drop, size_of};
+use std::ops::DerefMut;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bowline::deadlock::report::StuckThread;
 use bowline::deadlock::{Deadlock, Hook, Report, WaitForGraph};
-use bowline::sync::{ArcLockGuard, LockGuard, MappedLockGuard, MappedRLockGuard, RLockGuard};
-use bowline::{Lock, RLock};
+use bowline::sync::{
+    ArcLockGuard, ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, LockGuard, MappedLockGuard,
+    MappedRLockGuard, MappedRwLockReadGuard, MappedRwLockWriteGuard, RLockGuard, RwLockReadGuard,
+    RwLockUpgradableReadGuard, RwLockWriteGuard, UpgradeError,
+};
+use bowline::{Lock, RLock, RwLock};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 /// `Sync`, and not `Send`.
@@ -30,6 +35,16 @@ assert_not_impl_any!(RLock<Rc<i32>>: Send, Sync);
 assert_impl_all!(Lock<[Cell<i32>]>: Send, Sync);
 assert_impl_all!(RLock<dyn Send>: Send, Sync);
 
+// A read-write lock does both: it is shared only if its value is.
+assert_impl_all!(RwLock<i32>: Send, Sync);
+assert_impl_all!(RwLock<Cell<i32>>: Send);
+assert_not_impl_any!(RwLock<Cell<i32>>: Sync);
+assert_not_impl_any!(RwLock<Pinned>: Send, Sync);
+assert_not_impl_any!(RwLock<Rc<i32>>: Send, Sync);
+assert_impl_all!(RwLock<[i32]>: Send, Sync);
+assert_impl_all!(RwLock<dyn Send>: Send);
+assert_not_impl_any!(RwLock<dyn Send>: Sync);
+
 // A guard stays on its thread, whatever it guards.
 assert_not_impl_any!(LockGuard<'static, i32>: Send);
 assert_not_impl_any!(MappedLockGuard<'static, i32>: Send);
@@ -37,7 +52,33 @@ assert_not_impl_any!(ArcLockGuard<i32>: Send);
 assert_not_impl_any!(RLockGuard<'static, i32>: Send);
 assert_not_impl_any!(MappedRLockGuard<'static, i32>: Send);
 
+assert_not_impl_any!(RwLockReadGuard<'static, i32>: Send);
+assert_not_impl_any!(RwLockUpgradableReadGuard<'static, i32>: Send);
+assert_not_impl_any!(RwLockWriteGuard<'static, i32>: Send);
+assert_not_impl_any!(MappedRwLockReadGuard<'static, i32>: Send);
+assert_not_impl_any!(MappedRwLockWriteGuard<'static, i32>: Send);
+assert_not_impl_any!(ArcRwLockReadGuard<i32>: Send);
+assert_not_impl_any!(ArcRwLockUpgradableReadGuard<i32>: Send);
+assert_not_impl_any!(ArcRwLockWriteGuard<i32>: Send);
+assert_not_impl_any!(UpgradeError<RwLockUpgradableReadGuard<'static, i32>>: Send);
+
 // It is shared as its value is.
+assert_impl_all!(RwLockReadGuard<'static, i32>: Sync);
+assert_impl_all!(RwLockUpgradableReadGuard<'static, i32>: Sync);
+assert_impl_all!(RwLockWriteGuard<'static, i32>: Sync);
+assert_impl_all!(MappedRwLockReadGuard<'static, i32>: Sync);
+assert_impl_all!(MappedRwLockWriteGuard<'static, i32>: Sync);
+assert_impl_all!(ArcRwLockReadGuard<i32>: Sync);
+assert_impl_all!(ArcRwLockUpgradableReadGuard<i32>: Sync);
+assert_impl_all!(ArcRwLockWriteGuard<i32>: Sync);
+assert_not_impl_any!(RwLockReadGuard<'static, Cell<i32>>: Sync);
+assert_not_impl_any!(RwLockUpgradableReadGuard<'static, Cell<i32>>: Sync);
+assert_not_impl_any!(RwLockWriteGuard<'static, Cell<i32>>: Sync);
+assert_not_impl_any!(MappedRwLockReadGuard<'static, Cell<i32>>: Sync);
+assert_not_impl_any!(MappedRwLockWriteGuard<'static, Cell<i32>>: Sync);
+assert_not_impl_any!(ArcRwLockReadGuard<Cell<i32>>: Sync);
+assert_not_impl_any!(ArcRwLockUpgradableReadGuard<Cell<i32>>: Sync);
+assert_not_impl_any!(ArcRwLockWriteGuard<Cell<i32>>: Sync);
 assert_impl_all!(LockGuard<'static, i32>: Sync);
 assert_impl_all!(MappedLockGuard<'static, i32>: Sync);
 assert_impl_all!(ArcLockGuard<i32>: Sync);
@@ -54,12 +95,22 @@ assert_not_impl_any!(LockGuard<'static, i32>: Clone);
 assert_not_impl_any!(ArcLockGuard<i32>: Clone);
 assert_not_impl_any!(RLockGuard<'static, i32>: Clone);
 
+assert_not_impl_any!(RwLockReadGuard<'static, i32>: Clone, DerefMut);
+assert_not_impl_any!(RwLockUpgradableReadGuard<'static, i32>: Clone, DerefMut);
+assert_not_impl_any!(RwLockWriteGuard<'static, i32>: Clone);
+assert_not_impl_any!(MappedRwLockReadGuard<'static, i32>: Clone, DerefMut);
+assert_not_impl_any!(ArcRwLockReadGuard<i32>: Clone, DerefMut);
+assert_not_impl_any!(ArcRwLockUpgradableReadGuard<i32>: Clone, DerefMut);
+assert_not_impl_any!(ArcRwLockWriteGuard<i32>: Clone);
+
 // A panic leaves a lock usable, whatever is in it.
 assert_impl_all!(Lock<RefCell<i32>>: UnwindSafe, RefUnwindSafe, Unpin);
 assert_impl_all!(RLock<RefCell<i32>>: UnwindSafe, RefUnwindSafe, Unpin);
+assert_impl_all!(RwLock<RefCell<i32>>: UnwindSafe, RefUnwindSafe, Unpin);
 
 // What explains a deadlock goes wherever errors go.
 assert_impl_all!(Deadlock: Error, Clone, Debug, Display, Send, Sync, Unpin, UnwindSafe, RefUnwindSafe);
+assert_impl_all!(UpgradeError<RwLockUpgradableReadGuard<'static, i32>>: Error, Debug, Display);
 assert_impl_all!(Report: Clone, Debug, Display, Send, Sync, serde::Serialize);
 assert_impl_all!(StuckThread: Clone, Debug, Send, Sync, serde::Serialize);
 assert_impl_all!(WaitForGraph: Clone, Debug, Display, Send, Sync, serde::Serialize);
@@ -72,6 +123,9 @@ const _: () = {
     let mut lock = RLock::new(1);
     *lock.get_mut() += 1;
     assert!(*lock.get_mut() == 2);
+    let mut lock = RwLock::named("made and opened by the compiler", 1);
+    *lock.get_mut() += 1;
+    assert!(*lock.get_mut() == 2);
 };
 
 #[test]
@@ -79,6 +133,9 @@ fn a_lock_is_four_words_beside_its_value() {
     assert!(size_of::<Lock<()>>() <= 32);
     assert!(size_of::<Lock<[u64; 10]>>() <= 32 + 80);
     assert!(size_of::<RLock<()>>() <= 40);
+    assert!(size_of::<RwLock<()>>() <= 48);
+    assert!(size_of::<RwLock<[u64; 10]>>() <= 48 + 80);
+    assert!(align_of::<RwLock<()>>() <= 8);
     assert!(align_of::<Lock<()>>() <= 8 && align_of::<RLock<()>>() <= 8);
 }
 
@@ -91,6 +148,14 @@ fn a_guard_is_a_few_words() {
     assert!(size_of::<RLockGuard<'_, i32>>() <= 3 * word);
     assert!(size_of::<MappedLockGuard<'_, i32>>() <= 4 * word);
     assert!(size_of::<MappedRLockGuard<'_, i32>>() <= 4 * word);
+    assert!(size_of::<RwLockReadGuard<'_, i32>>() <= 3 * word);
+    assert!(size_of::<Option<RwLockReadGuard<'_, i32>>>() <= 3 * word);
+    assert!(size_of::<RwLockUpgradableReadGuard<'_, i32>>() <= 3 * word);
+    assert!(size_of::<RwLockWriteGuard<'_, i32>>() <= 3 * word);
+    assert!(size_of::<ArcRwLockReadGuard<i32>>() <= 3 * word);
+    assert!(size_of::<MappedRwLockReadGuard<'_, i32>>() <= 4 * word);
+    assert!(size_of::<MappedRwLockWriteGuard<'_, i32>>() <= 4 * word);
+    assert!(size_of::<Result<RwLockReadGuard<'_, i32>, Deadlock>>() <= 3 * word);
     // `Result<_, Deadlock>` is what `acquire` returns on its fast path.
     assert!(size_of::<Result<LockGuard<'_, i32>, Deadlock>>() <= 3 * word);
 }
@@ -99,5 +164,6 @@ fn a_guard_is_a_few_words() {
 fn a_lock_has_nothing_to_do_when_it_is_dropped() {
     assert!(!needs_drop::<Lock<i32>>());
     assert!(!needs_drop::<RLock<i32>>());
+    assert!(!needs_drop::<RwLock<i32>>());
     assert!(needs_drop::<Lock<Arc<i32>>>());
 }

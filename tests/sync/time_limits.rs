@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bowline::ReturnWhen::{AllCompleted, FirstCompleted};
 use bowline::deadlock::{self, Kind};
-use bowline::{Lock, RLock, TaskError, ThreadPoolExecutor, wait};
+use bowline::sync::RwLockUpgradableReadGuard;
+use bowline::{Lock, RLock, RwLock, TaskError, ThreadPoolExecutor, wait};
 
 use crate::support::gate::Gate;
 use crate::support::{LIMIT, alone, message, spawn_named, until_waiting, within};
@@ -25,6 +26,19 @@ fn a_wait_whose_limit_is_past_the_clock_unwinds_from_a_deadlock() {
         assert_raises(|| drop(lock.try_lock_for(Duration::MAX)));
         drop(held);
         assert!(lock.try_lock_for(Duration::MAX).is_some());
+
+        let lock = RwLock::new(0);
+        let held = lock.read();
+        assert_raises(|| drop(lock.try_write_for(Duration::MAX)));
+        let upgradable = lock.upgradable_read();
+        assert_raises(|| drop(RwLockUpgradableReadGuard::try_upgrade_for(upgradable, Duration::MAX)));
+        drop(held);
+        let held = lock.write();
+        assert_raises(|| drop(lock.try_read_for(Duration::MAX)));
+        assert_raises(|| drop(lock.try_read_recursive_for(Duration::MAX)));
+        assert_raises(|| drop(lock.try_upgradable_read_for(Duration::MAX)));
+        drop(held);
+        assert!(!lock.is_locked());
 
         let (a, b) = (RLock::new(0), RLock::new(0));
         let gate = Gate::default();

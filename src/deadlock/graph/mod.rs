@@ -42,7 +42,8 @@ pub(crate) struct Graph {
     pub(in crate::deadlock) swept: usize,
     /// The registered waits: the chained ones, and the forked ones.
     ///
-    /// Chained waits lie in lists by their key, so that the waits for one lock are found without a look at the rest.
+    /// Chained waits lie in lists by the key of what they are for, so that the waits for one lock are found without a look
+    /// at the rest.
     pub(in crate::deadlock) chained: [Option<&'static Context>; LISTS],
     pub(in crate::deadlock) forked: Option<&'static Context>,
     /// Who holds the resources that several can hold at once.

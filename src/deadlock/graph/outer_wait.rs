@@ -59,6 +59,7 @@ impl OuterWait {
         Entry {
             blocker: erase(self),
             key: self.key(),
+            held_key: self.key(),
             is_chained: true,
             site: self.site,
             since,

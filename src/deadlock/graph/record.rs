@@ -104,6 +104,8 @@ pub(in crate::deadlock) struct Entry {
     pub(in crate::deadlock) blocker: NonNull<dyn Blocker>,
     /// What its waiter parks on.
     pub(in crate::deadlock) key: usize,
+    /// The key of the holds of what is waited for, where one context alone can end the wait.
+    pub(in crate::deadlock) held_key: usize,
     /// [`Blocker::is_chained`].
     pub(in crate::deadlock) is_chained: bool,
     pub(in crate::deadlock) site: Site,

@@ -20,7 +20,7 @@ impl Graph {
         self.chained.iter().chain([&self.forked]).flat_map(|&first| self.waits_from(first))
     }
 
-    /// Returns the chained waits that may have this key.
+    /// Returns the chained waits that may be for what is held under this key.
     pub(in crate::deadlock) fn chained_at(&self, key: usize) -> impl Iterator<Item = &'static Context> + '_ {
         self.waits_from(self.chained[list_of(key)])
     }
@@ -85,7 +85,7 @@ impl Graph {
     }
 
     pub(in crate::deadlock) fn link(&mut self, me: &'static Context, entry: Entry) {
-        let first = self.list_of(entry.is_chained, entry.key).replace(me);
+        let first = self.list_of(entry.is_chained, entry.held_key).replace(me);
         if let Some(first) = first {
             self.record_mut(first).previous = Some(me);
         }
@@ -104,7 +104,7 @@ impl Graph {
         let (previous, next) = (record.previous.take(), record.next.take());
         match previous {
             Some(previous) => self.record_mut(previous).next = next,
-            None => *self.list_of(entry.is_chained, entry.key) = next,
+            None => *self.list_of(entry.is_chained, entry.held_key) = next,
         }
         if let Some(next) = next {
             self.record_mut(next).previous = previous;

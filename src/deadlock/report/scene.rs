@@ -421,13 +421,15 @@ fn trace(threads: &mut [StuckThread]) {
 
 /// What is waited for, by address: each resource with the owner that its word names.
 ///
-/// The hold of a forgotten guard stays listed, and a new lock may be at the address of its lock by now. Where a
+/// What several can hold has an id in place of an address, which no other resource gets; its waits name several owners.
+/// Other holds have an address. The hold of a forgotten guard stays listed, and a new lock may be at the address of its lock by now. Where a
 /// participant waits for the new lock, the old hold is recognised by its holder or by what it names, and is left out.
 struct Awaited(HashMap<usize, (usize, Resource)>);
 
 impl Awaited {
     fn by(participants: &[Participant]) -> Self {
         let waits = participants.iter().filter_map(|participant| participant.wait.as_ref());
+        let waits = waits.filter(|wait| SharedId::of_key(wait.resource.key).is_none());
         Self(waits.map(|wait| (wait.resource.key, (wait.owner, Resource::from(wait.resource)))).collect())
     }
 

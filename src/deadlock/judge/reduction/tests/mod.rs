@@ -165,6 +165,7 @@ impl Made {
                     let entry = Entry {
                         blocker: erase(&*wait),
                         key: Rc::as_ptr(&wait).addr(),
+                        held_key: 0,
                         is_chained: false,
                         site: std::panic::Location::caller(),
                         since: now(),
