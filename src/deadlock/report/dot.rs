@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use super::Purpose;
 use super::render::{self, Humane, Names, Style};
 use super::snapshot::{Edge, Node, WaitForGraph};
+use super::{Access, Purpose};
 
 impl WaitForGraph {
     /// Returns the graph in Graphviz's DOT language: threads as boxes, tasks as hexagons, pools as folders, resources
@@ -35,11 +35,21 @@ impl WaitForGraph {
         }
         for edge in self.graph().raw_edges() {
             let (label, colour) = match &edge.weight {
-                Edge::Waits { site, purpose, waited, process, .. } => {
+                Edge::Waits { site, purpose, access, waited, process, .. } => {
                     let runs = process.map_or(String::new(), |process| format!("\nfor process {process}"));
-                    (format!("waits {}{runs}\n{}{site}", Humane(*waited), purpose_label(*purpose)), ", color=red")
+                    let to = access.map_or(String::new(), |access| format!("\nto {}", access.phrase("it")));
+                    let waits = format!("waits {}{runs}{to}", Humane(*waited));
+                    (format!("{waits}\n{}{site}", purpose_label(*purpose)), ", color=red")
                 }
-                Edge::Holds { site, purpose } => (format!("held by\n{}{site}", purpose_label(*purpose)), ""),
+                Edge::Holds { site, purpose, access } => {
+                    let held = match access {
+                        None => "held",
+                        Some(Access::Read) => "read",
+                        Some(Access::UpgradableRead) => "read upgradably",
+                        Some(Access::Write) => "written",
+                    };
+                    (format!("{held} by\n{}{site}", purpose_label(*purpose)), "")
+                }
                 Edge::Runs => ("run by".to_owned(), ""),
                 Edge::Queued => ("queued in".to_owned(), ""),
                 Edge::Worker => ("worked for by".to_owned(), ""),

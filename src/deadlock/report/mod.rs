@@ -1,5 +1,6 @@
 //! The data of reports: a deadlock or a long wait, explained, and the error that carries it.
 
+mod access;
 mod activity;
 mod author;
 mod dot;
@@ -20,6 +21,7 @@ mod thread;
 use std::fmt;
 use std::sync::Arc;
 
+pub use access::Access;
 pub use activity::Activity;
 pub use long_wait::LongWait;
 use resource::Identity;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::names_now::NamesNow;
 use super::stack::{self, Stack};
 use super::suspicion::suspect;
-use super::{Activity, Deadlock, Held, Kind, LongWait, Purpose, Report, Resource, StuckThread, Task, Wait};
+use super::{Access, Activity, Deadlock, Held, Kind, LongWait, Purpose, Report, Resource, StuckThread, Task, Wait};
 use crate::deadlock::graph::Graph;
-use crate::deadlock::graph::blocker::Provider;
+use crate::deadlock::graph::blocker::{Need, Provider};
 use crate::deadlock::graph::context::Context;
 use crate::deadlock::graph::holds::Hold;
 use crate::deadlock::graph::id::GroupId;
@@ -65,6 +65,8 @@ struct ParticipantWait {
     resource: ResourceFacts,
     /// The address of the context that owns the resource, 0 if unknown.
     owner: usize,
+    /// Whether it has its turn, and waits for those who hold the resource to leave.
+    is_next: bool,
     site: Site,
     waited: Duration,
     timed: bool,
@@ -83,6 +85,8 @@ impl ParticipantWait {
             resource,
             site,
             purpose,
+            access: Access::of((self.resource.type_of)().mode),
+            is_next: self.is_next,
             waited: self.waited,
             timed: self.timed,
             queued_in: self.queued_in,
@@ -297,6 +301,8 @@ impl Scene {
             ParticipantWait {
                 resource: entry.blocker().facts(shown.nth),
                 owner: shown.context.map_or(0, Context::address),
+                is_next: entry.blocker().need() == Need::All
+                    && (entry.blocker().facts(0).type_of)().mode == HoldMode::Write,
                 site: entry.site,
                 waited: self.now.saturating_duration_since(entry.since),
                 timed: entry.timed,
@@ -354,7 +360,8 @@ impl Scene {
                     task = Some(Box::new(Task { resource: Resource { made_at: hold.site, ..resource } }));
                 } else if !awaited.is_another(holder, &resource) {
                     let (site, purpose) = Purpose::of(hold.site, resource.made_at);
-                    held.push(Held { resource, site, purpose, left_behind });
+                    let access = Access::of((hold.resource.type_of)().mode);
+                    held.push(Held { resource, site, purpose, access, left_behind });
                 }
             }
             keep_the_last_of_each(&mut held);

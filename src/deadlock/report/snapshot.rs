@@ -9,7 +9,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::render::{self, Style};
 use super::scene::Scene;
-use super::{Identity, Purpose, Report, Resource, StuckThread, Task};
+use super::{Access, Identity, Purpose, Report, Resource, StuckThread, Task, Wait};
 use crate::deadlock::detector;
 use crate::deadlock::graph::resource::Site;
 
@@ -189,6 +189,8 @@ pub enum Edge {
         /// What the wait is for, if a trait implementation waits rather than a call in the program: see
         /// [`Wait::purpose`](crate::deadlock::report::Wait::purpose).
         purpose: Option<Purpose>,
+        /// How the thread wants to hold a read-write lock.
+        access: Option<Access>,
         /// How long the wait had lasted.
         waited: Duration,
         /// Whether the wait has a time-out, and so is part of no deadlock.
@@ -205,6 +207,8 @@ pub enum Edge {
         /// The purpose of the acquisition, if a trait implementation acquired it rather than a call in the program: see
         /// [`Held::purpose`](crate::deadlock::report::Held::purpose).
         purpose: Option<Purpose>,
+        /// How a read-write lock is held.
+        access: Option<Access>,
     },
     /// The task is run by the thread.
     Runs,
@@ -292,8 +296,8 @@ impl WaitForGraph {
                     _ => nodes.resource(&wait.resource),
                 };
                 let (site, purpose) = (wait.site, wait.purpose);
-                let waits =
-                    Edge::Waits { site, purpose, waited: wait.waited, timed: wait.timed, process: wait.process };
+                let Wait { access, waited, timed, process, .. } = *wait;
+                let waits = Edge::Waits { site, purpose, access, waited, timed, process };
                 nodes.graph.add_edge(me, provided, waits);
                 if let Some(pool) = pool.filter(|&pool| pool != provided) {
                     nodes.graph.update_edge(provided, pool, Edge::Queued);
@@ -301,7 +305,11 @@ impl WaitForGraph {
             }
             for held in &thread.holds {
                 let resource = nodes.resource(&held.resource);
-                nodes.graph.add_edge(resource, me, Edge::Holds { site: held.site, purpose: held.purpose });
+                nodes.graph.add_edge(
+                    resource,
+                    me,
+                    Edge::Holds { site: held.site, purpose: held.purpose, access: held.access },
+                );
             }
         }
         Self { graph: nodes.graph }
@@ -570,9 +578,9 @@ mod tests {
                     "suspicions": []},
             ],
             "edges": [
-                {"from": 0, "to": 1, "kind": "waits", "site": place(B), "purpose": null, "timed": false, "process": null,
+                {"from": 0, "to": 1, "kind": "waits", "site": place(B), "purpose": null, "access": null, "timed": false, "process": null,
                     "waited": {"secs": 0, "nanos": 1_250_000}},
-                {"from": 1, "to": 2, "kind": "holds", "site": place(A), "purpose": null},
+                {"from": 1, "to": 2, "kind": "holds", "site": place(A), "purpose": null, "access": null},
             ],
         });
         assert_eq!(serde_json::to_value(&graph).unwrap(), expected);

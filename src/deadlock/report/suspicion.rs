@@ -117,6 +117,7 @@ fn holds(thread: &StuckThread) -> impl Iterator<Item = Held> {
         resource: task.resource.clone(),
         site: task.resource.made_at,
         purpose: None,
+        access: None,
         left_behind: false,
     });
     thread.holds.iter().cloned().chain(task)

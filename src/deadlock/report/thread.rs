@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::Access;
 use super::activity::Activity;
 use super::resource::{Purpose, Resource, Task};
 use super::stack::Stack;
@@ -143,6 +144,8 @@ pub struct Wait {
     #[cfg_attr(feature = "serde", serde(serialize_with = "super::resource::serialize_site"))]
     pub(in crate::deadlock) site: &'static Location<'static>,
     pub(in crate::deadlock) purpose: Option<Purpose>,
+    pub(in crate::deadlock) access: Option<Access>,
+    pub(in crate::deadlock) is_next: bool,
     pub(in crate::deadlock) waited: Duration,
     pub(in crate::deadlock) timed: bool,
     pub(in crate::deadlock) queued_in: Option<Arc<str>>,
@@ -193,6 +196,18 @@ impl Wait {
         self.purpose
     }
 
+    /// Returns how the thread wants to hold a read-write lock; `None` for everything else.
+    #[must_use]
+    pub fn access(&self) -> Option<Access> {
+        self.access
+    }
+
+    /// Returns whether this is a writer that only waits for readers to leave: it is next, and new readers wait for it.
+    #[must_use]
+    pub fn is_next(&self) -> bool {
+        self.is_next
+    }
+
     /// Returns the name of the `tracing` span that the thread was in when it began to wait. `None` without the feature
     /// `tracing`.
     #[must_use]
@@ -236,6 +251,7 @@ pub struct Held {
     pub(in crate::deadlock) site: &'static Location<'static>,
     pub(in crate::deadlock) left_behind: bool,
     pub(in crate::deadlock) purpose: Option<Purpose>,
+    pub(in crate::deadlock) access: Option<Access>,
 }
 
 impl Held {
@@ -256,6 +272,12 @@ impl Held {
     #[must_use]
     pub fn is_left_behind(&self) -> bool {
         self.left_behind
+    }
+
+    /// Returns how a read-write lock is held; `None` for everything else.
+    #[must_use]
+    pub fn access(&self) -> Option<Access> {
+        self.access
     }
 
     /// Returns what it was acquired for, if a trait implementation acquired it rather than a call in the program.

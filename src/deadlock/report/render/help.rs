@@ -8,7 +8,7 @@ use super::page::GLUE;
 use super::ring::Ring;
 use crate::deadlock::graph::resource::Site;
 use crate::deadlock::report::author::Author;
-use crate::deadlock::report::{Held, Kind, Purpose, Report, Resource, StuckThread, Wait};
+use crate::deadlock::report::{Access, Held, Kind, Purpose, Report, Resource, StuckThread, Wait};
 
 /// How many of a cycle's lines are shown; of more, the first ones and the last.
 const MAX_PLACES: usize = 5;
@@ -54,6 +54,7 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
              use an `RLock`"
                 .to_owned()
         }
+        Kind::Relock if let Some((wanted, held)) = accesses(first) => read_and_write(wanted, held),
         Kind::Relock => {
             format!("drop the guard taken{} before locking again, or use an `RLock`", taken(first))
         }
@@ -92,6 +93,48 @@ fn purpose(thread: Option<&StuckThread>, resource: Option<&Resource>) -> Option<
     find_hold(thread?, resource?)?.purpose
 }
 
+/// Returns how a thread wants to hold a read-write lock that it holds already, and that hold.
+fn accesses(thread: Option<&StuckThread>) -> Option<(&Wait, &Held)> {
+    let thread = thread?;
+    let wait = thread.waits_for.as_ref()?;
+    let holds = || thread.holds.iter().filter(|held| held.resource.is_same(&wait.resource));
+    // An upgrade has its own hold, too: another one is in its way.
+    let read = holds().find(|held| held.access == Some(Access::Read));
+    wait.access?;
+    Some((wait, read.or_else(|| holds().next())?))
+}
+
+/// Says how a thread that holds a read-write lock gets what it wants of it.
+fn read_and_write(wanted: Access, held: &Held) -> String {
+    let taken = format!("taken{GLUE}{}", Place::of_hold(held));
+    match (held.access, wanted) {
+        (Some(Access::Read), Access::Write) => {
+            format!("drop the guard {taken} before writing; or take it by `upgradable_read`, and `upgrade` that guard")
+        }
+        (Some(Access::UpgradableRead), Access::Write) => {
+            format!("`upgrade` the guard {taken} in place of asking for another")
+        }
+        (Some(Access::Write), Access::Read | Access::UpgradableRead) => {
+            format!("read through the guard that writes, {taken}, or `downgrade` it first")
+        }
+        _ => format!("drop the guard {taken} before locking again"),
+    }
+}
+
+/// Says how to read twice, if a thread of the deadlock does and waits for the writer that came in between.
+fn second_read(threads: &[StuckThread], names: &Names<'_>) -> Option<String> {
+    threads.iter().find_map(|thread| {
+        let wait = thread.waits_for.as_ref().filter(|wait| wait.access == Some(Access::Read))?;
+        let held = find_hold(thread, &wait.resource)?;
+        let (reader, lock, first) = (names.thread(thread), names.resource(&wait.resource), Place::of_hold(held));
+        Some(format!(
+            "{reader} reads {lock} twice, and a writer came in between: drop the guard taken{GLUE}{first} before, or use \
+             `read_recursive` {}",
+            Place::of_wait(wait)
+        ))
+    })
+}
+
 /// Says how a cycle could be broken: of locks, of results, or of both.
 fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
     let threads = report.threads.as_slice();
@@ -99,7 +142,7 @@ fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
         thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_task || wait.resource.is_pool())
     };
     if !threads.iter().any(|thread| is_for_task(&thread)) {
-        return order(report, names);
+        return second_read(threads, names).map_or_else(|| order(report, names), |advice| vec![advice]);
     }
     // A member that waits for a task, or for the end of a pool, with a lock that another member wants.
     let holder = threads.iter().filter(is_for_task).find_map(|thread| {
@@ -164,6 +207,8 @@ fn order(report: &Report, names: &Names<'_>) -> Vec<String> {
     let mut lines: Vec<_> = held
         .iter()
         .zip(takers)
+        // A writer that is next holds nothing of the lock yet.
+        .filter(|(held, (wait, _))| !held.is_same(&wait.resource))
         .map(|(held, (wait, thread))| {
             let site = find_hold(thread, held).map_or(String::new(), |held| format!(", {}", Place::of_hold(held)));
             let [first, then] = [held, &wait.resource].map(|lock| names.resource(lock));

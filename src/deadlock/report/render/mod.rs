@@ -231,8 +231,11 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             let wanted = self.names.wait(wait, Names::resource_and_type);
             let comma = if wait.process.is_some() { "," } else { "" };
             let holder = holders.get(&wait.resource.identity());
-            let holder = holder.map_or(String::new(), |holder| format!(", which {} holds", self.names.thread(holder)));
-            Some(format!("for {wanted}{comma} {}{holder}", Place::of_wait(wait)))
+            let holder = holder.map_or(String::new(), |holder| {
+                let held = find_hold(holder, &wait.resource).map_or("holds".to_owned(), |held| holds(held, ""));
+                format!(", which {} {}", self.names.thread(holder), held.replace("  ", " ").trim_end())
+            });
+            Some(format!("{}{comma} {}{holder}", names::aim(wait, &wanted), Place::of_wait(wait)))
         };
         let mut groups: Vec<(Option<String>, Vec<&StuckThread>)> = Vec::new();
         let mut places = HashMap::new();
@@ -290,7 +293,8 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         };
         let resource = self.names.wait(wait, Names::resource_and_type);
         let comma = if wait.process.is_some() { "," } else { "" };
-        let headline = format!("long wait: {waiter} has waited {} for {resource}{comma}", Humane(wait.waited));
+        let aim = names::aim(wait, &resource);
+        let headline = format!("long wait: {waiter} has waited {} {aim}{comma}", Humane(wait.waited));
         self.page.line(0, &format!("{headline} {}", Place::of_wait(wait)))?;
         self.excerpt(0, wait.site)?;
         let Some(owner) = &long.owner else {
@@ -304,9 +308,15 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
                 Some(signal) => suspicions.iter().try_for_each(|suspicion| self.suspicion(suspicion, signal, true)),
             };
         };
-        let does = if wait.resource.is_task { "runs" } else { "holds" };
-        let mut text = format!("{} {does} it", self.names.thread(owner));
         let held = find_hold(owner, &wait.resource);
+        let does = match held {
+            _ if wait.resource.is_task => "runs it".to_owned(),
+            Some(held) => holds(held, "it"),
+            // A writer that waits for readers to leave keeps new ones out.
+            None if owner.waits_for.as_ref().is_some_and(|wait| wait.is_next) => "is next".to_owned(),
+            None => "holds it".to_owned(),
+        };
+        let mut text = format!("{} {does}", self.names.thread(owner));
         if let Some(held) = held {
             text += &format!(", {}{GLUE}{}", taken(held), Place::of_hold(held));
         }
@@ -405,9 +415,11 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
     /// Returns `waits for A 'ledger' at src/main.rs:10:13, for at least 2 ms`.
     fn waits(&self, wait: &Wait) -> String {
         let wanted = self.names.wait(wait, Names::resource_and_type);
+        let wanted = names::aim(wait, &wanted);
         let comma = if wait.process.is_some() { "," } else { "" };
         let limit = if wait.timed { ", with a time-out" } else { "" };
-        format!("waits for {wanted}{comma} {}, {}{limit}", Place::of_wait(wait), at_least(wait.waited))
+        let next = if wait.is_next { "; new readers wait behind it" } else { "" };
+        format!("waits {wanted}{comma} {}, {}{limit}{next}", Place::of_wait(wait), at_least(wait.waited))
     }
 
     /// Returns the holds, each with how many in a row there are of which nothing else could be said.
@@ -422,13 +434,13 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
 
     fn hold(&mut self, thread: &StuckThread, held: &Held, count: usize) -> fmt::Result {
         let is_wanted_here = |wait: &Wait| wait.resource.is_same(&held.resource);
-        let verb = match (&thread.waits_for, thread.is_gone) {
-            (_, true) => "still holds",
-            (Some(wait), false) if is_wanted_here(wait) => "and already holds",
-            (Some(_), false) => "and holds",
-            (None, false) => "holds",
+        let before = match (&thread.waits_for, thread.is_gone) {
+            (_, true) => "still ",
+            (Some(wait), false) if is_wanted_here(wait) => "and already ",
+            (Some(_), false) => "and ",
+            (None, false) => "",
         };
-        let mut text = format!("{verb} {}", self.names.resource_and_type(&held.resource));
+        let mut text = format!("{before}{}", holds(held, &self.names.resource_and_type(&held.resource)));
         if let Some(waiters) = self.names.waiters(thread, &held.resource) {
             text += &format!(" ({waiters})");
         }
@@ -468,6 +480,11 @@ fn at_least(waited: Duration) -> String {
 
 fn taken(held: &Held) -> &'static str {
     if held.left_behind { "left behind by a task that took it" } else { "taken" }
+}
+
+/// Returns `holds A`, or how a read-write lock is held: `reads A`.
+fn holds(held: &Held, lock: &str) -> String {
+    held.access.map_or_else(|| format!("holds {lock}"), |access| access.phrase_of_one(lock))
 }
 
 fn find_hold<'t>(thread: &'t StuckThread, resource: &Resource) -> Option<&'t Held> {

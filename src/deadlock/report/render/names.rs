@@ -205,14 +205,21 @@ impl<'r> Names<'r> {
 
     /// Returns who waits for the resource that `holder` holds, if somebody else does: `thread 'left' waits for it`.
     pub(in crate::deadlock) fn waiters(&self, holder: &StuckThread, resource: &Resource) -> Option<String> {
-        match self.waiters.get(&resource.identity())?.as_slice() {
+        // A reader may wait for itself, and for others.
+        let waiters = self.waiters.get(&resource.identity())?.iter().copied();
+        let others: Vec<_> = waiters.filter(|&waiter| !std::ptr::eq(waiter, holder)).collect();
+        match others.as_slice() {
             [] => None,
-            [only] if std::ptr::eq(*only, holder) => None,
             [only] => Some(format!("{} waits for it", self.thread(only))),
             [first, _] => Some(format!("{} and 1 other thread wait for it", self.thread(first))),
             [first, rest @ ..] => Some(format!("{} and {} other threads wait for it", self.thread(first), rest.len())),
         }
     }
+}
+
+/// Returns `for A`, or how a read-write lock is wanted: `to read A`.
+pub(super) fn aim(wait: &Wait, wanted: &str) -> String {
+    wait.access.map_or_else(|| format!("for {wanted}"), |access| format!("to {}", access.phrase(wanted)))
 }
 
 /// Returns `made at src/main.rs:10:13`.

@@ -11,7 +11,7 @@ pub(in crate::deadlock) use sites::{A, B, C};
 use sites::{D, MADE, MADE_TOO};
 
 use super::*;
-use crate::deadlock::report::{Activity, Kind, Purpose, Suspicion, Task, Wait};
+use crate::deadlock::report::{Access, Activity, Kind, Purpose, Suspicion, Task, Wait};
 
 pub(in crate::deadlock) fn lock(key: usize, name: Option<&'static str>, made_at: Site) -> Resource {
     Resource { key, is_task: false, name, primitive: "Lock", data_type: "alloc::vec::Vec<u64>", made_at }
@@ -47,6 +47,8 @@ impl StuckThread {
             resource,
             site,
             purpose: None,
+            access: None,
+            is_next: false,
             waited,
             timed: false,
             queued_in: None,
@@ -60,6 +62,26 @@ impl StuckThread {
 
     pub(in crate::deadlock) fn in_queue_of(mut self, pool: &Arc<str>) -> Self {
         self.waits_for.as_mut().expect("it waits").queued_in = Some(Arc::clone(pool));
+        self
+    }
+
+    /// Waits for a read-write lock, to hold it in this way.
+    fn wants(mut self, access: Access, resource: &Resource, site: Site) -> Self {
+        self = self.waits(resource, site);
+        self.waits_for.as_mut().expect("it waits").access = Some(access);
+        self
+    }
+
+    /// Waits as a writer for readers to leave.
+    fn is_next(mut self, resource: &Resource, site: Site) -> Self {
+        self = self.wants(Access::Write, resource, site);
+        self.waits_for.as_mut().expect("it waits").is_next = true;
+        self
+    }
+
+    fn has(mut self, access: Access, resource: &Resource, site: Site) -> Self {
+        self = self.holding(resource, site);
+        self.holds.last_mut().expect("it holds").access = Some(access);
         self
     }
 
@@ -94,7 +116,7 @@ impl StuckThread {
     }
 
     pub(in crate::deadlock) fn holding(mut self, resource: &Resource, site: Site) -> Self {
-        self.holds.push(Held { resource: resource.clone(), site, purpose: None, left_behind: false });
+        self.holds.push(Held { resource: resource.clone(), site, purpose: None, access: None, left_behind: false });
         self
     }
 
@@ -215,6 +237,59 @@ fn a_lock_taken_twice_by_one_thread() {
     let mut formats = main;
     formats.holds[0] = Held { site: MADE, purpose: Some(Purpose::Debug), ..formats.holds[0].clone() };
     Picture::Report(&made(Kind::Relock, [formats], Vec::new())).is_golden("relock-formatted");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn a_read_write_lock_and_one_thread() {
+    use Access::{Read, UpgradableRead, Write};
+    let ports = Resource { primitive: "RwLock", ..lock(1, Some("ports"), MADE) };
+    for (name, held, wanted) in [
+        ("read-then-write", Read, Write),
+        ("write-then-read", Write, Read),
+        ("upgradable-then-write", UpgradableRead, Write),
+        ("upgradable-twice", UpgradableRead, UpgradableRead),
+    ] {
+        let main = thread("main", 1).wants(wanted, &ports, B).has(held, &ports, A);
+        Picture::Report(&made(Kind::Relock, [main], Vec::new())).is_golden(name);
+    }
+    let upgrades = thread("main", 1).is_next(&ports, B).has(UpgradableRead, &ports, A).has(Read, &ports, C);
+    Picture::Report(&made(Kind::Relock, [upgrades], Vec::new())).is_golden("upgrade-of-ones-own-read");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn readers_and_writers_that_wait_for_each_other() {
+    use Access::{Read, Write};
+    let ports = Resource { primitive: "RwLock", ..lock(1, Some("ports"), MADE) };
+    let [_, ledger, _] = named();
+    let writer = || thread("writer", 2).is_next(&ports, C);
+    let reader = thread("reader", 1).wants(Read, &ports, B).has(Read, &ports, A);
+    let behind = vec![thread("other", 3).wants(Read, &ports, D), thread("third", 4).wants(Write, &ports, D)];
+    Picture::Report(&made(Kind::Cycle, [reader, writer()], behind)).is_golden("second-read-behind-a-writer");
+    let reader = thread("reader", 1).waits(&ledger, B).has(Read, &ports, A);
+    let writer = writer().holding(&ledger, D);
+    Picture::Report(&made(Kind::Cycle, [reader, writer], Vec::new())).is_golden("reader-and-writer");
+    let through = [
+        thread("late", 3).wants(Read, &ports, D).holding(&ledger, C),
+        thread("writer", 2).is_next(&ports, C),
+        thread("reader", 1).waits(&ledger, B).has(Read, &ports, A),
+    ];
+    Picture::Report(&made(Kind::Cycle, through, Vec::new())).is_golden("through-the-next-writer");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn a_long_wait_for_a_read_write_lock() {
+    use Access::{Read, Write};
+    let ports = Resource { primitive: "RwLock", ..lock(1, Some("ports"), MADE) };
+    let writer = || thread("writer", 2).is_next(&ports, C);
+    let long = |waiter, owner| LongWait { waiter, owner: Some(owner) };
+    let reader = thread("reader", 1).has(Read, &ports, A);
+    Picture::LongWait(&long(writer(), reader)).is_golden("long-wait-to-write");
+    let reader = || thread("reader", 1).wants(Read, &ports, A);
+    Picture::LongWait(&long(reader(), writer())).is_golden("long-wait-behind-the-next-writer");
+    Picture::LongWait(&long(reader(), thread("writer", 2).has(Write, &ports, C))).is_golden("long-wait-to-read");
 }
 
 #[test]
