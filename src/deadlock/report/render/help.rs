@@ -54,7 +54,7 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
              use an `RLock`"
                 .to_owned()
         }
-        Kind::Relock if let Some((wanted, held)) = accesses(first) => read_and_write(wanted, held),
+        Kind::Relock if let Some((wait, held)) = accesses(first) => read_and_write(wait, held, first),
         Kind::Relock => {
             format!("drop the guard taken{} before locking again, or use an `RLock`", taken(first))
         }
@@ -105,9 +105,16 @@ fn accesses(thread: Option<&StuckThread>) -> Option<(&Wait, &Held)> {
 }
 
 /// Says how a thread that holds a read-write lock gets what it wants of it.
-fn read_and_write(wanted: Access, held: &Held) -> String {
+fn read_and_write(wait: &Wait, held: &Held, thread: Option<&StuckThread>) -> String {
     let taken = format!("taken{GLUE}{}", Place::of_hold(held));
-    match (held.access, wanted) {
+    let upgrades = || {
+        let is_own = |held: &Held| held.access == Some(Access::UpgradableRead) && held.resource.is_same(&wait.resource);
+        thread.is_some_and(|thread| thread.holds.iter().any(is_own))
+    };
+    match (held.access, wait.access.unwrap_or(Access::Write)) {
+        (Some(Access::Read), Access::Write) if upgrades() => {
+            format!("drop the guard {taken} before upgrading the other")
+        }
         (Some(Access::Read), Access::Write) => {
             format!("drop the guard {taken} before writing; or take it by `upgradable_read`, and `upgrade` that guard")
         }
