@@ -58,6 +58,10 @@ impl AtomicU64 {
         self.live().into_iter().for_each(|live| live.store(value, order));
     }
 
+    pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
+        self.live().map_or(self.first, |live| live.swap(value, order))
+    }
+
     pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
         self.live().map_or(self.first, |live| live.fetch_sub(value, order))
     }

@@ -38,6 +38,8 @@ pub(crate) enum HoldMode {
     Permit,
     /// By its runner: a task.
     Running,
+    /// By the context that initialises it.
+    Initialising,
 }
 
 /// A function that names a type: one thin pointer, so that a hold stores it in one word.
