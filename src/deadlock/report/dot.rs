@@ -39,7 +39,11 @@ impl WaitForGraph {
                     let runs = process.map_or(String::new(), |process| format!("\nfor process {process}"));
                     (format!("waits {}{runs}\n{}{site}", Humane(*waited), purpose_label(*purpose)), ", color=red")
                 }
-                Edge::Holds { site, purpose } => (format!("held by\n{}{site}", purpose_label(*purpose)), ""),
+                Edge::Holds { site, purpose } => {
+                    let is_once = |node: &Node| matches!(node, Node::Resource(resource) if resource.is_once);
+                    let held = if is_once(&self.graph()[edge.source()]) { "initialised" } else { "held" };
+                    (format!("{held} by\n{}{site}", purpose_label(*purpose)), "")
+                }
                 Edge::Runs => ("run by".to_owned(), ""),
                 Edge::Queued => ("queued in".to_owned(), ""),
                 Edge::Worker => ("worked for by".to_owned(), ""),

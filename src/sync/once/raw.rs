@@ -197,6 +197,8 @@ impl RawOnce {
     }
 
     /// Waits until the request has led to something. A deadlock, or a poisoned cell, is a panic.
+    #[cold]
+    #[inline(never)]
     #[track_caller]
     pub(crate) fn enter(&self, request: Request) -> Entered<'_> {
         match self.wait(request, Limit::None, Failure::Unwind) {
@@ -208,6 +210,8 @@ impl RawOnce {
     }
 
     /// Waits until the request has led to something. A deadlock, or a poisoned cell, is an error.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn try_enter(&self, request: Request) -> Result<Entered<'_>, InitError> {
         match self.wait(request, Limit::None, Failure::Value) {
             Ok(Entered::Poisoned(failed_at)) => Err(self.poisoned(request, failed_at).into()),
@@ -222,6 +226,8 @@ impl RawOnce {
     /// # Panics
     ///
     /// If the intent ends with poison.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn acquire(&self, request: Request) -> Result<Entered<'_>, Deadlock> {
         match self.try_enter(request) {
             Ok(entered) => Ok(entered),
@@ -231,6 +237,8 @@ impl RawOnce {
     }
 
     /// Waits until the request has led to something, at most until the limit. Returns `None` if that came first.
+    #[cold]
+    #[inline(never)]
     #[track_caller]
     pub(crate) fn enter_within(&self, request: Request, limit: Limit) -> Option<Entered<'_>> {
         match self.wait(request, limit, Failure::Unwind) {
@@ -384,8 +392,7 @@ impl Park for OnceWait<'_> {
         let word = self.once.word.load(Relaxed);
         // ORDERING: Relaxed: it publishes nothing; the queue's lock orders it with the initialiser's look at the queue.
         self.waits_at(word)
-            && (word & WAITERS != 0
-                || self.once.word.compare_exchange(word, word | WAITERS, Relaxed, Relaxed).is_ok())
+            && (word & WAITERS != 0 || self.once.word.compare_exchange(word, word | WAITERS, Relaxed, Relaxed).is_ok())
     }
 
     fn is_announced(&self) -> bool {

@@ -38,6 +38,10 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
         Kind::Relock if resource.is_some_and(Resource::is_pool) => {
             "a pool ends after its last task: shut it down outside of its tasks, or without waiting for its end".to_owned()
         }
+        Kind::Relock if resource.is_some_and(|resource| resource.is_once) => {
+            let called = taken(first);
+            format!("the initialiser that was called{called} asks for what it is to make: let the code that it runs not do so")
+        }
         Kind::Relock
             if first
                 .zip(resource)
@@ -61,6 +65,10 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
         Kind::Starvation => workers(&report.threads, names),
         Kind::Abandoned if resource.is_some_and(|resource| resource.is_task) => {
             "a task ends with its thread: let no thread of a pool be ended from within".to_owned()
+        }
+        Kind::Abandoned if resource.is_some_and(|resource| resource.is_once) => {
+            let called = taken(report.threads.get(1));
+            format!("the thread ended in the initialiser that was called{called}: let initialisers return or unwind")
         }
         Kind::Abandoned => {
             let gone = report.threads.get(1);
@@ -95,28 +103,43 @@ fn purpose(thread: Option<&StuckThread>, resource: Option<&Resource>) -> Option<
 /// Says how a cycle could be broken: of locks, of results, or of both.
 fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
     let threads = report.threads.as_slice();
-    let is_for_task = |thread: &&StuckThread| {
-        thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_task || wait.resource.is_pool())
+    let is_for_result = |thread: &&StuckThread| {
+        thread
+            .waits_for
+            .as_ref()
+            .is_some_and(|Wait { resource, .. }| resource.is_task || resource.is_pool() || resource.is_once)
     };
-    if !threads.iter().any(|thread| is_for_task(&thread)) {
+    if !threads.iter().any(|thread| is_for_result(&thread)) {
         return order(report, names);
     }
-    // A member that waits for a task, or for the end of a pool, with a lock that another member wants.
-    let holder = threads.iter().filter(is_for_task).find_map(|thread| {
-        let is_wanted = |held: &&Held| {
-            let wants = |wait: &Wait| wait.resource.is_same(&held.resource);
-            threads.iter().any(|other| other.waits_for.as_ref().is_some_and(wants))
-        };
-        Some((thread.waits_for.as_ref()?, thread.holds.iter().find(is_wanted)?))
-    });
-    if let Some((wait, held)) = holder {
+    // A member that waits for a task, an initialisation, or the end of a pool, with what another member wants.
+    let holder = |is_once: bool| {
+        threads.iter().filter(is_for_result).find_map(|thread| {
+            let is_wanted = |held: &&Held| {
+                let wants = |wait: &Wait| wait.resource.is_same(&held.resource);
+                held.resource.is_once == is_once
+                    && threads.iter().any(|other| other.waits_for.as_ref().is_some_and(wants))
+            };
+            Some((thread.waits_for.as_ref()?, thread.holds.iter().find(is_wanted)?))
+        })
+    };
+    if let Some((wait, held)) = holder(false) {
         let (held, place) = (names.resource(&held.resource), Place::of_hold(held));
+        let wanted = names.wait(wait, Names::resource);
+        return vec![if wait.resource.is_once {
+            format!("release {held}, taken{GLUE}{place}, before using {wanted}, or have that initialised before")
+        } else {
+            format!("release {held}, taken{GLUE}{place}, before waiting for {wanted}")
+        }];
+    }
+    if let Some((wait, held)) = holder(true) {
+        let (made, called, wanted) =
+            (names.resource(&held.resource), Place::of_hold(held), names.wait(wait, Names::resource));
         return vec![format!(
-            "release {held}, taken{GLUE}{place}, before waiting for {}",
-            names.wait(wait, Names::resource)
+            "the initialiser of {made}, called{GLUE}{called}, needs {wanted}, and that needs {made} in turn: remove one of these uses"
         )];
     }
-    match threads.iter().find(is_for_task).and_then(|thread| thread.waits_for.as_ref()) {
+    match threads.iter().find(is_for_result).and_then(|thread| thread.waits_for.as_ref()) {
         Some(wait) => vec![format!(
             "each task needs the result of the next: remove one of these waits, for example that for {} {}",
             names.resource(&wait.resource),

@@ -230,7 +230,8 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             let wanted = self.names.wait(wait, Names::resource_and_type);
             let comma = if wait.process.is_some() { "," } else { "" };
             let holder = holders.get(&wait.resource.identity());
-            let holder = holder.map_or(String::new(), |holder| format!(", which {} holds", self.names.thread(holder)));
+            let does = if wait.resource.is_once { "initialises" } else { "holds" };
+            let holder = holder.map_or(String::new(), |holder| format!(", which {} {does}", self.names.thread(holder)));
             Some(format!("for {wanted}{comma} {}{holder}", Place::of_wait(wait)))
         };
         let mut groups: Vec<(Option<String>, Vec<&StuckThread>)> = Vec::new();
@@ -293,10 +294,17 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         self.page.line(0, &format!("{headline} {}", Place::of_wait(wait)))?;
         self.excerpt(0, wait.site)?;
         let Some(owner) = &long.owner else {
-            let is_told = wait.process.is_some();
-            return if is_told { Ok(()) } else { self.page.line(0, "the holder is not known") };
+            return match wait {
+                Wait { process: Some(_), .. } => Ok(()),
+                Wait { resource: Resource { is_once: true, .. }, .. } => self.page.line(0, "nobody initialises it"),
+                _ => self.page.line(0, "the holder is not known"),
+            };
         };
-        let does = if wait.resource.is_task { "runs" } else { "holds" };
+        let does = match wait.resource {
+            Resource { is_task: true, .. } => "runs",
+            Resource { is_once: true, .. } => "initialises",
+            _ => "holds",
+        };
         let mut text = format!("{} {does} it", self.names.thread(owner));
         let held = find_hold(owner, &wait.resource);
         if let Some(held) = held {
@@ -383,10 +391,15 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
 
     fn hold(&mut self, thread: &StuckThread, held: &Held, count: usize) -> fmt::Result {
         let is_wanted_here = |wait: &Wait| wait.resource.is_same(&held.resource);
+        let is_once = held.is_initialisation();
         let verb = match (&thread.waits_for, thread.is_gone) {
+            (_, true) if is_once => "was initialising",
             (_, true) => "still holds",
+            (Some(wait), false) if is_wanted_here(wait) && is_once => "and already initialises",
             (Some(wait), false) if is_wanted_here(wait) => "and already holds",
+            (Some(_), false) if is_once => "and initialises",
             (Some(_), false) => "and holds",
+            (None, false) if is_once => "initialises",
             (None, false) => "holds",
         };
         let mut text = format!("{verb} {}", self.names.resource_and_type(&held.resource));
@@ -427,8 +440,13 @@ fn at_least(waited: Duration) -> String {
     format!("for at least {}", Humane(waited)).replace(' ', &GLUE.to_string())
 }
 
+/// Returns the word before the line of a hold.
 fn taken(held: &Held) -> &'static str {
-    if held.left_behind { "left behind by a task that took it" } else { "taken" }
+    match held {
+        Held { left_behind: true, .. } => "left behind by a task that took it",
+        _ if held.is_initialisation() => "begun",
+        _ => "taken",
+    }
 }
 
 fn find_hold<'t>(thread: &'t StuckThread, resource: &Resource) -> Option<&'t Held> {
