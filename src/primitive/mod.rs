@@ -85,6 +85,8 @@ pub(crate) enum Ingredient {
     ReleaseOnUnlock,
     /// A complete initialisation publishes what it made.
     ReleaseOnCompletion,
+    /// Whoever initialises is the provider of those that wait for an initialiser of somebody else's, too.
+    AwaitedInitialiser,
     /// A park checks that its announcement still stands.
     ValidatedAnnouncement,
     /// A park checks whether its wait was summoned.

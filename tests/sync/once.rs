@@ -32,11 +32,12 @@ fn of_many_callers_one_runs_its_initialiser_and_all_see_what_it_did() {
 fn a_static_once_runs_its_initialiser_once() {
     static ONCE: Once = Once::named("static");
     static RUNS: AtomicU32 = AtomicU32::new(0);
+    let run = || _ = RUNS.fetch_add(1, Relaxed);
     for _ in 0..3 {
-        ONCE.call_once(|| drop(RUNS.fetch_add(1, Relaxed)));
-        ONCE.call_once_force(|_| drop(RUNS.fetch_add(1, Relaxed)));
-        ONCE.acquire_once(|| drop(RUNS.fetch_add(1, Relaxed))).unwrap();
-        ONCE.acquire_once_force(|_| drop(RUNS.fetch_add(1, Relaxed))).unwrap();
+        ONCE.call_once(run);
+        ONCE.call_once_force(|_| run());
+        ONCE.acquire_once(run).unwrap();
+        ONCE.acquire_once_force(|_| run()).unwrap();
     }
     assert_eq!(RUNS.load(Relaxed), 1);
     assert!(ONCE.is_completed());
@@ -63,7 +64,7 @@ fn whoever_waits_for_a_once_goes_on_when_it_is_complete() {
                     assert!(once.is_completed());
                 });
             }
-            names.map(until_parked);
+            names.into_iter().for_each(until_parked);
             once.call_once(|| ());
         });
         once.wait();

@@ -334,7 +334,7 @@ fn those_behind_a_circle_of_initialisers_are_bystanders() {
             let mut told = None;
             cell.get_or_init(|| {
                 begun.open();
-                ["behind 1", "behind 2", "behind 3"].map(until_waiting);
+                ["behind 1", "behind 2", "behind 3"].into_iter().for_each(|name| _ = until_waiting(name));
                 told = lock.acquire().map(drop).err();
                 2
             });

@@ -74,7 +74,7 @@ fn after_an_error_one_of_those_that_wait_for_a_cell_initialises_it() {
             let first = spawn_named(s, "errs", || {
                 cell.get_or_try_init(|| {
                     begun.open();
-                    waiters.map(until_parked);
+                    waiters.into_iter().for_each(until_parked);
                     Err::<u32, _>("no")
                 })
                 .copied()

@@ -128,7 +128,7 @@ fn whoever_waits_for_a_value_gets_it() {
                     spawn_named(s, name, move || wait(cell))
                 })
                 .collect();
-            names.map(until_parked);
+            names.into_iter().for_each(until_parked);
             cell.set(9).unwrap();
             assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == 9));
         });

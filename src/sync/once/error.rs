@@ -1,4 +1,4 @@
-//! Why an initialisation is not to be had.
+//! The errors of a wait for an initialisation.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,7 @@ use crate::deadlock::Deadlock;
 use crate::deadlock::render::printable;
 use crate::deadlock::resource::{Origin, Site};
 
-/// The error of a wait for an initialisation: it was part of a deadlock, or there is nothing to wait for.
+/// The error of a wait for an initialisation: the wait was part of a deadlock, or an initialiser has panicked.
 ///
 /// # Examples
 ///

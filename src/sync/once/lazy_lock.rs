@@ -123,7 +123,7 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
         }
     }
 
-    /// Returns the value, which is made if it is not there; or why it is not to be had.
+    /// Returns the value, which is made if it is not there, or returns why there will be none.
     ///
     /// The same wait as that of a use; it costs the same.
     ///

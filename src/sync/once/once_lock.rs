@@ -205,7 +205,7 @@ impl<T> OnceLock<T> {
         }
     }
 
-    /// Returns the value, which `f` makes if there is none; or why it is not to be had.
+    /// Returns the value, which `f` makes if there is none, or returns why there will be none.
     ///
     /// The same wait as [`get_or_init`](Self::get_or_init); it costs the same.
     ///
@@ -241,7 +241,7 @@ impl<T> OnceLock<T> {
         self.acquire_or_try_init(|| Ok(f()))
     }
 
-    /// Returns the value, which `f` makes if there is none; or the error of `f`, or why the value is not to be had.
+    /// Returns the value, which `f` makes if there is none, or returns the error of `f` or a deadlock.
     ///
     /// # Errors
     ///
@@ -456,6 +456,13 @@ impl<T> OnceLock<T> {
         // SAFETY:
         // - it was written before the cell was complete.
         unsafe { value.as_ref().unwrap_unchecked() }
+    }
+}
+
+#[cfg(all(test, loom))]
+impl<T> OnceLock<T> {
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.raw.has_waiters()
     }
 }
 

@@ -143,6 +143,10 @@ impl Initialisation<'_> {
     }
 
     fn end(&self, word: u64) {
+        // A model that has failed already is not to be moved any further.
+        if cfg!(all(test, loom)) && std::thread::panicking() {
+            return;
+        }
         self.context.holds.give(self.hold);
         let order = if is_removed(Ingredient::ReleaseOnCompletion) { Relaxed } else { Release };
         // ORDERING: Release pairs with the Acquire of `is_complete` and `advance`: whoever sees how it ended sees what
@@ -360,7 +364,9 @@ impl Blocker for OnceWait<'_> {
     }
 
     fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
-        _ = visit(self.once.initialiser().map_or(Provider::External, Provider::Context));
+        let is_known = self.request.intent.initialises() || !is_removed(Ingredient::AwaitedInitialiser);
+        let initialiser = self.once.initialiser().filter(|_| is_known);
+        _ = visit(initialiser.map_or(Provider::External, Provider::Context));
     }
 
     fn may_be_handed_over(&self) -> bool {

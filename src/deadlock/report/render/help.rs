@@ -39,8 +39,8 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
             "a pool ends after its last task: shut it down outside of its tasks, or without waiting for its end".to_owned()
         }
         Kind::Relock if resource.is_some_and(|resource| resource.is_once) => {
-            let called = taken(first);
-            format!("the initialiser that was called{called} asks for what it is to make: let the code that it runs not do so")
+            let (called, what) = (taken(first), resource.map_or(String::new(), |once| names.resource(once)));
+            format!("the initialiser called{called} uses {what} itself: remove that use")
         }
         Kind::Relock
             if first
@@ -68,7 +68,7 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
         }
         Kind::Abandoned if resource.is_some_and(|resource| resource.is_once) => {
             let called = taken(report.threads.get(1));
-            format!("the thread ended in the initialiser that was called{called}: let initialisers return or unwind")
+            format!("the thread ended inside the initialiser called{called}: end no thread before that has returned")
         }
         Kind::Abandoned => {
             let gone = report.threads.get(1);
@@ -127,7 +127,7 @@ fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
         let (held, place) = (names.resource(&held.resource), Place::of_hold(held));
         let wanted = names.wait(wait, Names::resource);
         return vec![if wait.resource.is_once {
-            format!("release {held}, taken{GLUE}{place}, before using {wanted}, or have that initialised before")
+            format!("release {held}, taken{GLUE}{place}, before using {wanted}, or use {wanted} before taking {held}")
         } else {
             format!("release {held}, taken{GLUE}{place}, before waiting for {wanted}")
         }];
