@@ -17,6 +17,7 @@ mod hold_slot;
 mod lifecycle;
 mod nested;
 mod occupancy;
+mod once;
 #[cfg(feature = "process")]
 mod process_pool;
 mod raw_lock;

@@ -84,6 +84,10 @@ fn number_by_address() -> u64 {
 pub(crate) enum Ingredient {
     /// An unlock publishes what was done under the lock.
     ReleaseOnUnlock,
+    /// A complete initialisation publishes what it made.
+    ReleaseOnCompletion,
+    /// Whoever initialises is the provider of those that wait for an initialiser of somebody else's, too.
+    AwaitedInitialiser,
     /// A park checks that its announcement still stands.
     ValidatedAnnouncement,
     /// A park checks whether its wait was summoned.

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use bowline::deadlock::report::StuckThread;
 use bowline::deadlock::{Deadlock, Hook, Report, WaitForGraph};
 use bowline::sync::{
-    ArcLockGuard, ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, LockGuard, MappedLockGuard,
-    MappedRLockGuard, MappedRwLockReadGuard, MappedRwLockWriteGuard, RLockGuard, RwLockReadGuard,
-    RwLockUpgradableReadGuard, RwLockWriteGuard, UpgradeError,
+    ArcLockGuard, ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, InitError, LockGuard,
+    MappedLockGuard, MappedRLockGuard, MappedRwLockReadGuard, MappedRwLockWriteGuard, OnceState, Poisoned, RLockGuard,
+    RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, UpgradeError,
 };
-use bowline::{Lock, RLock, RwLock};
+use bowline::{LazyLock, Lock, Once, OnceLock, RLock, RwLock};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 /// `Sync`, and not `Send`.
@@ -44,6 +44,21 @@ assert_not_impl_any!(RwLock<Rc<i32>>: Send, Sync);
 assert_impl_all!(RwLock<[i32]>: Send, Sync);
 assert_impl_all!(RwLock<dyn Send>: Send);
 assert_not_impl_any!(RwLock<dyn Send>: Sync);
+// What is initialised once is sent by its initialiser, and shared afterwards: as std's.
+assert_impl_all!(Once: Send, Sync, Unpin);
+assert_impl_all!(OnceLock<i32>: Send, Sync, Unpin);
+assert_impl_all!(OnceLock<Cell<i32>>: Send);
+assert_not_impl_any!(OnceLock<Cell<i32>>: Sync);
+assert_not_impl_any!(OnceLock<Pinned>: Send, Sync);
+assert_not_impl_any!(OnceLock<Rc<i32>>: Send, Sync);
+assert_impl_all!(LazyLock<i32, Cell<fn() -> i32>>: Send, Sync);
+assert_impl_all!(LazyLock<Cell<i32>>: Send);
+assert_not_impl_any!(LazyLock<Cell<i32>>: Sync);
+assert_not_impl_any!(LazyLock<i32, Rc<i32>>: Send, Sync);
+assert_not_impl_any!(LazyLock<Pinned>: Send, Sync);
+assert_impl_all!(OnceState: Send, Sync, Debug);
+assert_impl_all!(InitError: Error, Clone, Send, Sync, From<Deadlock>, From<Poisoned>);
+assert_impl_all!(Poisoned: Error, Clone, Send, Sync);
 
 // A guard stays on its thread, whatever it guards.
 assert_not_impl_any!(LockGuard<'static, i32>: Send);
@@ -137,6 +152,16 @@ fn a_lock_is_four_words_beside_its_value() {
     assert!(size_of::<RwLock<[u64; 10]>>() <= 48 + 80);
     assert!(align_of::<RwLock<()>>() <= 8);
     assert!(align_of::<Lock<()>>() <= 8 && align_of::<RLock<()>>() <= 8);
+}
+
+#[test]
+fn what_is_initialised_once_is_four_words_beside_its_value() {
+    assert!(size_of::<Once>() <= 32);
+    assert!(size_of::<OnceLock<Box<u8>>>() <= 32 + 8, "no word more where a value has a niche");
+    assert!(size_of::<OnceLock<u64>>() <= 32 + 16);
+    assert!(size_of::<LazyLock<Box<u8>>>() <= 32 + 16);
+    assert!(size_of::<LazyLock<u64>>() <= 32 + 16);
+    assert!(!needs_drop::<OnceLock<u8>>() && !needs_drop::<LazyLock<u8>>() && needs_drop::<OnceLock<Arc<u8>>>());
 }
 
 #[test]

@@ -7,14 +7,15 @@ use std::vec::IntoIter;
 use bowline::deadlock::report::LongWait;
 use bowline::deadlock::{Deadlock, Hook, Report, WaitForGraph};
 use bowline::process_pool::{ProcessPoolBuilder, ProcessPoolError};
+use bowline::sync::{InitError, OnceState, Poisoned};
 use bowline::task::{
     AsCompleted, CodecError, DoneAndNotDone, InvalidState, PanicInfo, Rejected, StartError, StartFailure, SubmitError,
     Unfinished, WorkerLost,
 };
 use bowline::thread_pool::{Map, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder};
 use bowline::{
-    Condition, Future, Json, Lock, ProcessPoolExecutor, Promise, RLock, RwLock, SharedFuture, TaskError,
-    ThreadPoolExecutor, promise,
+    Condition, Future, Json, LazyLock, Lock, Once, OnceLock, ProcessPoolExecutor, Promise, RLock, RwLock, SharedFuture,
+    TaskError, ThreadPoolExecutor, promise,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -35,11 +36,15 @@ unwind_safe!(TaskError, Rejected, PanicInfo, CodecError, Deadlock, Hook, Report,
 unwind_safe!(Future<Neither>, Promise<Neither>, AsCompleted<Future<Neither>>, Unfinished<Future<Neither>>);
 unwind_safe!(DoneAndNotDone<'static, Future<Neither>>, AsCompleted<SharedFuture<u8>>);
 unwind_safe!(Condition, Lock<Neither>, RLock<Neither>, RwLock<Neither>);
+unwind_safe!(Once, OnceState, InitError, Poisoned, OnceLock<u8>, LazyLock<u8>);
 
 // What gives out the user's value, or runs the user's iterator on the caller's thread, is as that is.
 unwind_safe!(SharedFuture<u8>, InvalidState<u8>, Json<u8>, SubmitError<fn()>);
 unwind_safe!(Map<IntoIter<u8>, fn(u8) -> u8, u8>, Map<IntoIter<u8>, fn(u8) -> u8, u8, ProcessPoolExecutor>);
 assert_not_impl_any!(SharedFuture<Neither>: UnwindSafe, RefUnwindSafe);
+assert_not_impl_any!(OnceLock<Neither>: UnwindSafe, RefUnwindSafe);
+assert_not_impl_any!(LazyLock<Neither>: UnwindSafe, RefUnwindSafe);
+assert_not_impl_any!(LazyLock<u8, Neither>: UnwindSafe, RefUnwindSafe);
 assert_not_impl_any!(InvalidState<Neither>: UnwindSafe, RefUnwindSafe);
 assert_not_impl_any!(SubmitError<Neither>: UnwindSafe, RefUnwindSafe);
 assert_not_impl_any!(Map<IntoIter<Neither>, fn(Neither) -> u8, u8>: UnwindSafe, RefUnwindSafe);

@@ -44,6 +44,8 @@ pub(crate) enum HoldMode {
     Permit,
     /// By its runner: a task.
     Running,
+    /// By the context that initialises it.
+    Initialising,
 }
 
 /// The id of a resource that several contexts can hold at once: never given twice in the life of the process, so that

@@ -34,7 +34,7 @@ impl Access {
             HoldMode::Read => Some(Self::Read),
             HoldMode::UpgradableRead => Some(Self::UpgradableRead),
             HoldMode::Write => Some(Self::Write),
-            HoldMode::Exclusive | HoldMode::Permit | HoldMode::Running => None,
+            _ => None,
         }
     }
 

@@ -106,6 +106,9 @@ pub struct Resource {
     pub(in crate::deadlock) key: usize,
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(in crate::deadlock) is_task: bool,
+    /// Whether it is initialised by whoever holds it.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(in crate::deadlock) is_once: bool,
     pub(in crate::deadlock) name: Option<&'static str>,
     pub(in crate::deadlock) primitive: &'static str,
     pub(in crate::deadlock) data_type: &'static str,
@@ -120,7 +123,8 @@ impl Resource {
         self.name
     }
 
-    /// Returns the primitive: `Lock`, `RLock`, `Condition`, `Future` (of a task), `Promise`, `ThreadPoolExecutor`.
+    /// Returns the primitive: `Lock`, `RLock`, `RwLock`, `Condition`, `Once`, `OnceLock`, `LazyLock`, `Future` (of a task),
+    /// `Promise`, `ThreadPoolExecutor`.
     #[must_use]
     pub fn primitive(&self) -> &'static str {
         self.primitive

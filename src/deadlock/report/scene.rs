@@ -541,6 +541,7 @@ impl From<ResourceFacts> for Resource {
         Self {
             key: facts.key,
             is_task: described.mode == HoldMode::Running || described.primitive == "Future",
+            is_once: described.mode == HoldMode::Initialising,
             name: facts.origin.name(),
             primitive: described.primitive,
             data_type: described.data,

@@ -233,7 +233,7 @@ impl Wait {
     }
 }
 
-/// Something that a thread holds.
+/// Something that a thread holds, or initialises.
 ///
 /// # Examples
 ///
@@ -278,6 +278,23 @@ impl Held {
     #[must_use]
     pub fn access(&self) -> Option<Access> {
         self.access
+    }
+
+    /// Returns whether the thread runs its initialiser: it is a [`Once`](crate::Once), [`OnceLock`](crate::OnceLock) or
+    /// [`LazyLock`](crate::LazyLock), and [`site`](Self::site) is the line that called the initialiser.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let cell = bowline::OnceLock::new();
+    /// cell.get_or_init(|| {
+    ///     let deadlock = cell.acquire().unwrap_err();
+    ///     assert!(deadlock.report().threads()[0].holds()[0].is_initialisation());
+    /// });
+    /// ```
+    #[must_use]
+    pub fn is_initialisation(&self) -> bool {
+        self.resource.is_once
     }
 
     /// Returns what it was acquired for, if a trait implementation acquired it rather than a call in the program.

@@ -4,8 +4,9 @@ use super::names::Names;
 use crate::deadlock::report::{Kind, Report, StuckThread};
 
 /// How a first line goes on, or ends.
-const PHRASES: [&str; 6] = [
+const PHRASES: [&str; 7] = [
     " waits for itself",
+    " waits for an initialisation that it runs itself",
     " waits for a lock it holds itself",
     " for each other",
     " waits for the end of a pool that it works for",
@@ -46,6 +47,8 @@ impl Names<'_> {
             |at: usize| report.threads.get(at).map_or("a thread".to_owned(), |thread| self.thread_in_headline(thread));
         let for_task =
             report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_task);
+        let for_once =
+            report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_once);
         let for_pool =
             report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_pool());
         let tasks = if !report.threads.is_empty() && report.threads.iter().all(|thread| thread.task.is_some()) {
@@ -59,11 +62,18 @@ impl Names<'_> {
             Kind::Relock if for_pool => {
                 format!("deadlock: {} waits for the end of a pool that it works for", thread(0))
             }
+            Kind::Relock if for_once => {
+                format!("deadlock: {} waits for an initialisation that it runs itself", thread(0))
+            }
             Kind::Relock => format!("deadlock: {} waits for a lock it holds itself", thread(0)),
             Kind::Cycle => format!("deadlock: {tasks} for each other"),
             Kind::Starvation => format!("deadlock: {tasks} for workers that all wait"),
             Kind::Abandoned => {
-                let what = if for_task { "task run" } else { "lock held" };
+                let what = match (for_task, for_once) {
+                    (true, _) => "task run",
+                    (_, true) => "value initialised",
+                    (false, false) => "lock held",
+                };
                 format!("deadlock: {} waits for a {what} by {}, which has ended", thread(0), thread(1))
             }
         }

@@ -38,6 +38,10 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
         Kind::Relock if resource.is_some_and(Resource::is_pool) => {
             "a pool ends after its last task: shut it down outside of its tasks, or without waiting for its end".to_owned()
         }
+        Kind::Relock if resource.is_some_and(|resource| resource.is_once) => {
+            let (called, what) = (taken(first), resource.map_or(String::new(), |once| names.resource(once)));
+            format!("the initialiser called{called} uses {what} itself: remove that use")
+        }
         Kind::Relock
             if first
                 .zip(resource)
@@ -62,6 +66,10 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
         Kind::Starvation => workers(&report.threads, names),
         Kind::Abandoned if resource.is_some_and(|resource| resource.is_task) => {
             "a task ends with its thread: let no thread of a pool be ended from within".to_owned()
+        }
+        Kind::Abandoned if resource.is_some_and(|resource| resource.is_once) => {
+            let called = taken(report.threads.get(1));
+            format!("the thread ended inside the initialiser called{called}: end no thread before that has returned")
         }
         Kind::Abandoned => {
             let gone = report.threads.get(1);
@@ -145,28 +153,43 @@ fn second_read(threads: &[StuckThread], names: &Names<'_>) -> Option<String> {
 /// Says how a cycle could be broken: of locks, of results, or of both.
 fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
     let threads = report.threads.as_slice();
-    let is_for_task = |thread: &&StuckThread| {
-        thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_task || wait.resource.is_pool())
+    let is_for_result = |thread: &&StuckThread| {
+        thread
+            .waits_for
+            .as_ref()
+            .is_some_and(|Wait { resource, .. }| resource.is_task || resource.is_pool() || resource.is_once)
     };
-    if !threads.iter().any(|thread| is_for_task(&thread)) {
+    if !threads.iter().any(|thread| is_for_result(&thread)) {
         return second_read(threads, names).map_or_else(|| order(report, names), |advice| vec![advice]);
     }
-    // A member that waits for a task, or for the end of a pool, with a lock that another member wants.
-    let holder = threads.iter().filter(is_for_task).find_map(|thread| {
-        let is_wanted = |held: &&Held| {
-            let wants = |wait: &Wait| wait.resource.is_same(&held.resource);
-            threads.iter().any(|other| other.waits_for.as_ref().is_some_and(wants))
-        };
-        Some((thread.waits_for.as_ref()?, thread.holds.iter().find(is_wanted)?))
-    });
-    if let Some((wait, held)) = holder {
+    // A member that waits for a task, an initialisation, or the end of a pool, with what another member wants.
+    let holder = |is_once: bool| {
+        threads.iter().filter(is_for_result).find_map(|thread| {
+            let is_wanted = |held: &&Held| {
+                let wants = |wait: &Wait| wait.resource.is_same(&held.resource);
+                held.resource.is_once == is_once
+                    && threads.iter().any(|other| other.waits_for.as_ref().is_some_and(wants))
+            };
+            Some((thread.waits_for.as_ref()?, thread.holds.iter().find(is_wanted)?))
+        })
+    };
+    if let Some((wait, held)) = holder(false) {
         let (held, place) = (names.resource(&held.resource), Place::of_hold(held));
+        let wanted = names.wait(wait, Names::resource);
+        return vec![if wait.resource.is_once {
+            format!("release {held}, taken{GLUE}{place}, before using {wanted}, or use {wanted} before taking {held}")
+        } else {
+            format!("release {held}, taken{GLUE}{place}, before waiting for {wanted}")
+        }];
+    }
+    if let Some((wait, held)) = holder(true) {
+        let (made, called, wanted) =
+            (names.resource(&held.resource), Place::of_hold(held), names.wait(wait, Names::resource));
         return vec![format!(
-            "release {held}, taken{GLUE}{place}, before waiting for {}",
-            names.wait(wait, Names::resource)
+            "the initialiser of {made}, called{GLUE}{called}, needs {wanted}, and that needs {made} in turn: remove one of these uses"
         )];
     }
-    match threads.iter().find(is_for_task).and_then(|thread| thread.waits_for.as_ref()) {
+    match threads.iter().find(is_for_result).and_then(|thread| thread.waits_for.as_ref()) {
         Some(wait) => vec![format!(
             "each task needs the result of the next: remove one of these waits, for example that for {} {}",
             names.resource(&wait.resource),

@@ -301,6 +301,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             let suspicions = &long.waiter.suspicions;
             return match wait.signal {
                 _ if wait.process.is_some() => Ok(()),
+                None if wait.resource.is_once => self.page.line(0, "nobody initialises it"),
                 None => self.page.line(0, "the holder is not known"),
                 Some(signal) if suspicions.is_empty() => {
                     self.page.line(0, &format!("{signal} may come from any thread"))
@@ -314,6 +315,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             Some(held) => holds(held, "it"),
             // A writer that waits for readers to leave keeps new ones out.
             None if owner.waits_for.as_ref().is_some_and(|wait| wait.is_next) => "is next".to_owned(),
+            None if wait.resource.is_once => "initialises it".to_owned(),
             None => "holds it".to_owned(),
         };
         let mut text = format!("{} {does}", self.names.thread(owner));
@@ -435,12 +437,15 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
     fn hold(&mut self, thread: &StuckThread, held: &Held, count: usize) -> fmt::Result {
         let is_wanted_here = |wait: &Wait| wait.resource.is_same(&held.resource);
         let before = match (&thread.waits_for, thread.is_gone) {
+            (_, true) if held.is_initialisation() => "was initialising ",
             (_, true) => "still ",
             (Some(wait), false) if is_wanted_here(wait) => "and already ",
             (Some(_), false) => "and ",
             (None, false) => "",
         };
-        let mut text = format!("{before}{}", holds(held, &self.names.resource_and_type(&held.resource)));
+        let what = self.names.resource_and_type(&held.resource);
+        let does = if thread.is_gone && held.is_initialisation() { what } else { holds(held, &what) };
+        let mut text = before.to_owned() + &does;
         if let Some(waiters) = self.names.waiters(thread, &held.resource) {
             text += &format!(" ({waiters})");
         }
@@ -478,13 +483,22 @@ fn at_least(waited: Duration) -> String {
     format!("for at least {}", Humane(waited)).replace(' ', &GLUE.to_string())
 }
 
+/// Returns the word before the line of a hold.
 fn taken(held: &Held) -> &'static str {
-    if held.left_behind { "left behind by a task that took it" } else { "taken" }
+    match held {
+        Held { left_behind: true, .. } => "left behind by a task that took it",
+        _ if held.is_initialisation() => "begun",
+        _ => "taken",
+    }
 }
 
-/// Returns `holds A`, or how a read-write lock is held: `reads A`.
-fn holds(held: &Held, lock: &str) -> String {
-    held.access.map_or_else(|| format!("holds {lock}"), |access| access.phrase_of_one(lock))
+/// Returns `holds A`, or how it is held: `reads A`, `initialises A`.
+fn holds(held: &Held, what: &str) -> String {
+    match held.access {
+        Some(access) => access.phrase_of_one(what),
+        None if held.is_initialisation() => format!("initialises {what}"),
+        None => format!("holds {what}"),
+    }
 }
 
 fn find_hold<'t>(thread: &'t StuckThread, resource: &Resource) -> Option<&'t Held> {

@@ -35,6 +35,7 @@ impl<'r> Ring<'r> {
     fn has(&self, thread: &StuckThread, before: Option<&StuckThread>) -> bool {
         let (Some(wait), [held]) = (thread.waits_for(), thread.holds.as_slice()) else { return false };
         let waits_alike = !wait.resource.is_task
+            && !wait.resource.is_once
             && !wait.resource.is_pool()
             && wait.others == 0
             && (wait.site, wait.purpose, wait.timed) == (self.wait.site, self.wait.purpose, false)
