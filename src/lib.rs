@@ -111,6 +111,7 @@ pub mod deadlock;
 pub mod process_pool;
 pub mod sync;
 pub mod task;
+pub mod thread;
 pub mod thread_pool;
 
 #[cfg(all(test, loom))]
@@ -141,4 +142,5 @@ pub use task::AnyFuture;
 pub use task::{Future, Promise, ReturnWhen, SharedFuture, TaskError, as_completed, promise, wait};
 #[doc(hidden)]
 pub use thread_pool::Initialized;
+pub use thread::Timer;
 pub use thread_pool::ThreadPoolExecutor;
