@@ -140,7 +140,7 @@ pub use sync::{Lock, RLock};
 #[doc(hidden)]
 pub use task::AnyFuture;
 pub use task::{Future, Promise, ReturnWhen, SharedFuture, TaskError, as_completed, promise, wait};
+pub use thread::Timer;
 #[doc(hidden)]
 pub use thread_pool::Initialized;
-pub use thread::Timer;
 pub use thread_pool::ThreadPoolExecutor;

@@ -92,8 +92,7 @@ where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
     let site = Location::caller();
-    let scope =
-        Scope { threads: Mutex::new(Vec::new()), panics: Arc::default(), scope: PhantomData, env: PhantomData };
+    let scope = Scope { threads: Mutex::new(Vec::new()), panics: Arc::default(), scope: PhantomData, env: PhantomData };
     let result = catch_unwind(|| f(&scope));
     // What the threads borrow may be gone once this returns, in whatever way.
     never_unwinds("at the end of a scope of threads", || {

@@ -25,7 +25,7 @@ use resource::Identity;
 #[cfg(feature = "serde")]
 use resource::serialize_site;
 pub use resource::{Purpose, Resource, Task};
-pub use thread::{Held, StuckThread, Wait};
+pub use thread::{Held, JoinedThread, StuckThread, Wait};
 
 /// What kind of deadlock a [`Report`] is about.
 ///

@@ -89,7 +89,7 @@ impl Task {
     }
 }
 
-/// A lock, a future or a queue in a report or snapshot: a copy, so that the resource itself may be gone by now.
+/// A lock, a future, a queue or the end of a thread in a report or snapshot: a copy, so that the resource itself may be gone by now.
 ///
 /// # Examples
 ///
@@ -106,6 +106,8 @@ pub struct Resource {
     pub(in crate::deadlock) key: usize,
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(in crate::deadlock) is_task: bool,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(in crate::deadlock) is_thread: bool,
     pub(in crate::deadlock) name: Option<&'static str>,
     pub(in crate::deadlock) primitive: &'static str,
     pub(in crate::deadlock) data_type: &'static str,
@@ -120,7 +122,8 @@ impl Resource {
         self.name
     }
 
-    /// Returns the primitive: `Lock`, `RLock`, `Future` (of a task), `Promise`, `ThreadPoolExecutor`.
+    /// Returns the primitive: `Lock`, `RLock`, `Future` (of a task), `Promise`, `ThreadPoolExecutor`, `JoinHandle` (of a
+    /// thread whose end is waited for), `Timer`.
     #[must_use]
     pub fn primitive(&self) -> &'static str {
         self.primitive
@@ -132,7 +135,7 @@ impl Resource {
         self.data_type
     }
 
-    /// Returns the line that made it. No line of the program makes a lock that was
+    /// Returns the line that made it: of a task, that submitted it; of a thread, that spawned it. No line of the program makes a lock that was
     /// [deserialized](Self::is_deserialized): for such a lock this is a line of this crate, and `null` where the report
     /// is serialized.
     #[must_use]

@@ -35,6 +35,9 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
         Kind::Relock if resource.is_some_and(|resource| resource.is_task) => {
             "a task cannot wait for its own result: return the value, and read the result outside of the task".to_owned()
         }
+        Kind::Relock if resource.is_some_and(|resource| resource.is_thread) => {
+            "a thread cannot wait for its own end: join it from another thread, or drop the handle".to_owned()
+        }
         Kind::Relock if resource.is_some_and(Resource::is_pool) => {
             "a pool ends after its last task: shut it down outside of its tasks, or without waiting for its end".to_owned()
         }
@@ -61,6 +64,9 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
         Kind::Starvation => workers(&report.threads, names),
         Kind::Abandoned if resource.is_some_and(|resource| resource.is_task) => {
             "a task ends with its thread: let no thread of a pool be ended from within".to_owned()
+        }
+        Kind::Abandoned if resource.is_some_and(|resource| resource.is_thread) => {
+            "let the thread's closure return: nothing is known of a thread that is ended from within".to_owned()
         }
         Kind::Abandoned => {
             let gone = report.threads.get(1);
@@ -92,11 +98,12 @@ fn purpose(thread: Option<&StuckThread>, resource: Option<&Resource>) -> Option<
     find_hold(thread?, resource?)?.purpose
 }
 
-/// Says how a cycle could be broken: of locks, of results, or of both.
+/// Says how a cycle could be broken: of locks, of results and ends, or of both.
 fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
     let threads = report.threads.as_slice();
     let is_for_task = |thread: &&StuckThread| {
-        thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_task || wait.resource.is_pool())
+        let is_task = |resource: &Resource| resource.is_task || resource.is_thread || resource.is_pool();
+        thread.waits_for.as_ref().is_some_and(|wait| is_task(&wait.resource))
     };
     if !threads.iter().any(|thread| is_for_task(&thread)) {
         return order(report, names);
@@ -114,6 +121,14 @@ fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
         return vec![format!(
             "release {held}, taken{GLUE}{place}, before waiting for {}",
             names.wait(wait, Names::resource)
+        )];
+    }
+    let joins = |thread: &&StuckThread| thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_thread);
+    if let Some(wait) = threads.iter().find(joins).and_then(|thread| thread.waits_for.as_ref()) {
+        return vec![format!(
+            "each waits for the next: remove one of these waits, for example that for {} {}",
+            names.wait(wait, Names::resource),
+            Place::of_wait(wait)
         )];
     }
     match threads.iter().find(is_for_task).and_then(|thread| thread.waits_for.as_ref()) {

@@ -293,11 +293,15 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         self.page.line(0, &format!("{headline} {}", Place::of_wait(wait)))?;
         self.excerpt(0, wait.site)?;
         let Some(owner) = &long.owner else {
-            let is_told = wait.process.is_some();
+            let is_told = wait.process.is_some() || wait.resource.is_thread;
             return if is_told { Ok(()) } else { self.page.line(0, "the holder is not known") };
         };
-        let does = if wait.resource.is_task { "runs" } else { "holds" };
-        let mut text = format!("{} {does} it", self.names.thread(owner));
+        let does = match &wait.resource {
+            resource if resource.is_thread => "has not ended",
+            resource if resource.is_task => "runs it",
+            _ => "holds it",
+        };
+        let mut text = format!("{} {does}", self.names.thread(owner));
         let held = find_hold(owner, &wait.resource);
         if let Some(held) = held {
             text += &format!(", {}{GLUE}{}", taken(held), Place::of_hold(held));

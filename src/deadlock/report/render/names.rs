@@ -112,22 +112,28 @@ impl<'r> Names<'r> {
     }
 
     fn thread_and_task(&self, thread: &StuckThread, task_label: impl Fn(&Resource) -> String) -> String {
-        let (label, is_clear) = match thread.name() {
-            Some(name) => (
-                format!("thread{GLUE}{}", quoted(name)),
-                self.namesakes.get(name).is_some_and(|namesakes| namesakes.len() == 1),
-            ),
-            None => ("unnamed thread".to_owned(), false),
-        };
-        let mut label = self.style.paint(NAME, label);
-        if (!is_clear || self.has_os_ids) && thread.os_id != 0 {
-            label += &format!(" (os id {})", thread.os_id);
-        }
+        let label = self.thread_alone(thread.name(), thread.os_id);
         let in_place = if thread.is_in_place { " (run inside the wait for it)" } else { "" };
         match &thread.task {
             Some(task) => format!("{}{in_place} on {label}", task_label(&task.resource)),
             None => label + in_place,
         }
+    }
+
+    /// Returns `thread 'left'`, whatever the thread runs.
+    fn thread_alone(&self, name: Option<&str>, os_id: u32) -> String {
+        let (label, is_clear) = match name {
+            Some(name) => (
+                format!("thread{GLUE}{}", quoted(name)),
+                self.namesakes.get(name).is_none_or(|namesakes| namesakes.iter().all(|&other| other == os_id)),
+            ),
+            None => ("unnamed thread".to_owned(), false),
+        };
+        let mut label = self.style.paint(NAME, label);
+        if (!is_clear || self.has_os_ids) && os_id != 0 {
+            label += &format!(" (os id {os_id})");
+        }
+        label
     }
 
     /// Returns `A 'accounts'` or `task A` for what has a letter; otherwise `'accounts'`, `Lock<u64> made at
@@ -163,6 +169,7 @@ impl<'r> Names<'r> {
                 format!("{} (queued in {})", label(self, &wait.resource), self.pool(pool))
             }
             Some(pool) => format!("room in the queue of {}", self.pool(pool)),
+            None if wait.resource.is_thread => format!("the end of {}", self.joined(wait)),
             None if wait.resource.is_pool() => format!("the end of {}", label(self, &wait.resource)),
             None => label(self, &wait.resource),
         };
@@ -174,6 +181,15 @@ impl<'r> Names<'r> {
             text += &format!("{comma} and {} others", wait.others).replace(" 1 others", " 1 other");
         }
         text
+    }
+
+    /// Returns `thread 'clerk' (spawned at src/main.rs:10:13)`, or `a thread that …` if it has not begun.
+    fn joined(&self, wait: &Wait) -> String {
+        let origin = origin(&wait.resource);
+        match &wait.joined {
+            Some(joined) => format!("{} ({origin})", self.thread_alone(joined.name(), joined.os_id)),
+            None => format!("a thread that was {origin}, and has not begun"),
+        }
     }
 
     /// Returns `pool 'io'`.
@@ -219,6 +235,7 @@ impl<'r> Names<'r> {
 pub(super) fn origin(resource: &Resource) -> String {
     match resource {
         Resource { is_task: true, made_at, .. } => format!("submitted{GLUE}{}", Line(made_at)),
+        Resource { is_thread: true, made_at, .. } => format!("spawned{GLUE}{}", Line(made_at)),
         deserialized if deserialized.is_deserialized() => "made by deserializing".to_owned(),
         Resource { made_at, .. } => format!("made{GLUE}{}", Line(made_at)),
     }

@@ -58,7 +58,8 @@ pub(super) fn is_chain(report: &Report) -> bool {
         && threads.iter().zip(next).all(|(thread, next)| {
             thread.waits_for().is_some_and(|wait| {
                 let runs = next.task().is_some_and(|task| task.resource.is_same(&wait.resource));
-                runs || find_hold(next, &wait.resource).is_some()
+                let is_joined = wait.joined.as_ref().is_some_and(|joined| joined.is(next));
+                runs || is_joined || find_hold(next, &wait.resource).is_some()
             })
         })
 }

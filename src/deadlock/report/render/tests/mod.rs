@@ -14,11 +14,27 @@ use super::*;
 use crate::deadlock::report::{Activity, Kind, Purpose, Task, Wait};
 
 pub(in crate::deadlock) fn lock(key: usize, name: Option<&'static str>, made_at: Site) -> Resource {
-    Resource { key, is_task: false, name, primitive: "Lock", data_type: "alloc::vec::Vec<u64>", made_at }
+    Resource {
+        key,
+        is_task: false,
+        is_thread: false,
+        name,
+        primitive: "Lock",
+        data_type: "alloc::vec::Vec<u64>",
+        made_at,
+    }
 }
 
 pub(in crate::deadlock) fn task(key: usize, name: Option<&'static str>, made_at: Site) -> Resource {
-    Resource { key, is_task: true, name, primitive: "Future", data_type: "my::main::{{closure}}", made_at }
+    Resource {
+        key,
+        is_task: true,
+        is_thread: false,
+        name,
+        primitive: "Future",
+        data_type: "my::main::{{closure}}",
+        made_at,
+    }
 }
 
 pub(in crate::deadlock) fn thread(name: &str, os_id: u32) -> StuckThread {
@@ -35,6 +51,7 @@ pub(in crate::deadlock) fn thread(name: &str, os_id: u32) -> StuckThread {
         omitted_holds: 0,
         activity: None,
         stack: Default::default(),
+        context: 0,
     }
 }
 
@@ -51,6 +68,7 @@ impl StuckThread {
             queued_in: None,
             process: None,
             others: 0,
+            joined: None,
             span: None,
         });
         self
