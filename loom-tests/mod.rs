@@ -20,6 +20,7 @@ mod occupancy;
 mod process_pool;
 mod raw_lock;
 mod rlock;
+mod thread_join;
 mod thread_pool;
 
 use std::mem::ManuallyDrop;
