@@ -160,7 +160,8 @@ fn a_chain_of_joins_that_ends_in_a_lock_is_one_deadlock() {
 
 #[test]
 fn a_lock_that_a_destructor_of_a_thread_local_takes_is_part_of_the_join() {
-    struct Locks(RefCell<Option<(Arc<Lock<()>>, Gate, mpsc::Sender<bool>)>>);
+    type Last = (Arc<Lock<()>>, Gate, mpsc::Sender<bool>);
+    struct Locks(RefCell<Option<Last>>);
     impl Drop for Locks {
         fn drop(&mut self) {
             if let Some((lock, is_done, tell)) = self.0.take() {

@@ -44,9 +44,10 @@ fn a_program_over_std_compiles_with_one_line_changed() -> thread::Result<()> {
 /// The signatures are std's: what takes the one takes the other.
 #[test]
 fn closures_that_std_takes_are_taken() {
-    fn spawn<F: FnOnce() -> T + Send + 'static, T: Send + 'static>(f: F) -> (thread::Result<T>, thread::Result<T>)
+    fn spawn<F, T>(f: F) -> (thread::Result<T>, thread::Result<T>)
     where
-        F: Clone,
+        F: FnOnce() -> T + Send + Clone + 'static,
+        T: Send + 'static,
     {
         (std::thread::spawn(f.clone()).join(), thread::spawn(f).join())
     }

@@ -158,7 +158,10 @@ fn the_end_of_a_scope_passes_the_verdict_to_the_thread_whoever_closes_the_cycle(
                             if thread_closes {
                                 until_parked("ends a scope");
                             }
-                            if by_value { lock.acquire().is_err() } else { drop(lock.lock()) != () }
+                            match by_value {
+                                true => assert!(lock.acquire().is_err()),
+                                false => drop(lock.lock()),
+                            }
                         });
                         if !thread_closes {
                             until_parked("in a scope");

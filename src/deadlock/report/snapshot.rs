@@ -101,6 +101,7 @@ pub struct WaitForGraph {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "most nodes are threads, and a box would be in the way of patterns")]
 pub enum Node {
     /// A thread that waits, holds something, runs a task or is joined, or a task that runs in place.
     Thread(StuckThread),

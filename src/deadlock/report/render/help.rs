@@ -118,16 +118,13 @@ fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
     });
     if let Some((wait, held)) = holder {
         let (held, place) = (names.resource(&held.resource), Place::of_hold(held));
-        return vec![format!(
-            "release {held}, taken{GLUE}{place}, before waiting for {}",
-            names.wait(wait, Names::resource)
-        )];
+        return vec![format!("release {held}, taken{GLUE}{place}, before waiting for {}", names.wait_briefly(wait))];
     }
     let joins = |thread: &&StuckThread| thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_thread);
     if let Some(wait) = threads.iter().find(joins).and_then(|thread| thread.waits_for.as_ref()) {
         return vec![format!(
             "each waits for the next: remove one of these waits, for example that for {} {}",
-            names.wait(wait, Names::resource),
+            names.wait_briefly(wait),
             Place::of_wait(wait)
         )];
     }

@@ -173,7 +173,9 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         let style = self.page.style;
         self.page.verbatim(0, &style.paint(HEADLINE, headline(report)))?;
         let ring = Ring::of(report);
-        self.page.gap()?;
+        if self.names.has_letters() || ring.is_some() {
+            self.page.gap()?;
+        }
         self.legend()?;
         match &ring {
             Some(ring) => self.ring(ring)?,

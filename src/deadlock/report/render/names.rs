@@ -112,7 +112,10 @@ impl<'r> Names<'r> {
     }
 
     fn thread_and_task(&self, thread: &StuckThread, task_label: impl Fn(&Resource) -> String) -> String {
-        let label = self.thread_alone(thread.name(), thread.os_id);
+        let (mut label, os_id) = self.thread_alone(thread.name(), thread.os_id);
+        if let Some(os_id) = os_id {
+            label += &format!(" ({os_id})");
+        }
         let in_place = if thread.is_in_place { " (run inside the wait for it)" } else { "" };
         match &thread.task {
             Some(task) => format!("{}{in_place} on {label}", task_label(&task.resource)),
@@ -120,8 +123,8 @@ impl<'r> Names<'r> {
         }
     }
 
-    /// Returns `thread 'left'`, whatever the thread runs.
-    fn thread_alone(&self, name: Option<&str>, os_id: u32) -> String {
+    /// Returns `thread 'left'`, whatever the thread runs, and the number that debuggers show if the name does not suffice.
+    fn thread_alone(&self, name: Option<&str>, os_id: u32) -> (String, Option<String>) {
         let (label, is_clear) = match name {
             Some(name) => (
                 format!("thread{GLUE}{}", quoted(name)),
@@ -129,11 +132,9 @@ impl<'r> Names<'r> {
             ),
             None => ("unnamed thread".to_owned(), false),
         };
-        let mut label = self.style.paint(NAME, label);
-        if (!is_clear || self.has_os_ids) && os_id != 0 {
-            label += &format!(" (os id {os_id})");
-        }
-        label
+        let label = self.style.paint(NAME, label);
+        let is_told = (!is_clear || self.has_os_ids) && os_id != 0;
+        (label, is_told.then(|| format!("os id {os_id}")))
     }
 
     /// Returns `A 'accounts'` or `task A` for what has a letter; otherwise `'accounts'`, `Lock<u64> made at
@@ -183,12 +184,21 @@ impl<'r> Names<'r> {
         text
     }
 
-    /// Returns `thread 'clerk' (spawned at src/main.rs:10:13)`, or `a thread that …` if it has not begun.
+    /// Returns `thread 'clerk' (spawned at src/main.rs:10:13)`.
     fn joined(&self, wait: &Wait) -> String {
         let origin = origin(&wait.resource);
+        match wait.joined.as_ref().map(|joined| self.thread_alone(joined.name(), joined.os_id)) {
+            Some((label, None)) => format!("{label} ({origin})"),
+            Some((label, Some(os_id))) => format!("{label} ({os_id}, {origin})"),
+            None => format!("a thread that has not begun ({origin})"),
+        }
+    }
+
+    /// Returns what is waited for, without what is said elsewhere of it: `A 'accounts'`, or `the end of thread 'clerk'`.
+    pub(in crate::deadlock) fn wait_briefly(&self, wait: &Wait) -> String {
         match &wait.joined {
-            Some(joined) => format!("{} ({origin})", self.thread_alone(joined.name(), joined.os_id)),
-            None => format!("a thread that was {origin}, and has not begun"),
+            Some(joined) => format!("the end of {}", self.thread_alone(joined.name(), joined.os_id).0),
+            None => self.wait(wait, Names::resource),
         }
     }
 

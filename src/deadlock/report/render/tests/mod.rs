@@ -11,7 +11,7 @@ pub(in crate::deadlock) use sites::{A, B, C};
 use sites::{D, MADE, MADE_TOO};
 
 use super::*;
-use crate::deadlock::report::{Activity, Kind, Purpose, Task, Wait};
+use crate::deadlock::report::{Activity, JoinedThread, Kind, Purpose, Task, Wait};
 
 pub(in crate::deadlock) fn lock(key: usize, name: Option<&'static str>, made_at: Site) -> Resource {
     Resource {
@@ -81,6 +81,14 @@ impl StuckThread {
 
     pub(in crate::deadlock) fn for_process(mut self, process: u32) -> Self {
         self.waits_for.as_mut().expect("it waits").process = Some(process);
+        self
+    }
+
+    /// Makes the wait one for the end of this thread.
+    pub(in crate::deadlock) fn for_end_of(mut self, joined: &StuckThread) -> Self {
+        let wait = self.waits_for.as_mut().expect("it waits");
+        let (name, os_id, context) = (joined.name.clone(), joined.os_id, joined.context);
+        wait.joined = Some(JoinedThread { name, os_id, context });
         self
     }
 
@@ -275,6 +283,26 @@ fn a_task_that_waits_for_itself() {
     let worker = thread("pool_0", 1).running(&a).waits(&lock(2, Some("b"), MADE), B);
     let main = thread("main", 2).waits(&a, C).holding(&lock(2, Some("b"), MADE), D);
     Picture::Report(&made(Kind::Cycle, [worker, main], Vec::new())).is_golden("task-and-thread");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn threads_that_are_joined() {
+    let [ledger, ..] = named();
+    let end = Resource { is_thread: true, primitive: "JoinHandle", ..lock(9, None, MADE) };
+    let of = |name, os_id| StuckThread { context: os_id as usize, ..thread(name, os_id) };
+    let clerk = of("clerk", 1).waits(&ledger, A);
+    let main = of("main", 2).waits(&end, B).for_end_of(&clerk).holding(&ledger, C);
+    let behind = vec![of("", 3).waits(&end, D).for_end_of(&main), of("x", 4).waits(&end, D).and_others(2)];
+    Picture::Report(&made(Kind::Cycle, [main.clone(), clerk.clone()], behind)).is_golden("join-and-lock");
+    let other = of("", 5).waits(&end, A).for_end_of(&main);
+    let joins = made(Kind::Cycle, [of("main", 2).waits(&end, B).for_end_of(&other), other], Vec::new());
+    Picture::Report(&joins).is_golden("joins");
+    let itself = of("main", 2).waits(&end, B).for_end_of(&main);
+    Picture::Report(&made(Kind::Relock, [itself], Vec::new())).is_golden("join-of-itself");
+    let by_force = made(Kind::Abandoned, [main.clone(), of("clerk", 1).gone()], Vec::new());
+    Picture::Report(&by_force).is_golden("join-of-a-thread-ended-by-force");
+    Picture::LongWait(&LongWait { waiter: main, owner: Some(clerk) }).is_golden("long-join");
 }
 
 #[test]
