@@ -24,6 +24,7 @@ mod raw_lock;
 mod rlock;
 mod rwlock;
 mod rwlock_deadlock;
+mod thread_join;
 mod thread_pool;
 
 use std::mem::ManuallyDrop;

@@ -111,6 +111,7 @@ pub mod deadlock;
 pub mod process_pool;
 pub mod sync;
 pub mod task;
+pub mod thread;
 pub mod thread_pool;
 
 #[cfg(all(test, loom))]
@@ -139,6 +140,7 @@ pub use sync::{Condition, LazyLock, Lock, Once, OnceLock, RLock, RwLock};
 #[doc(hidden)]
 pub use task::AnyFuture;
 pub use task::{Future, Promise, ReturnWhen, SharedFuture, TaskError, as_completed, promise, wait};
+pub use thread::Timer;
 #[doc(hidden)]
 pub use thread_pool::Initialized;
 pub use thread_pool::ThreadPoolExecutor;

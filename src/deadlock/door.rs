@@ -139,7 +139,7 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
         reported: Reported::NEVER,
         can_unwind: None,
         pause: FIRST_PAUSE,
-        alarm: long_wait::Alarm::new(),
+        alarm: if resource.is_sleep() { long_wait::Alarm::off() } else { long_wait::Alarm::new() },
         // The subscriber's code: before the wait is in the graph.
         span: trace::current_span(),
     };

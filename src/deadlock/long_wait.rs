@@ -59,6 +59,8 @@ pub fn warn_after(limit: Duration, hook: impl Fn(&LongWait) + Send + Sync + 'sta
 /// The hooks that one wait has yet to run, each once it has lasted long enough.
 pub(super) struct Alarm {
     installed: u64,
+    /// Whether no hook is to run.
+    is_off: bool,
     /// The limits that are still to come, and their hooks.
     ahead: Vec<(Duration, Arc<LongWaitHook>)>,
     /// The last hook that this wait knows of.
@@ -67,13 +69,20 @@ pub(super) struct Alarm {
 
 impl Alarm {
     pub(super) fn new() -> Self {
-        Self { installed: 0, ahead: Vec::new(), known: 0 }
+        Self { installed: 0, is_off: false, ahead: Vec::new(), known: 0 }
+    }
+
+    /// Returns the alarm of a wait that is never too long.
+    pub(super) fn off() -> Self {
+        let mut alarm = Self::new();
+        alarm.is_off = true;
+        alarm
     }
 
     /// Learns of hooks that were installed meanwhile. Called without the graph's mutex.
     pub(super) fn refresh(&mut self) {
         let installed = INSTALLED.load(Relaxed);
-        if installed == self.installed {
+        if installed == self.installed || self.is_off {
             return;
         }
         self.installed = installed;
@@ -86,7 +95,7 @@ impl Alarm {
 
     /// Returns whether hooks were installed since the last [`refresh`](Self::refresh).
     pub(super) fn is_stale(&self) -> bool {
-        INSTALLED.load(Relaxed) != self.installed
+        !self.is_off && INSTALLED.load(Relaxed) != self.installed
     }
 
     /// Returns when the next hook is due.

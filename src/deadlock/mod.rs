@@ -99,6 +99,23 @@ pub use report::{Deadlock, Kind, Report};
 #[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 pub use signal::dump_on_signal;
 
+/// Runs code that must not unwind, since others count on its end. If it unwinds all the same, the process aborts, and
+/// says where it panicked.
+pub(crate) fn never_unwinds<R>(place: &'static str, run: impl FnOnce() -> R) -> R {
+    struct Abort(&'static str);
+    impl Drop for Abort {
+        fn drop(&mut self) {
+            print_line(format_args!("bowline: panic {}, aborting", self.0));
+            std::process::abort();
+        }
+    }
+    // A model fails by a panic of its own, wherever it is.
+    let abort = (!cfg!(all(test, loom))).then(|| Abort(place));
+    let result = run();
+    std::mem::forget(abort);
+    result
+}
+
 /// Prints text and a line break to standard error in one write, and ignores errors.
 ///
 /// Does not take std's lock of standard error: a thread that holds it may be part of the deadlock.

@@ -36,6 +36,18 @@ fn enter() -> &'static Context {
     context
 }
 
+/// Arranges for `end(argument)` to run once on the calling thread, whose first context this is, after the destructors of
+/// its thread-locals. Returns `false` if nothing announces the end of this thread: then `end` does not run.
+///
+/// `end` runs in the destructor of a thread-specific key: it must neither unwind nor wait.
+pub(crate) fn run_at_end(first: &'static Context, end: fn(*const ()), argument: *const ()) -> bool {
+    let is_announced = detector::with(|graph| !graph.thread(first).ended);
+    if is_announced {
+        first.at_end.set(Some((end, argument)));
+    }
+    is_announced
+}
+
 /// Ends a thread, after its thread-locals were destroyed: gives its context back, or, while it still holds something,
 /// re-checks the waits for it, in each round of destructors.
 ///
@@ -47,6 +59,9 @@ fn leave(context: *const ()) {
     // SAFETY:
     // - only `enter` passes this pointer on: a context, which is never freed.
     let context: &'static Context = unsafe { &*context.cast() };
+    if let Some((end, argument)) = context.at_end.take() {
+        end(argument);
+    }
     if give_inside(context) && context.holds.is_empty() {
         set_current_context(std::ptr::null());
         give_context(context);

@@ -44,7 +44,8 @@ pub(crate) use os_names::{OsName, ThreadNames, os_thread_name, process_name};
 pub(crate) use platform::{
     AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, Queue, SpinWait, Thread, UnparkToken,
     catch_unwind, current_context, current_worker, fence_in_models, global, join_thread, new_atomic, now, os_thread_id,
-    overwrite, park, set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
+    overwrite, park, set_current_context, set_current_worker, spawn_borrowing, spawn_thread, unpark_filter, unpark_one,
+    yield_now,
 };
 pub(crate) use stack::{SYSTEM_TELLS_STACKS, mapping_around, stack_of_thread, stack_pointer};
 #[cfg(all(unix, not(bowline_portable)))]
@@ -139,6 +140,10 @@ pub(crate) enum Ingredient {
     RecheckOfAlternatives,
     /// The waiters for room are judged again when the last room is taken.
     RecheckOfRoom,
+    /// A thread is done only when its closure is over.
+    DoneAfterClosure,
+    /// A spawned thread tells which context it has before it runs its closure.
+    ContextTold,
     /// A worker claims a task before it begins it, so that a task is either taken back or begun, never both.
     #[cfg(feature = "process")]
     ClaimBeforeBegin,

@@ -219,6 +219,11 @@ impl Thread {
     pub(crate) fn join(self) -> std::thread::Result<()> {
         self.0.take().map_or(Ok(()), loom::thread::JoinHandle::join)
     }
+
+    /// Never called: loom's threads have no handle of std's.
+    pub(crate) fn thread(&self) -> &std::thread::Thread {
+        unimplemented!("no model asks for a thread's handle")
+    }
 }
 
 /// Starts a thread, unless the model's system [has none left](let_no_thread_start).
@@ -233,6 +238,23 @@ pub(crate) fn spawn_thread(_: String, _: usize, run: impl FnOnce() + Send + 'sta
     let handle = Arc::new(Cell::new(Some(loom::thread::spawn(run))));
     SYSTEM.threads.borrow_mut().push(Thread(Arc::clone(&handle)));
     Ok(Thread(handle))
+}
+
+/// Starts a thread that may borrow.
+///
+/// # Safety
+///
+/// Whatever `run` borrows lives for as long as `run` uses it, or, if no thread starts, until this returns.
+pub(crate) unsafe fn spawn_borrowing(
+    _: Option<String>,
+    _: Option<usize>,
+    run: impl FnOnce() + Send,
+) -> std::io::Result<Thread> {
+    type Run<'r> = Box<dyn FnOnce() + Send + 'r>;
+    // SAFETY:
+    // - only the lifetime changes, and what the closure borrows lives for as long as it is used (caller).
+    let run = unsafe { std::mem::transmute::<Run<'_>, Run<'static>>(Box::new(run)) };
+    spawn_thread(String::new(), 0, run)
 }
 
 /// Joins the pools' threads that nobody has joined: loom's statics end with the thread of the model's body.

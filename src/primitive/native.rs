@@ -130,6 +130,28 @@ pub(crate) fn spawn_thread(
     std::thread::Builder::new().name(name).stack_size(stack_size).spawn(run)
 }
 
+/// Starts a thread that may borrow.
+///
+/// # Safety
+///
+/// Whatever `run` borrows lives for as long as `run` uses it, or, if no thread starts, until this returns.
+pub(crate) unsafe fn spawn_borrowing(
+    name: Option<String>,
+    stack_size: Option<usize>,
+    run: impl FnOnce() + Send,
+) -> std::io::Result<Thread> {
+    let mut builder = std::thread::Builder::new();
+    if let Some(name) = name {
+        builder = builder.name(name);
+    }
+    if let Some(stack_size) = stack_size {
+        builder = builder.stack_size(stack_size);
+    }
+    // SAFETY:
+    // - the thread uses what it borrows only while that lives (caller), and its result borrows nothing.
+    unsafe { builder.spawn_unchecked(run) }
+}
+
 /// Waits until a thread has ended, unless it is the calling one.
 pub(crate) fn join_thread(thread: Thread) {
     if thread.thread().id() != std::thread::current().id() {

@@ -9,7 +9,6 @@ use std::panic::PanicHookInfo;
 use std::sync::Arc;
 
 use crate::deadlock::ReportIn;
-use crate::deadlock::print_line;
 use crate::deadlock::thread_name;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::catch_unwind;
@@ -233,20 +232,10 @@ pub(crate) fn catch<R>(task: impl FnOnce() -> R) -> Result<R, PanicInfo> {
     result.map_err(|payload| PanicInfo::new(payload, LAST.try_with(Cell::take).ok().flatten()))
 }
 
-/// Runs code that must not unwind, since others count on its end. If it unwinds all the same, the process aborts.
+/// Runs code of an executor that must not unwind, since others count on its end. If it unwinds all the same, the process
+/// aborts.
 pub(crate) fn never_unwinds<R>(run: impl FnOnce() -> R) -> R {
-    struct Abort;
-    impl Drop for Abort {
-        fn drop(&mut self) {
-            print_line(format_args!("bowline: panic in the middle of an executor, aborting"));
-            std::process::abort();
-        }
-    }
-    // A model fails by a panic of its own, wherever it is.
-    let abort = (!cfg!(all(test, loom))).then(|| Abort);
-    let result = run();
-    std::mem::forget(abort);
-    result
+    crate::deadlock::never_unwinds("in the middle of an executor", run)
 }
 
 impl From<Caught> for PanicInfo {

@@ -60,6 +60,26 @@ fn whoever_waits_already_is_told_of_a_thread_that_ends_without_a_word() {
 }
 
 #[test]
+fn a_thread_that_ends_without_a_word_is_joined_all_the_same() {
+    without_keys(|| {
+        let lock = Arc::new(Lock::new(0));
+        let theirs = Arc::clone(&lock);
+        let child = bowline::thread::spawn(move || *theirs.lock() += 1);
+        child.acquire_join().expect("no false alarm").unwrap();
+        let guard = lock.lock();
+        let theirs = Arc::clone(&lock);
+        let child = bowline::thread::Builder::new().name("ends without a word".to_owned());
+        let child = child.spawn(move || *theirs.lock() += 1).unwrap();
+        until_parked("ends without a word");
+        let refused = child.acquire_join().unwrap_err();
+        assert_eq!(refused.deadlock().report().kind(), Kind::Cycle);
+        drop(guard);
+        refused.into_handle().join().unwrap();
+        assert_eq!(*lock.lock(), 2);
+    });
+}
+
+#[test]
 fn threads_that_end_without_a_word_leave_no_memory_behind() {
     without_keys(|| {
         let lock = Lock::new(0);

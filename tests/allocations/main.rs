@@ -8,4 +8,5 @@ mod keys;
 mod locks;
 mod processes;
 mod tasks;
+mod threads;
 mod waits;

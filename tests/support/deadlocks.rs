@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
 use bowline::Lock;
-use bowline::deadlock::report::{Resource, StuckThread, Task};
+use bowline::deadlock::report::{Resource, StuckThread, Task, Wait};
 use bowline::deadlock::{self, Deadlock, Hook, Kind, Report};
 
 use super::{LIMIT, message, until_waiting};
@@ -101,6 +101,12 @@ fn holds(thread: &StuckThread, resource: &Resource) -> bool {
     thread.holds().iter().any(|held| held.resource().is_same(resource)) || thread.task().is_some_and(is_it)
 }
 
+/// Whether a thread waits for the end of another one.
+fn joins(waiter: &StuckThread, thread: &StuckThread) -> bool {
+    let joined = waiter.waits_for().and_then(Wait::joined);
+    joined.is_some_and(|joined| (joined.name(), joined.os_id()) == (thread.name(), thread.os_id()))
+}
+
 /// Panics unless the report proves, by its own data, that nobody in it can ever go on.
 #[track_caller]
 pub(crate) fn assert_is_a_proof(report: &Report) {
@@ -108,7 +114,7 @@ pub(crate) fn assert_is_a_proof(report: &Report) {
     match report.kind() {
         Kind::Relock => {
             let [thread] = threads else { panic!("a relock of {} threads: {report}", threads.len()) };
-            assert!(holds(thread, wanted(thread)), "{report}");
+            assert!(holds(thread, wanted(thread)) || joins(thread, thread), "{report}");
         }
         Kind::Cycle if threads.iter().any(|thread| wanted(thread).primitive() == "RwLock") => {
             assert_all_wait_for_each_other(report);
@@ -117,7 +123,8 @@ pub(crate) fn assert_is_a_proof(report: &Report) {
             assert!(threads.len() > 1, "{report}");
             for (at, thread) in threads.iter().enumerate() {
                 let next = &threads[(at + 1) % threads.len()];
-                assert!(holds(next, wanted(thread)), "{:?} holds it not: {report}", next.name());
+                let provides = holds(next, wanted(thread)) || joins(thread, next);
+                assert!(provides, "{:?} holds it not: {report}", next.name());
             }
         }
         Kind::Abandoned => {
@@ -135,7 +142,8 @@ pub(crate) fn assert_is_a_proof(report: &Report) {
         assert!(told <= 1 || thread.os_id() == 0, "{:?} is told {told} times: {report}", thread.name());
     }
     for bystander in bystanders {
-        assert!(everybody().any(|other| is_in_the_way(other, bystander)), "nobody in here is in the way: {report}");
+        let is_in_the_way = |other| is_in_the_way(other, bystander) || joins(bystander, other);
+        assert!(everybody().any(is_in_the_way), "nobody in here is in the way: {report}");
     }
 }
 

@@ -79,6 +79,11 @@ pub(crate) trait Blocker {
         true
     }
 
+    /// Returns whether this wait is meant to last until its limit. Then it is never a long wait.
+    fn is_sleep(&self) -> bool {
+        false
+    }
+
     /// Returns whether one context alone can end this wait, whenever it is asked: never a group, never one of several. One
     /// provider that is unknown counts as that.
     fn is_chained(&self) -> bool {

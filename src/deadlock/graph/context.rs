@@ -35,15 +35,20 @@ pub(crate) struct Context {
     pub(in crate::deadlock) lifeline: Lifeline,
     /// The contexts inside of it and around it. For its own thread alone.
     pub(in crate::deadlock) nesting: Nesting,
+    /// What is called when its thread ends. For its own thread alone.
+    pub(in crate::deadlock) at_end: Cell<Option<AtEnd>>,
     /// The graph's notes on this context: see [`Graph::record`].
     pub(in crate::deadlock) record: UnsafeCell<Record>,
 }
 
+/// A function that is called at the end of a thread, and its argument.
+pub(in crate::deadlock) type AtEnd = (fn(*const ()), *const ());
+
 // SAFETY:
 // - `record` is only reached through `Graph::record`, with the graph's mutex held.
 // - `index` is written once, before anybody else knows of this context, and read with the graph's mutex held.
-// - `nesting` is only reached by the thread that has this context; one thread gives it to the next by way of the
-//   graph's mutex.
+// - `nesting` and `at_end` are only reached by the thread that has this context; one thread gives it to the next by way
+//   of the graph's mutex.
 // - every other field is made for sharing.
 unsafe impl Sync for Context {}
 
@@ -73,6 +78,7 @@ impl Context {
             index: Cell::new(0),
             lifeline: Lifeline::new(),
             nesting: Nesting::new(),
+            at_end: Cell::new(None),
             record: UnsafeCell::new(Record::new()),
         }
     }

@@ -83,6 +83,9 @@ impl SharedId {
     }
 }
 
+/// The primitive of a thread that is joined.
+pub(crate) const JOIN_HANDLE: &str = "JoinHandle";
+
 /// A function that names a type: one thin pointer, so that a hold stores it in one word.
 pub(crate) type TypeOf = fn() -> ResourceType;
 
@@ -90,6 +93,11 @@ impl ResourceType {
     /// Returns the type of an exclusively held `primitive<T>`.
     pub(crate) fn exclusive<T: ?Sized>(primitive: &'static str) -> Self {
         Self { primitive, data: type_name::<T>(), mode: HoldMode::Exclusive }
+    }
+
+    /// Returns whether this is a thread, whose end is waited for.
+    pub(crate) fn is_thread(&self) -> bool {
+        self.primitive == JOIN_HANDLE
     }
 }
 

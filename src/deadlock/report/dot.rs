@@ -42,7 +42,7 @@ impl WaitForGraph {
                     (format!("{waits}\n{}{site}", purpose_label(*purpose)), ", color=red")
                 }
                 Edge::Holds { site, purpose, access } => {
-                    let is_once = |node: &Node| matches!(node, Node::Resource(resource) if resource.is_once);
+                    let is_once = |node: &Node| matches!(node, Node::Resource(resource) if resource.is_once());
                     let held = match access {
                         None if is_once(&self.graph()[edge.source()]) => "initialised",
                         None => "held",

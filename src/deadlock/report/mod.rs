@@ -25,11 +25,12 @@ pub use access::Access;
 pub use activity::Activity;
 pub use long_wait::LongWait;
 use resource::Identity;
+pub(in crate::deadlock) use resource::Nature;
 #[cfg(feature = "serde")]
 use resource::serialize_site;
 pub use resource::{Purpose, Resource, Task};
 pub use suspicion::Suspicion;
-pub use thread::{Held, StuckThread, Wait};
+pub use thread::{Held, JoinedThread, StuckThread, Wait};
 
 /// What kind of deadlock a [`Report`] is about.
 ///

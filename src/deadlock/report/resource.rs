@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use crate::deadlock::graph::resource::{DESERIALIZED, FORMATTED, SERIALIZED, Site};
+use crate::deadlock::graph::resource::{DESERIALIZED, FORMATTED, HoldMode, ResourceType, SERIALIZED, Site};
 
 /// What a lock's implementation of a trait acquires it for. Such an acquisition has no line in the program: the lock
 /// may be formatted or serialized far from any mention of it.
@@ -89,7 +89,34 @@ impl Task {
     }
 }
 
-/// A lock, a future or a queue in a report or snapshot: a copy, so that the resource itself may be gone by now.
+/// What kind of thing a resource is, as far as texts differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::deadlock) enum Nature {
+    /// A lock, or anything else that is held or waited for.
+    Lock,
+    /// A task, or its future.
+    Task,
+    /// A thread whose end is waited for.
+    Thread,
+    /// What is initialised by whoever holds it.
+    Once,
+    /// A pool.
+    Pool,
+}
+
+impl Nature {
+    pub(in crate::deadlock) fn of(described: &ResourceType) -> Self {
+        match described {
+            described if described.is_thread() => Self::Thread,
+            ResourceType { mode: HoldMode::Running, .. } | ResourceType { primitive: "Future", .. } => Self::Task,
+            ResourceType { mode: HoldMode::Initialising, .. } => Self::Once,
+            ResourceType { primitive, .. } if primitive.ends_with("PoolExecutor") => Self::Pool,
+            _ => Self::Lock,
+        }
+    }
+}
+
+/// A lock, a future, a queue or the end of a thread in a report or snapshot: a copy, so that the resource itself may be gone by now.
 ///
 /// # Examples
 ///
@@ -105,10 +132,7 @@ pub struct Resource {
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(in crate::deadlock) key: usize,
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub(in crate::deadlock) is_task: bool,
-    /// Whether it is initialised by whoever holds it.
-    #[cfg_attr(feature = "serde", serde(skip))]
-    pub(in crate::deadlock) is_once: bool,
+    pub(in crate::deadlock) nature: Nature,
     pub(in crate::deadlock) name: Option<&'static str>,
     pub(in crate::deadlock) primitive: &'static str,
     pub(in crate::deadlock) data_type: &'static str,
@@ -124,7 +148,7 @@ impl Resource {
     }
 
     /// Returns the primitive: `Lock`, `RLock`, `RwLock`, `Condition`, `Once`, `OnceLock`, `LazyLock`, `Future` (of a task),
-    /// `Promise`, `ThreadPoolExecutor`.
+    /// `Promise`, `ThreadPoolExecutor`, `JoinHandle` (of a thread whose end is waited for), `Timer`.
     #[must_use]
     pub fn primitive(&self) -> &'static str {
         self.primitive
@@ -136,7 +160,7 @@ impl Resource {
         self.data_type
     }
 
-    /// Returns the line that made it. No line of the program makes a lock that was
+    /// Returns the line that made it: of a task, that submitted it; of a thread, that spawned it. No line of the program makes a lock that was
     /// [deserialized](Self::is_deserialized): for such a lock this is a line of this crate, and `null` where the report
     /// is serialized.
     #[must_use]
@@ -150,9 +174,20 @@ impl Resource {
         self.made_at == DESERIALIZED
     }
 
-    /// Returns whether it is a pool.
     pub(in crate::deadlock) fn is_pool(&self) -> bool {
-        self.primitive.ends_with("PoolExecutor")
+        self.nature == Nature::Pool
+    }
+
+    pub(in crate::deadlock) fn is_task(&self) -> bool {
+        self.nature == Nature::Task
+    }
+
+    pub(in crate::deadlock) fn is_thread(&self) -> bool {
+        self.nature == Nature::Thread
+    }
+
+    pub(in crate::deadlock) fn is_once(&self) -> bool {
+        self.nature == Nature::Once
     }
 
     /// Returns whether two values of one report or snapshot mean the same resource.
@@ -165,7 +200,7 @@ impl Resource {
     }
 
     pub(in crate::deadlock) fn identity(&self) -> Identity {
-        if self.is_task {
+        if self.is_task() {
             return Identity { key: self.key, made_at: None, name: None, primitive: "" };
         }
         Identity { key: self.key, made_at: Some(self.made_at), name: self.name, primitive: self.primitive }

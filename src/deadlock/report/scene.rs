@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use super::names_now::NamesNow;
 use super::stack::{self, Stack};
 use super::suspicion::suspect;
-use super::{Access, Activity, Deadlock, Held, Kind, LongWait, Purpose, Report, Resource, StuckThread, Task, Wait};
+use super::{
+    Access, Activity, Deadlock, Held, JoinedThread, Kind, LongWait, Nature, Purpose, Report, Resource, StuckThread,
+    Task, Wait,
+};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::graph::blocker::{Need, Provider};
 use crate::deadlock::graph::context::Context;
@@ -74,11 +77,21 @@ struct ParticipantWait {
     process: Option<u32>,
     signal: Option<&'static str>,
     others: usize,
+    /// The thread that is joined, once it has begun.
+    joined: Option<Joined>,
     span: Option<SpanName>,
 }
 
+/// A thread whose end is waited for, as it was.
+struct Joined {
+    context: &'static Context,
+    name: ThreadName,
+    os_id: u32,
+    is_gone: bool,
+}
+
 impl ParticipantWait {
-    fn shown(self) -> Wait {
+    fn shown(self, names: &mut NamesNow) -> Wait {
         let resource = Resource::from(self.resource);
         let (site, purpose) = Purpose::of(self.site, resource.made_at);
         Wait {
@@ -93,6 +106,11 @@ impl ParticipantWait {
             process: self.process,
             signal: self.signal,
             others: self.others,
+            joined: self.joined.map(|joined| JoinedThread {
+                name: names.shown(joined.name, joined.os_id, joined.is_gone),
+                os_id: joined.os_id,
+                context: joined.context.address(),
+            }),
             span: self.span,
         }
     }
@@ -207,14 +225,18 @@ impl Scene {
         }
     }
 
-    /// Copies each context that waits or holds something.
+    /// Copies each context that waits or holds something, or is joined.
     pub(in crate::deadlock) fn copy_everything(&mut self, graph: &Graph) -> bool {
         self.begin();
-        for context in graph.contexts() {
-            // What a retired context holds is shown with the context that its thread waits in.
-            let is_told = graph.actor(context) == context;
-            if is_told && (graph.entry(context).is_some() || !context.holds.is_empty()) {
-                self.copy_context(graph, None, context);
+        // What a retired context holds is shown with the context that its thread waits in.
+        let is_told = |context: &'static Context| {
+            graph.actor(context) == context && (graph.entry(context).is_some() || !context.holds.is_empty())
+        };
+        for context in graph.contexts().filter(|&context| is_told(context)) {
+            self.copy_context(graph, None, context);
+            // A thread that is waited for twice is copied twice.
+            if let Some(joined) = graph.joined(context).filter(|&joined| !is_told(joined)) {
+                self.copy_context(graph, None, joined);
             }
         }
         self.core_size = self.needed_participants;
@@ -298,8 +320,10 @@ impl Scene {
         }
         let wait = graph.entry(context).map(|entry| {
             let shown = entry.shown_provider(graph, core);
+            let resource = entry.blocker().facts(shown.nth);
+            let joined = shown.context.filter(|_| (resource.type_of)().is_thread());
             ParticipantWait {
-                resource: entry.blocker().facts(shown.nth),
+                resource,
                 owner: shown.context.map_or(0, Context::address),
                 is_next: entry.blocker().need() == Need::All
                     && (entry.blocker().facts(0).type_of)().mode == HoldMode::Write,
@@ -310,6 +334,12 @@ impl Scene {
                 process: shown.process,
                 signal: entry.blocker().signal(),
                 others: shown.others,
+                joined: joined.map(|context| Joined {
+                    context,
+                    name: graph.record(context).name.clone(),
+                    os_id: graph.record(context).os_id,
+                    is_gone: graph.first_of(context).lifeline.is_cut(),
+                }),
                 span: entry.span,
             }
         });
@@ -372,12 +402,13 @@ impl Scene {
                 is_in_place: participant.is_in_place,
                 task,
                 pool: participant.pool,
-                waits_for: participant.wait.map(ParticipantWait::shown),
+                waits_for: participant.wait.map(|wait| wait.shown(&mut names)),
                 holds: held,
                 omitted_holds: participant.omitted,
                 activity: None,
                 suspicions: Vec::new(),
                 stack: Stack::default(),
+                context: participant.context.address(),
             }
         });
         threads.collect()
@@ -485,6 +516,16 @@ struct Shown {
     others: usize,
 }
 
+impl Graph {
+    /// Returns the thread whose end a context waits for, if it does, and that thread has begun.
+    fn joined(&self, waiter: &'static Context) -> Option<&'static Context> {
+        let entry = self.entry(waiter)?;
+        // Of a wait for several threads, all are of one type.
+        let is_join = (entry.blocker().facts(0).type_of)().is_thread();
+        is_join.then(|| entry.shown_provider(self, None).context)?
+    }
+}
+
 impl Entry {
     /// Returns the first provider that is part of the deadlock that is reported; if there is none, one that is gone, or
     /// waits.
@@ -540,8 +581,7 @@ impl From<ResourceFacts> for Resource {
         let described = (facts.type_of)();
         Self {
             key: facts.key,
-            is_task: described.mode == HoldMode::Running || described.primitive == "Future",
-            is_once: described.mode == HoldMode::Initialising,
+            nature: Nature::of(&described),
             name: facts.origin.name(),
             primitive: described.primitive,
             data_type: described.data,

@@ -1,6 +1,6 @@
 //! The wait-for graph as a value.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::deadlock::graph::resource::Site;
 /// Takes a snapshot of who waits for what and who holds what, in the whole process.
 ///
 /// Waits enter the graph after the [grace](crate::deadlock::set_grace), so shorter ones are not in it; nor are threads
-/// that neither wait nor hold anything. All waits, and the owners of what they wait for, are from one moment. What
+/// that neither wait nor hold anything, nor are joined. All waits, and the owners of what they wait for, are from one moment. What
 /// running threads hold is read while they run: a hold that is taken or released meanwhile may be missing. For a thread
 /// with very many holds, a part of them is listed: see [`StuckThread::holds`]. A forgotten guard still holds its lock,
 /// even if the lock no longer exists; if a lock that was made by the same line under the same name has taken its place,
@@ -103,7 +103,7 @@ pub struct WaitForGraph {
 #[non_exhaustive]
 #[expect(clippy::large_enum_variant, reason = "the nodes are few, and most of what they say is of threads")]
 pub enum Node {
-    /// A thread that waits, holds something, or runs a task, or a task that runs in place.
+    /// A thread that waits, holds something, runs a task or is joined, or a task that runs in place.
     Thread(StuckThread),
     /// A task that is waited for or runs.
     Task(Task),
@@ -113,7 +113,7 @@ pub enum Node {
         /// Its name.
         name: Arc<str>,
     },
-    /// Something that is waited for or held.
+    /// Something that is waited for or held; a thread that is joined and has not begun.
     Resource(Resource),
 }
 
@@ -146,8 +146,8 @@ pub enum NodeKind {
 }
 
 /// An edge of a [`WaitForGraph`]. Edges lead from a waiter to the resource, and from the resource to its holder; from a
-/// task to the thread that runs it, or to the pool that it is queued in; and from the pool to its workers. So a
-/// deadlock is a cycle.
+/// task to the thread that runs it, or to the pool that it is queued in; from the pool to its workers; and from a waiter to
+/// the thread that it joins. So a deadlock is a cycle.
 ///
 /// # Examples
 ///
@@ -180,7 +180,7 @@ pub enum NodeKind {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "kind", rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Edge {
-    /// The thread waits for the resource, for the task, or for room in the pool's queue.
+    /// The thread waits for the resource, for the task, for room in the pool's queue, or for the end of the thread.
     #[non_exhaustive]
     Waits {
         /// The line that waits.
@@ -231,6 +231,13 @@ impl Node {
     }
 }
 
+impl Edge {
+    fn of(wait: &Wait) -> Self {
+        let &Wait { site, purpose, access, waited, timed, process, .. } = wait;
+        Self::Waits { site, purpose, access, waited, timed, process }
+    }
+}
+
 impl Report {
     /// Returns the report as a graph: the threads of the deadlock and its bystanders, what they wait for, and what they
     /// hold.
@@ -264,7 +271,11 @@ impl Nodes {
     fn resource(&mut self, resource: &Resource) -> NodeIndex {
         *self.resources.entry(resource.identity()).or_insert_with(|| {
             let resource = resource.clone();
-            self.graph.add_node(if resource.is_task { Node::Task(Task { resource }) } else { Node::Resource(resource) })
+            self.graph.add_node(if resource.is_task() {
+                Node::Task(Task { resource })
+            } else {
+                Node::Resource(resource)
+            })
         })
     }
 
@@ -277,10 +288,22 @@ impl Nodes {
 impl WaitForGraph {
     pub(super) fn new(threads: Vec<StuckThread>) -> Self {
         let mut nodes = Nodes::default();
-        let is_part =
-            |thread: &StuckThread| thread.waits_for.is_some() || !thread.holds.is_empty() || thread.task.is_some();
+        let joined = |thread: &StuckThread| Some(thread.waits_for.as_ref()?.joined.as_ref()?.context);
+        let joined: HashSet<_> = threads.iter().filter_map(joined).collect();
+        let is_part = |thread: &StuckThread| {
+            thread.waits_for.is_some()
+                || !thread.holds.is_empty()
+                || thread.task.is_some()
+                || joined.contains(&thread.context)
+        };
+        let (mut places, mut joins) = (HashMap::new(), Vec::new());
         for thread in threads.into_iter().filter(is_part) {
+            // A thread that is waited for twice is there twice.
+            if joined.contains(&thread.context) && places.contains_key(&thread.context) {
+                continue;
+            }
             let me = nodes.graph.add_node(Node::Thread(thread.clone()));
+            places.insert(thread.context, me);
             if let Some(task) = &thread.task {
                 let task = nodes.resource(&task.resource);
                 nodes.graph.add_edge(task, me, Edge::Runs);
@@ -289,16 +312,16 @@ impl WaitForGraph {
                 let pool = nodes.pool(pool);
                 nodes.graph.add_edge(pool, me, Edge::Worker);
             }
-            if let Some(wait) = &thread.waits_for {
+            if let Some((wait, joined)) = thread.waits_for.as_ref().and_then(|wait| Some((wait, wait.joined.as_ref()?)))
+            {
+                joins.push((me, wait.clone(), joined.context));
+            } else if let Some(wait) = &thread.waits_for {
                 let pool = wait.queued_in.as_ref().map(|pool| nodes.pool(pool));
                 let provided = match pool {
-                    Some(pool) if !wait.resource.is_task => pool,
+                    Some(pool) if !wait.resource.is_task() => pool,
                     _ => nodes.resource(&wait.resource),
                 };
-                let (site, purpose) = (wait.site, wait.purpose);
-                let Wait { access, waited, timed, process, .. } = *wait;
-                let waits = Edge::Waits { site, purpose, access, waited, timed, process };
-                nodes.graph.add_edge(me, provided, waits);
+                nodes.graph.add_edge(me, provided, Edge::of(wait));
                 if let Some(pool) = pool.filter(|&pool| pool != provided) {
                     nodes.graph.update_edge(provided, pool, Edge::Queued);
                 }
@@ -311,6 +334,10 @@ impl WaitForGraph {
                     Edge::Holds { site: held.site, purpose: held.purpose, access: held.access },
                 );
             }
+        }
+        for (waiter, wait, context) in joins {
+            let joined = places.get(&context).copied().unwrap_or_else(|| nodes.resource(&wait.resource));
+            nodes.graph.add_edge(waiter, joined, Edge::of(&wait));
         }
         Self { graph: nodes.graph }
     }
@@ -431,6 +458,7 @@ mod tests {
     use petgraph::algo::is_cyclic_directed;
 
     use super::*;
+    use crate::deadlock::report::Nature;
     use crate::deadlock::report::render::tests::{A, B, lock, task, thread};
 
     fn crossed() -> WaitForGraph {
@@ -489,7 +517,7 @@ mod tests {
     #[test]
     fn whoever_waits_for_room_waits_for_the_pool() {
         let pool: Arc<str> = "pool".into();
-        let room = Resource { primitive: "ThreadPoolExecutor", ..lock(1, None, A) };
+        let room = Resource { nature: Nature::Pool, primitive: "ThreadPoolExecutor", ..lock(1, None, A) };
         let graph = WaitForGraph::new(vec![thread("x", 1).working_for(&pool).waits(&room, B).in_queue_of(&pool)]);
         assert_eq!((graph.graph().node_count(), graph.graph().edge_count()), (2, 2));
         assert!(is_cyclic_directed(graph.graph()));

@@ -40,6 +40,9 @@ pub struct StuckThread {
     pub(in crate::deadlock) suspicions: Vec<Suspicion>,
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(in crate::deadlock) stack: Stack,
+    /// The address of its context, which tells it from others in one report or snapshot.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(in crate::deadlock) context: usize,
 }
 
 impl StuckThread {
@@ -154,6 +157,7 @@ pub struct Wait {
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(in crate::deadlock) signal: Option<&'static str>,
     pub(in crate::deadlock) others: usize,
+    pub(in crate::deadlock) joined: Option<JoinedThread>,
     pub(in crate::deadlock) span: Option<SpanName>,
 }
 
@@ -182,6 +186,13 @@ impl Wait {
     #[must_use]
     pub fn process(&self) -> Option<u32> {
         self.process
+    }
+
+    /// Returns the thread whose end is waited for, if the wait is for a [`JoinHandle`](crate::thread::JoinHandle) and the
+    /// thread has begun: of several, one that is part of the deadlock.
+    #[must_use]
+    pub fn joined(&self) -> Option<&JoinedThread> {
+        self.joined.as_ref()
     }
 
     /// Returns the line that waits; if there is a [purpose](Self::purpose), the line that made what is waited for.
@@ -223,13 +234,60 @@ impl Wait {
 
     /// Returns whether the wait is for room in a queue.
     pub(in crate::deadlock) fn is_for_room(&self) -> bool {
-        self.queued_in.is_some() && !self.resource.is_task
+        self.queued_in.is_some() && !self.resource.is_task()
     }
 
     /// Returns whether the wait has a time-out, and so is part of no deadlock.
     #[must_use]
     pub fn is_timed(&self) -> bool {
         self.timed
+    }
+}
+
+/// A thread whose end is waited for.
+///
+/// # Examples
+///
+/// ```
+/// use bowline::{Lock, thread};
+///
+/// let ledger = Lock::named("ledger", ());
+/// let guard = ledger.lock();
+/// let (tell, told) = std::sync::mpsc::channel();
+/// thread::scope(|s| {
+///     let clerk = thread::Builder::new().name("clerk".into());
+///     clerk.spawn_scoped(s, || tell.send(ledger.acquire().unwrap_err()).unwrap()).unwrap();
+/// }); // waits for the clerk, who waits for the guard
+/// let deadlock = told.recv().unwrap();
+/// let waits: Vec<_> = deadlock.report().threads().iter().filter_map(|thread| thread.waits_for()).collect();
+/// assert!(waits.iter().any(|wait| wait.joined().is_some_and(|thread| thread.name() == Some("clerk"))));
+/// # drop(guard);
+/// ```
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct JoinedThread {
+    pub(in crate::deadlock) name: Option<Arc<str>>,
+    pub(in crate::deadlock) os_id: u32,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(in crate::deadlock) context: usize,
+}
+
+impl JoinedThread {
+    /// Returns the thread's name, if it has one: see [`StuckThread::name`].
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Returns the operating system's number for the thread; 0 where it is not known.
+    #[must_use]
+    pub fn os_id(&self) -> u32 {
+        self.os_id
+    }
+
+    /// Returns whether this is the thread of an entry in the same report or snapshot.
+    pub(in crate::deadlock) fn is(&self, thread: &StuckThread) -> bool {
+        self.context == thread.context
     }
 }
 
@@ -294,7 +352,7 @@ impl Held {
     /// ```
     #[must_use]
     pub fn is_initialisation(&self) -> bool {
-        self.resource.is_once
+        self.resource.is_once()
     }
 
     /// Returns what it was acquired for, if a trait implementation acquired it rather than a call in the program.

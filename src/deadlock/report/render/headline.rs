@@ -4,8 +4,10 @@ use super::names::Names;
 use crate::deadlock::report::{Kind, Report, StuckThread};
 
 /// How a first line goes on, or ends.
-const PHRASES: [&str; 7] = [
+const PHRASES: [&str; 9] = [
     " waits for itself",
+    " waits for its own end",
+    ", which was ended by force",
     " waits for an initialisation that it runs itself",
     " waits for a lock it holds itself",
     " for each other",
@@ -46,11 +48,13 @@ impl Names<'_> {
         let thread =
             |at: usize| report.threads.get(at).map_or("a thread".to_owned(), |thread| self.thread_in_headline(thread));
         let for_task =
-            report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_task);
+            report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_task());
         let for_once =
-            report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_once);
+            report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_once());
         let for_pool =
             report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_pool());
+        let for_thread =
+            report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_thread());
         let tasks = if !report.threads.is_empty() && report.threads.iter().all(|thread| thread.task.is_some()) {
             "task"
         } else {
@@ -59,6 +63,7 @@ impl Names<'_> {
         let tasks = if count == 1 { format!("1 {tasks} waits") } else { format!("{count} {tasks}s wait") };
         match report.kind {
             Kind::Relock if for_task => format!("deadlock: {} waits for itself", thread(0)),
+            Kind::Relock if for_thread => format!("deadlock: {} waits for its own end", thread(0)),
             Kind::Relock if for_pool => {
                 format!("deadlock: {} waits for the end of a pool that it works for", thread(0))
             }
@@ -68,6 +73,9 @@ impl Names<'_> {
             Kind::Relock => format!("deadlock: {} waits for a lock it holds itself", thread(0)),
             Kind::Cycle => format!("deadlock: {tasks} for each other"),
             Kind::Starvation => format!("deadlock: {tasks} for workers that all wait"),
+            Kind::Abandoned if for_thread => {
+                format!("deadlock: {} waits for the end of {}, which was ended by force", thread(0), thread(1))
+            }
             Kind::Abandoned => {
                 let what = match (for_task, for_once) {
                     (true, _) => "task run",

@@ -32,13 +32,16 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
         held.map_or(String::new(), |held| format!("{GLUE}{}", Place::of_hold(held)))
     };
     let advice = match report.kind {
-        Kind::Relock if resource.is_some_and(|resource| resource.is_task) => {
+        Kind::Relock if resource.is_some_and(|resource| resource.is_task()) => {
             "a task cannot wait for its own result: return the value, and read the result outside of the task".to_owned()
+        }
+        Kind::Relock if resource.is_some_and(|resource| resource.is_thread()) => {
+            "a thread cannot wait for its own end: join it from another thread, or drop the handle".to_owned()
         }
         Kind::Relock if resource.is_some_and(Resource::is_pool) => {
             "a pool ends after its last task: shut it down outside of its tasks, or without waiting for its end".to_owned()
         }
-        Kind::Relock if resource.is_some_and(|resource| resource.is_once) => {
+        Kind::Relock if resource.is_some_and(|resource| resource.is_once()) => {
             let (called, what) = (taken(first), resource.map_or(String::new(), |once| names.resource(once)));
             format!("the initialiser called{called} uses {what} itself: remove that use")
         }
@@ -64,12 +67,15 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
         }
         Kind::Cycle => return cycle(report, names),
         Kind::Starvation => workers(&report.threads, names),
-        Kind::Abandoned if resource.is_some_and(|resource| resource.is_task) => {
+        Kind::Abandoned if resource.is_some_and(|resource| resource.is_task()) => {
             "a task ends with its thread: let no thread of a pool be ended from within".to_owned()
         }
-        Kind::Abandoned if resource.is_some_and(|resource| resource.is_once) => {
+        Kind::Abandoned if resource.is_some_and(|resource| resource.is_once()) => {
             let called = taken(report.threads.get(1));
             format!("the thread ended inside the initialiser called{called}: end no thread before that has returned")
+        }
+        Kind::Abandoned if resource.is_some_and(|resource| resource.is_thread()) => {
+            "let the thread's closure return: nothing is known of a thread that is ended from within".to_owned()
         }
         Kind::Abandoned => {
             let gone = report.threads.get(1);
@@ -150,14 +156,14 @@ fn second_read(threads: &[StuckThread], names: &Names<'_>) -> Option<String> {
     })
 }
 
-/// Says how a cycle could be broken: of locks, of results, or of both.
+/// Says how a cycle could be broken: of locks, of results and ends, or of both.
 fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
     let threads = report.threads.as_slice();
     let is_for_result = |thread: &&StuckThread| {
-        thread
-            .waits_for
-            .as_ref()
-            .is_some_and(|Wait { resource, .. }| resource.is_task || resource.is_pool() || resource.is_once)
+        let is_result = |resource: &Resource| {
+            resource.is_task() || resource.is_thread() || resource.is_pool() || resource.is_once()
+        };
+        thread.waits_for.as_ref().is_some_and(|wait| is_result(&wait.resource))
     };
     if !threads.iter().any(|thread| is_for_result(&thread)) {
         return second_read(threads, names).map_or_else(|| order(report, names), |advice| vec![advice]);
@@ -167,7 +173,7 @@ fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
         threads.iter().filter(is_for_result).find_map(|thread| {
             let is_wanted = |held: &&Held| {
                 let wants = |wait: &Wait| wait.resource.is_same(&held.resource);
-                held.resource.is_once == is_once
+                held.resource.is_once() == is_once
                     && threads.iter().any(|other| other.waits_for.as_ref().is_some_and(wants))
             };
             Some((thread.waits_for.as_ref()?, thread.holds.iter().find(is_wanted)?))
@@ -175,18 +181,25 @@ fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
     };
     if let Some((wait, held)) = holder(false) {
         let (held, place) = (names.resource(&held.resource), Place::of_hold(held));
-        let wanted = names.wait(wait, Names::resource);
-        return vec![if wait.resource.is_once {
+        let wanted = names.wait_briefly(wait);
+        return vec![if wait.resource.is_once() {
             format!("release {held}, taken{GLUE}{place}, before using {wanted}, or use {wanted} before taking {held}")
         } else {
             format!("release {held}, taken{GLUE}{place}, before waiting for {wanted}")
         }];
     }
     if let Some((wait, held)) = holder(true) {
-        let (made, called, wanted) =
-            (names.resource(&held.resource), Place::of_hold(held), names.wait(wait, Names::resource));
+        let (made, called, wanted) = (names.resource(&held.resource), Place::of_hold(held), names.wait_briefly(wait));
         return vec![format!(
             "the initialiser of {made}, called{GLUE}{called}, needs {wanted}, and that needs {made} in turn: remove one of these uses"
+        )];
+    }
+    let joins = |thread: &&StuckThread| thread.waits_for.as_ref().is_some_and(|wait| wait.resource.is_thread());
+    if let Some(wait) = threads.iter().find(joins).and_then(|thread| thread.waits_for.as_ref()) {
+        return vec![format!(
+            "each waits for the next: remove one of these waits, for example that for {} {}",
+            names.wait_briefly(wait),
+            Place::of_wait(wait)
         )];
     }
     match threads.iter().find(is_for_result).and_then(|thread| thread.waits_for.as_ref()) {

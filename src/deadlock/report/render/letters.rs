@@ -18,7 +18,11 @@ impl<'r> Letters<'r> {
         let mut letters = Self::default();
         for thread in threads {
             let task = thread.task.iter().map(|task| &task.resource);
-            let wait = thread.waits_for.iter().filter(|wait| !wait.is_for_room()).map(|wait| &wait.resource);
+            let wait = thread
+                .waits_for
+                .iter()
+                .filter(|wait| !wait.is_for_room() && !wait.resource.is_thread())
+                .map(|wait| &wait.resource);
             let held = thread.holds.iter().map(|held| &held.resource);
             let mentioned = task.chain(wait).chain(held).filter(|resource| is_wanted(resource));
             mentioned.for_each(|resource| letters.add(resource));

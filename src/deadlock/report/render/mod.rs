@@ -174,7 +174,9 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         let style = self.page.style;
         self.page.verbatim(0, &style.paint(HEADLINE, headline(report)))?;
         let ring = Ring::of(report);
-        self.page.gap()?;
+        if self.names.has_letters() || ring.is_some() {
+            self.page.gap()?;
+        }
         self.legend()?;
         match &ring {
             Some(ring) => self.ring(ring)?,
@@ -300,8 +302,8 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         let Some(owner) = &long.owner else {
             let suspicions = &long.waiter.suspicions;
             return match wait.signal {
-                _ if wait.process.is_some() => Ok(()),
-                None if wait.resource.is_once => self.page.line(0, "nobody initialises it"),
+                _ if wait.process.is_some() || wait.resource.is_thread() => Ok(()),
+                None if wait.resource.is_once() => self.page.line(0, "nobody initialises it"),
                 None => self.page.line(0, "the holder is not known"),
                 Some(signal) if suspicions.is_empty() => {
                     self.page.line(0, &format!("{signal} may come from any thread"))
@@ -311,11 +313,12 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         };
         let held = find_hold(owner, &wait.resource);
         let does = match held {
-            _ if wait.resource.is_task => "runs it".to_owned(),
+            _ if wait.resource.is_task() => "runs it".to_owned(),
+            _ if wait.resource.is_thread() => "has not ended".to_owned(),
             Some(held) => holds(held, "it"),
             // A writer that waits for readers to leave keeps new ones out.
             None if owner.waits_for.as_ref().is_some_and(|wait| wait.is_next) => "is next".to_owned(),
-            None if wait.resource.is_once => "initialises it".to_owned(),
+            None if wait.resource.is_once() => "initialises it".to_owned(),
             None => "holds it".to_owned(),
         };
         let mut text = format!("{} {does}", self.names.thread(owner));
@@ -372,7 +375,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
     fn suspicion(&mut self, suspicion: &Suspicion, signal: &str, has_excerpts: bool) -> fmt::Result {
         let Suspicion { held, waiter, others } = suspicion;
         let resource = self.names.resource_and_type(&held.resource);
-        let mut text = if held.resource.is_task {
+        let mut text = if held.resource.is_task() {
             format!("suspicion: it runs {resource} (submitted{GLUE}{})", Line(held.site))
         } else {
             format!("suspicion: it holds {resource} ({}{GLUE}{})", taken(held), Place::of_hold(held))

@@ -9,7 +9,7 @@ use super::page::{GLUE, clip};
 use super::style::{NAME, Style};
 use crate::deadlock::graph::resource::Site;
 use crate::deadlock::report::author::Author;
-use crate::deadlock::report::{Held, Identity, Purpose, Resource, StuckThread, Wait};
+use crate::deadlock::report::{Held, Identity, Nature, Purpose, Resource, StuckThread, Wait};
 
 /// Longer names of types are cut.
 const MAX_TYPE_WIDTH: usize = 80;
@@ -112,16 +112,9 @@ impl<'r> Names<'r> {
     }
 
     fn thread_and_task(&self, thread: &StuckThread, task_label: impl Fn(&Resource) -> String) -> String {
-        let (label, is_clear) = match thread.name() {
-            Some(name) => (
-                format!("thread{GLUE}{}", quoted(name)),
-                self.namesakes.get(name).is_some_and(|namesakes| namesakes.len() == 1),
-            ),
-            None => ("unnamed thread".to_owned(), false),
-        };
-        let mut label = self.style.paint(NAME, label);
-        if (!is_clear || self.has_os_ids) && thread.os_id != 0 {
-            label += &format!(" (os id {})", thread.os_id);
+        let (mut label, os_id) = self.thread_alone(thread.name(), thread.os_id);
+        if let Some(os_id) = os_id {
+            label += &format!(" ({os_id})");
         }
         let in_place = if thread.is_in_place { " (run inside the wait for it)" } else { "" };
         match &thread.task {
@@ -130,23 +123,37 @@ impl<'r> Names<'r> {
         }
     }
 
+    /// Returns `thread 'left'`, whatever the thread runs, and the number that debuggers show if the name does not suffice.
+    fn thread_alone(&self, name: Option<&str>, os_id: u32) -> (String, Option<String>) {
+        let (label, is_clear) = match name {
+            Some(name) => (
+                format!("thread{GLUE}{}", quoted(name)),
+                self.namesakes.get(name).is_none_or(|namesakes| namesakes.iter().all(|&other| other == os_id)),
+            ),
+            None => ("unnamed thread".to_owned(), false),
+        };
+        let label = self.style.paint(NAME, label);
+        let is_told = (!is_clear || self.has_os_ids) && os_id != 0;
+        (label, is_told.then(|| format!("os id {os_id}")))
+    }
+
     /// Returns `A 'accounts'` or `task A` for what has a letter; otherwise `'accounts'`, `Lock<u64> made at
     /// src/main.rs:10:13`, or `task main::{{closure}}`.
     pub(in crate::deadlock) fn resource(&self, resource: &Resource) -> String {
         let name = resource.name.map(quoted);
-        let noun = if resource.is_task { format!("task{GLUE}") } else { String::new() };
+        let noun = if resource.is_task() { format!("task{GLUE}") } else { String::new() };
         match (self.letters.of(resource), name) {
             (Some(letter), None) => self.style.paint(NAME, format_args!("{noun}{letter}")),
             (Some(letter), Some(name)) => self.style.paint(NAME, format_args!("{noun}{letter}{GLUE}{name}")),
             (None, Some(name)) => self.style.paint(NAME, format_args!("{noun}{name}")),
-            (None, None) if resource.is_task => self.kind_and_name(resource),
+            (None, None) if resource.is_task() => self.kind_and_name(resource),
             (None, None) => format!("{} {}", self.kind_and_name(resource), origin(resource)),
         }
     }
 
     /// Returns `Lock<Vec<u64>> 'accounts'` or `task 'sum'`; without a name `Lock<Vec<u64>>` or `task main::{{closure}}`.
     pub(super) fn kind_and_name(&self, resource: &Resource) -> String {
-        let kind = match (resource.is_task, resource.name) {
+        let kind = match (resource.is_task(), resource.name) {
             (true, Some(_)) => "task".to_owned(),
             (true, None) => format!("task{GLUE}{}", short_type(resource.data_type)),
             (false, _) => full_type(resource),
@@ -159,10 +166,11 @@ impl<'r> Names<'r> {
     /// which process 4711 runs`.
     pub(in crate::deadlock) fn wait(&self, wait: &Wait, label: impl Fn(&Self, &Resource) -> String) -> String {
         let mut text = match &wait.queued_in {
-            Some(pool) if wait.resource.is_task => {
+            Some(pool) if wait.resource.is_task() => {
                 format!("{} (queued in {})", label(self, &wait.resource), self.pool(pool))
             }
             Some(pool) => format!("room in the queue of {}", self.pool(pool)),
+            None if wait.resource.is_thread() => format!("the end of {}", self.joined(wait)),
             None if wait.resource.is_pool() => format!("the end of {}", label(self, &wait.resource)),
             None => label(self, &wait.resource),
         };
@@ -174,6 +182,24 @@ impl<'r> Names<'r> {
             text += &format!("{comma} and {} others", wait.others).replace(" 1 others", " 1 other");
         }
         text
+    }
+
+    /// Returns `thread 'clerk' (spawned at src/main.rs:10:13)`.
+    fn joined(&self, wait: &Wait) -> String {
+        let origin = origin(&wait.resource);
+        match wait.joined.as_ref().map(|joined| self.thread_alone(joined.name(), joined.os_id)) {
+            Some((label, None)) => format!("{label} ({origin})"),
+            Some((label, Some(os_id))) => format!("{label} ({os_id}, {origin})"),
+            None => format!("a thread that has not begun ({origin})"),
+        }
+    }
+
+    /// Returns what is waited for, without what is said elsewhere of it: `A 'accounts'`, or `the end of thread 'clerk'`.
+    pub(in crate::deadlock) fn wait_briefly(&self, wait: &Wait) -> String {
+        match &wait.joined {
+            Some(joined) => format!("the end of {}", self.thread_alone(joined.name(), joined.os_id).0),
+            None => self.wait(wait, Names::resource),
+        }
     }
 
     /// Returns `pool 'io'`.
@@ -189,7 +215,7 @@ impl<'r> Names<'r> {
     /// Returns `A 'accounts'` for what has a letter; otherwise `Lock<Vec<u64>> 'accounts'`, or `Lock<Vec<u64>> made at
     /// src/main.rs:10:13`.
     pub(in crate::deadlock) fn resource_and_type(&self, resource: &Resource) -> String {
-        let is_told = self.has_letter(resource) || resource.name.is_none() || resource.is_task;
+        let is_told = self.has_letter(resource) || resource.name.is_none() || resource.is_task();
         if is_told { self.resource(resource) } else { self.kind_and_name(resource) }
     }
 
@@ -225,7 +251,8 @@ pub(super) fn aim(wait: &Wait, wanted: &str) -> String {
 /// Returns `made at src/main.rs:10:13`.
 pub(super) fn origin(resource: &Resource) -> String {
     match resource {
-        Resource { is_task: true, made_at, .. } => format!("submitted{GLUE}{}", Line(made_at)),
+        Resource { nature: Nature::Task, made_at, .. } => format!("submitted{GLUE}{}", Line(made_at)),
+        Resource { nature: Nature::Thread, made_at, .. } => format!("spawned{GLUE}{}", Line(made_at)),
         deserialized if deserialized.is_deserialized() => "made by deserializing".to_owned(),
         Resource { made_at, .. } => format!("made{GLUE}{}", Line(made_at)),
     }

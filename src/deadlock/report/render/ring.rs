@@ -34,8 +34,8 @@ impl<'r> Ring<'r> {
     /// Returns whether a thread does the same as the first one, and holds what the one `before` it waits for.
     fn has(&self, thread: &StuckThread, before: Option<&StuckThread>) -> bool {
         let (Some(wait), [held]) = (thread.waits_for(), thread.holds.as_slice()) else { return false };
-        let waits_alike = !wait.resource.is_task
-            && !wait.resource.is_once
+        let waits_alike = !wait.resource.is_task()
+            && !wait.resource.is_once()
             && !wait.resource.is_pool()
             && wait.others == 0
             && (wait.site, wait.purpose, wait.timed) == (self.wait.site, self.wait.purpose, false)
@@ -59,7 +59,8 @@ pub(super) fn is_chain(report: &Report) -> bool {
         && threads.iter().zip(next).all(|(thread, next)| {
             thread.waits_for().is_some_and(|wait| {
                 let runs = next.task().is_some_and(|task| task.resource.is_same(&wait.resource));
-                runs || find_hold(next, &wait.resource).is_some()
+                let is_joined = wait.joined.as_ref().is_some_and(|joined| joined.is(next));
+                runs || is_joined || find_hold(next, &wait.resource).is_some()
             })
         })
 }

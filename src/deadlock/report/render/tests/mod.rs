@@ -11,21 +11,28 @@ pub(in crate::deadlock) use sites::{A, B, C};
 use sites::{D, MADE, MADE_TOO};
 
 use super::*;
-use crate::deadlock::report::{Access, Activity, Kind, Purpose, Suspicion, Task, Wait};
+use crate::deadlock::report::{Access, Activity, JoinedThread, Kind, Nature, Purpose, Suspicion, Task, Wait};
+
+fn resource(
+    nature: Nature,
+    primitive: &'static str,
+    key: usize,
+    name: Option<&'static str>,
+    made_at: Site,
+) -> Resource {
+    Resource { key, nature, name, primitive, data_type: "", made_at }
+}
 
 pub(in crate::deadlock) fn lock(key: usize, name: Option<&'static str>, made_at: Site) -> Resource {
-    let data_type = "alloc::vec::Vec<u64>";
-    Resource { key, is_task: false, is_once: false, name, primitive: "Lock", data_type, made_at }
+    Resource { data_type: "alloc::vec::Vec<u64>", ..resource(Nature::Lock, "Lock", key, name, made_at) }
 }
 
 pub(in crate::deadlock) fn task(key: usize, name: Option<&'static str>, made_at: Site) -> Resource {
-    let data_type = "my::main::{{closure}}";
-    Resource { key, is_task: true, is_once: false, name, primitive: "Future", data_type, made_at }
+    Resource { data_type: "my::main::{{closure}}", ..resource(Nature::Task, "Future", key, name, made_at) }
 }
 
 fn lazy(key: usize, name: Option<&'static str>, made_at: Site) -> Resource {
-    let data_type = "my::Config";
-    Resource { key, is_task: false, is_once: true, name, primitive: "LazyLock", data_type, made_at }
+    Resource { data_type: "my::Config", ..resource(Nature::Once, "LazyLock", key, name, made_at) }
 }
 
 pub(in crate::deadlock) fn thread(name: &str, os_id: u32) -> StuckThread {
@@ -43,6 +50,7 @@ pub(in crate::deadlock) fn thread(name: &str, os_id: u32) -> StuckThread {
         activity: None,
         suspicions: Vec::new(),
         stack: Default::default(),
+        context: 0,
     }
 }
 
@@ -62,6 +70,7 @@ impl StuckThread {
             process: None,
             signal: None,
             others: 0,
+            joined: None,
             span: None,
         });
         self
@@ -104,6 +113,14 @@ impl StuckThread {
 
     pub(in crate::deadlock) fn for_long(mut self) -> Self {
         self.waits_for.as_mut().expect("it waits").waited = Duration::from_secs(3);
+        self
+    }
+
+    /// Makes the wait one for the end of this thread.
+    pub(in crate::deadlock) fn for_end_of(mut self, joined: &StuckThread) -> Self {
+        let wait = self.waits_for.as_mut().expect("it waits");
+        let (name, os_id, context) = (joined.name.clone(), joined.os_id, joined.context);
+        wait.joined = Some(JoinedThread { name, os_id, context });
         self
     }
 
@@ -389,6 +406,26 @@ fn a_task_that_waits_for_itself() {
 
 #[test]
 #[cfg_attr(miri, ignore = "reads files")]
+fn threads_that_are_joined() {
+    let [ledger, ..] = named();
+    let end = Resource { nature: Nature::Thread, primitive: "JoinHandle", ..lock(9, None, MADE) };
+    let of = |name, os_id| StuckThread { context: os_id as usize, ..thread(name, os_id) };
+    let clerk = of("clerk", 1).waits(&ledger, A);
+    let main = of("main", 2).waits(&end, B).for_end_of(&clerk).holding(&ledger, C);
+    let behind = vec![of("", 3).waits(&end, D).for_end_of(&main), of("x", 4).waits(&end, D).and_others(2)];
+    Picture::Report(&made(Kind::Cycle, [main.clone(), clerk.clone()], behind)).is_golden("join-and-lock");
+    let other = of("", 5).waits(&end, A).for_end_of(&main);
+    let joins = made(Kind::Cycle, [of("main", 2).waits(&end, B).for_end_of(&other), other], Vec::new());
+    Picture::Report(&joins).is_golden("joins");
+    let itself = of("main", 2).waits(&end, B).for_end_of(&main);
+    Picture::Report(&made(Kind::Relock, [itself], Vec::new())).is_golden("join-of-itself");
+    let by_force = made(Kind::Abandoned, [main.clone(), of("clerk", 1).gone()], Vec::new());
+    Picture::Report(&by_force).is_golden("join-of-a-thread-ended-by-force");
+    Picture::LongWait(&LongWait { waiter: main, owner: Some(clerk) }).is_golden("long-join");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
 fn whoever_waits_for_another_process_says_which() {
     let [a, ..] = named();
     let (first, second) = (task(1, Some("thumbnail"), A), task(2, None, B));
@@ -407,7 +444,7 @@ fn whoever_waits_for_another_process_says_which() {
 fn workers_that_all_wait_for_their_pool() {
     let pool: Arc<str> = "pool".into();
     let queued = task(3, Some("c"), A);
-    let room = Resource { primitive: "ThreadPoolExecutor", data_type: "", ..lock(4, None, MADE) };
+    let room = Resource { nature: Nature::Pool, primitive: "ThreadPoolExecutor", data_type: "", ..lock(4, None, MADE) };
     let first = thread("pool_0", 1).working_for(&pool).running(&task(1, Some("a"), A));
     let second = thread("pool_1", 2).working_for(&pool).running(&task(2, None, B));
     let workers = [first.waits(&queued, B).in_queue_of(&pool), second.waits(&room, C).in_queue_of(&pool)];
