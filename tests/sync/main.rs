@@ -5,6 +5,7 @@ mod support;
 
 mod abandoned;
 mod condition;
+mod condition_waits;
 mod copies;
 mod ended_by_force;
 mod forgotten;

@@ -198,6 +198,21 @@ mod tests {
     use crate::deadlock::registry;
 
     #[test]
+    fn whoever_begins_to_wait_after_a_notification_is_not_woken_by_it() {
+        let condition = RawCondition::new(None);
+        let waiters: [_; 2] = std::array::from_fn(|_| Waiter::new(registry::current()));
+        // SAFETY:
+        // - each is dropped at the end, before the waiters, which stay where they are.
+        // - the waiters are new.
+        let _queued = waiters.each_ref().map(|waiter| unsafe { condition.enqueue(waiter) });
+        // As many had begun when the notification did.
+        let mut queue = condition.queue.lock();
+        assert_eq!([1; 2].map(|end| queue.notify_first(end).is_some()), [true, false]);
+        drop(queue);
+        assert_eq!(waiters.each_ref().map(Waiter::is_notified), [true, false]);
+    }
+
+    #[test]
     fn waiters_leave_from_any_place_and_the_others_keep_their_order() {
         let condition = RawCondition::new(None);
         let waiters: [_; 5] = std::array::from_fn(|_| Waiter::new(registry::current()));
