@@ -5,6 +5,7 @@
 //! would pass and check nothing. A model whose name begins with `without_` is a negative control: it takes one
 //! ingredient out, and has to fail. Names that begin with `full_` (or `full_without_`) are left to `ci/loom-full.sh`.
 
+mod condition;
 mod detector;
 mod detector_controls;
 mod executor_controls;

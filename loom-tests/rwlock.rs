@@ -268,32 +268,38 @@ fn a_writer_that_gives_up_leaves_shown_readers_to_the_next() {
     explore(2, || a_writer_gives_up(&biased()));
 }
 
-#[test]
-fn an_upgrade_waits_for_readers_and_nobody_writes_in_between() {
-    explore(2, || {
-        let lock = biased();
-        let reader = thread::spawn({
-            let lock = Arc::clone(&lock);
-            move || {
-                assert!(read(&lock).get() <= 2);
-                let_pauses_end();
-            }
-        });
-        let writer = thread::spawn({
-            let lock = Arc::clone(&lock);
-            move || write(&lock).add_one()
-        });
-        let upgradable = kept(lock.upgradable_read());
-        let seen = upgradable.get();
-        let mut guard = kept(RwLockUpgradableReadGuard::upgrade(upgradable.into_inner()));
-        assert_eq!(guard.get(), seen);
-        guard.add_one();
-        drop(guard);
-        reader.join().unwrap();
-        writer.join().unwrap();
-        assert_eq!(read(&lock).get(), 2);
-        events().unparks > 0
+/// Upgrades while another thread does `other`. Returns whether somebody was woken.
+fn upgrade_beside(lock: Shelf, other: fn(&Shelf)) -> bool {
+    let thread = thread::spawn({
+        let lock = Arc::clone(&lock);
+        move || {
+            other(&lock);
+            let_pauses_end();
+        }
     });
+    let upgradable = kept(lock.upgradable_read());
+    let seen = upgradable.get();
+    let mut guard = kept(RwLockUpgradableReadGuard::upgrade(upgradable.into_inner()));
+    assert_eq!(guard.get(), seen, "nobody writes in between");
+    guard.add_one();
+    drop(guard);
+    thread.join().unwrap();
+    events().unparks > 0
+}
+
+#[test]
+fn an_upgrade_waits_for_readers() {
+    explore(3, || upgrade_beside(counted(), |lock| assert!(read(lock).get() <= 1)));
+}
+
+#[test]
+fn an_upgrade_waits_for_readers_that_show_themselves() {
+    explore(2, || upgrade_beside(biased(), |lock| assert!(read(lock).get() <= 1)));
+}
+
+#[test]
+fn nobody_writes_between_an_upgradable_read_and_its_upgrade() {
+    explore(3, || upgrade_beside(counted(), |lock| write(lock).add_one()));
 }
 
 #[test]

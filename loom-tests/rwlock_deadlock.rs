@@ -118,7 +118,7 @@ fn a_writer_is_stuck_as_soon_as_one_of_its_readers_is() {
 }
 
 #[test]
-fn a_writer_is_stuck_as_soon_as_one_of_its_shown_readers_is() {
+fn full_a_writer_is_stuck_as_soon_as_one_of_its_shown_readers_is() {
     explore(2, || one_of_two_readers_is_stuck(&biased()));
 }
 

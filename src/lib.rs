@@ -135,7 +135,7 @@ pub use deadlock::Name;
 pub use process_pool::Callable;
 #[cfg(feature = "process")]
 pub use process_pool::{Json, ProcessPoolExecutor};
-pub use sync::{Lock, RLock, RwLock};
+pub use sync::{Condition, Lock, RLock, RwLock};
 #[doc(hidden)]
 pub use task::AnyFuture;
 pub use task::{Future, Promise, ReturnWhen, SharedFuture, TaskError, as_completed, promise, wait};

@@ -21,7 +21,9 @@ static INSTALLED: quiet::AtomicU64 = quiet::AtomicU64::new(0);
 /// Installs a hook that runs once for every wait that lasts longer than `limit`, on the thread that waits. Then the
 /// wait goes on.
 ///
-/// The hook learns which thread holds what is waited for, and from which line. It may take locks and panic, as hooks of
+/// The hook learns which thread holds what is waited for, and from which line; of a wait for a notification, what the waiter
+/// holds that [other threads wait for](super::report::StuckThread::suspicions).
+/// It may take locks and panic, as hooks of
 /// [`on_deadlock`](super::on_deadlock) may; while it runs, its thread is not in the graph. For a wait that has begun
 /// already, the time counts from its beginning. The hook does not run for a wait shorter than the grace, nor for one
 /// that is over before its thread gets to run again.
@@ -94,9 +96,7 @@ impl Alarm {
 
     /// Runs the hooks that are due. Called without the graph's mutex, with the scene copied.
     pub(super) fn run_due_hooks(&mut self, scene: &mut Scene, since: Instant) {
-        let mut participants = scene.threads_and_activities(false).into_iter();
-        let Some(waiter) = participants.next() else { return };
-        let wait = LongWait { waiter, owner: participants.next() };
+        let Some(wait) = scene.long_wait() else { return };
         let waited = since.elapsed();
         let due: Vec<_> = self.ahead.extract_if(.., |&mut (limit, _)| limit <= waited).collect();
         // A hook that was removed meanwhile does not run.

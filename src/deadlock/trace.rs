@@ -64,7 +64,8 @@ pub(super) fn deadlock(report: &Report, is_whole: bool) -> bool {
 pub(super) fn long_wait(wait: &LongWait) {
     #[cfg(feature = "tracing")]
     {
-        let threads: Vec<_> = std::iter::once(wait.waiter()).chain(wait.owner()).cloned().collect();
+        let suspects = wait.waiter().suspicions().iter().map(|suspicion| suspicion.waiter());
+        let threads: Vec<_> = std::iter::once(wait.waiter()).chain(wait.owner()).chain(suspects).cloned().collect();
         let fields = Fields::of(&threads);
         tracing::warn!(
             target: "bowline",

@@ -44,7 +44,7 @@ pub(crate) use os_names::{OsName, ThreadNames, os_thread_name, process_name};
 pub(crate) use platform::{
     AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, Queue, SpinWait, Thread, UnparkToken,
     catch_unwind, current_context, current_worker, fence_in_models, global, join_thread, new_atomic, now, os_thread_id,
-    park, set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
+    overwrite, park, set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
 };
 pub(crate) use stack::{SYSTEM_TELLS_STACKS, mapping_around, stack_of_thread, stack_pointer};
 #[cfg(all(unix, not(bowline_portable)))]
@@ -88,6 +88,10 @@ pub(crate) enum Ingredient {
     ValidatedAnnouncement,
     /// A park checks whether its wait was summoned.
     ValidatedSummons,
+    /// A park for a notification checks whether there was one.
+    ValidatedNotice,
+    /// A waiter whose time is over looks, under the mutex of the queue, whether it was notified before.
+    OneOfNoticeAndTimeout,
     /// A context that ends with holds summons its waiters.
     SummonsAtEnd,
     /// A context that has ended counts as gone only once the kernel says so.

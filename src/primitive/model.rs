@@ -100,16 +100,32 @@ pub(crate) fn fence_in_models() {
     }
 }
 
-/// loom's mutex, which is never poisoned: a panic ends the execution.
-pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+/// Stores a value in place of one that others may change by read-modify-writes at this moment.
+///
+/// As a read-modify-write: loom lets a store be followed by one that has read what the store replaced, which no memory
+/// model does.
+pub(crate) fn overwrite(atomic: &AtomicU64, value: u64, order: Ordering) {
+    atomic.swap(value, order);
+}
+
+/// loom's mutex, made on first use: `new` is `const`, as in production. It is never poisoned: a panic ends the execution.
+pub(crate) struct Mutex<T> {
+    first: Cell<Option<T>>,
+    inner: OnceCell<loom::sync::Mutex<T>>,
+}
+
+// SAFETY:
+// - loom runs one thread at a time, and never switches inside `get_or_init`; after that the value is in loom's mutex.
+unsafe impl<T: Send> Sync for Mutex<T> {}
 
 impl<T> Mutex<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(loom::sync::Mutex::new(value))
+    pub(crate) const fn new(value: T) -> Self {
+        Self { first: Cell::new(Some(value)), inner: OnceCell::new() }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().expect("loom's mutex is not poisoned")
+        let made = || loom::sync::Mutex::new(self.first.take().expect("it is made once"));
+        self.inner.get_or_init(made).lock().expect("loom's mutex is not poisoned")
     }
 }
 

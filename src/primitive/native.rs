@@ -19,6 +19,12 @@ pub(crate) fn new_atomic(value: u64) -> AtomicU64 {
 #[inline(always)]
 pub(crate) fn fence_in_models() {}
 
+/// Stores a value in place of one that others may change by read-modify-writes at this moment.
+#[inline(always)]
+pub(crate) fn overwrite(atomic: &AtomicU64, value: u64, order: Ordering) {
+    atomic.store(value, order);
+}
+
 /// std's mutex without poisoning: what runs under ours never panics, or aborts.
 pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
 

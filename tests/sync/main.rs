@@ -4,6 +4,7 @@
 mod support;
 
 mod abandoned;
+mod condition;
 mod copies;
 mod ended_by_force;
 mod forgotten;

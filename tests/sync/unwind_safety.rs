@@ -13,8 +13,8 @@ use bowline::task::{
 };
 use bowline::thread_pool::{Map, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder};
 use bowline::{
-    Future, Json, Lock, ProcessPoolExecutor, Promise, RLock, RwLock, SharedFuture, TaskError, ThreadPoolExecutor,
-    promise,
+    Condition, Future, Json, Lock, ProcessPoolExecutor, Promise, RLock, RwLock, SharedFuture, TaskError,
+    ThreadPoolExecutor, promise,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -34,7 +34,7 @@ unwind_safe!(ProcessPoolExecutor, ProcessPoolBuilder, ProcessPoolError, StartErr
 unwind_safe!(TaskError, Rejected, PanicInfo, CodecError, Deadlock, Hook, Report, LongWait, WaitForGraph);
 unwind_safe!(Future<Neither>, Promise<Neither>, AsCompleted<Future<Neither>>, Unfinished<Future<Neither>>);
 unwind_safe!(DoneAndNotDone<'static, Future<Neither>>, AsCompleted<SharedFuture<u8>>);
-unwind_safe!(Lock<Neither>, RLock<Neither>, RwLock<Neither>);
+unwind_safe!(Condition, Lock<Neither>, RLock<Neither>, RwLock<Neither>);
 
 // What gives out the user's value, or runs the user's iterator on the caller's thread, is as that is.
 unwind_safe!(SharedFuture<u8>, InvalidState<u8>, Json<u8>, SubmitError<fn()>);

@@ -64,13 +64,23 @@ pub(crate) trait Blocker {
     /// alternatives does nothing.
     fn subscribe(&self) {}
 
+    /// Returns what ends this wait, as a text says it (`a notification`), if it is a signal that any thread may give, so that
+    /// the only [provider](Self::providers) is [`External`](Provider::External).
+    ///
+    /// Snapshots and long waits then tell, as a suspicion, what the waiter holds that other threads wait for: the signal may
+    /// have to come from one of them.
+    fn signal(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Returns whether a waiter that is named as its own provider may have been handed the resource. If not, it waits
     /// for itself.
     fn may_be_handed_over(&self) -> bool {
         true
     }
 
-    /// Returns whether one context alone can end this wait, whenever it is asked: never a group, never one of several.
+    /// Returns whether one context alone can end this wait, whenever it is asked: never a group, never one of several. One
+    /// provider that is unknown counts as that.
     fn is_chained(&self) -> bool {
         false
     }

@@ -10,8 +10,10 @@
 use std::ops::ControlFlow;
 
 use super::Graph;
+use super::blocker::Need;
 use super::context::Context;
 use super::holds::{Hold, INLINE};
+use super::record::Entry;
 use super::resource::SharedId;
 use super::waits::{LISTS, list_of};
 
@@ -165,6 +167,22 @@ impl Graph {
     fn set_previous(&mut self, of: HoldRef, previous: HoldRef) {
         if let Some((index, slot)) = of.get() {
             self.record_mut(self.contexts[index]).shared.links[slot].previous = previous;
+        }
+    }
+
+    /// Looks for threads that are gone without having said so, and hold a share of what a wait that begins needs. (They were
+    /// ended by force: of any other the end is known.) Takes time linear in the contexts.
+    pub(super) fn find_gone_holders(&mut self, entry: &Entry) {
+        let blocker = entry.blocker();
+        let id = SharedId::of_key(blocker.facts(0).key);
+        let Some(id) = id.filter(|_| matches!(blocker.need(), Need::All | Need::AtLeast(_))) else { return };
+        for at in 0..self.contexts.len() {
+            let context = self.contexts[at];
+            let first = self.first_of(context);
+            let may_be_gone = self.record(context).entry.is_none() && !self.record(first).ended.is_linked;
+            if may_be_gone && context.holds.has_share(id) && first.lifeline.is_cut() {
+                self.mark_ended(first);
+            }
         }
     }
 

@@ -341,7 +341,7 @@ impl Holds {
         found
     }
 
-    /// Returns whether a share of this resource is listed. The context's own thread alone calls this.
+    /// Returns whether a share of this resource is listed. Exact for the context's own thread, and while it is registered.
     pub(crate) fn has_share(&self, id: SharedId) -> bool {
         let mut found = false;
         self.for_each(|hold| found |= hold.shared_id() == Some(id));

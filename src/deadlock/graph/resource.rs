@@ -94,7 +94,7 @@ impl ResourceType {
 /// A resource, copied by value: it may be dropped and its memory reused while somebody still reads this.
 #[derive(Clone, Copy)]
 pub(crate) struct ResourceFacts {
-    /// The address that a wait for it parks on.
+    /// Its address. Waits for a lock park on it.
     pub(crate) key: usize,
     pub(crate) origin: Origin,
     pub(crate) type_of: TypeOf,

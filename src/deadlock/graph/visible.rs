@@ -9,7 +9,7 @@ use super::context::Context;
 use super::holds::HoldIndex;
 use super::resource::SharedId;
 use crate::primitive::Ordering::{Relaxed, Release, SeqCst};
-use crate::primitive::{AtomicU64, Ingredient, fence_in_models, global, is_removed, new_atomic, quiet};
+use crate::primitive::{AtomicU64, Ingredient, fence_in_models, global, is_removed, new_atomic, overwrite, quiet};
 
 /// How many reads a context can show at once: those whose holds are in the first slots. A model has one, since each look
 /// at another is one more step to explore.
@@ -74,8 +74,15 @@ impl VisibleRead<'_> {
         }
         // ORDERING: Release pairs with the SeqCst load in `shows`: a writer that no longer sees the read sees what
         // happened before its end.
-        self.0.store(0, if is_removed(Ingredient::ReleaseOnUnlock) { Relaxed } else { Release });
+        overwrite(self.0, 0, if is_removed(Ingredient::ReleaseOnUnlock) { Relaxed } else { Release });
         Some(if shown & AWAITED == 0 { Awaited::No } else { Awaited::Yes })
+    }
+
+    /// Takes back a read that was shown a moment ago, and did not begin. Returns whether a writer waits for that.
+    #[cold]
+    pub(crate) fn take_back(self) -> Awaited {
+        // ORDERING: Relaxed: nothing was done in the meantime.
+        if self.0.swap(0, Relaxed) & AWAITED == 0 { Awaited::No } else { Awaited::Yes }
     }
 
     /// Returns whether a read of this lock is shown here. For a writer.
@@ -114,14 +121,19 @@ fn no_context() -> AtomicU64 {
     new_atomic(0)
 }
 
-/// How many contexts were ever made, and not more than are worth counting.
-static CONTEXTS_MADE: quiet::AtomicU64 = quiet::AtomicU64::new(0);
+/// How many counted reads without a write there are before readers show themselves: so many, and more for each context, that
+/// the end of that, when a writer looks at each context once, costs little in comparison.
+const FIRST_QUIET_READS: u64 = 256;
+const QUIET_READS_A_CONTEXT: u64 = 64;
+const MAX_QUIET_READS: u64 = 1 << 24;
 
-/// Returns how many contexts a writer looks at that looks for visible reads, about; at most 2^16.
+static QUIET_READS: quiet::AtomicU64 = quiet::AtomicU64::new(FIRST_QUIET_READS);
+
+/// Returns how many counted reads without a write there have to be before readers show themselves.
 #[inline]
-pub(crate) fn contexts_made() -> u64 {
+pub(crate) fn quiet_reads() -> u64 {
     // A model has few, whatever other models have made.
-    if cfg!(all(test, loom)) { 1 } else { CONTEXTS_MADE.load(Relaxed).min(1 << 16) }
+    if cfg!(all(test, loom)) { 1 } else { QUIET_READS.load(Relaxed) }
 }
 
 /// What a context knows of those that were made before it.
@@ -140,7 +152,7 @@ impl Context {
         // ORDERING: SeqCst pairs with the load in `find_visible_read`, and publishes `made_before` and the context: it comes
         // before the first read that this context shows, so a writer that misses the context is seen by that read.
         LAST_MADE.store(self.address() as u64, SeqCst);
-        CONTEXTS_MADE.fetch_add(1, Relaxed);
+        QUIET_READS.store(MAX_QUIET_READS.min(QUIET_READS.load(Relaxed) + QUIET_READS_A_CONTEXT), Relaxed);
     }
 }
 

@@ -38,6 +38,7 @@ impl Graph {
     pub(in crate::deadlock) fn register(&mut self, me: &'static Context, entry: Entry) {
         // It may have been forgotten while the hooks of its report ran.
         let (reported, since) = (entry.reported.since(self.forgotten), entry.since);
+        self.find_gone_holders(&entry);
         self.link(me, Entry { reported, ..entry });
         self.enter_holds(me);
         let first = self.first_of(me);

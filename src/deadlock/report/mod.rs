@@ -14,6 +14,7 @@ mod signature;
 pub(super) mod snapshot;
 mod source;
 pub(super) mod stack;
+mod suspicion;
 mod thread;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use resource::Identity;
 #[cfg(feature = "serde")]
 use resource::serialize_site;
 pub use resource::{Purpose, Resource, Task};
+pub use suspicion::Suspicion;
 pub use thread::{Held, StuckThread, Wait};
 
 /// What kind of deadlock a [`Report`] is about.

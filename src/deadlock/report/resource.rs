@@ -120,13 +120,13 @@ impl Resource {
         self.name
     }
 
-    /// Returns the primitive: `Lock`, `RLock`, `Future` (of a task), `Promise`, `ThreadPoolExecutor`.
+    /// Returns the primitive: `Lock`, `RLock`, `Condition`, `Future` (of a task), `Promise`, `ThreadPoolExecutor`.
     #[must_use]
     pub fn primitive(&self) -> &'static str {
         self.primitive
     }
 
-    /// Returns the full path of the type that is protected or awaited.
+    /// Returns the full path of the type that is protected or awaited; empty if there is none.
     #[must_use]
     pub fn data_type(&self) -> &'static str {
         self.data_type
@@ -146,9 +146,9 @@ impl Resource {
         self.made_at == DESERIALIZED
     }
 
-    /// Returns whether it is a pool, which protects no data.
+    /// Returns whether it is a pool.
     pub(in crate::deadlock) fn is_pool(&self) -> bool {
-        self.data_type.is_empty()
+        self.primitive.ends_with("PoolExecutor")
     }
 
     /// Returns whether two values of one report or snapshot mean the same resource.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::names_now::NamesNow;
 use super::stack::{self, Stack};
-use super::{Activity, Deadlock, Held, Kind, Purpose, Report, Resource, StuckThread, Task, Wait};
+use super::suspicion::suspect;
+use super::{Activity, Deadlock, Held, Kind, LongWait, Purpose, Report, Resource, StuckThread, Task, Wait};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::graph::blocker::Provider;
 use crate::deadlock::graph::context::Context;
@@ -34,6 +35,9 @@ const STACKS_LIMIT: Duration = Duration::from_secs(5);
 
 /// The system is asked what they do of this many threads at most.
 const MAX_ACTIVITIES: usize = 100;
+
+/// So many threads that wait for what a waiter holds are looked at for a long wait.
+const MAX_SUSPECTS: usize = 64;
 
 /// A deadlock that looks different at each of this many tries is reported as it looks at the last.
 const MAX_TRIES: u32 = 32;
@@ -66,6 +70,7 @@ struct ParticipantWait {
     timed: bool,
     queued_in: Option<Arc<str>>,
     process: Option<u32>,
+    signal: Option<&'static str>,
     others: usize,
     span: Option<SpanName>,
 }
@@ -82,6 +87,7 @@ impl ParticipantWait {
             timed: self.timed,
             queued_in: self.queued_in,
             process: self.process,
+            signal: self.signal,
             others: self.others,
             span: self.span,
         }
@@ -100,7 +106,7 @@ pub(in crate::deadlock) struct Scene {
     needed_holds: usize,
     /// How often a deadlock was copied, with room and without.
     tries: u32,
-    /// How many participants, from the first on, are the core; the rest are bystanders.
+    /// How many participants, from the first on, are the core; the rest are bystanders, or suspects.
     core_size: usize,
     now: Instant,
 }
@@ -154,15 +160,47 @@ impl Scene {
             && self.copy_holds(graph)
     }
 
-    /// Copies one wait and the context that holds what it waits for.
+    /// Copies one wait and the context that holds what it waits for; of a wait for a signal, the contexts that wait for
+    /// what the thread of `me`, which calls this, holds.
     pub(in crate::deadlock) fn copy_wait(&mut self, graph: &Graph, me: &'static Context) -> bool {
         self.begin();
         self.copy_context(graph, None, me);
-        if let Some(owner) = graph.entry(me).and_then(|entry| entry.shown_provider(graph, None).context) {
+        let entry = graph.entry(me);
+        if let Some(owner) = entry.and_then(|entry| entry.shown_provider(graph, None).context) {
             self.copy_context(graph, None, graph.actor(owner));
+        } else if let Some(id) = graph.entry(me).and_then(|entry| SharedId::of_key(entry.blocker().facts(0).key)) {
+            // One that runs, and that no judge has to know.
+            if let Some(holder) = graph.contexts().find(|&context| context != me && context.holds.has_share(id)) {
+                self.copy_context(graph, None, holder);
+            }
         }
         self.core_size = self.needed_participants;
+        if entry.is_some_and(|entry| entry.blocker().signal().is_some()) {
+            self.copy_suspects(graph, me);
+        }
         self.copy_holds(graph)
+    }
+
+    /// Copies the contexts that the thread of `me` could let go on, and those that `me` runs inside of, with what they
+    /// hold. Looks at all registered waits.
+    fn copy_suspects(&mut self, graph: &Graph, me: &'static Context) {
+        let mut inner = me;
+        while let Some(wait) = inner.outer_wait() {
+            self.copy_context(graph, None, wait.outer);
+            inner = wait.outer;
+        }
+        let first = graph.first_of(me);
+        let is_here = |context| graph.first_of(context) == first;
+        let waits_for_it = |waiter: &&'static Context| {
+            let is_it = |provider| match provider {
+                Provider::Context(id) => graph.context(id).is_some_and(is_here),
+                _ => false,
+            };
+            !is_here(waiter) && graph.entry(waiter).is_some_and(|entry| entry.any_provider(graph, is_it))
+        };
+        for waiter in graph.registered().filter(waits_for_it).take(MAX_SUSPECTS) {
+            self.copy_context(graph, None, waiter);
+        }
     }
 
     /// Copies each context that waits or holds something.
@@ -264,6 +302,7 @@ impl Scene {
                 timed: entry.timed,
                 queued_in: shown.group.map(|group| Arc::clone(&graph.group(group).name)),
                 process: shown.process,
+                signal: entry.blocker().signal(),
                 others: shown.others,
                 span: entry.span,
             }
@@ -281,6 +320,13 @@ impl Scene {
             holds_much: false,
             omitted: 0,
         });
+    }
+
+    /// Returns the long wait that was copied.
+    pub(in crate::deadlock) fn long_wait(&mut self) -> Option<LongWait> {
+        let has_owner = self.core_size > 1;
+        let mut threads = self.threads_and_activities(false).into_iter();
+        Some(LongWait { waiter: threads.next()?, owner: threads.next().filter(|_| has_owner) })
     }
 
     /// Returns the deadlock that was copied.
@@ -323,18 +369,20 @@ impl Scene {
                 holds: held,
                 omitted_holds: participant.omitted,
                 activity: None,
+                suspicions: Vec::new(),
                 stack: Stack::default(),
             }
         });
         threads.collect()
     }
 
-    /// Returns the participants that were copied, in order, and asks what those do that do not wait.
+    /// Returns the participants that were copied, in order, with suspicions, and asks what those do that do not wait.
     ///
     /// A thread that is blocked may be in a wait that is not in the graph yet. If there is time for a second look, it is looked
     /// at again when that would be.
     pub(in crate::deadlock) fn threads_and_activities(&mut self, second_look: bool) -> Vec<StuckThread> {
         let mut threads = self.threads();
+        suspect(&mut threads);
         let others = threads.iter_mut().filter(|thread| thread.waits_for.is_none() && !thread.is_gone);
         let mut others: Vec<_> = others.take(MAX_ACTIVITIES).collect();
         for thread in &mut others {

@@ -26,7 +26,10 @@ impl Signature {
 
     /// Returns the signature of a long wait.
     pub(in crate::deadlock) fn of_long_wait(wait: &LongWait) -> Self {
-        Self::of((lines(wait.waiter()), wait.owner().map(lines)))
+        let suspicions = wait.waiter().suspicions().iter();
+        let suspicions: Vec<_> =
+            suspicions.map(|suspicion| (suspicion.held().site(), lines(suspicion.waiter()))).collect();
+        Self::of((lines(wait.waiter()), wait.owner().map(lines), suspicions))
     }
 
     fn of(hashed: impl Hash) -> Self {

@@ -101,6 +101,7 @@ pub struct WaitForGraph {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "the nodes are few, and most of what they say is of threads")]
 pub enum Node {
     /// A thread that waits, holds something, or runs a task, or a task that runs in place.
     Thread(StuckThread),
@@ -348,7 +349,7 @@ mod serialize {
     use serde::{Serialize, Serializer, ser::SerializeStruct};
 
     use super::{Edge, Node, NodeKind, Resource, StuckThread, Task, WaitForGraph};
-    use crate::deadlock::report::Activity;
+    use crate::deadlock::report::{Activity, Suspicion};
 
     #[derive(Serialize)]
     struct PoolNode<'g> {
@@ -365,6 +366,7 @@ mod serialize {
         is_gone: bool,
         omitted_holds: usize,
         activity: Option<Activity>,
+        suspicions: &'g [Suspicion],
     }
 
     #[derive(Serialize)]
@@ -388,8 +390,8 @@ mod serialize {
             match self {
                 Self::Thread(thread) => {
                     let &StuckThread { os_id, is_gone, omitted_holds, activity, .. } = thread;
-                    ThreadNode { kind, name: thread.name(), os_id, is_gone, omitted_holds, activity }
-                        .serialize(serializer)
+                    let (name, suspicions) = (thread.name(), thread.suspicions());
+                    ThreadNode { kind, name, os_id, is_gone, omitted_holds, activity, suspicions }.serialize(serializer)
                 }
                 Self::Task(Task { resource }) | Self::Resource(resource) => {
                     ResourceNode { kind, resource }.serialize(serializer)
@@ -561,9 +563,11 @@ mod tests {
         let place = |site: Site| json!({"file": site.file(), "line": site.line(), "column": site.column()});
         let expected = json!({
             "nodes": [
-                {"kind": "thread", "name": "x", "os_id": 1, "is_gone": false, "omitted_holds": 0, "activity": null},
+                {"kind": "thread", "name": "x", "os_id": 1, "is_gone": false, "omitted_holds": 0, "activity": null,
+                    "suspicions": []},
                 {"kind": "resource", "name": "a", "primitive": "Lock", "data_type": "alloc::vec::Vec<u64>", "made_at": place(A)},
-                {"kind": "thread", "name": null, "os_id": 2, "is_gone": false, "omitted_holds": 0, "activity": null},
+                {"kind": "thread", "name": null, "os_id": 2, "is_gone": false, "omitted_holds": 0, "activity": null,
+                    "suspicions": []},
             ],
             "edges": [
                 {"from": 0, "to": 1, "kind": "waits", "site": place(B), "purpose": null, "timed": false, "process": null,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::activity::Activity;
 use super::resource::{Purpose, Resource, Task};
 use super::stack::Stack;
+use super::suspicion::Suspicion;
 use crate::deadlock::graph::span_name::SpanName;
 
 /// A thread of a [`Report`](super::Report) or a snapshot, and what it waits for and holds.
@@ -35,6 +36,7 @@ pub struct StuckThread {
     pub(in crate::deadlock) holds: Vec<Held>,
     pub(in crate::deadlock) omitted_holds: usize,
     pub(in crate::deadlock) activity: Option<Activity>,
+    pub(in crate::deadlock) suspicions: Vec<Suspicion>,
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(in crate::deadlock) stack: Stack,
 }
@@ -91,6 +93,15 @@ impl StuckThread {
         self.activity
     }
 
+    /// Returns what may keep the thread waiting, if it waits for a notification: what it holds, or the task that it runs, that
+    /// other threads wait for. The notification may have to come from one of them.
+    ///
+    /// Known in snapshots, and of the waiter in long waits. A deadlock that is reported is never built on it.
+    #[must_use]
+    pub fn suspicions(&self) -> &[Suspicion] {
+        &self.suspicions
+    }
+
     /// Returns the calls that the thread was in, a line for each from the innermost on, but for those of this crate in which it
     /// waits; empty unless the environment variable
     /// `BOWLINE_BACKTRACE` asks for that (feature `backtrace`, on Linux). For the first 100 threads.
@@ -136,6 +147,9 @@ pub struct Wait {
     pub(in crate::deadlock) timed: bool,
     pub(in crate::deadlock) queued_in: Option<Arc<str>>,
     pub(in crate::deadlock) process: Option<u32>,
+    /// What ends the wait, if any thread may give that.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(in crate::deadlock) signal: Option<&'static str>,
     pub(in crate::deadlock) others: usize,
     pub(in crate::deadlock) span: Option<SpanName>,
 }

@@ -3,6 +3,7 @@
 mod guard_type;
 mod guarded;
 mod raw;
+mod suspend;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -14,6 +15,7 @@ pub(super) use guard_type::guard_type;
 use guarded::Borrowed;
 pub(super) use guarded::{Guarded, Part};
 pub(super) use raw::{Exclusive, RawGuard, Shared};
+pub(super) use suspend::Resume;
 
 /// Access to a value whose lock is held; releases the lock when dropped.
 ///

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::Lock;
 use super::raw::{RawLock, RawLockGuard};
 use crate::deadlock::Deadlock;
+use crate::deadlock::resource::Site;
+use crate::sync::condition::{ConditionGuard, GuardAccess, Suspend};
 use crate::sync::guard::{Guard, Part, guard_type};
 
 guard_type! {
@@ -205,6 +207,29 @@ impl<'a, T: ?Sized> LockGuard<'a, T> {
     }
 }
 
+impl<'g, T: ?Sized> GuardAccess<'g> for LockGuard<'_, T> {
+    type Value = &'g mut T;
+
+    fn access(&'g mut self) -> &'g mut T {
+        self
+    }
+}
+
+impl<T: ?Sized> ConditionGuard for LockGuard<'_, T> {
+    type Error = Deadlock;
+}
+
+impl<T: ?Sized> Suspend for LockGuard<'_, T> {
+    fn suspend<O>(&mut self, site: Site, meanwhile: impl FnOnce() -> O) -> O {
+        self.inner.suspend(Lock::<T>::describe, site, meanwhile)
+    }
+
+    fn try_suspend<O>(self, site: Site, meanwhile: impl FnOnce() -> O) -> Result<(Self, O), Deadlock> {
+        let (inner, output) = self.inner.try_suspend(Lock::<T>::describe, site, meanwhile)?;
+        Ok((Self::of(inner), output))
+    }
+}
+
 guard_type! {
     /// Access to a part of what a [`Lock`] protects: made by [`LockGuard::map`].
     ///
@@ -316,6 +341,29 @@ impl<T: ?Sized> ArcLockGuard<T> {
     #[must_use]
     pub fn into_arc(guard: Self) -> Arc<Lock<T>> {
         guard.inner.release()
+    }
+}
+
+impl<'g, T: ?Sized> GuardAccess<'g> for ArcLockGuard<T> {
+    type Value = &'g mut T;
+
+    fn access(&'g mut self) -> &'g mut T {
+        self
+    }
+}
+
+impl<T: ?Sized> ConditionGuard for ArcLockGuard<T> {
+    type Error = Deadlock;
+}
+
+impl<T: ?Sized> Suspend for ArcLockGuard<T> {
+    fn suspend<O>(&mut self, site: Site, meanwhile: impl FnOnce() -> O) -> O {
+        self.inner.suspend(Lock::<T>::describe, site, meanwhile)
+    }
+
+    fn try_suspend<O>(self, site: Site, meanwhile: impl FnOnce() -> O) -> Result<(Self, O), Deadlock> {
+        let (inner, output) = self.inner.try_suspend(Lock::<T>::describe, site, meanwhile)?;
+        Ok((Self::of(inner), output))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::deadlock::resource::{Origin, ResourceFacts, Site, TypeOf};
 use crate::deadlock::waitable::{Blocker, HANDED_OVER, Need, Park, Provider, RETRY, Visit};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, unpark_filter, unpark_one};
-use crate::sync::guard::{Exclusive, RawGuard};
+use crate::sync::guard::{Exclusive, RawGuard, Resume};
 use crate::sync::request::Request;
 
 /// Set while a thread is parked or about to park. The rest of the word is the owner's number, which is even, or zero.
@@ -148,13 +148,23 @@ impl RawLock {
         self.take(context).then(|| self.list(context, Request { site, type_of }))
     }
 
-    /// [`acquire`](Self::acquire), for a request that no line of the user's program made.
-    #[cfg(feature = "serde")]
+    /// [`acquire`](Self::acquire), for a request that another line than the calling one made, or no line of the user's
+    /// program.
     pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawLockGuard, Deadlock> {
         let request = Request { site, type_of };
         match self.try_lock_fast(registry::current(), request) {
             Some(guard) => Ok(guard),
             None => self.acquire_slow(request),
+        }
+    }
+
+    /// Locks again on behalf of a wait, at `site`, that released the lock. It cannot fail: of a deadlock, another member is
+    /// the victim.
+    pub(crate) fn resume(&self, type_of: TypeOf, site: Site) -> RawLockGuard {
+        let request = Request { site, type_of };
+        match self.try_lock_fast(registry::current(), request) {
+            Some(guard) => guard,
+            None => self.resume_slow(request),
         }
     }
 
@@ -309,6 +319,16 @@ impl RawLock {
 
     #[cold]
     #[inline(never)]
+    fn resume_slow(&self, request: Request) -> RawLockGuard {
+        loop {
+            if let Ok(guard) = self.wait(request, Limit::None, Failure::Never) {
+                return guard;
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
     #[track_caller]
     fn try_lock_limited(&self, request: Request, limit: Limit) -> Option<RawLockGuard> {
         match self.wait(request, limit, Failure::Unwind) {
@@ -418,5 +438,17 @@ unsafe impl RawGuard for RawLockGuard {
         // SAFETY:
         // - the raw guard is of this lock (caller).
         unsafe { raw.unlock_fair(self) };
+    }
+}
+
+// SAFETY:
+// - each is given by this raw lock.
+unsafe impl Resume for RawLockGuard {
+    fn resume(raw: &RawLock, type_of: TypeOf, site: Site) -> Self {
+        raw.resume(type_of, site)
+    }
+
+    fn try_resume(raw: &RawLock, type_of: TypeOf, site: Site) -> Result<Self, Deadlock> {
+        raw.acquire_at(type_of, site)
     }
 }

@@ -2,6 +2,9 @@
 
 use super::RLock;
 use super::raw::{RawRLock, RawRLockGuard};
+use crate::deadlock::Deadlock;
+use crate::deadlock::resource::Site;
+use crate::sync::condition::{ConditionGuard, GuardAccess, RLockWaitError, Suspend};
 use crate::sync::guard::{Guard, Part, guard_type};
 
 guard_type! {
@@ -99,6 +102,42 @@ impl<'a, T: ?Sized> RLockGuard<'a, T> {
     #[inline]
     pub fn unlock_fair(guard: Self) {
         guard.inner.release_fair();
+    }
+}
+
+impl<'g, T: ?Sized> GuardAccess<'g> for RLockGuard<'_, T> {
+    type Value = &'g T;
+
+    fn access(&'g mut self) -> &'g T {
+        self
+    }
+}
+
+impl<T: ?Sized> ConditionGuard for RLockGuard<'_, T> {
+    type Error = RLockWaitError;
+
+    #[track_caller]
+    fn assert_alone(&self) {
+        let depth = self.inner.guarded().raw.guards();
+        assert!(depth == 1, "{}", RLockWaitError::HeldAgain { depth });
+    }
+
+    fn alone(self) -> Result<Self, RLockWaitError> {
+        match self.inner.guarded().raw.guards() {
+            1 => Ok(self),
+            depth => Err(RLockWaitError::HeldAgain { depth }),
+        }
+    }
+}
+
+impl<T: ?Sized> Suspend for RLockGuard<'_, T> {
+    fn suspend<O>(&mut self, site: Site, meanwhile: impl FnOnce() -> O) -> O {
+        self.inner.suspend(RLock::<T>::describe, site, meanwhile)
+    }
+
+    fn try_suspend<O>(self, site: Site, meanwhile: impl FnOnce() -> O) -> Result<(Self, O), Deadlock> {
+        let (inner, output) = self.inner.try_suspend(RLock::<T>::describe, site, meanwhile)?;
+        Ok((Self::of(inner), output))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::deadlock::context::Context;
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::registry;
 use crate::deadlock::resource::{Site, TypeOf};
-use crate::sync::guard::{RawGuard, Shared};
+use crate::sync::guard::{RawGuard, Resume, Shared};
 use crate::sync::lock::{RawLock, RawLockGuard};
 
 /// An exclusive lock that its owner may take again.
@@ -22,7 +22,7 @@ pub(crate) struct RawRLock {
 
 // SAFETY:
 // - `again` is reached by the owner's thread alone: `try_again` and `depth` have compared the owner with themselves, and
-//   `leave` has a guard, which stays on its thread. One owner's accesses happen before the next one's, by the lock.
+//   the callers of `leave` and `guards` have a guard, which stays on its thread. One owner's accesses happen before the next one's, by the lock.
 // - the lock is made for sharing.
 unsafe impl Sync for RawRLock {}
 
@@ -80,8 +80,8 @@ impl RawRLock {
         }
     }
 
-    /// [`acquire`](Self::acquire), for a request that no line of the user's program made.
-    #[cfg(feature = "serde")]
+    /// [`acquire`](Self::acquire), for a request that another line than the calling one made, or no line of the user's
+    /// program.
     pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawRLockGuard, Deadlock> {
         match self.try_again(registry::current()) {
             Some(guard) => Ok(guard),
@@ -192,6 +192,11 @@ impl RawRLock {
         if self.is_owned() { self.again.get() + 1 } else { 0 }
     }
 
+    /// Returns how many guards there are. The caller has one of them.
+    pub(super) fn guards(&self) -> u32 {
+        self.again.get() + 1
+    }
+
     pub(crate) fn name(&self) -> Option<&'static str> {
         self.lock.name()
     }
@@ -215,6 +220,19 @@ unsafe impl RawGuard for RawRLockGuard {
         // SAFETY:
         // - the guard is of this lock (caller).
         unsafe { raw.unlock_fair(self) };
+    }
+}
+
+// SAFETY:
+// - each is given by this raw lock.
+unsafe impl Resume for RawRLockGuard {
+    fn resume(raw: &RawRLock, type_of: TypeOf, site: Site) -> Self {
+        // A hook that ran meanwhile, on this thread, may have taken it and kept the guard.
+        raw.try_again(registry::current()).unwrap_or_else(|| Self(raw.lock.resume(type_of, site)))
+    }
+
+    fn try_resume(raw: &RawRLock, type_of: TypeOf, site: Site) -> Result<Self, Deadlock> {
+        raw.acquire_at(type_of, site)
     }
 }
 

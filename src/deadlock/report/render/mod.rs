@@ -32,7 +32,7 @@ use style::{CARET, HEADLINE, HELP, SOURCE};
 use super::author::Author;
 use super::signature::Signature;
 use super::source::Sources;
-use super::{Held, LongWait, Report, Resource, StuckThread, Wait};
+use super::{Held, LongWait, Report, Resource, StuckThread, Suspicion, Wait};
 use crate::deadlock::graph::resource::{DESERIALIZED, Site};
 
 /// More threads of a deadlock are named, not shown.
@@ -156,7 +156,8 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
     }
 
     fn of_long_wait(wait: &'r LongWait, style: Style, sources: Sources, f: &'f mut fmt::Formatter<'b>) -> Self {
-        let threads = std::iter::once(&wait.waiter).chain(&wait.owner);
+        let suspects = wait.waiter.suspicions.iter().map(|suspicion| &suspicion.waiter);
+        let threads = std::iter::once(&wait.waiter).chain(&wait.owner).chain(suspects);
         Self { names: Names::new(threads, std::iter::empty(), style), sources, page: Page::new(f, style) }
     }
 
@@ -293,8 +294,15 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         self.page.line(0, &format!("{headline} {}", Place::of_wait(wait)))?;
         self.excerpt(0, wait.site)?;
         let Some(owner) = &long.owner else {
-            let is_told = wait.process.is_some();
-            return if is_told { Ok(()) } else { self.page.line(0, "the holder is not known") };
+            let suspicions = &long.waiter.suspicions;
+            return match wait.signal {
+                _ if wait.process.is_some() => Ok(()),
+                None => self.page.line(0, "the holder is not known"),
+                Some(signal) if suspicions.is_empty() => {
+                    self.page.line(0, &format!("{signal} may come from any thread"))
+                }
+                Some(signal) => suspicions.iter().try_for_each(|suspicion| self.suspicion(suspicion, signal, true)),
+            };
         };
         let does = if wait.resource.is_task { "runs" } else { "holds" };
         let mut text = format!("{} {does} it", self.names.thread(owner));
@@ -340,7 +348,38 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             0 => {}
             rest => self.page.line(INDENT, &format!("… and {}", more(rest, "lock")))?,
         }
+        let signal = thread.waits_for.as_ref().and_then(|wait| wait.signal).unwrap_or_default();
+        for suspicion in &thread.suspicions {
+            self.suspicion(suspicion, signal, false)?;
+        }
         self.stack(thread)
+    }
+
+    /// Renders that a `signal` may have to come from a thread that waits for what its waiter holds, with the text of the
+    /// lines if nothing else shows them.
+    fn suspicion(&mut self, suspicion: &Suspicion, signal: &str, has_excerpts: bool) -> fmt::Result {
+        let Suspicion { held, waiter, others } = suspicion;
+        let resource = self.names.resource_and_type(&held.resource);
+        let mut text = if held.resource.is_task {
+            format!("suspicion: it runs {resource} (submitted{GLUE}{})", Line(held.site))
+        } else {
+            format!("suspicion: it holds {resource} ({}{GLUE}{})", taken(held), Place::of_hold(held))
+        };
+        text += &format!(", which {}", self.names.thread(waiter));
+        text += &match others {
+            0 => " waits for".to_owned(),
+            1 => " and 1 other thread wait for".to_owned(),
+            others => format!(" and {others} other threads wait for"),
+        };
+        if let Some(wait) = &waiter.waits_for {
+            text += &format!(" {}", Place::of_wait(wait));
+        }
+        self.page.line(INDENT, &format!("{text}: {signal} may have to come from there"))?;
+        if has_excerpts {
+            self.excerpt(INDENT, held.site)?;
+            waiter.waits_for.iter().try_for_each(|wait| self.excerpt(INDENT, wait.site))?;
+        }
+        Ok(())
     }
 
     /// Renders the calls that a thread is in, if they are known.

@@ -118,23 +118,22 @@ impl RawRwLock {
                 // ORDERING: SeqCst, see `VisibleRead::show`; Acquire, as in `exchange`.
                 let state = State(self.state.load(SeqCst));
                 if !state.lets_shown_readers_in() && !is_removed(Ingredient::LookAfterShowing) {
-                    self.hide(entry);
+                    self.take_back(entry);
                     return None;
                 }
             }
-            _ if state.blocks_readers(false) => return None,
             _ => {
                 // ORDERING: as in `exchange`.
-                self.state.compare_exchange(state.0, state.with_reader()?.0, Acquire, Relaxed).ok()?;
+                self.state.compare_exchange(state.0, state.with_quiet_reader()?.0, Acquire, Relaxed).ok()?;
             }
         }
         Some(RawRwLockGuard::new(me, place.take(self.facts_of(id, request.type_of), request.site)))
     }
 
-    /// Ends a read that is shown.
-    #[inline]
-    fn hide(&self, entry: VisibleRead<'_>) {
-        if entry.hide() == Some(Awaited::Yes) {
+    /// Takes back a read that was shown, and that a writer keeps out.
+    #[cold]
+    fn take_back(&self, entry: VisibleRead<'_>) {
+        if entry.take_back() == Awaited::Yes {
             self.wake_pending();
         }
     }
@@ -621,5 +620,5 @@ impl RawRwLock {
 
 #[cold]
 fn too_many_readers() -> ! {
-    panic!("an RwLock is read 2^32 - 1 times at once: a guard is leaked in a loop")
+    panic!("an RwLock is read 2^23 times at once: a guard is leaked in a loop")
 }

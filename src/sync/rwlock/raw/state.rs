@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use crate::deadlock::graph::visible::contexts_made;
+use crate::deadlock::graph::visible::quiet_reads;
 use crate::primitive::{Ingredient, is_removed};
 
 /// The state of a [`RawRwLock`](super::RawRwLock), as it was at some moment.
 ///
 /// ```text
-/// quiet reads : 24 | readers : 32 | WRITERS_PARKED | READERS_PARKED | BIASED | UPGRADABLE | PENDING | WRITING
+/// quiet reads : 32 | readers : 24 | WRITERS_PARKED | READERS_PARKED | BIASED | UPGRADABLE | PENDING | WRITING
 ///
 /// readers | BIASED | UPGRADABLE | PENDING | WRITING |
 ///    0    |   0    |     0      |    0    |    0    | free
@@ -41,12 +41,12 @@ const TURN: u64 = WRITING | PENDING | UPGRADABLE;
 const BLOCKS_READERS: u64 = WRITING | PENDING;
 
 const READER: u64 = 1 << 8;
-const READERS: u64 = (READER << 32) - READER;
-const QUIET_READ: u64 = 1 << 40;
-
-/// How many counted reads without a write there are for each context, before readers show themselves: enough for the end of
-/// that, when a writer looks at each context once, to cost little in comparison. (A model has few.)
-const QUIET_READS: u64 = if cfg!(all(test, loom)) { 1 } else { 32 };
+const READERS: u64 = QUIET_READ - READER;
+/// There are as many readers as are let in.
+const FULL: u64 = 1 << 31;
+/// One read that was counted since the last write. What decides how a reader enters is in the lower half of the word, which
+/// one instruction tests.
+const QUIET_READ: u64 = 1 << 32;
 
 /// What a transition adds to the word, by which it is done in one step whatever the other bits are.
 pub(super) mod change {
@@ -119,16 +119,23 @@ impl State {
         self.0 & parked != 0
     }
 
-    /// Returns the state with one more reader; `None` if there are too many.
+    /// Returns the state with one more reader; `None` if a writer keeps readers out, if there are too many, or if this one
+    /// is to bias the lock.
+    #[inline]
+    pub(super) fn with_quiet_reader(self) -> Option<Self> {
+        let is_quiet = self.0 & (BLOCKS_READERS | FULL) == 0 && self.0 < QUIET_READ * quiet_reads();
+        is_quiet.then_some(Self(self.0 + READER + QUIET_READ))
+    }
+
+    /// Returns the state with one more reader; `None` if there are too many. No writer keeps it out.
     ///
     /// After many reads without a write, the following readers show themselves.
-    #[inline]
     pub(super) fn with_reader(self) -> Option<Self> {
-        if self.0 & READERS == READERS {
+        if self.0 & FULL != 0 {
             return None;
         }
         let counted = self.0 + READER;
-        if counted / QUIET_READ < QUIET_READS * contexts_made() {
+        if counted < QUIET_READ * quiet_reads() {
             return Some(Self(counted + QUIET_READ));
         }
         // No bias where a writer is about to look for those who show themselves, or has.

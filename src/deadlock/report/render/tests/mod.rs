@@ -11,7 +11,7 @@ pub(in crate::deadlock) use sites::{A, B, C};
 use sites::{D, MADE, MADE_TOO};
 
 use super::*;
-use crate::deadlock::report::{Activity, Kind, Purpose, Task, Wait};
+use crate::deadlock::report::{Activity, Kind, Purpose, Suspicion, Task, Wait};
 
 pub(in crate::deadlock) fn lock(key: usize, name: Option<&'static str>, made_at: Site) -> Resource {
     Resource { key, is_task: false, name, primitive: "Lock", data_type: "alloc::vec::Vec<u64>", made_at }
@@ -34,6 +34,7 @@ pub(in crate::deadlock) fn thread(name: &str, os_id: u32) -> StuckThread {
         holds: Vec::new(),
         omitted_holds: 0,
         activity: None,
+        suspicions: Vec::new(),
         stack: Default::default(),
     }
 }
@@ -50,6 +51,7 @@ impl StuckThread {
             timed: false,
             queued_in: None,
             process: None,
+            signal: None,
             others: 0,
             span: None,
         });
@@ -63,6 +65,16 @@ impl StuckThread {
 
     pub(in crate::deadlock) fn for_process(mut self, process: u32) -> Self {
         self.waits_for.as_mut().expect("it waits").process = Some(process);
+        self
+    }
+
+    pub(in crate::deadlock) fn for_signal(mut self) -> Self {
+        self.waits_for.as_mut().expect("it waits").signal = Some("a notification");
+        self
+    }
+
+    pub(in crate::deadlock) fn for_long(mut self) -> Self {
+        self.waits_for.as_mut().expect("it waits").waited = Duration::from_secs(3);
         self
     }
 
@@ -400,6 +412,31 @@ fn a_picture_of_all_threads() {
     let activities = [Activity::Sleeping, Activity::Reading, Activity::SystemCall(9), Activity::Stopped];
     let blocked = activities.map(|activity| StuckThread { activity: Some(activity), ..thread("x", 1).holding(&a, B) });
     Picture::Threads(&blocked).is_golden("activities");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn a_wait_for_a_notification_tells_what_may_keep_that_away() {
+    let condition = Resource { primitive: "Condition", data_type: "", ..lock(1, Some("arrived"), MADE) };
+    let (orders, sum) = (lock(2, Some("orders"), MADE_TOO), task(3, Some("sum"), A));
+    let waiter = || thread("consumer", 1).waits(&condition, B).for_signal();
+    let notifier = || thread("notifier", 2).waits(&orders, C);
+    let suspicions = |others| {
+        vec![
+            Suspicion { held: thread("", 0).holding(&orders, A).holds.remove(0), waiter: notifier(), others },
+            Suspicion {
+                held: thread("", 0).holding(&sum, A).holds.remove(0),
+                waiter: thread("main", 3).waits(&sum, D),
+                others: 0,
+            },
+        ]
+    };
+    let mut whole = waiter().holding(&orders, A).running(&sum);
+    whole.suspicions = suspicions(0);
+    Picture::Threads(&[whole.clone(), notifier(), thread("main", 3).waits(&sum, D)]).is_golden("suspicion");
+    whole.suspicions = suspicions(1);
+    Picture::LongWait(&LongWait { waiter: whole, owner: None }).is_golden("long-wait-suspicion");
+    Picture::LongWait(&LongWait { waiter: waiter(), owner: None }).is_golden("long-wait-for-a-notification");
 }
 
 /// Returns reports of all kinds, with names that try to break out of their line.
