@@ -294,9 +294,7 @@ fn a_writer_is_stuck_behind_one_of_its_readers_and_the_others_are_not_blamed() {
                         until_parked("waits and reads");
                         let reader = spawn_named(s, "one of them reads", || {
                             let _read = lock.read();
-                            if !writer_closes {
-                                close.pass();
-                            }
+                            close.pass();
                             mutex.acquire().map(drop).err()
                         });
                         until_thread_holds("one of them reads");

@@ -151,10 +151,10 @@ fn what_a_task_run_in_place_reads_ends_with_it_and_what_it_forgets_is_its_thread
                 let_readers_show_themselves(&dropped);
             }
             let pool = pool("left by a task", 1);
-            let (own, begun) = (pool.clone(), Gate::default());
+            let (own, begun, held) = (pool.clone(), Gate::default(), Gate::default());
             let task = {
-                let (lock, dropped, mutex, begun) =
-                    (Arc::clone(&lock), Arc::clone(&dropped), Arc::clone(&mutex), begun.clone());
+                let (lock, dropped, mutex) = (Arc::clone(&lock), Arc::clone(&dropped), Arc::clone(&mutex));
+                let (begun, held) = (begun.clone(), held.clone());
                 pool.submit_named("waits in the end", move || {
                     let theirs = (Arc::clone(&lock), Arc::clone(&dropped));
                     let inner = own.submit(move || {
@@ -166,6 +166,7 @@ fn what_a_task_run_in_place_reads_ends_with_it_and_what_it_forgets_is_its_thread
                     inner.result().unwrap();
                     assert!(dropped.try_write().is_some());
                     begun.open();
+                    held.pass();
                     // The thread that alone could end that read waits.
                     drop(mutex.lock());
                 })
@@ -173,6 +174,7 @@ fn what_a_task_run_in_place_reads_ends_with_it_and_what_it_forgets_is_its_thread
             let told = thread::scope(|s| {
                 let writer = spawn_named(s, "left by a task: writes", || {
                     let _mutex = mutex.lock();
+                    held.open();
                     begun.pass();
                     until_thread_where(|thread| {
                         thread.pool() == Some("left by a task") && thread.waits_for().is_some()

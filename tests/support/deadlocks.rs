@@ -160,18 +160,20 @@ fn is_in_the_way(other: &StuckThread, waiter: &StuckThread) -> bool {
 fn assert_all_wait_for_each_other(report: &Report) {
     let threads = report.threads();
     assert!(threads.len() > 1, "{report}");
-    for from in 0..threads.len() {
+    // The first waits for all, and all wait for the first.
+    for backward in [false, true] {
         let mut reached = vec![false; threads.len()];
-        let mut todo = vec![from];
-        while let Some(waiter) = todo.pop() {
+        let mut todo = vec![0];
+        while let Some(from) = todo.pop() {
             for (at, other) in threads.iter().enumerate() {
-                if !reached[at] && is_in_the_way(other, &threads[waiter]) {
+                let (provider, waiter) = if backward { (&threads[from], other) } else { (other, &threads[from]) };
+                if !reached[at] && is_in_the_way(provider, waiter) {
                     reached[at] = true;
                     todo.push(at);
                 }
             }
         }
-        assert!(reached.iter().all(|&reached| reached), "{:?} waits not for all: {report}", threads[from].name());
+        assert!(reached.iter().all(|&reached| reached), "not all wait for each other: {report}");
     }
 }
 

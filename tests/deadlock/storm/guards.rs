@@ -4,9 +4,13 @@ use std::cell::RefCell;
 use std::ffi::c_void;
 use std::sync::{Arc, OnceLock};
 
-use bowline::sync::{ArcLockGuard, LockGuard, MappedLockGuard, MappedRLockGuard, RLockGuard};
+use bowline::sync::{
+    ArcLockGuard, ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, LockGuard, MappedLockGuard,
+    MappedRLockGuard, MappedRwLockReadGuard, MappedRwLockWriteGuard, RLockGuard, RwLockReadGuard,
+    RwLockUpgradableReadGuard, RwLockWriteGuard,
+};
 
-use super::log::{Event, note};
+use super::log::{Event, Hold, note};
 use super::script::{Keeper, Step};
 use super::world::{World, fault};
 
@@ -22,13 +26,25 @@ impl Data {
         self.0 += 1;
         self.1 += 1;
     }
+
+    fn look(&self) {
+        if self.0 != self.1 {
+            fault(format!("somebody writes what is read: {self:?}"));
+        }
+    }
 }
 
+#[expect(dead_code, reason = "guards are kept to be dropped")]
 pub(crate) enum Guard<'w> {
     Plain(LockGuard<'w, Data>),
     Mapped(MappedLockGuard<'w, u64>),
     Again(RLockGuard<'w, Data>),
     MappedAgain(MappedRLockGuard<'w, u64>),
+    Read(RwLockReadGuard<'w, Data>),
+    MappedRead(MappedRwLockReadGuard<'w, u64>),
+    Upgradable(RwLockUpgradableReadGuard<'w, Data>),
+    Write(RwLockWriteGuard<'w, Data>),
+    MappedWrite(MappedRwLockWriteGuard<'w, u64>),
 }
 
 impl<'w> Guard<'w> {
@@ -41,12 +57,37 @@ impl<'w> Guard<'w> {
         Self::Again(guard)
     }
 
+    pub(crate) fn read(guard: RwLockReadGuard<'w, Data>) -> Self {
+        guard.look();
+        Self::Read(guard)
+    }
+
+    pub(crate) fn upgradable(guard: RwLockUpgradableReadGuard<'w, Data>) -> Self {
+        guard.look();
+        Self::Upgradable(guard)
+    }
+
+    pub(crate) fn write(mut guard: RwLockWriteGuard<'w, Data>) -> Self {
+        guard.touch();
+        Self::Write(guard)
+    }
+
+    fn hold(&self) -> Hold {
+        match self {
+            Self::Plain(_) | Self::Mapped(_) | Self::Again(_) | Self::MappedAgain(_) => Hold::Whole,
+            Self::Read(_) | Self::MappedRead(_) => Hold::Read,
+            Self::Upgradable(_) => Hold::Upgradable,
+            Self::Write(_) | Self::MappedWrite(_) => Hold::Write,
+        }
+    }
+
     fn unlock_fair(self) {
         match self {
             Self::Plain(guard) => LockGuard::unlock_fair(guard),
             Self::Mapped(guard) => MappedLockGuard::unlock_fair(guard),
             Self::Again(guard) => RLockGuard::unlock_fair(guard),
             Self::MappedAgain(guard) => MappedRLockGuard::unlock_fair(guard),
+            shared => drop(shared),
         }
     }
 
@@ -54,6 +95,8 @@ impl<'w> Guard<'w> {
         match self {
             Self::Plain(guard) => Self::Mapped(LockGuard::map(guard, |data| &mut data.0)),
             Self::Again(guard) => Self::MappedAgain(RLockGuard::map(guard, |data| &data.0)),
+            Self::Read(guard) => Self::MappedRead(RwLockReadGuard::map(guard, |data| &data.0)),
+            Self::Write(guard) => Self::MappedWrite(RwLockWriteGuard::map(guard, |data| &mut data.0)),
             mapped => mapped,
         }
     }
@@ -74,26 +117,49 @@ impl<'w> Holding<'w> {
         (self.lock, self.guard.take().expect("taken once"))
     }
 
+    pub(crate) fn is_upgradable(&self) -> bool {
+        matches!(self.guard, Some(Guard::Upgradable(_)))
+    }
+
+    pub(crate) fn can_downgrade(&self) -> bool {
+        matches!(self.guard, Some(Guard::Upgradable(_) | Guard::Write(_)))
+    }
+
+    /// Lets others in, as a reader or an upgradable one.
+    pub(crate) fn downgrade(self, to_upgradable: bool) -> Self {
+        let (lock, guard) = self.into_parts();
+        let from = guard.hold();
+        let to = if to_upgradable && from == Hold::Write { Hold::Upgradable } else { Hold::Read };
+        note(Event::Downgrades { lock, from, to });
+        let guard = match guard {
+            Guard::Write(guard) if to_upgradable => Guard::upgradable(RwLockWriteGuard::downgrade_to_upgradable(guard)),
+            Guard::Write(guard) => Guard::read(RwLockWriteGuard::downgrade(guard)),
+            Guard::Upgradable(guard) => Guard::read(RwLockUpgradableReadGuard::downgrade(guard)),
+            _ => unreachable!("it can be downgraded"),
+        };
+        Self::new(lock, guard)
+    }
+
     pub(crate) fn narrow(&mut self) {
         self.guard = self.guard.take().map(Guard::narrow);
     }
 
     /// Whether it can be unlocked for a while.
     pub(crate) fn can_unlock(&self) -> bool {
-        matches!(self.guard, Some(Guard::Plain(_)))
+        matches!(self.guard, Some(Guard::Plain(_) | Guard::Read(_) | Guard::Write(_)))
     }
 
     pub(crate) fn release(self, fair: bool) {
         if fair {
             let (lock, guard) = self.into_parts();
-            note(Event::Releases(lock));
+            note(Event::Releases(lock, guard.hold()));
             guard.unlock_fair();
         }
     }
 
     pub(crate) fn forget(self) {
         let (lock, guard) = self.into_parts();
-        note(Event::Forgets(lock));
+        note(Event::Forgets(lock, guard.hold()));
         std::mem::forget(guard);
     }
 }
@@ -101,28 +167,54 @@ impl<'w> Holding<'w> {
 impl Drop for Holding<'_> {
     fn drop(&mut self) {
         if let Some(guard) = self.guard.take() {
-            note(Event::Releases(self.lock));
+            note(Event::Releases(self.lock, guard.hold()));
             drop(guard);
         }
     }
 }
 
+/// A guard that borrows nothing.
+pub(crate) enum ArcGuard {
+    Plain(ArcLockGuard<Data>),
+    Read(ArcRwLockReadGuard<Data>),
+    Upgradable(ArcRwLockUpgradableReadGuard<Data>),
+    Write(ArcRwLockWriteGuard<Data>),
+}
+
 /// As [`Holding`], for a guard that borrows nothing.
 pub(crate) struct Kept {
     lock: usize,
-    guard: Option<ArcLockGuard<Data>>,
+    hold: Hold,
+    guard: Option<ArcGuard>,
 }
 
 impl Kept {
-    pub(crate) fn new(lock: usize, mut guard: ArcLockGuard<Data>) -> Self {
-        guard.touch();
-        Self { lock, guard: Some(guard) }
+    pub(crate) fn new(lock: usize, mut guard: ArcGuard) -> Self {
+        let hold = match &mut guard {
+            ArcGuard::Plain(guard) => {
+                guard.touch();
+                Hold::Whole
+            }
+            ArcGuard::Read(guard) => {
+                guard.look();
+                Hold::Read
+            }
+            ArcGuard::Upgradable(guard) => {
+                guard.look();
+                Hold::Upgradable
+            }
+            ArcGuard::Write(guard) => {
+                guard.touch();
+                Hold::Write
+            }
+        };
+        Self { lock, hold, guard: Some(guard) }
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        note(Event::Releases(self.lock));
+        note(Event::Releases(self.lock, self.hold));
         drop(self.guard.take());
     }
 }
@@ -146,7 +238,7 @@ thread_local! {
 
 /// Keeps a guard until the thread ends.
 pub(crate) fn keep(kept: Kept, keeper: Keeper) {
-    note(Event::Keeps(kept.lock));
+    note(Event::Keeps(kept.lock, kept.hold));
     match keeper {
         Keeper::Local => KEPT.with_borrow_mut(|guards| guards.push(kept)),
         Keeper::Key(rounds) => {

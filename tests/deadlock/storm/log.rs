@@ -4,9 +4,9 @@
 //! locks all buffers at once, so that what it returns is everything below some number: a cut that really was.
 //!
 //! **Where the notes are.** Whoever is about to give something away notes it *before*: `Waits`, `Releases`, `Ends`,
-//! `Cancels`, `Fulfils`. Whoever has got something notes it *after*: `Waited`, `Took`, `Begins`, `Submitted`. So at each number
+//! `Cancels`, `Fulfils`, `Downgrades`. Whoever has got something notes it *after*: `Waited`, `Took`, `Begins`, `Submitted`. So at each number
 //!
-//! - who holds a lock by the log really holds it, and nobody else does;
+//! - who holds a lock by the log really holds it, and nobody else does that it excludes;
 //! - who waits by the log has begun, or is about to, and does nothing else before that wait has ended;
 //! - a task that runs by the log really runs there; one that really runs, and whose thread waits, runs there by the log.
 //!
@@ -14,6 +14,9 @@
 //! **what is stuck by the log is stuck**. And a thread that is registered in the wait-for graph did nothing since its
 //! `Waits`, so that all that it holds, and all that it runs, is noted: **what the detector saw stuck is stuck by the log, at
 //! the moment at which it looked**. That moment is not noted; it lies between the reporter's `Waits` and its `Reported`.
+//!
+//! *Who is next*: of several who wait to write one lock, one keeps readers out and waits for them, and the others wait for
+//! that one. The log does not know which. What waits for the one that is next may wait for any of them.
 //!
 //! **What is not known for certain** is taken the way that accuses nobody ([`View`](super::residue::View)): a task between
 //! `Cancels` and `Cancelled`, one that seems to be queued and that somebody has claimed, the number of workers while it is
@@ -28,18 +31,48 @@ use std::time::Duration;
 use bowline::ReturnWhen;
 use bowline::deadlock::{Policy, Report};
 
+use super::script::Mode;
 use crate::support::this_os_id;
 
 /// What is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     Lock(usize),
+    Shared(usize, Mode),
+    /// To write a lock that is read upgradably.
+    Upgrade(usize),
     Tasks(Vec<usize>, ReturnWhen),
     /// Room in the queue of a pool, or nothing if there is some.
     Room(usize),
     /// The end of a pool's workers.
     Workers(usize),
     Promise(usize),
+}
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// By one alone, whatever it does with it.
+    Whole,
+    Read,
+    Upgradable,
+    Write,
+}
+
+impl Hold {
+    /// What comes of asking in this mode.
+    pub(crate) fn of(mode: Mode) -> Self {
+        match mode {
+            Mode::Read | Mode::Again => Self::Read,
+            Mode::Upgradable => Self::Upgradable,
+            Mode::Write => Self::Write,
+        }
+    }
+
+    /// Whether somebody can hold it in this way while another one holds it in that.
+    pub(crate) fn goes_with(self, other: Self) -> bool {
+        matches!((self, other), (Self::Read, Self::Read | Self::Upgradable) | (Self::Upgradable, Self::Read))
+    }
 }
 
 /// When a wait ends by itself.
@@ -77,12 +110,20 @@ pub(crate) enum Event {
     },
     Waits(What, Limit, Failure),
     Waited(Outcome),
-    Took(usize),
-    Releases(usize),
+    Took(usize, Hold),
+    Releases(usize, Hold),
+    /// An upgradable reader has become the writer, and did not wait for that.
+    Upgraded(usize),
+    /// A writer or an upgradable reader lets others in.
+    Downgrades {
+        lock: usize,
+        from: Hold,
+        to: Hold,
+    },
     /// The guard will never be dropped.
-    Forgets(usize),
+    Forgets(usize, Hold),
     /// The guard is dropped when the thread ends, if not before.
-    Keeps(usize),
+    Keeps(usize, Hold),
     /// Under its name, or without one.
     Submits {
         task: usize,

@@ -8,6 +8,7 @@
 #![cfg(target_os = "linux")]
 
 mod guards;
+mod locks;
 mod log;
 mod oracle;
 mod replay;

@@ -3,7 +3,7 @@
 //! A report is true if there is a moment, between the reporter's `Waits` and its `Reported`, at which by the log all its
 //! members are stuck and wait for each other: `log.rs` says why the detector's own moment is one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use bowline::deadlock::report::StuckThread;
@@ -12,7 +12,7 @@ use bowline::deadlock::{Kind, Policy, Report};
 use super::log::{Entry, Event, Failure, Limit, Outcome, What};
 use super::replay::{Frame, State, Thread};
 use super::residue::{Node, Residue, View};
-use super::script::{LOCKS, POOLS, Program};
+use super::script::{LOCKS, Mode, POOLS, Program};
 use super::tally::Tally;
 
 /// A wait: whose frame waits, and since when.
@@ -83,7 +83,7 @@ fn check_told(state: &State, told: &StuckThread, node: Node) -> Result<Wait, Str
     expect("task", told.task().map(|_| task_name(told)), frame.task.map(|task| state.name(task)))?;
     // What ended tasks have left to the thread is told with its innermost wait.
     let left = if depth + 1 == thread.frames.len() { &thread.left[..] } else { &[] };
-    let held: BTreeSet<_> = frame.held.iter().chain(left).map(|&lock| LOCKS[lock]).collect();
+    let held: BTreeSet<_> = frame.held.iter().chain(left).map(|&(lock, _)| LOCKS[lock]).collect();
     let told_held: BTreeSet<_> = told.holds().iter().filter_map(|held| held.resource().name()).collect();
     expect("held", told_held, held)?;
     let Some(wait) = &frame.wait else { return Err(format!("{:?} does not wait", told.name())) };
@@ -94,7 +94,7 @@ fn check_told(state: &State, told: &StuckThread, node: Node) -> Result<Wait, Str
     let is_it = match thread.frames.get(depth + 1) {
         Some(inner) => inner.task.is_some_and(|task| name == state.name(task)),
         None => match &wait.what {
-            What::Lock(lock) => name == Some(LOCKS[*lock]),
+            What::Lock(lock) | What::Shared(lock, _) | What::Upgrade(lock) => name == Some(LOCKS[*lock]),
             What::Tasks(tasks, _) => tasks.iter().any(|&task| name == state.name(task)),
             What::Room(pool) => primitive == "ThreadPoolExecutor" && waits.queued_in() == Some(POOLS[*pool]),
             What::Workers(_) => primitive == "ThreadPoolExecutor",
@@ -146,13 +146,14 @@ fn prove(state: &State, reporter: usize, report: &Report) -> Result<Vec<Wait>, S
         Node::Pool(number) => state.is_certain(number) && residue.providers(pool).iter().all(|&worker| is_told(worker)),
         _ => false,
     };
-    let reached = residue.reach(members[0], |node| is_told(node) || is_certain(node));
+    let reached = residue.surely_reach(members[0], |node| is_told(node) || is_certain(node));
     for &bystander in bystanders {
         let reach = residue.reach(bystander, |_| true);
         if !members.iter().any(|&member| reach[member]) {
             return Err(format!("{:?} does not wait for it", residue.nodes[bystander]));
         }
-        if reached[bystander] {
+        // (Who waits for all readers is told of the one who is gone, whoever else is among them.)
+        if reached[bystander] && !is_abandoned {
             return Err(format!("{:?} is no bystander", residue.nodes[bystander]));
         }
     }
@@ -164,7 +165,8 @@ fn check_abandoned(state: &State, report: &Report, residue: &Residue, waiter: us
     let [_, gone] = report.threads() else { return Err("two threads make an abandoned lock".to_owned()) };
     let gone = Node::Gone(thread_of(state, gone)?);
     let waits_for: Vec<_> = residue.providers(waiter).iter().map(|&provider| residue.nodes[provider]).collect();
-    expect("gone", waits_for, vec![gone])
+    // A writer may wait for several.
+    if waits_for.contains(&gone) { Ok(()) } else { Err(format!("{gone:?} is not among {waits_for:?}")) }
 }
 
 /// The members wait for each other, through pools if it is a starvation.
@@ -374,7 +376,7 @@ impl<'p> Oracle<'p> {
         };
         let mut cores: Vec<_> = residue.cores().into_iter().map(|core| (core, false)).collect();
         let is_gone = |&provider: &usize| matches!(residue.nodes[provider], Node::Gone(_));
-        let mourners = (0..residue.nodes.len()).filter(|&node| residue.providers(node).iter().any(is_gone));
+        let mourners = (0..residue.nodes.len()).filter(|&node| residue.sure_providers(node).iter().any(is_gone));
         cores.extend(mourners.map(|node| (vec![node], true)));
         for (core, is_abandoned) in cores {
             let waits = waits(&core);
@@ -393,6 +395,30 @@ impl<'p> Oracle<'p> {
                 return Some(text);
             }
         }
+        // Of several who wait to write what somebody reads who is gone, the one that is next is to be told.
+        for (lock, nodes) in self.who_may_mourn(&residue) {
+            let was_told = |(wait, _): &(Wait, Failure)| told_of(wait, &|kind| kind == Kind::Abandoned);
+            if policy == Policy::Panic || !waits(&nodes).iter().any(was_told) {
+                return Some(format!("under {policy:?}, {}, which somebody reads who is gone", LOCKS[lock]));
+            }
+        }
         None
+    }
+
+    /// Who may wait for somebody who is gone, or for another one who does, by what they want to write.
+    fn who_may_mourn(&self, residue: &Residue) -> BTreeMap<usize, Vec<usize>> {
+        let is_gone = |&provider: &usize| matches!(residue.nodes[provider], Node::Gone(_));
+        let mut mourners: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (at, node) in residue.nodes.iter().enumerate() {
+            let Node::Frame(thread, depth) = *node else { continue };
+            let wait = self.state.threads[thread].frames[depth].wait.as_ref();
+            if let Some(What::Shared(lock, Mode::Write)) = wait.map(|wait| &wait.what)
+                && residue.providers(at).iter().any(is_gone)
+                && !residue.sure_providers(at).iter().any(is_gone)
+            {
+                mourners.entry(*lock).or_default().push(at);
+            }
+        }
+        mourners
     }
 }

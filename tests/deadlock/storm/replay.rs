@@ -6,8 +6,8 @@ use bowline::ReturnWhen;
 use bowline::deadlock::Policy;
 use bowline::thread_pool::WhenFull;
 
-use super::log::{Entry, Event, Failure, Limit, Outcome, What};
-use super::script::{ENDLESS_GRACE, LOCKS, Program, TASKS};
+use super::log::{Entry, Event, Failure, Hold, Limit, Outcome, What};
+use super::script::{ENDLESS_GRACE, LOCKS, Program, Sort, TASKS};
 
 /// A wait that has not ended.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub(crate) struct Frame {
     pub(crate) task: Option<usize>,
     pub(crate) wait: Option<Waiting>,
     /// One entry a guard.
-    pub(crate) held: Vec<usize>,
+    pub(crate) held: Vec<(usize, Hold)>,
 }
 
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Thread {
     /// The thread itself, and what runs in place on it: each but the last waits for the next.
     pub(crate) frames: Vec<Frame>,
     /// What tasks held that ran in place and have ended.
-    pub(crate) left: Vec<usize>,
+    pub(crate) left: Vec<(usize, Hold)>,
     pub(crate) has_left: bool,
     /// It runs no more: the kernel says so, or a report did.
     pub(crate) is_gone: bool,
@@ -61,8 +61,13 @@ impl Thread {
         self.pool.is_some() && self.frames.len() == 1 && self.frames[0].task.is_none()
     }
 
+    /// All that it holds, whoever it is on it that does.
+    fn all_held(&self) -> impl Iterator<Item = (usize, Hold)> {
+        self.frames.iter().flat_map(|frame| &frame.held).chain(&self.left).copied()
+    }
+
     pub(crate) fn holds(&self, lock: usize) -> bool {
-        self.left.contains(&lock) || self.frames.iter().any(|frame| frame.held.contains(&lock))
+        self.all_held().any(|(other, _)| other == lock)
     }
 }
 
@@ -121,7 +126,8 @@ pub(crate) struct State {
     pub(crate) threads: Vec<Thread>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) pools: Vec<Pool>,
-    pub(crate) reentrant: Vec<bool>,
+    pub(crate) locks: Vec<Sort>,
+    /// Of those that one alone can hold.
     pub(crate) owner: Vec<Option<usize>>,
     pub(crate) fulfilled: Vec<bool>,
     pub(crate) policy: Policy,
@@ -156,7 +162,7 @@ impl State {
             threads: Vec::new(),
             tasks: program.tasks.iter().map(|&(pool, _)| task(pool)).collect(),
             pools: pools.collect(),
-            reentrant: program.locks.clone(),
+            locks: program.locks.clone(),
             owner: vec![None; program.locks.len()],
             fulfilled: vec![false; program.promises],
             policy: program.policy,
@@ -198,25 +204,61 @@ impl State {
         self.may_be_done(task) && self.tasks[task].phase != Phase::Done { failed: false }
     }
 
-    fn take(&mut self, thread: usize, lock: usize) -> Result<(), String> {
-        if let Some(owner) = self.owner[lock] {
-            let top = self.threads[thread].top();
-            if owner != thread || !self.reentrant[lock] || !top.held.contains(&lock) {
-                return Err(format!("{} was granted to [{thread}] while [{owner}] held it", LOCKS[lock]));
+    /// Whether anybody holds a lock.
+    pub(crate) fn is_held(&self, lock: usize) -> bool {
+        self.threads.iter().any(|thread| thread.holds(lock))
+    }
+
+    /// An error if somebody holds a lock of readers and writers in a way that excludes this one.
+    fn expect_room(&self, thread: usize, lock: usize, hold: Hold) -> Result<(), String> {
+        for (other, owner) in self.threads.iter().enumerate() {
+            if let Some((_, is)) = owner.all_held().find(|&(held, is)| held == lock && !hold.goes_with(is)) {
+                return Err(format!(
+                    "{hold:?} of {} was granted to [{thread}] in spite of {is:?} by [{other}]",
+                    LOCKS[lock]
+                ));
             }
         }
-        self.owner[lock] = Some(thread);
-        self.threads[thread].top_mut().held.push(lock);
         Ok(())
     }
 
-    fn release(&mut self, thread: usize, lock: usize) -> Result<(), String> {
+    fn take(&mut self, thread: usize, lock: usize, hold: Hold) -> Result<(), String> {
+        if hold != Hold::Whole {
+            self.expect_room(thread, lock, hold)?;
+        } else if let Some(owner) = self.owner[lock] {
+            let top = self.threads[thread].top();
+            if owner != thread || self.locks[lock] != Sort::Again || !top.held.contains(&(lock, hold)) {
+                return Err(format!("{} was granted to [{thread}] while [{owner}] held it", LOCKS[lock]));
+            }
+        }
+        if hold == Hold::Whole {
+            self.owner[lock] = Some(thread);
+        }
+        self.threads[thread].top_mut().held.push((lock, hold));
+        Ok(())
+    }
+
+    /// One guard becomes another.
+    fn change(&mut self, thread: usize, lock: usize, from: Hold, to: Hold) -> Result<(), String> {
+        let held = &mut self.threads[thread].top_mut().held;
+        let Some(at) = held.iter().position(|&held| held == (lock, from)) else {
+            return Err(format!("[{thread}] has no {from:?} of {}", LOCKS[lock]));
+        };
+        held.swap_remove(at);
+        if to == Hold::Write {
+            self.expect_room(thread, lock, to)?;
+        }
+        self.threads[thread].top_mut().held.push((lock, to));
+        Ok(())
+    }
+
+    fn release(&mut self, thread: usize, lock: usize, hold: Hold) -> Result<(), String> {
         let owner = &mut self.threads[thread];
         let mut lists = owner.frames.iter_mut().map(|frame| &mut frame.held).chain([&mut owner.left]);
-        let at = |held: &mut Vec<usize>| held.iter().position(|&other| other == lock).map(|at| held.swap_remove(at));
+        let at = |held: &mut Vec<_>| held.iter().position(|&is| is == (lock, hold)).map(|at| held.swap_remove(at));
         if lists.find_map(at).is_some() {
             drop(lists);
-            if !owner.holds(lock) {
+            if hold == Hold::Whole && !owner.holds(lock) {
                 self.owner[lock] = None;
             }
             return Ok(());
@@ -227,7 +269,7 @@ impl State {
     /// Whether a wait may have ended by being granted.
     fn may_be_granted(&self, what: &What) -> bool {
         match what {
-            What::Lock(_) | What::Room(_) => true,
+            What::Lock(_) | What::Shared(..) | What::Upgrade(_) | What::Room(_) => true,
             What::Promise(number) => self.fulfilled[*number],
             What::Tasks(tasks, when) => {
                 let all = tasks.iter().all(|&task| self.may_be_done(task));
@@ -262,7 +304,9 @@ impl State {
             Outcome::Deadlock => Ok(()),
             Outcome::Granted if !self.may_be_granted(&wait.what) => Err(format!("{wait:?} was granted")),
             Outcome::Granted => match wait.what {
-                What::Lock(lock) => self.take(thread, lock),
+                What::Lock(lock) => self.take(thread, lock, Hold::Whole),
+                What::Shared(lock, mode) => self.take(thread, lock, Hold::of(mode)),
+                What::Upgrade(lock) => self.change(thread, lock, Hold::Upgradable, Hold::Write),
                 _ => Ok(()),
             },
         }
@@ -375,8 +419,10 @@ impl State {
                 }
             }
             Event::Waited(outcome) => self.waited(thread, outcome)?,
-            Event::Took(lock) => self.take(thread, lock)?,
-            Event::Releases(lock) => self.release(thread, lock)?,
+            Event::Took(lock, hold) => self.take(thread, lock, hold)?,
+            Event::Upgraded(lock) => self.change(thread, lock, Hold::Upgradable, Hold::Write)?,
+            Event::Downgrades { lock, from, to } => self.change(thread, lock, from, to)?,
+            Event::Releases(lock, hold) => self.release(thread, lock, hold)?,
             Event::Submits { task, named } => {
                 self.tasks[task].phase = Phase::Submitting;
                 self.tasks[task].has_name = named;
@@ -446,10 +492,12 @@ impl State {
                 Some(wait) => wait.reports += 1,
                 None => return Err(format!("[{thread}] reports a wait that it is not in")),
             },
-            Event::Forgets(lock) | Event::Keeps(lock) if !self.threads[thread].holds(lock) => {
+            Event::Forgets(lock, hold) | Event::Keeps(lock, hold)
+                if !self.threads[thread].all_held().any(|held| held == (lock, hold)) =>
+            {
                 return Err(format!("[{thread}] does not hold {}", LOCKS[lock]));
             }
-            Event::Forgets(_) | Event::Keeps(_) => {}
+            Event::Forgets(..) | Event::Keeps(..) => {}
             Event::SetsGrace(grace) => self.grace = grace,
         }
         Ok(())

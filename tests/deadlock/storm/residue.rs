@@ -2,8 +2,9 @@
 
 use bowline::ReturnWhen;
 
-use super::log::{Limit, What};
+use super::log::{Hold, Limit, What};
 use super::replay::{Frame, Phase, State, Sweep, Task};
+use super::script::{Mode, Sort};
 
 /// What is not known for certain, and how it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +40,36 @@ enum Need {
     Impossible,
 }
 
+/// What it takes to go on, and who is asked for it.
+struct Wants {
+    need: Need,
+    /// Those whom it may wait for, and those whom it waits for in any case, by way of others perhaps: all that it needs, if it
+    /// is not said.
+    may: Option<Vec<usize>>,
+    surely: Option<Vec<usize>>,
+}
+
+impl From<Need> for Wants {
+    fn from(need: Need) -> Self {
+        Self { need, may: None, surely: None }
+    }
+}
+
+impl Need {
+    fn providers(&self) -> &[usize] {
+        match self {
+            Self::Nothing | Self::Impossible => &[],
+            Self::All(providers) | Self::Any(providers) | Self::Worker(providers, _) => providers,
+        }
+    }
+}
+
 pub(crate) struct Residue {
     pub(crate) nodes: Vec<Node>,
-    /// For each node that is stuck, by whom; none for the others.
+    /// For each node that is stuck, by whom it may be; none for the others.
     pub(crate) waits_for: Vec<Option<Vec<usize>>>,
+    /// The same, by whom it is in any case, by way of others perhaps.
+    surely: Vec<Option<Vec<usize>>>,
 }
 
 impl Residue {
@@ -57,19 +84,19 @@ impl Residue {
             }
         }
         nodes.extend((0..state.pools.len()).map(Node::Pool));
-        let mut residue = Self { nodes, waits_for: Vec::new() };
-        let needs: Vec<_> = residue.nodes.iter().map(|&node| residue.need(state, view, node)).collect();
-        residue.settle(&needs);
+        let mut residue = Self { nodes, waits_for: Vec::new(), surely: Vec::new() };
+        let wants: Vec<_> = residue.nodes.iter().map(|&node| residue.wants(state, view, node)).collect();
+        residue.settle(&wants);
         residue
     }
 
-    fn settle(&mut self, needs: &[Need]) {
-        let mut is_stuck = vec![true; needs.len()];
+    fn settle(&mut self, wants: &[Wants]) {
+        let mut is_stuck = vec![true; wants.len()];
         loop {
             let goes_on = |at: &usize| {
                 let stuck = |other: &usize| is_stuck[*other];
                 is_stuck[*at]
-                    && match &needs[*at] {
+                    && match &wants[*at].need {
                         Need::Nothing => true,
                         Need::All(providers) => !providers.iter().any(stuck),
                         Need::Any(providers) => !providers.iter().all(stuck),
@@ -77,17 +104,17 @@ impl Residue {
                         Need::Impossible => false,
                     }
             };
-            let Some(live) = (0..needs.len()).find(goes_on) else { break };
+            let Some(live) = (0..wants.len()).find(goes_on) else { break };
             is_stuck[live] = false;
         }
-        let waits_for = needs.iter().enumerate().map(|(at, need)| {
-            let providers = match need {
-                Need::Nothing | Need::Impossible => &[][..],
-                Need::All(providers) | Need::Any(providers) | Need::Worker(providers, _) => providers,
-            };
+        let stuck = |at: usize, providers: &[usize]| -> Option<Vec<usize>> {
             is_stuck[at].then(|| providers.iter().copied().filter(|&provider| is_stuck[provider]).collect())
-        });
-        self.waits_for = waits_for.collect();
+        };
+        let all = || wants.iter().enumerate();
+        self.waits_for =
+            all().map(|(at, wants)| stuck(at, wants.may.as_deref().unwrap_or(wants.need.providers()))).collect();
+        self.surely =
+            all().map(|(at, wants)| stuck(at, wants.surely.as_deref().unwrap_or(wants.need.providers()))).collect();
     }
 
     pub(crate) fn at(&self, node: Node) -> usize {
@@ -98,17 +125,31 @@ impl Residue {
         self.waits_for[node].is_some()
     }
 
-    /// Whom this one waits for who cannot go on.
+    /// Whom this one may wait for who cannot go on.
     pub(crate) fn providers(&self, node: usize) -> &[usize] {
         self.waits_for[node].as_deref().unwrap_or_default()
     }
 
+    /// Whom this one waits for in any case, by way of others perhaps; of those who are gone only whom it waits for itself.
+    pub(crate) fn sure_providers(&self, node: usize) -> &[usize] {
+        self.surely[node].as_deref().unwrap_or_default()
+    }
+
     /// Who is reached from here over nodes that are `allowed`, which this one need not be.
     pub(crate) fn reach(&self, from: usize, allowed: impl Fn(usize) -> bool) -> Vec<bool> {
+        self.reach_by(&self.waits_for, from, allowed)
+    }
+
+    /// The same, by what is known for certain.
+    pub(crate) fn surely_reach(&self, from: usize, allowed: impl Fn(usize) -> bool) -> Vec<bool> {
+        self.reach_by(&self.surely, from, allowed)
+    }
+
+    fn reach_by(&self, edges: &[Option<Vec<usize>>], from: usize, allowed: impl Fn(usize) -> bool) -> Vec<bool> {
         let mut is_reached = vec![false; self.nodes.len()];
         let mut todo = vec![from];
         while let Some(at) = todo.pop() {
-            for &next in self.providers(at) {
+            for &next in edges[at].iter().flatten() {
                 if allowed(next) && !std::mem::replace(&mut is_reached[next], true) {
                     todo.push(next);
                 }
@@ -117,9 +158,9 @@ impl Residue {
         is_reached
     }
 
-    /// The strong components that contain a cycle.
+    /// The strong components that contain a cycle, of what is known for certain.
     pub(crate) fn cores(&self) -> Vec<Vec<usize>> {
-        let reach: Vec<_> = (0..self.nodes.len()).map(|from| self.reach(from, |_| true)).collect();
+        let reach: Vec<_> = (0..self.nodes.len()).map(|from| self.surely_reach(from, |_| true)).collect();
         let mut cores: Vec<Vec<usize>> = Vec::new();
         for (at, reached) in reach.iter().enumerate() {
             if reached[at] && !cores.iter().any(|core| core.contains(&at)) {
@@ -135,8 +176,101 @@ impl Residue {
         if thread.is_gone {
             return Some(Node::Gone(owner));
         }
-        let depth = thread.frames.iter().position(|frame| frame.held.contains(&lock));
+        let depth = thread.frames.iter().position(|frame| frame.held.contains(&(lock, Hold::Whole)));
         Some(depth.map_or(Node::Left(owner), |depth| Node::Frame(owner, depth)))
+    }
+
+    /// Who holds a lock of readers and writers in this way.
+    fn holders(&self, state: &State, lock: usize, hold: Hold) -> Vec<usize> {
+        let mut holders = Vec::new();
+        for (at, thread) in state.threads.iter().enumerate() {
+            let is_gone = thread.is_gone;
+            let frames = thread.frames.iter().enumerate();
+            let lists = frames.map(|(depth, frame)| (Node::Frame(at, depth), &frame.held));
+            for (node, held) in lists.chain([(Node::Left(at), &thread.left)]) {
+                let node = if is_gone { Node::Gone(at) } else { node };
+                if held.contains(&(lock, hold)) && !holders.contains(&self.at(node)) {
+                    holders.push(self.at(node));
+                }
+            }
+        }
+        holders
+    }
+
+    /// Who waits to write a lock, but for this one. One of them is next.
+    fn candidates(&self, state: &State, lock: usize, me: (usize, usize)) -> Vec<usize> {
+        let waits = |&(at, depth, frame): &(usize, usize, &Frame)| {
+            let what = frame.wait.as_ref().map(|wait| &wait.what);
+            let writes = matches!(what, Some(What::Shared(other, Mode::Write)) if *other == lock);
+            (writes || what == Some(&What::Upgrade(lock))) && (at, depth) != me && !state.threads[at].is_gone
+        };
+        let frames = state.threads.iter().enumerate().flat_map(|(at, thread)| {
+            let depth = thread.frames.len() - 1;
+            [(at, depth, &thread.frames[depth])]
+        });
+        frames.filter(waits).map(|(at, depth, _)| self.at(Node::Frame(at, depth))).collect()
+    }
+
+    /// Whoever holds it in a way that leaves no room for a writer, or for another upgradable reader.
+    fn has_the_turn(&self, state: &State, lock: usize) -> Option<Vec<usize>> {
+        let writers = self.holders(state, lock, Hold::Write);
+        let holders = if writers.is_empty() { self.holders(state, lock, Hold::Upgradable) } else { writers };
+        (!holders.is_empty()).then_some(holders)
+    }
+
+    /// What somebody needs whom a writer keeps out that is next: one of these, who all wait for the readers.
+    fn wants_the_next(view: View, candidates: Vec<usize>, living_readers: Vec<usize>) -> Wants {
+        if candidates.is_empty() {
+            return Need::Nothing.into();
+        }
+        let surely = if candidates.len() == 1 { candidates.clone() } else { living_readers };
+        let may = Some(candidates.clone());
+        let need = if view == View::Possible { Need::All(candidates) } else { Need::Any(candidates) };
+        Wants { need, may, surely: Some(surely) }
+    }
+
+    fn wants_shared(&self, state: &State, view: View, me: (usize, usize), lock: usize, mode: Mode) -> Wants {
+        let writers = self.holders(state, lock, Hold::Write);
+        if !writers.is_empty() {
+            return Need::All(writers).into();
+        }
+        let candidates = self.candidates(state, lock, me);
+        let readers = self.holders(state, lock, Hold::Read);
+        let is_living = |&reader: &usize| !matches!(self.nodes[reader], Node::Gone(_));
+        let living_readers: Vec<_> = readers.iter().copied().filter(is_living).collect();
+        match (mode, self.has_the_turn(state, lock)) {
+            (Mode::Again, _) => Need::Nothing.into(),
+            // It keeps readers out only while it waits to write.
+            (Mode::Read, Some(upgradable)) => {
+                let upgrades = upgradable.into_iter().filter(|holder| candidates.contains(holder)).collect::<Vec<_>>();
+                if upgrades.is_empty() { Need::Nothing.into() } else { Need::All(upgrades).into() }
+            }
+            (Mode::Read | Mode::Upgradable, None) => Self::wants_the_next(view, candidates, living_readers),
+            (Mode::Upgradable | Mode::Write, Some(upgradable)) => Need::All(upgradable).into(),
+            // If it is next it waits for the readers; if not, for the one that is, which does. So all are stuck if one is.
+            (Mode::Write, None) => {
+                if readers.is_empty() {
+                    return Need::Nothing.into();
+                }
+                let surely = if candidates.is_empty() { readers.clone() } else { living_readers };
+                let may = readers.iter().chain(&candidates).copied().collect();
+                Wants { need: Need::All(readers), may: Some(may), surely: Some(surely) }
+            }
+        }
+    }
+
+    fn wants(&self, state: &State, view: View, node: Node) -> Wants {
+        let Node::Frame(at, depth) = node else { return self.need(state, view, node).into() };
+        let thread = &state.threads[at];
+        let wait = thread.frames[depth].wait.as_ref().filter(|_| depth + 1 == thread.frames.len());
+        match wait.filter(|wait| wait.limit != Limit::Soon).map(|wait| &wait.what) {
+            Some(&What::Shared(lock, mode)) => self.wants_shared(state, view, (at, depth), lock, mode),
+            Some(&What::Upgrade(lock)) => {
+                let readers = self.holders(state, lock, Hold::Read);
+                if readers.is_empty() { Need::Nothing.into() } else { Need::All(readers).into() }
+            }
+            _ => self.need(state, view, node).into(),
+        }
     }
 
     fn need(&self, state: &State, view: View, node: Node) -> Need {
@@ -184,9 +318,10 @@ impl Residue {
             What::Promise(_) => Need::All(vec![self.at(Node::Outside)]),
             What::Lock(lock) => match self.owner(state, *lock) {
                 None => Need::Nothing,
-                Some(owner) if owner == Node::Frame(me.0, me.1) && state.reentrant[*lock] => Need::Nothing,
+                Some(owner) if owner == Node::Frame(me.0, me.1) && state.locks[*lock] == Sort::Again => Need::Nothing,
                 Some(owner) => Need::All(vec![self.at(owner)]),
             },
+            What::Shared(..) | What::Upgrade(_) => unreachable!("it has wants"),
             What::Room(pool) => self.need_of_room(state, view, *pool),
             What::Workers(pool) => {
                 let workers = state

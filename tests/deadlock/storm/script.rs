@@ -37,6 +37,42 @@ pub(crate) enum Way {
     Until(u64),
 }
 
+/// What kind of lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sort {
+    Plain,
+    /// Re-entrant.
+    Again,
+    /// Of readers and writers. `biased`: its first readers show themselves.
+    Shared {
+        biased: bool,
+    },
+}
+
+impl Sort {
+    pub(crate) fn is_shared(self) -> bool {
+        matches!(self, Self::Shared { .. })
+    }
+}
+
+/// How a lock of readers and writers is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Read,
+    /// Past a writer that waits.
+    Again,
+    Upgradable,
+    Write,
+}
+
+/// By which call an upgradable reader asks to write. (One that panics would drop its guard before that is noted.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpgradeWay {
+    Acquire,
+    Try,
+    For(u64),
+}
+
 /// Who drops a guard that the end of its thread drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keeper {
@@ -50,6 +86,16 @@ pub(crate) enum Keeper {
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Take(usize, Way),
+    TakeShared(usize, Mode, Way),
+    Upgrade {
+        at: usize,
+        way: UpgradeWay,
+    },
+    /// Of a writer or an upgradable reader.
+    Downgrade {
+        at: usize,
+        to_upgradable: bool,
+    },
     Release {
         at: usize,
         fair: bool,
@@ -63,7 +109,8 @@ pub(crate) enum Step {
         by_value: bool,
     },
     Forget(usize),
-    Keep(usize, Way, Keeper),
+    /// The mode is for a lock of readers and writers.
+    Keep(usize, Mode, Way, Keeper),
     DropKept,
     /// The end of the thread does this, in the destructor of a thread-local.
     Late(Vec<Step>),
@@ -122,8 +169,7 @@ pub(crate) struct PoolPlan {
 /// A round.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// Which of the locks are re-entrant.
-    pub(crate) locks: Vec<bool>,
+    pub(crate) locks: Vec<Sort>,
     pub(crate) pools: Vec<PoolPlan>,
     /// Each with its pool.
     pub(crate) tasks: Vec<(usize, Script)>,
@@ -137,7 +183,7 @@ pub(crate) struct Program {
 
 /// What may come up in a script.
 struct Palette {
-    locks: Vec<bool>,
+    locks: Vec<Sort>,
     pools: usize,
     tasks: usize,
     promises: usize,
@@ -155,7 +201,14 @@ pub(crate) fn program(seed: u64) -> Program {
         dice.below(2);
     });
     let dice = &mut dice;
-    let locks: Vec<_> = (0..2 + dice.below(4)).map(|_| dice.below(4) == 0).collect();
+    // In some rounds there are none but locks of readers and writers, in some there are none of them.
+    let shared = [0, 40, 100][dice.below(3)];
+    let sort = |dice: &mut Dice| match dice.below(100) < shared {
+        true => Sort::Shared { biased: dice.below(2) == 0 },
+        false if dice.below(4) == 0 => Sort::Again,
+        false => Sort::Plain,
+    };
+    let locks: Vec<_> = (0..2 + dice.below(4)).map(|_| sort(dice)).collect();
     let has_pools = dice.below(3) > 0;
     let pools: Vec<_> = (0..if has_pools { 1 + dice.below(2) } else { 0 }).map(|_| pool(dice)).collect();
     let tasks = if has_pools { 2 + dice.below(TASKS.len() - 2) } else { 0 };
@@ -190,7 +243,8 @@ pub(crate) fn program(seed: u64) -> Program {
             // The end of a scope, with a lock that its tasks may want: as many deadlocks as there are such tasks.
             let at = dice.below(script.steps.len());
             let scope = Step::Scope(dice.below(palette.pools), 2 + dice.below(3));
-            let take = Step::Take(dice.below(palette.locks.len()), [Way::Lock, Way::Acquire][dice.below(2)]);
+            let way = [Way::Lock, Way::Acquire][dice.below(2)];
+            let take = take(dice, &palette, way);
             script.steps.splice(at..at, [take, scope]);
         }
         threads.push(script);
@@ -280,7 +334,7 @@ fn step(dice: &mut Dice, palette: &Palette) -> Step {
         return Step::Forget(dice.below(8));
     }
     if chance < palette.forgets + palette.keeps {
-        let plain: Vec<_> = (0..palette.locks.len()).filter(|&lock| !palette.locks[lock]).collect();
+        let kept: Vec<_> = (0..palette.locks.len()).filter(|&lock| palette.locks[lock] != Sort::Again).collect();
         if dice.below(4) == 0 {
             return Step::DropKept;
         }
@@ -291,9 +345,16 @@ fn step(dice: &mut Dice, palette: &Palette) -> Step {
             }
             return Step::Late(steps);
         }
-        if !plain.is_empty() {
+        if !kept.is_empty() {
             let keeper = if dice.below(3) == 0 { Keeper::Key(1 + dice.below(4) as u32) } else { Keeper::Local };
-            return Step::Keep(plain[dice.below(plain.len())], way(dice, palette), keeper);
+            return Step::Keep(kept[dice.below(kept.len())], mode(dice), way(dice, palette), keeper);
+        }
+    }
+    if palette.locks.iter().any(|sort| sort.is_shared()) {
+        match dice.below(100) {
+            0..6 => return Step::Upgrade { at: dice.below(8), way: upgrade_way(dice) },
+            6..10 => return Step::Downgrade { at: dice.below(8), to_upgradable: dice.below(2) == 0 },
+            _ => {}
         }
     }
     match dice.below(100) {
@@ -325,7 +386,31 @@ fn step(dice: &mut Dice, palette: &Palette) -> Step {
         }
         _ => {}
     }
-    Step::Take(dice.below(palette.locks.len()), way(dice, palette))
+    let way = way(dice, palette);
+    take(dice, palette, way)
+}
+
+/// Takes any of the locks, in any mode.
+fn take(dice: &mut Dice, palette: &Palette, way: Way) -> Step {
+    let lock = dice.below(palette.locks.len());
+    if palette.locks[lock].is_shared() { Step::TakeShared(lock, mode(dice), way) } else { Step::Take(lock, way) }
+}
+
+fn mode(dice: &mut Dice) -> Mode {
+    match dice.below(10) {
+        0..5 => Mode::Read,
+        5 => Mode::Again,
+        6 => Mode::Upgradable,
+        _ => Mode::Write,
+    }
+}
+
+fn upgrade_way(dice: &mut Dice) -> UpgradeWay {
+    match dice.below(4) {
+        0 => UpgradeWay::Try,
+        1 => UpgradeWay::For(dice.below(2_000) as u64),
+        _ => UpgradeWay::Acquire,
+    }
 }
 
 /// What a destructor does.
@@ -334,7 +419,10 @@ fn late_step(dice: &mut Dice, palette: &Palette) -> Step {
         0 => Step::Release { at: 0, fair: false },
         1 if palette.forgets > 0 => Step::Forget(0),
         2 => Step::Sleep(dice.below(200) as u64),
-        _ => Step::Take(dice.below(palette.locks.len()), way(dice, palette)),
+        _ => {
+            let way = way(dice, palette);
+            take(dice, palette, way)
+        }
     }
 }
 

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bowline::deadlock::Kind;
+use bowline::deadlock::report::StuckThread;
+use bowline::deadlock::{Kind, Report};
 
-use super::log::{Entry, Event, Failure, Limit, Outcome, What};
+use super::log::{Entry, Event, Failure, Hold, Limit, Outcome, What};
 use super::replay::State;
+use super::script::Mode;
 
 /// What has to happen.
-const WANTED: [&str; 22] = [
+const WANTED: [&str; 30] = [
     "relocks",
     "cycles",
     "longer cycles",
@@ -32,7 +34,31 @@ const WANTED: [&str; 22] = [
     "guards dropped by the end of a thread",
     "waits of destructors",
     "limits beyond the clock that failed",
+    "reads that others share",
+    "upgrades",
+    "downgrades",
+    "waits to read that failed",
+    "waits to write that failed",
+    "upgrades that failed",
+    "deadlocks of a writer and several readers",
+    "read-write locks that were abandoned",
 ];
+
+/// Whether several hold what one member waits for: more than a ring.
+fn is_forked(report: &Report) -> bool {
+    report.threads().iter().any(|waiter| {
+        let Some(wait) = waiter.waits_for().filter(|wait| wait.resource().primitive() == "RwLock") else {
+            return false;
+        };
+        let holds = |told: &&StuckThread| told.holds().iter().any(|held| held.resource().is_same(wait.resource()));
+        report.threads().iter().filter(holds).count() > 1
+    })
+}
+
+/// Whether more than one reads a lock.
+fn is_shared_read(state: &State, lock: usize) -> bool {
+    state.threads.iter().filter(|thread| thread.holds(lock)).count() > 1
+}
 
 #[derive(Default)]
 pub(crate) struct Tally {
@@ -61,6 +87,14 @@ impl Tally {
                     Kind::Starvation => self.add("starvations"),
                     _ => self.add("abandoned locks"),
                 }
+                let is_shared =
+                    |told: &StuckThread| told.waits_for().is_some_and(|wait| wait.resource().primitive() == "RwLock");
+                if report.kind() == Kind::Abandoned && is_shared(&report.threads()[0]) {
+                    self.add("read-write locks that were abandoned");
+                }
+                if is_forked(report) {
+                    self.add("deadlocks of a writer and several readers");
+                }
                 if !report.bystanders().is_empty() {
                     self.add("reports with bystanders");
                 }
@@ -73,8 +107,11 @@ impl Tally {
             Event::Ends { failed: true, .. } => self.add("tasks that failed"),
             Event::Cancelled { was: true, .. } => self.add("tasks cancelled"),
             Event::Submitted { accepted: false, .. } => self.add("tasks refused"),
-            Event::Forgets(_) => self.add("guards forgotten"),
-            Event::Releases(_) if has_left => self.add("guards dropped by the end of a thread"),
+            Event::Forgets(..) => self.add("guards forgotten"),
+            Event::Took(lock, Hold::Read) if is_shared_read(state, *lock) => self.add("reads that others share"),
+            Event::Upgraded(_) => self.add("upgrades"),
+            Event::Downgrades { .. } => self.add("downgrades"),
+            Event::Releases(..) if has_left => self.add("guards dropped by the end of a thread"),
             Event::Waits(What::Tasks(tasks, _), _, Failure::Never) if tasks.len() > 1 => self.add("scopes"),
             Event::Waits(..) if has_left => self.add("waits of destructors"),
             _ => {}
@@ -87,6 +124,9 @@ impl Tally {
         match what {
             What::Room(_) => self.add("waits for room that failed"),
             What::Workers(_) => self.add("waits for workers that failed"),
+            What::Shared(_, Mode::Read | Mode::Again) => self.add("waits to read that failed"),
+            What::Shared(_, Mode::Write) => self.add("waits to write that failed"),
+            What::Upgrade(_) => self.add("upgrades that failed"),
             _ => {}
         }
         if limit == Limit::Beyond {

@@ -6,31 +6,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bowline::deadlock::{self, Deadlock};
-use bowline::sync::LockGuard;
 use bowline::task::{Rejected, Status};
 use bowline::thread_pool::ShutdownOptions;
-use bowline::{Future, Lock, Promise, RLock, ReturnWhen, SharedFuture, TaskError, ThreadPoolExecutor, promise, wait};
+use bowline::{Future, Promise, ReturnWhen, SharedFuture, TaskError, ThreadPoolExecutor, promise, wait};
 
-use super::guards::{self, Data, Guard, Holding, Kept};
+use super::guards::{self, Holding};
+use super::locks::{AnyLock, next_where, noted, unlocked, upgrade};
 use super::log::{Event, Failure, LOG, Limit, Outcome, What, is_known, note};
 use super::replay::State;
-use super::script::{Keeper, LOCKS, POOLS, Patience, PoolPlan, Program, Script, Step, Submission, TASKS, Way};
+use super::script::{LOCKS, POOLS, Patience, PoolPlan, Program, Script, Step, Submission, TASKS};
 use crate::support::message;
 
 /// More addresses than the system has: it starts no thread with such a stack.
 const STACK_THAT_IS_REFUSED: usize = 1 << 46;
 
-pub(crate) enum AnyLock {
-    Plain(Arc<Lock<Data>>),
-    Again(Arc<RLock<Data>>),
-}
-
 pub(crate) struct World {
     pub(crate) program: Program,
-    locks: Vec<AnyLock>,
+    pub(super) locks: Vec<AnyLock>,
     pub(crate) pools: Vec<ThreadPoolExecutor>,
     futures: Vec<OnceLock<SharedFuture<()>>>,
     promises: Vec<Mutex<Option<Promise<()>>>>,
@@ -77,104 +72,8 @@ fn make_pool(plan: &PoolPlan, name: &'static str) -> ThreadPoolExecutor {
     builder.build()
 }
 
-/// Waits, and notes before and after. `None`: the time was over.
-fn noted<R>(
-    what: What,
-    limit: Limit,
-    failure: Failure,
-    wait: impl FnOnce() -> Result<Option<R>, Deadlock>,
-) -> Result<Option<R>, Victim> {
-    note(Event::Waits(what, limit, failure));
-    waited(catch_unwind(AssertUnwindSafe(wait)))
-}
-
-/// Notes how a wait ended.
-fn waited<R>(ended: thread::Result<Result<Option<R>, Deadlock>>) -> Result<Option<R>, Victim> {
-    match ended {
-        Ok(Ok(granted)) => {
-            note(Event::Waited(if granted.is_some() { Outcome::Granted } else { Outcome::TimedOut }));
-            Ok(granted)
-        }
-        Ok(Err(_)) => {
-            note(Event::Waited(Outcome::Deadlock));
-            Err(Victim::Value)
-        }
-        Err(payload) if message(&*payload).starts_with("deadlock: ") => {
-            note(Event::Waited(Outcome::Deadlock));
-            Err(Victim::Panic(payload))
-        }
-        Err(payload) => {
-            fault(format!("a wait panicked: {}", message(&*payload)));
-            resume_unwind(payload)
-        }
-    }
-}
-
-impl Patience {
-    fn limit(self) -> Limit {
-        match self {
-            Self::Endless => Limit::Never,
-            Self::Longest => Limit::Beyond,
-            Self::Micros(_) => Limit::Soon,
-        }
-    }
-
-    fn duration(self) -> Option<Duration> {
-        match self {
-            Self::Endless => None,
-            Self::Longest => Some(Duration::MAX),
-            Self::Micros(micros) => Some(Duration::from_micros(micros)),
-        }
-    }
-}
-
-impl Way {
-    fn terms(self) -> (Limit, Failure) {
-        match self {
-            Self::Acquire => (Limit::Never, Failure::Value),
-            Self::For(patience) => (patience.limit(), Failure::Unwind),
-            Self::Until(_) => (Limit::Soon, Failure::Unwind),
-            Self::Lock | Self::Try => (Limit::Never, Failure::Unwind),
-        }
-    }
-}
-
-fn after(micros: u64) -> Instant {
-    Instant::now() + Duration::from_micros(micros)
-}
-
-impl AnyLock {
-    fn wait(&self, way: Way) -> Result<Option<Guard<'_>>, Deadlock> {
-        Ok(match self {
-            Self::Plain(lock) => match way {
-                Way::Lock => Some(lock.lock()),
-                Way::Acquire => Some(lock.acquire()?),
-                Way::Try => lock.try_lock(),
-                Way::For(patience) => lock.try_lock_for(patience.duration().unwrap_or(Duration::MAX)),
-                Way::Until(micros) => lock.try_lock_until(after(micros)),
-            }
-            .map(Guard::plain),
-            Self::Again(lock) => match way {
-                Way::Lock => Some(lock.lock()),
-                Way::Acquire => Some(lock.acquire()?),
-                Way::Try => lock.try_lock(),
-                Way::For(patience) => lock.try_lock_for(patience.duration().unwrap_or(Duration::MAX)),
-                Way::Until(micros) => lock.try_lock_until(after(micros)),
-            }
-            .map(Guard::again),
-        })
-    }
-}
-
 impl World {
     pub(crate) fn new(program: Program) -> Arc<Self> {
-        let lock = |(at, &is_reentrant): (usize, &bool)| {
-            if is_reentrant {
-                AnyLock::Again(Arc::new(RLock::named(LOCKS[at], Data::default())))
-            } else {
-                AnyLock::Plain(Arc::new(Lock::named(LOCKS[at], Data::default())))
-            }
-        };
         let (promises, promised): (Vec<_>, Vec<_>) = (0..program.promises)
             .map(|_| {
                 let (promise, future) = promise();
@@ -182,7 +81,7 @@ impl World {
             })
             .unzip();
         Arc::new(Self {
-            locks: program.locks.iter().enumerate().map(lock).collect(),
+            locks: program.locks.iter().enumerate().map(|(at, &sort)| AnyLock::new(sort, LOCKS[at])).collect(),
             pools: program.pools.iter().zip(POOLS).map(|(plan, name)| make_pool(plan, name)).collect(),
             futures: program.tasks.iter().map(|_| OnceLock::new()).collect(),
             promises,
@@ -244,6 +143,19 @@ impl World {
         let nth = |at: usize, guards: &Vec<Holding<'w>>| (!guards.is_empty()).then(|| at % guards.len());
         match *step {
             Step::Take(lock, way) => guards.extend(self.take(lock, way)?),
+            Step::TakeShared(lock, mode, way) => guards.extend(self.take_shared(lock, mode, way)?),
+            Step::Upgrade { at, way } => {
+                if let Some(at) = next_where(Holding::is_upgradable, at, guards) {
+                    let holding = guards.swap_remove(at);
+                    upgrade(holding, way, guards)?;
+                }
+            }
+            Step::Downgrade { at, to_upgradable } => {
+                if let Some(at) = next_where(Holding::can_downgrade, at, guards) {
+                    let holding = guards.swap_remove(at);
+                    guards.push(holding.downgrade(to_upgradable));
+                }
+            }
             Step::Release { at, fair } => {
                 if let Some(at) = nth(at, guards) {
                     guards.swap_remove(at).release(fair);
@@ -266,7 +178,7 @@ impl World {
                     guards.swap_remove(at).forget();
                 }
             }
-            Step::Keep(lock, way, keeper) => self.keep(lock, way, keeper)?,
+            Step::Keep(lock, mode, way, keeper) => self.keep(lock, mode, way, keeper)?,
             Step::DropKept => drop(guards::take_kept()),
             Step::Late(ref steps) => {
                 if IS_PLAIN.get() && !is_in_place() {
@@ -300,47 +212,6 @@ impl World {
             }
             Step::ShutDown { pool, cancels, waits } => self.shut_down(pool, cancels, waits)?,
             Step::Fulfil { promise, keeps } => self.fulfil(promise, keeps),
-        }
-        Ok(())
-    }
-
-    fn take(&self, lock: usize, way: Way) -> Result<Option<Holding<'_>>, Victim> {
-        let any = &self.locks[lock];
-        let granted = if way == Way::Try {
-            let granted = any.wait(way).expect("nobody waits");
-            if granted.is_some() {
-                note(Event::Took(lock));
-            }
-            granted
-        } else {
-            let (limit, failure) = way.terms();
-            noted(What::Lock(lock), limit, failure, || any.wait(way))?
-        };
-        Ok(granted.map(|guard| Holding::new(lock, guard)))
-    }
-
-    /// Takes a lock by a guard that the end of the thread drops.
-    fn keep(&self, lock: usize, way: Way, keeper: Keeper) -> Result<(), Victim> {
-        let AnyLock::Plain(plain) = &self.locks[lock] else { return Ok(()) };
-        let guard = if way == Way::Try {
-            let guard = plain.try_lock_arc();
-            if guard.is_some() {
-                note(Event::Took(lock));
-            }
-            guard
-        } else {
-            let (limit, failure) = way.terms();
-            noted(What::Lock(lock), limit, failure, || {
-                Ok(match way {
-                    Way::Acquire => Some(plain.acquire_arc()?),
-                    Way::For(patience) => plain.try_lock_arc_for(patience.duration().unwrap_or(Duration::MAX)),
-                    Way::Until(micros) => plain.try_lock_arc_until(after(micros)),
-                    Way::Lock | Way::Try => Some(plain.lock_arc()),
-                })
-            })?
-        };
-        if let Some(guard) = guard {
-            guards::keep(Kept::new(lock, guard), keeper);
         }
         Ok(())
     }
@@ -477,12 +348,9 @@ impl World {
     /// Checks what is left when every thread has ended.
     pub(crate) fn check_end(&self, state: &State) -> Result<(), String> {
         for (at, lock) in self.locks.iter().enumerate() {
-            let is_locked = match lock {
-                AnyLock::Plain(lock) => lock.is_locked(),
-                AnyLock::Again(lock) => lock.is_locked(),
-            };
-            if is_locked != state.owner[at].is_some() {
-                return Err(format!("{} is held: {is_locked}, and by the log {:?}", LOCKS[at], state.owner[at]));
+            let is_locked = lock.is_locked();
+            if is_locked != state.is_held(at) {
+                return Err(format!("{} is held: {is_locked}, and by the log {}", LOCKS[at], !is_locked));
             }
         }
         match self.futures.iter().position(|future| future.get().is_some_and(|future| !future.done())) {
@@ -522,23 +390,6 @@ fn result_of(future: &SharedFuture<()>, patience: Patience) -> Result<Option<()>
         Err(TaskError::Timeout) => Ok(None),
         Ok(()) | Err(_) => Ok(Some(())),
     }
-}
-
-/// Unlocks and locks again.
-fn unlocked(holding: Holding<'_>, by_value: bool) -> Result<Option<Holding<'_>>, Victim> {
-    let (lock, guard) = holding.into_parts();
-    let Guard::Plain(guard) = guard else { unreachable!("a whole guard of a lock") };
-    note(Event::Releases(lock));
-    let failure = if by_value { Failure::Value } else { Failure::Unwind };
-    let comes_back = || note(Event::Waits(What::Lock(lock), Limit::Never, failure));
-    let ended = catch_unwind(AssertUnwindSafe(|| {
-        if by_value {
-            LockGuard::acquire_unlocked(guard, comes_back).map(Some)
-        } else {
-            Ok(Some(LockGuard::unlocked(guard, comes_back)))
-        }
-    }));
-    Ok(waited(ended)?.map(|guard| Holding::new(lock, Guard::plain(guard))))
 }
 
 /// A panic of a script is one that was meant, or a victim's.
