@@ -1,16 +1,17 @@
-//! The data of reports: a deadlock or a long wait, explained, and the error that carries it.
+//! The data of reports: a deadlock, a long wait or a hazard, explained, and the error that carries a deadlock.
 
 mod activity;
 mod author;
 mod dot;
 pub(super) mod dump;
 mod excerpt;
+mod hazard;
 mod long_wait;
 mod names_now;
 pub(crate) mod render;
 mod resource;
 pub(super) mod scene;
-mod signature;
+pub(super) mod signature;
 pub(super) mod snapshot;
 mod source;
 pub(super) mod stack;
@@ -20,6 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use activity::Activity;
+pub use hazard::{Hazard, HazardKind};
 pub use long_wait::LongWait;
 use resource::Identity;
 #[cfg(feature = "serde")]
