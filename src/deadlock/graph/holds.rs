@@ -341,11 +341,18 @@ impl Holds {
         found
     }
 
+    /// Returns a hold of a share of this resource, if one is listed. The context's own thread alone calls this.
+    pub(crate) fn share_of(&self, id: SharedId) -> Option<Hold> {
+        let mut found = None;
+        if !self.is_empty() {
+            self.for_each(|hold| found = found.or((hold.shared_id() == Some(id)).then_some(hold)));
+        }
+        found
+    }
+
     /// Returns whether a share of this resource is listed. Exact for the context's own thread, and while it is registered.
     pub(crate) fn has_share(&self, id: SharedId) -> bool {
-        let mut found = false;
-        self.for_each(|hold| found |= hold.shared_id() == Some(id));
-        found
+        self.share_of(id).is_some()
     }
 
     /// Returns how many are listed.

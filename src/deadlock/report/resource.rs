@@ -134,6 +134,7 @@ pub struct Resource {
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(in crate::deadlock) nature: Nature,
     pub(in crate::deadlock) name: Option<&'static str>,
+    pub(in crate::deadlock) rank: Option<u16>,
     pub(in crate::deadlock) primitive: &'static str,
     pub(in crate::deadlock) data_type: &'static str,
     #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
@@ -141,10 +142,16 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Returns the name given with `named`, if any.
+    /// Returns the name given with `named`, `with_name` or `ranked`, if any.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
         self.name
+    }
+
+    /// Returns the rank given with [`ranked`](crate::Lock::ranked), if any.
+    #[must_use]
+    pub fn rank(&self) -> Option<u16> {
+        self.rank
     }
 
     /// Returns the primitive: `Lock`, `RLock`, `RwLock`, `Condition`, `Once`, `OnceLock`, `LazyLock`, `Future` (of a task),

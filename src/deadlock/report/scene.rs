@@ -387,11 +387,9 @@ impl Scene {
                 // A task that it is cancelling meanwhile is among what it holds.
                 let left_behind = participant.is_retired || holder != participant.context.address();
                 if is_run && task.is_none() && !left_behind {
-                    task = Some(Box::new(Task { resource: Resource { made_at: hold.site, ..resource } }));
+                    task = Some(Box::new(Task::of(hold)));
                 } else if !awaited.is_another(holder, &resource) {
-                    let (site, purpose) = Purpose::of(hold.site, resource.made_at);
-                    let access = Access::of((hold.resource.type_of)().mode);
-                    held.push(Held { resource, site, purpose, access, left_behind });
+                    held.push(Held::of(hold, left_behind));
                 }
             }
             keep_the_last_of_each(&mut held);
@@ -576,6 +574,22 @@ impl Judgement {
     }
 }
 
+impl Task {
+    /// Returns the task that a context runs, by the hold of its run.
+    pub(super) fn of(run: Hold) -> Self {
+        Self { resource: Resource { made_at: run.site, ..Resource::from(run.resource) } }
+    }
+}
+
+impl Held {
+    pub(super) fn of(hold: Hold, left_behind: bool) -> Self {
+        let access = Access::of((hold.resource.type_of)().mode);
+        let resource = Resource::from(hold.resource);
+        let (site, purpose) = Purpose::of(hold.site, resource.made_at);
+        Self { resource, site, purpose, access, left_behind }
+    }
+}
+
 impl From<ResourceFacts> for Resource {
     fn from(facts: ResourceFacts) -> Self {
         let described = (facts.type_of)();
@@ -583,6 +597,7 @@ impl From<ResourceFacts> for Resource {
             key: facts.key,
             nature: Nature::of(&described),
             name: facts.origin.name(),
+            rank: facts.origin.rank(),
             primitive: described.primitive,
             data_type: described.data,
             made_at: facts.origin.made_at(),

@@ -4,6 +4,7 @@
 //! line for each bystander, and help. A ring of threads that all do the same is one paragraph. No text ends with a line
 //! break.
 
+mod hazard;
 mod headline;
 mod help;
 mod letters;
@@ -17,6 +18,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(feature = "tracing")]
+pub(in crate::deadlock) use hazard::headline_of_hazard;
+pub(in crate::deadlock) use hazard::{hazard, print_hazard};
 pub(crate) use headline::ReportIn;
 use help::help;
 use list::list;
@@ -184,8 +188,15 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         }
         self.bystanders(&report.bystanders, &report.threads)?;
         self.page.gap()?;
+        let advice = help(report, &self.names);
+        self.help(advice)
+    }
+
+    /// Renders advice, in lines.
+    fn help(&mut self, advice: Vec<String>) -> fmt::Result {
+        let style = self.page.style;
         let mark = "help: ";
-        for (at, advice) in help(report, &self.names).into_iter().enumerate() {
+        for (at, advice) in advice.into_iter().enumerate() {
             // Lines of a list have an indent of their own.
             let text = advice.trim_start();
             let hang = mark.len() + advice.len() - text.len();
