@@ -5,6 +5,7 @@ mod support;
 
 mod cycles;
 mod environment;
+mod help;
 mod hook_destructors;
 mod hooks;
 mod large;

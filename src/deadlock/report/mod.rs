@@ -2,6 +2,7 @@
 
 mod activity;
 mod author;
+mod cause;
 mod dot;
 pub(super) mod dump;
 mod excerpt;
@@ -14,6 +15,7 @@ mod signature;
 pub(super) mod snapshot;
 mod source;
 pub(super) mod stack;
+mod syntax;
 mod thread;
 
 use std::fmt;

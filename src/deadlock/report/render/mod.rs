@@ -182,7 +182,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         self.bystanders(&report.bystanders, &report.threads)?;
         self.page.gap()?;
         let mark = "help: ";
-        for (at, advice) in help(report, &self.names).into_iter().enumerate() {
+        for (at, advice) in help(report, &self.names, &mut self.sources).into_iter().enumerate() {
             // Lines of a list have an indent of their own.
             let text = advice.trim_start();
             let hang = mark.len() + advice.len() - text.len();
