@@ -4,11 +4,14 @@
 
 use std::cell::OnceCell;
 use std::fmt::{self, Display};
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
 
 use bowline::deadlock::Deadlock;
 use bowline::{Lock, RLock};
 
-use crate::support::{LIMIT, alone, in_fresh_process, stderr, within};
+use crate::support::folder::Folder;
+use crate::support::{LIMIT, in_fresh_process, stderr, within};
 
 /// The help without line breaks.
 fn help(deadlock: &Deadlock) -> String {
@@ -299,7 +302,39 @@ fn a_panic_has_the_help_too() {
             _ => drop(lock.lock()),
         };
         let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(relock)).unwrap_err();
-        let text = crate::support::message(&*payload).replace("\n       ", "");
+        let text = crate::support::message(&*payload).replace("\n      ", " ");
         assert!(text.contains(" lives to the end of its `match`: bind the value with `let` first"), "{text}");
     });
+}
+
+#[test]
+fn a_source_that_is_missing_or_newer_than_the_program_says_nothing() {
+    let relock = || {
+        twice(|t| match t.lock.lock().first() {
+            _ => _ = t.again(),
+        })
+    };
+    // Where this file is not below the current directory, nor below that of the package.
+    let output = in_fresh_process(
+        "a_source_that_is_missing_or_newer_than_the_program_says_nothing",
+        &[("CARGO_MANIFEST_DIR", "/")],
+        || {
+            let folder = Folder::new();
+            std::env::set_current_dir(folder.path()).unwrap();
+            assert_eq!(relock(), PLAIN, "a missing file");
+            fs::create_dir_all("tests/deadlock").unwrap();
+            fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/deadlock/help.rs"), file!()).unwrap();
+            assert_eq!(relock(), PLAIN, "a newer file");
+            let program = fs::metadata(std::env::current_exe().unwrap()).unwrap().modified().unwrap();
+            let modified =
+                |time: SystemTime| File::options().append(true).open(file!()).unwrap().set_modified(time).unwrap();
+            modified(program);
+            assert_eq!(relock(), PLAIN, "a file of the same time");
+            modified(program - Duration::from_secs(1));
+            assert_eq!(relock(), lives("`match`", BIND), "an older file");
+            std::env::set_current_dir("/").unwrap();
+        },
+    );
+    let Some(output) = output else { return };
+    assert!(output.status.success(), "{}", stderr(&output));
 }

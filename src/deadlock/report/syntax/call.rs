@@ -51,10 +51,8 @@ pub(super) enum Guard {
         /// Whether it may outlive its statement: `let first = &a.lock()[0];`.
         may_be_extended: bool,
     },
-    /// It is the value of the expression, which may be bound, passed on or stored.
+    /// It is the value of the expression, which may be bound, passed on or stored, or a method may take it.
     Value,
-    /// A method takes it, or none is known.
-    Unknown,
 }
 
 impl Call {
@@ -103,7 +101,7 @@ impl Call {
                     return (next, Guard::Temporary { may_be_extended: false });
                 }
                 (".", Some(arguments)) if PASSES.contains(&method) => syntax.partner(arguments) + 1,
-                (".", Some(_)) => return (next, Guard::Unknown),
+                (".", Some(_)) => return (next, Guard::Value),
                 _ => break,
             };
         }

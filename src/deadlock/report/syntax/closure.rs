@@ -24,8 +24,6 @@ impl Syntax<'_> {
         for at in self.leftwards(part) {
             match self.word(at) {
                 ";" | "=>" => return false,
-                // It ends a statement, unless it is in a parameter.
-                "}" if bar.is_none() => return false,
                 "," => separator = separator.or(Some(at)),
                 "||" if !self.follows_operand(at) => return separator.is_none(),
                 "|" => {

@@ -137,7 +137,6 @@ impl<'t> Walk<'_, 't> {
                     break;
                 }
                 "}" => blocks += 1,
-                _ if syntax.word_before(at) == "." => {}
                 "let" if matches!(syntax.word_before(at), "if" | "while" | "&&") => seen = Seen::Let,
                 "let" => {
                     (begin, seen) = (at, Seen::Nothing);

@@ -39,9 +39,9 @@ impl<'t> Function<'t> {
         Some(Self { at, name: syntax.word(at), body, of_trait, of_type, is_closure })
     }
 
-    /// Returns whether both are the same function of one file.
-    pub(in crate::deadlock) fn is_same(&self, other: &Self) -> bool {
-        self.at == other.at
+    /// Returns what tells it from the other functions of its file.
+    pub(in crate::deadlock) fn position(&self) -> usize {
+        self.at
     }
 
     /// Returns whether it is the `drop` of a type, which runs wherever a value drops.
@@ -65,7 +65,7 @@ impl<'t> Function<'t> {
         let (after, guard) = call.guard(syntax);
         match guard {
             Guard::Temporary { may_be_extended: false } => true,
-            Guard::Temporary { may_be_extended: true } | Guard::Unknown => false,
+            Guard::Temporary { may_be_extended: true } => false,
             Guard::Value => {
                 let Some(names) = syntax.bound(call, after) else { return false };
                 let mut rest = after..syntax.partner(self.body);

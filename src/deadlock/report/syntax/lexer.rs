@@ -286,7 +286,7 @@ mod tests {
             ("#!/usr/bin/env run-cargo-script {\nfn", "fn"),
             ("#![allow(x)]", "# ! [ allow ( x ) ]"),
             ("größe.e\u{301}", "größe . e\u{301}"),
-            ("r # x br 'b", "r # x br 'b"),
+            ("r # x br 'b br#x r##x 'a#b r#\"a\"#", "r # x br 'b br # x r # # x 'a # b r#\"a\"#"),
         ] {
             assert_eq!(words(text).map(|words| words.join(" ")).as_deref(), Some(expected), "{text}");
         }

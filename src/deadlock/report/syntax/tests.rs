@@ -115,6 +115,11 @@ fn a_temporary_lives_to_the_end_of_what_it_is_a_part_of() {
         ("if x { } f(a.«lock().len(), b.»lock().len());", "statement"),
         ("f(match x { _ => 1 }, a.«lock().len(), b.»lock().len());", "statement"),
         ("f(if c { 1 } else { 2 }, a.«lock().len(), b.»lock().len());", "statement"),
+        ("if c { } *x = f(a.«lock().len(), b.»lock().len());", "statement"),
+        ("f(match x { _ => 1 } + a.«lock().len(), b.»lock().len());", "statement"),
+        ("f(if c { 1 } else { 2 } + a.«lock().len(), b.»lock().len());", "statement"),
+        ("f(match unsafe { 1 } + a.«lock().len() { _ => b.»lock() });", "`match`"),
+        ("x = !(f(a.«lock().len(), b.»lock().len()));", "statement"),
         ("f([a.«lock().len(), b.»lock().len()]);", "statement"),
         ("S { x: a.«lock().len() + b.»lock().len() };", "statement"),
         ("run(|| { a.«lock().push(b.»lock().len()); });", "statement"),
@@ -135,6 +140,13 @@ fn a_temporary_lives_to_the_end_of_what_it_is_a_part_of() {
         ("#[allow(x)] match a.«lock().len() { _ => b.»lock() }", "`match`"),
         ("match a.r#match.«lock().len() { _ => b.»lock() }", "`match`"),
         ("match a.«lock().await.len() { _ => b.»lock() }", "`match`"),
+        ("match f(&mut a.«lock()) { _ => b.»lock() }", "`match`"),
+        ("match *f(1).«lock() { _ => b.»lock() }", "`match`"),
+        ("match *v[0].«lock() { _ => b.»lock() }", "`match`"),
+        ("match *(v).«lock() { _ => b.»lock() }", "`match`"),
+        ("match *of::<Vec<u8>>(1).«lock() { _ => b.»lock() }", "`match`"),
+        ("match *Vec::<Vec<u8>>::new().«lock() { _ => b.»lock() }", "`match`"),
+        ("match *of!(x).«lock() { _ => b.»lock() }", "`match`"),
         ("match !(a).«lock().len() { _ => b.»lock() }", "nothing"),
         ("match (a).«lock().len() { _ => b.»lock() }", "`match`"),
         ("match of::<u8>(1).«lock().len() { _ => b.»lock() }", "`match`"),
@@ -161,7 +173,11 @@ fn nothing_is_said_where_the_guard_is_gone_or_is_no_temporary() {
         "match f(a.«lock()) { _ => b.»lock() }",
         "match a.«try_lock().map(|g| g.len()) { _ => b.»lock() }",
         "match a.«lock().into_inner() { _ => b.»lock() }",
+        "match *a.«try_lock().map(f) { _ => b.»lock() }",
+        "match a.«lock().await { _ => b.»lock() }",
         // Dropped before.
+        "if c { b.»lock(); } f(a.«lock().len(), 1);",
+        "f(x || of::<A, B>(a.«lock().len()), b.»lock());",
         "match a.«lock().len() { _ => {} } b.»lock();",
         "a.«lock().len(); b.»lock();",
         "let n = a.«lock().len(); b.»lock();",
@@ -198,6 +214,10 @@ fn nothing_is_said_where_the_guard_is_gone_or_is_no_temporary() {
         "own! { a.«lock().push(b.»lock().len()) }",
         "own::println!(*a.«lock(), *b.»lock());",
         "vec![a.«lock().len(); b.»lock().len()];",
+        "own! name { a.«lock().push(b.»lock().len()) }",
+        "#[own(f(a.«lock().len(), b.»lock().len()))] let x = 1;",
+        // In what may be a match.
+        "S { x: y, z: a.«lock().len() + b.»lock().len() };",
         // No call of a function.
         "match «own!(a).len() { _ => b.»lock() }",
         "match a.«field.len() { _ => b.»lock() }",
@@ -249,6 +269,10 @@ fn lines_and_columns_are_counted_as_the_compiler_does() {
 fn a_function_is_named_as_a_reader_knows_it() {
     for (text, names) in [
         ("fn f() { let g = a.«lock(); } fn h() { b.»lock(); }", ["`f`", "`h`"]),
+        (
+            "fn f() { let g = a.«lock(); } fn h() { run(|x| if x { 1 } else { b.»lock() }) }",
+            ["`f`", "a closure of `h`"],
+        ),
         ("fn f() { let g = a.«lock(); fn h() { b.»lock(); } }", ["`f`", "`h`"]),
         (
             "impl A { fn f() { let g = a.«lock(); } } impl<T> B for C<T> where T: D { fn h() { b.»lock(); } }",
@@ -307,6 +331,7 @@ fn a_function_keeps_the_guards_that_it_neither_returns_nor_stores() {
     for (statements, keeps) in [
         ("let g = a.«lock(); h();", true),
         ("let mut g: LockGuard<'_, u8> = a.«lock(); *g += 1; h(&mut g, &g, g.len(), g[0]); drop(g);", true),
+        ("let _g = a.«lock(); h();", true),
         ("let Some(g) = a.«try_lock() else { return }; h();", true),
         ("let g = a.«acquire()?; g.len()", true),
         ("let g = a.«acquire().unwrap(); g.len()", true),
