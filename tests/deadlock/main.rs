@@ -6,6 +6,7 @@ mod support;
 mod cycles;
 mod environment;
 mod hazards;
+mod help;
 mod hook_destructors;
 mod hooks;
 mod large;

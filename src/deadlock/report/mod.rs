@@ -3,6 +3,7 @@
 mod access;
 mod activity;
 mod author;
+mod cause;
 mod dot;
 pub(super) mod dump;
 mod excerpt;
@@ -17,6 +18,7 @@ pub(super) mod snapshot;
 mod source;
 pub(super) mod stack;
 mod suspicion;
+mod syntax;
 mod thread;
 
 use std::fmt;

@@ -197,6 +197,11 @@ impl Resource {
         self.nature == Nature::Once
     }
 
+    /// Returns whether it is a lock: who acquires it has a guard.
+    pub(in crate::deadlock) fn is_lock(&self) -> bool {
+        matches!(self.primitive, "FairMutex" | "Lock" | "Mutex" | "RLock" | "ReentrantMutex" | "RwLock")
+    }
+
     /// Returns whether two values of one report or snapshot mean the same resource.
     ///
     /// If a lock is replaced in place although its guard was forgotten, the old lock and the new one are told apart by

@@ -188,7 +188,7 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         }
         self.bystanders(&report.bystanders, &report.threads)?;
         self.page.gap()?;
-        let advice = help(report, &self.names);
+        let advice = help(report, &self.names, &mut self.sources);
         self.help(advice)
     }
 

@@ -1,6 +1,7 @@
 //! Reports as text, word for word: the files in `golden/`, each at two widths. With `BOWLINE_BLESS` in the environment they
 //! are written anew, to be read.
 
+mod constructs;
 mod sites;
 
 use std::sync::Arc;
@@ -325,6 +326,36 @@ fn a_function_that_locks_for_its_callers() {
     let right = thread("right", 2).waits(&a, A).holding(&b, A);
     let left = thread("left", 1).waits(&b, A).holding(&a, A);
     Picture::Report(&made(Kind::Cycle, [right, left], Vec::new())).is_golden("one-line-cycle");
+}
+
+/// Checks the help that the source gives: for a thread that takes a lock twice, and for two that take two.
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn a_guard_that_a_construct_or_a_caller_keeps() {
+    let [a, b, _] = named();
+    for (name, construct) in constructs::CONSTRUCTS {
+        let [takes, waits] = constructs::Noted::sites(construct);
+        let relock = made(Kind::Relock, [thread("main", 1).waits(&a, waits).holding(&a, takes)], Vec::new());
+        Picture::WithSources(&relock).is_golden(&format!("relock-in-{name}"));
+        assert!(text(&relock).contains("help: drop the guard taken at "), "without sources");
+        let right = thread("right", 2).waits(&a, B).holding(&b, A);
+        let left = thread("left", 1).waits(&b, waits).holding(&a, takes);
+        Picture::WithSources(&made(Kind::Cycle, [right, left], Vec::new())).is_golden(&format!("cycle-in-{name}"));
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn threads_of_a_ring_keep_their_guards_in_the_same_construct() {
+    for (name, construct) in constructs::CONSTRUCTS.iter().filter(|(name, _)| ["match", "callback"].contains(name)) {
+        let [takes, waits] = constructs::Noted::sites(*construct);
+        let mut ring = cycle(5, Some("fork"));
+        for thread in &mut ring.threads {
+            thread.waits_for.as_mut().unwrap().site = waits;
+            thread.holds[0].site = takes;
+        }
+        Picture::WithSources(&ring).is_golden(&format!("ring-in-{name}"));
+    }
 }
 
 #[test]
