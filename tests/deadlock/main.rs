@@ -14,6 +14,7 @@ mod no_deadlock;
 mod oracle;
 mod policy;
 mod purpose;
+mod ranks;
 mod report;
 mod snapshot;
 mod soak;
