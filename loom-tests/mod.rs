@@ -84,7 +84,15 @@ fn watched() -> crate::deadlock::resource::ResourceType {
 
 impl Watched {
     fn new() -> Arc<Self> {
-        let lock = Self { raw: RawLock::new(None), value: loom::cell::UnsafeCell::new(0) };
+        Self::around(RawLock::new(None))
+    }
+
+    fn ranked() -> Arc<Self> {
+        Self::around(RawLock::ranked("ranked", 1))
+    }
+
+    fn around(raw: RawLock) -> Arc<Self> {
+        let lock = Self { raw, value: loom::cell::UnsafeCell::new(0) };
         // loom's atomic is made on first use: here, before the lock is shared.
         assert!(!lock.raw.is_locked());
         Arc::new(lock)

@@ -15,6 +15,7 @@ mod no_deadlock;
 mod oracle;
 mod policy;
 mod purpose;
+mod ranks;
 mod report;
 mod rwlock;
 mod rwlock_policy;

@@ -345,7 +345,9 @@ impl Holds {
     pub(crate) fn share_of(&self, id: SharedId) -> Option<Hold> {
         let mut found = None;
         if !self.is_empty() {
-            self.for_each(|hold| found = found.or((hold.shared_id() == Some(id)).then_some(hold)));
+            self.for_each(|hold| {
+                found = found.or((hold.resource.key == id.key() && hold.shared_id().is_some()).then_some(hold))
+            });
         }
         found
     }

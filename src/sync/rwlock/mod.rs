@@ -58,7 +58,7 @@ pub use guard::{
 /// A thread that reads already and asks to read again, by a form that waits without a limit, breaks the contract above, whether a
 /// writer comes or not. It is told at once, as a [`Hazard`](crate::deadlock::Hazard): by default in builds with debug
 /// assertions, on standard error, once for each pair of lines. The same goes for one who reads plainly and asks to read upgradably.
-/// No hazard is [`read_recursive`](Self::read_recursive), nor what does not wait or has a limit, nor `Debug` or serde, nor a plain read
+/// No hazard is [`read_recursive`](Self::read_recursive), nor what does not wait or has a limit, nor `Debug` or serde, nor any plain read
 /// by the upgradable reader: while it has its guard, no writer can be next.
 ///
 /// ```

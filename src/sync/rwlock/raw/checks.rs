@@ -20,9 +20,11 @@ impl RawRwLock {
     #[inline(never)]
     #[track_caller]
     fn check_own_reads(&self, request: Request) {
-        // A lock that was never locked has no id.
-        if let Some(id) = SharedId::of_key(self.id.load(Relaxed)) {
-            hazard::check_read(registry::current(), id, self.facts_of(id, request.type_of), request.site);
+        let me = registry::current();
+        // Who has the turn waits for no other writer. And a lock that was never locked has no id.
+        let id = SharedId::of_key(self.id.load(Relaxed)).filter(|_| self.owner() != Some(me.id()));
+        if let Some(id) = id {
+            hazard::check_read(me, id, self.facts_of(id, request.type_of), request.site);
         }
     }
 
