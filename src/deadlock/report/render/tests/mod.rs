@@ -399,6 +399,33 @@ fn a_guard_that_a_construct_or_a_caller_keeps() {
 
 #[test]
 #[cfg_attr(miri, ignore = "reads files")]
+fn the_source_is_asked_of_guards_that_are_part_of_the_deadlock_alone() {
+    let [a, b, _] = named();
+    let (_, construct) = constructs::CONSTRUCTS[0];
+    let [takes, waits] = constructs::Noted::sites(construct);
+    let tells = |kind, threads: &[StuckThread]| {
+        let report = made(kind, threads, Vec::new());
+        Picture::WithSources(&report).text(Style::plain(), 200).contains("of its `match`")
+    };
+    let relock = thread("x", 1).waits(&a, waits).holding(&a, takes);
+    assert!(tells(Kind::Relock, &[relock.clone()]));
+    let another = thread("x", 1).waits(&a, waits).holding(&b, takes).holding(&a, A);
+    assert!(!tells(Kind::Relock, &[another]), "a lock that nobody waits for");
+    let lazy = Resource { primitive: "LazyLock", ..a.clone() };
+    assert!(!tells(Kind::Relock, &[thread("x", 1).waits(&lazy, waits).holding(&lazy, takes)]), "no guard");
+    let mut left_behind = relock.clone();
+    left_behind.holds[0].left_behind = true;
+    let left = thread("y", 2).waits(&a, B).holding(&b, A);
+    let crossed = |thread: &StuckThread| [thread.clone().waits(&b, waits), left.clone()];
+    assert!(tells(Kind::Cycle, &crossed(&relock)));
+    assert!(!tells(Kind::Cycle, &crossed(&left_behind)), "a guard that a task has left behind");
+    let mut formats = relock;
+    formats.holds[0].purpose = Some(Purpose::Debug);
+    assert!(!tells(Kind::Cycle, &crossed(&formats)), "a line that made the lock");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
 fn threads_of_a_ring_keep_their_guards_in_the_same_construct() {
     for (name, construct) in constructs::CONSTRUCTS.iter().filter(|(name, _)| ["match", "callback"].contains(name)) {
         let [takes, waits] = constructs::Noted::sites(*construct);
