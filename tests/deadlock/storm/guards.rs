@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use bowline::sync::{
@@ -185,6 +186,7 @@ pub(crate) enum ArcGuard {
 pub(crate) struct Kept {
     lock: usize,
     hold: Hold,
+    number: u64,
     guard: Option<ArcGuard>,
 }
 
@@ -208,13 +210,14 @@ impl Kept {
                 Hold::Write
             }
         };
-        Self { lock, hold, guard: Some(guard) }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { lock, hold, number: NEXT.fetch_add(1, Relaxed), guard: Some(guard) }
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        note(Event::Releases(self.lock, self.hold));
+        note(Event::DropsKept(self.lock, self.hold, self.number));
         drop(self.guard.take());
     }
 }
@@ -238,7 +241,7 @@ thread_local! {
 
 /// Keeps a guard until the thread ends.
 pub(crate) fn keep(kept: Kept, keeper: Keeper) {
-    note(Event::Keeps(kept.lock, kept.hold));
+    note(Event::Keeps(kept.lock, kept.hold, kept.number));
     match keeper {
         Keeper::Local => KEPT.with_borrow_mut(|guards| guards.push(kept)),
         Keeper::Key(rounds) => {

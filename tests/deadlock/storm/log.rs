@@ -123,7 +123,9 @@ pub(crate) enum Event {
     /// The guard will never be dropped.
     Forgets(usize, Hold),
     /// The guard is dropped when the thread ends, if not before.
-    Keeps(usize, Hold),
+    Keeps(usize, Hold, u64),
+    /// Such a guard, by its number.
+    DropsKept(usize, Hold, u64),
     /// Under its name, or without one.
     Submits {
         task: usize,

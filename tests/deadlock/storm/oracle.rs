@@ -83,9 +83,9 @@ fn check_told(state: &State, told: &StuckThread, node: Node) -> Result<Wait, Str
     expect("task", told.task().map(|_| task_name(told)), frame.task.map(|task| state.name(task)))?;
     // What ended tasks have left to the thread is told with its innermost wait.
     let left = if depth + 1 == thread.frames.len() { &thread.left[..] } else { &[] };
-    let held: BTreeSet<_> = frame.held.iter().chain(left).map(|&(lock, _)| LOCKS[lock]).collect();
+    let held: BTreeSet<_> = frame.held.iter().chain(left).map(|held| LOCKS[held.lock]).collect();
     let told_held: BTreeSet<_> = told.holds().iter().filter_map(|held| held.resource().name()).collect();
-    expect("held", told_held, held)?;
+    expect(&format!("held by {node:?}"), told_held, held)?;
     let Some(wait) = &frame.wait else { return Err(format!("{:?} does not wait", told.name())) };
     if wait.limit == Limit::Soon {
         return Err(format!("{wait:?} ends by itself"));

@@ -23,13 +23,28 @@ pub(crate) struct Waiting {
     pub(crate) policies: Vec<Policy>,
 }
 
+/// One guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) lock: usize,
+    pub(crate) hold: Hold,
+    /// Its number, if it is kept for the end of its thread: whoever runs on the thread may drop it.
+    kept: Option<u64>,
+}
+
+impl Held {
+    pub(crate) fn is(&self, lock: usize, hold: Hold) -> bool {
+        self.lock == lock && self.hold == hold
+    }
+}
+
 /// Somebody who owns and waits: a thread, or a task that runs in place on it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Frame {
     pub(crate) task: Option<usize>,
     pub(crate) wait: Option<Waiting>,
     /// One entry a guard.
-    pub(crate) held: Vec<(usize, Hold)>,
+    pub(crate) held: Vec<Held>,
 }
 
 #[derive(Clone, Debug)]
@@ -41,7 +56,7 @@ pub(crate) struct Thread {
     /// The thread itself, and what runs in place on it: each but the last waits for the next.
     pub(crate) frames: Vec<Frame>,
     /// What tasks held that ran in place and have ended.
-    pub(crate) left: Vec<(usize, Hold)>,
+    pub(crate) left: Vec<Held>,
     pub(crate) has_left: bool,
     /// It runs no more: the kernel says so, or a report did.
     pub(crate) is_gone: bool,
@@ -62,12 +77,12 @@ impl Thread {
     }
 
     /// All that it holds, whoever it is on it that does.
-    fn all_held(&self) -> impl Iterator<Item = (usize, Hold)> {
+    fn all_held(&self) -> impl Iterator<Item = Held> {
         self.frames.iter().flat_map(|frame| &frame.held).chain(&self.left).copied()
     }
 
     pub(crate) fn holds(&self, lock: usize) -> bool {
-        self.all_held().any(|(other, _)| other == lock)
+        self.all_held().any(|held| held.lock == lock)
     }
 }
 
@@ -212,7 +227,8 @@ impl State {
     /// An error if somebody holds a lock of readers and writers in a way that excludes this one.
     fn expect_room(&self, thread: usize, lock: usize, hold: Hold) -> Result<(), String> {
         for (other, owner) in self.threads.iter().enumerate() {
-            if let Some((_, is)) = owner.all_held().find(|&(held, is)| held == lock && !hold.goes_with(is)) {
+            let excludes = |held: &Held| held.lock == lock && !hold.goes_with(held.hold);
+            if let Some(Held { hold: is, .. }) = owner.all_held().find(excludes) {
                 return Err(format!(
                     "{hold:?} of {} was granted to [{thread}] in spite of {is:?} by [{other}]",
                     LOCKS[lock]
@@ -227,35 +243,37 @@ impl State {
             self.expect_room(thread, lock, hold)?;
         } else if let Some(owner) = self.owner[lock] {
             let top = self.threads[thread].top();
-            if owner != thread || self.locks[lock] != Sort::Again || !top.held.contains(&(lock, hold)) {
+            if owner != thread || self.locks[lock] != Sort::Again || !top.held.iter().any(|held| held.is(lock, hold)) {
                 return Err(format!("{} was granted to [{thread}] while [{owner}] held it", LOCKS[lock]));
             }
         }
         if hold == Hold::Whole {
             self.owner[lock] = Some(thread);
         }
-        self.threads[thread].top_mut().held.push((lock, hold));
+        self.threads[thread].top_mut().held.push(Held { lock, hold, kept: None });
         Ok(())
     }
 
     /// One guard becomes another.
     fn change(&mut self, thread: usize, lock: usize, from: Hold, to: Hold) -> Result<(), String> {
         let held = &mut self.threads[thread].top_mut().held;
-        let Some(at) = held.iter().position(|&held| held == (lock, from)) else {
+        let Some(at) = held.iter().position(|held| held.is(lock, from) && held.kept.is_none()) else {
             return Err(format!("[{thread}] has no {from:?} of {}", LOCKS[lock]));
         };
         held.swap_remove(at);
         if to == Hold::Write {
             self.expect_room(thread, lock, to)?;
         }
-        self.threads[thread].top_mut().held.push((lock, to));
+        self.threads[thread].top_mut().held.push(Held { lock, hold: to, kept: None });
         Ok(())
     }
 
-    fn release(&mut self, thread: usize, lock: usize, hold: Hold) -> Result<(), String> {
+    fn release(&mut self, thread: usize, released: Held) -> Result<(), String> {
+        let Held { lock, hold, .. } = released;
         let owner = &mut self.threads[thread];
-        let mut lists = owner.frames.iter_mut().map(|frame| &mut frame.held).chain([&mut owner.left]);
-        let at = |held: &mut Vec<_>| held.iter().position(|&is| is == (lock, hold)).map(|at| held.swap_remove(at));
+        // The innermost first: who runs releases its own, but for what is kept.
+        let mut lists = owner.frames.iter_mut().rev().map(|frame| &mut frame.held).chain([&mut owner.left]);
+        let at = |held: &mut Vec<_>| held.iter().position(|&is| is == released).map(|at| held.swap_remove(at));
         if lists.find_map(at).is_some() {
             drop(lists);
             if hold == Hold::Whole && !owner.holds(lock) {
@@ -422,7 +440,15 @@ impl State {
             Event::Took(lock, hold) => self.take(thread, lock, hold)?,
             Event::Upgraded(lock) => self.change(thread, lock, Hold::Upgradable, Hold::Write)?,
             Event::Downgrades { lock, from, to } => self.change(thread, lock, from, to)?,
-            Event::Releases(lock, hold) => self.release(thread, lock, hold)?,
+            Event::Releases(lock, hold) => self.release(thread, Held { lock, hold, kept: None })?,
+            Event::DropsKept(lock, hold, number) => self.release(thread, Held { lock, hold, kept: Some(number) })?,
+            Event::Keeps(lock, hold, number) => {
+                let held = &mut self.threads[thread].top_mut().held;
+                match held.iter_mut().rfind(|held| held.is(lock, hold) && held.kept.is_none()) {
+                    Some(held) => held.kept = Some(number),
+                    None => return Err(format!("[{thread}] does not hold {}", LOCKS[lock])),
+                }
+            }
             Event::Submits { task, named } => {
                 self.tasks[task].phase = Phase::Submitting;
                 self.tasks[task].has_name = named;
@@ -492,12 +518,10 @@ impl State {
                 Some(wait) => wait.reports += 1,
                 None => return Err(format!("[{thread}] reports a wait that it is not in")),
             },
-            Event::Forgets(lock, hold) | Event::Keeps(lock, hold)
-                if !self.threads[thread].all_held().any(|held| held == (lock, hold)) =>
-            {
+            Event::Forgets(lock, hold) if !self.threads[thread].top().held.iter().any(|held| held.is(lock, hold)) => {
                 return Err(format!("[{thread}] does not hold {}", LOCKS[lock]));
             }
-            Event::Forgets(..) | Event::Keeps(..) => {}
+            Event::Forgets(..) => {}
             Event::SetsGrace(grace) => self.grace = grace,
         }
         Ok(())

@@ -176,7 +176,7 @@ impl Residue {
         if thread.is_gone {
             return Some(Node::Gone(owner));
         }
-        let depth = thread.frames.iter().position(|frame| frame.held.contains(&(lock, Hold::Whole)));
+        let depth = thread.frames.iter().position(|frame| frame.held.iter().any(|held| held.is(lock, Hold::Whole)));
         Some(depth.map_or(Node::Left(owner), |depth| Node::Frame(owner, depth)))
     }
 
@@ -189,7 +189,7 @@ impl Residue {
             let lists = frames.map(|(depth, frame)| (Node::Frame(at, depth), &frame.held));
             for (node, held) in lists.chain([(Node::Left(at), &thread.left)]) {
                 let node = if is_gone { Node::Gone(at) } else { node };
-                if held.contains(&(lock, hold)) && !holders.contains(&self.at(node)) {
+                if held.iter().any(|held| held.is(lock, hold)) && !holders.contains(&self.at(node)) {
                     holders.push(self.at(node));
                 }
             }

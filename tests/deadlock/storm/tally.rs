@@ -111,7 +111,7 @@ impl Tally {
             Event::Took(lock, Hold::Read) if is_shared_read(state, *lock) => self.add("reads that others share"),
             Event::Upgraded(_) => self.add("upgrades"),
             Event::Downgrades { .. } => self.add("downgrades"),
-            Event::Releases(..) if has_left => self.add("guards dropped by the end of a thread"),
+            Event::Releases(..) | Event::DropsKept(..) if has_left => self.add("guards dropped by the end of a thread"),
             Event::Waits(What::Tasks(tasks, _), _, Failure::Never) if tasks.len() > 1 => self.add("scopes"),
             Event::Waits(..) if has_left => self.add("waits of destructors"),
             _ => {}
