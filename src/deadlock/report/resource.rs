@@ -126,7 +126,8 @@ impl Resource {
         self.primitive
     }
 
-    /// Returns the full path of the type that is protected or awaited.
+    /// Returns the full path of the type that is protected or awaited; an empty one for what has no data, such as an
+    /// `Event`.
     #[must_use]
     pub fn data_type(&self) -> &'static str {
         self.data_type
@@ -146,9 +147,9 @@ impl Resource {
         self.made_at == DESERIALIZED
     }
 
-    /// Returns whether it is a pool, which protects no data.
+    /// Returns whether it is a pool.
     pub(in crate::deadlock) fn is_pool(&self) -> bool {
-        self.data_type.is_empty()
+        self.primitive == "ThreadPoolExecutor"
     }
 
     /// Returns whether two values of one report or snapshot mean the same resource.

@@ -298,9 +298,9 @@ impl Display for Humane {
     }
 }
 
-/// Returns the primitive with the short name of its data's type: `Lock<Vec<u64>>`.
+/// Returns the primitive with the short name of its data's type, if it has data: `Lock<Vec<u64>>`, `Event`.
 fn full_type(resource: &Resource) -> String {
-    if resource.is_pool() {
+    if resource.data_type.is_empty() {
         return resource.primitive.to_owned();
     }
     format!("{}<{}>", resource.primitive, short_type(resource.data_type))
