@@ -7,6 +7,7 @@
 
 mod detector;
 mod detector_controls;
+mod event;
 mod executor_controls;
 mod executor_deadlock;
 mod finder;

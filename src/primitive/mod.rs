@@ -113,6 +113,8 @@ pub(crate) enum Ingredient {
     ExpectedFirst,
     /// A submitter that was admitted without a new worker checks once more whether there may be one.
     SecondLookAtLimit,
+    /// A wait ends with what ended its generation, even if the next generation has begun.
+    GenerationOfWaits,
     /// A wait subscribes to the end of its alternatives before a judge looks at them.
     SubscribedFirst,
     /// A waiter is judged again when one of its alternatives is gone.

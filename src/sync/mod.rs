@@ -4,10 +4,12 @@
 
 // The layers, and the one machinery of the guards, are in the `README.md` beside this file.
 
+mod event;
 mod guard;
 mod lock;
 mod rlock;
 
+pub use event::Event;
 pub use lock::{ArcLockGuard, Lock, LockGuard, MappedLockGuard};
 pub use rlock::{MappedRLockGuard, RLock, RLockGuard};
 

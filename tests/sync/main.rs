@@ -6,6 +6,7 @@ mod support;
 mod abandoned;
 mod copies;
 mod ended_by_force;
+mod event;
 mod forgotten;
 mod fork;
 mod late_destructors;
