@@ -88,16 +88,24 @@ pub(crate) fn new_atomic(value: u64) -> AtomicU64 {
     AtomicU64::made(value)
 }
 
-/// loom's mutex, which is never poisoned: a panic ends the execution.
-pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+/// loom's mutex, made on first use: `new` is `const`, as in production. It is never poisoned: a panic ends the execution.
+pub(crate) struct Mutex<T> {
+    first: Cell<Option<T>>,
+    inner: OnceCell<loom::sync::Mutex<T>>,
+}
+
+// SAFETY:
+// - loom runs one thread at a time, and never switches inside `get_or_init`; after that the value is in loom's mutex.
+unsafe impl<T: Send> Sync for Mutex<T> {}
 
 impl<T> Mutex<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(loom::sync::Mutex::new(value))
+    pub(crate) const fn new(value: T) -> Self {
+        Self { first: Cell::new(Some(value)), inner: OnceCell::new() }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().expect("loom's mutex is not poisoned")
+        let made = || loom::sync::Mutex::new(self.first.take().expect("it is made once"));
+        self.inner.get_or_init(made).lock().expect("loom's mutex is not poisoned")
     }
 }
 

@@ -7,11 +7,14 @@
 mod event;
 mod guard;
 mod lock;
+mod permits;
 mod rlock;
+mod semaphore;
 
 pub use event::Event;
 pub use lock::{ArcLockGuard, Lock, LockGuard, MappedLockGuard};
 pub use rlock::{MappedRLockGuard, RLock, RLockGuard};
+pub use semaphore::{ArcSemaphoreGuard, Semaphore, SemaphoreGuard};
 
 #[cfg(all(test, loom))]
 pub(crate) use lock::{RawLock, RawLockGuard};

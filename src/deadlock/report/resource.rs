@@ -126,8 +126,7 @@ impl Resource {
         self.primitive
     }
 
-    /// Returns the full path of the type that is protected or awaited; an empty one for what has no data, such as an
-    /// `Event`.
+    /// Returns the full path of the type that is protected or awaited; empty if there is none.
     #[must_use]
     pub fn data_type(&self) -> &'static str {
         self.data_type
@@ -149,7 +148,7 @@ impl Resource {
 
     /// Returns whether it is a pool.
     pub(in crate::deadlock) fn is_pool(&self) -> bool {
-        self.primitive == "ThreadPoolExecutor"
+        self.primitive.ends_with("PoolExecutor")
     }
 
     /// Returns whether two values of one report or snapshot mean the same resource.

@@ -298,7 +298,7 @@ impl Display for Humane {
     }
 }
 
-/// Returns the primitive with the short name of its data's type, if it has data: `Lock<Vec<u64>>`, `Event`.
+/// Returns the primitive with the short name of its data's type, if it has data: `Lock<Vec<u64>>`.
 fn full_type(resource: &Resource) -> String {
     if resource.data_type.is_empty() {
         return resource.primitive.to_owned();
