@@ -5,6 +5,7 @@
 //! would pass and check nothing. A model whose name begins with `without_` is a negative control: it takes one
 //! ingredient out, and has to fail. Names that begin with `full_` (or `full_without_`) are left to `ci/loom-full.sh`.
 
+mod barrier;
 mod detector;
 mod detector_controls;
 mod event;
@@ -21,6 +22,7 @@ mod occupancy;
 mod process_pool;
 mod raw_lock;
 mod rlock;
+mod semaphore;
 mod thread_pool;
 
 use std::mem::ManuallyDrop;

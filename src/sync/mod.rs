@@ -4,6 +4,7 @@
 
 // The layers, and the one machinery of the guards, are in the `README.md` beside this file.
 
+mod barrier;
 mod event;
 mod guard;
 mod lock;
@@ -11,6 +12,7 @@ mod permits;
 mod rlock;
 mod semaphore;
 
+pub use barrier::{Barrier, BarrierWait, BrokenBarrier};
 pub use event::Event;
 pub use lock::{ArcLockGuard, Lock, LockGuard, MappedLockGuard};
 pub use rlock::{MappedRLockGuard, RLock, RLockGuard};

@@ -4,6 +4,7 @@
 mod support;
 
 mod abandoned;
+mod barrier;
 mod copies;
 mod ended_by_force;
 mod event;
@@ -14,6 +15,7 @@ mod lock;
 mod lock_guards;
 mod promises;
 mod rlock;
+mod semaphore;
 mod surroundings;
 mod time_limits;
 mod unwind_safety;
