@@ -22,6 +22,8 @@ mod occupancy;
 mod process_pool;
 mod raw_lock;
 mod rlock;
+mod rwlock;
+mod rwlock_deadlock;
 mod semaphore;
 mod thread_pool;
 

@@ -186,7 +186,7 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
     }
 }
 
-/// The first pause before asking again whether an ending thread is gone.
+/// The first pause before asking again whether an ending thread is gone, or looking again for a wake-up that was missed.
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
 /// The longest such pause.
 const MAX_PAUSE: Duration = Duration::from_millis(20);
@@ -258,8 +258,7 @@ impl Registered<'_> {
                     } else {
                         graph.mark_live(me);
                     }
-                    let again = now() + self.pause;
-                    self.pause = MAX_PAUSE.min(self.pause * 2);
+                    let again = now() + self.longer_pause();
                     graph.put_back(me, Summons::Recheck);
                     until = earlier(until, again);
                 }
@@ -273,7 +272,18 @@ impl Registered<'_> {
         if let Some(due) = self.alarm.due(self.since) {
             until = earlier(until, due);
         }
-        Step::Park { until, announced: self.resource.announce() }
+        let announced = self.resource.announce();
+        if announced && self.resource.may_miss_wake_up() && !is_removed(Ingredient::LookAgain) {
+            until = earlier(until, now() + self.longer_pause());
+        }
+        Step::Park { until, announced }
+    }
+
+    /// Returns the pause before this wait looks again by itself. Each is longer than the one before.
+    fn longer_pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = MAX_PAUSE.min(pause * 2);
+        pause
     }
 
     fn entry(&self) -> Entry {

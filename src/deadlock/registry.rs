@@ -124,8 +124,11 @@ fn take_context(name: ThreadName, os_id: u32) -> &'static Context {
     let old_name = detector::with(|graph| {
         let record = graph.record_mut(context);
         // Taken by a destructor after all of ours: nothing will announce this thread's end.
-        record.thread = ThreadRecord { ended: thread_is_ending(), ..ThreadRecord::new() };
+        record.thread = ThreadRecord::new();
         record.first = None;
+        if thread_is_ending() {
+            graph.mark_ended(context);
+        }
         graph.name_context(context, name, os_id, false)
     });
     drop(old_name);
@@ -169,6 +172,7 @@ impl Graph {
 
     /// Adds a context to those that nobody has.
     fn free(&mut self, context: &'static Context) {
+        self.unmark_ended(context);
         let free = self.free.replace(context);
         self.record_mut(context).next_free = free;
     }
@@ -277,6 +281,7 @@ fn add_context() -> &'static Context {
             }
             let id = ContextId::first(graph.contexts.len(), copy).expect("more than 2^24 threads own locks at once");
             graph.add(context, Some(id));
+            context.let_writers_find();
             None
         });
         match needed {
@@ -291,7 +296,7 @@ fn add_context() -> &'static Context {
 #[cold]
 fn expect_no_word_of(first: &'static Context) {
     detector::with(|graph| {
-        graph.record_mut(first).thread.ended = true;
+        graph.mark_ended(first);
         graph.has_untold = true;
     });
 }
@@ -299,7 +304,7 @@ fn expect_no_word_of(first: &'static Context) {
 /// Marks a thread as ended while one of its contexts holds something, and re-checks the waits for it.
 pub(super) fn end_thread(first: &'static Context) {
     detector::with(|graph| {
-        graph.record_mut(first).thread.ended = true;
+        graph.mark_ended(first);
         if !is_removed(Ingredient::SummonsAtEnd) {
             graph.recheck_waits_for(first);
         }

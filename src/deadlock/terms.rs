@@ -27,6 +27,16 @@ pub(crate) enum WaitError {
     Deadlock(Deadlock),
 }
 
+impl WaitError {
+    /// Returns the deadlock that ended a wait without a limit.
+    pub(crate) fn deadlock(self) -> Deadlock {
+        match self {
+            Self::Deadlock(deadlock) => deadlock,
+            Self::TimedOut => unreachable!("a wait without a limit does not time out"),
+        }
+    }
+}
+
 /// When a wait ends by itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {

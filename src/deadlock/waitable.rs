@@ -36,6 +36,12 @@ pub(crate) trait Park: Blocker {
     /// under the queue's lock.
     fn is_announced(&self) -> bool;
 
+    /// Returns whether the wake-up that the [announcement](Self::announce) asks for may be missed. Such a waiter looks
+    /// again by itself, after a pause that doubles up to 20 ms.
+    fn may_miss_wake_up(&self) -> bool {
+        false
+    }
+
     /// Takes the announcement back, where it does not stand for good, after a parked waiter left the queue at its
     /// time-out; `last` if nobody else is queueing. Called under the queue's lock.
     fn left_queue(&self, last: bool) {

@@ -43,8 +43,8 @@ pub(crate) use destructors::runs_destructors;
 pub(crate) use os_names::{OsName, ThreadNames, os_thread_name, process_name};
 pub(crate) use platform::{
     AtomicBool, AtomicU64, FilterOp, Mutex, Ordering, ParkResult, ParkToken, Queue, SpinWait, Thread, UnparkToken,
-    catch_unwind, current_context, current_worker, global, join_thread, new_atomic, now, os_thread_id, park,
-    set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
+    catch_unwind, current_context, current_worker, fence_in_models, global, join_thread, new_atomic, now, os_thread_id,
+    park, set_current_context, set_current_worker, spawn_thread, unpark_filter, unpark_one, yield_now,
 };
 pub(crate) use stack::{SYSTEM_TELLS_STACKS, mapping_around, stack_of_thread, stack_pointer};
 #[cfg(all(unix, not(bowline_portable)))]
@@ -57,7 +57,8 @@ pub(crate) use write_signals::without_write_signals;
 
 #[cfg(all(test, loom))]
 pub(crate) use platform::{
-    events, join_threads, let_no_thread_start, let_no_thread_start_but_first, let_time_pass, queue_sleeps, remove, soon,
+    events, join_threads, let_no_thread_start, let_no_thread_start_but_first, let_pauses_end, let_time_pass,
+    queue_sleeps, remove, soon,
 };
 
 /// Returns `None`: nothing is known of terminals here.
@@ -93,6 +94,17 @@ pub(crate) enum Ingredient {
     KernelsWord,
     /// The judge looks at a lock again after the kernel has said that the owner is gone.
     SecondLook,
+    /// Readers show themselves after many reads without a write. (Without it they are counted, which is slower.)
+    Bias,
+    /// A reader that shows itself then looks whether a writer came first.
+    LookAfterShowing,
+    /// A reader that shows itself and a writer each look at the other only after everybody can see their own part.
+    #[cfg_attr(not(all(test, loom)), expect(dead_code, reason = "the fence is one of models alone"))]
+    OrderOfLooks,
+    /// A writer looks for readers that show themselves before it enters.
+    LookForShown,
+    /// A waiter whose wake-up may be missed looks again by itself.
+    LookAgain,
     /// A wait with a limit, which ends by itself, is part of no verdict.
     TimedIsLive,
     /// A waiter that chose another as the victim judges again once that is settled.

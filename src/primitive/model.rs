@@ -58,6 +58,10 @@ impl AtomicU64 {
         self.live().into_iter().for_each(|live| live.store(value, order));
     }
 
+    pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
+        self.live().map_or(self.first, |live| live.swap(value, order))
+    }
+
     pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
         self.live().map_or(self.first, |live| live.fetch_sub(value, order))
     }
@@ -86,6 +90,14 @@ impl AtomicU64 {
 /// Makes a 64-bit atomic that lives on the heap.
 pub(crate) fn new_atomic(value: u64) -> AtomicU64 {
     AtomicU64::made(value)
+}
+
+/// Issues a `SeqCst` fence between two `SeqCst` accesses of different atomics, the first of which is a read-modify-write:
+/// loom takes such accesses for `AcqRel` ones, but models the fence.
+pub(crate) fn fence_in_models() {
+    if !std::thread::panicking() && !is_removed(Ingredient::OrderOfLooks) {
+        loom::sync::atomic::fence(Ordering::SeqCst);
+    }
 }
 
 /// loom's mutex, made on first use: `new` is `const`, as in production. It is never poisoned: a panic ends the execution.
@@ -301,6 +313,8 @@ struct Parked {
     last: u64,
     /// Whether time-outs fire.
     time_passes: bool,
+    /// The threads whose pauses have ended and that have not seen it yet.
+    ended: Vec<u64>,
     events: Events,
 }
 
@@ -339,7 +353,11 @@ pub(crate) unsafe fn park(
             parked.events.hand_overs += usize::from(token == UnparkToken(1));
             return ParkResult::Unparked(token);
         }
-        if timeout.is_some() && parked.time_passes {
+        let ended = parked.ended.iter().position(|&other| other == number);
+        if let Some(at) = ended {
+            parked.ended.remove(at);
+        }
+        if ended.is_some() || timeout.is_some() && parked.time_passes {
             parked.waiters.retain(|waiter| waiter.number != number);
             parked.events.timeouts += 1;
             timed_out(key, !parked.has(key));
@@ -390,6 +408,16 @@ pub(crate) unsafe fn unpark_filter(
 /// Moves the clock past every limit and fires the time-outs of this model's parks, those to come included.
 pub(crate) fn let_time_pass() {
     fire_timeouts(|| CLOCK.passed.set(true));
+}
+
+/// Ends the pauses of the threads that are parked with a limit now: they look again. Later ones see what the caller did
+/// before they park.
+pub(crate) fn let_pauses_end() {
+    let parked = &mut *PARKED.lock();
+    for waiter in parked.waiters.iter().filter(|waiter| waiter.timed) {
+        parked.ended.push(waiter.number);
+        waiter.wake.notify_one();
+    }
 }
 
 fn fire_timeouts(set_clock: impl FnOnce()) {

@@ -9,13 +9,19 @@ mod event;
 mod guard;
 mod lock;
 mod permits;
+mod request;
 mod rlock;
+mod rwlock;
 mod semaphore;
 
 pub use barrier::{Barrier, BarrierWait, BrokenBarrier};
 pub use event::Event;
 pub use lock::{ArcLockGuard, Lock, LockGuard, MappedLockGuard};
 pub use rlock::{MappedRLockGuard, RLock, RLockGuard};
+pub use rwlock::{
+    ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, MappedRwLockReadGuard,
+    MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, UpgradeError,
+};
 pub use semaphore::{ArcSemaphoreGuard, Semaphore, SemaphoreGuard};
 
 #[cfg(all(test, loom))]

@@ -7,6 +7,7 @@ use super::holds::Holds;
 pub(crate) use super::id::ContextId;
 use super::outer_wait::Nesting;
 use super::record::Record;
+use super::visible::{MadeBefore, VisibleReads};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicBool, Lifeline, quiet};
 
@@ -29,6 +30,10 @@ pub(crate) struct Context {
     wanted: quiet::AtomicUsize,
     /// What it holds: written by its own thread.
     pub(crate) holds: Holds,
+    /// Which of the locks that it reads it shows to writers: written by its own thread.
+    pub(crate) visible: VisibleReads,
+    /// The contexts that were made before it.
+    pub(super) made_before: MadeBefore,
     /// Cut by the kernel when the thread is gone.
     pub(in crate::deadlock) lifeline: Lifeline,
     /// The contexts inside of it and around it. For its own thread alone.
@@ -65,6 +70,8 @@ impl Context {
         Self {
             id: quiet::AtomicU64::new(0),
             holds: Holds::new(),
+            visible: VisibleReads::new(),
+            made_before: MadeBefore::new(),
             summoned: AtomicBool::new(false),
             index: Cell::new(0),
             wanted: quiet::AtomicUsize::new(0),

@@ -26,12 +26,12 @@ use std::num::NonZero;
 use std::panic::Location;
 
 use super::origin::Origin;
-use super::resource::{ResourceFacts, Site, TypeOf};
+use super::resource::{HoldMode, ResourceFacts, SharedId, Site, TypeOf};
 use super::spill::{CHUNK, Spill};
 use crate::primitive::{Word, quiet};
 
 /// Slots inside the context; further holds are [spilled](super::spill).
-const INLINE: usize = 16;
+pub(super) const INLINE: usize = 16;
 /// What one slot stores: four words, and two more for a name.
 const WORDS: usize = 6;
 
@@ -43,6 +43,13 @@ pub(crate) struct HoldIndex(usize);
 impl HoldIndex {
     /// Of no hold.
     pub(crate) const NONE: Self = Self(usize::MAX);
+
+    /// Returns the number of the slot, if it is inline and below `end`.
+    #[inline]
+    pub(super) fn slot_below(self, end: usize) -> Option<usize> {
+        // The bits of slots are below those of all further places.
+        (self.0 < 1 << end).then_some(self.0.trailing_zeros() as usize)
+    }
 }
 
 /// Above all bits of inline slots.
@@ -53,6 +60,14 @@ const FIRST_SPILLED: usize = 1 << INLINE;
 pub(crate) struct Hold {
     pub(crate) resource: ResourceFacts,
     pub(crate) site: Site,
+}
+
+impl Hold {
+    /// Returns the id of what is held, if it is a share of something.
+    pub(super) fn shared_id(&self) -> Option<SharedId> {
+        let id = SharedId::of_key(self.resource.key)?;
+        matches!((self.resource.type_of)().mode, HoldMode::Read | HoldMode::Permit).then_some(id)
+    }
 }
 
 type QuietWord = quiet::AtomicPtr<()>;
@@ -216,6 +231,12 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
 pub(crate) struct InlinePlace<'s>(Place<'s>);
 
 impl InlinePlace<'_> {
+    /// Returns the number of the slot.
+    #[inline]
+    pub(crate) fn slot(self) -> usize {
+        self.0.bit.trailing_zeros() as usize
+    }
+
     /// Lists a hold in this place, which was just [found](Holds::find). The context's own thread alone calls this.
     #[inline]
     pub(crate) fn take(self, resource: ResourceFacts, site: Site) -> HoldIndex {
@@ -320,6 +341,13 @@ impl Holds {
         found
     }
 
+    /// Returns whether a share of this resource is listed. The context's own thread alone calls this.
+    pub(crate) fn has_share(&self, id: SharedId) -> bool {
+        let mut found = false;
+        self.for_each(|hold| found |= hold.shared_id() == Some(id));
+        found
+    }
+
     /// Returns how many are listed.
     pub(crate) fn count(&self) -> usize {
         self.inline.count() + self.spill().map_or(0, Spill::count)
@@ -328,6 +356,21 @@ impl Holds {
     /// Returns whether nothing is listed.
     pub(crate) fn is_empty(&self) -> bool {
         self.inline.is_empty() && self.spill().is_none_or(Spill::is_empty)
+    }
+
+    /// Returns the hold in an inline slot, if it is in use.
+    pub(super) fn inline(&self, slot: usize) -> Option<Hold> {
+        self.inline.read(slot)
+    }
+
+    /// Returns whether more is listed than fits inline, or was.
+    pub(super) fn is_spilled(&self) -> bool {
+        self.spill().is_some_and(|spill| !spill.is_empty())
+    }
+
+    /// Calls `visit` with each hold that is not inline, as [`for_each`](Self::for_each) does.
+    pub(super) fn for_each_spilled(&self, mut visit: impl FnMut(Hold)) {
+        self.for_each_spilled_indexed(|_, hold| visit(hold));
     }
 
     /// Calls `visit` with each hold. A hold that is taken or given meanwhile may be left out, never torn.
@@ -341,6 +384,10 @@ impl Holds {
                 visit(HoldIndex(1 << slot), hold);
             }
         }
+        self.for_each_spilled_indexed(visit);
+    }
+
+    fn for_each_spilled_indexed(&self, mut visit: impl FnMut(HoldIndex, Hold)) {
         for (number, chunk) in self.spill().into_iter().flat_map(Spill::chunks).enumerate() {
             for slot in 0..CHUNK {
                 if let Some(hold) = chunk.read(slot) {

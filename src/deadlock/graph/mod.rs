@@ -4,6 +4,7 @@
 
 pub(crate) mod blocker;
 pub(crate) mod context;
+mod holders;
 pub(crate) mod holds;
 pub(crate) mod id;
 pub(in crate::deadlock) mod members;
@@ -17,9 +18,11 @@ mod spill;
 mod standing;
 mod summons;
 pub(in crate::deadlock) mod thread_name;
+pub(crate) mod visible;
 mod waits;
 
 use context::{Context, ContextId};
+use holders::HoldersIndex;
 use record::{Entry, Record, ThreadRecord};
 use waits::LISTS;
 
@@ -42,6 +45,8 @@ pub(crate) struct Graph {
     /// Chained waits lie in lists by their key, so that the waits for one lock are found without a look at the rest.
     pub(in crate::deadlock) chained: [Option<&'static Context>; LISTS],
     pub(in crate::deadlock) forked: Option<&'static Context>,
+    /// Who holds the resources that several can hold at once.
+    holders: HoldersIndex,
     /// How many registered waits there are.
     pub(in crate::deadlock) waits: usize,
     /// How many passes were made through the queues of summoned waits.
@@ -77,6 +82,7 @@ impl Graph {
             swept: FIRST_SWEEP,
             chained: [None; LISTS],
             forked: None,
+            holders: HoldersIndex::new(),
             waits: 0,
             kicks: 0,
             reports: 0,

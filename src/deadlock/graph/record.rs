@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::Graph;
 use super::blocker::{Blocker, Provider, Visit};
 use super::context::Context;
+use super::holders::{EndedLink, SharedHolds};
 use super::id::{ContextId, GroupId};
 use super::reported::Reported;
 use super::resource::Site;
@@ -32,6 +33,10 @@ pub(in crate::deadlock) struct Record {
     /// Whether it runs a task on its waiter's thread.
     pub(in crate::deadlock) nested: bool,
     pub(in crate::deadlock) entry: Option<Entry>,
+    /// While it is registered: the places of its shared holds in the index.
+    pub(in crate::deadlock) shared: SharedHolds,
+    /// Of a thread's first context: its place in the list of the threads that have ended.
+    pub(in crate::deadlock) ended: EndedLink,
     /// What reports have said of its last wait that was part of one.
     pub(in crate::deadlock) reported: Reported,
     /// The group that it is a member of.
@@ -78,6 +83,8 @@ impl Record {
             next_retired: None,
             nested: false,
             entry: None,
+            shared: SharedHolds::new(),
+            ended: EndedLink::new(),
             reported: Reported::NEVER,
             group: None,
             kicked: Cell::new(0),

@@ -1,9 +1,12 @@
 //! What a context holds or waits for, as plain data.
 
 use std::any::type_name;
+use std::num::NonZero;
 use std::panic::Location;
 
 pub(crate) use super::origin::Origin;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet;
 
 /// A line of the user's program.
 pub(crate) type Site = &'static Location<'static>;
@@ -28,16 +31,54 @@ pub(crate) struct ResourceType {
 
 /// How a resource is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "reads and permits are held by primitives that are still to come")]
 pub(crate) enum HoldMode {
     /// By one context alone.
     Exclusive,
-    /// By several readers.
+    /// By one of several readers.
     Read,
+    /// By the one of several readers who may become the writer.
+    UpgradableRead,
+    /// By a writer alone.
+    Write,
     /// By the owner of one of several permits.
     Permit,
     /// By its runner: a task.
     Running,
+}
+
+/// The id of a resource that several contexts can hold at once: never given twice in the life of the process, so that
+/// the hold of a forgotten guard is no other resource's, whatever becomes of the memory that the resource was in.
+///
+/// Odd, so that it is no address of a lock, and a hold's key can be either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SharedId(NonZero<usize>);
+
+impl SharedId {
+    /// The difference of two ids: an odd one with two bits to spare above the lowest.
+    const STEP: usize = 8;
+
+    /// Returns an id that nothing else has.
+    pub(crate) fn new() -> Self {
+        static LAST: quiet::AtomicUsize = quiet::AtomicUsize::new(1);
+        let last = LAST.fetch_add(Self::STEP, Relaxed);
+        assert!(
+            last < usize::MAX - 2 * Self::STEP,
+            "fewer read-write locks and semaphores are used than there are addresses"
+        );
+        Self::of_key(last).expect("it is odd")
+    }
+
+    /// Returns the id that is the key of a hold; `None` for an address.
+    #[inline]
+    pub(crate) fn of_key(key: usize) -> Option<Self> {
+        if key % 2 == 1 { NonZero::new(key).map(Self) } else { None }
+    }
+
+    /// Returns the key of the holds of this resource.
+    #[inline]
+    pub(crate) fn key(self) -> usize {
+        self.0.get()
+    }
 }
 
 /// A function that names a type: one thin pointer, so that a hold stores it in one word.

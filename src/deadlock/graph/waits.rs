@@ -10,7 +10,7 @@ use crate::primitive::{Ingredient, is_removed};
 pub(super) const LISTS: usize = 256;
 
 /// Returns which of the [`LISTS`] a chained wait lies in. (Knuth's multiplicative hash.)
-fn list_of(key: usize) -> usize {
+pub(super) fn list_of(key: usize) -> usize {
     ((key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - LISTS.trailing_zeros())) as usize
 }
 
@@ -39,13 +39,16 @@ impl Graph {
         // It may have been forgotten while the hooks of its report ran.
         let (reported, since) = (entry.reported.since(self.forgotten), entry.since);
         self.link(me, Entry { reported, ..entry });
+        self.enter_holds(me);
         let first = self.first_of(me);
+        self.for_each_retired(first, Self::enter_holds);
         self.record_mut(first).thread.waiting = Some(me);
         let mut inner = me;
         while let Some(wait) = inner.outer_wait() {
             if !is_removed(Ingredient::OuterContexts) {
                 // It is left standing together with the inner one if it was part of what was reported.
                 let was_part = self.record(wait.outer).reported.is_with(reported);
+                self.enter_holds(wait.outer);
                 self.link(
                     wait.outer,
                     wait.entry(if was_part { self.record(wait.outer).reported } else { Reported::NEVER }, since),
@@ -58,15 +61,26 @@ impl Graph {
     /// Takes out the wait of `me`, and those of the contexts that it runs inside of. The thread of `me` alone calls
     /// this.
     pub(in crate::deadlock) fn withdraw(&mut self, me: &'static Context) -> Option<Entry> {
-        let entry = self.unlink(me);
+        let entry = self.unlink(me)?;
+        self.remove_holds(me);
         let first = self.first_of(me);
         self.record_mut(first).thread.waiting = None;
+        self.for_each_retired(first, Self::remove_holds);
         let mut inner = me;
         while let Some(wait) = inner.outer_wait() {
             self.unlink(wait.outer);
+            self.remove_holds(wait.outer);
             inner = wait.outer;
         }
-        entry
+        Some(entry)
+    }
+
+    fn for_each_retired(&mut self, first: &'static Context, mut visit: impl FnMut(&mut Self, &'static Context)) {
+        let mut next = self.record(first).thread.retired;
+        while let Some(retired) = next {
+            next = self.record(retired).next_retired;
+            visit(self, retired);
+        }
     }
 
     pub(in crate::deadlock) fn link(&mut self, me: &'static Context, entry: Entry) {

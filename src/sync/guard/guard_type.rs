@@ -30,7 +30,7 @@ macro_rules! guard_type {
 
         impl<$($a,)? $T: ?Sized> $Name<$($a,)? $T> {
             #[inline]
-            pub(super) fn of(inner: $Guard) -> Self {
+            pub(in crate::sync) fn of(inner: $Guard) -> Self {
                 Self { inner, value: ::std::marker::PhantomData }
             }
         }

@@ -1,7 +1,6 @@
 //! The lock word: ownership, waiters, and nothing else.
 
 use std::cell::Cell;
-use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use crate::deadlock::Deadlock;
@@ -15,6 +14,7 @@ use crate::deadlock::waitable::{Blocker, HANDED_OVER, Need, Park, Provider, RETR
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, unpark_filter, unpark_one};
 use crate::sync::guard::{Exclusive, RawGuard};
+use crate::sync::request::Request;
 
 /// Set while a thread is parked or about to park. The rest of the word is the owner's number, which is even, or zero.
 const WAITERS: u64 = 1;
@@ -59,21 +59,6 @@ impl RawLockGuard {
 
     pub(in crate::sync) fn hold(&self) -> HoldIndex {
         self.hold
-    }
-}
-
-/// The line that asks for a lock, and the type of what is locked.
-#[derive(Clone, Copy)]
-struct Request {
-    site: Site,
-    type_of: TypeOf,
-}
-
-impl Request {
-    #[inline]
-    #[track_caller]
-    fn new(type_of: TypeOf) -> Self {
-        Self { site: Location::caller(), type_of }
     }
 }
 
@@ -312,19 +297,14 @@ impl RawLock {
     fn lock_slow(&self, request: Request) -> RawLockGuard {
         match self.wait(request, Limit::None, Failure::Unwind) {
             Ok(guard) => guard,
-            Err(WaitError::Deadlock(deadlock)) => deadlock.raise(),
-            Err(WaitError::TimedOut) => unreachable!("a wait without a limit does not time out"),
+            Err(error) => error.deadlock().raise(),
         }
     }
 
     #[cold]
     #[inline(never)]
     fn acquire_slow(&self, request: Request) -> Result<RawLockGuard, Deadlock> {
-        match self.wait(request, Limit::None, Failure::Value) {
-            Ok(guard) => Ok(guard),
-            Err(WaitError::Deadlock(deadlock)) => Err(deadlock),
-            Err(WaitError::TimedOut) => unreachable!("a wait without a limit does not time out"),
-        }
+        self.wait(request, Limit::None, Failure::Value).map_err(WaitError::deadlock)
     }
 
     #[cold]

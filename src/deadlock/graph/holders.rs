@@ -1,0 +1,217 @@
+//! Who holds a shared resource: the index from a resource's id to the registered contexts that hold it, and the list of
+//! the threads that have ended.
+//!
+//! A resource that several contexts can hold at once does not name them all in its own words: they list it in their
+//! holds, under an id that is never given twice. What a registered context holds is frozen, so its shared holds are
+//! entered here while it is registered. A context that runs is not looked up at all: it can release what it holds, so
+//! to a judge it is the same as one that holds nothing. What is left are threads that have ended: they are in a list of
+//! their own, and their holds are read where they are.
+
+use std::ops::ControlFlow;
+
+use super::Graph;
+use super::context::Context;
+use super::holds::{Hold, INLINE};
+use super::resource::SharedId;
+use super::waits::{LISTS, list_of};
+
+/// The place of one inline hold of one context: the context's index, and the slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct HoldRef(u32);
+
+impl HoldRef {
+    const NONE: Self = Self(u32::MAX);
+    const SLOT_BITS: u32 = INLINE.trailing_zeros();
+
+    fn new(context: &'static Context, slot: usize) -> Self {
+        Self((context.index() << Self::SLOT_BITS | slot) as u32)
+    }
+
+    /// Returns the index of the context and the slot, unless it is [`NONE`](Self::NONE).
+    fn get(self) -> Option<(usize, usize)> {
+        let number = self.0 as usize;
+        (self != Self::NONE).then_some((number >> Self::SLOT_BITS, number % INLINE))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Link {
+    previous: HoldRef,
+    next: HoldRef,
+}
+
+/// The places of one context's shared holds in the index.
+pub(in crate::deadlock) struct SharedHolds {
+    links: [Link; INLINE],
+    /// The bits of the inline slots that are in the index.
+    linked: u32,
+    /// Whether it holds more than fits inline, and is registered: those holds are not in the index.
+    is_spilled: bool,
+}
+
+impl SharedHolds {
+    pub(in crate::deadlock) const fn new() -> Self {
+        Self { links: [Link { previous: HoldRef::NONE, next: HoldRef::NONE }; INLINE], linked: 0, is_spilled: false }
+    }
+}
+
+/// The first hold in each list of the index, and what is not in it.
+pub(in crate::deadlock) struct HoldersIndex {
+    first: [HoldRef; LISTS],
+    /// How many registered contexts hold more than fits inline.
+    spilled: usize,
+    /// The first contexts of the threads that have ended while they held something, or whose end nothing announces.
+    ended: Option<&'static Context>,
+}
+
+impl HoldersIndex {
+    pub(in crate::deadlock) const fn new() -> Self {
+        Self { first: [HoldRef::NONE; LISTS], spilled: 0, ended: None }
+    }
+}
+
+/// A context's place in the list of the threads that have ended.
+pub(in crate::deadlock) struct EndedLink {
+    is_linked: bool,
+    previous: Option<&'static Context>,
+    next: Option<&'static Context>,
+}
+
+impl EndedLink {
+    pub(in crate::deadlock) const fn new() -> Self {
+        Self { is_linked: false, previous: None, next: None }
+    }
+}
+
+impl Graph {
+    /// Calls `visit` with each context that holds a share of the resource, once for each hold, until it returns `Break`:
+    /// of those that are registered, or whose thread has ended. Any other context that holds one is running.
+    ///
+    /// Takes time linear in the holders, and in the threads that have ended with holds.
+    pub(crate) fn holders(&self, id: SharedId, mut visit: impl FnMut(&'static Context) -> ControlFlow<()>) {
+        _ = self.try_holders(id, &mut visit);
+    }
+
+    fn try_holders(
+        &self,
+        id: SharedId,
+        visit: &mut impl FnMut(&'static Context) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut at = self.holders.first[list_of(id.key())];
+        while let Some((index, slot)) = at.get() {
+            let context = self.contexts[index];
+            at = self.record(context).shared.links[slot].next;
+            if context.holds.inline(slot).is_some_and(|hold| hold.resource.key == id.key()) {
+                visit(context)?;
+            }
+        }
+        if self.holders.spilled > 0 {
+            for &context in self.contexts.iter().filter(|&&context| self.record(context).shared.is_spilled) {
+                visit_shares(context, id, false, visit)?;
+            }
+        }
+        let mut next = self.holders.ended;
+        while let Some(first) = next {
+            next = self.record(first).ended.next;
+            for context in std::iter::once(first).chain(self.retired(first)) {
+                // What is registered was visited.
+                if self.record(self.actor(context)).entry.is_none() {
+                    visit_shares(context, id, true, visit)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Enters the shared holds of a context into the index. Its thread is about to register, and is the caller.
+    pub(super) fn enter_holds(&mut self, context: &'static Context) {
+        for slot in 0..INLINE {
+            let Some(id) = context.holds.inline(slot).as_ref().and_then(Hold::shared_id) else { continue };
+            let here = HoldRef::new(context, slot);
+            let next = std::mem::replace(&mut self.holders.first[list_of(id.key())], here);
+            self.set_previous(next, here);
+            let shared = &mut self.record_mut(context).shared;
+            shared.links[slot] = Link { previous: HoldRef::NONE, next };
+            shared.linked |= 1 << slot;
+        }
+        if context.holds.is_spilled() {
+            self.record_mut(context).shared.is_spilled = true;
+            self.holders.spilled += 1;
+        }
+    }
+
+    /// Takes the shared holds of a context out of the index. Its thread is about to withdraw, and is the caller; it has
+    /// released nothing since it registered, and what it was granted meanwhile is not in the index.
+    pub(super) fn remove_holds(&mut self, context: &'static Context) {
+        let mut linked = std::mem::take(&mut self.record_mut(context).shared.linked);
+        while linked != 0 {
+            let slot = linked.trailing_zeros() as usize;
+            linked &= linked - 1;
+            let Link { previous, next } = self.record(context).shared.links[slot];
+            self.set_previous(next, previous);
+            match previous.get() {
+                Some((index, slot)) => self.record_mut(self.contexts[index]).shared.links[slot].next = next,
+                None => {
+                    let key = context.holds.inline(slot).map_or(0, |hold| hold.resource.key);
+                    self.holders.first[list_of(key)] = next;
+                }
+            }
+        }
+        if std::mem::take(&mut self.record_mut(context).shared.is_spilled) {
+            self.holders.spilled -= 1;
+        }
+    }
+
+    fn set_previous(&mut self, of: HoldRef, previous: HoldRef) {
+        if let Some((index, slot)) = of.get() {
+            self.record_mut(self.contexts[index]).shared.links[slot].previous = previous;
+        }
+    }
+
+    /// Notes that a thread may be gone without further notice.
+    pub(in crate::deadlock) fn mark_ended(&mut self, first: &'static Context) {
+        let record = self.record_mut(first);
+        record.thread.ended = true;
+        if std::mem::replace(&mut record.ended.is_linked, true) {
+            return;
+        }
+        let next = self.holders.ended.replace(first);
+        self.record_mut(first).ended.next = next;
+        if let Some(next) = next {
+            self.record_mut(next).ended.previous = Some(first);
+        }
+    }
+
+    /// Takes a context that holds nothing from the threads that have ended.
+    pub(in crate::deadlock) fn unmark_ended(&mut self, first: &'static Context) {
+        let EndedLink { is_linked, previous, next } =
+            std::mem::replace(&mut self.record_mut(first).ended, EndedLink::new());
+        if !is_linked {
+            return;
+        }
+        match previous {
+            Some(previous) => self.record_mut(previous).ended.next = next,
+            None => self.holders.ended = next,
+        }
+        if let Some(next) = next {
+            self.record_mut(next).ended.previous = previous;
+        }
+    }
+}
+
+/// Calls `visit` for each share of the resource that `context` holds, those held inline only if `inline`.
+fn visit_shares(
+    context: &'static Context,
+    id: SharedId,
+    inline: bool,
+    visit: &mut impl FnMut(&'static Context) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let mut count = 0;
+    let mut add = |hold: Hold| count += usize::from(hold.shared_id() == Some(id));
+    if inline {
+        context.holds.for_each(&mut add);
+    } else {
+        context.holds.for_each_spilled(&mut add);
+    }
+    (0..count).try_for_each(|_| visit(context))
+}

@@ -1,0 +1,174 @@
+//! The reads that contexts show: one entry for each, in a table of the context's own, in place of a number that all
+//! readers of a lock would write.
+//!
+//! This is the table of visible readers of BRAVO (Dice and Kogan, *BRAVO: Biased Locking for Reader-Writer Locks*, USENIX
+//! ATC 2019), split up by context, so that an entry is in a cache line which no other thread writes. The protocol is in
+//! the README of the lock that uses it.
+
+use super::context::Context;
+use super::holds::HoldIndex;
+use super::resource::SharedId;
+use crate::primitive::Ordering::{Relaxed, Release, SeqCst};
+use crate::primitive::{AtomicU64, Ingredient, fence_in_models, global, is_removed, new_atomic, quiet};
+
+/// How many reads a context can show at once: those whose holds are in the first slots. A model has one, since each look
+/// at another is one more step to explore.
+const ENTRIES: usize = if cfg!(all(test, loom)) { 1 } else { 8 };
+
+/// In an entry: a writer waits for the end of this read. (An id leaves this bit free.)
+const AWAITED: u64 = 2;
+
+/// The reads that one context shows. An entry belongs to the hold in the slot of the same number.
+#[repr(align(64))]
+pub(crate) struct VisibleReads([AtomicU64; ENTRIES]);
+
+impl VisibleReads {
+    pub(super) fn new() -> Self {
+        Self(std::array::from_fn(|_| new_atomic(0)))
+    }
+
+    /// Returns the entry of the hold in this slot, if it has one.
+    #[inline]
+    pub(crate) fn entry(&self, slot: usize) -> Option<VisibleRead<'_>> {
+        self.0.get(slot).map(VisibleRead)
+    }
+
+    /// Returns the entry of a hold, if it has one.
+    #[inline]
+    pub(crate) fn of_hold(&self, hold: HoldIndex) -> Option<VisibleRead<'_>> {
+        hold.slot_below(ENTRIES).map(|slot| VisibleRead(&self.0[slot]))
+    }
+}
+
+/// Whether a writer waits for the end of a read that was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// None that is known of.
+    No,
+    Yes,
+}
+
+/// One entry: 0, or the id of the lock that its context reads, and [`AWAITED`].
+#[derive(Clone, Copy)]
+pub(crate) struct VisibleRead<'c>(&'c AtomicU64);
+
+impl VisibleRead<'_> {
+    /// Shows a read. What the caller loads afterwards, with `SeqCst`, is loaded after everybody can see this.
+    #[inline]
+    pub(crate) fn show(self, id: SharedId) {
+        // ORDERING: SeqCst, as the load of the lock's state that follows, and the writer's read-modify-write of that state
+        // and its load of this entry: one of the two sees the other.
+        self.0.swap(id.key() as u64, SeqCst);
+        fence_in_models();
+    }
+
+    /// Ends the read that is shown here, if there is one. Returns whether a writer is known to wait for that; it may begin
+    /// to at this moment. For its own thread.
+    #[inline]
+    pub(crate) fn hide(self) -> Option<Awaited> {
+        // Two accesses, where one read-modify-write would miss no writer and cost more than all the rest: a writer that
+        // is overlooked looks again by itself (`Park::may_miss_wake_up`).
+        let shown = self.0.load(Relaxed);
+        if shown == 0 {
+            return None;
+        }
+        // ORDERING: Release pairs with the SeqCst load in `shows`: a writer that no longer sees the read sees what
+        // happened before its end.
+        self.0.store(0, if is_removed(Ingredient::ReleaseOnUnlock) { Relaxed } else { Release });
+        Some(if shown & AWAITED == 0 { Awaited::No } else { Awaited::Yes })
+    }
+
+    /// Takes back a read that was shown a moment ago, and did not begin. Returns whether a writer waits for that.
+    #[cold]
+    pub(crate) fn take_back(self) -> Awaited {
+        // ORDERING: Relaxed: nothing was done in the meantime.
+        if self.0.swap(0, Relaxed) & AWAITED == 0 { Awaited::No } else { Awaited::Yes }
+    }
+
+    /// Returns whether a read of this lock is shown here. For a writer.
+    pub(crate) fn shows(self, id: SharedId) -> bool {
+        // ORDERING: see `show` and `hide`.
+        self.0.load(SeqCst) & !AWAITED == id.key() as u64
+    }
+
+    /// Returns whether a read of this lock is shown here, and its reader was asked to wake the writer.
+    pub(crate) fn is_awaited(self, id: SharedId) -> bool {
+        self.0.load(Relaxed) == id.key() as u64 | AWAITED
+    }
+
+    /// Asks the reader to wake the writer at the end of this read. Returns `false` if the read has ended.
+    pub(crate) fn await_end(self, id: SharedId) -> bool {
+        let id = id.key() as u64;
+        match self.0.compare_exchange(id, id | AWAITED, Relaxed, Relaxed) {
+            Ok(_) => true,
+            Err(now) => now == id | AWAITED,
+        }
+    }
+}
+
+global! {
+    /// The address of the context that was made last. Each knows the one that was made before it.
+    static LAST_MADE: AtomicU64 = no_context();
+}
+
+#[cfg(not(all(test, loom)))]
+const fn no_context() -> AtomicU64 {
+    AtomicU64::new(0)
+}
+
+#[cfg(all(test, loom))]
+fn no_context() -> AtomicU64 {
+    new_atomic(0)
+}
+
+/// How many contexts were ever made, and not more than are worth counting.
+static CONTEXTS_MADE: quiet::AtomicU64 = quiet::AtomicU64::new(0);
+
+/// Returns how many contexts a writer looks at that looks for visible reads, about; at most 2^16.
+#[inline]
+pub(crate) fn contexts_made() -> u64 {
+    // A model has few, whatever other models have made.
+    if cfg!(all(test, loom)) { 1 } else { CONTEXTS_MADE.load(Relaxed).min(1 << 16) }
+}
+
+/// What a context knows of those that were made before it.
+pub(super) struct MadeBefore(quiet::AtomicU64);
+
+impl MadeBefore {
+    pub(super) const fn new() -> Self {
+        Self(quiet::AtomicU64::new(0))
+    }
+}
+
+impl Context {
+    /// Lets writers find the reads that this new context will show. Called under the graph's mutex.
+    pub(in crate::deadlock) fn let_writers_find(&'static self) {
+        self.made_before.0.store(LAST_MADE.load(Relaxed), Relaxed);
+        // ORDERING: SeqCst pairs with the load in `find_visible_read`, and publishes `made_before` and the context: it comes
+        // before the first read that this context shows, so a writer that misses the context is seen by that read.
+        LAST_MADE.store(self.address() as u64, SeqCst);
+        CONTEXTS_MADE.fetch_add(1, Relaxed);
+    }
+}
+
+/// Returns an entry that shows a read of this lock. Looks at one cache line of each context that was ever made: as many as
+/// there were threads at one time.
+///
+/// Called by a writer that has kept new readers from showing themselves by a `SeqCst` read-modify-write of the lock's
+/// state.
+pub(crate) fn find_visible_read(id: SharedId) -> Option<VisibleRead<'static>> {
+    fence_in_models();
+    // ORDERING: SeqCst, see `let_writers_find`.
+    let mut next = LAST_MADE.load(SeqCst) as usize;
+    while next != 0 {
+        // SAFETY:
+        // - the address is that of a context, which `let_writers_find` has published.
+        let context = unsafe { Context::at(next) };
+        let found = context.visible.0.iter().map(VisibleRead).find(|entry| entry.shows(id));
+        if found.is_some() {
+            return found;
+        }
+        next = context.made_before.0.load(Relaxed) as usize;
+    }
+    None
+}

@@ -1,0 +1,625 @@
+//! The raw read-write lock: one word of state, its owner, and readers that are counted or show themselves.
+//!
+//! See `README.md` in the folder above for the protocol and its proof.
+
+mod guard;
+mod state;
+mod wait;
+mod ways;
+
+use crate::deadlock::context::{Context, ContextId};
+use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
+use crate::deadlock::graph::visible::{Awaited, VisibleRead, find_visible_read};
+use crate::deadlock::holds::HoldIndex;
+use crate::deadlock::registry;
+use crate::deadlock::resource::{Origin, ResourceFacts, SharedId, TypeOf};
+use crate::deadlock::waitable::RETRY;
+use crate::primitive::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, quiet, unpark_filter, unpark_one};
+use crate::sync::request::Request;
+
+pub(crate) use guard::{RawRwLockGuard, Reading, UpgradablyReading, Writing};
+use state::{READERS_PARKED, State, WRITERS_PARKED, change};
+use wait::{DrainWait, ReadWait, TurnWait};
+
+/// A lock that several contexts can read at once, or one can write.
+pub(crate) struct RawRwLock {
+    state: AtomicU64,
+    /// The number of the context that has taken the turn; 0 while it is free, and for the moment between the two writes.
+    owner: AtomicU64,
+    /// The key of its [`SharedId`]; 0 until it is first locked.
+    id: quiet::AtomicUsize,
+    origin: Origin,
+}
+
+/// What the turn was taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// The writer is in.
+    Writing,
+    /// The writer waits for the readers to leave.
+    Pending,
+    /// The upgradable reader is in.
+    Upgradable,
+}
+
+impl RawRwLock {
+    #[track_caller]
+    pub(crate) const fn new(name: Option<&'static str>) -> Self {
+        Self::with_origin(Origin::here(name))
+    }
+
+    const fn with_origin(origin: Origin) -> Self {
+        let free = AtomicU64::new(State::FREE.0);
+        Self { state: free, owner: AtomicU64::new(0), id: quiet::AtomicUsize::new(0), origin }
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn made_at(site: crate::deadlock::resource::Site) -> Self {
+        Self::with_origin(Origin::at(site, None))
+    }
+
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        self.origin.name()
+    }
+
+    /// Returns the id that its readers list and show.
+    #[inline]
+    fn id(&self) -> SharedId {
+        match SharedId::of_key(self.id.load(Relaxed)) {
+            Some(id) => id,
+            None => self.make_id(),
+        }
+    }
+
+    #[cold]
+    fn make_id(&self) -> SharedId {
+        let new = SharedId::new();
+        match self.id.compare_exchange(0, new.key(), Relaxed, Relaxed) {
+            Ok(_) => new,
+            Err(other) => SharedId::of_key(other).expect("an id, since it is not 0"),
+        }
+    }
+
+    #[inline]
+    fn facts(&self, type_of: TypeOf) -> ResourceFacts {
+        self.facts_of(self.id(), type_of)
+    }
+
+    #[inline]
+    fn facts_of(&self, id: SharedId, type_of: TypeOf) -> ResourceFacts {
+        ResourceFacts { key: id.key(), origin: self.origin, type_of }
+    }
+
+    fn load(&self) -> State {
+        State(self.state.load(Relaxed))
+    }
+
+    fn exchange(&self, old: State, new: State) -> Result<(), State> {
+        // ORDERING: Acquire pairs with the Release of whoever was in before: what was done under the lock is seen. The state
+        // is changed by read-modify-writes alone, so that each Release is seen through all that follow. SeqCst where a
+        // writer begins: it then looks for readers that show themselves.
+        let order = if new.is_pending() { SeqCst } else { Acquire };
+        self.state.compare_exchange_weak(old.0, new.0, order, Relaxed).map(drop).map_err(State)
+    }
+
+    // --- reading ---
+
+    /// Reads, if no writer is in or waits, and the hold has a place among those that are inline.
+    #[inline]
+    pub(in crate::sync::rwlock) fn try_read_fast(&self, request: Request) -> Option<RawRwLockGuard<Reading>> {
+        let me = registry::current();
+        let place = me.holds.find()?;
+        let id = self.id();
+        let state = self.load();
+        match me.visible.entry(place.slot()) {
+            Some(entry) if state.lets_shown_readers_in() => {
+                entry.show(id);
+                // ORDERING: SeqCst, see `VisibleRead::show`; Acquire, as in `exchange`.
+                let state = State(self.state.load(SeqCst));
+                if !state.lets_shown_readers_in() && !is_removed(Ingredient::LookAfterShowing) {
+                    self.take_back(entry);
+                    return None;
+                }
+            }
+            _ if state.blocks_readers(false) => return None,
+            _ => {
+                // ORDERING: as in `exchange`.
+                self.state.compare_exchange(state.0, state.with_reader()?.0, Acquire, Relaxed).ok()?;
+            }
+        }
+        Some(RawRwLockGuard::new(me, place.take(self.facts_of(id, request.type_of), request.site)))
+    }
+
+    /// Takes back a read that was shown, and that a writer keeps out.
+    #[cold]
+    fn take_back(&self, entry: VisibleRead<'_>) {
+        if entry.take_back() == Awaited::Yes {
+            self.wake_pending();
+        }
+    }
+
+    /// Reads, if no writer keeps readers out.
+    pub(in crate::sync::rwlock) fn try_read(
+        &self,
+        request: Request,
+        recursive: bool,
+    ) -> Option<RawRwLockGuard<Reading>> {
+        let me = registry::current();
+        self.count_in(recursive).then(|| self.list(me, request))
+    }
+
+    /// Counts one more reader, unless a writer keeps it out.
+    fn count_in(&self, recursive: bool) -> bool {
+        let mut state = self.load();
+        loop {
+            if state.blocks_readers(recursive) {
+                return false;
+            }
+            let Some(counted) = state.with_reader() else { too_many_readers() };
+            match self.exchange(state, counted) {
+                Ok(()) => return true,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// Reads once that is possible.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::sync::rwlock) fn read_slow(
+        &self,
+        request: Request,
+        recursive: bool,
+        limit: Limit,
+        failure: Failure,
+    ) -> Result<RawRwLockGuard<Reading>, WaitError> {
+        let me = registry::current();
+        // The fast path takes only what it can list inline, and gives up when it is disturbed.
+        if self.count_in(recursive) {
+            return Ok(self.list(me, request));
+        }
+        let waiter = ReadWait::new(self, request, recursive);
+        let relock = self.owner() == Some(me.id());
+        door::wait(me, &waiter, Terms { site: request.site, limit, failure, relock })?;
+        Ok(RawRwLockGuard::new(me, waiter.hold()))
+    }
+
+    /// Stops reading.
+    ///
+    /// # Safety
+    ///
+    /// The guard is of this lock.
+    #[inline]
+    unsafe fn stop_reading(&self, guard: RawRwLockGuard<Reading>) {
+        guard.context.holds.give(guard.hold);
+        match guard.context.visible.of_hold(guard.hold).and_then(VisibleRead::hide) {
+            Some(Awaited::No) => {}
+            Some(Awaited::Yes) => self.wake_pending(),
+            None => self.count_out(),
+        }
+    }
+
+    #[inline]
+    fn count_out(&self) {
+        let was = self.change(change::READER_LEAVES);
+        if was.is_pending() && was.readers() == 1 {
+            self.wake_pending();
+        }
+    }
+
+    /// Changes the state in one step, as one who was in and leaves, and returns what it was.
+    #[inline]
+    fn change(&self, change: u64) -> State {
+        // ORDERING: Release pairs with the Acquire in `exchange`.
+        let order = if is_removed(Ingredient::ReleaseOnUnlock) { Relaxed } else { Release };
+        State(self.state.fetch_add(change, order))
+    }
+
+    // --- the turn ---
+
+    /// Takes the turn for a writer or an upgradable reader, unless it is taken.
+    fn take_turn(&self, me: &'static Context, upgradable: bool) -> Option<Turn> {
+        let mut state = self.load();
+        loop {
+            if state.is_turn_taken() {
+                return None;
+            }
+            let (turn, new) = match upgradable {
+                true => (Turn::Upgradable, state.with_upgradable()),
+                false if state.is_free() => (Turn::Writing, state.with_writer()),
+                false => (Turn::Pending, state.with_pending()),
+            };
+            match self.exchange(state, new) {
+                Ok(()) => {
+                    self.set_owner(me);
+                    return Some(turn);
+                }
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    #[inline]
+    fn set_owner(&self, me: &'static Context) {
+        // ORDERING: Relaxed, see `owner`.
+        self.owner.store(me.id().get(), Relaxed);
+    }
+
+    /// Gives up the turn in one step, and wakes those who wait for it, or for a writer to leave.
+    #[inline]
+    fn give_turn(&self, change: u64) {
+        self.owner.store(0, Relaxed);
+        let was = self.change(change);
+        if was.has(READERS_PARKED | WRITERS_PARKED) {
+            self.wake_after_turn(was);
+        }
+    }
+
+    #[cold]
+    fn wake_after_turn(&self, was: State) {
+        if was.has(READERS_PARKED) {
+            self.wake_readers();
+        }
+        if was.has(WRITERS_PARKED) {
+            self.wake_one_writer();
+        }
+    }
+
+    /// Returns the context that has the turn, if there is one. It is current only if it is the caller, or a registered
+    /// waiter seen by a judge.
+    fn owner(&self) -> Option<ContextId> {
+        // ORDERING: Relaxed is enough for both readers. The word is written by whoever has the turn, as the first thing in
+        // it and the last, so that the turn orders the writes. A thread reads its own number back only if its own last
+        // write put it there. A judge that reads the number of a registered context sees all that this context did before
+        // it registered, under the graph's mutex: so it still has the turn.
+        ContextId::from_word(self.owner.load(Relaxed))
+    }
+
+    // --- writing ---
+
+    /// Writes, if the lock is free, nobody shows that he reads, and the hold has a place among those that are inline.
+    #[inline]
+    pub(in crate::sync::rwlock) fn try_write_fast(&self, request: Request) -> Option<RawRwLockGuard<Writing>> {
+        let me = registry::current();
+        let place = me.holds.find()?;
+        let state = self.load();
+        if !state.is_free() {
+            return None;
+        }
+        // ORDERING: as in `exchange`.
+        self.state.compare_exchange(state.0, state.with_writer().0, Acquire, Relaxed).ok()?;
+        self.set_owner(me);
+        Some(RawRwLockGuard::new(me, place.take(self.facts(request.type_of), request.site)))
+    }
+
+    /// Writes, if nobody reads or writes.
+    pub(in crate::sync::rwlock) fn try_write(&self, request: Request) -> Option<RawRwLockGuard<Writing>> {
+        let me = registry::current();
+        // Neither taken nor disturbed while a reader is known to be in.
+        if self.load().readers() != 0 {
+            return None;
+        }
+        match self.take_turn(me, false)? {
+            Turn::Pending if !self.enter() => {
+                self.give_turn(change::PENDING_ENDS);
+                None
+            }
+            _ => Some(self.list(me, request)),
+        }
+    }
+
+    /// Writes once that is possible.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::sync::rwlock) fn write_slow(
+        &self,
+        request: Request,
+        limit: Limit,
+        failure: Failure,
+    ) -> Result<RawRwLockGuard<Writing>, WaitError> {
+        let me = registry::current();
+        let waiter = TurnWait::new(self, request, false);
+        if !waiter.take(me) {
+            let relock = self.owner() == Some(me.id());
+            door::wait(me, &waiter, Terms { site: request.site, limit, failure, relock })?;
+        }
+        if waiter.turn() == Some(Turn::Writing) {
+            return Ok(RawRwLockGuard::new(me, waiter.hold()));
+        }
+        self.drain(me, request, limit, failure).inspect_err(|_| self.give_turn(change::PENDING_ENDS))
+    }
+
+    /// Waits, as the pending writer, for the readers to leave. If that fails, it is pending still.
+    fn drain(
+        &self,
+        me: &'static Context,
+        request: Request,
+        limit: Limit,
+        failure: Failure,
+    ) -> Result<RawRwLockGuard<Writing>, WaitError> {
+        if self.enter() {
+            return Ok(self.list(me, request));
+        }
+        let waiter = DrainWait::new(self, request);
+        let relock = me.holds.has_share(self.id());
+        door::wait(me, &waiter, Terms { site: request.site, limit, failure, relock })?;
+        Ok(RawRwLockGuard::new(me, waiter.hold()))
+    }
+
+    /// Lets the pending writer in, if nobody reads any more. The pending writer alone calls this.
+    fn enter(&self) -> bool {
+        let mut state = self.load();
+        loop {
+            if state.readers() != 0 || state.is_biased() && self.find_visible_read().is_some() {
+                return false;
+            }
+            // ORDERING: as in `exchange`. Whoever showed a read was seen to have stopped.
+            match self.state.compare_exchange(state.0, state.with_writer().0, Acquire, Relaxed) {
+                Ok(_) => return true,
+                // A reader that is recursive, or one who left.
+                Err(now) => state = State(now),
+            }
+        }
+    }
+
+    fn find_visible_read(&self) -> Option<VisibleRead<'static>> {
+        if is_removed(Ingredient::LookForShown) { None } else { find_visible_read(self.id()) }
+    }
+
+    /// Stops writing.
+    ///
+    /// # Safety
+    ///
+    /// The guard is of this lock.
+    #[inline]
+    unsafe fn stop_writing(&self, guard: RawRwLockGuard<Writing>) {
+        guard.context.holds.give(guard.hold);
+        self.give_turn(change::WRITER_LEAVES);
+    }
+
+    /// Becomes a reader.
+    ///
+    /// # Safety
+    ///
+    /// The guard is of this lock.
+    pub(in crate::sync::rwlock) unsafe fn downgrade(
+        &self,
+        guard: RawRwLockGuard<Writing>,
+        request: Request,
+    ) -> RawRwLockGuard<Reading> {
+        guard.context.holds.give(guard.hold);
+        let reading = self.list(guard.context, request);
+        self.give_turn(change::WRITER_READS);
+        reading
+    }
+
+    /// Becomes the upgradable reader.
+    ///
+    /// # Safety
+    ///
+    /// The guard is of this lock.
+    pub(in crate::sync::rwlock) unsafe fn downgrade_to_upgradable(
+        &self,
+        guard: RawRwLockGuard<Writing>,
+        request: Request,
+    ) -> RawRwLockGuard<UpgradablyReading> {
+        guard.context.holds.give(guard.hold);
+        let reading = self.list(guard.context, request);
+        if self.change(change::WRITER_IS_UPGRADABLE).has(READERS_PARKED) {
+            self.wake_readers();
+        }
+        reading
+    }
+
+    // --- reading upgradably ---
+
+    /// Reads upgradably, if nobody writes or waits to, and nobody else reads upgradably.
+    #[inline]
+    pub(in crate::sync::rwlock) fn try_upgradable_read(
+        &self,
+        request: Request,
+    ) -> Option<RawRwLockGuard<UpgradablyReading>> {
+        let me = registry::current();
+        self.take_turn(me, true)?;
+        Some(self.list(me, request))
+    }
+
+    /// Reads upgradably once that is possible.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::sync::rwlock) fn upgradable_read_slow(
+        &self,
+        request: Request,
+        limit: Limit,
+        failure: Failure,
+    ) -> Result<RawRwLockGuard<UpgradablyReading>, WaitError> {
+        let me = registry::current();
+        let waiter = TurnWait::new(self, request, true);
+        let relock = self.owner() == Some(me.id());
+        door::wait(me, &waiter, Terms { site: request.site, limit, failure, relock })?;
+        Ok(RawRwLockGuard::new(me, waiter.hold()))
+    }
+
+    /// Stops reading upgradably.
+    ///
+    /// # Safety
+    ///
+    /// The guard is of this lock.
+    #[inline]
+    unsafe fn stop_upgradable(&self, guard: RawRwLockGuard<UpgradablyReading>) {
+        guard.context.holds.give(guard.hold);
+        self.give_turn(change::UPGRADABLE_LEAVES);
+    }
+
+    /// Becomes a plain reader.
+    ///
+    /// # Safety
+    ///
+    /// The guard is of this lock.
+    pub(in crate::sync::rwlock) unsafe fn downgrade_upgradable(
+        &self,
+        guard: RawRwLockGuard<UpgradablyReading>,
+        request: Request,
+    ) -> RawRwLockGuard<Reading> {
+        guard.context.holds.give(guard.hold);
+        let reading = self.list(guard.context, request);
+        self.give_turn(change::UPGRADABLE_READS);
+        reading
+    }
+
+    /// Becomes the writer, if nobody else reads.
+    ///
+    /// # Errors
+    ///
+    /// The guard, if somebody does.
+    ///
+    /// # Safety
+    ///
+    /// The guard is of this lock.
+    pub(in crate::sync::rwlock) unsafe fn try_upgrade(
+        &self,
+        guard: RawRwLockGuard<UpgradablyReading>,
+        request: Request,
+    ) -> Result<RawRwLockGuard<Writing>, RawRwLockGuard<UpgradablyReading>> {
+        self.begin_upgrade();
+        if self.enter() {
+            return Ok(self.relist(guard, request));
+        }
+        self.end_upgrade();
+        Err(guard)
+    }
+
+    /// Becomes the writer once nobody else reads.
+    ///
+    /// # Errors
+    ///
+    /// The guard, and why.
+    ///
+    /// # Safety
+    ///
+    /// The guard is of this lock.
+    pub(in crate::sync::rwlock) unsafe fn upgrade(
+        &self,
+        guard: RawRwLockGuard<UpgradablyReading>,
+        request: Request,
+        limit: Limit,
+        failure: Failure,
+    ) -> Result<RawRwLockGuard<Writing>, (RawRwLockGuard<UpgradablyReading>, WaitError)> {
+        self.begin_upgrade();
+        match self.drain(guard.context, request, limit, failure) {
+            Ok(writing) => {
+                guard.context.holds.give(guard.hold);
+                Ok(writing)
+            }
+            Err(error) => {
+                self.end_upgrade();
+                Err((guard, error))
+            }
+        }
+    }
+
+    fn begin_upgrade(&self) {
+        // ORDERING: SeqCst, as where any writer begins: see `exchange`.
+        self.state.fetch_add(change::PENDING_ENDS.wrapping_neg(), SeqCst);
+    }
+
+    fn end_upgrade(&self) {
+        if self.change(change::PENDING_ENDS).has(READERS_PARKED) {
+            self.wake_readers();
+        }
+    }
+
+    // --- lists and queues ---
+
+    #[inline]
+    fn list<M>(&self, context: &'static Context, request: Request) -> RawRwLockGuard<M> {
+        RawRwLockGuard::new(context, self.list_hold(context, request))
+    }
+
+    #[inline]
+    fn list_hold(&self, context: &'static Context, request: Request) -> HoldIndex {
+        context.holds.take(|| self.facts(request.type_of), request.site)
+    }
+
+    fn relist<M, N>(&self, guard: RawRwLockGuard<M>, request: Request) -> RawRwLockGuard<N> {
+        guard.context.holds.give(guard.hold);
+        self.list(guard.context, request)
+    }
+
+    /// Returns the address that those park on who wait for the turn.
+    fn turn_key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Returns the address that those park on who wait to read.
+    fn readers_key(&self) -> usize {
+        self.turn_key() + 1
+    }
+
+    /// Returns the address that the pending writer parks on.
+    fn pending_key(&self) -> usize {
+        self.turn_key() + 2
+    }
+
+    #[cold]
+    fn wake_pending(&self) {
+        // SAFETY:
+        // - the key is an address of this lock's own.
+        // - the callback does nothing.
+        unsafe { unpark_one(self.pending_key(), |_| RETRY) };
+    }
+
+    #[cold]
+    fn wake_readers(&self) {
+        // SAFETY:
+        // - the key is an address of this lock's own.
+        // - the closures only touch the state.
+        unsafe {
+            unpark_filter(
+                self.readers_key(),
+                |_| FilterOp::Unpark,
+                |_| {
+                    // ORDERING: Relaxed: the queue's lock orders this with every announcement's check.
+                    self.state.fetch_and(!READERS_PARKED, Relaxed);
+                    RETRY
+                },
+            );
+        }
+    }
+
+    #[cold]
+    fn wake_one_writer(&self) {
+        // SAFETY:
+        // - the key is an address of this lock's own.
+        // - the callback only touches the state.
+        unsafe {
+            unpark_one(self.turn_key(), |result| {
+                if !result.have_more_threads {
+                    // ORDERING: as in `wake_readers`.
+                    self.state.fetch_and(!WRITERS_PARKED, Relaxed);
+                }
+                RETRY
+            });
+        }
+    }
+
+    /// Returns whether anybody reads or writes.
+    pub(crate) fn is_locked(&self) -> bool {
+        let state = self.load();
+        state.is_written()
+            || state.is_upgradable()
+            || state.readers() != 0
+            || state.is_biased() && find_visible_read(self.id()).is_some()
+    }
+
+    /// Returns whether somebody writes.
+    pub(crate) fn is_write_locked(&self) -> bool {
+        self.load().is_written()
+    }
+}
+
+#[cold]
+fn too_many_readers() -> ! {
+    panic!("an RwLock is read 2^32 - 1 times at once: a guard is leaked in a loop")
+}

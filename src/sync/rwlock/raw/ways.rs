@@ -1,0 +1,140 @@
+//! The ways to ask a raw read-write lock: for good or with a limit, for a panic or an error.
+
+use super::{RawRwLock, RawRwLockGuard, Reading, UpgradablyReading, Writing};
+use crate::deadlock::Deadlock;
+use crate::deadlock::door::{Failure, Limit, WaitError};
+use crate::sync::request::Request;
+
+impl RawRwLock {
+    /// Reads, or panics if that is a deadlock and the policy says so. A `recursive` reader waits for no writer that waits.
+    #[inline]
+    #[track_caller]
+    pub(in crate::sync::rwlock) fn read(&self, request: Request, recursive: bool) -> RawRwLockGuard<Reading> {
+        match self.read_at_once(request, recursive) {
+            Some(guard) => guard,
+            None => or_raise(self.read_slow(request, recursive, Limit::None, Failure::Unwind)),
+        }
+    }
+
+    /// Reads, or returns why that can never be.
+    #[inline]
+    pub(in crate::sync::rwlock) fn acquire_read(
+        &self,
+        request: Request,
+        recursive: bool,
+    ) -> Result<RawRwLockGuard<Reading>, Deadlock> {
+        match self.read_at_once(request, recursive) {
+            Some(guard) => Ok(guard),
+            None => self.read_slow(request, recursive, Limit::None, Failure::Value).map_err(WaitError::deadlock),
+        }
+    }
+
+    /// Reads if that is possible before the limit.
+    #[inline]
+    #[track_caller]
+    pub(in crate::sync::rwlock) fn read_within(
+        &self,
+        request: Request,
+        recursive: bool,
+        limit: impl FnOnce() -> Limit,
+    ) -> Option<RawRwLockGuard<Reading>> {
+        match self.read_at_once(request, recursive) {
+            Some(guard) => Some(guard),
+            None => within_or_raise(self.read_slow(request, recursive, limit(), Failure::Unwind)),
+        }
+    }
+
+    #[inline]
+    fn read_at_once(&self, request: Request, recursive: bool) -> Option<RawRwLockGuard<Reading>> {
+        if recursive { self.try_read(request, true) } else { self.try_read_fast(request) }
+    }
+
+    /// Writes, or panics if that is a deadlock and the policy says so.
+    #[inline]
+    #[track_caller]
+    pub(in crate::sync::rwlock) fn write(&self, request: Request) -> RawRwLockGuard<Writing> {
+        match self.try_write_fast(request) {
+            Some(guard) => guard,
+            None => or_raise(self.write_slow(request, Limit::None, Failure::Unwind)),
+        }
+    }
+
+    /// Writes, or returns why that can never be.
+    #[inline]
+    pub(in crate::sync::rwlock) fn acquire_write(&self, request: Request) -> Result<RawRwLockGuard<Writing>, Deadlock> {
+        match self.try_write_fast(request) {
+            Some(guard) => Ok(guard),
+            None => self.write_slow(request, Limit::None, Failure::Value).map_err(WaitError::deadlock),
+        }
+    }
+
+    /// Writes if that is possible before the limit.
+    #[inline]
+    #[track_caller]
+    pub(in crate::sync::rwlock) fn write_within(
+        &self,
+        request: Request,
+        limit: impl FnOnce() -> Limit,
+    ) -> Option<RawRwLockGuard<Writing>> {
+        match self.try_write_fast(request) {
+            Some(guard) => Some(guard),
+            None => within_or_raise(self.write_slow(request, limit(), Failure::Unwind)),
+        }
+    }
+
+    /// Reads upgradably, or panics if that is a deadlock and the policy says so.
+    #[inline]
+    #[track_caller]
+    pub(in crate::sync::rwlock) fn upgradable_read(&self, request: Request) -> RawRwLockGuard<UpgradablyReading> {
+        match self.try_upgradable_read(request) {
+            Some(guard) => guard,
+            None => or_raise(self.upgradable_read_slow(request, Limit::None, Failure::Unwind)),
+        }
+    }
+
+    /// Reads upgradably, or returns why that can never be.
+    #[inline]
+    pub(in crate::sync::rwlock) fn acquire_upgradable_read(
+        &self,
+        request: Request,
+    ) -> Result<RawRwLockGuard<UpgradablyReading>, Deadlock> {
+        match self.try_upgradable_read(request) {
+            Some(guard) => Ok(guard),
+            None => self.upgradable_read_slow(request, Limit::None, Failure::Value).map_err(WaitError::deadlock),
+        }
+    }
+
+    /// Reads upgradably if that is possible before the limit.
+    #[inline]
+    #[track_caller]
+    pub(in crate::sync::rwlock) fn upgradable_read_within(
+        &self,
+        request: Request,
+        limit: impl FnOnce() -> Limit,
+    ) -> Option<RawRwLockGuard<UpgradablyReading>> {
+        match self.try_upgradable_read(request) {
+            Some(guard) => Some(guard),
+            None => within_or_raise(self.upgradable_read_slow(request, limit(), Failure::Unwind)),
+        }
+    }
+}
+
+#[inline]
+#[track_caller]
+fn or_raise<M>(result: Result<RawRwLockGuard<M>, WaitError>) -> RawRwLockGuard<M> {
+    match result {
+        Ok(guard) => guard,
+        Err(error) => error.deadlock().raise(),
+    }
+}
+
+#[inline]
+#[track_caller]
+fn within_or_raise<M>(result: Result<RawRwLockGuard<M>, WaitError>) -> Option<RawRwLockGuard<M>> {
+    match result {
+        Ok(guard) => Some(guard),
+        Err(WaitError::TimedOut) => None,
+        // The time-out was longer than the clock can represent.
+        Err(WaitError::Deadlock(deadlock)) => deadlock.raise(),
+    }
+}
