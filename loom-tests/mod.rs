@@ -6,6 +6,7 @@
 //! ingredient out, and has to fail. Names that begin with `full_` (or `full_without_`) are left to `ci/loom-full.sh`.
 
 mod barrier;
+mod bounded_semaphore;
 mod detector;
 mod detector_controls;
 mod event;

@@ -135,7 +135,7 @@ pub use deadlock::Name;
 pub use process_pool::Callable;
 #[cfg(feature = "process")]
 pub use process_pool::{Json, ProcessPoolExecutor};
-pub use sync::{Barrier, Event, Lock, RLock, RwLock, Semaphore};
+pub use sync::{Barrier, BoundedSemaphore, Event, Lock, RLock, RwLock, Semaphore};
 #[doc(hidden)]
 pub use task::AnyFuture;
 pub use task::{Future, Promise, ReturnWhen, SharedFuture, TaskError, as_completed, promise, wait};

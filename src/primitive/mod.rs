@@ -125,6 +125,8 @@ pub(crate) enum Ingredient {
     ExpectedFirst,
     /// A submitter that was admitted without a new worker checks once more whether there may be one.
     SecondLookAtLimit,
+    /// Permits that no waiter and no ended thread holds count as live.
+    FreePermits,
     /// A waiter that leaves the queue serves those that it was in front of.
     ServedOnLeaving,
     /// A wait ends with what ended its generation, even if the next generation has begun.

@@ -5,6 +5,7 @@
 // The layers, and the one machinery of the guards, are in the `README.md` beside this file.
 
 mod barrier;
+mod bounded_semaphore;
 mod event;
 mod guard;
 mod lock;
@@ -15,6 +16,7 @@ mod rwlock;
 mod semaphore;
 
 pub use barrier::{Barrier, BarrierWait, BrokenBarrier};
+pub use bounded_semaphore::{ArcBoundedSemaphoreGuard, BoundedSemaphore, BoundedSemaphoreGuard};
 pub use event::Event;
 pub use lock::{ArcLockGuard, Lock, LockGuard, MappedLockGuard};
 pub use rlock::{MappedRLockGuard, RLock, RLockGuard};

@@ -5,6 +5,7 @@ mod support;
 
 mod abandoned;
 mod barrier;
+mod bounded_semaphore;
 mod copies;
 mod ended_by_force;
 mod event;

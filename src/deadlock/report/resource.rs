@@ -151,6 +151,11 @@ impl Resource {
         self.primitive.ends_with("PoolExecutor")
     }
 
+    /// Returns whether it is a semaphore whose permits are held.
+    pub(in crate::deadlock) fn has_permits(&self) -> bool {
+        self.primitive == "BoundedSemaphore"
+    }
+
     /// Returns whether two values of one report or snapshot mean the same resource.
     ///
     /// If a lock is replaced in place although its guard was forgotten, the old lock and the new one are told apart by

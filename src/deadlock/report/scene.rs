@@ -15,7 +15,7 @@ use crate::deadlock::graph::context::Context;
 use crate::deadlock::graph::holds::Hold;
 use crate::deadlock::graph::id::GroupId;
 use crate::deadlock::graph::record::Entry;
-use crate::deadlock::graph::resource::{HoldMode, ResourceFacts, Site};
+use crate::deadlock::graph::resource::{HoldMode, ResourceFacts, SharedId, Site};
 use crate::deadlock::graph::span_name::SpanName;
 use crate::deadlock::graph::thread_name::ThreadName;
 use crate::deadlock::judge::{Core, Judge, Judgement};
@@ -59,7 +59,7 @@ struct Participant {
 
 struct ParticipantWait {
     resource: ResourceFacts,
-    /// The address of the context that owns the resource, 0 if unknown.
+    /// The address of the context that owns the resource, 0 if unknown, or if several can hold it.
     owner: usize,
     site: Site,
     waited: Duration,
@@ -256,9 +256,10 @@ impl Scene {
         }
         let wait = graph.entry(context).map(|entry| {
             let shown = entry.shown_provider(graph, core);
+            let resource = entry.blocker().facts(shown.nth);
             ParticipantWait {
-                resource: entry.blocker().facts(shown.nth),
-                owner: shown.context.map_or(0, Context::address),
+                owner: shown.context.filter(|_| SharedId::of_key(resource.key).is_none()).map_or(0, Context::address),
+                resource,
                 site: entry.site,
                 waited: self.now.saturating_duration_since(entry.since),
                 timed: entry.timed,
@@ -308,7 +309,7 @@ impl Scene {
                     task = Some(Box::new(Task { resource: Resource { made_at: hold.site, ..resource } }));
                 } else if !awaited.is_another(holder, &resource) {
                     let (site, purpose) = Purpose::of(hold.site, resource.made_at);
-                    held.push(Held { resource, site, purpose, left_behind });
+                    held.push(Held { resource, site, purpose, left_behind, permits: hold.permits });
                 }
             }
             keep_the_last_of_each(&mut held);
@@ -392,13 +393,13 @@ impl Awaited {
     }
 }
 
-/// Keeps one of several holds that cannot be told apart. A thread holds a resource once, so the others are of forgotten
-/// guards, of locks that no longer exist. The true one is the last, unless places in the list before it were freed
+/// Keeps one of several holds that cannot be told apart. A thread holds a resource once, unless it is one of several that can
+/// hold it, so the others are of forgotten guards, of locks that no longer exist. The true one is the last, unless places in the list before it were freed
 /// meanwhile, which the list does not tell.
 fn keep_the_last_of_each(held: &mut Vec<Held>) {
     let mut seen = HashSet::with_capacity(held.len());
     held.reverse();
-    held.retain(|held| seen.insert(held.resource.identity()));
+    held.retain(|held| SharedId::of_key(held.resource.key).is_some() || seen.insert(held.resource.identity()));
     held.reverse();
 }
 
@@ -435,11 +436,11 @@ impl Entry {
         let mut shown = Shown { nth: 0, context: None, group: None, process: None, others: 0 };
         let (mut count, mut best) = (0, 0);
         self.blocker().providers(graph, &mut |provider| {
-            let (context, group, process) = match provider {
-                Provider::Context(id) => (graph.context(id), None, None),
-                Provider::AnyOf(group) => (None, Some(group), None),
-                Provider::Process(process) => (None, None, Some(process)),
-                Provider::External => (None, None, None),
+            let context = provider.context().and_then(|id| graph.context(id));
+            let (group, process) = match provider {
+                Provider::AnyOf(group) => (Some(group), None),
+                Provider::Process(process) => (None, Some(process)),
+                Provider::Context(_) | Provider::Permits { .. } | Provider::External => (None, None),
             };
             let rank = match (context, group) {
                 (Some(context), _) if core.is_some_and(|core| core.contains(graph.actor(context))) => 4,

@@ -48,6 +48,8 @@ impl Names<'_> {
             report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_task);
         let for_pool =
             report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_pool());
+        let for_permits =
+            report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.has_permits());
         let tasks = if !report.threads.is_empty() && report.threads.iter().all(|thread| thread.task.is_some()) {
             "task"
         } else {
@@ -59,11 +61,16 @@ impl Names<'_> {
             Kind::Relock if for_pool => {
                 format!("deadlock: {} waits for the end of a pool that it works for", thread(0))
             }
+            Kind::Relock if for_permits => format!("deadlock: {} waits for permits it holds itself", thread(0)),
             Kind::Relock => format!("deadlock: {} waits for a lock it holds itself", thread(0)),
             Kind::Cycle => format!("deadlock: {tasks} for each other"),
             Kind::Starvation => format!("deadlock: {tasks} for workers that all wait"),
             Kind::Abandoned => {
-                let what = if for_task { "task run" } else { "lock held" };
+                let what = match (for_task, for_permits) {
+                    (true, _) => "task run",
+                    (_, true) => "permit held",
+                    _ => "lock held",
+                };
                 format!("deadlock: {} waits for a {what} by {}, which has ended", thread(0), thread(1))
             }
         }

@@ -54,6 +54,9 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
              use an `RLock`"
                 .to_owned()
         }
+        Kind::Relock if resource.is_some_and(Resource::has_permits) => {
+            format!("give back the permits taken{} before taking more, or take all of them at once", taken(first))
+        }
         Kind::Relock => {
             format!("drop the guard taken{} before locking again, or use an `RLock`", taken(first))
         }
@@ -149,8 +152,18 @@ fn workers(threads: &[StuckThread], names: &Names<'_>) -> String {
 /// Any order that all comply with will do: which of the lines are wrong is for the program's author to say. Where the
 /// cycle is cut does not depend on who reports, so that two runs of one program get the same advice.
 fn order(report: &Report, names: &Names<'_>) -> Vec<String> {
-    let back_off = "or call `acquire` in place of `lock`; on `Err`, drop your guards and try again".to_owned();
     let threads = report.threads.as_slice();
+    let mut wanted = threads.iter().filter_map(StuckThread::waits_for).map(|wait| &wait.resource);
+    if let Some(first) = wanted.next()
+        && first.has_permits()
+        && wanted.all(|other| other.is_same(first))
+    {
+        return vec![format!(
+            "take all permits of {} that a thread needs at once, or make more of them",
+            names.resource(first)
+        )];
+    }
+    let back_off = "or call `acquire` in place of `lock`; on `Err`, drop your guards and try again".to_owned();
     if Ring::of(report).is_some() {
         return vec!["take these locks in one order everywhere, for example by index".to_owned(), back_off];
     }

@@ -82,7 +82,7 @@ impl StuckThread {
     }
 
     pub(in crate::deadlock) fn holding(mut self, resource: &Resource, site: Site) -> Self {
-        self.holds.push(Held { resource: resource.clone(), site, purpose: None, left_behind: false });
+        self.holds.push(Held { resource: resource.clone(), site, purpose: None, left_behind: false, permits: 1 });
         self
     }
 
