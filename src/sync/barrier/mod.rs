@@ -163,7 +163,7 @@ impl Barrier {
 
     /// Gives the barrier an action, which the last party of each generation runs before any of them goes on.
     ///
-    /// It runs outside of every lock of this crate. If it panics, the panic leaves the `wait` of that party, and the barrier
+    /// It runs while no lock of the barrier is held. If it panics, the panic leaves the `wait` of that party, and the barrier
     /// breaks. The limits of the others do not end their waits while it runs. (Threads beyond the number of parties can
     /// arrive meanwhile: only then may the action of one generation begin while that of the last still runs.)
     ///
