@@ -48,7 +48,7 @@ fn a_single_party_never_waits() {
 fn nobody_passes_before_all_have_arrived_in_any_of_many_generations() {
     within(LIMIT, || {
         let barrier = Barrier::new(PARTIES);
-        let rounds = if cfg!(miri) { 5 } else { 2_000 };
+        let rounds = if cfg!(miri) { 5 } else { 500 };
         let arrived: Vec<_> = (0..rounds).map(|_| AtomicUsize::new(0)).collect();
         let indices: Vec<_> = (0..rounds).map(|_| AtomicUsize::new(0)).collect();
         let leaders = AtomicUsize::new(0);
@@ -243,7 +243,7 @@ fn more_threads_than_parties_pass_in_generations() {
     within(LIMIT, || {
         let barrier = Barrier::new(2);
         let stop = AtomicBool::new(false);
-        let rounds = if cfg!(miri) { 10 } else { 1_000 };
+        let rounds = if cfg!(miri) { 10 } else { 500 };
         thread::scope(|s| {
             let threads: Vec<_> = (0..4)
                 .map(|_| {

@@ -183,8 +183,8 @@ fn a_wait_is_live_while_enough_permits_are_free_or_with_threads_that_run() {
             all_wait.open();
             gate.open();
             runner.join().unwrap();
-            stuck.map(|thread| thread.join().unwrap().expect("a false alarm"));
-            waiters.map(|thread| thread.join().unwrap().expect("a false alarm"));
+            stuck.into_iter().for_each(|thread| thread.join().unwrap().expect("a false alarm"));
+            waiters.into_iter().for_each(|thread| thread.join().unwrap().expect("a false alarm"));
         });
         assert_eq!(semaphore.available_permits(), 4);
     });

@@ -181,7 +181,7 @@ fn a_wait_for_an_event_is_shown_and_never_judged() {
 #[test]
 fn threads_that_pass_a_ball_by_events_lose_none() {
     within(LIMIT, || {
-        let rounds = if cfg!(miri) { 20 } else { 20_000 };
+        let rounds = if cfg!(miri) { 20 } else { 5_000 };
         let (ping, pong) = (Event::new(), Event::new());
         thread::scope(|s| {
             s.spawn(|| {

@@ -11,7 +11,11 @@ use std::sync::Arc;
 
 use bowline::deadlock::report::StuckThread;
 use bowline::deadlock::{Deadlock, Hook, Report, WaitForGraph};
+use bowline::sync::{
+    ArcBoundedSemaphoreGuard, ArcSemaphoreGuard, BarrierWait, BoundedSemaphoreGuard, BrokenBarrier, SemaphoreGuard,
+};
 use bowline::sync::{ArcLockGuard, LockGuard, MappedLockGuard, MappedRLockGuard, RLockGuard};
+use bowline::{Barrier, BoundedSemaphore, Event, Semaphore};
 use bowline::{Lock, RLock};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -58,6 +62,24 @@ assert_not_impl_any!(RLockGuard<'static, i32>: Clone);
 assert_impl_all!(Lock<RefCell<i32>>: UnwindSafe, RefUnwindSafe, Unpin);
 assert_impl_all!(RLock<RefCell<i32>>: UnwindSafe, RefUnwindSafe, Unpin);
 
+// Permits that have owners stay on their thread; those of a semaphore that anybody may add to go anywhere.
+assert_impl_all!(BoundedSemaphoreGuard<'static>: Sync);
+assert_impl_all!(ArcBoundedSemaphoreGuard: Sync);
+assert_not_impl_any!(BoundedSemaphoreGuard<'static>: Send, Clone);
+assert_not_impl_any!(ArcBoundedSemaphoreGuard: Send, Clone);
+assert_impl_all!(SemaphoreGuard<'static>: Send, Sync);
+assert_impl_all!(ArcSemaphoreGuard: Send, Sync);
+assert_not_impl_any!(SemaphoreGuard<'static>: Clone);
+assert_not_impl_any!(ArcSemaphoreGuard: Clone);
+
+// What threads wait at is shared by all, and usable after a panic.
+assert_impl_all!(Event: Send, Sync, Debug, UnwindSafe, RefUnwindSafe, Unpin);
+assert_impl_all!(Semaphore: Send, Sync, Debug, UnwindSafe, RefUnwindSafe, Unpin);
+assert_impl_all!(BoundedSemaphore: Send, Sync, Debug, UnwindSafe, RefUnwindSafe, Unpin);
+assert_impl_all!(Barrier: Send, Sync, Debug, UnwindSafe, RefUnwindSafe, Unpin);
+assert_impl_all!(BrokenBarrier: Error, Copy, Send, Sync);
+assert_impl_all!(BarrierWait: Copy, Debug, Send, Sync);
+
 // What explains a deadlock goes wherever errors go.
 assert_impl_all!(Deadlock: Error, Clone, Debug, Display, Send, Sync, Unpin, UnwindSafe, RefUnwindSafe);
 assert_impl_all!(Report: Clone, Debug, Display, Send, Sync, serde::Serialize);
@@ -80,6 +102,13 @@ fn a_lock_is_four_words_beside_its_value() {
     assert!(size_of::<Lock<[u64; 10]>>() <= 32 + 80);
     assert!(size_of::<RLock<()>>() <= 40);
     assert!(align_of::<Lock<()>>() <= 8 && align_of::<RLock<()>>() <= 8);
+}
+
+#[test]
+fn what_threads_wait_at_is_small() {
+    assert!(size_of::<Event>() <= 32 && size_of::<Semaphore>() <= 32);
+    assert!(size_of::<BoundedSemaphore>() <= 48);
+    assert!(!needs_drop::<Event>() && !needs_drop::<Semaphore>() && !needs_drop::<BoundedSemaphore>());
 }
 
 #[test]
