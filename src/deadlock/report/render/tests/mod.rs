@@ -144,7 +144,8 @@ impl StuckThread {
     }
 
     pub(in crate::deadlock) fn holding(mut self, resource: &Resource, site: Site) -> Self {
-        self.holds.push(Held { resource: resource.clone(), site, purpose: None, access: None, left_behind: false });
+        let (purpose, access) = (None, None);
+        self.holds.push(Held { resource: resource.clone(), site, purpose, access, left_behind: false, permits: 1 });
         self
     }
 
@@ -242,7 +243,7 @@ fn hazard_of(kind: HazardKind, wanted: Resource, held: Resource) -> Hazard {
         mode: HoldMode::Exclusive,
         site: B,
         purpose: None,
-        held: Held { resource: held, site: A, purpose: None, access: None, left_behind: false },
+        held: Held { resource: held, site: A, purpose: None, access: None, left_behind: false, permits: 1 },
     }
 }
 
