@@ -289,6 +289,10 @@ impl Blocker for EventWait<'_> {
         ResourceFacts { key: self.event.key(), origin: self.event.origin, type_of }
     }
 
+    fn signal(&self) -> Option<&'static str> {
+        Some("a `set`")
+    }
+
     fn need(&self) -> Need {
         Need::One
     }
