@@ -409,7 +409,7 @@ fn the_source_is_asked_of_guards_that_are_part_of_the_deadlock_alone() {
         Picture::WithSources(&report).text(Style::plain(), 200).contains("of its `match`")
     };
     let relock = thread("x", 1).waits(&a, waits).holding(&a, takes);
-    assert!(tells(Kind::Relock, &[relock.clone()]));
+    assert!(tells(Kind::Relock, std::slice::from_ref(&relock)));
     let another = thread("x", 1).waits(&a, waits).holding(&b, takes).holding(&a, A);
     assert!(!tells(Kind::Relock, &[another]), "a lock that nobody waits for");
     let lazy = Resource { primitive: "LazyLock", ..a.clone() };
