@@ -155,7 +155,7 @@ shared() {
             }
         }
     ' isolated='[^A-Za-z_](alone|alone_within|in_fresh_process|run_self)[(]|Program::' \
-        words='[^A-Za-z_.](set_policy|set_grace|on_deadlock|warn_after|dump_on_signal|set_hook|take_hook|set_global_default|set_var|remove_var|set_current_dir|setrlimit|live_bytes|allocations_anywhere|open_descriptors|processes)[(]|[^A-Za-z_]children[(][)]|Reports::|/proc/self/(fd|task)"' \
+        words='[^A-Za-z_.](set_policy|set_grace|set_hazard_policy|on_deadlock|on_hazard|warn_after|dump_on_signal|set_hook|take_hook|set_global_default|set_var|remove_var|set_current_dir|setrlimit|live_bytes|allocations_anywhere|open_descriptors|processes)[(]|[^A-Za-z_]children[(][)]|Reports::|/proc/self/(fd|task)"' \
         "$@"
 }
 

@@ -5,9 +5,12 @@
 //! would pass and check nothing. A model whose name begins with `without_` is a negative control: it takes one
 //! ingredient out, and has to fail. Names that begin with `full_` (or `full_without_`) are left to `ci/loom-full.sh`.
 
+mod barrier;
+mod bounded_semaphore;
 mod condition;
 mod detector;
 mod detector_controls;
+mod event;
 mod executor_controls;
 mod executor_deadlock;
 mod finder;
@@ -24,6 +27,7 @@ mod raw_lock;
 mod rlock;
 mod rwlock;
 mod rwlock_deadlock;
+mod semaphore;
 mod thread_join;
 mod thread_pool;
 
@@ -84,7 +88,15 @@ fn watched() -> crate::deadlock::resource::ResourceType {
 
 impl Watched {
     fn new() -> Arc<Self> {
-        let lock = Self { raw: RawLock::new(None), value: loom::cell::UnsafeCell::new(0) };
+        Self::around(RawLock::new(None))
+    }
+
+    fn ranked() -> Arc<Self> {
+        Self::around(RawLock::ranked("ranked", 1))
+    }
+
+    fn around(raw: RawLock) -> Arc<Self> {
+        let lock = Self { raw, value: loom::cell::UnsafeCell::new(0) };
         // loom's atomic is made on first use: here, before the lock is shared.
         assert!(!lock.raw.is_locked());
         Arc::new(lock)

@@ -1,5 +1,7 @@
 //! The lock word: exclusion, publication, no lost wake-up, hand-over, time-outs.
 
+use std::sync::Arc;
+
 use loom::thread;
 
 use super::{Watched, explore};
@@ -7,8 +9,11 @@ use crate::primitive::{Ingredient, events, let_time_pass, remove};
 
 /// Two threads under one lock. Returns whether a thread had to park.
 fn two_threads(removed: Option<Ingredient>) -> bool {
+    two_threads_under(Watched::new(), removed)
+}
+
+fn two_threads_under(lock: Arc<Watched>, removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
-    let lock = Watched::new();
     let other = thread::spawn({
         let lock = lock.clone();
         move || drop(lock.lock())
@@ -37,10 +42,37 @@ fn without_a_validated_announcement_a_wake_up_is_lost() {
     explore(3, || two_threads(Some(Ingredient::ValidatedAnnouncement)));
 }
 
+/// The word of a lock with a rank has one more bit, which is set for good: all of this goes by the cold paths.
+#[test]
+fn a_lock_with_a_rank_publishes_and_wakes() {
+    explore(3, || two_threads_under(Watched::ranked(), None));
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn without_release_the_next_owner_of_a_lock_with_a_rank_sees_too_little() {
+    explore(3, || two_threads_under(Watched::ranked(), Some(Ingredient::ReleaseOnUnlock)));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_a_validated_announcement_a_wake_up_of_a_lock_with_a_rank_is_lost() {
+    explore(3, || two_threads_under(Watched::ranked(), Some(Ingredient::ValidatedAnnouncement)));
+}
+
 #[test]
 fn three_threads_all_get_their_turn() {
-    explore(2, || {
-        let lock = Watched::new();
+    three_take_turns(Watched::new);
+}
+
+#[test]
+fn three_threads_all_get_their_turn_with_a_lock_that_has_a_rank() {
+    three_take_turns(Watched::ranked);
+}
+
+fn three_take_turns(new: fn() -> Arc<Watched>) {
+    explore(2, move || {
+        let lock = new();
         let others = [0, 1].map(|_| {
             let lock = lock.clone();
             thread::spawn(move || drop(lock.lock()))
@@ -54,8 +86,17 @@ fn three_threads_all_get_their_turn() {
 
 #[test]
 fn a_fair_unlock_hands_over_to_whoever_is_parked() {
-    explore(3, || {
-        let lock = Watched::new();
+    hands_over(Watched::new);
+}
+
+#[test]
+fn a_fair_unlock_hands_a_lock_with_a_rank_over_to_whoever_is_parked() {
+    hands_over(Watched::ranked);
+}
+
+fn hands_over(new: fn() -> Arc<Watched>) {
+    explore(3, move || {
+        let lock = new();
         let guard = lock.lock();
         let others = [0, 1].map(|_| {
             let lock = lock.clone();

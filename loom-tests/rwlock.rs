@@ -82,7 +82,15 @@ pub(super) type Shelf = Arc<RwLock<Value>>;
 
 /// Returns a lock whose readers are counted; after the next but one they would show themselves.
 pub(super) fn counted() -> Shelf {
-    let lock = RwLock::new(Value(loom::cell::UnsafeCell::new(0)));
+    counted_in(RwLock::new(Value(loom::cell::UnsafeCell::new(0))))
+}
+
+/// Returns the same with a rank: all goes by the cold paths.
+fn counted_with_rank() -> Shelf {
+    counted_in(RwLock::ranked("ranked", 1, Value(loom::cell::UnsafeCell::new(0))))
+}
+
+fn counted_in(lock: RwLock<Value>) -> Shelf {
     // loom's atomics are made on first use: here, before the lock is shared.
     drop(lock.write());
     Arc::new(lock)
@@ -90,7 +98,10 @@ pub(super) fn counted() -> Shelf {
 
 /// Returns a lock whose readers show themselves.
 pub(super) fn biased() -> Shelf {
-    let lock = counted();
+    biased_of(counted())
+}
+
+fn biased_of(lock: Shelf) -> Shelf {
     drop(lock.read());
     drop(lock.read());
     lock
@@ -131,6 +142,18 @@ fn a_counted_reader_and_a_writer_exclude_each_other() {
 #[test]
 fn a_reader_that_shows_itself_and_a_writer_exclude_each_other() {
     explore(3, || a_reader_and_a_writer(biased(), None));
+}
+
+#[test]
+fn a_reader_and_a_writer_of_a_lock_with_a_rank_exclude_each_other() {
+    explore(3, || a_reader_and_a_writer(counted_with_rank(), None));
+    explore(3, || a_reader_and_a_writer(biased_of(counted_with_rank()), None));
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_shown_reader_of_a_lock_with_a_rank_that_does_not_look_again_meets_a_writer() {
+    explore(3, || a_reader_and_a_writer(biased_of(counted_with_rank()), Some(Ingredient::LookAfterShowing)));
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! What the environment asks for: dumps on signals, and warnings of long waits.
+//! What the environment asks for: hazards, dumps on signals, and warnings of long waits.
 
 use std::ffi::OsString;
 use std::time::Duration;
 
+use super::hazard;
 use super::long_wait::warn_after;
 use super::print_line;
 use super::report::{render, stack};
@@ -23,6 +24,8 @@ pub(super) fn obey() {
     if IS_READ.swap(true, Relaxed) {
         return;
     }
+    // It reads its variable by itself, and nobody has to look for hazards before that.
+    let _ = hazard::hazard_policy();
     let variables = [(DUMP, dump_on as Obey), (WARN_AFTER, warn), (stack::VARIABLE, trace)];
     for (variable, obey) in variables {
         let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) else { continue };

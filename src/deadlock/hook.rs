@@ -1,11 +1,10 @@
-//! Hooks: the user's callbacks for deadlocks and long waits.
+//! Hooks: the user's callbacks for deadlocks, long waits and hazards.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::long_wait;
 use super::report::Report;
-use super::trace;
+use super::{hazard, long_wait, trace};
 use crate::primitive::contain;
 use crate::primitive::quiet::{Mutex, PoisonError};
 
@@ -90,6 +89,7 @@ pub struct Hook {
 pub(super) enum HookList {
     Deadlock,
     LongWait,
+    Hazard,
 }
 
 impl Hook {
@@ -114,6 +114,7 @@ impl Drop for Hook {
         match self.list {
             HookList::Deadlock => drop(DEADLOCK_HOOKS.remove(self.number)),
             HookList::LongWait => drop(long_wait::HOOKS.remove(self.number)),
+            HookList::Hazard => drop(hazard::HOOKS.remove(self.number)),
         }
     }
 }

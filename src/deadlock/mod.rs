@@ -44,6 +44,16 @@
 //! }
 //! ```
 //!
+//! # Hazards
+//!
+//! A [`Hazard`] is a fact about one thread that breaks the contract of a lock, although nobody hangs: with another thread at the
+//! wrong moment it would be a deadlock. Two are known: a thread reads an [`RwLock`](crate::RwLock) that it reads already, and a thread takes
+//! a lock of a declared [rank](crate::Lock::ranked) while it holds one of the same or a higher rank. A hazard is found when the
+//! line runs for the first time, by looking at what the thread holds. No other thread is looked at, and nothing is predicted. In builds with
+//! debug assertions hazards are printed; see [`HazardPolicy`] and [`on_hazard`].
+//!
+//! What a thread holds by a guard that was forgotten counts, even if the lock is gone by now.
+//!
 //! # Environment
 //!
 //! Read when a thread first locks, waits or submits. An invalid value is reported once, on standard error.
@@ -51,6 +61,7 @@
 //! | variable | |
 //! |---|---|
 //! | `BOWLINE_DEADLOCK` | the first [`Policy`]: `panic`, `abort`, `report` or `off` |
+//! | `BOWLINE_HAZARD` | the first [`HazardPolicy`]: `off`, `warn` or `panic` |
 //! | `BOWLINE_DUMP` | signals on which the process prints a [`dump()`], such as `sigterm,sigquit` (feature `signal`). After SIGTERM, SIGINT and SIGHUP the process ends, as it would without this crate; after SIGQUIT, SIGUSR1 and SIGUSR2 it continues. A handler that the program installed before is called as well, and decides whether the process ends |
 //! | `BOWLINE_WARN_AFTER` | a duration, such as `2s`: a longer wait is printed, as by [`warn_after`] |
 //! | `BOWLINE_BACKTRACE` | `1`: dumps and reports have the stacks of their threads (feature `backtrace`, on Linux) |
@@ -66,6 +77,7 @@ pub(crate) mod door;
 mod environment;
 pub(crate) mod graph;
 pub(crate) mod group;
+pub(crate) mod hazard;
 mod hook;
 mod judge;
 mod lateness;
@@ -76,6 +88,7 @@ pub(crate) mod nested;
 mod policy;
 pub(crate) mod registry;
 pub mod report;
+mod setting;
 #[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 mod signal;
 mod terms;
@@ -85,6 +98,7 @@ pub(crate) mod waitable;
 
 pub(crate) use graph::thread_name::thread_name;
 pub(crate) use graph::{context, holds, resource};
+pub use hazard::{HazardPolicy, hazard_policy, on_hazard, set_hazard_policy};
 pub use hook::{Hook, on_deadlock};
 pub use long_wait::warn_after;
 #[allow(deprecated, reason = "version 0.1 had these names here")]
@@ -95,7 +109,7 @@ pub use policy::{Policy, grace, policy, set_grace, set_policy};
 pub use report::dump::dump;
 pub(crate) use report::render::{self, ReportIn};
 pub use report::snapshot::{Edge, Node, NodeKind, WaitForGraph, snapshot};
-pub use report::{Deadlock, Kind, Report};
+pub use report::{Deadlock, Hazard, HazardKind, Kind, Report};
 #[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 pub use signal::dump_on_signal;
 

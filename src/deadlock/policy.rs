@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::detector;
 use super::graph::record::Summons;
+use super::setting::Setting;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::{global, quiet};
 
@@ -55,16 +56,11 @@ pub enum Policy {
     Off,
 }
 
-const NAMES: [(&str, Policy); 4] =
+const VALUES: [(&str, Policy); 4] =
     [("panic", Policy::Panic), ("abort", Policy::Abort), ("report", Policy::Report), ("off", Policy::Off)];
 
-/// The variable that names the first policy.
-const VARIABLE: &str = "BOWLINE_DEADLOCK";
-
-/// Not decided yet: ask the environment.
-const UNSET: u8 = u8::MAX;
 global! {
-    static POLICY: quiet::AtomicU8 = quiet::AtomicU8::new(UNSET);
+    static POLICY: Setting<Policy> = Setting::new("BOWLINE_DEADLOCK", &VALUES, Policy::Panic);
 }
 
 const DEFAULT_GRACE: Duration = Duration::from_micros(500);
@@ -73,10 +69,7 @@ static GRACE: quiet::AtomicU64 = quiet::AtomicU64::new(DEFAULT_GRACE.as_nanos() 
 /// Returns the policy in force. Costs one relaxed load.
 #[must_use]
 pub fn policy() -> Policy {
-    match POLICY.load(Relaxed) {
-        UNSET => first_policy(),
-        at => NAMES[usize::from(at)].1,
-    }
+    POLICY.get()
 }
 
 /// Sets the policy of the whole process.
@@ -93,38 +86,13 @@ pub fn policy() -> Policy {
 /// assert_eq!(deadlock::policy(), Policy::Report);
 /// ```
 pub fn set_policy(policy: Policy) {
-    let _ = self::policy();
-    let before = POLICY.swap(position(policy), Relaxed);
-    if before != position(policy) && policy != Policy::Off {
+    let before = POLICY.replace(policy);
+    if before != policy && policy != Policy::Off {
         detector::with(|graph| {
             graph.forget_reports();
             graph.summon_all(Summons::Recheck);
         });
     }
-}
-
-fn position(policy: Policy) -> u8 {
-    let at = NAMES.iter().position(|&(_, named)| named == policy).unwrap_or_default();
-    u8::try_from(at).expect("four policies")
-}
-
-#[cold]
-fn first_policy() -> Policy {
-    let value = std::env::var_os(VARIABLE);
-    let named = value.as_ref().and_then(|value| {
-        let value = value.to_str()?.trim();
-        NAMES.iter().find(|(name, _)| value.eq_ignore_ascii_case(name)).map(|&(_, policy)| policy)
-    });
-    let policy = named.unwrap_or_default();
-    // The first thread to get here says so; a policy that was set meanwhile stays.
-    if POLICY.compare_exchange(UNSET, position(policy), Relaxed, Relaxed).is_ok()
-        && let (Some(value), None) = (value, named)
-    {
-        super::print_line(format_args!(
-            "bowline: {VARIABLE}={value:?} is none of panic, abort, report, off; going on with panic"
-        ));
-    }
-    self::policy()
 }
 
 /// Sets how long a wait may last before it enters the wait-for graph. The default is 500 µs; with zero, a wait enters

@@ -1,8 +1,8 @@
-//! What a `tracing` subscriber sees of deadlocks and long waits: an event each, where the hooks run. Without the feature,
+//! What a `tracing` subscriber sees of deadlocks, long waits and hazards: an event each, where the hooks run. Without the feature,
 //! nothing.
 
 use super::graph::span_name::SpanName;
-use super::report::{LongWait, Report};
+use super::report::{Hazard, LongWait, Report};
 
 /// Returns the span that the calling thread is in. Runs the subscriber's code.
 pub(super) fn current_span() -> Option<SpanName> {
@@ -79,6 +79,28 @@ pub(super) fn long_wait(wait: &LongWait) {
     }
     #[cfg(not(feature = "tracing"))]
     let _ = wait;
+}
+
+/// Emits the event that a thread breaks the contract of a lock, on that thread.
+pub(super) fn hazard(hazard: &Hazard) {
+    #[cfg(feature = "tracing")]
+    {
+        use super::report::render::{label, line};
+        let thread = hazard.thread_name().map_or_else(|| hazard.os_id().to_string(), str::to_owned);
+        let locks = [hazard.wanted(), hazard.held().resource()].map(label);
+        let lines = [hazard.site(), hazard.held().site()].map(line);
+        tracing::warn!(
+            target: "bowline",
+            kind = ?hazard.kind(),
+            threads = thread,
+            locks = if locks[0] == locks[1] { locks[0].clone() } else { locks.join(", ") },
+            lines = lines.join(", "),
+            "{}",
+            hazard.headline(),
+        );
+    }
+    #[cfg(not(feature = "tracing"))]
+    let _ = hazard;
 }
 
 /// The fields of an event, each a list.

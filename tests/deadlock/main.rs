@@ -5,6 +5,8 @@ mod support;
 
 mod cycles;
 mod environment;
+mod hazards;
+mod help;
 mod hook_destructors;
 mod hooks;
 mod large;
@@ -13,6 +15,7 @@ mod no_deadlock;
 mod oracle;
 mod policy;
 mod purpose;
+mod ranks;
 mod report;
 mod rwlock;
 mod rwlock_policy;

@@ -12,6 +12,7 @@ pub(crate) mod folder;
 #[cfg(unix)]
 pub(crate) mod foreign;
 pub(crate) mod gate;
+pub(crate) mod hazards;
 #[cfg(target_os = "linux")]
 pub(crate) mod library;
 #[cfg(target_os = "linux")]

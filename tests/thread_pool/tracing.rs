@@ -157,6 +157,24 @@ fn a_deadlock_is_an_event_though_the_subscriber_locks() {
 }
 
 #[test]
+fn a_hazard_is_an_event() {
+    alone(|| {
+        subscribe();
+        bowline::deadlock::set_hazard_policy(bowline::deadlock::HazardPolicy::Warn);
+        let (accounts, journal) = (Lock::ranked("accounts", 2, ()), Lock::ranked("journal", 3, ()));
+        let _journal = journal.lock();
+        let line = line!() + 1;
+        drop(accounts.lock());
+        let [event] = &events("takes a lock of rank 2 while it holds one of rank 3")[..] else {
+            panic!("one event: {:?}", events(""))
+        };
+        for part in ["kind=Rank", "locks=\"accounts, journal\"", &format!("{}:{line}:", file!())] {
+            assert!(event.contains(part), "{part}: {event}");
+        }
+    });
+}
+
+#[test]
 fn a_long_wait_is_an_event() {
     alone(|| {
         subscribe();

@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use bowline::{Future, Lock, RLock, ThreadPoolExecutor};
+use bowline::{Future, Lock, RLock, RwLock, ThreadPoolExecutor};
 use bowline_benches::solo::{ReentrantWorkload, Solo, Workload};
 use parking_lot::{Mutex, ReentrantMutex};
 
@@ -48,7 +48,7 @@ impl Path {
 type Reentrant = RLock<Cell<u64>>;
 type PeerReentrant = ReentrantMutex<Cell<u64>>;
 
-const PATHS: [Path; 22] = [
+const PATHS: [Path; 26] = [
     Path::ours("Lock: lock, unlock", Workload::One.over::<Lock<u64>>(), [41, 41]),
     Path::ours("Lock: acquire, unlock", acquire, [47, 47]),
     Path::ours("Lock: try_lock, unlock", try_lock, [54, 44]),
@@ -59,6 +59,10 @@ const PATHS: [Path; 22] = [
     Path::ours("RLock: lock, unlock", ReentrantWorkload::Outer.over::<Reentrant>(), [48, 48]),
     Path::ours("RLock: outer and inner", ReentrantWorkload::OuterAndInner.over::<Reentrant>(), [71, 71]),
     Path::ours("RLock: lock again, unlock", ReentrantWorkload::Inner.over::<Reentrant>(), [20, 20]),
+    Path::peer("RwLock: read, unlock", read),
+    Path::peer("RwLock: acquire_read, unlock", acquire_read),
+    Path::peer("RwLock: write, unlock", write),
+    Path::peer("RwLock: write, then a counted read", write_and_read),
     Path::ours("ThreadPoolExecutor: submit", submit, [471, 401]),
     Path::ours("ThreadPoolExecutor: submit, run", submit_and_run, [818, 743]),
     Path::ours("ThreadPoolExecutor: submit, run, result", submit_run_and_take, [1087, 998]),
@@ -91,6 +95,46 @@ fn try_lock(times: u64) -> Duration {
         if let Some(mut guard) = lock.try_lock() {
             *guard += 1;
         }
+    }
+    Duration::ZERO
+}
+
+fn read(times: u64) -> Duration {
+    let lock = RwLock::new(0u64);
+    let lock = black_box(&lock);
+    for _ in 0..times {
+        black_box(*lock.read());
+    }
+    Duration::ZERO
+}
+
+fn acquire_read(times: u64) -> Duration {
+    let lock = RwLock::new(0u64);
+    let lock = black_box(&lock);
+    for _ in 0..times {
+        if let Ok(guard) = lock.acquire_read() {
+            black_box(*guard);
+        }
+    }
+    Duration::ZERO
+}
+
+fn write(times: u64) -> Duration {
+    let lock = RwLock::new(0u64);
+    let lock = black_box(&lock);
+    for _ in 0..times {
+        *lock.write() += 1;
+    }
+    Duration::ZERO
+}
+
+/// After a write a reader is counted: it does not show itself.
+fn write_and_read(times: u64) -> Duration {
+    let lock = RwLock::new(0u64);
+    let lock = black_box(&lock);
+    for _ in 0..times {
+        *lock.write() += 1;
+        black_box(*lock.read());
     }
     Duration::ZERO
 }

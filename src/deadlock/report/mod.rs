@@ -1,21 +1,24 @@
-//! The data of reports: a deadlock or a long wait, explained, and the error that carries it.
+//! The data of reports: a deadlock, a long wait or a hazard, explained, and the error that carries a deadlock.
 
 mod access;
 mod activity;
 mod author;
+mod cause;
 mod dot;
 pub(super) mod dump;
 mod excerpt;
+mod hazard;
 mod long_wait;
 mod names_now;
 pub(crate) mod render;
 mod resource;
 pub(super) mod scene;
-mod signature;
+pub(super) mod signature;
 pub(super) mod snapshot;
 mod source;
 pub(super) mod stack;
 mod suspicion;
+mod syntax;
 mod thread;
 
 use std::fmt;
@@ -23,6 +26,7 @@ use std::sync::Arc;
 
 pub use access::Access;
 pub use activity::Activity;
+pub use hazard::{Hazard, HazardKind};
 pub use long_wait::LongWait;
 use resource::Identity;
 pub(in crate::deadlock) use resource::Nature;

@@ -100,6 +100,8 @@ pub(in crate::deadlock) enum Nature {
     Thread,
     /// What is initialised by whoever holds it.
     Once,
+    /// A semaphore whose permits are held.
+    Permits,
     /// A pool.
     Pool,
 }
@@ -110,6 +112,7 @@ impl Nature {
             described if described.is_thread() => Self::Thread,
             ResourceType { mode: HoldMode::Running, .. } | ResourceType { primitive: "Future", .. } => Self::Task,
             ResourceType { mode: HoldMode::Initialising, .. } => Self::Once,
+            ResourceType { mode: HoldMode::Permit, .. } => Self::Permits,
             ResourceType { primitive, .. } if primitive.ends_with("PoolExecutor") => Self::Pool,
             _ => Self::Lock,
         }
@@ -134,6 +137,7 @@ pub struct Resource {
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(in crate::deadlock) nature: Nature,
     pub(in crate::deadlock) name: Option<&'static str>,
+    pub(in crate::deadlock) rank: Option<u16>,
     pub(in crate::deadlock) primitive: &'static str,
     pub(in crate::deadlock) data_type: &'static str,
     #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
@@ -141,10 +145,16 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Returns the name given with `named`, if any.
+    /// Returns the name given with `named`, `with_name` or `ranked`, if any.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
         self.name
+    }
+
+    /// Returns the rank given with [`ranked`](crate::Lock::ranked), if any.
+    #[must_use]
+    pub fn rank(&self) -> Option<u16> {
+        self.rank
     }
 
     /// Returns the primitive: `Lock`, `RLock`, `RwLock`, `Condition`, `Once`, `OnceLock`, `LazyLock`, `Future` (of a task),
@@ -188,6 +198,16 @@ impl Resource {
 
     pub(in crate::deadlock) fn is_once(&self) -> bool {
         self.nature == Nature::Once
+    }
+
+    /// Returns whether it is a semaphore whose permits are held.
+    pub(in crate::deadlock) fn has_permits(&self) -> bool {
+        self.nature == Nature::Permits
+    }
+
+    /// Returns whether it is a lock: who acquires it has a guard.
+    pub(in crate::deadlock) fn is_lock(&self) -> bool {
+        matches!(self.primitive, "FairMutex" | "Lock" | "Mutex" | "RLock" | "ReentrantMutex" | "RwLock")
     }
 
     /// Returns whether two values of one report or snapshot mean the same resource.

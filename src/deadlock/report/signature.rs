@@ -1,9 +1,9 @@
-//! What tells the deadlocks, or the long waits, of one place in the program from others: the lines.
+//! What tells the deadlocks, the long waits, or the hazards of one place in the program from others: the lines.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::{LongWait, Report, StuckThread};
+use super::{HazardKind, LongWait, Report, StuckThread};
 use crate::deadlock::graph::resource::Site;
 use crate::primitive::quiet::{Mutex, PoisonError};
 
@@ -32,13 +32,18 @@ impl Signature {
         Self::of((lines(wait.waiter()), wait.owner().map(lines), suspicions))
     }
 
+    /// Returns the signature of a hazard: of the line that took what is held, and the one that asks.
+    pub(in crate::deadlock) fn of_hazard(kind: HazardKind, taken: Site, asks: Site) -> Self {
+        Self::of((kind, taken, asks))
+    }
+
     fn of(hashed: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         hashed.hash(&mut hasher);
         Self(hasher.finish())
     }
 
-    /// Counts one more with this signature that is printed. Returns how many there are now.
+    /// Counts one more with this signature. Returns how many there are now.
     pub(in crate::deadlock) fn count(self) -> u64 {
         static SEEN: Mutex<Option<HashMap<Signature, u64>>> = Mutex::new(None);
         let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -34,9 +34,19 @@ impl Sources {
     ///
     /// `None` if its file is not found, is not older than the executable, or can't be the one that was compiled.
     pub(in crate::deadlock) fn excerpt(&mut self, site: Site, width: usize) -> Option<Excerpt> {
-        let built = self.built?;
-        let text = self.files.entry(site.file()).or_insert_with(|| read(&find(site.file())?, built));
-        Excerpt::of(text.as_ref()?, (site.line(), site.column()), width)
+        self.load(site);
+        Excerpt::of(self.loaded(site)?, (site.line(), site.column()), width)
+    }
+
+    /// Reads the file of a line, unless that was done before.
+    pub(in crate::deadlock) fn load(&mut self, site: Site) {
+        let Some(built) = self.built else { return };
+        self.files.entry(site.file()).or_insert_with(|| read(&find(site.file())?, built));
+    }
+
+    /// Returns the text of the file of a line, if it was read, under the conditions of [`excerpt`](Self::excerpt).
+    pub(in crate::deadlock) fn loaded(&self, site: Site) -> Option<&[u8]> {
+        self.files.get(site.file())?.as_deref()
     }
 }
 

@@ -125,6 +125,42 @@ impl<T> Lock<T> {
         Self { raw: RawLock::new(Some(name)), data: UnsafeCell::new(value) }
     }
 
+    /// Makes a free lock with a name and a rank. A thread may wait for it only while all locks that it holds have lower ranks,
+    /// or none: otherwise that is a [hazard](crate::deadlock::Hazard), told by [policy](crate::deadlock::HazardPolicy).
+    ///
+    /// So the ranks are the order in which locks are taken, the lowest first. Threads that keep to it never wait for each other
+    /// in a circle, and the first one that does not is told, whether another is there at that moment or not.
+    ///
+    /// A rank costs a few nanoseconds at each acquisition and release; locks without one pay nothing. What is acquired by
+    /// `try_` or with a time-out is not checked, and counts as held from then on.
+    ///
+    /// # Panics
+    ///
+    /// Where addresses have 32 bits: if the name is longer than 65,535 bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::Lock;
+    /// use bowline::deadlock::{self, HazardPolicy};
+    /// use std::panic::catch_unwind;
+    ///
+    /// static ACCOUNTS: Lock<u64> = Lock::ranked("accounts", 10, 0);
+    /// static JOURNAL: Lock<Vec<u64>> = Lock::ranked("journal", 20, Vec::new());
+    ///
+    /// deadlock::set_hazard_policy(HazardPolicy::Panic);
+    /// let in_order = || (ACCOUNTS.lock(), JOURNAL.lock());
+    /// drop(in_order());
+    /// let the_other_way_round = || drop((JOURNAL.lock(), ACCOUNTS.lock()));
+    /// assert!(catch_unwind(the_other_way_round).is_err());
+    /// ```
+    #[inline]
+    #[must_use]
+    #[track_caller]
+    pub const fn ranked(name: &'static str, rank: u16, value: T) -> Self {
+        Self { raw: RawLock::ranked(name, rank), data: UnsafeCell::new(value) }
+    }
+
     /// Makes a free lock under a name that is made at run time. What that costs, and how long the name is kept:
     /// [`Name`](crate::Name).
     ///

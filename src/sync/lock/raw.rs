@@ -7,6 +7,7 @@ use crate::deadlock::Deadlock;
 use crate::deadlock::context::{Context, ContextId};
 use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::Graph;
+use crate::deadlock::hazard;
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceFacts, Site, TypeOf};
@@ -16,8 +17,13 @@ use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, unpark_filte
 use crate::sync::guard::{Exclusive, RawGuard, Resume};
 use crate::sync::request::Request;
 
-/// Set while a thread is parked or about to park. The rest of the word is the owner's number, which is even, or zero.
+/// Set while a thread is parked or about to park.
 const WAITERS: u64 = 1;
+/// Set for good if the lock has a rank. Then the word of a free lock is not 0, so that the fast paths leave the lock to those
+/// that look at ranks, and nobody else does.
+const RANKED: u64 = 1 << 63;
+/// The rest of the word: the owner's number, or zero.
+const OWNER: u64 = !(WAITERS | RANKED);
 
 /// An exclusive lock whose word is its owner's number.
 pub(crate) struct RawLock {
@@ -32,6 +38,8 @@ pub(crate) struct RawLock {
     /// The owner is the word: there is no moment at which the lock is held and the owner unknown. Releasing
     /// subtracts the owner and leaves WAITERS as it is, so that WAITERS is cleared only under the queue's lock, and
     /// only when the queue is empty: *a thread is parked* implies WAITERS at all times.
+    ///
+    /// The highest bit, RANKED, is the same at all times.
     word: AtomicU64,
     origin: Origin,
 }
@@ -68,6 +76,12 @@ impl RawLock {
         Self { word: AtomicU64::new(0), origin: Origin::here(name) }
     }
 
+    /// Makes a lock with a name and a rank.
+    #[track_caller]
+    pub(crate) const fn ranked(name: &'static str, rank: u16) -> Self {
+        Self { word: AtomicU64::new(RANKED), origin: Origin::ranked(name, rank) }
+    }
+
     #[cfg(feature = "serde")]
     pub(crate) fn made_at(site: Site) -> Self {
         Self { word: AtomicU64::new(0), origin: Origin::at(site, None) }
@@ -77,15 +91,8 @@ impl RawLock {
     #[inline]
     #[track_caller]
     pub(crate) fn lock(&self, type_of: TypeOf) -> RawLockGuard {
-        self.lock_by(registry::current(), type_of)
-    }
-
-    /// [`lock`](Self::lock), for the calling thread's context.
-    #[inline]
-    #[track_caller]
-    pub(in crate::sync) fn lock_by(&self, me: &'static Context, type_of: TypeOf) -> RawLockGuard {
         let request = Request::new(type_of);
-        match self.try_lock_fast(me, request) {
+        match self.try_lock_fast(registry::current(), request) {
             Some(guard) => guard,
             None => self.lock_slow(request),
         }
@@ -124,9 +131,9 @@ impl RawLock {
         }
     }
 
-    /// Takes the lock if it is free and no thread queues, and the hold has a place among those that are inline.
+    /// Takes the lock if it has no rank, is free and no thread queues, and the hold has a place among those that are inline.
     #[inline]
-    fn try_lock_fast(&self, me: &'static Context, request: Request) -> Option<RawLockGuard> {
+    pub(in crate::sync) fn try_lock_fast(&self, me: &'static Context, request: Request) -> Option<RawLockGuard> {
         let place = me.holds.find()?;
         // ORDERING: Acquire pairs with the Release in `unlock` and `unlock_fair`: what was done under the lock is seen.
         self.word.compare_exchange(0, me.id().get(), Acquire, Relaxed).ok()?;
@@ -150,6 +157,7 @@ impl RawLock {
 
     /// [`acquire`](Self::acquire), for a request that another line than the calling one made, or no line of the user's
     /// program.
+    #[track_caller]
     pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawLockGuard, Deadlock> {
         let request = Request { site, type_of };
         match self.try_lock_fast(registry::current(), request) {
@@ -177,6 +185,20 @@ impl RawLock {
                 Err(now) => word = now,
             }
         }
+        word & RANKED != 0 && self.take_ranked(me)
+    }
+
+    /// [`take`](Self::take), for a lock with a rank.
+    #[cold]
+    fn take_ranked(&self, me: &'static Context) -> bool {
+        let mut word = self.word.load(Relaxed);
+        while word & OWNER == 0 {
+            // ORDERING: as in `try_lock_fast`.
+            match self.word.compare_exchange_weak(word, word | me.id().get(), Acquire, Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
         false
     }
 
@@ -196,7 +218,8 @@ impl RawLock {
         // ORDERING: Release pairs with the Acquire of the next owner.
         let order = if is_removed(Ingredient::ReleaseOnUnlock) { Relaxed } else { Release };
         let me = guard.context.id().get();
-        // Compared with what is subtracted, and not masked: one instruction fewer, since the difference sets a flag.
+        // Compared with what is subtracted, and not masked: one instruction fewer, since the difference sets a flag. (A lock
+        // with a rank always takes the cold path.)
         if self.word.fetch_sub(me, order) != me {
             self.wake_one();
         }
@@ -204,6 +227,10 @@ impl RawLock {
 
     #[cold]
     fn wake_one(&self) {
+        // Relaxed: if a thread was parked at the release, WAITERS was set then, and is until the queue is empty.
+        if self.origin.is_ranked() && self.word.load(Relaxed) & WAITERS == 0 {
+            return;
+        }
         // SAFETY:
         // - the key is this lock's own address.
         // - the callback only touches the word.
@@ -228,12 +255,17 @@ impl RawLock {
         guard.context.holds.give(guard.hold);
         // ORDERING: Release pairs with the Acquire of the next owner.
         if self.word.compare_exchange(guard.context.id().get(), 0, Release, Relaxed).is_err() {
-            self.hand_over();
+            self.hand_over(guard.context);
         }
     }
 
     #[cold]
-    fn hand_over(&self) {
+    fn hand_over(&self, me: &'static Context) {
+        let ranked = if self.origin.is_ranked() { RANKED } else { 0 };
+        // ORDERING: as in `unlock_fair`.
+        if ranked != 0 && self.word.compare_exchange(RANKED | me.id().get(), RANKED, Release, Relaxed).is_ok() {
+            return;
+        }
         let heir = Cell::new(0);
         // SAFETY:
         // - the key is this lock's own address.
@@ -255,7 +287,7 @@ impl RawLock {
                     // unpark itself. The owner alone changes the word while it is held, but for WAITERS, and that
                     // only goes up outside the queue's lock: a waiter that announces itself now finds that its
                     // announcement does not stand when it validates, or that it does.
-                    self.word.store(heir.get() | waiters, Release);
+                    self.word.store(ranked | heir.get() | waiters, Release);
                     HANDED_OVER
                 },
             );
@@ -269,7 +301,14 @@ impl RawLock {
 
     #[inline]
     pub(crate) fn is_locked(&self) -> bool {
-        self.word.load(Relaxed) & !WAITERS != 0
+        self.word.load(Relaxed) & OWNER != 0
+    }
+
+    /// Returns whether this context is the owner. Always `false` if the lock has a rank: see [`owner`](Self::owner).
+    #[inline]
+    pub(in crate::sync) fn is_unranked_and_owned_by(&self, me: &'static Context) -> bool {
+        // ORDERING: Relaxed, as in `owner`.
+        self.word.load(Relaxed) & !WAITERS == me.id().get()
     }
 
     /// Returns the owner, if there is one. It is current only if it is the caller, or a registered waiter seen by the judge.
@@ -278,7 +317,7 @@ impl RawLock {
         // ORDERING: Relaxed is enough for both readers. A thread reads its own number back only if its own last write
         // put it there. The judge reads it under the graph's mutex: an owner that is registered released everything
         // that it released before it took that mutex to register, so the word is current by coherence.
-        ContextId::from_word(self.word.load(Relaxed) & !WAITERS)
+        ContextId::from_word(self.word.load(Relaxed) & OWNER)
     }
 
     #[inline]
@@ -301,10 +340,25 @@ impl RawLock {
         self.origin.name()
     }
 
+    /// Tells of a hazard if the lock has a rank and the caller, who waits without a limit, holds one of no lower rank.
+    #[track_caller]
+    pub(in crate::sync) fn check_rank(&self, request: Request) {
+        if self.origin.is_ranked() {
+            hazard::check_rank(registry::current(), self.facts(request.type_of), request.site);
+        }
+    }
+
     #[cold]
     #[inline(never)]
     #[track_caller]
     fn lock_slow(&self, request: Request) -> RawLockGuard {
+        self.check_rank(request);
+        self.lock_ranked(request)
+    }
+
+    /// Locks as one whose rank is checked.
+    #[track_caller]
+    pub(in crate::sync) fn lock_ranked(&self, request: Request) -> RawLockGuard {
         match self.wait(request, Limit::None, Failure::Unwind) {
             Ok(guard) => guard,
             Err(error) => error.deadlock().raise(),
@@ -313,7 +367,14 @@ impl RawLock {
 
     #[cold]
     #[inline(never)]
+    #[track_caller]
     fn acquire_slow(&self, request: Request) -> Result<RawLockGuard, Deadlock> {
+        self.check_rank(request);
+        self.acquire_ranked(request)
+    }
+
+    /// Locks as one whose rank is checked, or returns why that can never be.
+    pub(in crate::sync) fn acquire_ranked(&self, request: Request) -> Result<RawLockGuard, Deadlock> {
         self.wait(request, Limit::None, Failure::Value).map_err(WaitError::deadlock)
     }
 
@@ -330,7 +391,7 @@ impl RawLock {
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn try_lock_limited(&self, request: Request, limit: Limit) -> Option<RawLockGuard> {
+    pub(in crate::sync) fn try_lock_limited(&self, request: Request, limit: Limit) -> Option<RawLockGuard> {
         match self.wait(request, limit, Failure::Unwind) {
             Ok(guard) => Some(guard),
             Err(WaitError::TimedOut) => None,
@@ -401,7 +462,7 @@ impl Park for LockWait<'_> {
 
     fn announce(&self) -> bool {
         let word = self.lock.word.load(Relaxed);
-        if word & !WAITERS == 0 {
+        if word & OWNER == 0 {
             return false;
         }
         // ORDERING: Relaxed: it publishes nothing; the queue's lock orders it with the owner's look at the queue.
@@ -410,7 +471,7 @@ impl Park for LockWait<'_> {
 
     fn is_announced(&self) -> bool {
         let word = self.lock.word.load(Relaxed);
-        word & WAITERS != 0 && word & !WAITERS != 0 || is_removed(Ingredient::ValidatedAnnouncement)
+        word & WAITERS != 0 && word & OWNER != 0 || is_removed(Ingredient::ValidatedAnnouncement)
     }
 
     fn left_queue(&self, last: bool) {

@@ -117,10 +117,12 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     #[inline]
     #[track_caller]
     pub fn force(this: &Self) -> &T {
-        match Self::get(this) {
-            Some(value) => value,
-            None => this.finish(this.raw.enter(Self::request())),
+        if !this.raw.is_complete() {
+            this.make();
         }
+        // SAFETY:
+        // - it is complete: it was, or has been made.
+        unsafe { this.value() }
     }
 
     /// Returns the value, which is made if it is not there, or returns why there will be none.
@@ -156,10 +158,12 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     #[inline]
     #[track_caller]
     pub fn acquire(this: &Self) -> Result<&T, InitError> {
-        match Self::get(this) {
-            Some(value) => Ok(value),
-            None => Ok(this.finish(this.raw.try_enter(Self::request())?)),
+        if !this.raw.is_complete() {
+            this.acquire_made()?;
         }
+        // SAFETY:
+        // - it is complete: it was, or has been made.
+        Ok(unsafe { this.value() })
     }
 
     /// Returns the value, which is made if it is not there.
@@ -184,10 +188,25 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
         Self::get_mut(this).expect("the value is there")
     }
 
-    /// Runs the initialiser, if the caller is to, and returns the value.
+    /// Makes the value, or waits until somebody has.
     #[cold]
     #[inline(never)]
-    fn finish(&self, entered: Entered<'_>) -> &T {
+    #[track_caller]
+    fn make(&self) {
+        self.finish(self.raw.enter(Self::request()));
+    }
+
+    /// Makes the value, or waits until somebody has. A deadlock, or poison, is an error.
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn acquire_made(&self) -> Result<(), InitError> {
+        self.finish(self.raw.try_enter(Self::request())?);
+        Ok(())
+    }
+
+    /// Runs the initialiser, if the caller is to. The value is there afterwards.
+    fn finish(&self, entered: Entered<'_>) {
         if let Entered::Begun(initialisation) = entered {
             // SAFETY:
             // - the context of the initialisation alone reaches the stage before it is complete.
@@ -199,12 +218,8 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
             unsafe { *self.stage.get() = Stage::Value(value) };
             initialisation.complete();
         }
-        // SAFETY:
-        // - it is complete: it was entered as such, or has just been made.
-        unsafe { self.value() }
     }
 
-    #[cold]
     #[track_caller]
     fn request() -> Request {
         let type_of =

@@ -128,7 +128,7 @@ impl Once {
     #[track_caller]
     pub fn call_once<F: FnOnce()>(&self, f: F) {
         if !self.raw.is_complete() {
-            finish(self.raw.enter(request(Intent::InitialiseOnce)), |_| f());
+            self.make(Intent::InitialiseOnce, |_| f());
         }
     }
 
@@ -155,7 +155,7 @@ impl Once {
     #[track_caller]
     pub fn call_once_force<F: FnOnce(&OnceState)>(&self, f: F) {
         if !self.raw.is_complete() {
-            finish(self.raw.enter(request(Intent::InitialiseAnyway)), f);
+            self.make(Intent::InitialiseAnyway, f);
         }
     }
 
@@ -192,7 +192,7 @@ impl Once {
     #[track_caller]
     pub fn acquire_once<F: FnOnce()>(&self, f: F) -> Result<(), InitError> {
         if !self.raw.is_complete() {
-            finish(self.raw.try_enter(request(Intent::InitialiseOnce))?, |_| f());
+            return self.acquire_made(|_| f());
         }
         Ok(())
     }
@@ -259,7 +259,7 @@ impl Once {
     #[track_caller]
     pub fn wait(&self) {
         if !self.raw.is_complete() {
-            self.raw.enter(request(Intent::Await));
+            self.make(Intent::Await, |_| ());
         }
     }
 
@@ -276,7 +276,7 @@ impl Once {
     #[track_caller]
     pub fn wait_force(&self) {
         if !self.raw.is_complete() {
-            self.raw.enter(request(Intent::AwaitAnyway));
+            self.make(Intent::AwaitAnyway, |_| ());
         }
     }
 
@@ -339,7 +339,25 @@ impl Once {
     }
 }
 
-#[cold]
+impl Once {
+    /// Runs the initialiser, or waits until one has run.
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn make(&self, intent: Intent, f: impl FnOnce(&OnceState)) {
+        finish(self.raw.enter(request(intent)), f);
+    }
+
+    /// Runs the initialiser, or waits until one has run. A deadlock, or poison, is an error.
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn acquire_made(&self, f: impl FnOnce(&OnceState)) -> Result<(), InitError> {
+        finish(self.raw.try_enter(request(Intent::InitialiseOnce))?, f);
+        Ok(())
+    }
+}
+
 #[track_caller]
 fn request(intent: Intent) -> Request {
     let type_of = || ResourceType { primitive: "Once", data: "", mode: HoldMode::Initialising };

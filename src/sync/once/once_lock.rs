@@ -167,12 +167,12 @@ impl<T> OnceLock<T> {
     #[inline]
     #[track_caller]
     pub fn get_or_init<F: FnOnce() -> T>(&self, f: F) -> &T {
-        match self.get() {
-            Some(value) => value,
-            None => match self.finish(self.raw.enter(Self::request(Intent::Initialise)), || Ok::<_, Infallible>(f())) {
-                Ok(value) => value,
-            },
+        if !self.raw.is_complete() {
+            let Ok(()) = self.make(|| Ok::<_, Infallible>(f()));
         }
+        // SAFETY:
+        // - it is complete: it was, or has been made.
+        unsafe { self.value() }
     }
 
     /// Returns the value, which `f` makes if there is none, or the error of `f`. Waits for an initialiser that is running.
@@ -199,10 +199,12 @@ impl<T> OnceLock<T> {
     #[inline]
     #[track_caller]
     pub fn get_or_try_init<F: FnOnce() -> Result<T, E>, E>(&self, f: F) -> Result<&T, E> {
-        match self.get() {
-            Some(value) => Ok(value),
-            None => self.finish(self.raw.enter(Self::request(Intent::Initialise)), f),
+        if !self.raw.is_complete() {
+            self.make(f)?;
         }
+        // SAFETY:
+        // - it is complete: it was, or has been made.
+        Ok(unsafe { self.value() })
     }
 
     /// Returns the value, which `f` makes if there is none, or returns why there will be none.
@@ -273,10 +275,12 @@ impl<T> OnceLock<T> {
     #[inline]
     #[track_caller]
     pub fn acquire_or_try_init<F: FnOnce() -> Result<T, E>, E: From<Deadlock>>(&self, f: F) -> Result<&T, E> {
-        match self.get() {
-            Some(value) => Ok(value),
-            None => self.finish(self.raw.acquire(Self::request(Intent::Initialise))?, f),
+        if !self.raw.is_complete() {
+            self.acquire_made(f)?;
         }
+        // SAFETY:
+        // - it is complete: it was, or has been made.
+        Ok(unsafe { self.value() })
     }
 
     /// Returns the value, which `f` makes if there is none.
@@ -345,7 +349,7 @@ impl<T> OnceLock<T> {
     #[track_caller]
     pub fn wait(&self) -> &T {
         if !self.raw.is_complete() {
-            self.raw.enter(Self::request(Intent::Await));
+            self.await_value();
         }
         // SAFETY:
         // - it is complete: it was, or the wait has ended.
@@ -365,7 +369,7 @@ impl<T> OnceLock<T> {
     #[track_caller]
     pub fn acquire(&self) -> Result<&T, Deadlock> {
         if !self.raw.is_complete() {
-            self.raw.acquire(Self::request(Intent::Await))?;
+            self.acquire_value()?;
         }
         // SAFETY:
         // - it is complete: it was, or the wait has ended.
@@ -393,7 +397,10 @@ impl<T> OnceLock<T> {
     #[inline]
     #[track_caller]
     pub fn wait_for(&self, timeout: Duration) -> Option<&T> {
-        self.wait_within(Limit::after(timeout))
+        if !self.raw.is_complete() {
+            self.await_within(Limit::after(timeout))?;
+        }
+        self.get()
     }
 
     /// Waits until somebody has written the value, at most until `deadline`. See [`wait_for`](Self::wait_for).
@@ -404,18 +411,49 @@ impl<T> OnceLock<T> {
     #[inline]
     #[track_caller]
     pub fn wait_until(&self, deadline: Instant) -> Option<&T> {
-        self.wait_within(Limit::Until(deadline))
-    }
-
-    #[track_caller]
-    fn wait_within(&self, limit: Limit) -> Option<&T> {
         if !self.raw.is_complete() {
-            self.raw.enter_within(Self::request(Intent::Await), limit)?;
+            self.await_within(Limit::Until(deadline))?;
         }
         self.get()
     }
 
+    /// Makes the value, or waits until somebody has.
     #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn make<E>(&self, f: impl FnOnce() -> Result<T, E>) -> Result<(), E> {
+        self.finish(self.raw.enter(Self::request(Intent::Initialise)), f)
+    }
+
+    /// Makes the value, or waits until somebody has. A deadlock is an error.
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn acquire_made<E: From<Deadlock>>(&self, f: impl FnOnce() -> Result<T, E>) -> Result<(), E> {
+        self.finish(self.raw.acquire(Self::request(Intent::Initialise))?, f)
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn await_value(&self) {
+        self.raw.enter(Self::request(Intent::Await));
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn acquire_value(&self) -> Result<(), Deadlock> {
+        self.raw.acquire(Self::request(Intent::Await)).map(drop)
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn await_within(&self, limit: Limit) -> Option<()> {
+        self.raw.enter_within(Self::request(Intent::Await), limit).map(drop)
+    }
+
     #[track_caller]
     fn request(intent: Intent) -> Request {
         let type_of =
@@ -423,16 +461,12 @@ impl<T> OnceLock<T> {
         Request { site: Location::caller(), type_of, intent }
     }
 
-    /// Runs the initialiser, if the caller is to, and returns the value.
-    #[cold]
-    #[inline(never)]
-    fn finish<E>(&self, entered: Entered<'_>, f: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
+    /// Runs the initialiser, if the caller is to. The value is there afterwards, unless that fails.
+    fn finish<E>(&self, entered: Entered<'_>, f: impl FnOnce() -> Result<T, E>) -> Result<(), E> {
         if let Entered::Begun(initialisation) = entered {
             self.write(initialisation, f()?);
         }
-        // SAFETY:
-        // - it is complete: it was entered as such, or has been written.
-        Ok(unsafe { self.value() })
+        Ok(())
     }
 
     /// Writes the value. The initialisation is of this cell.

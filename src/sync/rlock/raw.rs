@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use crate::deadlock::Deadlock;
 use crate::deadlock::context::Context;
+use crate::deadlock::door::Limit;
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::registry;
 use crate::deadlock::resource::{Site, TypeOf};
 use crate::sync::guard::{RawGuard, Resume, Shared};
 use crate::sync::lock::{RawLock, RawLockGuard};
+use crate::sync::request::Request;
 
 /// An exclusive lock that its owner may take again.
 pub(crate) struct RawRLock {
@@ -39,6 +41,12 @@ impl RawRLock {
         Self { lock: RawLock::new(name), again: Cell::new(0) }
     }
 
+    /// Makes a lock with a name and a rank.
+    #[track_caller]
+    pub(crate) const fn ranked(name: &'static str, rank: u16) -> Self {
+        Self { lock: RawLock::ranked(name, rank), again: Cell::new(0) }
+    }
+
     #[cfg(feature = "serde")]
     pub(crate) fn made_at(site: Site) -> Self {
         Self { lock: RawLock::made_at(site), again: Cell::new(0) }
@@ -47,19 +55,20 @@ impl RawRLock {
     #[inline]
     #[track_caller]
     pub(crate) fn lock(&self, type_of: TypeOf) -> RawRLockGuard {
-        let me = registry::current();
-        match self.try_again(me) {
+        let request = Request::new(type_of);
+        match self.try_fast(request) {
             Some(guard) => guard,
-            None => RawRLockGuard(self.lock.lock_by(me, type_of)),
+            None => self.lock_slow(request),
         }
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn acquire(&self, type_of: TypeOf) -> Result<RawRLockGuard, Deadlock> {
-        match self.try_again(registry::current()) {
+        let request = Request::new(type_of);
+        match self.try_fast(request) {
             Some(guard) => Ok(guard),
-            None => self.lock.acquire(type_of).map(RawRLockGuard),
+            None => self.acquire_slow(request),
         }
     }
 
@@ -68,13 +77,13 @@ impl RawRLock {
     pub(crate) fn try_lock(&self, type_of: TypeOf) -> Option<RawRLockGuard> {
         match self.try_again(registry::current()) {
             Some(guard) => Some(guard),
-            None => self.lock.try_lock(type_of).map(RawRLockGuard),
+            None => self.lock.try_lock(type_of).map(RawRLockGuard).or_else(|| self.try_again_slow()),
         }
     }
 
     /// [`try_lock`](Self::try_lock), for a request that no line of the user's program made.
     pub(crate) fn try_lock_at(&self, type_of: TypeOf, site: Site) -> Option<RawRLockGuard> {
-        match self.try_again(registry::current()) {
+        match self.try_again_slow() {
             Some(guard) => Some(guard),
             None => self.lock.try_lock_at(type_of, site).map(RawRLockGuard),
         }
@@ -82,45 +91,112 @@ impl RawRLock {
 
     /// [`acquire`](Self::acquire), for a request that another line than the calling one made, or no line of the user's
     /// program.
+    #[track_caller]
     pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawRLockGuard, Deadlock> {
-        match self.try_again(registry::current()) {
-            Some(guard) => Ok(guard),
-            None => self.lock.acquire_at(type_of, site).map(RawRLockGuard),
-        }
+        self.acquire_slow(Request { site, type_of })
     }
 
     #[inline]
     #[track_caller]
     pub(crate) fn try_lock_for(&self, type_of: TypeOf, timeout: Duration) -> Option<RawRLockGuard> {
-        match self.try_again(registry::current()) {
+        let request = Request::new(type_of);
+        match self.try_fast(request) {
             Some(guard) => Some(guard),
-            None => self.lock.try_lock_for(type_of, timeout).map(RawRLockGuard),
+            None => self.try_lock_limited(request, Limit::after(timeout)),
         }
     }
 
     #[inline]
     #[track_caller]
-    pub(crate) fn try_lock_until(&self, type_of: TypeOf, deadline: Instant) -> Option<RawRLockGuard> {
-        match self.try_again(registry::current()) {
+    pub(crate) fn try_lock_until(&self, type_of: TypeOf, limit: Instant) -> Option<RawRLockGuard> {
+        let request = Request::new(type_of);
+        match self.try_fast(request) {
             Some(guard) => Some(guard),
-            None => self.lock.try_lock_until(type_of, deadline).map(RawRLockGuard),
+            None => self.try_lock_limited(request, Limit::Until(limit)),
         }
     }
 
-    /// Makes one more guard, if this thread is the owner.
+    /// Makes one more guard if this thread is the owner, or takes the lock if it is free. Does neither if it has a rank.
+    #[inline]
+    #[track_caller]
+    fn try_fast(&self, request: Request) -> Option<RawRLockGuard> {
+        let me = registry::current();
+        match self.try_again(me) {
+            Some(guard) => Some(guard),
+            None => self.lock.try_lock_fast(me, request).map(RawRLockGuard),
+        }
+    }
+
+    /// Makes one more guard, if the lock has no rank and this thread is the owner.
     #[inline]
     #[track_caller]
     fn try_again(&self, me: &'static Context) -> Option<RawRLockGuard> {
-        if self.lock.owner() != Some(me.id()) {
+        if !self.lock.is_unranked_and_owned_by(me) {
             return None;
         }
+        Some(self.again(me))
+    }
+
+    /// Makes one more guard, if this thread is the owner.
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn try_again_slow(&self) -> Option<RawRLockGuard> {
+        let me = registry::current();
+        (self.lock.owner() == Some(me.id())).then(|| self.again(me))
+    }
+
+    /// Makes one more guard for the owner.
+    #[inline]
+    #[track_caller]
+    fn again(&self, me: &'static Context) -> RawRLockGuard {
         // One below the largest number, so that the depth can be represented, too.
         let again = self.again.get();
         if again >= u32::MAX - 1 {
             too_deep();
         }
         self.again.set(again + 1);
-        Some(RawRLockGuard(RawLockGuard::new(me, NOT_LISTED)))
+        RawRLockGuard(RawLockGuard::new(me, NOT_LISTED))
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn lock_slow(&self, request: Request) -> RawRLockGuard {
+        match self.try_again_checked(request) {
+            Some(guard) => guard,
+            None => RawRLockGuard(self.lock.lock_ranked(request)),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn acquire_slow(&self, request: Request) -> Result<RawRLockGuard, Deadlock> {
+        match self.try_again_checked(request) {
+            Some(guard) => Ok(guard),
+            None => self.lock.acquire_ranked(request).map(RawRLockGuard),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn try_lock_limited(&self, request: Request, limit: Limit) -> Option<RawRLockGuard> {
+        match self.try_again_slow() {
+            Some(guard) => Some(guard),
+            None => self.lock.try_lock_limited(request, limit).map(RawRLockGuard),
+        }
+    }
+
+    /// Makes one more guard, if this thread is the owner, and otherwise checks the lock's rank.
+    #[track_caller]
+    fn try_again_checked(&self, request: Request) -> Option<RawRLockGuard> {
+        if !self.is_owned() {
+            self.lock.check_rank(request);
+        }
+        // A hook may have locked, and forgotten the guard.
+        self.try_again_slow()
     }
 
     /// Releases a guard, and unlocks if it was the last.

@@ -16,7 +16,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Panics
     ///
     /// If the wait is part of a deadlock and the [policy](crate::deadlock::Policy) is `Panic`, with the report as the
-    /// message.
+    /// message; if this thread reads already and the [hazard policy](crate::deadlock::HazardPolicy) is `Panic`.
     ///
     /// # Deadlocks
     ///
@@ -89,7 +89,7 @@ impl<T: ?Sized> RwLock<T> {
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
         // SAFETY:
         // - the raw guard is of this lock.
-        Some(unsafe { self.read_guard(self.raw.try_read(Self::reading(), false)?) })
+        Some(unsafe { self.read_guard(self.raw.try_read::<true>(Self::reading(), false)?) })
     }
 
     /// Reads if, within `timeout`, there is a moment at which no writer is in or waits.
@@ -160,7 +160,7 @@ impl<T: ?Sized> RwLock<T> {
     pub fn try_read_arc(self: &Arc<Self>) -> Option<ArcRwLockReadGuard<T>> {
         // SAFETY:
         // - the raw guard is of this lock.
-        Some(unsafe { self.read_guard_arc(self.raw.try_read(Self::reading(), false)?) })
+        Some(unsafe { self.read_guard_arc(self.raw.try_read::<true>(Self::reading(), false)?) })
     }
 
     /// Reads as [`try_read_for`](Self::try_read_for) does, with a guard that keeps the lock alive instead of borrowing it.
@@ -241,7 +241,7 @@ impl<T: ?Sized> RwLock<T> {
     pub fn try_read_recursive(&self) -> Option<RwLockReadGuard<'_, T>> {
         // SAFETY:
         // - the raw guard is of this lock.
-        Some(unsafe { self.read_guard(self.raw.try_read(Self::reading(), true)?) })
+        Some(unsafe { self.read_guard(self.raw.try_read::<true>(Self::reading(), true)?) })
     }
 
     /// Reads if no writer is in any more within `timeout`.
@@ -312,7 +312,7 @@ impl<T: ?Sized> RwLock<T> {
     pub fn try_read_recursive_arc(self: &Arc<Self>) -> Option<ArcRwLockReadGuard<T>> {
         // SAFETY:
         // - the raw guard is of this lock.
-        Some(unsafe { self.read_guard_arc(self.raw.try_read(Self::reading(), true)?) })
+        Some(unsafe { self.read_guard_arc(self.raw.try_read::<true>(Self::reading(), true)?) })
     }
 
     /// Reads as [`try_read_recursive_for`](Self::try_read_recursive_for) does, with a guard that keeps the lock alive instead of borrowing it.

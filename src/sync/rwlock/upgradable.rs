@@ -79,7 +79,7 @@ impl<T: ?Sized> RwLock<T> {
     pub fn try_upgradable_read(&self) -> Option<RwLockUpgradableReadGuard<'_, T>> {
         // SAFETY:
         // - the raw guard is of this lock.
-        Some(unsafe { self.upgradable_guard(self.raw.try_upgradable_read(Self::upgradably_reading())?) })
+        Some(unsafe { self.upgradable_guard(self.raw.try_upgradable_read::<true>(Self::upgradably_reading())?) })
     }
 
     /// Reads upgradably if nobody else writes, waits to, or reads upgradably any more within `timeout`.
@@ -158,7 +158,7 @@ impl<T: ?Sized> RwLock<T> {
     pub fn try_upgradable_read_arc(self: &Arc<Self>) -> Option<ArcRwLockUpgradableReadGuard<T>> {
         // SAFETY:
         // - the raw guard is of this lock.
-        Some(unsafe { self.upgradable_guard_arc(self.raw.try_upgradable_read(Self::upgradably_reading())?) })
+        Some(unsafe { self.upgradable_guard_arc(self.raw.try_upgradable_read::<true>(Self::upgradably_reading())?) })
     }
 
     /// Reads upgradably as [`try_upgradable_read_for`](Self::try_upgradable_read_for) does, with a guard that keeps the lock alive instead of borrowing it.

@@ -3,19 +3,22 @@
 use std::collections::HashSet;
 
 use super::find_hold;
-use super::names::{Names, Place};
+use super::names::{Names, Place, printable};
 use super::page::GLUE;
 use super::ring::Ring;
 use crate::deadlock::graph::resource::Site;
 use crate::deadlock::report::author::Author;
+use crate::deadlock::report::cause::{Causes, HoldAndWait};
+use crate::deadlock::report::source::Sources;
+use crate::deadlock::report::syntax::Extent;
 use crate::deadlock::report::{Access, Held, Kind, Purpose, Report, Resource, StuckThread, Wait};
 
 /// How many of a cycle's lines are shown; of more, the first ones and the last.
 const MAX_PLACES: usize = 5;
 
 /// Returns what would have avoided the deadlock, in lines.
-pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>) -> Vec<String> {
-    let mut advice = advice(report, names);
+pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>, sources: &mut Sources) -> Vec<String> {
+    let mut advice = advice(report, names, &Causes::of(report, from_the_cut(report), sources));
     if let Some(site) = only_line(report) {
         advice.push(format!(
             "every call above is at{GLUE}{site}: put `#[track_caller]` on the function there, and reports show its callers"
@@ -24,7 +27,7 @@ pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>) -> Vec<Strin
     advice
 }
 
-fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
+fn advice(report: &Report, names: &Names<'_>, causes: &Causes<'_, '_>) -> Vec<String> {
     let first = report.threads.first();
     let resource = first.and_then(|thread| Some(&thread.waits_for.as_ref()?.resource));
     let taken = |thread: Option<&StuckThread>| {
@@ -61,11 +64,25 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
              use an `RLock`"
                 .to_owned()
         }
-        Kind::Relock if let Some((wait, held)) = accesses(first) => read_and_write(wait, held, first),
-        Kind::Relock => {
-            format!("drop the guard taken{} before locking again, or use an `RLock`", taken(first))
+        Kind::Relock if resource.is_some_and(Resource::has_permits) => {
+            format!("give back the permits taken{} before taking more, or take all of them at once", taken(first))
         }
-        Kind::Cycle => return cycle(report, names),
+        Kind::Relock => {
+            let of_source = temporary(report, names, causes).or_else(|| call(report, names, causes));
+            of_source.unwrap_or_else(|| match accesses(first) {
+                Some((wait, held)) => read_and_write(wait, held, first),
+                None => format!("drop the guard taken{} before locking again, or use an `RLock`", taken(first)),
+            })
+        }
+        Kind::Cycle => {
+            let mut lines = cycle(report, names);
+            if let Some(temporary) = temporary(report, names, causes) {
+                lines[0].insert_str(0, "or ");
+                lines.insert(0, temporary);
+            }
+            lines.extend(call(report, names, causes));
+            return lines;
+        }
         Kind::Starvation => workers(&report.threads, names),
         Kind::Abandoned if resource.is_some_and(|resource| resource.is_task()) => {
             "a task ends with its thread: let no thread of a pool be ended from within".to_owned()
@@ -85,6 +102,56 @@ fn advice(report: &Report, names: &Names<'_>) -> Vec<String> {
         }
     };
     vec![advice]
+}
+
+/// Says which construct keeps a guard that is a temporary of it.
+fn temporary(report: &Report, names: &Names<'_>, causes: &Causes<'_, '_>) -> Option<String> {
+    let (HoldAndWait { held, .. }, extent) = causes.temporary.as_ref()?;
+    let place = Place::of_hold(held);
+    let guard = match report.kind {
+        Kind::Cycle if Ring::of(report).is_none() => {
+            format!("the guard of {}, taken{GLUE}{place},", names.resource(&held.resource))
+        }
+        _ => format!("the guard taken{GLUE}{place}"),
+    };
+    let instead = match extent {
+        Extent::For => "collect the values with `let` first",
+        Extent::WhileLet => "write a `loop`, and bind the value with `let` first",
+        _ => "bind the value with `let` first",
+    };
+    Some(format!("{guard} lives to the end of its {extent}: {instead}"))
+}
+
+/// Says which function keeps a guard while which other one runs.
+fn call(report: &Report, names: &Names<'_>, causes: &Causes<'_, '_>) -> Option<String> {
+    let (HoldAndWait { thread, held, wait }, holder, waiter) = causes.call.as_ref()?;
+    let [holder, waiter_name] = [holder, waiter].map(|function| printable(&function.to_string()));
+    let what = if Ring::of(report).is_some() {
+        let lock = names.kind_and_name(&held.resource);
+        format!("each thread holds a {lock} in {holder} while {waiter_name} runs, which waits for another")
+    } else if report.kind == Kind::Cycle {
+        let [held, wanted] = [names.resource(&held.resource), names.wait(wait, Names::resource)];
+        format!("{} holds {held} in {holder} while {waiter_name} runs, which waits for {wanted}", names.thread(thread))
+    } else {
+        let lock = names.resource(&held.resource);
+        format!("{lock} is held by {holder} while {waiter_name} runs, which asks for it again")
+    };
+    let instead = match waiter.is_drop() {
+        true => "take the value out of the guard, and let it drop after the guard",
+        false => "take what is needed out of the guard, and let the guard go first",
+    };
+    let or = if report.kind == Kind::Relock && held.resource.primitive == "Lock" { ", or use an `RLock`" } else { "" };
+    Some(format!("{what}: {instead}{or}"))
+}
+
+/// Returns the threads of a deadlock, from one on that does not depend on who reports, so that two runs of one program get
+/// the same advice.
+fn from_the_cut(report: &Report) -> impl Iterator<Item = &StuckThread> {
+    let threads = report.threads.as_slice();
+    let wanted = |at: &usize| Some(&threads[*at].waits_for.as_ref()?.resource);
+    let waiting = (0..threads.len()).filter(|at| wanted(at).is_some());
+    let cut = waiting.min_by_key(|at| wanted(at).map(|resource| (resource.made_at, resource.name))).unwrap_or(0);
+    threads[cut..].iter().chain(&threads[..cut])
 }
 
 /// Returns the line on which all threads of the deadlock wait, and took what the others wait for, if there is one: such a
@@ -232,17 +299,24 @@ fn workers(threads: &[StuckThread], names: &Names<'_>) -> String {
 
 /// Says that the locks of a cycle need one order, and which lines disagree on it, a line for each.
 ///
-/// Any order that all comply with will do: which of the lines are wrong is for the program's author to say. Where the
-/// cycle is cut does not depend on who reports, so that two runs of one program get the same advice.
+/// Any order that all comply with will do: which of the lines are wrong is for the program's author to say.
 fn order(report: &Report, names: &Names<'_>) -> Vec<String> {
-    let back_off = "or call `acquire` in place of `lock`; on `Err`, drop your guards and try again".to_owned();
     let threads = report.threads.as_slice();
+    let mut wanted = threads.iter().filter_map(StuckThread::waits_for).map(|wait| &wait.resource);
+    if let Some(first) = wanted.next()
+        && first.has_permits()
+        && wanted.all(|other| other.is_same(first))
+    {
+        return vec![format!(
+            "take all permits of {} that a thread needs at once, or make more of them",
+            names.resource(first)
+        )];
+    }
+    let back_off = "or call `acquire` in place of `lock`; on `Err`, drop your guards and try again".to_owned();
     if Ring::of(report).is_some() {
         return vec!["take these locks in one order everywhere, for example by index".to_owned(), back_off];
     }
-    let mut cycle: Vec<_> = threads.iter().filter_map(|thread| thread.waits_for.as_ref().zip(Some(thread))).collect();
-    let cut = (0..cycle.len()).min_by_key(|&at| (cycle[at].0.resource.made_at, cycle[at].0.resource.name));
-    cycle.rotate_left(cut.unwrap_or(0));
+    let cycle: Vec<_> = from_the_cut(report).filter_map(|thread| thread.waits_for.as_ref().zip(Some(thread))).collect();
     // Each thread holds what the one before it waits for.
     let held: Vec<_> = cycle.iter().map(|(wait, _)| &wait.resource).collect();
     let mut takers = cycle.clone();
@@ -276,7 +350,7 @@ mod tests {
 
     fn advice(report: &Report) -> String {
         let names = Names::new(everybody(report), std::iter::empty(), Style::plain());
-        help(report, &names).join("\n").replace(GLUE, " ")
+        help(report, &names, &mut Sources::none()).join("\n").replace(GLUE, " ")
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::names::{Names, origin};
+use super::page::GLUE;
 use crate::deadlock::report::{Identity, Resource, StuckThread};
 
 /// A letter for each resource that somebody waits for, in the order in which the text mentions them.
@@ -47,10 +48,14 @@ impl<'r> Letters<'r> {
         self.numbers.get(&resource.identity()).map(|&number| letter(number))
     }
 
-    /// Returns the lines of the legend, such as `A = Lock<u64> 'ledger', made at src/main.rs:3:9`. Neighbours that look the
+    /// Returns the lines of the legend, such as `A = Lock<u64> 'ledger', rank 2, made at src/main.rs:3:9`. Neighbours that look the
     /// same have one line: `A to F = Lock<u64> each, made at …`.
     pub(super) fn legend(&self, names: &Names<'_>) -> Vec<String> {
-        let described = self.resources.iter().map(|resource| (names.kind_and_name(resource), origin(resource)));
+        let rank = |resource: &Resource| resource.rank.map_or(String::new(), |rank| format!("rank{GLUE}{rank}, "));
+        let described = self
+            .resources
+            .iter()
+            .map(|resource| (names.kind_and_name(resource), format!("{}{}", rank(resource), origin(resource))));
         let described: Vec<_> = described.enumerate().collect();
         let line = |alike: &[(usize, (String, String))]| {
             let letter = |at: usize| names.letter(&letter(alike[at].0));

@@ -4,6 +4,7 @@
 //! line for each bystander, and help. A ring of threads that all do the same is one paragraph. No text ends with a line
 //! break.
 
+mod hazard;
 mod headline;
 mod help;
 mod letters;
@@ -17,6 +18,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(feature = "tracing")]
+pub(in crate::deadlock) use hazard::headline_of_hazard;
+pub(in crate::deadlock) use hazard::{hazard, print_hazard};
 pub(crate) use headline::ReportIn;
 use help::help;
 use list::list;
@@ -184,8 +188,15 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         }
         self.bystanders(&report.bystanders, &report.threads)?;
         self.page.gap()?;
+        let advice = help(report, &self.names, &mut self.sources);
+        self.help(advice)
+    }
+
+    /// Renders advice, in lines.
+    fn help(&mut self, advice: Vec<String>) -> fmt::Result {
+        let style = self.page.style;
         let mark = "help: ";
-        for (at, advice) in help(report, &self.names).into_iter().enumerate() {
+        for (at, advice) in advice.into_iter().enumerate() {
             // Lines of a list have an indent of their own.
             let text = advice.trim_start();
             let hang = mark.len() + advice.len() - text.len();
@@ -430,8 +441,10 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
     /// Returns the holds, each with how many in a row there are of which nothing else could be said.
     fn alike<'t>(&self, shown: &[&'t Held]) -> Vec<(&'t Held, usize)> {
         let is_alike = |one: &&Held, other: &&Held| {
-            let look =
-                |held: &Held| (held.site, held.purpose, held.left_behind, self.names.resource_and_type(&held.resource));
+            let look = |held: &Held| {
+                let resource = self.names.resource_and_type(&held.resource);
+                (held.site, held.purpose, held.left_behind, held.permits, resource)
+            };
             !self.names.is_wanted(&one.resource) && !self.names.is_wanted(&other.resource) && look(one) == look(other)
         };
         shown.chunk_by(is_alike).map(|alike| (alike[0], alike.len())).collect()
@@ -447,7 +460,12 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             (None, false) => "",
         };
         let what = self.names.resource_and_type(&held.resource);
-        let does = if thread.is_gone && held.is_initialisation() { what } else { holds(held, &what) };
+        let permits = match held.permits {
+            _ if !held.resource.has_permits() => String::new(),
+            1 => "a permit of ".to_owned(),
+            permits => format!("{permits} permits of "),
+        };
+        let does = if thread.is_gone && held.is_initialisation() { what } else { holds(held, &(permits + &what)) };
         let mut text = before.to_owned() + &does;
         if let Some(waiters) = self.names.waiters(thread, &held.resource) {
             text += &format!(" ({waiters})");

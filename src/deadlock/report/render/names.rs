@@ -77,6 +77,13 @@ impl<'r> Names<'r> {
         names
     }
 
+    /// Returns names for one thread. What it waits for and what it holds get letters.
+    pub(super) fn of_one(thread: &'r StuckThread, style: Style) -> Self {
+        let mut names = Self::new(std::iter::once(thread), std::iter::empty(), style);
+        names.letters = Letters::new(std::iter::once(thread), |_| true);
+        names
+    }
+
     /// Returns the lines that say what the letters mean.
     pub(super) fn legend(&self) -> Vec<String> {
         self.letters.legend(self)

@@ -35,19 +35,20 @@ guard_type! {
 type Upgradable<G> = Guard<G, RawRwLockGuard<UpgradablyReading>>;
 type Writer<G> = Guard<G, RawRwLockGuard<Writing>>;
 
-/// Exchanges the guard for a writer's once nobody else reads.
+/// Exchanges the guard for a writer's once nobody else reads. Ranks are checked if it is `untimed`.
 #[inline]
 #[track_caller]
 fn upgrade<G: Guarded<Raw = RawRwLock>, T: ?Sized>(
     guard: Upgradable<G>,
     limit: Limit,
     failure: Failure,
+    untimed: bool,
 ) -> Result<Writer<G>, (Upgradable<G>, WaitError)> {
     let request = RwLock::<T>::writing();
     let (guarded, raw_guard) = guard.into_parts();
     // SAFETY:
     // - the raw guard is of this lock (`Guard::new`'s contract).
-    match unsafe { guarded.raw().upgrade(raw_guard, request, limit, failure) } {
+    match unsafe { guarded.raw().upgrade(raw_guard, request, limit, failure, untimed) } {
         // SAFETY:
         // - the raw guard is of this lock.
         Ok(raw_guard) => Ok(unsafe { Guard::new(guarded, raw_guard) }),
@@ -127,7 +128,7 @@ impl<'a, T: ?Sized> RwLockUpgradableReadGuard<'a, T> {
     #[inline]
     #[track_caller]
     pub fn upgrade(guard: Self) -> RwLockWriteGuard<'a, T> {
-        match upgrade::<_, T>(guard.inner, Limit::None, Failure::Unwind) {
+        match upgrade::<_, T>(guard.inner, Limit::None, Failure::Unwind, true) {
             Ok(guard) => RwLockWriteGuard::of(guard),
             Err(failed) => raise(failed),
         }
@@ -146,7 +147,7 @@ impl<'a, T: ?Sized> RwLockUpgradableReadGuard<'a, T> {
     #[inline]
     #[track_caller]
     pub fn acquire_upgrade(guard: Self) -> Result<RwLockWriteGuard<'a, T>, UpgradeError<Self>> {
-        match upgrade::<_, T>(guard.inner, Limit::None, Failure::Value) {
+        match upgrade::<_, T>(guard.inner, Limit::None, Failure::Value, true) {
             Ok(guard) => Ok(RwLockWriteGuard::of(guard)),
             Err((guard, error)) => Err(UpgradeError::new(Self::of(guard), error.deadlock())),
         }
@@ -179,7 +180,7 @@ impl<'a, T: ?Sized> RwLockUpgradableReadGuard<'a, T> {
     #[inline]
     #[track_caller]
     pub fn try_upgrade_for(guard: Self, timeout: Duration) -> Result<RwLockWriteGuard<'a, T>, Self> {
-        match upgrade::<_, T>(guard.inner, Limit::after(timeout), Failure::Unwind) {
+        match upgrade::<_, T>(guard.inner, Limit::after(timeout), Failure::Unwind, false) {
             Ok(guard) => Ok(RwLockWriteGuard::of(guard)),
             Err(failed) => Err(Self::of(timed_out(failed))),
         }
@@ -193,7 +194,7 @@ impl<'a, T: ?Sized> RwLockUpgradableReadGuard<'a, T> {
     #[inline]
     #[track_caller]
     pub fn try_upgrade_until(guard: Self, deadline: Instant) -> Result<RwLockWriteGuard<'a, T>, Self> {
-        match upgrade::<_, T>(guard.inner, Limit::Until(deadline), Failure::Unwind) {
+        match upgrade::<_, T>(guard.inner, Limit::Until(deadline), Failure::Unwind, false) {
             Ok(guard) => Ok(RwLockWriteGuard::of(guard)),
             Err(failed) => Err(Self::of(timed_out(failed))),
         }
@@ -266,7 +267,7 @@ impl<T: ?Sized> ArcRwLockUpgradableReadGuard<T> {
     #[inline]
     #[track_caller]
     pub fn upgrade(guard: Self) -> ArcRwLockWriteGuard<T> {
-        match upgrade::<_, T>(guard.inner, Limit::None, Failure::Unwind) {
+        match upgrade::<_, T>(guard.inner, Limit::None, Failure::Unwind, true) {
             Ok(guard) => ArcRwLockWriteGuard::of(guard),
             Err(failed) => raise(failed),
         }
@@ -284,7 +285,7 @@ impl<T: ?Sized> ArcRwLockUpgradableReadGuard<T> {
     #[inline]
     #[track_caller]
     pub fn acquire_upgrade(guard: Self) -> Result<ArcRwLockWriteGuard<T>, UpgradeError<Self>> {
-        match upgrade::<_, T>(guard.inner, Limit::None, Failure::Value) {
+        match upgrade::<_, T>(guard.inner, Limit::None, Failure::Value, true) {
             Ok(guard) => Ok(ArcRwLockWriteGuard::of(guard)),
             Err((guard, error)) => Err(UpgradeError::new(Self::of(guard), error.deadlock())),
         }
@@ -310,7 +311,7 @@ impl<T: ?Sized> ArcRwLockUpgradableReadGuard<T> {
     #[inline]
     #[track_caller]
     pub fn try_upgrade_for(guard: Self, timeout: Duration) -> Result<ArcRwLockWriteGuard<T>, Self> {
-        match upgrade::<_, T>(guard.inner, Limit::after(timeout), Failure::Unwind) {
+        match upgrade::<_, T>(guard.inner, Limit::after(timeout), Failure::Unwind, false) {
             Ok(guard) => Ok(ArcRwLockWriteGuard::of(guard)),
             Err(failed) => Err(Self::of(timed_out(failed))),
         }

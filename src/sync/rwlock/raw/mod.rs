@@ -2,8 +2,10 @@
 //!
 //! See `README.md` in the folder above for the protocol and its proof.
 
+mod checks;
 mod guard;
 mod state;
+mod upgrade;
 mod wait;
 mod ways;
 
@@ -46,17 +48,23 @@ enum Turn {
 impl RawRwLock {
     #[track_caller]
     pub(crate) const fn new(name: Option<&'static str>) -> Self {
-        Self::with_origin(Origin::here(name))
+        Self::with_origin(Origin::here(name), State::FREE)
     }
 
-    const fn with_origin(origin: Origin) -> Self {
-        let free = AtomicU64::new(State::FREE.0);
-        Self { state: free, owner: AtomicU64::new(0), id: quiet::AtomicUsize::new(0), origin }
+    /// Makes a lock with a name and a rank.
+    #[track_caller]
+    pub(crate) const fn ranked(name: &'static str, rank: u16) -> Self {
+        Self::with_origin(Origin::ranked(name, rank), State::FREE_AND_RANKED)
+    }
+
+    const fn with_origin(origin: Origin, free: State) -> Self {
+        let state = AtomicU64::new(free.0);
+        Self { state, owner: AtomicU64::new(0), id: quiet::AtomicUsize::new(0), origin }
     }
 
     #[cfg(feature = "serde")]
     pub(crate) fn made_at(site: crate::deadlock::resource::Site) -> Self {
-        Self::with_origin(Origin::at(site, None))
+        Self::with_origin(Origin::at(site, None), State::FREE)
     }
 
     pub(crate) fn name(&self) -> Option<&'static str> {
@@ -107,24 +115,29 @@ impl RawRwLock {
 
     /// Reads, if no writer is in or waits, and the hold has a place among those that are inline.
     #[inline]
-    pub(in crate::sync::rwlock) fn try_read_fast(&self, request: Request) -> Option<RawRwLockGuard<Reading>> {
+    pub(in crate::sync::rwlock) fn try_read_fast<const RANKED_TOO: bool>(
+        &self,
+        request: Request,
+    ) -> Option<RawRwLockGuard<Reading>> {
         let me = registry::current();
         let place = me.holds.find()?;
         let id = self.id();
         let state = self.load();
         match me.visible.entry(place.slot()) {
-            Some(entry) if state.lets_shown_readers_in() => {
+            Some(entry) if state.lets_shown_readers_in::<RANKED_TOO>() => {
                 entry.show(id);
                 // ORDERING: SeqCst, see `VisibleRead::show`; Acquire, as in `exchange`.
                 let state = State(self.state.load(SeqCst));
-                if !state.lets_shown_readers_in() && !is_removed(Ingredient::LookAfterShowing) {
+                if !state.lets_shown_readers_in::<RANKED_TOO>() && !is_removed(Ingredient::LookAfterShowing) {
                     self.take_back(entry);
                     return None;
                 }
             }
             _ => {
                 // ORDERING: as in `exchange`.
-                self.state.compare_exchange(state.0, state.with_quiet_reader()?.0, Acquire, Relaxed).ok()?;
+                self.state
+                    .compare_exchange(state.0, state.with_quiet_reader::<RANKED_TOO>()?.0, Acquire, Relaxed)
+                    .ok()?;
             }
         }
         Some(RawRwLockGuard::new(me, place.take(self.facts_of(id, request.type_of), request.site)))
@@ -139,20 +152,20 @@ impl RawRwLock {
     }
 
     /// Reads, if no writer keeps readers out.
-    pub(in crate::sync::rwlock) fn try_read(
+    pub(in crate::sync::rwlock) fn try_read<const RANKED_TOO: bool>(
         &self,
         request: Request,
         recursive: bool,
     ) -> Option<RawRwLockGuard<Reading>> {
         let me = registry::current();
-        self.count_in(recursive).then(|| self.list(me, request))
+        self.count_in::<RANKED_TOO>(recursive).then(|| self.list(me, request))
     }
 
     /// Counts one more reader, unless a writer keeps it out.
-    fn count_in(&self, recursive: bool) -> bool {
+    fn count_in<const RANKED_TOO: bool>(&self, recursive: bool) -> bool {
         let mut state = self.load();
         loop {
-            if state.blocks_readers(recursive) {
+            if state.blocks_readers::<RANKED_TOO>(recursive) {
                 return false;
             }
             let Some(counted) = state.with_reader() else { too_many_readers() };
@@ -174,8 +187,14 @@ impl RawRwLock {
         failure: Failure,
     ) -> Result<RawRwLockGuard<Reading>, WaitError> {
         let me = registry::current();
+        if !recursive
+            && self.origin.is_ranked()
+            && let Some(guard) = self.try_read_fast::<true>(request)
+        {
+            return Ok(guard);
+        }
         // The fast path takes only what it can list inline, and gives up when it is disturbed.
-        if self.count_in(recursive) {
+        if self.count_in::<true>(recursive) {
             return Ok(self.list(me, request));
         }
         let waiter = ReadWait::new(self, request, recursive);
@@ -218,15 +237,15 @@ impl RawRwLock {
     // --- the turn ---
 
     /// Takes the turn for a writer or an upgradable reader, unless it is taken.
-    fn take_turn(&self, me: &'static Context, upgradable: bool) -> Option<Turn> {
+    fn take_turn<const RANKED_TOO: bool>(&self, me: &'static Context, upgradable: bool) -> Option<Turn> {
         let mut state = self.load();
         loop {
-            if state.is_turn_taken() {
+            if state.is_turn_taken::<RANKED_TOO>() {
                 return None;
             }
             let (turn, new) = match upgradable {
                 true => (Turn::Upgradable, state.with_upgradable()),
-                false if state.is_free() => (Turn::Writing, state.with_writer()),
+                false if state.is_free::<true>() => (Turn::Writing, state.with_writer()),
                 false => (Turn::Pending, state.with_pending()),
             };
             match self.exchange(state, new) {
@@ -277,13 +296,13 @@ impl RawRwLock {
 
     // --- writing ---
 
-    /// Writes, if the lock is free, nobody shows that he reads, and the hold has a place among those that are inline.
+    /// Writes, if the lock has no rank and is free, nobody shows that he reads, and the hold has a place among those that are inline.
     #[inline]
     pub(in crate::sync::rwlock) fn try_write_fast(&self, request: Request) -> Option<RawRwLockGuard<Writing>> {
         let me = registry::current();
         let place = me.holds.find()?;
         let state = self.load();
-        if !state.is_free() {
+        if !state.is_free::<false>() {
             return None;
         }
         // ORDERING: as in `exchange`.
@@ -299,8 +318,8 @@ impl RawRwLock {
         if self.load().readers() != 0 {
             return None;
         }
-        match self.take_turn(me, false)? {
-            Turn::Pending if !self.enter() => {
+        match self.take_turn::<true>(me, false)? {
+            Turn::Pending if !self.enter::<true>() => {
                 self.give_turn(change::PENDING_ENDS);
                 None
             }
@@ -337,9 +356,19 @@ impl RawRwLock {
         limit: Limit,
         failure: Failure,
     ) -> Result<RawRwLockGuard<Writing>, WaitError> {
-        if self.enter() {
+        if self.enter::<true>() {
             return Ok(self.list(me, request));
         }
+        self.drain_slow(me, request, limit, failure)
+    }
+
+    fn drain_slow(
+        &self,
+        me: &'static Context,
+        request: Request,
+        limit: Limit,
+        failure: Failure,
+    ) -> Result<RawRwLockGuard<Writing>, WaitError> {
         let waiter = DrainWait::new(self, request);
         let relock = me.holds.has_share(self.id());
         door::wait(me, &waiter, Terms { site: request.site, limit, failure, relock })?;
@@ -347,10 +376,10 @@ impl RawRwLock {
     }
 
     /// Lets the pending writer in, if nobody reads any more. The pending writer alone calls this.
-    fn enter(&self) -> bool {
+    fn enter<const RANKED_TOO: bool>(&self) -> bool {
         let mut state = self.load();
         loop {
-            if state.readers() != 0 || state.is_biased() && self.find_visible_read().is_some() {
+            if state.has_readers::<RANKED_TOO>() || state.is_biased() && self.find_visible_read().is_some() {
                 return false;
             }
             // ORDERING: as in `exchange`. Whoever showed a read was seen to have stopped.
@@ -415,12 +444,12 @@ impl RawRwLock {
 
     /// Reads upgradably, if nobody writes or waits to, and nobody else reads upgradably.
     #[inline]
-    pub(in crate::sync::rwlock) fn try_upgradable_read(
+    pub(in crate::sync::rwlock) fn try_upgradable_read<const RANKED_TOO: bool>(
         &self,
         request: Request,
     ) -> Option<RawRwLockGuard<UpgradablyReading>> {
         let me = registry::current();
-        self.take_turn(me, true)?;
+        self.take_turn::<RANKED_TOO>(me, true)?;
         Some(self.list(me, request))
     }
 
@@ -435,8 +464,10 @@ impl RawRwLock {
     ) -> Result<RawRwLockGuard<UpgradablyReading>, WaitError> {
         let me = registry::current();
         let waiter = TurnWait::new(self, request, true);
-        let relock = self.owner() == Some(me.id());
-        door::wait(me, &waiter, Terms { site: request.site, limit, failure, relock })?;
+        if !waiter.take(me) {
+            let relock = self.owner() == Some(me.id());
+            door::wait(me, &waiter, Terms { site: request.site, limit, failure, relock })?;
+        }
         Ok(RawRwLockGuard::new(me, waiter.hold()))
     }
 
@@ -465,68 +496,6 @@ impl RawRwLock {
         let reading = self.list(guard.context, request);
         self.give_turn(change::UPGRADABLE_READS);
         reading
-    }
-
-    /// Becomes the writer, if nobody else reads.
-    ///
-    /// # Errors
-    ///
-    /// The guard, if somebody does.
-    ///
-    /// # Safety
-    ///
-    /// The guard is of this lock.
-    pub(in crate::sync::rwlock) unsafe fn try_upgrade(
-        &self,
-        guard: RawRwLockGuard<UpgradablyReading>,
-        request: Request,
-    ) -> Result<RawRwLockGuard<Writing>, RawRwLockGuard<UpgradablyReading>> {
-        self.begin_upgrade();
-        if self.enter() {
-            return Ok(self.relist(guard, request));
-        }
-        self.end_upgrade();
-        Err(guard)
-    }
-
-    /// Becomes the writer once nobody else reads.
-    ///
-    /// # Errors
-    ///
-    /// The guard, and why.
-    ///
-    /// # Safety
-    ///
-    /// The guard is of this lock.
-    pub(in crate::sync::rwlock) unsafe fn upgrade(
-        &self,
-        guard: RawRwLockGuard<UpgradablyReading>,
-        request: Request,
-        limit: Limit,
-        failure: Failure,
-    ) -> Result<RawRwLockGuard<Writing>, (RawRwLockGuard<UpgradablyReading>, WaitError)> {
-        self.begin_upgrade();
-        match self.drain(guard.context, request, limit, failure) {
-            Ok(writing) => {
-                guard.context.holds.give(guard.hold);
-                Ok(writing)
-            }
-            Err(error) => {
-                self.end_upgrade();
-                Err((guard, error))
-            }
-        }
-    }
-
-    fn begin_upgrade(&self) {
-        // ORDERING: SeqCst, as where any writer begins: see `exchange`.
-        self.state.fetch_add(change::PENDING_ENDS.wrapping_neg(), SeqCst);
-    }
-
-    fn end_upgrade(&self) {
-        if self.change(change::PENDING_ENDS).has(READERS_PARKED) {
-            self.wake_readers();
-        }
     }
 
     // --- lists and queues ---

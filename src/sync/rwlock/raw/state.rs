@@ -8,7 +8,7 @@ use crate::primitive::{Ingredient, is_removed};
 /// The state of a [`RawRwLock`](super::RawRwLock), as it was at some moment.
 ///
 /// ```text
-/// quiet reads : 32 | readers : 24 | WRITERS_PARKED | READERS_PARKED | BIASED | UPGRADABLE | PENDING | WRITING
+/// quiet reads : 32 | readers : 24 | 0 | RANKED | WRITERS_PARKED | READERS_PARKED | BIASED | UPGRADABLE | PENDING | WRITING
 ///
 /// readers | BIASED | UPGRADABLE | PENDING | WRITING |
 ///    0    |   0    |     0      |    0    |    0    | free
@@ -19,8 +19,10 @@ use crate::primitive::{Ingredient, is_removed};
 ///    0    |   0    |     0      |    0    |    1    | written
 /// ```
 ///
-/// The last three name *the turn*: it is taken while any of the last three bits is set, by one context, which stands in the
-/// lock's owner word.
+/// The last three columns name *the turn*: it is taken while any of the last three bits is set, by one context, which stands in the
+/// lock's owner word. RANKED is the same at all times: the lock has a rank. The questions that decide whether somebody gets in
+/// take a `RANKED_TOO`: without it, nobody gets into a lock with a rank. That is how the fast paths ask, and the cold ones, which
+/// look at ranks, ask again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct State(pub(super) u64);
 
@@ -36,6 +38,9 @@ const BIASED: u64 = 1 << 3;
 pub(super) const READERS_PARKED: u64 = 1 << 4;
 /// Threads wait for the turn, parked or about to park.
 pub(super) const WRITERS_PARKED: u64 = 1 << 5;
+
+/// The lock has a rank.
+const RANKED: u64 = 1 << 6;
 
 const TURN: u64 = WRITING | PENDING | UPGRADABLE;
 const BLOCKS_READERS: u64 = WRITING | PENDING;
@@ -70,11 +75,13 @@ pub(super) mod change {
 
 impl State {
     pub(super) const FREE: Self = Self(0);
+    pub(super) const FREE_AND_RANKED: Self = Self(RANKED);
 
     /// Returns whether the lock is neither read nor written, as far as this word tells: of readers that show themselves it
     /// says only that there may be some.
-    pub(super) fn is_free(self) -> bool {
-        self.0 & (TURN | READERS | BIASED) == 0
+    #[inline]
+    pub(super) fn is_free<const RANKED_TOO: bool>(self) -> bool {
+        self.0 & (TURN | READERS | BIASED | unless::<RANKED_TOO>()) == 0
     }
 
     pub(super) fn is_written(self) -> bool {
@@ -95,24 +102,33 @@ impl State {
     }
 
     /// Returns whether the turn is taken, so that neither a writer nor an upgradable reader can begin.
-    pub(super) fn is_turn_taken(self) -> bool {
-        self.0 & TURN != 0
+    #[inline]
+    pub(super) fn is_turn_taken<const RANKED_TOO: bool>(self) -> bool {
+        self.0 & (TURN | unless::<RANKED_TOO>()) != 0
     }
 
     /// Returns whether a reader has to wait: a recursive one only for a writer that is in.
-    pub(super) fn blocks_readers(self, recursive: bool) -> bool {
-        self.0 & if recursive { WRITING } else { BLOCKS_READERS } != 0
+    #[inline]
+    pub(super) fn blocks_readers<const RANKED_TOO: bool>(self, recursive: bool) -> bool {
+        self.0 & (if recursive { WRITING } else { BLOCKS_READERS } | unless::<RANKED_TOO>()) != 0
     }
 
     /// Returns whether a reader that shows itself is in.
     #[inline]
-    pub(super) fn lets_shown_readers_in(self) -> bool {
-        self.0 & (BLOCKS_READERS | BIASED) == BIASED
+    pub(super) fn lets_shown_readers_in<const RANKED_TOO: bool>(self) -> bool {
+        self.0 & (BLOCKS_READERS | BIASED | unless::<RANKED_TOO>()) == BIASED
     }
 
     /// Returns the number of counted readers.
+    #[inline]
     pub(super) fn readers(self) -> u64 {
         (self.0 & READERS) / READER
+    }
+
+    /// Returns whether there are counted readers, or the lock has a rank.
+    #[inline]
+    pub(super) fn has_readers<const RANKED_TOO: bool>(self) -> bool {
+        self.0 & (READERS | unless::<RANKED_TOO>()) != 0
     }
 
     pub(super) fn has(self, parked: u64) -> bool {
@@ -122,8 +138,9 @@ impl State {
     /// Returns the state with one more reader; `None` if a writer keeps readers out, if there are too many, or if this one
     /// is to bias the lock.
     #[inline]
-    pub(super) fn with_quiet_reader(self) -> Option<Self> {
-        let is_quiet = self.0 & (BLOCKS_READERS | FULL) == 0 && self.0 < QUIET_READ * quiet_reads();
+    pub(super) fn with_quiet_reader<const RANKED_TOO: bool>(self) -> Option<Self> {
+        let is_quiet =
+            self.0 & (BLOCKS_READERS | FULL | unless::<RANKED_TOO>()) == 0 && self.0 < QUIET_READ * quiet_reads();
         is_quiet.then_some(Self(self.0 + READER + QUIET_READ))
     }
 
@@ -147,7 +164,7 @@ impl State {
     /// reads any more.
     #[inline]
     pub(super) fn with_writer(self) -> Self {
-        Self(self.0 & (READERS_PARKED | WRITERS_PARKED) | WRITING)
+        Self(self.0 & (READERS_PARKED | WRITERS_PARKED | RANKED) | WRITING)
     }
 
     /// Returns the state with a writer that waits for the readers to leave.
@@ -160,6 +177,11 @@ impl State {
     }
 }
 
+/// Returns the bit that keeps everybody out of a lock with a rank, unless those are meant, too.
+const fn unless<const RANKED_TOO: bool>() -> u64 {
+    if RANKED_TOO { 0 } else { RANKED }
+}
+
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flags = [
@@ -169,6 +191,7 @@ impl fmt::Debug for State {
             (BIASED, "BIASED"),
             (READERS_PARKED, "READERS_PARKED"),
             (WRITERS_PARKED, "WRITERS_PARKED"),
+            (RANKED, "RANKED"),
         ];
         write!(f, "{} readers", self.readers())?;
         flags.iter().filter(|(flag, _)| self.0 & flag != 0).try_for_each(|(_, name)| write!(f, ", {name}"))

@@ -55,7 +55,7 @@ impl<'a> TurnWait<'a> {
 
     /// Takes the turn, and lists the hold unless there are readers to wait for.
     pub(super) fn take(&self, me: &'static Context) -> bool {
-        let turn = self.lock.take_turn(me, self.upgradable);
+        let turn = self.lock.take_turn::<true>(me, self.upgradable);
         self.turn.set(turn);
         if turn.is_some_and(|turn| turn != Turn::Pending) {
             self.hold.set(self.lock.list_hold(me, self.request));
@@ -74,7 +74,7 @@ impl Blocker for TurnWait<'_> {
     }
 
     fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
-        self.lock.visit_owner(State::is_turn_taken, visit);
+        self.lock.visit_owner(State::is_turn_taken::<true>, visit);
     }
 
     fn may_be_handed_over(&self) -> bool {
@@ -100,12 +100,12 @@ impl Park for TurnWait<'_> {
     }
 
     fn announce(&self) -> bool {
-        self.lock.announce(WRITERS_PARKED, State::is_turn_taken)
+        self.lock.announce(WRITERS_PARKED, State::is_turn_taken::<true>)
     }
 
     fn is_announced(&self) -> bool {
         let state = self.lock.load();
-        state.has(WRITERS_PARKED) && state.is_turn_taken()
+        state.has(WRITERS_PARKED) && state.is_turn_taken::<true>()
     }
 
     fn left_queue(&self, last: bool) {
@@ -133,7 +133,7 @@ impl<'a> ReadWait<'a> {
     }
 
     fn is_blocked(&self, state: State) -> bool {
-        state.blocks_readers(self.recursive)
+        state.blocks_readers::<true>(self.recursive)
     }
 }
 
@@ -165,7 +165,7 @@ impl Park for ReadWait<'_> {
     }
 
     fn try_grant(&self, me: &'static Context) -> bool {
-        let granted = self.lock.count_in(self.recursive);
+        let granted = self.lock.count_in::<true>(self.recursive);
         if granted {
             self.hold.set(self.lock.list_hold(me, self.request));
         }
@@ -232,7 +232,7 @@ impl Park for DrainWait<'_> {
     }
 
     fn try_grant(&self, me: &'static Context) -> bool {
-        let granted = self.lock.enter();
+        let granted = self.lock.enter::<true>();
         if granted {
             self.hold.set(self.lock.list_hold(me, self.request));
         }

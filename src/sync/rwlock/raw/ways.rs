@@ -10,22 +10,29 @@ impl RawRwLock {
     #[inline]
     #[track_caller]
     pub(in crate::sync::rwlock) fn read(&self, request: Request, recursive: bool) -> RawRwLockGuard<Reading> {
+        if !recursive {
+            self.check_read(request);
+        }
         match self.read_at_once(request, recursive) {
             Some(guard) => guard,
-            None => or_raise(self.read_slow(request, recursive, Limit::None, Failure::Unwind)),
+            None => or_raise(self.read_untimed(request, recursive, Failure::Unwind)),
         }
     }
 
     /// Reads, or returns why that can never be.
     #[inline]
+    #[track_caller]
     pub(in crate::sync::rwlock) fn acquire_read(
         &self,
         request: Request,
         recursive: bool,
     ) -> Result<RawRwLockGuard<Reading>, Deadlock> {
+        if !recursive {
+            self.check_read(request);
+        }
         match self.read_at_once(request, recursive) {
             Some(guard) => Ok(guard),
-            None => self.read_slow(request, recursive, Limit::None, Failure::Value).map_err(WaitError::deadlock),
+            None => self.read_untimed(request, recursive, Failure::Value).map_err(WaitError::deadlock),
         }
     }
 
@@ -44,9 +51,23 @@ impl RawRwLock {
         }
     }
 
+    /// Reads, if the lock has no rank and that is possible at once.
     #[inline]
     fn read_at_once(&self, request: Request, recursive: bool) -> Option<RawRwLockGuard<Reading>> {
-        if recursive { self.try_read(request, true) } else { self.try_read_fast(request) }
+        if recursive { self.try_read::<false>(request, true) } else { self.try_read_fast::<false>(request) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn read_untimed(
+        &self,
+        request: Request,
+        recursive: bool,
+        failure: Failure,
+    ) -> Result<RawRwLockGuard<Reading>, WaitError> {
+        self.check_rank(request);
+        self.read_slow(request, recursive, Limit::None, failure)
     }
 
     /// Writes, or panics if that is a deadlock and the policy says so.
@@ -55,17 +76,26 @@ impl RawRwLock {
     pub(in crate::sync::rwlock) fn write(&self, request: Request) -> RawRwLockGuard<Writing> {
         match self.try_write_fast(request) {
             Some(guard) => guard,
-            None => or_raise(self.write_slow(request, Limit::None, Failure::Unwind)),
+            None => or_raise(self.write_untimed(request, Failure::Unwind)),
         }
     }
 
     /// Writes, or returns why that can never be.
     #[inline]
+    #[track_caller]
     pub(in crate::sync::rwlock) fn acquire_write(&self, request: Request) -> Result<RawRwLockGuard<Writing>, Deadlock> {
         match self.try_write_fast(request) {
             Some(guard) => Ok(guard),
-            None => self.write_slow(request, Limit::None, Failure::Value).map_err(WaitError::deadlock),
+            None => self.write_untimed(request, Failure::Value).map_err(WaitError::deadlock),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn write_untimed(&self, request: Request, failure: Failure) -> Result<RawRwLockGuard<Writing>, WaitError> {
+        self.check_rank(request);
+        self.write_slow(request, Limit::None, failure)
     }
 
     /// Writes if that is possible before the limit.
@@ -86,22 +116,37 @@ impl RawRwLock {
     #[inline]
     #[track_caller]
     pub(in crate::sync::rwlock) fn upgradable_read(&self, request: Request) -> RawRwLockGuard<UpgradablyReading> {
-        match self.try_upgradable_read(request) {
+        self.check_read(request);
+        match self.try_upgradable_read::<false>(request) {
             Some(guard) => guard,
-            None => or_raise(self.upgradable_read_slow(request, Limit::None, Failure::Unwind)),
+            None => or_raise(self.upgradable_read_untimed(request, Failure::Unwind)),
         }
     }
 
     /// Reads upgradably, or returns why that can never be.
     #[inline]
+    #[track_caller]
     pub(in crate::sync::rwlock) fn acquire_upgradable_read(
         &self,
         request: Request,
     ) -> Result<RawRwLockGuard<UpgradablyReading>, Deadlock> {
-        match self.try_upgradable_read(request) {
+        self.check_read(request);
+        match self.try_upgradable_read::<false>(request) {
             Some(guard) => Ok(guard),
-            None => self.upgradable_read_slow(request, Limit::None, Failure::Value).map_err(WaitError::deadlock),
+            None => self.upgradable_read_untimed(request, Failure::Value).map_err(WaitError::deadlock),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn upgradable_read_untimed(
+        &self,
+        request: Request,
+        failure: Failure,
+    ) -> Result<RawRwLockGuard<UpgradablyReading>, WaitError> {
+        self.check_rank(request);
+        self.upgradable_read_slow(request, Limit::None, failure)
     }
 
     /// Reads upgradably if that is possible before the limit.
@@ -112,7 +157,7 @@ impl RawRwLock {
         request: Request,
         limit: impl FnOnce() -> Limit,
     ) -> Option<RawRwLockGuard<UpgradablyReading>> {
-        match self.try_upgradable_read(request) {
+        match self.try_upgradable_read::<false>(request) {
             Some(guard) => Some(guard),
             None => within_or_raise(self.upgradable_read_slow(request, limit(), Failure::Unwind)),
         }

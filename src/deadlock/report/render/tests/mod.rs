@@ -1,6 +1,7 @@
 //! Reports as text, word for word: the files in `golden/`, each at two widths. With `BOWLINE_BLESS` in the environment they
 //! are written anew, to be read.
 
+mod constructs;
 mod sites;
 
 use std::sync::Arc;
@@ -11,7 +12,10 @@ pub(in crate::deadlock) use sites::{A, B, C};
 use sites::{D, MADE, MADE_TOO};
 
 use super::*;
-use crate::deadlock::report::{Access, Activity, JoinedThread, Kind, Nature, Purpose, Suspicion, Task, Wait};
+use crate::deadlock::graph::resource::HoldMode;
+use crate::deadlock::report::{
+    Access, Activity, Hazard, HazardKind, JoinedThread, Kind, Nature, Purpose, Suspicion, Task, Wait,
+};
 
 fn resource(
     nature: Nature,
@@ -20,7 +24,7 @@ fn resource(
     name: Option<&'static str>,
     made_at: Site,
 ) -> Resource {
-    Resource { key, nature, name, primitive, data_type: "", made_at }
+    Resource { key, nature, name, rank: None, primitive, data_type: "", made_at }
 }
 
 pub(in crate::deadlock) fn lock(key: usize, name: Option<&'static str>, made_at: Site) -> Resource {
@@ -140,7 +144,8 @@ impl StuckThread {
     }
 
     pub(in crate::deadlock) fn holding(mut self, resource: &Resource, site: Site) -> Self {
-        self.holds.push(Held { resource: resource.clone(), site, purpose: None, access: None, left_behind: false });
+        let (purpose, access) = (None, None);
+        self.holds.push(Held { resource: resource.clone(), site, purpose, access, left_behind: false, permits: 1 });
         self
     }
 
@@ -170,6 +175,8 @@ enum Picture<'r> {
     Report(&'r Report),
     WithSources(&'r Report),
     LongWait(&'r LongWait),
+    Hazard(&'r Hazard),
+    HazardWithSources(&'r Hazard),
     Threads(&'r [StuckThread]),
 }
 
@@ -178,6 +185,8 @@ impl Picture<'_> {
         match *self {
             Self::Report(report) => Renderer::of_report(report, style, Sources::none(), f).report(report),
             Self::WithSources(report) => Renderer::of_report(report, style, Sources::new(), f).report(report),
+            Self::Hazard(told) => hazard::render(told, style, Sources::none(), f),
+            Self::HazardWithSources(told) => hazard::render(told, style, Sources::new(), f),
             Self::LongWait(wait) => Renderer::of_long_wait(wait, style, Sources::none(), f).long_wait(wait),
             Self::Threads(threads) => Renderer {
                 names: Names::new(threads.iter(), threads.iter(), style),
@@ -221,6 +230,52 @@ fn two_threads_that_take_two_locks_in_opposite_orders() {
     let report = made(Kind::Cycle, [right, left], Vec::new());
     Picture::Report(&report).is_golden("two-locks");
     Picture::WithSources(&report).is_golden("two-locks-with-sources");
+}
+
+fn hazard_of(kind: HazardKind, wanted: Resource, held: Resource) -> Hazard {
+    Hazard {
+        kind,
+        thread_name: Some("main".into()),
+        os_id: 1,
+        is_in_place: false,
+        task: None,
+        wanted,
+        mode: HoldMode::Exclusive,
+        site: B,
+        purpose: None,
+        held: Held { resource: held, site: A, purpose: None, access: None, left_behind: false, permits: 1 },
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn a_lock_that_is_read_twice_by_one_thread() {
+    let shared = |name| Resource { primitive: "RwLock", ..lock(1, name, MADE) };
+    let read = hazard_of(HazardKind::RepeatedRead, shared(Some("a")), shared(Some("a")));
+    let read = Hazard { mode: HoldMode::Read, ..read };
+    Picture::Hazard(&read).is_golden("repeated-read");
+    Picture::HazardWithSources(&read).is_golden("repeated-read-with-sources");
+    let mut upgradable = hazard_of(HazardKind::RepeatedRead, shared(None), shared(None));
+    (upgradable.mode, upgradable.thread_name) = (HoldMode::UpgradableRead, None);
+    upgradable.held = Held { site: MADE, purpose: Some(Purpose::Debug), ..upgradable.held };
+    Picture::Hazard(&upgradable).is_golden("repeated-read-upgradable");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn a_lock_of_a_lower_rank_after_one_of_a_higher() {
+    let ranked = |at: usize, rank| Resource { rank: Some(rank), ..named()[at].clone() };
+    let lower = hazard_of(HazardKind::Rank, ranked(0, 2), ranked(1, 3));
+    Picture::Hazard(&lower).is_golden("rank");
+    let task = Some(Box::new(Task { resource: task(9, Some("sum"), C) }));
+    let by_task = Hazard { task, is_in_place: true, thread_name: Some("pool_0".into()), ..lower };
+    Picture::Hazard(&by_task).is_golden("rank-by-task");
+    let equal = hazard_of(HazardKind::Rank, ranked(0, 65_535), ranked(1, 65_535));
+    Picture::Hazard(&Hazard { mode: HoldMode::Write, ..equal }).is_golden("rank-equal");
+    let [a, b] = [ranked(0, 2), ranked(1, 3)];
+    let right = thread("right", 2).waits(&a, B).holding(&b, A);
+    let left = thread("left", 1).waits(&b, D).holding(&a, C);
+    Picture::Report(&made(Kind::Cycle, [right, left], Vec::new())).is_golden("two-locks-with-ranks");
 }
 
 #[test]
@@ -325,6 +380,63 @@ fn a_function_that_locks_for_its_callers() {
     let right = thread("right", 2).waits(&a, A).holding(&b, A);
     let left = thread("left", 1).waits(&b, A).holding(&a, A);
     Picture::Report(&made(Kind::Cycle, [right, left], Vec::new())).is_golden("one-line-cycle");
+}
+
+/// Checks the help that the source gives: for a thread that takes a lock twice, and for two that take two.
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn a_guard_that_a_construct_or_a_caller_keeps() {
+    let [a, b, _] = named();
+    for (name, construct) in constructs::CONSTRUCTS {
+        let [takes, waits] = constructs::Noted::sites(construct);
+        let relock = made(Kind::Relock, [thread("main", 1).waits(&a, waits).holding(&a, takes)], Vec::new());
+        Picture::WithSources(&relock).is_golden(&format!("relock-in-{name}"));
+        assert!(text(&relock).contains("help: drop the guard taken at "), "without sources");
+        let right = thread("right", 2).waits(&a, B).holding(&b, A);
+        let left = thread("left", 1).waits(&b, waits).holding(&a, takes);
+        Picture::WithSources(&made(Kind::Cycle, [right, left], Vec::new())).is_golden(&format!("cycle-in-{name}"));
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn the_source_is_asked_of_guards_that_are_part_of_the_deadlock_alone() {
+    let [a, b, _] = named();
+    let (_, construct) = constructs::CONSTRUCTS[0];
+    let [takes, waits] = constructs::Noted::sites(construct);
+    let tells = |kind, threads: &[StuckThread]| {
+        let report = made(kind, threads, Vec::new());
+        Picture::WithSources(&report).text(Style::plain(), 200).contains("of its `match`")
+    };
+    let relock = thread("x", 1).waits(&a, waits).holding(&a, takes);
+    assert!(tells(Kind::Relock, &[relock.clone()]));
+    let another = thread("x", 1).waits(&a, waits).holding(&b, takes).holding(&a, A);
+    assert!(!tells(Kind::Relock, &[another]), "a lock that nobody waits for");
+    let lazy = Resource { primitive: "LazyLock", ..a.clone() };
+    assert!(!tells(Kind::Relock, &[thread("x", 1).waits(&lazy, waits).holding(&lazy, takes)]), "no guard");
+    let mut left_behind = relock.clone();
+    left_behind.holds[0].left_behind = true;
+    let left = thread("y", 2).waits(&a, B).holding(&b, A);
+    let crossed = |thread: &StuckThread| [thread.clone().waits(&b, waits), left.clone()];
+    assert!(tells(Kind::Cycle, &crossed(&relock)));
+    assert!(!tells(Kind::Cycle, &crossed(&left_behind)), "a guard that a task has left behind");
+    let mut formats = relock;
+    formats.holds[0].purpose = Some(Purpose::Debug);
+    assert!(!tells(Kind::Cycle, &crossed(&formats)), "a line that made the lock");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn threads_of_a_ring_keep_their_guards_in_the_same_construct() {
+    for (name, construct) in constructs::CONSTRUCTS.iter().filter(|(name, _)| ["match", "callback"].contains(name)) {
+        let [takes, waits] = constructs::Noted::sites(*construct);
+        let mut ring = cycle(5, Some("fork"));
+        for thread in &mut ring.threads {
+            thread.waits_for.as_mut().unwrap().site = waits;
+            thread.holds[0].site = takes;
+        }
+        Picture::WithSources(&ring).is_golden(&format!("ring-in-{name}"));
+    }
 }
 
 #[test]

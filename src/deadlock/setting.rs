@@ -1,0 +1,70 @@
+//! A setting of the process whose first value an environment variable names.
+
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet;
+
+/// One of a few values, each with a name. The first value is the one that an environment variable names, or the default.
+pub(super) struct Setting<T: 'static> {
+    /// The place of the value among `values`, or [`UNSET`].
+    at: quiet::AtomicU8,
+    variable: &'static str,
+    values: &'static [(&'static str, T)],
+    default: T,
+}
+
+/// Not decided yet: ask the environment.
+const UNSET: u8 = u8::MAX;
+
+impl<T: Copy + PartialEq> Setting<T> {
+    /// Makes a setting that is one of these values, and of which nobody has asked the environment yet.
+    pub(super) const fn new(variable: &'static str, values: &'static [(&'static str, T)], default: T) -> Self {
+        Self { at: quiet::AtomicU8::new(UNSET), variable, values, default }
+    }
+
+    /// Returns the value. Costs one relaxed load.
+    pub(super) fn get(&self) -> T {
+        match self.at.load(Relaxed) {
+            UNSET => self.first(),
+            at => self.values[usize::from(at)].1,
+        }
+    }
+
+    /// Sets the value, and returns the one before.
+    pub(super) fn replace(&self, value: T) -> T {
+        let _ = self.get();
+        self.values[usize::from(self.at.swap(self.place(value), Relaxed))].1
+    }
+
+    /// Returns whether the value is the one at this place. `false` while nobody has asked the environment.
+    #[inline]
+    pub(super) fn is_at(&self, place: u8) -> bool {
+        self.at.load(Relaxed) == place
+    }
+
+    fn place(&self, value: T) -> u8 {
+        let at = self.values.iter().position(|&(_, other)| other == value).unwrap_or_default();
+        u8::try_from(at).expect("a few values")
+    }
+
+    #[cold]
+    fn first(&self) -> T {
+        let value = std::env::var_os(self.variable);
+        let named = value.as_ref().and_then(|value| {
+            let value = value.to_str()?.trim();
+            self.values.iter().find(|(name, _)| value.eq_ignore_ascii_case(name)).map(|&(_, value)| value)
+        });
+        let first = self.place(named.unwrap_or(self.default));
+        // The first thread to get here says so; a value that was set meanwhile stays.
+        if self.at.compare_exchange(UNSET, first, Relaxed, Relaxed).is_ok()
+            && let (Some(value), None) = (value, named)
+        {
+            let (variable, default) = (self.variable, self.values[usize::from(first)].0);
+            let names: Vec<_> = self.values.iter().map(|&(name, _)| name).collect();
+            super::print_line(format_args!(
+                "bowline: {variable}={value:?} is none of {}; going on with {default}",
+                names.join(", ")
+            ));
+        }
+        self.get()
+    }
+}
