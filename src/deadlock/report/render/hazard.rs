@@ -11,7 +11,7 @@ use crate::deadlock::graph::resource::HoldMode;
 use crate::deadlock::report::{Hazard, HazardKind, StuckThread, Wait};
 
 /// Prints a hazard to standard error.
-pub(in crate::deadlock) fn print_hazard(hazard: &Hazard) {
+fn print_hazard(hazard: &Hazard) {
     let style = Style::of_stderr();
     let text = fmt::from_fn(|f| self::hazard(hazard, style, f));
     print_page(format_args!("{text:width$}", width = style.width()));
@@ -19,14 +19,14 @@ pub(in crate::deadlock) fn print_hazard(hazard: &Hazard) {
 
 /// Returns the first line of a hazard.
 #[cfg(feature = "tracing")]
-pub(in crate::deadlock) fn headline_of_hazard(hazard: &Hazard) -> String {
+fn headline_of_hazard(hazard: &Hazard) -> String {
     let text = fmt::from_fn(|f| render(hazard, Style::plain(), Sources::none(), f));
     let text = format!("{text:ONE_LINE$}");
     text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// Renders a hazard.
-pub(in crate::deadlock) fn hazard(hazard: &Hazard, style: Style, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn hazard(hazard: &Hazard, style: Style, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     render(hazard, style, Sources::new(), f)
 }
 
@@ -127,5 +127,31 @@ impl Renderer<'_, '_, '_> {
                 vec![format!("take locks in the order of their ranks, the lowest first: {wanted} before {held}")]
             }
         }
+    }
+}
+
+impl Hazard {
+    /// Returns the first line of the text.
+    #[cfg(feature = "tracing")]
+    pub(in crate::deadlock) fn headline(&self) -> String {
+        headline_of_hazard(self)
+    }
+
+    /// Prints the hazard to standard error.
+    pub(in crate::deadlock) fn print(&self) {
+        print_hazard(self);
+    }
+
+    /// Panics with the hazard as the message.
+    #[cold]
+    #[track_caller]
+    pub(in crate::deadlock) fn raise(&self) -> ! {
+        panic!("{self}")
+    }
+}
+
+impl fmt::Display for Hazard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hazard(self, Style::plain(), f)
     }
 }

@@ -2,6 +2,9 @@
 //! are written anew, to be read.
 
 mod constructs;
+mod hazards;
+mod once;
+mod readers;
 mod sites;
 
 use std::sync::Arc;
@@ -232,52 +235,6 @@ fn two_threads_that_take_two_locks_in_opposite_orders() {
     Picture::WithSources(&report).is_golden("two-locks-with-sources");
 }
 
-fn hazard_of(kind: HazardKind, wanted: Resource, held: Resource) -> Hazard {
-    Hazard {
-        kind,
-        thread_name: Some("main".into()),
-        os_id: 1,
-        is_in_place: false,
-        task: None,
-        wanted,
-        mode: HoldMode::Exclusive,
-        site: B,
-        purpose: None,
-        held: Held { resource: held, site: A, purpose: None, access: None, left_behind: false, permits: 1 },
-    }
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn a_lock_that_is_read_twice_by_one_thread() {
-    let shared = |name| Resource { primitive: "RwLock", ..lock(1, name, MADE) };
-    let read = hazard_of(HazardKind::RepeatedRead, shared(Some("a")), shared(Some("a")));
-    let read = Hazard { mode: HoldMode::Read, ..read };
-    Picture::Hazard(&read).is_golden("repeated-read");
-    Picture::HazardWithSources(&read).is_golden("repeated-read-with-sources");
-    let mut upgradable = hazard_of(HazardKind::RepeatedRead, shared(None), shared(None));
-    (upgradable.mode, upgradable.thread_name) = (HoldMode::UpgradableRead, None);
-    upgradable.held = Held { site: MADE, purpose: Some(Purpose::Debug), ..upgradable.held };
-    Picture::Hazard(&upgradable).is_golden("repeated-read-upgradable");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn a_lock_of_a_lower_rank_after_one_of_a_higher() {
-    let ranked = |at: usize, rank| Resource { rank: Some(rank), ..named()[at].clone() };
-    let lower = hazard_of(HazardKind::Rank, ranked(0, 2), ranked(1, 3));
-    Picture::Hazard(&lower).is_golden("rank");
-    let task = Some(Box::new(Task { resource: task(9, Some("sum"), C) }));
-    let by_task = Hazard { task, is_in_place: true, thread_name: Some("pool_0".into()), ..lower };
-    Picture::Hazard(&by_task).is_golden("rank-by-task");
-    let equal = hazard_of(HazardKind::Rank, ranked(0, 65_535), ranked(1, 65_535));
-    Picture::Hazard(&Hazard { mode: HoldMode::Write, ..equal }).is_golden("rank-equal");
-    let [a, b] = [ranked(0, 2), ranked(1, 3)];
-    let right = thread("right", 2).waits(&a, B).holding(&b, A);
-    let left = thread("left", 1).waits(&b, D).holding(&a, C);
-    Picture::Report(&made(Kind::Cycle, [right, left], Vec::new())).is_golden("two-locks-with-ranks");
-}
-
 #[test]
 #[cfg_attr(miri, ignore = "reads files")]
 fn threads_and_locks_without_names() {
@@ -316,59 +273,6 @@ fn a_lock_taken_twice_by_one_thread() {
     let mut formats = main;
     formats.holds[0] = Held { site: MADE, purpose: Some(Purpose::Debug), ..formats.holds[0].clone() };
     Picture::Report(&made(Kind::Relock, [formats], Vec::new())).is_golden("relock-formatted");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn a_read_write_lock_and_one_thread() {
-    use Access::{Read, UpgradableRead, Write};
-    let ports = Resource { primitive: "RwLock", ..lock(1, Some("ports"), MADE) };
-    for (name, held, wanted) in [
-        ("read-then-write", Read, Write),
-        ("write-then-read", Write, Read),
-        ("upgradable-then-write", UpgradableRead, Write),
-        ("upgradable-twice", UpgradableRead, UpgradableRead),
-    ] {
-        let main = thread("main", 1).wants(wanted, &ports, B).has(held, &ports, A);
-        Picture::Report(&made(Kind::Relock, [main], Vec::new())).is_golden(name);
-    }
-    let upgrades = thread("main", 1).is_next(&ports, B).has(UpgradableRead, &ports, A).has(Read, &ports, C);
-    Picture::Report(&made(Kind::Relock, [upgrades], Vec::new())).is_golden("upgrade-of-ones-own-read");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn readers_and_writers_that_wait_for_each_other() {
-    use Access::{Read, Write};
-    let ports = Resource { primitive: "RwLock", ..lock(1, Some("ports"), MADE) };
-    let [_, ledger, _] = named();
-    let writer = || thread("writer", 2).is_next(&ports, C);
-    let reader = thread("reader", 1).wants(Read, &ports, B).has(Read, &ports, A);
-    let behind = vec![thread("other", 3).wants(Read, &ports, D), thread("third", 4).wants(Write, &ports, D)];
-    Picture::Report(&made(Kind::Cycle, [reader, writer()], behind)).is_golden("second-read-behind-a-writer");
-    let reader = thread("reader", 1).waits(&ledger, B).has(Read, &ports, A);
-    let writer = writer().holding(&ledger, D);
-    Picture::Report(&made(Kind::Cycle, [reader, writer], Vec::new())).is_golden("reader-and-writer");
-    let through = [
-        thread("late", 3).wants(Read, &ports, D).holding(&ledger, C),
-        thread("writer", 2).is_next(&ports, C),
-        thread("reader", 1).waits(&ledger, B).has(Read, &ports, A),
-    ];
-    Picture::Report(&made(Kind::Cycle, through, Vec::new())).is_golden("through-the-next-writer");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn a_long_wait_for_a_read_write_lock() {
-    use Access::{Read, Write};
-    let ports = Resource { primitive: "RwLock", ..lock(1, Some("ports"), MADE) };
-    let writer = || thread("writer", 2).is_next(&ports, C);
-    let long = |waiter, owner| LongWait { waiter, owner: Some(owner) };
-    let reader = thread("reader", 1).has(Read, &ports, A);
-    Picture::LongWait(&long(writer(), reader)).is_golden("long-wait-to-write");
-    let reader = || thread("reader", 1).wants(Read, &ports, A);
-    Picture::LongWait(&long(reader(), writer())).is_golden("long-wait-behind-the-next-writer");
-    Picture::LongWait(&long(reader(), thread("writer", 2).has(Write, &ports, C))).is_golden("long-wait-to-read");
 }
 
 #[test]
@@ -448,40 +352,6 @@ fn a_lock_of_a_thread_that_has_ended() {
     let a = task(1, Some("a"), A);
     let threads = [thread("x", 1).waits(&a, B), thread("pool_0", 2).running(&a).gone()];
     Picture::Report(&made(Kind::Abandoned, threads, Vec::new())).is_golden("abandoned-task");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn an_initialiser_that_needs_what_it_makes() {
-    let (config, setup) = (lazy(1, Some("config"), MADE), lazy(2, None, MADE_TOO));
-    let relock = made(Kind::Relock, [thread("main", 1).waits(&config, B).holding(&config, A)], Vec::new());
-    Picture::Report(&relock).is_golden("own-initialisation");
-    let first = thread("x", 1).waits(&config, B).holding(&setup, A);
-    let second = thread("y", 2).waits(&setup, D).holding(&config, C);
-    let bystander = thread("z", 3).waits(&setup, C);
-    Picture::Report(&made(Kind::Cycle, [first, second], vec![bystander])).is_golden("initialisers");
-    let ledger = lock(3, Some("ledger"), MADE);
-    let first = thread("x", 1).waits(&config, B).holding(&ledger, A);
-    let second = thread("y", 2).waits(&ledger, D).holding(&config, C);
-    Picture::Report(&made(Kind::Cycle, [second, first], Vec::new())).is_golden("initialiser-and-lock");
-    let (task, inner) = (task(4, Some("load"), C), StuckThread { is_in_place: true, ..thread("pool_0", 1) });
-    let inner = inner.running(&task).waits(&config, D);
-    let outer = thread("pool_0", 1).waits(&task, B).holding(&config, A);
-    Picture::Report(&made(Kind::Cycle, [inner, outer], Vec::new())).is_golden("initialiser-and-task");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn an_initialisation_that_nobody_ends() {
-    let config = lazy(1, Some("config"), MADE);
-    let threads = [thread("x", 1).waits(&config, B), thread("y", 2).holding(&config, A).gone()];
-    Picture::Report(&made(Kind::Abandoned, threads, Vec::new())).is_golden("abandoned-initialisation");
-    let once = Resource { primitive: "Once", data_type: "", ..lazy(2, None, MADE) };
-    let initialises = thread("y", 2).holding(&config, A).holding(&once, C);
-    Picture::Threads(std::slice::from_ref(&initialises)).is_golden("initialises");
-    let waits = |owner| LongWait { waiter: thread("x", 1).waits(&config, B), owner };
-    Picture::LongWait(&waits(Some(initialises))).is_golden("long-wait-for-an-initialiser");
-    Picture::LongWait(&waits(None)).is_golden("long-wait-for-no-initialiser");
 }
 
 /// Checks the text of two tasks that wait for each other's results, and one behind them that is still queued.
