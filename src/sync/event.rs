@@ -290,10 +290,6 @@ impl Blocker for EventWait<'_> {
         ResourceFacts { key: self.event.key(), origin: self.event.origin, type_of }
     }
 
-    fn signal(&self) -> Option<&'static str> {
-        Some("a `set`")
-    }
-
     fn need(&self) -> Need {
         Need::One
     }

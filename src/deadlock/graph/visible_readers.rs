@@ -18,7 +18,7 @@ const fn no_context() -> AtomicU64 {
 
 #[cfg(all(test, loom))]
 fn no_context() -> AtomicU64 {
-    new_atomic(0)
+    crate::primitive::new_atomic(0)
 }
 
 impl Context {

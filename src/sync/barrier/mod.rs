@@ -458,10 +458,6 @@ impl Blocker for ArrivalWait<'_> {
         ResourceFacts { key: self.barrier.key(), origin: self.barrier.origin, type_of }
     }
 
-    fn signal(&self) -> Option<&'static str> {
-        self.arrival.runner().is_none().then_some("an arrival")
-    }
-
     fn need(&self) -> Need {
         Need::One
     }

@@ -391,10 +391,6 @@ impl Blocker for SemaphoreWait<'_> {
         ResourceFacts { key: self.key(), origin: self.semaphore.origin, type_of }
     }
 
-    fn signal(&self) -> Option<&'static str> {
-        Some("a release")
-    }
-
     fn need(&self) -> Need {
         Need::One
     }
