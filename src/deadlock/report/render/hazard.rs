@@ -3,10 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(feature = "tracing")]
+use super::ONE_LINE;
 use super::names::{Names, Place};
 use super::page::{GLUE, Page};
 use super::style::HEADLINE;
-use super::{ONE_LINE, Renderer, Sources, Style, print_page};
+use super::{Renderer, Sources, Style, print_page};
 use crate::deadlock::graph::resource::HoldMode;
 use crate::deadlock::report::{Hazard, HazardKind, StuckThread, Wait};
 

@@ -97,7 +97,7 @@ impl StuckThread {
     }
 
     /// Waits as a writer for readers to leave.
-    fn is_next(mut self, resource: &Resource, site: Site) -> Self {
+    fn waits_as_next_for(mut self, resource: &Resource, site: Site) -> Self {
         self = self.wants(Access::Write, resource, site);
         self.waits_for.as_mut().expect("it waits").is_next = true;
         self

@@ -16,7 +16,7 @@ fn a_read_write_lock_and_one_thread() {
         let main = thread("main", 1).wants(wanted, &ports, B).has(held, &ports, A);
         Picture::Report(&made(Kind::Relock, [main], Vec::new())).is_golden(name);
     }
-    let upgrades = thread("main", 1).is_next(&ports, B).has(UpgradableRead, &ports, A).has(Read, &ports, C);
+    let upgrades = thread("main", 1).waits_as_next_for(&ports, B).has(UpgradableRead, &ports, A).has(Read, &ports, C);
     Picture::Report(&made(Kind::Relock, [upgrades], Vec::new())).is_golden("upgrade-of-ones-own-read");
 }
 
@@ -26,7 +26,7 @@ fn readers_and_writers_that_wait_for_each_other() {
     use Access::{Read, Write};
     let ports = Resource { primitive: "RwLock", ..lock(1, Some("ports"), MADE) };
     let [_, ledger, _] = named();
-    let writer = || thread("writer", 2).is_next(&ports, C);
+    let writer = || thread("writer", 2).waits_as_next_for(&ports, C);
     let reader = thread("reader", 1).wants(Read, &ports, B).has(Read, &ports, A);
     let behind = vec![thread("other", 3).wants(Read, &ports, D), thread("third", 4).wants(Write, &ports, D)];
     Picture::Report(&made(Kind::Cycle, [reader, writer()], behind)).is_golden("second-read-behind-a-writer");
@@ -35,7 +35,7 @@ fn readers_and_writers_that_wait_for_each_other() {
     Picture::Report(&made(Kind::Cycle, [reader, writer], Vec::new())).is_golden("reader-and-writer");
     let through = [
         thread("late", 3).wants(Read, &ports, D).holding(&ledger, C),
-        thread("writer", 2).is_next(&ports, C),
+        thread("writer", 2).waits_as_next_for(&ports, C),
         thread("reader", 1).waits(&ledger, B).has(Read, &ports, A),
     ];
     Picture::Report(&made(Kind::Cycle, through, Vec::new())).is_golden("through-the-next-writer");
@@ -46,7 +46,7 @@ fn readers_and_writers_that_wait_for_each_other() {
 fn a_long_wait_for_a_read_write_lock() {
     use Access::{Read, Write};
     let ports = Resource { primitive: "RwLock", ..lock(1, Some("ports"), MADE) };
-    let writer = || thread("writer", 2).is_next(&ports, C);
+    let writer = || thread("writer", 2).waits_as_next_for(&ports, C);
     let long = |waiter, owner| LongWait { waiter, owner: Some(owner) };
     let reader = thread("reader", 1).has(Read, &ports, A);
     Picture::LongWait(&long(writer(), reader)).is_golden("long-wait-to-write");
