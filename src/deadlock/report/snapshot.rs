@@ -562,7 +562,8 @@ mod tests {
         let expected = json!({
             "nodes": [
                 {"kind": "thread", "name": "x", "os_id": 1, "is_gone": false, "omitted_holds": 0, "activity": null},
-                {"kind": "resource", "name": "a", "primitive": "Lock", "data_type": "alloc::vec::Vec<u64>", "made_at": place(A)},
+                {"kind": "resource", "name": "a", "rank": null, "primitive": "Lock", "data_type": "alloc::vec::Vec<u64>",
+                    "made_at": place(A)},
                 {"kind": "thread", "name": null, "os_id": 2, "is_gone": false, "omitted_holds": 0, "activity": null},
             ],
             "edges": [
