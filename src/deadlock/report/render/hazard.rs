@@ -93,15 +93,15 @@ impl Renderer<'_, '_, '_> {
         self.page.gap()?;
         self.legend()?;
         self.page.gap()?;
-        let asks = match hazard.mode {
-            HoldMode::Read => "asks to read",
-            HoldMode::UpgradableRead => "asks to read upgradably",
-            HoldMode::Write => "asks to write",
-            _ => "asks for",
-        };
         let lock = self.names.resource_and_type(&hazard.wanted);
-        let place = thread.waits_for.as_ref().map(Place::of_wait).map_or(String::new(), |place| place.to_string());
-        self.page.line(0, &format!("{} {asks} {lock} {place}", self.names.thread(thread)))?;
+        let asks = match hazard.mode {
+            HoldMode::Read => format!("to read {lock}"),
+            HoldMode::UpgradableRead => format!("to read {lock} upgradably"),
+            HoldMode::Write => format!("to write {lock}"),
+            _ => format!("for {lock}"),
+        };
+        let place = thread.waits_for.as_ref().map_or(String::new(), |wait| Place::of_wait(wait).to_string());
+        self.page.line(0, &format!("{} asks {asks} {place}", self.names.thread(thread)))?;
         self.excerpt(0, hazard.site)?;
         self.hold(thread, &hazard.held, 1)?;
         self.page.gap()?;
