@@ -23,11 +23,11 @@ fn main() {
     let rods: Arc<[Lock<Rod>; 2]> = Arc::new([Lock::named("even steps", hot), Lock::named("odd steps", [0.0; CELLS])]);
 
     let seen = Arc::clone(&rods);
-    let step = Lock::named("step", 0);
+    let step = Lock::named("step", 0_usize);
     let end_of_step = Barrier::named("end of step", WORKERS).with_action(move || {
         let mut step = step.lock();
         *step += 1;
-        if *step % SHOWN_EVERY == 0 {
+        if step.is_multiple_of(SHOWN_EVERY) {
             show(*step, &seen[*step % 2].lock());
         }
     });

@@ -53,7 +53,7 @@ impl Arrival {
         // ORDERING: Acquire pairs with the Release in `Arrivals::end`: a judge that finds the runner registered for a later
         // wait sees the outcome, which came first. (The graph's mutex alone would order the two.)
         let word = self.word.load(Acquire);
-        ContextId::from_word(word).filter(|_| word % 2 == 0)
+        ContextId::from_word(word).filter(|_| word.is_multiple_of(2))
     }
 }
 
