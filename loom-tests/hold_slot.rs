@@ -28,11 +28,11 @@ impl Word for Unfenced {
 /// Takes, gives and takes again, while another thread reads: holds with a name, which have a second word, or without one.
 /// Returns whether a read met the second hold, or a change.
 fn a_reader_and_a_writer<W: Word + Send + Sync + 'static>([first_named, second_named]: [bool; 2]) -> bool {
-    let take = |slot: &Slot<W, 2>, hold: usize, named: bool| {
+    let take = |slot: &Slot<W, 3>, hold: usize, named: bool| {
         let word = std::ptr::without_provenance_mut(hold);
-        slot.write(slot.version(), [word], named.then_some([word]));
+        slot.write(slot.version(), [word], named.then_some([word]), None);
     };
-    let slot = Arc::new((Slot::<W, 2>::new(), AtomicBool::new(false)));
+    let slot = Arc::new((Slot::<W, 3>::new(), AtomicBool::new(false)));
     take(&slot.0, 1, first_named);
     slot.1.store(true, Ordering::Release);
     let reader = thread::spawn({
@@ -43,7 +43,7 @@ fn a_reader_and_a_writer<W: Word + Send + Sync + 'static>([first_named, second_n
     take(&slot.0, 2, second_named);
     slot.1.store(true, Ordering::Release);
     match reader.join().unwrap() {
-        Some([hold, name]) => {
+        Some([hold, name, _]) => {
             let named = if hold == 1 { first_named } else { second_named };
             assert!(!named || name == hold, "torn");
             hold == 2

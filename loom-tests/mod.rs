@@ -5,9 +5,12 @@
 //! would pass and check nothing. A model whose name begins with `without_` is a negative control: it takes one
 //! ingredient out, and has to fail. Names that begin with `full_` (or `full_without_`) are left to `ci/loom-full.sh`.
 
+mod barrier;
+mod bounded_semaphore;
 mod condition;
 mod detector;
 mod detector_controls;
+mod event;
 mod executor_controls;
 mod executor_deadlock;
 mod finder;
@@ -24,6 +27,7 @@ mod raw_lock;
 mod rlock;
 mod rwlock;
 mod rwlock_deadlock;
+mod semaphore;
 mod thread_join;
 mod thread_pool;
 

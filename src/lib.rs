@@ -136,7 +136,7 @@ pub use deadlock::Name;
 pub use process_pool::Callable;
 #[cfg(feature = "process")]
 pub use process_pool::{Json, ProcessPoolExecutor};
-pub use sync::{Condition, LazyLock, Lock, Once, OnceLock, RLock, RwLock};
+pub use sync::{Barrier, BoundedSemaphore, Condition, Event, LazyLock, Lock, Once, OnceLock, RLock, RwLock, Semaphore};
 #[doc(hidden)]
 pub use task::AnyFuture;
 pub use task::{Future, Promise, ReturnWhen, SharedFuture, TaskError, as_completed, promise, wait};

@@ -134,6 +134,12 @@ pub(crate) enum Ingredient {
     ExpectedFirst,
     /// A submitter that was admitted without a new worker checks once more whether there may be one.
     SecondLookAtLimit,
+    /// Permits that no waiter and no ended thread holds count as live.
+    FreePermits,
+    /// A waiter that leaves the queue serves those that it was in front of.
+    ServedOnLeaving,
+    /// A wait ends with what ended its generation, even if the next generation has begun.
+    GenerationOfWaits,
     /// A wait subscribes to the end of its alternatives before a judge looks at them.
     SubscribedFirst,
     /// A waiter is judged again when one of its alternatives is gone.

@@ -6,15 +6,23 @@
 
 // The layers, and the one machinery of the guards, are in the `README.md` beside this file.
 
+mod barrier;
+mod bounded_semaphore;
 mod condition;
+mod event;
 mod guard;
 mod lock;
 mod once;
+mod permits;
 mod request;
 mod rlock;
 mod rwlock;
+mod semaphore;
 
+pub use barrier::{Barrier, BarrierWait, BrokenBarrier};
+pub use bounded_semaphore::{ArcBoundedSemaphoreGuard, BoundedSemaphore, BoundedSemaphoreGuard};
 pub use condition::{Condition, ConditionGuard, GuardAccess, RLockWaitError, WaitTimeoutResult};
+pub use event::Event;
 pub use lock::{ArcLockGuard, Lock, LockGuard, MappedLockGuard};
 pub use once::{InitError, LazyLock, Once, OnceLock, OnceState, Poisoned};
 pub use rlock::{MappedRLockGuard, RLock, RLockGuard};
@@ -22,6 +30,7 @@ pub use rwlock::{
     ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, MappedRwLockReadGuard,
     MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, UpgradeError,
 };
+pub use semaphore::{ArcSemaphoreGuard, Semaphore, SemaphoreGuard};
 
 #[cfg(all(test, loom))]
 pub(crate) use condition::{RawCondition, Waiter};

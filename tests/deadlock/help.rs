@@ -2,6 +2,15 @@
 //!
 //! Each test takes a lock twice, in a construct of its own. Where this file's text can't be trusted, no report says so.
 
+#![allow(
+    clippy::match_single_binding,
+    clippy::needless_ifs,
+    clippy::never_loop,
+    clippy::redundant_pattern_matching,
+    clippy::single_match,
+    reason = "the constructs are what is looked at"
+)]
+
 use std::cell::OnceCell;
 use std::fmt::{self, Display};
 use std::fs::{self, File};

@@ -11,6 +11,7 @@ mod hook_destructors;
 mod hooks;
 mod large;
 mod long_wait;
+mod mixed;
 mod no_deadlock;
 mod oracle;
 mod policy;

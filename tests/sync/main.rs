@@ -4,10 +4,13 @@
 mod support;
 
 mod abandoned;
+mod barrier;
+mod bounded_semaphore;
 mod condition;
 mod condition_waits;
 mod copies;
 mod ended_by_force;
+mod event;
 mod forgotten;
 mod fork;
 mod late_destructors;
@@ -24,6 +27,7 @@ mod rwlock;
 mod rwlock_crowds;
 mod rwlock_guards;
 mod rwlock_leaks;
+mod semaphore;
 mod surroundings;
 mod time_limits;
 mod unwind_safety;

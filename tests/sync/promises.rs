@@ -13,11 +13,12 @@ use std::sync::Arc;
 use bowline::deadlock::report::StuckThread;
 use bowline::deadlock::{Deadlock, Hook, Report, WaitForGraph};
 use bowline::sync::{
-    ArcLockGuard, ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, InitError, LockGuard,
-    MappedLockGuard, MappedRLockGuard, MappedRwLockReadGuard, MappedRwLockWriteGuard, OnceState, Poisoned, RLockGuard,
-    RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, UpgradeError,
+    ArcBoundedSemaphoreGuard, ArcLockGuard, ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard,
+    ArcSemaphoreGuard, BarrierWait, BoundedSemaphoreGuard, BrokenBarrier, InitError, LockGuard, MappedLockGuard,
+    MappedRLockGuard, MappedRwLockReadGuard, MappedRwLockWriteGuard, OnceState, Poisoned, RLockGuard, RwLockReadGuard,
+    RwLockUpgradableReadGuard, RwLockWriteGuard, SemaphoreGuard, UpgradeError,
 };
-use bowline::{LazyLock, Lock, Once, OnceLock, RLock, RwLock};
+use bowline::{Barrier, BoundedSemaphore, Event, LazyLock, Lock, Once, OnceLock, RLock, RwLock, Semaphore};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 /// `Sync`, and not `Send`.
@@ -123,6 +124,24 @@ assert_impl_all!(Lock<RefCell<i32>>: UnwindSafe, RefUnwindSafe, Unpin);
 assert_impl_all!(RLock<RefCell<i32>>: UnwindSafe, RefUnwindSafe, Unpin);
 assert_impl_all!(RwLock<RefCell<i32>>: UnwindSafe, RefUnwindSafe, Unpin);
 
+// Permits that have owners stay on their thread; those of a semaphore that anybody may add to go anywhere.
+assert_impl_all!(BoundedSemaphoreGuard<'static>: Sync);
+assert_impl_all!(ArcBoundedSemaphoreGuard: Sync);
+assert_not_impl_any!(BoundedSemaphoreGuard<'static>: Send, Clone);
+assert_not_impl_any!(ArcBoundedSemaphoreGuard: Send, Clone);
+assert_impl_all!(SemaphoreGuard<'static>: Send, Sync);
+assert_impl_all!(ArcSemaphoreGuard: Send, Sync);
+assert_not_impl_any!(SemaphoreGuard<'static>: Clone);
+assert_not_impl_any!(ArcSemaphoreGuard: Clone);
+
+// What threads wait at is shared by all, and usable after a panic.
+assert_impl_all!(Event: Send, Sync, Debug, UnwindSafe, RefUnwindSafe, Unpin);
+assert_impl_all!(Semaphore: Send, Sync, Debug, UnwindSafe, RefUnwindSafe, Unpin);
+assert_impl_all!(BoundedSemaphore: Send, Sync, Debug, UnwindSafe, RefUnwindSafe, Unpin);
+assert_impl_all!(Barrier: Send, Sync, Debug, UnwindSafe, RefUnwindSafe, Unpin);
+assert_impl_all!(BrokenBarrier: Error, Copy, Send, Sync);
+assert_impl_all!(BarrierWait: Copy, Debug, Send, Sync);
+
 // What explains a deadlock goes wherever errors go.
 assert_impl_all!(Deadlock: Error, Clone, Debug, Display, Send, Sync, Unpin, UnwindSafe, RefUnwindSafe);
 assert_impl_all!(UpgradeError<RwLockUpgradableReadGuard<'static, i32>>: Error, Debug, Display);
@@ -162,6 +181,13 @@ fn what_is_initialised_once_is_four_words_beside_its_value() {
     assert!(size_of::<LazyLock<Box<u8>>>() <= 32 + 16);
     assert!(size_of::<LazyLock<u64>>() <= 32 + 16);
     assert!(!needs_drop::<OnceLock<u8>>() && !needs_drop::<LazyLock<u8>>() && needs_drop::<OnceLock<Arc<u8>>>());
+}
+
+#[test]
+fn what_threads_wait_at_is_small() {
+    assert!(size_of::<Event>() <= 32 && size_of::<Semaphore>() <= 32);
+    assert!(size_of::<BoundedSemaphore>() <= 48);
+    assert!(!needs_drop::<Event>() && !needs_drop::<Semaphore>() && !needs_drop::<BoundedSemaphore>());
 }
 
 #[test]

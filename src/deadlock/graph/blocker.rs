@@ -16,7 +16,6 @@ pub(crate) enum Need {
     /// Any one of them.
     Any,
     /// This many of them.
-    #[cfg_attr(any(not(test), loom), expect(dead_code, reason = "permits are for primitives that are still to come"))]
     AtLeast(u32),
 }
 
@@ -29,8 +28,26 @@ pub(crate) enum Provider {
     AnyOf(GroupId),
     /// Something that the graph does not know, or nothing in particular.
     External,
+    /// Several at once: this many permits, which one context holds. `None`: which are free, or with contexts that run.
+    Permits { holder: Option<ContextId>, count: u32 },
     /// Another process, by its id: as unknown to the graph as any other outsider, but it can be named in reports.
     Process(u32),
+}
+
+impl Provider {
+    /// Returns the context that this names, if it names one.
+    pub(in crate::deadlock) fn context(self) -> Option<ContextId> {
+        match self {
+            Self::Context(id) => Some(id),
+            Self::Permits { holder, .. } => holder,
+            Self::AnyOf(_) | Self::External | Self::Process(_) => None,
+        }
+    }
+
+    /// Returns how many providers this counts as.
+    pub(in crate::deadlock) fn count(self) -> u32 {
+        if let Self::Permits { count, .. } = self { count } else { 1 }
+    }
 }
 
 /// The callback that is given each provider of a wait. It returns `Break` when it needs no further one.

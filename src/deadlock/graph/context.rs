@@ -25,6 +25,9 @@ pub(crate) struct Context {
     summoned: AtomicBool,
     /// Its place among all contexts ever made.
     index: Cell<u32>,
+    /// How many permits its wait is for, if it is one for permits. Written by its own thread before it parks, read under
+    /// the queue's lock by the thread that hands permits over.
+    wanted: quiet::AtomicUsize,
     /// What it holds: written by its own thread.
     pub(crate) holds: Holds,
     /// Which of the locks that it reads it shows to writers: written by its own thread.
@@ -76,6 +79,7 @@ impl Context {
             made_before: MadeBefore::new(),
             summoned: AtomicBool::new(false),
             index: Cell::new(0),
+            wanted: quiet::AtomicUsize::new(0),
             lifeline: Lifeline::new(),
             nesting: Nesting::new(),
             at_end: Cell::new(None),
@@ -112,6 +116,17 @@ impl Context {
     pub(in crate::deadlock) fn set_summoned(&self, _: &Graph, summoned: bool) {
         // ORDERING: Release pairs with the Acquire load in `is_summoned`.
         self.summoned.store(summoned, Release);
+    }
+
+    /// Returns how many permits its wait is for.
+    pub(crate) fn wanted(&self) -> usize {
+        // ORDERING: Relaxed: the queue's lock orders this with the waiter's parking, which comes after `set_wanted`.
+        self.wanted.load(Relaxed)
+    }
+
+    /// Notes how many permits a wait is for. The context's own thread alone calls this, before it parks.
+    pub(crate) fn set_wanted(&self, permits: usize) {
+        self.wanted.store(permits, Relaxed);
     }
 
     /// Returns the address, which is valid for the life of the process: contexts are never freed. It serves as the park

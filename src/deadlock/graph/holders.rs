@@ -86,25 +86,32 @@ impl EndedLink {
 }
 
 impl Graph {
-    /// Calls `visit` with each context that holds a share of the resource, once for each hold, until it returns `Break`:
-    /// of those that are registered, or whose thread has ended. Any other context that holds one is running.
+    /// Calls `visit` with each context that holds a share of the resource, until it returns `Break`: of those that are
+    /// registered, or whose thread has ended. Any other context that holds one is running. One that holds several may be
+    /// visited several times.
     ///
     /// Takes time linear in the holders, and in the threads that have ended with holds.
     pub(crate) fn holders(&self, id: SharedId, mut visit: impl FnMut(&'static Context) -> ControlFlow<()>) {
-        _ = self.try_holders(id, &mut visit);
+        self.shares(id, |context, _| visit(context));
     }
 
-    fn try_holders(
+    /// Calls `visit` as [`holders`](Self::holders) does, with how many shares these are: one for each read, or as many as
+    /// there are permits. The sum of what a context is visited with is what it holds.
+    pub(crate) fn shares(&self, id: SharedId, mut visit: impl FnMut(&'static Context, u32) -> ControlFlow<()>) {
+        _ = self.try_shares(id, &mut visit);
+    }
+
+    fn try_shares(
         &self,
         id: SharedId,
-        visit: &mut impl FnMut(&'static Context) -> ControlFlow<()>,
+        visit: &mut impl FnMut(&'static Context, u32) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let mut at = self.holders.first[list_of(id.key())];
         while let Some((index, slot)) = at.get() {
             let context = self.contexts[index];
             at = self.record(context).shared.links[slot].next;
-            if context.holds.inline(slot).is_some_and(|hold| hold.resource.key == id.key()) {
-                visit(context)?;
+            if let Some(hold) = context.holds.inline(slot).filter(|hold| hold.resource.key == id.key()) {
+                visit(context, hold.permits)?;
             }
         }
         if self.holders.spilled > 0 {
@@ -217,19 +224,19 @@ impl Graph {
     }
 }
 
-/// Calls `visit` for each share of the resource that `context` holds, those held inline only if `inline`.
+/// Calls `visit` with the shares of the resource that `context` holds, those held inline only if `inline`.
 fn visit_shares(
     context: &'static Context,
     id: SharedId,
     inline: bool,
-    visit: &mut impl FnMut(&'static Context) -> ControlFlow<()>,
+    visit: &mut impl FnMut(&'static Context, u32) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let mut count = 0;
-    let mut add = |hold: Hold| count += usize::from(hold.shared_id() == Some(id));
+    let mut count = 0_u32;
+    let mut add = |hold: Hold| count += if hold.shared_id() == Some(id) { hold.permits } else { 0 };
     if inline {
         context.holds.for_each(&mut add);
     } else {
         context.holds.for_each_spilled(&mut add);
     }
-    (0..count).try_for_each(|_| visit(context))
+    if count == 0 { ControlFlow::Continue(()) } else { visit(context, count) }
 }

@@ -17,9 +17,9 @@
 //! them. Its fence comes before that write and the reader's fence after the read, so the second load of the version
 //! sees v or more, and so did the first (they agree). Having seen v with acquire, the reader also sees the bit set
 //! by the give before v; it saw the bit clear, so that was cleared after all words of v (or a later take's, excluded by
-//! the second load) were written, and it read those: one take, not two. The words of a name that this take has not
-//! written are an earlier one's; a word that it has written says whether there is a name, and without one nobody looks at
-//! them.
+//! the second load) were written, and it read those: one take, not two. The words of a name, or of a number, that this take
+//! has not written are an earlier one's; words that it has written say whether there is a name, and a number, and without
+//! one nobody looks at them.
 
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use std::num::NonZero;
@@ -32,8 +32,11 @@ use crate::primitive::{Word, quiet};
 
 /// Slots inside the context; further holds are [spilled](super::spill).
 pub(super) const INLINE: usize = 16;
-/// What one slot stores: four words, and two more for a name.
-const WORDS: usize = 6;
+/// What one slot stores: four words, two more for a name, and one for a number of permits.
+const WORDS: usize = 7;
+/// In the pointer to the line that acquired: several permits are held, and their number is written.
+const SEVERAL: usize = 1;
+const _: () = assert!(align_of::<Location<'_>>() > SEVERAL, "the lowest bit of a pointer to a line is free");
 
 /// The place of one hold in its context's list: the slot's bit if the slot is inline, and otherwise [`FIRST_SPILLED`]
 /// and the slot's number among the [spilled](super::spill).
@@ -60,6 +63,8 @@ const FIRST_SPILLED: usize = 1 << INLINE;
 pub(crate) struct Hold {
     pub(crate) resource: ResourceFacts,
     pub(crate) site: Site,
+    /// How many permits are held; 1 of what has none.
+    pub(crate) permits: u32,
 }
 
 impl Hold {
@@ -89,16 +94,17 @@ impl<W: Word, const N: usize> Slot<W, N> {
         Self { version: W::null(), words: std::array::from_fn(|_| W::null()) }
     }
 
-    /// Writes the words, or only the first of them: the rest are of an earlier hold then. The owner alone calls this, while
+    /// Writes the words, or only some of them: the others are of an earlier hold then. The owner alone calls this, while
     /// the slot is free, with the slot's version.
     #[inline]
-    pub(crate) fn write<const FIRST: usize, const REST: usize>(
+    pub(crate) fn write<const FIRST: usize, const NEXT: usize>(
         &self,
         version: Version,
         first: [*mut (); FIRST],
-        rest: Option<[*mut (); REST]>,
+        next: Option<[*mut (); NEXT]>,
+        last: Option<*mut ()>,
     ) {
-        const { assert!(FIRST + REST == N) };
+        const { assert!(FIRST + NEXT < N) };
         // ORDERING: Release pairs with the Acquire load in `read`: a reader that sees this version sees the bit set by
         // the give before it.
         self.version.store(version.0.wrapping_byte_add(1), Release);
@@ -108,10 +114,13 @@ impl<W: Word, const N: usize> Slot<W, N> {
         for (word, value) in self.words.iter().zip(first) {
             word.store(value, Relaxed);
         }
-        if let Some(rest) = rest {
-            for (word, value) in self.words[FIRST..].iter().zip(rest) {
+        if let Some(next) = next {
+            for (word, value) in self.words[FIRST..].iter().zip(next) {
                 word.store(value, Relaxed);
             }
+        }
+        if let Some(last) = last {
+            self.words[N - 1].store(last, Relaxed);
         }
     }
 
@@ -160,15 +169,18 @@ impl Place<'_> {
     /// Lists a hold in this place; returns the slot's bit. The owner alone calls this, and has taken and given nothing since
     /// it found the place.
     #[inline]
-    pub(in crate::deadlock) fn take(self, resource: ResourceFacts, site: Site) -> usize {
+    pub(in crate::deadlock) fn take(self, resource: ResourceFacts, site: Site, permits: u32) -> usize {
         let (made_at, name) = resource.origin.words();
+        let site: *mut () = std::ptr::from_ref(site).cast_mut().cast();
+        let is_several = permits != 1;
         let words = [
             std::ptr::without_provenance_mut(resource.key),
-            std::ptr::from_ref(site).cast_mut().cast(),
+            if is_several { site.wrapping_byte_add(SEVERAL) } else { site },
             made_at,
             resource.type_of as *mut (),
         ];
-        self.slot.write(self.version, words, name);
+        let permits = is_several.then(|| std::ptr::without_provenance_mut(permits as usize));
+        self.slot.write(self.version, words, name, permits);
         // ORDERING: Release pairs with the Acquire load in `read`: a reader that sees the bit clear sees the words.
         self.chunk_free.store(self.free ^ self.bit, Release);
         self.bit
@@ -240,7 +252,13 @@ impl InlinePlace<'_> {
     /// Lists a hold in this place, which was just [found](Holds::find). The context's own thread alone calls this.
     #[inline]
     pub(crate) fn take(self, resource: ResourceFacts, site: Site) -> HoldIndex {
-        HoldIndex(self.0.take(resource, site))
+        self.take_permits(resource, site, 1)
+    }
+
+    /// [`take`](Self::take), for a number of permits.
+    #[inline]
+    pub(crate) fn take_permits(self, resource: ResourceFacts, site: Site, permits: u32) -> HoldIndex {
+        HoldIndex(self.0.take(resource, site, permits))
     }
 }
 
@@ -287,15 +305,23 @@ impl Holds {
     pub(crate) fn take(&self, resource: impl FnOnce() -> ResourceFacts, site: Site) -> HoldIndex {
         match self.find() {
             Some(place) => place.take(resource(), site),
-            None => self.take_spilled(resource(), site),
+            None => self.take_spilled(resource(), site, 1),
+        }
+    }
+
+    /// [`take`](Self::take), for a number of permits.
+    pub(crate) fn take_permits(&self, resource: ResourceFacts, site: Site, permits: u32) -> HoldIndex {
+        match self.find() {
+            Some(place) => place.take_permits(resource, site, permits),
+            None => self.take_spilled(resource, site, permits),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn take_spilled(&self, resource: ResourceFacts, site: Site) -> HoldIndex {
+    fn take_spilled(&self, resource: ResourceFacts, site: Site, permits: u32) -> HoldIndex {
         let spill = self.make_spill();
-        HoldIndex(FIRST_SPILLED + spill.take(spill.find(), resource, site) as usize)
+        HoldIndex(FIRST_SPILLED + spill.take(spill.find(), resource, site, permits) as usize)
     }
 
     /// Makes sure that the next [`take`](Self::take) allocates nothing. The context's own thread alone calls this, and
@@ -346,10 +372,17 @@ impl Holds {
         let mut found = None;
         if !self.is_empty() {
             self.for_each(|hold| {
-                found = found.or((hold.resource.key == id.key() && hold.shared_id().is_some()).then_some(hold))
+                found = found.or((hold.resource.key == id.key() && hold.shared_id().is_some()).then_some(hold));
             });
         }
         found
+    }
+
+    /// Returns how many permits of this resource are listed. The context's own thread alone calls this.
+    pub(crate) fn permits_of(&self, id: SharedId) -> u64 {
+        let mut permits = 0;
+        self.for_each(|hold| permits += if hold.shared_id() == Some(id) { u64::from(hold.permits) } else { 0 });
+        permits
     }
 
     /// Returns whether a share of this resource is listed. Exact for the context's own thread, and while it is registered.
@@ -408,16 +441,19 @@ impl Holds {
 }
 
 fn decode(words: [*mut (); WORDS]) -> Hold {
-    let [key, site, made_at, type_of, start, length] = words;
+    let [key, site, made_at, type_of, start, length, permits] = words;
+    let is_several = site.addr() & SEVERAL != 0;
+    let site = if is_several { site.wrapping_byte_sub(SEVERAL) } else { site };
     // SAFETY:
-    // - the words are those of one `take`, but for a name's if there is none (see the module's protocol), and each is
-    //   turned back into what it was made from: a `&'static` reference, a function pointer.
+    // - the words are those of one `take`, but for a name's if there is none and a number's if there is none (see the
+    //   module's protocol), and each is turned back into what it was made from: a `&'static` reference, a function pointer.
     let site = unsafe { &*site.cast::<Location<'static>>() };
     // SAFETY: as above.
     let type_of = unsafe { std::mem::transmute::<*mut (), TypeOf>(type_of) };
     // SAFETY: as above.
     let origin = unsafe { Origin::of_words(made_at, [start, length]) };
-    Hold { resource: ResourceFacts { key: key.addr(), origin, type_of }, site }
+    let permits = if is_several { permits.addr() as u32 } else { 1 };
+    Hold { resource: ResourceFacts { key: key.addr(), origin, type_of }, site, permits }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -427,6 +463,21 @@ mod tests {
 
     fn resource(key: usize, name: Option<&'static str>) -> ResourceFacts {
         ResourceFacts { key, origin: Origin::here(name), type_of: || ResourceType::exclusive::<u8>("Lock") }
+    }
+
+    #[test]
+    fn a_number_of_permits_is_that_of_its_own_hold() {
+        let holds = Holds::new();
+        for round in 0..3 {
+            let numbers: Vec<u32> = (0..40).map(|at| [1, 7, u32::MAX, 0][(at + round) % 4]).collect();
+            let line = Location::caller();
+            let taken: Vec<_> =
+                numbers.iter().map(|&n| holds.take_permits(resource(8, Some("named")), line, n)).collect();
+            let mut listed = Vec::new();
+            holds.for_each(|hold| listed.push((hold.permits, hold.site == line)));
+            assert_eq!(listed, numbers.iter().map(|&n| (n, true)).collect::<Vec<_>>());
+            taken.into_iter().for_each(|hold| holds.give(hold));
+        }
     }
 
     fn listed(holds: &Holds) -> Vec<(usize, Option<&'static str>)> {

@@ -106,9 +106,15 @@ impl Spill {
     }
 
     /// Lists a hold in a place that was just found; returns the slot's number. The owner alone calls this.
-    pub(in crate::deadlock) fn take(&self, place: SpillPlace<'_>, resource: ResourceFacts, site: Site) -> u32 {
+    pub(in crate::deadlock) fn take(
+        &self,
+        place: SpillPlace<'_>,
+        resource: ResourceFacts,
+        site: Site,
+        permits: u32,
+    ) -> u32 {
         let SpillPlace { link, number, place } = place;
-        let slot = place.take(resource, site).trailing_zeros();
+        let slot = place.take(resource, site, permits).trailing_zeros();
         if link.chunk.find().is_none() {
             self.first_free.store(link.next_free.load(Relaxed), Relaxed);
         }
@@ -156,7 +162,7 @@ mod tests {
     fn take(spill: &Spill) -> u32 {
         let origin = Origin::here(None);
         let type_of = || ResourceType::exclusive::<()>("Lock");
-        spill.take(spill.find(), ResourceFacts { key: 8, origin, type_of }, origin.made_at())
+        spill.take(spill.find(), ResourceFacts { key: 8, origin, type_of }, origin.made_at(), 1)
     }
 
     #[test]

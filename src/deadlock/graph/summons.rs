@@ -174,9 +174,11 @@ impl Graph {
         let group = self.record(first).group;
         self.recheck(Among::All, |graph, _, entry| {
             entry.any_provider(graph, |provider| match provider {
-                Provider::Context(id) => graph.context(id).is_some_and(|context| graph.first_of(context) == first),
                 Provider::AnyOf(other) => Some(other) == group,
-                Provider::External | Provider::Process(_) => false,
+                _ => {
+                    let context = provider.context().and_then(|id| graph.context(id));
+                    context.is_some_and(|context| graph.first_of(context) == first)
+                }
             })
         });
     }

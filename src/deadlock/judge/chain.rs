@@ -31,6 +31,7 @@ fn way(graph: &Graph, context: &'static Context) -> Way {
         way = match provider {
             Provider::Context(id) => graph.context(id).map_or(Way::Open, |provider| Way::To(graph.actor(provider))),
             Provider::AnyOf(_) => Way::Forks,
+            Provider::Permits { .. } => Way::Forks,
             Provider::External | Provider::Process(_) => Way::Open,
         };
         ControlFlow::Break(())

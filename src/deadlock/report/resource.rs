@@ -100,6 +100,8 @@ pub(in crate::deadlock) enum Nature {
     Thread,
     /// What is initialised by whoever holds it.
     Once,
+    /// A semaphore whose permits are held.
+    Permits,
     /// A pool.
     Pool,
 }
@@ -110,6 +112,7 @@ impl Nature {
             described if described.is_thread() => Self::Thread,
             ResourceType { mode: HoldMode::Running, .. } | ResourceType { primitive: "Future", .. } => Self::Task,
             ResourceType { mode: HoldMode::Initialising, .. } => Self::Once,
+            ResourceType { mode: HoldMode::Permit, .. } => Self::Permits,
             ResourceType { primitive, .. } if primitive.ends_with("PoolExecutor") => Self::Pool,
             _ => Self::Lock,
         }
@@ -195,6 +198,11 @@ impl Resource {
 
     pub(in crate::deadlock) fn is_once(&self) -> bool {
         self.nature == Nature::Once
+    }
+
+    /// Returns whether it is a semaphore whose permits are held.
+    pub(in crate::deadlock) fn has_permits(&self) -> bool {
+        self.nature == Nature::Permits
     }
 
     /// Returns whether it is a lock: who acquires it has a guard.

@@ -66,7 +66,7 @@ struct Participant {
 
 struct ParticipantWait {
     resource: ResourceFacts,
-    /// The address of the context that owns the resource, 0 if unknown.
+    /// The address of the context that owns the resource, 0 if unknown, or if several can hold it.
     owner: usize,
     /// Whether it has its turn, and waits for those who hold the resource to leave.
     is_next: bool,
@@ -323,10 +323,9 @@ impl Scene {
             let resource = entry.blocker().facts(shown.nth);
             let joined = shown.context.filter(|_| (resource.type_of)().is_thread());
             ParticipantWait {
+                owner: shown.context.filter(|_| SharedId::of_key(resource.key).is_none()).map_or(0, Context::address),
+                is_next: entry.blocker().need() == Need::All && (resource.type_of)().mode == HoldMode::Write,
                 resource,
-                owner: shown.context.map_or(0, Context::address),
-                is_next: entry.blocker().need() == Need::All
-                    && (entry.blocker().facts(0).type_of)().mode == HoldMode::Write,
                 site: entry.site,
                 waited: self.now.saturating_duration_since(entry.since),
                 timed: entry.timed,
@@ -478,13 +477,13 @@ impl Awaited {
     }
 }
 
-/// Keeps one of several holds that cannot be told apart. A thread holds a resource once, so the others are of forgotten
-/// guards, of locks that no longer exist. The true one is the last, unless places in the list before it were freed
+/// Keeps one of several holds that cannot be told apart. A thread holds a resource once, unless it is one of several that can
+/// hold it, so the others are of forgotten guards, of locks that no longer exist. The true one is the last, unless places in the list before it were freed
 /// meanwhile, which the list does not tell.
 fn keep_the_last_of_each(held: &mut Vec<Held>) {
     let mut seen = HashSet::with_capacity(held.len());
     held.reverse();
-    held.retain(|held| seen.insert(held.resource.identity()));
+    held.retain(|held| SharedId::of_key(held.resource.key).is_some() || seen.insert(held.resource.identity()));
     held.reverse();
 }
 
@@ -531,11 +530,11 @@ impl Entry {
         let mut shown = Shown { nth: 0, context: None, group: None, process: None, others: 0 };
         let (mut count, mut best) = (0, 0);
         self.blocker().providers(graph, &mut |provider| {
-            let (context, group, process) = match provider {
-                Provider::Context(id) => (graph.context(id), None, None),
-                Provider::AnyOf(group) => (None, Some(group), None),
-                Provider::Process(process) => (None, None, Some(process)),
-                Provider::External => (None, None, None),
+            let context = provider.context().and_then(|id| graph.context(id));
+            let (group, process) = match provider {
+                Provider::AnyOf(group) => (Some(group), None),
+                Provider::Process(process) => (None, Some(process)),
+                Provider::Context(_) | Provider::Permits { .. } | Provider::External => (None, None),
             };
             let rank = match (context, group) {
                 (Some(context), _) if core.is_some_and(|core| core.contains(graph.actor(context))) => 4,
@@ -586,7 +585,7 @@ impl Held {
         let access = Access::of((hold.resource.type_of)().mode);
         let resource = Resource::from(hold.resource);
         let (site, purpose) = Purpose::of(hold.site, resource.made_at);
-        Self { resource, site, purpose, access, left_behind }
+        Self { resource, site, purpose, access, left_behind, permits: hold.permits }
     }
 }
 

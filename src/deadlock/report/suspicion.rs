@@ -118,6 +118,7 @@ fn holds(thread: &StuckThread) -> impl Iterator<Item = Held> {
         site: task.resource.made_at,
         purpose: None,
         access: None,
+        permits: 1,
         left_behind: false,
     });
     thread.holds.iter().cloned().chain(task)

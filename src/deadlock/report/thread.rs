@@ -310,6 +310,14 @@ pub struct Held {
     pub(in crate::deadlock) left_behind: bool,
     pub(in crate::deadlock) purpose: Option<Purpose>,
     pub(in crate::deadlock) access: Option<Access>,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "is_one"))]
+    pub(in crate::deadlock) permits: u32,
+}
+
+#[cfg(feature = "serde")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_one(permits: &u32) -> bool {
+    *permits == 1
 }
 
 impl Held {
@@ -359,5 +367,11 @@ impl Held {
     #[must_use]
     pub fn purpose(&self) -> Option<Purpose> {
         self.purpose
+    }
+
+    /// Returns how many permits are held, if it is a semaphore; 1 if it is not.
+    #[must_use]
+    pub fn permits(&self) -> usize {
+        self.permits as usize
     }
 }

@@ -85,6 +85,8 @@ enum Reached {
 struct Edge {
     waiter: u32,
     provider: u32,
+    /// How many providers this one counts as.
+    count: u32,
     /// The next edge that leads to the same provider.
     next: u32,
 }
@@ -216,13 +218,13 @@ impl Reduction {
         place
     }
 
-    fn edge(&mut self, waiter: u32, provider: u32) {
+    fn edge(&mut self, waiter: u32, provider: u32, count: u32) {
         if self.overflowed || self.edges.len() == self.edges.capacity() {
             self.overflowed = true;
             return;
         }
         let next = std::mem::replace(&mut self.nodes[provider as usize].waiters, self.edges.len() as u32);
-        self.edges.push(Edge { waiter, provider, next });
+        self.edges.push(Edge { waiter, provider, count, next });
     }
 
     /// Explores all providers, breadth first.
@@ -250,27 +252,26 @@ impl Reduction {
             Need::All => u32::MAX,
             Need::AtLeast(least) => least,
         };
-        let (mut all, mut live, mut gone) = (0, 0, 0);
+        let (mut looks, mut all, mut live, mut gone) = (0, 0, 0, 0);
         let mut first_gone = None;
         let mut was_cut = false;
         entry.look(graph, &mut |provider| {
-            if enough == 1 && all as usize == self.max_providers {
+            if enough == 1 && looks == self.max_providers {
                 was_cut = true;
                 return ControlFlow::Break(());
             }
-            all += 1;
-            let other = match provider {
-                Provider::Context(id) => graph.context(id).map(|other| graph.actor(other)),
-                _ => None,
-            };
+            looks += 1;
+            let count = provider.count();
+            all += count;
+            let other = provider.context().and_then(|id| graph.context(id)).map(|other| graph.actor(other));
             // Handed over, unless its own judge saw that it asked for what it has.
             let is_handed_over = other == Some(context) && !is_me && !entry.not_handed_over.get();
             match self.prospect(graph, provider, is_me) {
-                Prospect::Live => live += 1,
-                Prospect::Waits(_) if is_handed_over => live += 1,
-                Prospect::Waits(place) => self.edge(at, place),
+                Prospect::Live => live += count,
+                Prospect::Waits(_) if is_handed_over => live += count,
+                Prospect::Waits(place) => self.edge(at, place, count),
                 Prospect::Gone(other) => {
-                    gone += 1;
+                    gone += count;
                     first_gone = first_gone.or(Some(other));
                 }
             }
@@ -296,18 +297,13 @@ impl Reduction {
     }
 
     fn prospect(&mut self, graph: &Graph, provider: Provider, of_walker: bool) -> Prospect {
-        let other = match provider {
-            Provider::External | Provider::Process(_) => return Prospect::Live,
-            Provider::AnyOf(group) => {
-                let place = self.group_node(graph, group).filter(|&place| self.nodes[place as usize].is_stuck());
-                return place.map_or(Prospect::Live, Prospect::Waits);
-            }
-            // The context that had this number has given it back: the resource has changed since.
-            Provider::Context(id) => match graph.context(id) {
-                None => return Prospect::Live,
-                Some(other) => graph.actor(other),
-            },
-        };
+        if let Provider::AnyOf(group) = provider {
+            let place = self.group_node(graph, group).filter(|&place| self.nodes[place as usize].is_stuck());
+            return place.map_or(Prospect::Live, Prospect::Waits);
+        }
+        // Unknown; or the context that had this number has given it back, and the resource has changed since.
+        let Some(other) = provider.context().and_then(|id| graph.context(id)) else { return Prospect::Live };
+        let other = graph.actor(other);
         match graph.entry(other) {
             Some(entry) if entry.is_live() => Prospect::Live,
             Some(_) => Prospect::Waits(self.context_node(other)),
@@ -365,7 +361,7 @@ impl Reduction {
         }
         for member in graph.members(group).filter(|&member| graph.entry(member).is_some()) {
             let place = self.context_node(member);
-            self.edge(at, place);
+            self.edge(at, place, 1);
         }
         1
     }
@@ -379,11 +375,11 @@ impl Reduction {
         }
         while let Some(live) = self.order.pop() {
             let mut edge = self.nodes[live as usize].waiters;
-            while let Some(&Edge { waiter, next, .. }) = self.edges.get(edge as usize) {
+            while let Some(&Edge { waiter, count, next, .. }) = self.edges.get(edge as usize) {
                 edge = next;
                 let missing = &mut self.nodes[waiter as usize].missing;
                 if *missing != 0 && *missing != FOREVER {
-                    *missing -= 1;
+                    *missing = missing.saturating_sub(count);
                     if *missing == 0 {
                         self.order.push(waiter);
                     }

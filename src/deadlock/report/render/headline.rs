@@ -55,6 +55,8 @@ impl Names<'_> {
             report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_pool());
         let for_thread =
             report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.is_thread());
+        let for_permits =
+            report.threads.first().and_then(StuckThread::waits_for).is_some_and(|wait| wait.resource.has_permits());
         let tasks = if !report.threads.is_empty() && report.threads.iter().all(|thread| thread.task.is_some()) {
             "task"
         } else {
@@ -70,6 +72,7 @@ impl Names<'_> {
             Kind::Relock if for_once => {
                 format!("deadlock: {} waits for an initialisation that it runs itself", thread(0))
             }
+            Kind::Relock if for_permits => format!("deadlock: {} waits for permits it holds itself", thread(0)),
             Kind::Relock => format!("deadlock: {} waits for a lock it holds itself", thread(0)),
             Kind::Cycle => format!("deadlock: {tasks} for each other"),
             Kind::Starvation => format!("deadlock: {tasks} for workers that all wait"),
@@ -77,10 +80,11 @@ impl Names<'_> {
                 format!("deadlock: {} waits for the end of {}, which was ended by force", thread(0), thread(1))
             }
             Kind::Abandoned => {
-                let what = match (for_task, for_once) {
-                    (true, _) => "task run",
-                    (_, true) => "value initialised",
-                    (false, false) => "lock held",
+                let what = match (for_task, for_once, for_permits) {
+                    (true, _, _) => "task run",
+                    (_, true, _) => "value initialised",
+                    (_, _, true) => "permit held",
+                    (false, false, false) => "lock held",
                 };
                 format!("deadlock: {} waits for a {what} by {}, which has ended", thread(0), thread(1))
             }

@@ -64,6 +64,9 @@ fn advice(report: &Report, names: &Names<'_>, causes: &Causes<'_, '_>) -> Vec<St
              use an `RLock`"
                 .to_owned()
         }
+        Kind::Relock if resource.is_some_and(Resource::has_permits) => {
+            format!("give back the permits taken{} before taking more, or take all of them at once", taken(first))
+        }
         Kind::Relock => {
             let of_source = temporary(report, names, causes).or_else(|| call(report, names, causes));
             of_source.unwrap_or_else(|| match accesses(first) {
@@ -298,6 +301,17 @@ fn workers(threads: &[StuckThread], names: &Names<'_>) -> String {
 ///
 /// Any order that all comply with will do: which of the lines are wrong is for the program's author to say.
 fn order(report: &Report, names: &Names<'_>) -> Vec<String> {
+    let threads = report.threads.as_slice();
+    let mut wanted = threads.iter().filter_map(StuckThread::waits_for).map(|wait| &wait.resource);
+    if let Some(first) = wanted.next()
+        && first.has_permits()
+        && wanted.all(|other| other.is_same(first))
+    {
+        return vec![format!(
+            "take all permits of {} that a thread needs at once, or make more of them",
+            names.resource(first)
+        )];
+    }
     let back_off = "or call `acquire` in place of `lock`; on `Err`, drop your guards and try again".to_owned();
     if Ring::of(report).is_some() {
         return vec!["take these locks in one order everywhere, for example by index".to_owned(), back_off];

@@ -441,8 +441,10 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
     /// Returns the holds, each with how many in a row there are of which nothing else could be said.
     fn alike<'t>(&self, shown: &[&'t Held]) -> Vec<(&'t Held, usize)> {
         let is_alike = |one: &&Held, other: &&Held| {
-            let look =
-                |held: &Held| (held.site, held.purpose, held.left_behind, self.names.resource_and_type(&held.resource));
+            let look = |held: &Held| {
+                let resource = self.names.resource_and_type(&held.resource);
+                (held.site, held.purpose, held.left_behind, held.permits, resource)
+            };
             !self.names.is_wanted(&one.resource) && !self.names.is_wanted(&other.resource) && look(one) == look(other)
         };
         shown.chunk_by(is_alike).map(|alike| (alike[0], alike.len())).collect()
@@ -458,7 +460,12 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
             (None, false) => "",
         };
         let what = self.names.resource_and_type(&held.resource);
-        let does = if thread.is_gone && held.is_initialisation() { what } else { holds(held, &what) };
+        let permits = match held.permits {
+            _ if !held.resource.has_permits() => String::new(),
+            1 => "a permit of ".to_owned(),
+            permits => format!("{permits} permits of "),
+        };
+        let does = if thread.is_gone && held.is_initialisation() { what } else { holds(held, &(permits + &what)) };
         let mut text = before.to_owned() + &does;
         if let Some(waiters) = self.names.waiters(thread, &held.resource) {
             text += &format!(" ({waiters})");

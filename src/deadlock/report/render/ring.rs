@@ -37,6 +37,7 @@ impl<'r> Ring<'r> {
         let waits_alike = !wait.resource.is_task()
             && !wait.resource.is_once()
             && !wait.resource.is_pool()
+            && !wait.resource.has_permits()
             && wait.others == 0
             && (wait.site, wait.purpose, wait.timed) == (self.wait.site, self.wait.purpose, false)
             && are_alike(&wait.resource, &self.wait.resource);

@@ -27,13 +27,13 @@ pub(in crate::deadlock) struct Function<'t> {
 impl<'t> Function<'t> {
     /// Returns the innermost function around a call. Its closures are part of it.
     pub(in crate::deadlock) fn around(syntax: &Syntax<'t>, call: Call) -> Option<Self> {
-        let heads = (0..call.at).filter(|&at| syntax.word(at) == "fn" && syntax.kind(at + 1) == Some(Kind::Word));
-        let with_body = heads.filter_map(|head| {
+        let mut heads =
+            (0..call.at).rev().filter(|&at| syntax.word(at) == "fn" && syntax.kind(at + 1) == Some(Kind::Word));
+        let (head, body) = heads.find_map(|head| {
             let is_next = |at: usize| at > head && syntax.word(at) == "fn" && syntax.kind(at + 1) == Some(Kind::Word);
             let body = syntax.rightwards(head).find(|&at| matches!(syntax.word(at), "{" | ";") || is_next(at))?;
             syntax.is_within(call.at, body).then_some((head, body))
-        });
-        let (head, body) = with_body.last()?;
+        })?;
         let (of_trait, of_type) = syntax.around(head).and_then(|block| syntax.implemented(block)).unwrap_or_default();
         let (at, is_closure) = (head + 1, syntax.is_in_closure(call.at, body));
         Some(Self { at, name: syntax.word(at), body, of_trait, of_type, is_closure })

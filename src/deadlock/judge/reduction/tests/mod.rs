@@ -113,9 +113,20 @@ impl Blocker for PictureWait {
     }
 
     fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
-        for source in &self.from {
+        for (at, source) in self.from.iter().enumerate() {
             self.visits.set(self.visits.get() + 1);
+            let is_same = |other: &&Source| matches!((source, other), (Source::Context(id), Source::Context(other)) if id == other);
+            // Where a number is needed, a context is named once, with how often it is there.
+            let counted = matches!(self.need, Need::AtLeast(_));
+            if counted && self.from[..at].iter().any(|other| is_same(&other)) {
+                continue;
+            }
             let flow = visit(match *source {
+                Source::Context(id) if counted => {
+                    let count = self.from.iter().filter(is_same).count() as u32;
+                    Provider::Permits { holder: Some(id), count }
+                }
+                Source::External if counted => Provider::Permits { holder: None, count: 1 },
                 Source::Context(id) => Provider::Context(id),
                 Source::Group(group) => Provider::AnyOf(group),
                 Source::External => Provider::External,

@@ -1,5 +1,14 @@
 //! Lines of made-up reports that are calls in constructs. The golden files name these lines.
 
+#![allow(
+    clippy::match_single_binding,
+    clippy::needless_ifs,
+    clippy::never_loop,
+    clippy::redundant_pattern_matching,
+    clippy::single_match,
+    reason = "the constructs are what is looked at"
+)]
+
 use std::cell::RefCell;
 use std::fmt::{self, Display};
 

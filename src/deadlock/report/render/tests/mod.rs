@@ -144,7 +144,8 @@ impl StuckThread {
     }
 
     pub(in crate::deadlock) fn holding(mut self, resource: &Resource, site: Site) -> Self {
-        self.holds.push(Held { resource: resource.clone(), site, purpose: None, access: None, left_behind: false });
+        let (purpose, access) = (None, None);
+        self.holds.push(Held { resource: resource.clone(), site, purpose, access, left_behind: false, permits: 1 });
         self
     }
 
@@ -242,7 +243,7 @@ fn hazard_of(kind: HazardKind, wanted: Resource, held: Resource) -> Hazard {
         mode: HoldMode::Exclusive,
         site: B,
         purpose: None,
-        held: Held { resource: held, site: A, purpose: None, access: None, left_behind: false },
+        held: Held { resource: held, site: A, purpose: None, access: None, left_behind: false, permits: 1 },
     }
 }
 
@@ -408,7 +409,7 @@ fn the_source_is_asked_of_guards_that_are_part_of_the_deadlock_alone() {
         Picture::WithSources(&report).text(Style::plain(), 200).contains("of its `match`")
     };
     let relock = thread("x", 1).waits(&a, waits).holding(&a, takes);
-    assert!(tells(Kind::Relock, &[relock.clone()]));
+    assert!(tells(Kind::Relock, std::slice::from_ref(&relock)));
     let another = thread("x", 1).waits(&a, waits).holding(&b, takes).holding(&a, A);
     assert!(!tells(Kind::Relock, &[another]), "a lock that nobody waits for");
     let lazy = Resource { primitive: "LazyLock", ..a.clone() };
