@@ -24,7 +24,8 @@ pub(crate) trait Park: Blocker {
         let _ = me;
     }
 
-    /// Returns whether others are queueing, so that spinning would be barging.
+    /// Returns whether others are queueing, so that spinning would be barging; or whether it does not pay for another
+    /// reason.
     fn has_queue(&self) -> bool {
         false
     }

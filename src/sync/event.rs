@@ -37,7 +37,8 @@ const GENERATION: u64 = 1 << 2;
 ///
 /// Anybody who has a reference can set an event, so the graph does not know who will: a wait is never part of a verdict. It
 /// is in [snapshots](crate::deadlock::snapshot) and dumps, and in reports of [long waits](crate::deadlock::warn_after), with
-/// the line that waits.
+/// the line that waits, and with the [suspicion](crate::deadlock::report::StuckThread::suspicions) that a thread which waits for
+/// what the waiter holds is the one to set the event.
 ///
 /// # Examples
 ///
@@ -289,16 +290,16 @@ impl Blocker for EventWait<'_> {
         ResourceFacts { key: self.event.key(), origin: self.event.origin, type_of }
     }
 
-    fn signal(&self) -> Option<&'static str> {
-        Some("a `set`")
-    }
-
     fn need(&self) -> Need {
         Need::One
     }
 
     fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
         _ = visit(Provider::External);
+    }
+
+    fn signal(&self) -> Option<&'static str> {
+        Some("a `set`")
     }
 
     fn may_be_handed_over(&self) -> bool {

@@ -182,6 +182,11 @@ impl Park for JoinWait<'_> {
         self.ending.has(self.event)
     }
 
+    /// Spinning does not pay: a thread takes longer to start, or to end, than to wake its joiner.
+    fn has_queue(&self) -> bool {
+        true
+    }
+
     fn announce(&self) -> bool {
         self.ending.announce(self.event)
     }
@@ -249,6 +254,11 @@ impl Park for AllWait<'_> {
 
     fn try_grant(&self, _: &'static Context) -> bool {
         self.advance()
+    }
+
+    /// Spinning does not pay: a thread takes longer to start, or to end, than to wake its joiner.
+    fn has_queue(&self) -> bool {
+        true
     }
 
     fn announce(&self) -> bool {

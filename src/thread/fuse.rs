@@ -140,6 +140,11 @@ impl Park for FuseWait<'_> {
         self.0.state() == State::Cancelled
     }
 
+    /// Spinning does not pay: a timer is made to wait.
+    fn has_queue(&self) -> bool {
+        true
+    }
+
     fn announce(&self) -> bool {
         let mut word = self.0.word.load(Relaxed);
         while word == State::Waiting as u64 {

@@ -21,8 +21,9 @@
 //!
 //! # Cost
 //!
-//! A thread takes a place in the wait-for graph when it starts and gives it back when it ends: half a microsecond, beside the
-//! tens of microseconds that the system takes.
+//! A thread takes a place in the wait-for graph when it starts and gives it back when it ends: half a microsecond or so,
+//! beside the tens of microseconds that the system takes. A joiner that sleeps may be woken twice: when the destructors of
+//! the thread-locals have run, and when the system is through with the thread.
 //!
 //! # Examples
 //!

@@ -198,7 +198,7 @@ fn a_writer_that_stands_in_one_deadlock_is_told_of_the_next() {
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             thread::Builder::new().name(name.to_owned()).spawn(body).expect("a thread");
         };
-        for at in 0..2 {
+        for (at, mutex) in mutexes.iter().enumerate() {
             let (holds, second) = (Arc::clone(&holds), Arc::clone(&second));
             spawn(
                 &format!("two of them {at}"),
@@ -208,7 +208,7 @@ fn a_writer_that_stands_in_one_deadlock_is_told_of_the_next() {
                     if at == 1 {
                         second.pass();
                     }
-                    drop(mutexes[at].lock());
+                    drop(mutex.lock());
                 }),
             );
             crate::support::until_thread_where(|thread| {

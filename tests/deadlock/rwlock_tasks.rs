@@ -74,7 +74,7 @@ fn a_task_that_writes_what_its_waiter_reads_is_a_cycle_of_the_two() {
             });
             let [report] = &reports.take()[..] else { panic!("one report") };
             assert_eq!((report.kind(), report.threads().len()), (Kind::Cycle, 2));
-            *pool.submit(move || *lock.acquire_write().unwrap() += 1).shared().result().as_ref().unwrap();
+            pool.submit(move || *lock.acquire_write().unwrap() += 1).result().unwrap();
         }
     });
 }

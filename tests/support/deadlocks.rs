@@ -152,7 +152,7 @@ fn is_in_the_way(other: &StuckThread, waiter: &StuckThread) -> bool {
     let wants = |what: &Resource| other.waits_for().is_some_and(|wait| wait.resource().is_same(what));
     let wanted = wanted(waiter);
     let is_next = wanted.primitive() == "RwLock" && !std::ptr::eq(other, waiter) && wants(wanted);
-    is_next || holds(other, wanted)
+    is_next || holds(other, wanted) || joins(waiter, other)
 }
 
 /// Panics unless each of the threads of a cycle waits for each other one, by way of others. A writer waits for several.

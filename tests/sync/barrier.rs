@@ -295,6 +295,27 @@ fn an_action_that_wants_what_a_party_holds_is_a_deadlock() {
 }
 
 #[test]
+fn a_thread_that_wants_what_a_party_holds_is_suspected_to_be_the_one_to_arrive() {
+    within(LIMIT, || {
+        let (lock, barrier) = (Lock::named("held at the barrier", ()), Barrier::new(2));
+        thread::scope(|s| {
+            let party = spawn_named(s, "waits for an arrival", || {
+                let _held = lock.lock();
+                barrier.wait().is_err()
+            });
+            until_waiting("waits for an arrival");
+            spawn_named(s, "would arrive", || drop(lock.lock()));
+            until_waiting("would arrive");
+            let shown = until_waiting("waits for an arrival");
+            let [suspicion] = shown.suspicions() else { panic!("{shown:?}") };
+            assert_eq!(suspicion.waiter().name(), Some("would arrive"));
+            barrier.abort();
+            assert!(party.join().unwrap());
+        });
+    });
+}
+
+#[test]
 fn debug_and_snapshots_show_a_barrier() {
     within(LIMIT, || {
         let barrier = Barrier::named("phase", 3);

@@ -171,6 +171,13 @@ fn a_wait_for_an_event_is_shown_and_never_judged() {
                 drop(held);
             });
             until_waiting("would set it");
+            // But it can be suspected.
+            let shown = until_waiting("waits with a lock");
+            let [suspicion] = shown.suspicions() else { panic!("{shown:?}") };
+            assert_eq!(suspicion.held().resource().name(), Some("held by the waiter"));
+            assert_eq!(suspicion.waiter().name(), Some("would set it"));
+            let text = format!("{:1000}", deadlock::snapshot());
+            assert!(text.contains("a `set` may have to come from there"), "{text}");
             event.set();
             waiter.join().unwrap();
             setter.join().unwrap();

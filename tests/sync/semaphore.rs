@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bowline::{Semaphore, deadlock};
+use bowline::{Lock, Semaphore, deadlock};
 
 use crate::support::{
     Dice, LIMIT, find_thread_where, message, on_another_thread, spawn_named, until_parked, until_waiting, wait_until,
@@ -206,7 +206,7 @@ fn a_timed_wait_for_permits_ends_when_there_are_enough() {
 fn a_request_for_many_is_not_overtaken_by_those_that_come_later() {
     within(LIMIT, || {
         let semaphore = Semaphore::new(1);
-        let order = bowline::Lock::new(Vec::new());
+        let order = Lock::new(Vec::new());
         thread::scope(|s| {
             let acquire = |name: &'static str, permits| {
                 let (semaphore, order) = (&semaphore, &order);
@@ -305,5 +305,25 @@ fn no_permit_is_lost_or_made_by_requests_of_all_sizes() {
             }
         });
         assert_eq!((taken.into_inner(), semaphore.available_permits()), (0, PERMITS));
+    });
+}
+
+#[test]
+fn a_thread_that_wants_what_a_waiter_holds_is_suspected_to_be_the_one_to_release() {
+    within(LIMIT, || {
+        let (lock, semaphore) = (Lock::named("held for a permit", ()), Semaphore::new(0));
+        thread::scope(|s| {
+            spawn_named(s, "waits for a release", || {
+                let _held = lock.lock();
+                semaphore.acquire().forget();
+            });
+            until_waiting("waits for a release");
+            spawn_named(s, "would release", || drop(lock.lock()));
+            until_waiting("would release");
+            let shown = until_waiting("waits for a release");
+            let [suspicion] = shown.suspicions() else { panic!("{shown:?}") };
+            assert_eq!(suspicion.waiter().name(), Some("would release"));
+            semaphore.release(1);
+        });
     });
 }

@@ -12,7 +12,7 @@ use bowline::{Lock, RLock, ThreadPoolExecutor};
 use crate::support::deadlocks::{Reports, assert_is_a_proof, names, the_only};
 use crate::support::gate::Gate;
 use crate::support::{
-    LIMIT, alone, find_thread, in_fresh_process, message, stderr, until_parked, until_waiting, wait_until, within,
+    LIMIT, alone, in_fresh_process, message, stderr, until_parked, until_waiting, wait_until, within,
 };
 
 fn named(name: &str) -> thread::Builder {
@@ -275,15 +275,21 @@ fn a_reader_of_a_re_entrant_lock_that_joins_another_reader_is_reported() {
 
 #[test]
 fn a_task_that_joins_a_thread_that_waits_for_it_is_reported() {
-    within(LIMIT, || {
+    alone(|| {
+        let reports = Reports::about("waits for a task");
         let pool = ThreadPoolExecutor::builder().max_workers(1).thread_name_prefix("joins from a pool").build();
         let (give, given) = mpsc::channel::<JoinHandle<bool>>();
+        let (tell, told) = mpsc::channel();
         let task = pool.submit(move || given.recv().unwrap().acquire_join().is_err());
-        let waiter = spawn("waits for a task", move || task.result().is_err());
-        until_waiting("waits for a task");
+        let waiter = spawn("waits for a task", move || {
+            let is_told = task.result().unwrap();
+            tell.send(is_told).unwrap();
+            is_told
+        });
+        until_parked("waits for a task");
         give.send(waiter).unwrap();
-        // One of the two is told; the handle went with the task.
-        wait_until(|| find_thread("waits for a task").is_none());
+        assert!(told.recv().unwrap(), "the task closes the cycle");
+        assert_cycle(&the_only(&reports), &["joins from a pool_0", "waits for a task"]);
     });
 }
 

@@ -13,49 +13,10 @@ use super::Graph;
 use super::blocker::Need;
 use super::context::Context;
 use super::holds::{Hold, INLINE};
-use super::record::Entry;
+use super::record::{EndedLink, Entry};
 use super::resource::SharedId;
+use super::shared_holds::{HoldRef, Link};
 use super::waits::{LISTS, list_of};
-
-/// The place of one inline hold of one context: the context's index, and the slot.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct HoldRef(u32);
-
-impl HoldRef {
-    const NONE: Self = Self(u32::MAX);
-    const SLOT_BITS: u32 = INLINE.trailing_zeros();
-
-    fn new(context: &'static Context, slot: usize) -> Self {
-        Self((context.index() << Self::SLOT_BITS | slot) as u32)
-    }
-
-    /// Returns the index of the context and the slot, unless it is [`NONE`](Self::NONE).
-    fn get(self) -> Option<(usize, usize)> {
-        let number = self.0 as usize;
-        (self != Self::NONE).then_some((number >> Self::SLOT_BITS, number % INLINE))
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Link {
-    previous: HoldRef,
-    next: HoldRef,
-}
-
-/// The places of one context's shared holds in the index.
-pub(in crate::deadlock) struct SharedHolds {
-    links: [Link; INLINE],
-    /// The bits of the inline slots that are in the index.
-    linked: u32,
-    /// Whether it holds more than fits inline, and is registered: those holds are not in the index.
-    is_spilled: bool,
-}
-
-impl SharedHolds {
-    pub(in crate::deadlock) const fn new() -> Self {
-        Self { links: [Link { previous: HoldRef::NONE, next: HoldRef::NONE }; INLINE], linked: 0, is_spilled: false }
-    }
-}
 
 /// The first hold in each list of the index, and what is not in it.
 pub(in crate::deadlock) struct HoldersIndex {
@@ -69,19 +30,6 @@ pub(in crate::deadlock) struct HoldersIndex {
 impl HoldersIndex {
     pub(in crate::deadlock) const fn new() -> Self {
         Self { first: [HoldRef::NONE; LISTS], spilled: 0, ended: None }
-    }
-}
-
-/// A context's place in the list of the threads that have ended.
-pub(in crate::deadlock) struct EndedLink {
-    is_linked: bool,
-    previous: Option<&'static Context>,
-    next: Option<&'static Context>,
-}
-
-impl EndedLink {
-    pub(in crate::deadlock) const fn new() -> Self {
-        Self { is_linked: false, previous: None, next: None }
     }
 }
 
@@ -136,7 +84,7 @@ impl Graph {
     pub(super) fn enter_holds(&mut self, context: &'static Context) {
         for slot in 0..INLINE {
             let Some(id) = context.holds.inline(slot).as_ref().and_then(Hold::shared_id) else { continue };
-            let here = HoldRef::new(context, slot);
+            let here = HoldRef::new(context.index(), slot);
             let next = std::mem::replace(&mut self.holders.first[list_of(id.key())], here);
             self.set_previous(next, here);
             let shared = &mut self.record_mut(context).shared;

@@ -13,12 +13,14 @@ pub(in crate::deadlock) mod outer_wait;
 pub(in crate::deadlock) mod record;
 pub(in crate::deadlock) mod reported;
 pub(crate) mod resource;
+mod shared_holds;
 pub(in crate::deadlock) mod span_name;
 mod spill;
 mod standing;
 mod summons;
 pub(in crate::deadlock) mod thread_name;
 pub(crate) mod visible;
+pub(crate) mod visible_readers;
 mod waits;
 
 use context::{Context, ContextId};

@@ -10,10 +10,10 @@ use std::time::Instant;
 use super::Graph;
 use super::blocker::{Blocker, Provider, Visit};
 use super::context::Context;
-use super::holders::{EndedLink, SharedHolds};
 use super::id::{ContextId, GroupId};
 use super::reported::Reported;
 use super::resource::Site;
+use super::shared_holds::SharedHolds;
 use super::span_name::SpanName;
 use super::thread_name::ThreadName;
 use crate::primitive::{Ingredient, is_removed};
@@ -95,6 +95,19 @@ impl Record {
             previous_member: None,
             next_member: None,
         }
+    }
+}
+
+/// A context's place in the list of the threads that have ended.
+pub(in crate::deadlock) struct EndedLink {
+    pub(super) is_linked: bool,
+    pub(super) previous: Option<&'static Context>,
+    pub(super) next: Option<&'static Context>,
+}
+
+impl EndedLink {
+    pub(in crate::deadlock) const fn new() -> Self {
+        Self { is_linked: false, previous: None, next: None }
     }
 }
 

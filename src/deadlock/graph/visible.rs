@@ -5,11 +5,10 @@
 //! ATC 2019), split up by context, so that an entry is in a cache line which no other thread writes. The protocol is in
 //! the README of the lock that uses it.
 
-use super::context::Context;
 use super::holds::HoldIndex;
 use super::resource::SharedId;
 use crate::primitive::Ordering::{Relaxed, Release, SeqCst};
-use crate::primitive::{AtomicU64, Ingredient, fence_in_models, global, is_removed, new_atomic, overwrite, quiet};
+use crate::primitive::{AtomicU64, Ingredient, fence_in_models, is_removed, new_atomic, overwrite, quiet};
 
 /// How many reads a context can show at once: those whose holds are in the first slots. A model has one, since each look
 /// at another is one more step to explore.
@@ -31,6 +30,11 @@ impl VisibleReads {
     #[inline]
     pub(crate) fn entry(&self, slot: usize) -> Option<VisibleRead<'_>> {
         self.0.get(slot).map(VisibleRead)
+    }
+
+    /// Returns an entry that shows a read of this lock. For a writer.
+    pub(super) fn find(&self, id: SharedId) -> Option<VisibleRead<'_>> {
+        self.0.iter().map(VisibleRead).find(|entry| entry.shows(id))
     }
 
     /// Returns the entry of a hold, if it has one.
@@ -106,21 +110,6 @@ impl VisibleRead<'_> {
     }
 }
 
-global! {
-    /// The address of the context that was made last. Each knows the one that was made before it.
-    static LAST_MADE: AtomicU64 = no_context();
-}
-
-#[cfg(not(all(test, loom)))]
-const fn no_context() -> AtomicU64 {
-    AtomicU64::new(0)
-}
-
-#[cfg(all(test, loom))]
-fn no_context() -> AtomicU64 {
-    new_atomic(0)
-}
-
 /// How many counted reads without a write there are before readers show themselves: so many, and more for each context, that
 /// the end of that, when a writer looks at each context once, costs little in comparison.
 const FIRST_QUIET_READS: u64 = 256;
@@ -128,6 +117,11 @@ const QUIET_READS_A_CONTEXT: u64 = 64;
 const MAX_QUIET_READS: u64 = 1 << 24;
 
 static QUIET_READS: quiet::AtomicU64 = quiet::AtomicU64::new(FIRST_QUIET_READS);
+
+/// Adds one to the contexts that a writer looks at. Called under the graph's mutex.
+pub(super) fn count_context() {
+    QUIET_READS.store(MAX_QUIET_READS.min(QUIET_READS.load(Relaxed) + QUIET_READS_A_CONTEXT), Relaxed);
+}
 
 /// Returns how many counted reads without a write there have to be before readers show themselves.
 #[inline]
@@ -137,43 +131,10 @@ pub(crate) fn quiet_reads() -> u64 {
 }
 
 /// What a context knows of those that were made before it.
-pub(super) struct MadeBefore(quiet::AtomicU64);
+pub(super) struct MadeBefore(pub(super) quiet::AtomicU64);
 
 impl MadeBefore {
     pub(super) const fn new() -> Self {
         Self(quiet::AtomicU64::new(0))
     }
-}
-
-impl Context {
-    /// Lets writers find the reads that this new context will show. Called under the graph's mutex.
-    pub(in crate::deadlock) fn let_writers_find(&'static self) {
-        self.made_before.0.store(LAST_MADE.load(Relaxed), Relaxed);
-        // ORDERING: SeqCst pairs with the load in `find_visible_read`, and publishes `made_before` and the context: it comes
-        // before the first read that this context shows, so a writer that misses the context is seen by that read.
-        LAST_MADE.store(self.address() as u64, SeqCst);
-        QUIET_READS.store(MAX_QUIET_READS.min(QUIET_READS.load(Relaxed) + QUIET_READS_A_CONTEXT), Relaxed);
-    }
-}
-
-/// Returns an entry that shows a read of this lock. Looks at one cache line of each context that was ever made: as many as
-/// there were threads at one time.
-///
-/// Called by a writer that has kept new readers from showing themselves by a `SeqCst` read-modify-write of the lock's
-/// state.
-pub(crate) fn find_visible_read(id: SharedId) -> Option<VisibleRead<'static>> {
-    fence_in_models();
-    // ORDERING: SeqCst, see `let_writers_find`.
-    let mut next = LAST_MADE.load(SeqCst) as usize;
-    while next != 0 {
-        // SAFETY:
-        // - the address is that of a context, which `let_writers_find` has published.
-        let context = unsafe { Context::at(next) };
-        let found = context.visible.0.iter().map(VisibleRead).find(|entry| entry.shows(id));
-        if found.is_some() {
-            return found;
-        }
-        next = context.made_before.0.load(Relaxed) as usize;
-    }
-    None
 }

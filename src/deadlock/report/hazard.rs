@@ -1,11 +1,9 @@
 //! A hazard: what one thread does that breaks the contract of a lock.
 
-use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
 use super::names_now::NamesNow;
-use super::render;
 use super::resource::{Purpose, Resource, Task};
 use super::thread::Held;
 use crate::deadlock::detector;
@@ -167,29 +165,5 @@ impl Hazard {
     #[must_use]
     pub fn held(&self) -> &Held {
         &self.held
-    }
-
-    /// Returns the first line of the text.
-    #[cfg(feature = "tracing")]
-    pub(in crate::deadlock) fn headline(&self) -> String {
-        render::headline_of_hazard(self)
-    }
-
-    /// Prints the hazard to standard error.
-    pub(in crate::deadlock) fn print(&self) {
-        render::print_hazard(self);
-    }
-
-    /// Panics with the hazard as the message.
-    #[cold]
-    #[track_caller]
-    pub(in crate::deadlock) fn raise(&self) -> ! {
-        panic!("{self}")
-    }
-}
-
-impl fmt::Display for Hazard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        render::hazard(self, render::Style::plain(), f)
     }
 }

@@ -3,6 +3,7 @@
 mod access;
 mod activity;
 mod author;
+mod awaited;
 mod cause;
 mod dot;
 pub(super) mod dump;

@@ -1,11 +1,11 @@
 //! The copy that a report or snapshot is made of: taken under the graph's mutex without allocating, and turned into a
 //! value once that is unlocked.
 
-use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::awaited::{Awaited, keep_the_last_of_each};
 use super::names_now::NamesNow;
 use super::stack::{self, Stack};
 use super::suspicion::suspect;
@@ -375,7 +375,8 @@ impl Scene {
 
     /// Returns the participants that were copied, in order.
     pub(in crate::deadlock) fn threads(&mut self) -> Vec<StuckThread> {
-        let awaited = Awaited::by(&self.participants);
+        let waits = self.participants.iter().filter_map(|participant| participant.wait.as_ref());
+        let awaited = Awaited::new(waits.map(|wait| (wait.owner, wait.resource)));
         let mut names = NamesNow::default();
         let mut holds = self.holds.drain(..);
         let threads = self.participants.drain(..).map(|participant| {
@@ -452,39 +453,6 @@ fn trace(threads: &mut [StuckThread]) {
     for thread in there.take(MAX_ACTIVITIES).take_while(|_| begin.elapsed() < STACKS_LIMIT) {
         thread.stack = Stack::of(thread.os_id);
     }
-}
-
-/// What is waited for, by address: each resource with the owner that its word names.
-///
-/// What several can hold has an id in place of an address, which no other resource gets; its waits name several owners.
-/// Other holds have an address. The hold of a forgotten guard stays listed, and a new lock may be at the address of its lock by now. Where a
-/// participant waits for the new lock, the old hold is recognised by its holder or by what it names, and is left out.
-struct Awaited(HashMap<usize, (usize, Resource)>);
-
-impl Awaited {
-    fn by(participants: &[Participant]) -> Self {
-        let waits = participants.iter().filter_map(|participant| participant.wait.as_ref());
-        let waits = waits.filter(|wait| SharedId::of_key(wait.resource.key).is_none());
-        Self(waits.map(|wait| (wait.resource.key, (wait.owner, Resource::from(wait.resource)))).collect())
-    }
-
-    /// Returns whether what is waited for at this address is another resource than the one that `holder` has listed, or
-    /// is owned by another context.
-    fn is_another(&self, holder: usize, listed: &Resource) -> bool {
-        self.0
-            .get(&listed.key)
-            .is_some_and(|(owner, awaited)| *owner != 0 && *owner != holder || !awaited.is_same(listed))
-    }
-}
-
-/// Keeps one of several holds that cannot be told apart. A thread holds a resource once, unless it is one of several that can
-/// hold it, so the others are of forgotten guards, of locks that no longer exist. The true one is the last, unless places in the list before it were freed
-/// meanwhile, which the list does not tell.
-fn keep_the_last_of_each(held: &mut Vec<Held>) {
-    let mut seen = HashSet::with_capacity(held.len());
-    held.reverse();
-    held.retain(|held| SharedId::of_key(held.resource.key).is_some() || seen.insert(held.resource.identity()));
-    held.reverse();
 }
 
 /// Returns the contexts whose holds are shown as those of this one: itself, and the retired contexts of its thread that

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::{HazardKind, LongWait, Report, StuckThread};
+use super::{LongWait, Report, StuckThread};
 use crate::deadlock::graph::resource::Site;
 use crate::primitive::quiet::{Mutex, PoisonError};
 
@@ -33,7 +33,7 @@ impl Signature {
     }
 
     /// Returns the signature of a hazard: of the line that took what is held, and the one that asks.
-    pub(in crate::deadlock) fn of_hazard(kind: HazardKind, taken: Site, asks: Site) -> Self {
+    pub(in crate::deadlock) fn of_hazard(kind: impl Hash, taken: Site, asks: Site) -> Self {
         Self::of((kind, taken, asks))
     }
 

@@ -37,7 +37,8 @@ use arrival::{Arrival, Arrivals, Outcome};
 ///
 /// The graph does not know who is still to come, so the wait for the others is part of no verdict. It is in
 /// [snapshots](crate::deadlock::snapshot), dumps and reports of [long waits](crate::deadlock::warn_after), with the line
-/// that waits. While the action runs it is known who runs it: an action that waits for what one of the parties holds is a
+/// that waits, and with the [suspicion](crate::deadlock::report::StuckThread::suspicions) that a thread which waits for what
+/// a party holds is one that has yet to arrive. While the action runs it is known who runs it: an action that waits for what one of the parties holds is a
 /// [`Cycle`](crate::deadlock::Kind::Cycle), whose victim is the wait in the action.
 ///
 /// # Beside std's `Barrier`
@@ -457,16 +458,17 @@ impl Blocker for ArrivalWait<'_> {
         ResourceFacts { key: self.barrier.key(), origin: self.barrier.origin, type_of }
     }
 
-    fn signal(&self) -> Option<&'static str> {
-        self.arrival.runner().is_none().then_some("an arrival")
-    }
-
     fn need(&self) -> Need {
         Need::One
     }
 
     fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
         _ = visit(self.arrival.runner().map_or(Provider::External, Provider::Context));
+    }
+
+    /// While the action runs, it is known who ends the wait.
+    fn signal(&self) -> Option<&'static str> {
+        self.arrival.runner().is_none().then_some("an arrival")
     }
 
     fn may_be_handed_over(&self) -> bool {

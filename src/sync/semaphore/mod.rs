@@ -48,7 +48,9 @@ use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 /// # Deadlocks
 ///
 /// None is reported: a wait for a permit is in [snapshots](crate::deadlock::snapshot), dumps and reports of [long
-/// waits](crate::deadlock::warn_after), with the line that waits. A thread that holds permits and asks for more can wait for
+/// waits](crate::deadlock::warn_after), with the line that waits, and with the
+/// [suspicion](crate::deadlock::report::StuckThread::suspicions) that a thread which waits for what the waiter holds is the
+/// one to release a permit. A thread that holds permits and asks for more can wait for
 /// ever: for permits that it holds itself, or behind a large request that waits for those.
 ///
 /// # Examples
@@ -389,16 +391,16 @@ impl Blocker for SemaphoreWait<'_> {
         ResourceFacts { key: self.key(), origin: self.semaphore.origin, type_of }
     }
 
-    fn signal(&self) -> Option<&'static str> {
-        Some("a release")
-    }
-
     fn need(&self) -> Need {
         Need::One
     }
 
     fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
         _ = visit(Provider::External);
+    }
+
+    fn signal(&self) -> Option<&'static str> {
+        Some("a release")
     }
 }
 

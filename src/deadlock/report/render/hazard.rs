@@ -3,15 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(feature = "tracing")]
+use super::ONE_LINE;
 use super::names::{Names, Place};
 use super::page::{GLUE, Page};
 use super::style::HEADLINE;
-use super::{ONE_LINE, Renderer, Sources, Style, print_page};
+use super::{Renderer, Sources, Style, print_page};
 use crate::deadlock::graph::resource::HoldMode;
 use crate::deadlock::report::{Hazard, HazardKind, StuckThread, Wait};
 
 /// Prints a hazard to standard error.
-pub(in crate::deadlock) fn print_hazard(hazard: &Hazard) {
+fn print_hazard(hazard: &Hazard) {
     let style = Style::of_stderr();
     let text = fmt::from_fn(|f| self::hazard(hazard, style, f));
     print_page(format_args!("{text:width$}", width = style.width()));
@@ -19,14 +21,14 @@ pub(in crate::deadlock) fn print_hazard(hazard: &Hazard) {
 
 /// Returns the first line of a hazard.
 #[cfg(feature = "tracing")]
-pub(in crate::deadlock) fn headline_of_hazard(hazard: &Hazard) -> String {
+fn headline_of_hazard(hazard: &Hazard) -> String {
     let text = fmt::from_fn(|f| render(hazard, Style::plain(), Sources::none(), f));
     let text = format!("{text:ONE_LINE$}");
     text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// Renders a hazard.
-pub(in crate::deadlock) fn hazard(hazard: &Hazard, style: Style, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn hazard(hazard: &Hazard, style: Style, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     render(hazard, style, Sources::new(), f)
 }
 
@@ -91,15 +93,15 @@ impl Renderer<'_, '_, '_> {
         self.page.gap()?;
         self.legend()?;
         self.page.gap()?;
-        let asks = match hazard.mode {
-            HoldMode::Read => "asks to read",
-            HoldMode::UpgradableRead => "asks to read upgradably",
-            HoldMode::Write => "asks to write",
-            _ => "asks for",
-        };
         let lock = self.names.resource_and_type(&hazard.wanted);
-        let place = thread.waits_for.as_ref().map(Place::of_wait).map_or(String::new(), |place| place.to_string());
-        self.page.line(0, &format!("{} {asks} {lock} {place}", self.names.thread(thread)))?;
+        let asks = match hazard.mode {
+            HoldMode::Read => format!("to read {lock}"),
+            HoldMode::UpgradableRead => format!("to read {lock} upgradably"),
+            HoldMode::Write => format!("to write {lock}"),
+            _ => format!("for {lock}"),
+        };
+        let place = thread.waits_for.as_ref().map_or(String::new(), |wait| Place::of_wait(wait).to_string());
+        self.page.line(0, &format!("{} asks {asks} {place}", self.names.thread(thread)))?;
         self.excerpt(0, hazard.site)?;
         self.hold(thread, &hazard.held, 1)?;
         self.page.gap()?;
@@ -127,5 +129,31 @@ impl Renderer<'_, '_, '_> {
                 vec![format!("take locks in the order of their ranks, the lowest first: {wanted} before {held}")]
             }
         }
+    }
+}
+
+impl Hazard {
+    /// Returns the first line of the text.
+    #[cfg(feature = "tracing")]
+    pub(in crate::deadlock) fn headline(&self) -> String {
+        headline_of_hazard(self)
+    }
+
+    /// Prints the hazard to standard error.
+    pub(in crate::deadlock) fn print(&self) {
+        print_hazard(self);
+    }
+
+    /// Panics with the hazard as the message.
+    #[cold]
+    #[track_caller]
+    pub(in crate::deadlock) fn raise(&self) -> ! {
+        panic!("{self}")
+    }
+}
+
+impl fmt::Display for Hazard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hazard(self, Style::plain(), f)
     }
 }

@@ -18,9 +18,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-#[cfg(feature = "tracing")]
-pub(in crate::deadlock) use hazard::headline_of_hazard;
-pub(in crate::deadlock) use hazard::{hazard, print_hazard};
 pub(crate) use headline::ReportIn;
 use help::help;
 use list::list;

@@ -11,7 +11,8 @@ mod ways;
 
 use crate::deadlock::context::{Context, ContextId};
 use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
-use crate::deadlock::graph::visible::{Awaited, VisibleRead, find_visible_read};
+use crate::deadlock::graph::visible::{Awaited, VisibleRead};
+use crate::deadlock::graph::visible_readers::find_visible_read;
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceFacts, SharedId, TypeOf};

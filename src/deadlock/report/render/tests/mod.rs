@@ -2,6 +2,10 @@
 //! are written anew, to be read.
 
 mod constructs;
+mod guards;
+mod hazards;
+mod once;
+mod readers;
 mod sites;
 
 use std::sync::Arc;
@@ -93,7 +97,7 @@ impl StuckThread {
     }
 
     /// Waits as a writer for readers to leave.
-    fn is_next(mut self, resource: &Resource, site: Site) -> Self {
+    fn waits_as_next_for(mut self, resource: &Resource, site: Site) -> Self {
         self = self.wants(Access::Write, resource, site);
         self.waits_for.as_mut().expect("it waits").is_next = true;
         self
@@ -232,52 +236,6 @@ fn two_threads_that_take_two_locks_in_opposite_orders() {
     Picture::WithSources(&report).is_golden("two-locks-with-sources");
 }
 
-fn hazard_of(kind: HazardKind, wanted: Resource, held: Resource) -> Hazard {
-    Hazard {
-        kind,
-        thread_name: Some("main".into()),
-        os_id: 1,
-        is_in_place: false,
-        task: None,
-        wanted,
-        mode: HoldMode::Exclusive,
-        site: B,
-        purpose: None,
-        held: Held { resource: held, site: A, purpose: None, access: None, left_behind: false, permits: 1 },
-    }
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn a_lock_that_is_read_twice_by_one_thread() {
-    let shared = |name| Resource { primitive: "RwLock", ..lock(1, name, MADE) };
-    let read = hazard_of(HazardKind::RepeatedRead, shared(Some("a")), shared(Some("a")));
-    let read = Hazard { mode: HoldMode::Read, ..read };
-    Picture::Hazard(&read).is_golden("repeated-read");
-    Picture::HazardWithSources(&read).is_golden("repeated-read-with-sources");
-    let mut upgradable = hazard_of(HazardKind::RepeatedRead, shared(None), shared(None));
-    (upgradable.mode, upgradable.thread_name) = (HoldMode::UpgradableRead, None);
-    upgradable.held = Held { site: MADE, purpose: Some(Purpose::Debug), ..upgradable.held };
-    Picture::Hazard(&upgradable).is_golden("repeated-read-upgradable");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn a_lock_of_a_lower_rank_after_one_of_a_higher() {
-    let ranked = |at: usize, rank| Resource { rank: Some(rank), ..named()[at].clone() };
-    let lower = hazard_of(HazardKind::Rank, ranked(0, 2), ranked(1, 3));
-    Picture::Hazard(&lower).is_golden("rank");
-    let task = Some(Box::new(Task { resource: task(9, Some("sum"), C) }));
-    let by_task = Hazard { task, is_in_place: true, thread_name: Some("pool_0".into()), ..lower };
-    Picture::Hazard(&by_task).is_golden("rank-by-task");
-    let equal = hazard_of(HazardKind::Rank, ranked(0, 65_535), ranked(1, 65_535));
-    Picture::Hazard(&Hazard { mode: HoldMode::Write, ..equal }).is_golden("rank-equal");
-    let [a, b] = [ranked(0, 2), ranked(1, 3)];
-    let right = thread("right", 2).waits(&a, B).holding(&b, A);
-    let left = thread("left", 1).waits(&b, D).holding(&a, C);
-    Picture::Report(&made(Kind::Cycle, [right, left], Vec::new())).is_golden("two-locks-with-ranks");
-}
-
 #[test]
 #[cfg_attr(miri, ignore = "reads files")]
 fn threads_and_locks_without_names() {
@@ -320,59 +278,6 @@ fn a_lock_taken_twice_by_one_thread() {
 
 #[test]
 #[cfg_attr(miri, ignore = "reads files")]
-fn a_read_write_lock_and_one_thread() {
-    use Access::{Read, UpgradableRead, Write};
-    let ports = Resource { primitive: "RwLock", ..lock(1, Some("ports"), MADE) };
-    for (name, held, wanted) in [
-        ("read-then-write", Read, Write),
-        ("write-then-read", Write, Read),
-        ("upgradable-then-write", UpgradableRead, Write),
-        ("upgradable-twice", UpgradableRead, UpgradableRead),
-    ] {
-        let main = thread("main", 1).wants(wanted, &ports, B).has(held, &ports, A);
-        Picture::Report(&made(Kind::Relock, [main], Vec::new())).is_golden(name);
-    }
-    let upgrades = thread("main", 1).is_next(&ports, B).has(UpgradableRead, &ports, A).has(Read, &ports, C);
-    Picture::Report(&made(Kind::Relock, [upgrades], Vec::new())).is_golden("upgrade-of-ones-own-read");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn readers_and_writers_that_wait_for_each_other() {
-    use Access::{Read, Write};
-    let ports = Resource { primitive: "RwLock", ..lock(1, Some("ports"), MADE) };
-    let [_, ledger, _] = named();
-    let writer = || thread("writer", 2).is_next(&ports, C);
-    let reader = thread("reader", 1).wants(Read, &ports, B).has(Read, &ports, A);
-    let behind = vec![thread("other", 3).wants(Read, &ports, D), thread("third", 4).wants(Write, &ports, D)];
-    Picture::Report(&made(Kind::Cycle, [reader, writer()], behind)).is_golden("second-read-behind-a-writer");
-    let reader = thread("reader", 1).waits(&ledger, B).has(Read, &ports, A);
-    let writer = writer().holding(&ledger, D);
-    Picture::Report(&made(Kind::Cycle, [reader, writer], Vec::new())).is_golden("reader-and-writer");
-    let through = [
-        thread("late", 3).wants(Read, &ports, D).holding(&ledger, C),
-        thread("writer", 2).is_next(&ports, C),
-        thread("reader", 1).waits(&ledger, B).has(Read, &ports, A),
-    ];
-    Picture::Report(&made(Kind::Cycle, through, Vec::new())).is_golden("through-the-next-writer");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn a_long_wait_for_a_read_write_lock() {
-    use Access::{Read, Write};
-    let ports = Resource { primitive: "RwLock", ..lock(1, Some("ports"), MADE) };
-    let writer = || thread("writer", 2).is_next(&ports, C);
-    let long = |waiter, owner| LongWait { waiter, owner: Some(owner) };
-    let reader = thread("reader", 1).has(Read, &ports, A);
-    Picture::LongWait(&long(writer(), reader)).is_golden("long-wait-to-write");
-    let reader = || thread("reader", 1).wants(Read, &ports, A);
-    Picture::LongWait(&long(reader(), writer())).is_golden("long-wait-behind-the-next-writer");
-    Picture::LongWait(&long(reader(), thread("writer", 2).has(Write, &ports, C))).is_golden("long-wait-to-read");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
 fn a_function_that_locks_for_its_callers() {
     let [a, b, _] = named();
     let relock = made(Kind::Relock, [thread("main", 1).waits(&a, A).holding(&a, A)], Vec::new());
@@ -385,62 +290,6 @@ fn a_function_that_locks_for_its_callers() {
 /// Checks the help that the source gives: for a thread that takes a lock twice, and for two that take two.
 #[test]
 #[cfg_attr(miri, ignore = "reads files")]
-fn a_guard_that_a_construct_or_a_caller_keeps() {
-    let [a, b, _] = named();
-    for (name, construct) in constructs::CONSTRUCTS {
-        let [takes, waits] = constructs::Noted::sites(construct);
-        let relock = made(Kind::Relock, [thread("main", 1).waits(&a, waits).holding(&a, takes)], Vec::new());
-        Picture::WithSources(&relock).is_golden(&format!("relock-in-{name}"));
-        assert!(text(&relock).contains("help: drop the guard taken at "), "without sources");
-        let right = thread("right", 2).waits(&a, B).holding(&b, A);
-        let left = thread("left", 1).waits(&b, waits).holding(&a, takes);
-        Picture::WithSources(&made(Kind::Cycle, [right, left], Vec::new())).is_golden(&format!("cycle-in-{name}"));
-    }
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn the_source_is_asked_of_guards_that_are_part_of_the_deadlock_alone() {
-    let [a, b, _] = named();
-    let (_, construct) = constructs::CONSTRUCTS[0];
-    let [takes, waits] = constructs::Noted::sites(construct);
-    let tells = |kind, threads: &[StuckThread]| {
-        let report = made(kind, threads, Vec::new());
-        Picture::WithSources(&report).text(Style::plain(), 200).contains("of its `match`")
-    };
-    let relock = thread("x", 1).waits(&a, waits).holding(&a, takes);
-    assert!(tells(Kind::Relock, std::slice::from_ref(&relock)));
-    let another = thread("x", 1).waits(&a, waits).holding(&b, takes).holding(&a, A);
-    assert!(!tells(Kind::Relock, &[another]), "a lock that nobody waits for");
-    let lazy = Resource { primitive: "LazyLock", ..a.clone() };
-    assert!(!tells(Kind::Relock, &[thread("x", 1).waits(&lazy, waits).holding(&lazy, takes)]), "no guard");
-    let mut left_behind = relock.clone();
-    left_behind.holds[0].left_behind = true;
-    let left = thread("y", 2).waits(&a, B).holding(&b, A);
-    let crossed = |thread: &StuckThread| [thread.clone().waits(&b, waits), left.clone()];
-    assert!(tells(Kind::Cycle, &crossed(&relock)));
-    assert!(!tells(Kind::Cycle, &crossed(&left_behind)), "a guard that a task has left behind");
-    let mut formats = relock;
-    formats.holds[0].purpose = Some(Purpose::Debug);
-    assert!(!tells(Kind::Cycle, &crossed(&formats)), "a line that made the lock");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn threads_of_a_ring_keep_their_guards_in_the_same_construct() {
-    for (name, construct) in constructs::CONSTRUCTS.iter().filter(|(name, _)| ["match", "callback"].contains(name)) {
-        let [takes, waits] = constructs::Noted::sites(*construct);
-        let mut ring = cycle(5, Some("fork"));
-        for thread in &mut ring.threads {
-            thread.waits_for.as_mut().unwrap().site = waits;
-            thread.holds[0].site = takes;
-        }
-        Picture::WithSources(&ring).is_golden(&format!("ring-in-{name}"));
-    }
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
 fn a_lock_of_a_thread_that_has_ended() {
     let [a, ..] = named();
     let threads = [thread("x", 1).waits(&a, B), thread("y", 2).holding(&a, A).gone()];
@@ -448,40 +297,6 @@ fn a_lock_of_a_thread_that_has_ended() {
     let a = task(1, Some("a"), A);
     let threads = [thread("x", 1).waits(&a, B), thread("pool_0", 2).running(&a).gone()];
     Picture::Report(&made(Kind::Abandoned, threads, Vec::new())).is_golden("abandoned-task");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn an_initialiser_that_needs_what_it_makes() {
-    let (config, setup) = (lazy(1, Some("config"), MADE), lazy(2, None, MADE_TOO));
-    let relock = made(Kind::Relock, [thread("main", 1).waits(&config, B).holding(&config, A)], Vec::new());
-    Picture::Report(&relock).is_golden("own-initialisation");
-    let first = thread("x", 1).waits(&config, B).holding(&setup, A);
-    let second = thread("y", 2).waits(&setup, D).holding(&config, C);
-    let bystander = thread("z", 3).waits(&setup, C);
-    Picture::Report(&made(Kind::Cycle, [first, second], vec![bystander])).is_golden("initialisers");
-    let ledger = lock(3, Some("ledger"), MADE);
-    let first = thread("x", 1).waits(&config, B).holding(&ledger, A);
-    let second = thread("y", 2).waits(&ledger, D).holding(&config, C);
-    Picture::Report(&made(Kind::Cycle, [second, first], Vec::new())).is_golden("initialiser-and-lock");
-    let (task, inner) = (task(4, Some("load"), C), StuckThread { is_in_place: true, ..thread("pool_0", 1) });
-    let inner = inner.running(&task).waits(&config, D);
-    let outer = thread("pool_0", 1).waits(&task, B).holding(&config, A);
-    Picture::Report(&made(Kind::Cycle, [inner, outer], Vec::new())).is_golden("initialiser-and-task");
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "reads files")]
-fn an_initialisation_that_nobody_ends() {
-    let config = lazy(1, Some("config"), MADE);
-    let threads = [thread("x", 1).waits(&config, B), thread("y", 2).holding(&config, A).gone()];
-    Picture::Report(&made(Kind::Abandoned, threads, Vec::new())).is_golden("abandoned-initialisation");
-    let once = Resource { primitive: "Once", data_type: "", ..lazy(2, None, MADE) };
-    let initialises = thread("y", 2).holding(&config, A).holding(&once, C);
-    Picture::Threads(std::slice::from_ref(&initialises)).is_golden("initialises");
-    let waits = |owner| LongWait { waiter: thread("x", 1).waits(&config, B), owner };
-    Picture::LongWait(&waits(Some(initialises))).is_golden("long-wait-for-an-initialiser");
-    Picture::LongWait(&waits(None)).is_golden("long-wait-for-no-initialiser");
 }
 
 /// Checks the text of two tasks that wait for each other's results, and one behind them that is still queued.
