@@ -1,8 +1,16 @@
-//! Locks, futures and thread pools that explain their deadlocks.
+//! Locks, threads, futures and pools that explain their deadlocks.
 //!
-//! Python's threading model in Rust: a non-reentrant [`Lock`], a re-entrant [`RLock`], and a [`ThreadPoolExecutor`] whose
-//! tasks give [`Future`]s, over one wait-for graph that finds deadlocks at run time, exactly, as they close, and turns them
-//! into an error or a panic that explains itself. Detection is always on and free when nothing blocks: see [`deadlock`].
+//! Python's `threading` and `concurrent.futures` in Rust, over one wait-for graph that finds deadlocks at run time, exactly, as
+//! they close, and turns them into an error or a panic that explains itself. Detection is always on and free when nothing
+//! blocks: see [`deadlock`].
+//!
+//! | | |
+//! |---|---|
+//! | locks | [`Lock`], [`RLock`] (re-entrant), [`RwLock`] (many readers or one writer) |
+//! | signals | [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`], [`Barrier`] |
+//! | once | [`Once`], [`OnceLock`], [`LazyLock`] |
+//! | threads | [`thread::spawn`], [`thread::scope`], [`thread::JoinHandle`], [`Timer`] |
+//! | tasks | [`ThreadPoolExecutor`], [`Future`], [`SharedFuture`], [`promise`](promise()), [`wait`](wait()), [`as_completed`]; with a feature `ProcessPoolExecutor` |
 //!
 //! ```
 //! use bowline::Lock;
@@ -12,6 +20,24 @@
 //! let deadlock = accounts.acquire().unwrap_err(); // instead of a hang
 //! println!("{deadlock}");
 //! # drop(guard);
+//! ```
+//!
+//! A thread is joined by one that still reads what the thread is to write. The last of the two to wait is told:
+//!
+//! ```
+//! use bowline::{RwLock, thread};
+//!
+//! let routes = RwLock::named("routes", vec!["/"]);
+//! thread::scope(|s| {
+//!     let reading = routes.read();
+//!     let reload = s.spawn(|| routes.acquire_write().map(|mut routes| routes.push("/login")));
+//!     let deadlock = match reload.acquire_join() {
+//!         Ok(result) => result.unwrap().unwrap_err(), // the writer was the last
+//!         Err(refused) => refused.into(),
+//!     };
+//!     println!("{deadlock}"); // thread 'main' waits for the end of … and reads A 'routes' …
+//!     drop(reading);
+//! });
 //! ```
 //!
 //! ```
@@ -62,23 +88,27 @@
 //! | `process` | `ProcessPoolExecutor`: tasks in worker processes (Linux) |
 //! | `signal` | `deadlock::dump_on_signal`, and `BOWLINE_DUMP`: the wait-for graph on a signal (Unix) |
 //! | `backtrace` | `BOWLINE_BACKTRACE`: stacks in dumps and reports (Linux) |
-//! | `tracing` | the submitter's span around each task; deadlocks, long waits, panics of tasks and broken pools as events |
+//! | `tracing` | the submitter's span around each task; deadlocks, hazards, long waits, panics of tasks and broken pools as events |
 //! | `serde` | locks, reports and snapshots can be serialized, and locks deserialized |
 //!
 //! # Environment
 //!
-//! `BOWLINE_DEADLOCK` (what a deadlock does), `BOWLINE_DUMP` (a dump on signals), `BOWLINE_WARN_AFTER` (long waits),
-//! `BOWLINE_BACKTRACE` (stacks), `NO_COLOR` and `CLICOLOR_FORCE`: see [`deadlock`](deadlock#environment). What to do with a
+//! `BOWLINE_DEADLOCK` (what a deadlock does), `BOWLINE_HAZARD` (what a [hazard](deadlock#hazards) does), `BOWLINE_DUMP` (a dump
+//! on signals), `BOWLINE_WARN_AFTER` (long waits), `BOWLINE_BACKTRACE` (stacks), `NO_COLOR` and `CLICOLOR_FORCE`: see [`deadlock`](deadlock#environment). What to do with a
 //! program that hangs is in `docs/hangs.md`, beside the source.
 //!
 //! # Limits
 //!
-//! - A deadlock is found if each of its waits is a blocking wait, without a time-out, for a lock, a task on a thread pool, a
-//!   queue or a pool of this crate. Not judged are promises, tasks in other processes, `.await`, channels, condition
-//!   variables, other libraries' locks, I/O and joins.
+//! - A deadlock is found if each of its waits is a blocking wait of this crate, without a time-out, for somebody whom the crate
+//!   knows: the owner of a lock, the writer or all readers of an `RwLock`, the holders of a `BoundedSemaphore`'s permits, the
+//!   thread that initialises a value or runs a barrier's action, a thread that is joined, the end of a scope, a task on a thread
+//!   pool, a queue or a pool. Not judged, and shown in [snapshots](deadlock::snapshot), are waits that any thread can end
+//!   (a notification of a `Condition`, an `Event`, a `Semaphore`, the other parties of a `Barrier`, a promise), and tasks
+//!   in other processes. Not in the graph are `.await`, channels, other libraries' locks and threads, and I/O. Each wait, and
+//!   who can end it, is in `docs/waits.md`.
 //! - A process has at most 2²⁴ threads that hold locks at once, a pool at most 16,383 threads, and an `RLock` is held at most
 //!   2³² − 2 times.
-//! - A victim's locks are released as they are: nothing is poisoned.
+//! - A victim's locks are released as they are: no lock is poisoned. A `Once` or a `LazyLock` is, if its initialiser unwinds.
 //! - Linux on x86-64 is the tested platform; elsewhere abandoned locks are not detected.
 
 /// The README and the pages of `docs`, whose code is compiled.
@@ -100,6 +130,8 @@ mod pages {
     struct Pools;
     #[doc = include_str!("../docs/security.md")]
     struct Security;
+    #[doc = include_str!("../docs/waits.md")]
+    struct Waits;
 }
 
 mod moved;
