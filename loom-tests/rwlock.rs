@@ -214,7 +214,7 @@ fn a_reader_that_begins_to_show_itself_and_a_writer_exclude_each_other() {
 }
 
 #[test]
-fn a_writer_waits_for_shown_and_counted_readers_alike() {
+fn full_a_writer_waits_for_shown_and_counted_readers_alike() {
     explore(2, || {
         let lock = biased();
         let readers = [false, true].map(|counted| {
@@ -234,7 +234,22 @@ fn a_writer_waits_for_shown_and_counted_readers_alike() {
 }
 
 #[test]
-fn writers_and_a_reader_all_get_their_turn() {
+fn two_writers_both_get_their_turn() {
+    explore(3, || {
+        let lock = counted();
+        let writer = thread::spawn({
+            let lock = Arc::clone(&lock);
+            move || write(&lock).add_one()
+        });
+        write(&lock).add_one();
+        writer.join().unwrap();
+        assert_eq!(read(&lock).get(), 2);
+        events().unparks > 0
+    });
+}
+
+#[test]
+fn full_writers_and_a_reader_all_get_their_turn() {
     explore(2, || {
         let lock = counted();
         let writer = thread::spawn({
@@ -325,8 +340,34 @@ fn nobody_writes_between_an_upgradable_read_and_its_upgrade() {
     explore(3, || upgrade_beside(counted(), |lock| write(lock).add_one()));
 }
 
+/// Downgrades while another thread does `other`. Returns whether that thread was woken.
+fn downgrade_beside(other: fn(&Shelf)) -> bool {
+    let lock = counted();
+    let mut guard = write(&lock);
+    let thread = thread::spawn({
+        let lock = Arc::clone(&lock);
+        move || other(&lock)
+    });
+    guard.add_one();
+    let guard = kept(RwLockWriteGuard::downgrade(guard.into_inner()));
+    assert_eq!(guard.get(), 1);
+    drop(guard);
+    thread.join().unwrap();
+    events().unparks > 0
+}
+
 #[test]
-fn a_downgrade_lets_readers_in_and_keeps_writers_out() {
+fn a_downgrade_lets_a_reader_in() {
+    explore(3, || downgrade_beside(|lock| assert_eq!(read(lock).get(), 1)));
+}
+
+#[test]
+fn a_downgrade_keeps_a_writer_out() {
+    explore(3, || downgrade_beside(|lock| write(lock).add_one()));
+}
+
+#[test]
+fn full_a_downgrade_lets_readers_in_and_keeps_writers_out() {
     explore(2, || {
         let lock = counted();
         let mut guard = write(&lock);

@@ -1,5 +1,5 @@
 //! What bowline costs beside its peers: each workload is written once, over [`lock::BenchLock`],
-//! [`pool::BenchPool`] or [`processes::ProcessBench`].
+//! [`rwlock::BenchRwLock`], the traits of [`threading`], [`pool::BenchPool`] or [`processes::ProcessBench`].
 //!
 //! See `docs/performance.md` for the method and the numbers.
 
@@ -10,5 +10,7 @@ pub mod pool;
 pub mod processes;
 pub mod ring;
 pub mod rounds;
+pub mod rwlock;
 pub mod solo;
 pub mod tasks;
+pub mod threading;

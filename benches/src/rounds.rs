@@ -4,6 +4,9 @@
 //! turn a few milliseconds long, and what counts is the median over the rounds of the *ratio within a round*.
 
 use std::fmt::Write;
+use std::time::Duration;
+
+use crate::solo::Solo;
 
 /// One of those who are compared, and how to measure it once.
 pub struct Contender<'a> {
@@ -17,6 +20,15 @@ impl<'a> Contender<'a> {
     /// A contender that is measured by this function.
     pub fn new(name: &'static str, measure: impl FnMut() -> f64 + 'a) -> Self {
         Self { name, measure: Box::new(measure) }
+    }
+
+    /// A contender whose turn takes a millisecond or more: nanoseconds an operation.
+    pub fn timed(name: &'static str, run: Solo) -> Self {
+        let mut times = 1000;
+        while run(times) < Duration::from_millis(1) {
+            times *= 2;
+        }
+        Self::new(name, move || run(times).as_nanos() as f64 / times as f64)
     }
 }
 

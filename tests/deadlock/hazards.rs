@@ -123,7 +123,7 @@ fn a_hazard_says_who_what_and_where() {
         assert!(hazard.task().is_none() && hazard.purpose().is_none());
         let text = hazard.to_string();
         assert_eq!(text.lines().next(), Some("hazard: thread 'reads twice' reads a lock that it reads already"));
-        for part in ["A = RwLock<i32> 'routes', made at ", "asks to read A 'routes'", "already holds A 'routes'"] {
+        for part in ["A = RwLock<i32> 'routes', made at ", "asks to read A 'routes'", "already reads A 'routes'"] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(text.contains("help: call `read_recursive` here, or let the first guard go before"), "{text}");

@@ -11,7 +11,7 @@ use bowline_benches::lock::{
 };
 use bowline_benches::ring::{self, DeloxideRings};
 use bowline_benches::rounds::{Contender, Table, median, take_turns};
-use bowline_benches::solo::{ReentrantWorkload, Solo, Workload};
+use bowline_benches::solo::{ReentrantWorkload, Workload};
 
 const DEFAULT_ROUNDS: usize = 31;
 const DEFAULT_GRACE: Duration = Duration::from_micros(500);
@@ -48,8 +48,8 @@ fn solo(rounds: usize) -> String {
     }
     for workload in ReentrantWorkload::ALL {
         let contenders = vec![
-            timed(ParkingLotReentrant::NAME, workload.over::<ParkingLotReentrant>()),
-            timed(Bowline::NAME, workload.over::<BowlineReentrant>()),
+            Contender::timed(ParkingLotReentrant::NAME, workload.over::<ParkingLotReentrant>()),
+            Contender::timed(Bowline::NAME, workload.over::<BowlineReentrant>()),
         ];
         table.row(workload.name(), &take_turns(rounds, contenders));
     }
@@ -58,31 +58,22 @@ fn solo(rounds: usize) -> String {
 
 fn side_by_side(workload: Workload) -> Vec<Contender<'static>> {
     vec![
-        timed(ParkingLot::NAME, workload.over::<ParkingLot>()),
-        timed(Bowline::NAME, workload.over::<Bowline>()),
-        timed(Std::NAME, workload.over::<Std>()),
-        timed(Deloxide::NAME, workload.over::<Deloxide>()),
-        timed(TracingMutex::NAME, workload.over::<TracingMutex>()),
+        Contender::timed(ParkingLot::NAME, workload.over::<ParkingLot>()),
+        Contender::timed(Bowline::NAME, workload.over::<Bowline>()),
+        Contender::timed(Std::NAME, workload.over::<Std>()),
+        Contender::timed(Deloxide::NAME, workload.over::<Deloxide>()),
+        Contender::timed(TracingMutex::NAME, workload.over::<TracingMutex>()),
     ]
 }
 
 fn apart(workload: Workload) -> Vec<Contender<'static>> {
     vec![
-        timed(ParkingLot::NAME, workload.over::<Apart<ParkingLot>>()),
-        timed(Bowline::NAME, workload.over::<Apart<Bowline>>()),
-        timed(Std::NAME, workload.over::<Apart<Std>>()),
-        timed(Deloxide::NAME, workload.over::<Apart<Deloxide>>()),
-        timed(TracingMutex::NAME, workload.over::<Apart<TracingMutex>>()),
+        Contender::timed(ParkingLot::NAME, workload.over::<Apart<ParkingLot>>()),
+        Contender::timed(Bowline::NAME, workload.over::<Apart<Bowline>>()),
+        Contender::timed(Std::NAME, workload.over::<Apart<Std>>()),
+        Contender::timed(Deloxide::NAME, workload.over::<Apart<Deloxide>>()),
+        Contender::timed(TracingMutex::NAME, workload.over::<Apart<TracingMutex>>()),
     ]
-}
-
-/// A contender whose turn takes about two milliseconds: nanoseconds an operation.
-fn timed(name: &'static str, run: Solo) -> Contender<'static> {
-    let mut times = 1000;
-    while run(times) < Duration::from_millis(1) {
-        times *= 2;
-    }
-    Contender::new(name, move || run(times).as_nanos() as f64 / times as f64)
 }
 
 /// Two to 32 threads, one lock: operations a second.

@@ -50,8 +50,8 @@ pub use thread::{Held, JoinedThread, StuckThread, Wait};
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Kind {
-    /// A thread asked for a lock that it holds itself and that is not re-entrant, or a task waits for its own result, or for
-    /// the end of the pool that it runs in.
+    /// A thread asked for a lock that it holds itself and that is not re-entrant, or an initialiser for what it is to make; or
+    /// a task waits for its own result, or for the end of the pool that it runs in.
     Relock,
     /// Threads or tasks wait for each other.
     Cycle,

@@ -209,11 +209,14 @@ fn read_and_write(wait: &Wait, held: &Held, thread: Option<&StuckThread>) -> Str
     }
 }
 
-/// Says how to read twice, if a thread of the deadlock does and waits for the writer that came in between.
-fn second_read(threads: &[StuckThread], names: &Names<'_>) -> Option<String> {
+/// Says how a thread of the deadlock gets what it wants of a read-write lock that it holds already, if one does: another
+/// thread came in between.
+fn second_access(threads: &[StuckThread], names: &Names<'_>) -> Option<String> {
     threads.iter().find_map(|thread| {
-        let wait = thread.waits_for.as_ref().filter(|wait| wait.access == Some(Access::Read))?;
-        let held = find_hold(thread, &wait.resource)?;
+        let (wait, held) = accesses(Some(thread))?;
+        if wait.access != Some(Access::Read) || held.access != Some(Access::Read) {
+            return Some(read_and_write(wait, held, Some(thread)));
+        }
         let (reader, lock, first) = (names.thread(thread), names.resource(&wait.resource), Place::of_hold(held));
         Some(format!(
             "{reader} reads {lock} twice, and a writer came in between: drop the guard taken{GLUE}{first} before, or use \
@@ -233,7 +236,7 @@ fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
         thread.waits_for.as_ref().is_some_and(|wait| is_result(&wait.resource))
     };
     if !threads.iter().any(|thread| is_for_result(&thread)) {
-        return second_read(threads, names).map_or_else(|| order(report, names), |advice| vec![advice]);
+        return second_access(threads, names).map_or_else(|| order(report, names), |advice| vec![advice]);
     }
     // A member that waits for a task, an initialisation, or the end of a pool, with what another member wants.
     let holder = |is_once: bool| {

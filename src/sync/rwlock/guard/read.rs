@@ -14,6 +14,11 @@ guard_type! {
     ///
     /// ```compile_fail
     /// let lock = bowline::RwLock::new(0);
+    /// *lock.read() += 1; // only a writer writes
+    /// ```
+    ///
+    /// ```compile_fail
+    /// let lock = bowline::RwLock::new(0);
     /// let guard = lock.read();
     /// std::thread::scope(|s| {
     ///     s.spawn(move || drop(guard)); // only the reader stops reading

@@ -15,6 +15,19 @@ guard_type! {
     /// Plain readers may read at the same time; a second upgradable reader may not, so that nobody writes between the look
     /// and the [upgrade](Self::upgrade). Stays on its thread (it is not `Send`).
     ///
+    /// ```compile_fail
+    /// let lock = bowline::RwLock::new(0);
+    /// *lock.upgradable_read() += 1; // only a writer writes: upgrade first
+    /// ```
+    ///
+    /// ```compile_fail
+    /// let lock = bowline::RwLock::new(0);
+    /// let guard = lock.upgradable_read();
+    /// std::thread::scope(|s| {
+    ///     s.spawn(move || drop(guard)); // only the reader stops reading
+    /// });
+    /// ```
+    ///
     /// # Examples
     ///
     /// ```

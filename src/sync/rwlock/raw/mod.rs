@@ -5,6 +5,8 @@
 mod checks;
 mod guard;
 mod state;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod upgrade;
 mod wait;
 mod ways;

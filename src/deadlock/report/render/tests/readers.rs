@@ -30,6 +30,8 @@ fn readers_and_writers_that_wait_for_each_other() {
     let reader = thread("reader", 1).wants(Read, &ports, B).has(Read, &ports, A);
     let behind = vec![thread("other", 3).wants(Read, &ports, D), thread("third", 4).wants(Write, &ports, D)];
     Picture::Report(&made(Kind::Cycle, [reader, writer()], behind)).is_golden("second-read-behind-a-writer");
+    let reader = thread("reader", 1).wants(Write, &ports, B).has(Read, &ports, A);
+    Picture::Report(&made(Kind::Cycle, [reader, writer()], Vec::new())).is_golden("read-then-write-behind-a-writer");
     let reader = thread("reader", 1).waits(&ledger, B).has(Read, &ports, A);
     let writer = writer().holding(&ledger, D);
     Picture::Report(&made(Kind::Cycle, [reader, writer], Vec::new())).is_golden("reader-and-writer");
