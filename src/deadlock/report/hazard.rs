@@ -39,7 +39,7 @@ pub enum HazardKind {
 /// A fact about one thread that breaks the contract of a lock, although nobody hangs: with another thread at the wrong moment
 /// it would be a deadlock.
 ///
-/// It is no prediction: no other thread is looked at. [`Display`](fmt::Display) renders it for people, as it does a
+/// It is no prediction: no other thread is looked at. [`Display`](std::fmt::Display) renders it for people, as it does a
 /// [`Report`](super::Report); the first line is stable, for example `hazard: thread 'main' reads a lock that it reads
 /// already`.
 ///
