@@ -18,8 +18,8 @@ impl Condition {
     /// - [`Deadlock`](crate::deadlock::Deadlock) if locking again is part of a deadlock and was chosen to break it. The lock
     ///   is not held. A notification has come, which this waiter has used up: if another waiter could do what it was for,
     ///   [notify](Self::notify_one) that.
-    /// - For an [`RLock`](crate::RLock) it comes in [`RLockWaitError`](crate::sync::RLockWaitError), which also tells that the thread has other guards of
-    ///   the lock: then nothing was waited for, and the guard is dropped.
+    /// - For an [`RLock`](crate::RLock) it comes in [`RLockWaitError`](crate::sync::RLockWaitError), which also tells that the
+    ///   thread has other guards of the lock: then nothing was waited for, and the guard is dropped.
     ///
     /// # Deadlocks
     ///
