@@ -83,15 +83,14 @@ fn who_forgot_a_reader_of_the_lock_before_is_not_taken_for_a_reader_of_the_lock_
 fn a_lock_may_be_freed_while_forgotten_guards_read_it() {
     within(LIMIT, || {
         on_another_thread(|| {
-            for round in 0..20 {
-                counted_and_shown(
-                    || vec![round],
-                    |lock| {
-                        let lock = Box::new(lock);
-                        forget(lock.read());
-                        drop(lock);
-                    },
-                );
+            for round in 0..40 {
+                let lock = Box::new(RwLock::new(vec![round]));
+                if round % 2 == 0 {
+                    // Another thread has room for more.
+                    on_another_thread(|| let_readers_show_themselves(&lock));
+                }
+                forget(lock.read());
+                drop(lock);
             }
             // All of them are listed, and none is looked into.
             let lock = RwLock::named("last", 0);
