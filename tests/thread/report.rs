@@ -44,7 +44,7 @@ fn a_report_says_whose_end_is_waited_for_and_which_line_spawned_it() {
             format!("waits for the end of thread 'told of' (spawned at {}:{line}:", file!()),
             "thread 'told of' waits for A 'told in a report' at ".to_owned(),
             "help: release A 'told in a report', taken at ".to_owned(),
-            ", before waiting for the end of thread 'told of' (".to_owned(),
+            ", before waiting for the end of thread 'told of'".to_owned(),
         ] {
             assert!(text.contains(&part), "{part:?} is not in {text}");
         }
