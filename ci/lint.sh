@@ -103,8 +103,9 @@ fi
 printf -- '-- direction of imports\n'
 # The crate root names the public types of every layer.
 root_reexport='\<crate::[A-Z]'
-layer primitive 'deadlock|sync|task|thread_pool|process_pool' "$root_reexport"
-layer deadlock 'sync|task|thread_pool|process_pool' "$root_reexport"
+layer primitive 'deadlock|sync|task|thread|thread_pool|process_pool' "$root_reexport"
+layer deadlock 'sync|task|thread|thread_pool|process_pool' "$root_reexport"
+layer thread 'sync|task|thread_pool|process_pool'
 layer sync 'task|thread_pool|process_pool'
 layer task 'sync|thread_pool|process_pool'
 layer thread_pool 'sync|process_pool'

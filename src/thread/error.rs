@@ -10,21 +10,19 @@ use crate::deadlock::Deadlock;
 /// # Examples
 ///
 /// ```
-/// use bowline::{Lock, thread};
-/// use std::sync::Arc;
+/// use bowline::thread::{self, JoinHandle};
+/// use std::sync::mpsc;
 ///
-/// let ledger = Arc::new(Lock::named("ledger", 0));
-/// let mut guard = ledger.lock();
-/// let clerk = thread::spawn({
-///     let ledger = Arc::clone(&ledger);
-///     move || *ledger.lock() += 1 // waits for the guard above
+/// let (give, given) = mpsc::channel::<JoinHandle<()>>();
+/// let (give_back, given_back) = mpsc::channel();
+/// let clerk = thread::spawn(move || {
+///     let own = given.recv().unwrap();
+///     let refused = own.acquire_join().unwrap_err(); // instead of a hang
+///     println!("{refused}"); // deadlock: … waits for its own end …
+///     give_back.send(refused.into_handle()).unwrap();
 /// });
-/// let refused = clerk.acquire_join().unwrap_err(); // instead of a hang
-/// println!("{refused}");
-/// *guard += 1;
-/// drop(guard);
-/// refused.into_handle().join().unwrap();
-/// assert_eq!(*ledger.lock(), 2);
+/// give.send(clerk).unwrap();
+/// given_back.recv().unwrap().join().unwrap();
 /// ```
 pub struct JoinDeadlock<H> {
     deadlock: Deadlock,
