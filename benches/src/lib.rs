@@ -6,6 +6,7 @@
 pub mod contention;
 pub mod lines;
 pub mod lock;
+pub mod paths;
 pub mod pool;
 pub mod processes;
 pub mod ring;

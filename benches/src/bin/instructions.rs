@@ -15,7 +15,8 @@ use std::process::{Command, ExitCode};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use bowline::{Condition, Future, Lock, OnceLock, RLock, RwLock, ThreadPoolExecutor};
+use bowline::{Future, Lock, RLock, RwLock, ThreadPoolExecutor};
+use bowline_benches::paths;
 use bowline_benches::solo::{ReentrantWorkload, Solo, Workload};
 use parking_lot::{Mutex, ReentrantMutex};
 
@@ -48,7 +49,7 @@ impl Path {
 type Reentrant = RLock<Cell<u64>>;
 type PeerReentrant = ReentrantMutex<Cell<u64>>;
 
-const PATHS: [Path; 34] = [
+const PATHS: [Path; 35] = [
     Path::ours("Lock: lock, unlock", Workload::One.over::<Lock<u64>>(), [41, 41]),
     Path::ours("Lock: acquire, unlock", acquire, [47, 47]),
     Path::ours("Lock: try_lock, unlock", try_lock, [54, 44]),
@@ -59,12 +60,13 @@ const PATHS: [Path; 34] = [
     Path::ours("RLock: lock, unlock", ReentrantWorkload::Outer.over::<Reentrant>(), [48, 48]),
     Path::ours("RLock: outer and inner", ReentrantWorkload::OuterAndInner.over::<Reentrant>(), [71, 71]),
     Path::ours("RLock: lock again, unlock", ReentrantWorkload::Inner.over::<Reentrant>(), [20, 20]),
-    Path::ours("RwLock: read, unlock (shown)", read_shown, [102, 90]),
-    Path::ours("RwLock: acquire_read, unlock (shown)", acquire_read_shown, [108, 96]),
-    Path::ours("RwLock: read, unlock (counted)", read_counted, [86, 76]),
+    Path::ours("RwLock: read, unlock (shown)", read, [102, 90]),
+    Path::ours("RwLock: acquire_read, unlock (shown)", acquire_read, [108, 96]),
+    Path::ours("RwLock: read, unlock (counted)", paths::counted_read, [86, 76]),
     Path::ours("RwLock: write, unlock", write, [58, 52]),
-    Path::ours("OnceLock: get (initialised)", once_get, [7, 7]),
-    Path::ours("Condition: notify_one without waiters", notify_nobody, [33, 28]),
+    Path::peer("RwLock: write, then a counted read", write_and_read),
+    Path::ours("OnceLock: get (initialised)", paths::once_get, [7, 7]),
+    Path::ours("Condition: notify_one without waiters", paths::notify_nobody, [33, 28]),
     Path::ours("ThreadPoolExecutor: submit", submit, [471, 401]),
     Path::ours("ThreadPoolExecutor: submit, run", submit_and_run, [818, 743]),
     Path::ours("ThreadPoolExecutor: submit, run, result", submit_run_and_take, [1087, 998]),
@@ -77,12 +79,12 @@ const PATHS: [Path; 34] = [
     Path::peer("parking_lot ReentrantMutex: lock, unlock", ReentrantWorkload::Outer.over::<PeerReentrant>()),
     Path::peer("parking_lot ReentrantMutex: outer and inner", ReentrantWorkload::OuterAndInner.over::<PeerReentrant>()),
     Path::peer("parking_lot ReentrantMutex: lock again, unlock", ReentrantWorkload::Inner.over::<PeerReentrant>()),
-    Path::peer("parking_lot RwLock: read, unlock", peer_read),
-    Path::peer("parking_lot RwLock: write, unlock", peer_write),
-    Path::peer("parking_lot Condvar: notify_one without waiters", peer_notify_nobody),
-    Path::peer("std RwLock: read, unlock", std_read),
-    Path::peer("std RwLock: write, unlock", std_write),
-    Path::peer("std OnceLock: get (initialised)", std_once_get),
+    Path::peer("parking_lot RwLock: read, unlock", paths::parking_lot_read),
+    Path::peer("parking_lot RwLock: write, unlock", paths::parking_lot_write),
+    Path::peer("parking_lot Condvar: notify_one without waiters", paths::parking_lot_notify_nobody),
+    Path::peer("std RwLock: read, unlock", paths::std_read),
+    Path::peer("std RwLock: write, unlock", paths::std_write),
+    Path::peer("std OnceLock: get (initialised)", paths::std_once_get),
 ];
 
 fn acquire(times: u64) -> Duration {
@@ -107,39 +109,22 @@ fn try_lock(times: u64) -> Duration {
     Duration::ZERO
 }
 
-/// More reads than are counted before readers show themselves.
-const QUIET: u64 = 10_000;
-/// Fewer reads than that.
-const LOUD: u64 = 250;
-
-fn read_shown(times: u64) -> Duration {
+/// All but the first few hundred readers show themselves.
+fn read(times: u64) -> Duration {
     let lock = RwLock::new(0u64);
     let lock = black_box(&lock);
-    for _ in 0..QUIET + times {
+    for _ in 0..times {
         black_box(*lock.read());
     }
     Duration::ZERO
 }
 
-fn acquire_read_shown(times: u64) -> Duration {
+fn acquire_read(times: u64) -> Duration {
     let lock = RwLock::new(0u64);
     let lock = black_box(&lock);
-    for _ in 0..QUIET + times {
+    for _ in 0..times {
         if let Ok(guard) = lock.acquire_read() {
             black_box(*guard);
-        }
-    }
-    Duration::ZERO
-}
-
-/// A write now and then keeps readers from showing themselves.
-fn read_counted(times: u64) -> Duration {
-    let lock = RwLock::new(0u64);
-    let lock = black_box(&lock);
-    for _ in 0..times / LOUD {
-        *lock.write() += 1;
-        for _ in 0..LOUD {
-            black_box(*lock.read());
         }
     }
     Duration::ZERO
@@ -154,74 +139,13 @@ fn write(times: u64) -> Duration {
     Duration::ZERO
 }
 
-fn once_get(times: u64) -> Duration {
-    let once = OnceLock::from(0u64);
-    let once = black_box(&once);
-    for _ in 0..times {
-        black_box(once.get());
-    }
-    Duration::ZERO
-}
-
-fn notify_nobody(times: u64) -> Duration {
-    let condition = Condition::new();
-    let condition = black_box(&condition);
-    for _ in 0..times {
-        black_box(condition.notify_one());
-    }
-    Duration::ZERO
-}
-
-fn peer_read(times: u64) -> Duration {
-    let lock = parking_lot::RwLock::new(0u64);
-    let lock = black_box(&lock);
-    for _ in 0..times {
-        black_box(*lock.read());
-    }
-    Duration::ZERO
-}
-
-fn peer_write(times: u64) -> Duration {
-    let lock = parking_lot::RwLock::new(0u64);
+/// After a write a reader is counted: it does not show itself.
+fn write_and_read(times: u64) -> Duration {
+    let lock = RwLock::new(0u64);
     let lock = black_box(&lock);
     for _ in 0..times {
         *lock.write() += 1;
-    }
-    Duration::ZERO
-}
-
-fn peer_notify_nobody(times: u64) -> Duration {
-    let condition = parking_lot::Condvar::new();
-    let condition = black_box(&condition);
-    for _ in 0..times {
-        black_box(condition.notify_one());
-    }
-    Duration::ZERO
-}
-
-fn std_read(times: u64) -> Duration {
-    let lock = std::sync::RwLock::new(0u64);
-    let lock = black_box(&lock);
-    for _ in 0..times {
-        black_box(*lock.read().unwrap());
-    }
-    Duration::ZERO
-}
-
-fn std_write(times: u64) -> Duration {
-    let lock = std::sync::RwLock::new(0u64);
-    let lock = black_box(&lock);
-    for _ in 0..times {
-        *lock.write().unwrap() += 1;
-    }
-    Duration::ZERO
-}
-
-fn std_once_get(times: u64) -> Duration {
-    let once = std::sync::OnceLock::from(0u64);
-    let once = black_box(&once);
-    for _ in 0..times {
-        black_box(once.get());
+        black_box(*lock.read());
     }
     Duration::ZERO
 }
