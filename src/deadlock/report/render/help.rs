@@ -214,6 +214,10 @@ fn read_and_write(wait: &Wait, held: &Held, thread: Option<&StuckThread>) -> Str
 fn second_access(threads: &[StuckThread], names: &Names<'_>) -> Option<String> {
     threads.iter().find_map(|thread| {
         let (wait, held) = accesses(Some(thread))?;
+        // It upgrades, which is what it is advised to do: another one is in its way.
+        if wait.is_next && held.access == Some(Access::UpgradableRead) {
+            return None;
+        }
         if wait.access != Some(Access::Read) || held.access != Some(Access::Read) {
             return Some(read_and_write(wait, held, Some(thread)));
         }

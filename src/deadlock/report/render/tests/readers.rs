@@ -23,7 +23,7 @@ fn a_read_write_lock_and_one_thread() {
 #[test]
 #[cfg_attr(miri, ignore = "reads files")]
 fn readers_and_writers_that_wait_for_each_other() {
-    use Access::{Read, Write};
+    use Access::{Read, UpgradableRead, Write};
     let ports = Resource { primitive: "RwLock", ..lock(1, Some("ports"), MADE) };
     let [_, ledger, _] = named();
     let writer = || thread("writer", 2).waits_as_next_for(&ports, C);
@@ -32,6 +32,9 @@ fn readers_and_writers_that_wait_for_each_other() {
     Picture::Report(&made(Kind::Cycle, [reader, writer()], behind)).is_golden("second-read-behind-a-writer");
     let reader = thread("reader", 1).wants(Write, &ports, B).has(Read, &ports, A);
     Picture::Report(&made(Kind::Cycle, [reader, writer()], Vec::new())).is_golden("read-then-write-behind-a-writer");
+    let upgrades = thread("upgrades", 2).waits_as_next_for(&ports, C).has(UpgradableRead, &ports, D);
+    let reader = thread("reader", 1).wants(Write, &ports, B).has(Read, &ports, A);
+    Picture::Report(&made(Kind::Cycle, [upgrades, reader], Vec::new())).is_golden("upgrade-and-read-then-write");
     let reader = thread("reader", 1).waits(&ledger, B).has(Read, &ports, A);
     let writer = writer().holding(&ledger, D);
     Picture::Report(&made(Kind::Cycle, [reader, writer], Vec::new())).is_golden("reader-and-writer");
