@@ -19,6 +19,14 @@ impl OsName {
         Some(Self(name))
     }
 
+    /// Returns what the system knows of a name that std gave to a thread.
+    pub(crate) fn of_given(name: &str) -> Self {
+        let mut bytes = [0; 16];
+        let length = name.len().min(bytes.len() - 1);
+        bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+        Self(bytes)
+    }
+
     /// Returns the name as text, `None` if it is empty.
     pub(crate) fn text(&self) -> Option<Cow<'_, str>> {
         let name = self.0.split(|&byte| byte == 0).next().filter(|name| !name.is_empty())?;

@@ -152,6 +152,15 @@ fn readers_and_writers_exclude_each_other_when_every_wait_enters_the_graph() {
     });
 }
 
+/// Ends the loops of others, also if its own thread panics.
+struct IsOver<'a>(&'a AtomicBool);
+
+impl Drop for IsOver<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// Readers in a loop, and a writer now and then: how many reads began after the writer had asked, and before it got in.
 fn overtaken(lock: &RwLock<u64>, readers: usize, writes: usize) -> Vec<usize> {
     let (is_over, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -170,11 +179,14 @@ fn overtaken(lock: &RwLock<u64>, readers: usize, writes: usize) -> Vec<usize> {
             });
         }
         let writer = spawn_named(s, "one among readers", || {
+            let _over = IsOver(&is_over);
             start.wait();
             let write = |_| {
                 let before = reads.load(SeqCst);
-                thread::sleep(Duration::from_millis(2));
-                assert!(reads.load(SeqCst) > before, "they read again");
+                // They read again.
+                while reads.load(SeqCst) < before + readers {
+                    thread::sleep(Duration::from_millis(1));
+                }
                 let asked = std::cell::Cell::new(0);
                 let mut guard = {
                     asked.set(reads.load(SeqCst));
@@ -184,9 +196,7 @@ fn overtaken(lock: &RwLock<u64>, readers: usize, writes: usize) -> Vec<usize> {
                 *guard += 1;
                 overtaken
             };
-            let overtaken = (0..writes).map(write).collect();
-            is_over.store(true, SeqCst);
-            overtaken
+            (0..writes).map(write).collect()
         });
         writer.join().unwrap()
     })

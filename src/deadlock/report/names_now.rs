@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::deadlock::detector;
 use crate::deadlock::graph::thread_name::ThreadName;
-use crate::primitive::ThreadNames;
+use crate::primitive::{OsName, ThreadNames};
 
 /// The names of the threads of one report or snapshot, asked of the system when the first is needed. Not under the
 /// graph's mutex.
@@ -23,9 +23,20 @@ impl NamesNow {
         };
         let threads = self.0.get_or_insert_with(ThreadNames::now);
         let now = threads.of(os_id).filter(|_| !is_gone).unwrap_or(name);
-        let is_own = threads.namesakes(now).filter(|&other| other != os_id).all(is_known_to_the_system_alone);
+        // The system's list of threads may leave one out while another ends, so a name that was given is looked for first.
+        let is_own =
+            !was_given(now) && threads.namesakes(now).filter(|&other| other != os_id).all(is_known_to_the_system_alone);
         is_own.then(|| Some(now.text()?.into()))?
     }
+}
+
+/// Returns whether a thread that locks, or did, was given a name of which the system knows this much.
+fn was_given(name: OsName) -> bool {
+    detector::with(|graph| {
+        graph.contexts().any(
+            |context| matches!(&graph.record(context).name, ThreadName::Given(given) if OsName::of_given(given) == name),
+        )
+    })
 }
 
 fn is_known_to_the_system_alone(os_id: u32) -> bool {

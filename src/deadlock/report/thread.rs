@@ -100,7 +100,8 @@ impl StuckThread {
     /// Returns what may keep the thread waiting, if it waits for a notification: what it holds, or the task that it runs, that
     /// other threads wait for. The notification may have to come from one of them.
     ///
-    /// Known in snapshots, and of the waiter in long waits. A deadlock that is reported is never built on it.
+    /// Known in snapshots, and of the waiter in long waits. A thread that runs a hook of its own long wait at that moment is
+    /// left out. A deadlock that is reported is never built on it.
     #[must_use]
     pub fn suspicions(&self) -> &[Suspicion] {
         &self.suspicions
