@@ -33,6 +33,7 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
     }
     let mut spin = SpinWait::new();
     let mut started: Option<GraceStart> = None;
+    let mut pause = Pause::FIRST;
     loop {
         if resource.try_grant(me) {
             return Ok(());
@@ -52,7 +53,10 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
         let grace_end = start.wake_at(grace);
         let until = [grace_end, terms.limit.instant()].into_iter().flatten().min();
         // A shortened grace is noticed at the end of a slice.
-        let slice_end = if grace <= MAX_SLICE { until } else { earlier(until, now() + MAX_SLICE) };
+        let mut slice_end = if grace <= MAX_SLICE { until } else { earlier(until, now() + MAX_SLICE) };
+        if resource.may_miss_wake_up() {
+            slice_end = earlier(slice_end, now() + pause.next());
+        }
         match park_on(me, resource, slice_end, || true) {
             ParkResult::Unparked(HANDED_OVER) => {
                 resource.accept(me);
@@ -138,7 +142,7 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
         scene: Scene::new(),
         reported: Reported::NEVER,
         can_unwind: None,
-        pause: FIRST_PAUSE,
+        pause: Pause::FIRST,
         alarm: if resource.is_sleep() { long_wait::Alarm::off() } else { long_wait::Alarm::new() },
         // The subscriber's code: before the wait is in the graph.
         span: trace::current_span(),
@@ -160,6 +164,10 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
                 let parked =
                     park_on(me, resource, until, || !me.is_summoned() || is_removed(Ingredient::ValidatedSummons));
                 handed_over = parked == ParkResult::Unparked(HANDED_OVER);
+                if parked != ParkResult::TimedOut {
+                    // What comes next is something else.
+                    wait.pause = Pause::FIRST;
+                }
             }
             Step::Victim(judgement) => {
                 let deadlock = wait.scene.report(judgement);
@@ -186,10 +194,20 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
     }
 }
 
-/// The first pause before asking again whether an ending thread is gone, or looking again for a wake-up that was missed.
-const FIRST_PAUSE: Duration = Duration::from_micros(50);
-/// The longest such pause.
-const MAX_PAUSE: Duration = Duration::from_millis(20);
+/// How long a wait sleeps before it asks again whether an ending thread is gone, or looks again for a wake-up that was missed:
+/// each time for longer.
+struct Pause(Duration);
+
+impl Pause {
+    const FIRST: Self = Self(Duration::from_micros(50));
+    const LONGEST: Duration = Duration::from_millis(20);
+
+    fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = Self::LONGEST.min(pause * 2);
+        pause
+    }
+}
 
 /// A wait that lasted longer than the grace.
 struct Registered<'a> {
@@ -201,7 +219,7 @@ struct Registered<'a> {
     reported: Reported,
     /// Whether a panic may leave the wait; `None` while that does not matter.
     can_unwind: Option<bool>,
-    pause: Duration,
+    pause: Pause,
     alarm: long_wait::Alarm,
     span: Option<SpanName>,
 }
@@ -258,7 +276,7 @@ impl Registered<'_> {
                     } else {
                         graph.mark_live(me);
                     }
-                    let again = now() + self.longer_pause();
+                    let again = now() + self.pause.next();
                     graph.put_back(me, Summons::Recheck);
                     until = earlier(until, again);
                 }
@@ -274,16 +292,9 @@ impl Registered<'_> {
         }
         let announced = self.resource.announce();
         if announced && self.resource.may_miss_wake_up() && !is_removed(Ingredient::LookAgain) {
-            until = earlier(until, now() + self.longer_pause());
+            until = earlier(until, now() + self.pause.next());
         }
         Step::Park { until, announced }
-    }
-
-    /// Returns the pause before this wait looks again by itself. Each is longer than the one before.
-    fn longer_pause(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = MAX_PAUSE.min(pause * 2);
-        pause
     }
 
     fn entry(&self) -> Entry {

@@ -100,7 +100,7 @@ pub fn set_policy(policy: Policy) {
 ///
 /// A deadlock is found within the grace after it closes. Waits shorter than the grace cost nothing but a time-out on
 /// their park, so a short grace trades throughput under contention for an earlier report. Waits that are under way
-/// notice a shorter grace within 50 ms.
+/// notice a shorter grace within 50 ms: under a longer one they look every 50 ms, and leave their place in the queue for that.
 ///
 /// Timers fire late. So that the grace ends on time, its timer is set earlier by what timers usually are late, and at most
 /// by a quarter of the grace: a wait may enter the graph that much before the grace is over.

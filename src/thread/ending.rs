@@ -114,7 +114,7 @@ impl Ending {
 
     /// Returns what sets `event`. Called under the graph's mutex.
     fn provider(&self, event: Event) -> Provider {
-        // The event first: a thread that is registered set it, and its number, before it took the graph's mutex.
+        // A thread that is registered set the event, and its number, before it took the graph's mutex.
         match self.context() {
             _ if self.has(event) => Provider::External,
             Some(context) => Provider::Context(context),

@@ -14,13 +14,17 @@
 use std::cell::OnceCell;
 use std::fmt::{self, Display};
 use std::fs::{self, File};
-use std::time::{Duration, SystemTime};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
 use bowline::deadlock::Deadlock;
 use bowline::{Lock, RLock};
 
-use crate::support::folder::Folder;
-use crate::support::{LIMIT, in_fresh_process, stderr, within};
+use crate::support::alone::{is_child, make_child};
+use crate::support::programs::copy_program;
+use crate::support::{LIMIT, stderr, within};
 
 /// The help without line breaks.
 fn help(deadlock: &Deadlock) -> String {
@@ -316,34 +320,93 @@ fn a_panic_has_the_help_too() {
     });
 }
 
+/// A folder outside of any workspace. It is gone when this drops.
+struct Elsewhere(PathBuf);
+
+impl Elsewhere {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("bowline-sources-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// Writes this file's text, or another one of as many lines, to its path below a folder of here.
+    fn put_source(&self, folder: &str, is_true: bool) -> PathBuf {
+        let path = self.0.join(folder).join(file!());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/deadlock/help.rs")).unwrap();
+        fs::write(&path, if is_true { text } else { text.replace("match ", "while ").replace("_ => ", "") }).unwrap();
+        let built = fs::metadata(std::env::current_exe().unwrap()).unwrap().modified().unwrap();
+        File::options().append(true).open(&path).unwrap().set_modified(built - Duration::from_secs(1)).unwrap();
+        path
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// In the program: what its report says.
+fn says_what_is_told() {
+    let told = twice(|t| match t.lock.lock().first() {
+        _ => _ = t.again(),
+    });
+    let _ = std::io::stdout().write_all(format!("\nsaid: {told}\n").as_bytes());
+}
+
 #[test]
-fn a_source_that_is_missing_or_newer_than_the_program_says_nothing() {
-    let relock = || {
-        twice(|t| match t.lock.lock().first() {
-            _ => _ = t.again(),
-        })
-    };
-    // Where this file is not below the current directory, nor below that of the package.
-    let output = in_fresh_process(
-        "a_source_that_is_missing_or_newer_than_the_program_says_nothing",
-        &[("CARGO_MANIFEST_DIR", "/")],
-        || {
-            let folder = Folder::new();
-            std::env::set_current_dir(folder.path()).unwrap();
-            assert_eq!(relock(), PLAIN, "a missing file");
-            fs::create_dir_all("tests/deadlock").unwrap();
-            fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/deadlock/help.rs"), file!()).unwrap();
-            assert_eq!(relock(), PLAIN, "a newer file");
-            let program = fs::metadata(std::env::current_exe().unwrap()).unwrap().modified().unwrap();
-            let modified =
-                |time: SystemTime| File::options().append(true).open(file!()).unwrap().set_modified(time).unwrap();
-            modified(program);
-            assert_eq!(relock(), PLAIN, "a file of the same time");
-            modified(program - Duration::from_secs(1));
-            assert_eq!(relock(), lives("`match`", BIND), "an older file");
-            std::env::set_current_dir("/").unwrap();
-        },
-    );
-    let Some(output) = output else { return };
-    assert!(output.status.success(), "{}", stderr(&output));
+#[cfg(target_os = "linux")]
+fn a_source_is_the_one_that_was_compiled_or_nothing_is_told_of_it() {
+    let test = "a_source_is_the_one_that_was_compiled_or_nothing_is_told_of_it";
+    if is_child(test) {
+        return says_what_is_told();
+    }
+    within(LIMIT, || {
+        let elsewhere = Elsewhere::new();
+        let folder = |name: &str| elsewhere.0.join(name);
+        let program = folder("built/debug/program");
+        for name in ["built/debug", "member", "other"] {
+            fs::create_dir_all(folder(name)).unwrap();
+        }
+        copy_program(std::env::current_exe().unwrap(), &program);
+        // What the program tells that is run in a folder, perhaps by cargo, of a package.
+        let told = |here: &str, package: Option<&str>| {
+            let mut command = Command::new(&program);
+            make_child(&mut command, test);
+            command.current_dir(folder(here)).env_remove("CARGO_MANIFEST_DIR");
+            command.envs(package.map(|package| ("CARGO_MANIFEST_DIR", folder(package))));
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{}", stderr(&output));
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            text.lines().find_map(|line| Some(line.strip_prefix("said: ")?.to_owned())).expect("it is told")
+        };
+        let found = lives("`match`", BIND);
+
+        assert_eq!(told("", None), PLAIN, "a missing file");
+        let source = elsewhere.put_source("", true);
+        assert_eq!(told("", None), found, "the program was built below the current directory");
+        assert_eq!(told("other", None), PLAIN, "or not");
+        let built = fs::metadata(&program).unwrap().modified().unwrap();
+        for (modified, told_of_it) in
+            [(built, PLAIN), (built + Duration::from_secs(1), PLAIN), (built - Duration::from_secs(1), &*found)]
+        {
+            File::options().append(true).open(&source).unwrap().set_modified(modified).unwrap();
+            assert_eq!(told("", None), told_of_it, "a file of another time");
+        }
+
+        // A workspace, and a member of it that has a file of the same path.
+        elsewhere.put_source("member", false);
+        fs::write(folder("Cargo.lock"), "").unwrap();
+        for (here, package) in [("member", Some("member")), ("member", None), ("", Some("member")), ("other", None)] {
+            assert_eq!(told(here, package), found, "in {here:?}, of {package:?}");
+        }
+        // Built elsewhere, and run by cargo.
+        fs::rename(folder("Cargo.lock"), folder("member/Cargo.lock")).unwrap();
+        elsewhere.put_source("member", true);
+        assert_eq!(told("other", Some("member")), found);
+        // A program that was installed, in the folder of another one.
+        assert_eq!(told("member", None), PLAIN);
+    });
 }

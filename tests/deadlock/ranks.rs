@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bowline::deadlock::{self, HazardKind, HazardPolicy, Kind};
 use bowline::sync::{ArcRwLockUpgradableReadGuard, LockGuard, RLockGuard, RwLockUpgradableReadGuard};
-use bowline::{Lock, RLock, RwLock};
+use bowline::{Condition, Lock, RLock, RwLock};
 
 use crate::support::hazards::{
     Hazards, Held, NONE_YET, Rw, Way, kept, limited_reads, panic_of, recursive_reads, soon, untimed_reads, ways,
@@ -250,6 +250,41 @@ fn an_upgrade_is_in_the_order_and_gives_nothing_up_but_by_a_panic() {
         let _high = high.lock();
         assert!(panic_of(|| RwLockUpgradableReadGuard::upgrade(upgradable)).is_some());
         assert!(low.try_write().is_some(), "the guard is gone with the panic, as after a deadlock");
+    });
+}
+
+#[test]
+fn a_wait_for_a_condition_is_in_the_order_before_it_begins() {
+    alone(|| {
+        let hazards = Hazards::under(HazardPolicy::Warn);
+        let changed = Condition::new();
+        let (low, again) = (Lock::ranked("low", 1, ()), RLock::ranked("low again", 1, ()));
+        let (high, highest) = (Lock::ranked("high", 2, ()), RwLock::ranked("highest", 3, ()));
+        let told = || hazards.take().iter().map(|hazard| hazard.site().line()).collect::<Vec<_>>();
+
+        // Locking again is in order, whatever was taken before.
+        let (_low, mut in_order) = (low.lock(), high.lock());
+        assert!(changed.wait_for(&mut in_order, NONE_YET).timed_out());
+        let (in_order, _) = changed.acquire_wait_for(in_order, NONE_YET).unwrap();
+        assert!(told().is_empty());
+        drop((in_order, _low));
+
+        let (mut first, mut first_again) = (low.lock(), again.lock());
+        let _highest = highest.read();
+        told();
+        let line = line!();
+        _ = changed.wait_for(&mut first, NONE_YET);
+        _ = changed.wait_while_for(&mut first_again, |()| true, NONE_YET);
+        let (first, _) = changed.acquire_wait_for(first, NONE_YET).unwrap();
+        let (mut first_again, _) = changed.acquire_wait_for(first_again, NONE_YET).unwrap();
+        assert_eq!(told(), [line + 1, line + 2, line + 3, line + 4]);
+
+        // A panic comes while the lock is held and nobody is counted as a waiter.
+        deadlock::set_hazard_policy(HazardPolicy::Panic);
+        assert!(panic_of(|| changed.wait(&mut first_again)).unwrap().starts_with("hazard: "));
+        assert!(again.is_owned() && !changed.notify_one());
+        assert!(panic_of(|| changed.acquire_wait(first)).unwrap().starts_with("hazard: "));
+        assert!(!low.is_locked() && !changed.notify_one());
     });
 }
 

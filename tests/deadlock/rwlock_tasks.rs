@@ -1,5 +1,6 @@
 //! Read-write locks and tasks: waited for while a lock is held, run in place, left behind.
 
+use std::cell::Cell;
 use std::mem::forget;
 use std::sync::Arc;
 use std::thread;
@@ -11,7 +12,7 @@ use bowline::{Lock, RwLock, TaskError, ThreadPoolExecutor};
 use crate::support::deadlocks::{Reports, held_names, names, task_name};
 use crate::support::gate::{Busy, Gate};
 use crate::support::readers::let_readers_show_themselves;
-use crate::support::{LIMIT, alone, spawn_named, until_thread_where, within};
+use crate::support::{LIMIT, alone, spawn_named, until_thread_where, until_waiting, within};
 
 fn pool(name: &str, workers: usize) -> ThreadPoolExecutor {
     ThreadPoolExecutor::builder().max_workers(workers).thread_name_prefix(name).build()
@@ -247,5 +248,102 @@ fn a_scope_whose_owner_reads_what_its_tasks_write_ends_with_a_victim_for_each() 
         assert_eq!(reports.len(), 3);
         assert!(reports.iter().all(|report| report.kind() == Kind::Cycle));
         assert!(!lock.is_locked());
+    });
+}
+
+thread_local! {
+    /// Where a task leaves a guard that a task in its place finds.
+    static LEFT: Cell<Option<RwLockUpgradableReadGuard<'static, ()>>> = const { Cell::new(None) };
+}
+
+/// Runs `inner` in the place of a task that reads `lock` upgradably, with the guard of that read.
+fn with_the_waiters_guard<R: Send + 'static>(
+    lock: &'static RwLock<()>,
+    inner: impl FnOnce(RwLockUpgradableReadGuard<'static, ()>) -> R + Send + 'static,
+) -> R {
+    let pool = Arc::new(pool("takes over", 1));
+    let theirs = Arc::clone(&pool);
+    let outer = pool.submit_named("has left a guard", move || {
+        LEFT.set(Some(lock.upgradable_read()));
+        theirs.submit_named("upgrades it", || inner(LEFT.take().expect("on the same thread"))).result().unwrap()
+    });
+    outer.result().unwrap()
+}
+
+#[test]
+fn a_task_in_place_that_upgrades_a_guard_of_its_waiter_and_reads_as_well_is_told() {
+    within(LIMIT, || {
+        let lock: &RwLock<()> = Box::leak(Box::new(RwLock::named("read by the task", ())));
+        let deadlock = with_the_waiters_guard(lock, |guard| {
+            let _read = lock.read();
+            RwLockUpgradableReadGuard::acquire_upgrade(guard).map(drop).unwrap_err().deadlock().clone()
+        });
+        assert_eq!(deadlock.report().kind(), Kind::Relock);
+        assert_eq!(task_name(&deadlock.report().threads()[0]), "upgrades it");
+        assert!(lock.try_write().is_some());
+    });
+}
+
+#[test]
+fn a_task_in_place_that_upgrades_a_guard_of_its_waiter_waits_with_what_it_holds_itself() {
+    within(LIMIT, || {
+        let [lock, other]: [&'static RwLock<()>; 2] =
+            ["upgraded in place", "read in place"].map(|name| &*Box::leak(Box::new(RwLock::named(name, ()))));
+        let victims = with_the_waiters_guard(lock, move |guard| {
+            let read = other.read();
+            let theirs = thread::Builder::new().name("reads and writes".to_owned()).spawn(move || {
+                let _read = lock.read();
+                other.acquire_write().is_err()
+            });
+            until_waiting("reads and writes");
+            let upgraded = RwLockUpgradableReadGuard::acquire_upgrade(guard);
+            let is_victim = upgraded.as_ref().is_err();
+            if let Err(error) = upgraded {
+                assert_eq!(error.deadlock().report().kind(), Kind::Cycle);
+                drop(error);
+            }
+            drop(read);
+            usize::from(is_victim) + usize::from(theirs.unwrap().join().unwrap())
+        });
+        assert_eq!(victims, 1, "one of the two breaks the circle");
+        assert!(lock.try_write().is_some() && other.try_write().is_some());
+    });
+}
+
+#[test]
+fn an_upgrade_in_place_of_a_guard_of_the_waiter_belongs_to_the_task() {
+    within(LIMIT, || {
+        for (name, waits) in [("upgraded at once", false), ("upgraded after a wait", true)] {
+            let lock: &RwLock<()> = Box::leak(Box::new(RwLock::named(name, ())));
+            with_the_waiters_guard(lock, move |guard| {
+                let reader = waits.then(|| {
+                    let (has_read, go_on) = (Gate::default(), Gate::default());
+                    let (told, waits) = (has_read.clone(), go_on.clone());
+                    let reader = thread::spawn(move || {
+                        let _read = lock.read();
+                        told.open();
+                        waits.pass();
+                    });
+                    has_read.pass();
+                    let opener = thread::spawn(move || {
+                        until_thread_where(|thread| {
+                            thread.waits_for().is_some_and(|wait| wait.resource().name() == Some(name))
+                        });
+                        go_on.open();
+                    });
+                    (reader, opener)
+                });
+                let written = RwLockUpgradableReadGuard::upgrade(guard);
+                // A write in its own place is against itself, in whichever context the guard was made.
+                assert!(lock.try_read().is_none());
+                assert_eq!(lock.acquire_read().map(drop).unwrap_err().report().kind(), Kind::Relock, "{name}");
+                drop(written);
+                reader.into_iter().for_each(|(reader, opener)| {
+                    reader.join().unwrap();
+                    opener.join().unwrap();
+                });
+            });
+            assert!(lock.try_write().is_some());
+        }
     });
 }

@@ -73,6 +73,17 @@ impl Program {
     #[track_caller]
     pub(crate) fn start(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        // SAFETY:
+        // - `signal` may be called there.
+        unsafe {
+            command.pre_exec(|| {
+                // Tests that run in the background of a shell ignore some of them, and would pass that on.
+                for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
+                Ok(())
+            });
+        }
         let mut process = command.spawn().expect("a child process");
         let stdout = BufReader::new(process.stdout.take().expect("it is piped"));
         let mut stderr = process.stderr.take().expect("it is piped");

@@ -4,7 +4,7 @@
 //! `rwlock_crowds.rs`.
 
 use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use bowline::deadlock::Kind;
 use bowline::sync::{RwLockUpgradableReadGuard, RwLockWriteGuard};
 
 use crate::support::deadlocks::Gate;
-use crate::support::readers::counted_and_shown;
+use crate::support::readers::{counted_and_shown, let_readers_show_themselves};
 use crate::support::{
     LIMIT, find_thread, message, on_another_thread, spawn_named, until_parked, until_waiting, wait_until, within,
 };
@@ -565,5 +565,33 @@ fn a_writer_that_gives_up_leaves_the_turn_to_the_next() {
                 assert_eq!(*lock.read(), 1);
             },
         );
+    });
+}
+
+#[test]
+fn whoever_tries_to_write_and_gives_up_keeps_no_reader_out() {
+    within(LIMIT, || {
+        for shown in [false, true] {
+            let lock = RwLock::new(());
+            if shown {
+                let_readers_show_themselves(&lock);
+            }
+            let _stays = lock.read();
+            let (is_over, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+            thread::scope(|s| {
+                s.spawn(|| {
+                    while !is_over.load(SeqCst) {
+                        assert!(lock.try_write().is_none());
+                        let guard = lock.upgradable_read();
+                        assert!(RwLockUpgradableReadGuard::try_upgrade(guard).is_err());
+                    }
+                });
+                for _ in 0..if cfg!(miri) { 100 } else { 50_000 } {
+                    refused.fetch_add(usize::from(lock.try_read().is_none()), SeqCst);
+                }
+                is_over.store(true, SeqCst);
+            });
+            assert_eq!(refused.into_inner(), 0, "shown: {shown}");
+        }
     });
 }

@@ -17,7 +17,7 @@ pub(in crate::deadlock) enum Author {
 const THIS: &str = "deadlock/report/author.rs";
 
 /// The rooms whose functions tell the line of their callers.
-const ROOMS: [&str; 4] = ["process_pool/", "sync/", "task/", "thread_pool/"];
+const ROOMS: [&str; 5] = ["process_pool/", "sync/", "task/", "thread/", "thread_pool/"];
 
 impl Author {
     /// Returns the author of a line.
@@ -52,6 +52,7 @@ mod tests {
             ("/rustc/59807616e1fa/library/alloc/src/sync.rs", Author::Std),
             ("/home/me/.rustup/toolchains/x/lib/rustlib/src/rust/library/alloc/src/sync.rs", Author::Std),
             (&format!("{registry}sync/lock/mod.rs"), Author::Ours),
+            (&format!("{registry}thread/handle.rs"), Author::Ours),
             (&format!("{registry}thread_pool/mod.rs"), Author::Ours),
         ] {
             assert_eq!(Author::of_file(file, &format!("{registry}{THIS}")), author, "{file}");

@@ -1,4 +1,4 @@
-//! The text around a call, where it is certain to be the line that was compiled.
+//! The text around a call, where all that can be told of its file says that it is the line that was compiled.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -58,12 +58,27 @@ fn executable_time() -> Option<SystemTime> {
     fs::metadata(env::current_exe().ok()?).ok()?.modified().ok()
 }
 
-/// Returns where the file lies that the compiler was given by this path: below the current directory, or, under cargo,
-/// below the package or the workspace around it.
+/// Returns where the file lies that the compiler was given by this path.
 fn find(file: &str) -> Option<PathBuf> {
-    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let folders = package.as_deref().into_iter().flat_map(Path::ancestors);
-    std::iter::once(Path::new("")).chain(folders).map(|folder| folder.join(file)).find(|path| path.is_file())
+    let file = Path::new(file);
+    let found = |root: PathBuf| Some(root.join(file)).filter(|path| path.is_file());
+    if file.is_absolute() { found(PathBuf::new()) } else { roots().find_map(found) }
+}
+
+/// Returns the folders that paths may be relative to, the likeliest first. Cargo's are relative to the workspace, where the
+/// lock file is, and not to the package nor to the current directory, in which other files may have the same paths.
+fn roots() -> impl Iterator<Item = PathBuf> {
+    let workspace =
+        |around: &Path| around.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).map(PathBuf::from);
+    let executable = env::current_exe().ok();
+    let built_in = executable.as_deref().and_then(workspace);
+    // The folder for what is built may be elsewhere.
+    let run_in = env::var_os("CARGO_MANIFEST_DIR").and_then(|package| workspace(Path::new(&package)));
+    let here = env::current_dir().ok().filter(|here| {
+        // A compiler that was called by hand.
+        built_in.is_none() && run_in.is_none() && executable.is_some_and(|executable| executable.starts_with(here))
+    });
+    built_in.into_iter().chain(run_in).chain(here)
 }
 
 fn read(path: &Path, built: SystemTime) -> Option<Vec<u8>> {
@@ -138,7 +153,8 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "reads files")]
     fn only_files_are_found() {
-        assert_eq!(find("src/deadlock/report/source.rs").as_deref(), Some(Path::new("src/deadlock/report/source.rs")));
+        let this = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/deadlock/report/source.rs");
+        assert_eq!(find("src/deadlock/report/source.rs"), Some(this));
         assert_eq!(find("src/deadlock"), None);
         assert_eq!(find("src/no/such/file.rs"), None);
         let file = TestFile::new("absolute", b"");

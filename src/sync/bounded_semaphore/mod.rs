@@ -41,8 +41,8 @@ use raw::{MAX_PERMITS, RawBoundedSemaphore, RawPermits, Request};
 /// free. So no permit is idle that anybody could use, and no request waits for another one to be served: there are no
 /// deadlocks but those of the permits themselves. The price is that a request for many may be overtaken by smaller ones as
 /// long as these keep coming; nothing bounds that. Requests for one permit are never passed over: each is overtaken by those
-/// that parked before it, and once more when it enters the graph and parks anew. (A [`Semaphore`](crate::Semaphore) serves in
-/// order.)
+/// that parked before it, and once more whenever it parks anew: when it enters the graph, and where a
+/// [`Semaphore`](crate::Semaphore#fairness) does as well, which serves in order.
 ///
 /// # Deadlocks
 ///

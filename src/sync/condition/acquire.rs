@@ -160,6 +160,7 @@ impl Condition {
         self.acquire_while_within(guard, condition, Limit::Until(deadline), Location::caller())
     }
 
+    #[track_caller]
     fn acquire_within<G: ConditionGuard>(
         &self,
         guard: G,
@@ -167,6 +168,7 @@ impl Condition {
         site: Site,
     ) -> Result<(G, WaitTimeoutResult), G::Error> {
         let guard = guard.alone()?;
+        guard.check_rank(site);
         let waiter = Waiter::new(registry::current());
         // SAFETY:
         // - it is dropped in this function, before the waiter, which stays where it is.
@@ -176,6 +178,7 @@ impl Condition {
         Ok((guard, WaitTimeoutResult(!notified)))
     }
 
+    #[track_caller]
     fn acquire_while_within<G: ConditionGuard>(
         &self,
         mut guard: G,

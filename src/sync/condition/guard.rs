@@ -58,6 +58,10 @@ pub(in crate::sync) mod suspend {
 
     /// A guard whose lock can be released for a while.
     pub trait Suspend: Sized {
+        /// Tells of a hazard if locking again would be one.
+        #[track_caller]
+        fn check_rank(&self, site: Site);
+
         /// Releases the lock, runs `meanwhile`, and locks again.
         fn suspend<O>(&mut self, site: Site, meanwhile: impl FnOnce() -> O) -> O;
 

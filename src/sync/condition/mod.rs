@@ -342,6 +342,7 @@ impl Condition {
     #[track_caller]
     fn wait_within<G: ConditionGuard>(&self, guard: &mut G, limit: Limit, site: Site) -> WaitTimeoutResult {
         guard.assert_alone();
+        guard.check_rank(site);
         let waiter = Waiter::new(registry::current());
         // SAFETY:
         // - it is dropped in this function, before the waiter, which stays where it is.

@@ -12,6 +12,10 @@ use crate::deadlock::resource::{Site, TypeOf};
 ///
 /// - `resume` and `try_resume` return a guard of the raw lock that they are given.
 pub(crate) unsafe trait Resume: RawGuard + Sized {
+    /// Tells of a hazard if the lock has a rank and the caller holds another one of no lower rank.
+    #[track_caller]
+    fn check_rank(raw: &Self::Raw, type_of: TypeOf, site: Site);
+
     /// Locks again. Of a deadlock, another member is the victim.
     fn resume(raw: &Self::Raw, type_of: TypeOf, site: Site) -> Self;
 
@@ -20,6 +24,13 @@ pub(crate) unsafe trait Resume: RawGuard + Sized {
 }
 
 impl<G: Guarded, R: Resume<Raw = G::Raw>> Guard<G, R> {
+    /// Tells of a hazard if the lock has a rank and the thread holds another one of no lower rank, which it would still hold when
+    /// it locks again.
+    #[track_caller]
+    pub(crate) fn check_rank(&self, type_of: TypeOf, site: Site) {
+        R::check_rank(self.guarded.raw(), type_of, site);
+    }
+
     /// Releases the lock, runs `meanwhile`, and locks again, also if `meanwhile` panics.
     ///
     /// While the lock is not held nobody reaches the value through this guard: `&mut self` proves that nothing of it is
@@ -117,14 +128,18 @@ mod tests {
 
     #[test]
     fn an_rlock_that_is_taken_again_meanwhile_is_held_twice() {
-        let lock = RLock::new(1);
-        let mut guard = lock.lock();
-        // As a hook may, which runs on the thread that waits.
-        let kept = guard.suspend(Location::caller(), || lock.lock());
-        assert_eq!((lock.depth(), *guard, *kept), (2, 1, 1));
-        drop(guard);
-        assert!(lock.is_owned());
-        drop(kept);
-        assert!(!lock.is_locked());
+        for lock in [RLock::new(1), RLock::ranked("with a rank", 1, 1)] {
+            // As a hook may, which runs on the thread that waits.
+            let mut guard = lock.lock();
+            let kept = guard.suspend(Location::caller(), || lock.lock());
+            assert_eq!((lock.depth(), *guard, *kept), (2, 1, 1));
+            drop(kept);
+            let (guard, kept) = guard.try_suspend(Location::caller(), || lock.lock()).unwrap();
+            assert_eq!((lock.depth(), *guard, *kept), (2, 1, 1));
+            drop(guard);
+            assert!(lock.is_owned());
+            drop(kept);
+            assert!(!lock.is_locked());
+        }
     }
 }

@@ -220,6 +220,11 @@ impl<T: ?Sized> ConditionGuard for LockGuard<'_, T> {
 }
 
 impl<T: ?Sized> Suspend for LockGuard<'_, T> {
+    #[track_caller]
+    fn check_rank(&self, site: Site) {
+        self.inner.check_rank(Lock::<T>::describe, site);
+    }
+
     fn suspend<O>(&mut self, site: Site, meanwhile: impl FnOnce() -> O) -> O {
         self.inner.suspend(Lock::<T>::describe, site, meanwhile)
     }
@@ -357,6 +362,11 @@ impl<T: ?Sized> ConditionGuard for ArcLockGuard<T> {
 }
 
 impl<T: ?Sized> Suspend for ArcLockGuard<T> {
+    #[track_caller]
+    fn check_rank(&self, site: Site) {
+        self.inner.check_rank(Lock::<T>::describe, site);
+    }
+
     fn suspend<O>(&mut self, site: Site, meanwhile: impl FnOnce() -> O) -> O {
         self.inner.suspend(Lock::<T>::describe, site, meanwhile)
     }

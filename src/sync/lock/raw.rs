@@ -176,6 +176,16 @@ impl RawLock {
         }
     }
 
+    /// Locks again on behalf of a wait, at `site`, that released the lock, or returns why that can never be. Its rank was checked
+    /// before it was released.
+    pub(in crate::sync) fn try_resume(&self, type_of: TypeOf, site: Site) -> Result<RawLockGuard, Deadlock> {
+        let request = Request { site, type_of };
+        match self.try_lock_fast(registry::current(), request) {
+            Some(guard) => Ok(guard),
+            None => self.acquire_ranked(request),
+        }
+    }
+
     fn take(&self, me: &'static Context) -> bool {
         let mut word = self.word.load(Relaxed);
         while word & !WAITERS == 0 {
@@ -510,6 +520,11 @@ unsafe impl Resume for RawLockGuard {
     }
 
     fn try_resume(raw: &RawLock, type_of: TypeOf, site: Site) -> Result<Self, Deadlock> {
-        raw.acquire_at(type_of, site)
+        raw.try_resume(type_of, site)
+    }
+
+    #[track_caller]
+    fn check_rank(raw: &RawLock, type_of: TypeOf, site: Site) {
+        raw.check_rank(Request { site, type_of });
     }
 }

@@ -131,6 +131,11 @@ impl<T: ?Sized> ConditionGuard for RLockGuard<'_, T> {
 }
 
 impl<T: ?Sized> Suspend for RLockGuard<'_, T> {
+    #[track_caller]
+    fn check_rank(&self, site: Site) {
+        self.inner.check_rank(RLock::<T>::describe, site);
+    }
+
     fn suspend<O>(&mut self, site: Site, meanwhile: impl FnOnce() -> O) -> O {
         self.inner.suspend(RLock::<T>::describe, site, meanwhile)
     }

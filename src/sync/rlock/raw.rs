@@ -304,11 +304,19 @@ unsafe impl RawGuard for RawRLockGuard {
 unsafe impl Resume for RawRLockGuard {
     fn resume(raw: &RawRLock, type_of: TypeOf, site: Site) -> Self {
         // A hook that ran meanwhile, on this thread, may have taken it and kept the guard.
-        raw.try_again(registry::current()).unwrap_or_else(|| Self(raw.lock.resume(type_of, site)))
+        raw.try_again_slow().unwrap_or_else(|| Self(raw.lock.resume(type_of, site)))
     }
 
     fn try_resume(raw: &RawRLock, type_of: TypeOf, site: Site) -> Result<Self, Deadlock> {
-        raw.acquire_at(type_of, site)
+        match raw.try_again_slow() {
+            Some(guard) => Ok(guard),
+            None => raw.lock.try_resume(type_of, site).map(Self),
+        }
+    }
+
+    #[track_caller]
+    fn check_rank(raw: &RawRLock, type_of: TypeOf, site: Site) {
+        raw.lock.check_rank(Request { site, type_of });
     }
 }
 

@@ -76,7 +76,16 @@ pub use guard::{
 /// assert!(catch_unwind(|| sum(&prices)).is_err());
 /// ```
 ///
+/// Under [`HazardPolicy::Panic`](crate::deadlock::HazardPolicy::Panic) that is a panic of whichever form waits without a limit,
+/// `acquire_read` as well: an error is only for what is a deadlock. So is the hazard of a [rank](Self::ranked). The
+/// `acquire_upgrade` of a guard then drops the guard.
+///
 /// While hazards are not looked for, as by default in release builds, this costs one load and a branch for each read.
+///
+/// # Panics
+///
+/// A read, in whichever form, panics if 2<sup>23</sup> guards read the lock already, and so does a downgrade of an upgradable guard:
+/// guards are leaked in a loop.
 ///
 /// # Examples
 ///
@@ -249,7 +258,8 @@ impl<T: ?Sized> RwLock<T> {
 
     /// Returns whether anybody reads or writes at this moment. The answer may be out of date when it is returned.
     ///
-    /// While readers do not slow each other down, this looks at one cache line for each thread that there was at one time.
+    /// While readers do not slow each other down, this looks at one cache line for each thread that there was at one
+    /// time, and for each task that ran in the place of its waiter at one time.
     ///
     /// # Examples
     ///

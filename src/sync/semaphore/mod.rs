@@ -42,7 +42,9 @@ use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 /// those that get what they asked for, and nobody else. A request for several permits stops those behind it, and those that
 /// come, until it is served: what is free is kept for it. So a request is overtaken by those that parked before it, by
 /// those that come until the first release after it parked (they share the permits that are free then), and once more when
-/// its wait outlasts the [grace](crate::deadlock::set_grace) and parks anew; large requests are not starved by small ones.
+/// its wait outlasts the [grace](crate::deadlock::set_grace) and parks anew; large requests are not starved by small ones. It also
+/// parks anew when a hook for [long waits](crate::deadlock::warn_after) is installed or runs, or the policy is changed; and, under a
+/// grace of more than 50 ms, every 50 ms until that is over: set no such grace where the order matters.
 /// The price is a switch of threads at each hand-over.
 ///
 /// # Deadlocks

@@ -10,7 +10,7 @@ use crate::deadlock::graph::resource::Site;
 use crate::deadlock::report::author::Author;
 use crate::deadlock::report::cause::{Causes, HoldAndWait};
 use crate::deadlock::report::source::Sources;
-use crate::deadlock::report::syntax::Extent;
+use crate::deadlock::report::syntax::{Call, Extent, Function, Syntax};
 use crate::deadlock::report::{Access, Held, Kind, Purpose, Report, Resource, StuckThread, Wait};
 
 /// How many of a cycle's lines are shown; of more, the first ones and the last.
@@ -19,7 +19,7 @@ const MAX_PLACES: usize = 5;
 /// Returns what would have avoided the deadlock, in lines.
 pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>, sources: &mut Sources) -> Vec<String> {
     let mut advice = advice(report, names, &Causes::of(report, from_the_cut(report), sources));
-    if let Some(site) = only_line(report) {
+    if let Some(site) = only_line(report).filter(|&site| may_track_its_caller(site, sources)) {
         advice.push(format!(
             "every call above is at{GLUE}{site}: put `#[track_caller]` on the function there, and reports show its callers"
         ));
@@ -36,13 +36,15 @@ fn advice(report: &Report, names: &Names<'_>, causes: &Causes<'_, '_>) -> Vec<St
     };
     let advice = match report.kind {
         Kind::Relock if resource.is_some_and(|resource| resource.is_task()) => {
-            "a task cannot wait for its own result: return the value, and read the result outside of the task".to_owned()
+            "a task cannot wait for its own result: return the value, and read the result outside of the task"
+                .to_owned()
         }
         Kind::Relock if resource.is_some_and(|resource| resource.is_thread()) => {
             "a thread cannot wait for its own end: join it from another thread, or drop the handle".to_owned()
         }
         Kind::Relock if resource.is_some_and(Resource::is_pool) => {
-            "a pool ends after its last task: shut it down outside of its tasks, or without waiting for its end".to_owned()
+            "a pool ends after its last task: shut it down outside of its tasks, or without waiting for its end"
+                .to_owned()
         }
         Kind::Relock if resource.is_some_and(|resource| resource.is_once()) => {
             let (called, what) = (taken(first), resource.map_or(String::new(), |once| names.resource(once)));
@@ -60,18 +62,21 @@ fn advice(report: &Report, names: &Names<'_>, causes: &Causes<'_, '_>) -> Vec<St
             )
         }
         Kind::Relock if purpose(first, resource).is_some() => {
-            "a lock is held while its value is formatted or serialized: let the code that does so not lock it again, or \
-             use an `RLock`"
-                .to_owned()
+            format!(
+                "a lock is held while its value is formatted or serialized: let the code that does so not lock it again{}",
+                or_use_an_rlock(resource)
+            )
         }
         Kind::Relock if resource.is_some_and(Resource::has_permits) => {
-            format!("give back the permits taken{} before taking more, or take all of them at once", taken(first))
+            format!("give back the permits taken{} before taking more", taken(first))
         }
         Kind::Relock => {
             let of_source = temporary(report, names, causes).or_else(|| call(report, names, causes));
             of_source.unwrap_or_else(|| match accesses(first) {
                 Some((wait, held)) => read_and_write(wait, held, first),
-                None => format!("drop the guard taken{} before locking again, or use an `RLock`", taken(first)),
+                None => {
+                    format!("drop the guard taken{} before locking again{}", taken(first), or_use_an_rlock(resource))
+                }
             })
         }
         Kind::Cycle => {
@@ -98,10 +103,17 @@ fn advice(report: &Report, names: &Names<'_>, causes: &Causes<'_, '_>) -> Vec<St
             let gone = report.threads.get(1);
             let name = gone.map_or("a thread".to_owned(), |gone| names.thread(gone));
             let taken = taken(gone);
-            format!("{name} took it{taken} and leaked the guard (`mem::forget`, `leak`): drop it before the thread ends")
+            format!(
+                "{name} took it{taken} and leaked the guard (`mem::forget`, `leak`): drop it before the thread ends"
+            )
         }
     };
     vec![advice]
+}
+
+/// Returns the end of an advice about a `Lock`.
+fn or_use_an_rlock(resource: Option<&Resource>) -> &'static str {
+    if resource.is_some_and(|resource| resource.primitive == "Lock") { ", or use an `RLock`" } else { "" }
 }
 
 /// Says which construct keeps a guard that is a temporary of it.
@@ -140,7 +152,7 @@ fn call(report: &Report, names: &Names<'_>, causes: &Causes<'_, '_>) -> Option<S
         true => "take the value out of the guard, and let it drop after the guard",
         false => "take what is needed out of the guard, and let the guard go first",
     };
-    let or = if report.kind == Kind::Relock && held.resource.primitive == "Lock" { ", or use an `RLock`" } else { "" };
+    let or = if report.kind == Kind::Relock { or_use_an_rlock(Some(&held.resource)) } else { "" };
     Some(format!("{what}: {instead}{or}"))
 }
 
@@ -167,6 +179,17 @@ fn only_line(report: &Report) -> Option<Site> {
         && holds().all(|held| wanted.contains(&held.resource.identity()) && is_there(held.site, held.purpose))
         && waits().all(|wait| is_there(wait.site, wait.purpose)))
     .then_some(first)
+}
+
+/// Returns whether the function around a line can have a `#[track_caller]`, as far as its source tells.
+fn may_track_its_caller(site: Site, sources: &mut Sources) -> bool {
+    sources.load(site);
+    let around = |text| {
+        let syntax = Syntax::of(text)?;
+        Function::around(&syntax, Call::at(&syntax, site.line(), site.column())?)
+            .map(|found| found.may_track_its_caller())
+    };
+    sources.loaded(site).and_then(around).unwrap_or(true)
 }
 
 /// Returns what the thread took the resource for, if a trait implementation took it.

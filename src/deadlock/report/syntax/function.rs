@@ -44,6 +44,11 @@ impl<'t> Function<'t> {
         self.at
     }
 
+    /// Returns whether it can have a `#[track_caller]`, of which its callers can make use.
+    pub(in crate::deadlock) fn may_track_its_caller(&self) -> bool {
+        !self.is_closure && self.name != "main"
+    }
+
     /// Returns whether it is the `drop` of a type, which runs wherever a value drops.
     pub(in crate::deadlock) fn is_drop(&self) -> bool {
         self.unnamed_trait() == Some("Drop") && !self.is_closure
@@ -69,7 +74,13 @@ impl<'t> Function<'t> {
             Guard::Value => {
                 let Some(names) = syntax.bound(call, after) else { return false };
                 let mut rest = after..syntax.partner(self.body);
-                !names.is_empty() && rest.all(|at| !names.contains(&syntax.word(at)) || syntax.is_used_in_place(at))
+                let mut has_moved = false;
+                !names.is_empty()
+                    && rest.all(|at| {
+                        // A closure or a block that takes what it names, and may outlive the function.
+                        has_moved |= syntax.word(at) == "move";
+                        !names.contains(&syntax.word(at)) || syntax.is_used_in_place(at) && !has_moved
+                    })
             }
         }
     }

@@ -161,7 +161,16 @@ impl RawRwLock {
         recursive: bool,
     ) -> Option<RawRwLockGuard<Reading>> {
         let me = registry::current();
+        self.refuse_too_many();
         self.count_in::<RANKED_TOO>(recursive).then(|| self.list(me, request))
+    }
+
+    /// Panics if there are as many counted readers as are let in.
+    #[inline]
+    fn refuse_too_many(&self) {
+        if self.load().is_full() {
+            too_many_readers();
+        }
     }
 
     /// Counts one more reader, unless a writer keeps it out.
@@ -171,8 +180,7 @@ impl RawRwLock {
             if state.blocks_readers::<RANKED_TOO>(recursive) {
                 return false;
             }
-            let Some(counted) = state.with_reader() else { too_many_readers() };
-            match self.exchange(state, counted) {
+            match self.exchange(state, state.with_reader()) {
                 Ok(()) => return true,
                 Err(now) => state = now,
             }
@@ -196,6 +204,7 @@ impl RawRwLock {
         {
             return Ok(guard);
         }
+        self.refuse_too_many();
         // The fast path takes only what it can list inline, and gives up when it is disturbed.
         if self.count_in::<true>(recursive) {
             return Ok(self.list(me, request));
@@ -317,8 +326,7 @@ impl RawRwLock {
     /// Writes, if nobody reads or writes.
     pub(in crate::sync::rwlock) fn try_write(&self, request: Request) -> Option<RawRwLockGuard<Writing>> {
         let me = registry::current();
-        // Neither taken nor disturbed while a reader is known to be in.
-        if self.load().readers() != 0 {
+        if self.is_known_to_be_read() {
             return None;
         }
         match self.take_turn::<true>(me, false)? {
@@ -328,6 +336,13 @@ impl RawRwLock {
             }
             _ => Some(self.list(me, request)),
         }
+    }
+
+    /// Returns whether a reader is in, as far as can be seen without keeping new ones out: who gives up at once does not
+    /// disturb them.
+    fn is_known_to_be_read(&self) -> bool {
+        let state = self.load();
+        state.readers() != 0 || state.is_biased() && find_visible_read(self.id()).is_some()
     }
 
     /// Writes once that is possible.
@@ -495,6 +510,12 @@ impl RawRwLock {
         guard: RawRwLockGuard<UpgradablyReading>,
         request: Request,
     ) -> RawRwLockGuard<Reading> {
+        if self.load().is_full() {
+            // SAFETY:
+            // - the guard is of this lock (caller).
+            unsafe { self.stop_upgradable(guard) };
+            too_many_readers();
+        }
         guard.context.holds.give(guard.hold);
         let reading = self.list(guard.context, request);
         self.give_turn(change::UPGRADABLE_READS);
@@ -511,11 +532,6 @@ impl RawRwLock {
     #[inline]
     fn list_hold(&self, context: &'static Context, request: Request) -> HoldIndex {
         context.holds.take(|| self.facts(request.type_of), request.site)
-    }
-
-    fn relist<M, N>(&self, guard: RawRwLockGuard<M>, request: Request) -> RawRwLockGuard<N> {
-        guard.context.holds.give(guard.hold);
-        self.list(guard.context, request)
     }
 
     /// Returns the address that those park on who wait for the turn.
@@ -578,10 +594,7 @@ impl RawRwLock {
     /// Returns whether anybody reads or writes.
     pub(crate) fn is_locked(&self) -> bool {
         let state = self.load();
-        state.is_written()
-            || state.is_upgradable()
-            || state.readers() != 0
-            || state.is_biased() && find_visible_read(self.id()).is_some()
+        state.is_written() || state.is_upgradable() || self.is_known_to_be_read()
     }
 
     /// Returns whether somebody writes.

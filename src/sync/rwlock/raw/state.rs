@@ -47,7 +47,7 @@ const BLOCKS_READERS: u64 = WRITING | PENDING;
 
 const READER: u64 = 1 << 8;
 const READERS: u64 = QUIET_READ - READER;
-/// There are as many readers as are let in.
+/// There are as many readers as are [let in](State::is_full), which is half of what the field can count.
 const FULL: u64 = 1 << 31;
 /// One read that was counted since the last write. What decides how a reader enters is in the lower half of the word, which
 /// one instruction tests.
@@ -144,20 +144,23 @@ impl State {
         is_quiet.then_some(Self(self.0 + READER + QUIET_READ))
     }
 
-    /// Returns the state with one more reader; `None` if there are too many. No writer keeps it out.
+    /// Returns whether there are as many counted readers as are let in without a wait. Those who wait are let in nevertheless,
+    /// one a thread, and so is an upgradable reader who becomes one of them.
+    pub(super) fn is_full(self) -> bool {
+        self.0 & FULL != 0
+    }
+
+    /// Returns the state with one more reader. No writer keeps it out.
     ///
     /// After many reads without a write, the following readers show themselves.
-    pub(super) fn with_reader(self) -> Option<Self> {
-        if self.0 & FULL != 0 {
-            return None;
-        }
+    pub(super) fn with_reader(self) -> Self {
         let counted = self.0 + READER;
         if counted < QUIET_READ * quiet_reads() {
-            return Some(Self(counted + QUIET_READ));
+            return Self(counted + QUIET_READ);
         }
         // No bias where a writer is about to look for those who show themselves, or has.
         let bias = if counted & BLOCKS_READERS == 0 && !is_removed(Ingredient::Bias) { BIASED } else { 0 };
-        Some(Self(counted | bias))
+        Self(counted | bias)
     }
 
     /// Returns the state with a writer in. The lock [is free](Self::is_free), or this is the pending writer's and nobody

@@ -149,3 +149,31 @@ fn readers_that_read_all_the_time_let_a_writer_in_and_show_themselves_again_afte
     });
     assert!(is_shown(&lock) && !lock.is_locked());
 }
+
+#[test]
+fn more_readers_than_are_let_in_are_refused_in_whichever_way_they_come() {
+    let refused = |ask: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask)).unwrap_err();
+    let lock = RawRwLock::new(None);
+    // As if there were all but one.
+    let others = ((1 << 23) - 1) << 8;
+    lock.state.fetch_add(others, Relaxed);
+    let last = lock.read(reading(), false);
+    let full = lock.load();
+    assert!(full.is_full());
+    refused(&|| drop(lock.read(reading(), false)));
+    refused(&|| drop(lock.read(reading(), true)));
+    refused(&|| drop(lock.try_read::<true>(reading(), false)));
+    refused(&|| {
+        let guard = lock.upgradable_read(upgradably_reading());
+        // SAFETY:
+        // - the guard is of this lock.
+        drop(unsafe { lock.downgrade_upgradable(guard, reading()) });
+    });
+    assert_eq!(lock.load(), full, "and nothing is left of them");
+    assert!(lock.try_write(writing()).is_none());
+    lock.state.fetch_sub(others, Relaxed);
+    // SAFETY:
+    // - the guard is of this lock.
+    unsafe { lock.stop_reading(last) };
+    write(&lock);
+}

@@ -2,7 +2,9 @@
 
 use super::state::{READERS_PARKED, change};
 use super::{RawRwLock, RawRwLockGuard, UpgradablyReading, Writing};
+use crate::deadlock::context::Context;
 use crate::deadlock::door::{Failure, Limit, WaitError};
+use crate::deadlock::registry;
 use crate::primitive::Ordering::SeqCst;
 use crate::sync::request::Request;
 
@@ -21,9 +23,12 @@ impl RawRwLock {
         guard: RawRwLockGuard<UpgradablyReading>,
         request: Request,
     ) -> Result<RawRwLockGuard<Writing>, RawRwLockGuard<UpgradablyReading>> {
+        if self.is_known_to_be_read() {
+            return Err(guard);
+        }
         self.begin_upgrade();
         if self.enter::<true>() {
-            return Ok(self.relist(guard, request));
+            return Ok(self.written_instead(guard, |me| self.list(me, request)));
         }
         self.end_upgrade();
         Err(guard)
@@ -49,26 +54,38 @@ impl RawRwLock {
     ) -> Result<RawRwLockGuard<Writing>, (RawRwLockGuard<UpgradablyReading>, WaitError)> {
         self.begin_upgrade();
         if self.enter::<false>() {
-            return Ok(self.relist(guard, request));
+            return Ok(self.written_instead(guard, |me| self.list(me, request)));
         }
         let is_ranked = self.origin.is_ranked();
         // SAFETY:
         // - the guard is of this lock (caller).
         let guard = if is_ranked && untimed { unsafe { self.check_upgrade(guard, request) } } else { guard };
+        // The guard's context waits for this one, if it is another: so the turn stays its own for now.
+        let me = registry::current();
         let drained = match is_ranked {
-            true => self.drain(guard.context, request, limit, failure),
-            false => self.drain_slow(guard.context, request, limit, failure),
+            true => self.drain(me, request, limit, failure),
+            false => self.drain_slow(me, request, limit, failure),
         };
         match drained {
-            Ok(writing) => {
-                guard.context.holds.give(guard.hold);
-                Ok(writing)
-            }
+            Ok(writing) => Ok(self.written_instead(guard, |_| writing)),
             Err(error) => {
                 self.end_upgrade();
                 Err((guard, error))
             }
         }
+    }
+
+    /// Exchanges the guard for the writer's, after that has entered. The writer is the context that runs, which need not be the
+    /// guard's: a task that runs in its waiter's place may have found the guard in a thread-local.
+    fn written_instead(
+        &self,
+        guard: RawRwLockGuard<UpgradablyReading>,
+        writing: impl FnOnce(&'static Context) -> RawRwLockGuard<Writing>,
+    ) -> RawRwLockGuard<Writing> {
+        let me = registry::current();
+        self.set_owner(me);
+        guard.context.holds.give(guard.hold);
+        writing(me)
     }
 
     /// Checks ranks while the guard is no more than upgradable: hooks may read. If that panics, the guard is released.
