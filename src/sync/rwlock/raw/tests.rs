@@ -160,14 +160,14 @@ fn more_readers_than_are_let_in_are_refused_in_whichever_way_they_come() {
     let last = lock.read(reading(), false);
     let full = lock.load();
     assert!(full.is_full());
-    refused(&|| drop(lock.read(reading(), false)));
-    refused(&|| drop(lock.read(reading(), true)));
-    refused(&|| drop(lock.try_read::<true>(reading(), false)));
+    refused(&|| _ = lock.read(reading(), false));
+    refused(&|| _ = lock.read(reading(), true));
+    refused(&|| _ = lock.try_read::<true>(reading(), false));
     refused(&|| {
         let guard = lock.upgradable_read(upgradably_reading());
         // SAFETY:
         // - the guard is of this lock.
-        drop(unsafe { lock.downgrade_upgradable(guard, reading()) });
+        _ = unsafe { lock.downgrade_upgradable(guard, reading()) };
     });
     assert_eq!(lock.load(), full, "and nothing is left of them");
     assert!(lock.try_write(writing()).is_none());
