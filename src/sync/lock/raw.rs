@@ -157,6 +157,7 @@ impl RawLock {
 
     /// [`acquire`](Self::acquire), for a request that another line than the calling one made, or no line of the user's
     /// program.
+    #[cfg(feature = "serde")]
     #[track_caller]
     pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawLockGuard, Deadlock> {
         let request = Request { site, type_of };

@@ -8,18 +8,11 @@ use crate::sync::request::Request;
 
 impl RawRwLock {
     /// Tells of a hazard if the caller, who is about to read, reads already.
-    #[inline]
     #[track_caller]
     pub(super) fn check_read(&self, request: Request) {
-        if hazard::are_looked_for() {
-            self.check_own_reads(request);
+        if !hazard::are_looked_for() {
+            return;
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    #[track_caller]
-    fn check_own_reads(&self, request: Request) {
         let me = registry::current();
         // Who has the turn waits for no other writer. And a lock that was never locked has no id.
         let id = SharedId::of_key(self.id.load(Relaxed)).filter(|_| self.owner() != Some(me.id()));

@@ -198,10 +198,7 @@ impl RawRwLock {
         failure: Failure,
     ) -> Result<RawRwLockGuard<Reading>, WaitError> {
         let me = registry::current();
-        if !recursive
-            && self.origin.is_ranked()
-            && let Some(guard) = self.try_read_fast::<true>(request)
-        {
+        if !recursive && let Some(guard) = self.try_read_fast::<true>(request) {
             return Ok(guard);
         }
         self.refuse_too_many();

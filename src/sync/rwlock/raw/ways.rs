@@ -1,8 +1,8 @@
 //! The ways to ask a raw read-write lock: for good or with a limit, for a panic or an error.
 
 use super::{RawRwLock, RawRwLockGuard, Reading, UpgradablyReading, Writing};
-use crate::deadlock::Deadlock;
 use crate::deadlock::door::{Failure, Limit, WaitError};
+use crate::deadlock::{Deadlock, hazard};
 use crate::sync::request::Request;
 
 impl RawRwLock {
@@ -10,9 +10,6 @@ impl RawRwLock {
     #[inline]
     #[track_caller]
     pub(in crate::sync::rwlock) fn read(&self, request: Request, recursive: bool) -> RawRwLockGuard<Reading> {
-        if !recursive {
-            self.check_read(request);
-        }
         match self.read_at_once(request, recursive) {
             Some(guard) => guard,
             None => or_raise(self.read_untimed(request, recursive, Failure::Unwind)),
@@ -27,9 +24,6 @@ impl RawRwLock {
         request: Request,
         recursive: bool,
     ) -> Result<RawRwLockGuard<Reading>, Deadlock> {
-        if !recursive {
-            self.check_read(request);
-        }
         match self.read_at_once(request, recursive) {
             Some(guard) => Ok(guard),
             None => self.read_untimed(request, recursive, Failure::Value).map_err(WaitError::deadlock),
@@ -51,10 +45,18 @@ impl RawRwLock {
         }
     }
 
-    /// Reads, if the lock has no rank and that is possible at once.
+    /// Reads, if the lock has no rank, that is possible at once, and no hazard is looked for.
     #[inline]
     fn read_at_once(&self, request: Request, recursive: bool) -> Option<RawRwLockGuard<Reading>> {
-        if recursive { self.try_read::<false>(request, true) } else { self.try_read_fast::<false>(request) }
+        if recursive {
+            self.try_read::<false>(request, true)
+        } else if hazard::are_looked_for() {
+            // By the cold path, which then does all of it: a look that comes back from there to here would cost the other reads
+            // half of their time.
+            None
+        } else {
+            self.try_read_fast::<false>(request)
+        }
     }
 
     #[cold]
@@ -66,6 +68,9 @@ impl RawRwLock {
         recursive: bool,
         failure: Failure,
     ) -> Result<RawRwLockGuard<Reading>, WaitError> {
+        if !recursive {
+            self.check_read(request);
+        }
         self.check_rank(request);
         self.read_slow(request, recursive, Limit::None, failure)
     }
@@ -116,11 +121,16 @@ impl RawRwLock {
     #[inline]
     #[track_caller]
     pub(in crate::sync::rwlock) fn upgradable_read(&self, request: Request) -> RawRwLockGuard<UpgradablyReading> {
-        self.check_read(request);
-        match self.try_upgradable_read::<false>(request) {
+        match self.upgradable_read_at_once(request) {
             Some(guard) => guard,
             None => or_raise(self.upgradable_read_untimed(request, Failure::Unwind)),
         }
+    }
+
+    /// [`read_at_once`](Self::read_at_once), upgradably.
+    #[inline]
+    fn upgradable_read_at_once(&self, request: Request) -> Option<RawRwLockGuard<UpgradablyReading>> {
+        if hazard::are_looked_for() { None } else { self.try_upgradable_read::<false>(request) }
     }
 
     /// Reads upgradably, or returns why that can never be.
@@ -130,8 +140,7 @@ impl RawRwLock {
         &self,
         request: Request,
     ) -> Result<RawRwLockGuard<UpgradablyReading>, Deadlock> {
-        self.check_read(request);
-        match self.try_upgradable_read::<false>(request) {
+        match self.upgradable_read_at_once(request) {
             Some(guard) => Ok(guard),
             None => self.upgradable_read_untimed(request, Failure::Value).map_err(WaitError::deadlock),
         }
@@ -145,6 +154,7 @@ impl RawRwLock {
         request: Request,
         failure: Failure,
     ) -> Result<RawRwLockGuard<UpgradablyReading>, WaitError> {
+        self.check_read(request);
         self.check_rank(request);
         self.upgradable_read_slow(request, Limit::None, failure)
     }
