@@ -51,6 +51,7 @@ struct Header<'g> {
 impl fmt::Display for Header<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let threads = self.graph.threads().count();
+        let suspicions: usize = self.graph.threads().map(|thread| thread.suspicions.len()).sum();
         let waits = self.graph.threads().filter(|thread| thread.waits_for.is_some()).count();
         write!(f, "bowline: process {} at {}: ", std::process::id(), Utc(SystemTime::now()))?;
         match threads {
@@ -64,7 +65,11 @@ impl fmt::Display for Header<'_> {
         }
         match self.deadlocked {
             0 if policy::policy() == Policy::Off => f.write_str("deadlocks are not looked for"),
-            0 => f.write_str("no deadlock"),
+            0 => match suspicions {
+                0 => f.write_str("no deadlock"),
+                1 => f.write_str("no deadlock is proved, 1 suspicion"),
+                count => write!(f, "no deadlock is proved, {count} suspicions"),
+            },
             count => write!(f, "{count} of them in a deadlock that was reported"),
         }
     }

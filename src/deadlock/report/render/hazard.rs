@@ -115,11 +115,11 @@ impl Renderer<'_, '_, '_> {
         match hazard.kind {
             HazardKind::RepeatedRead => vec![
                 match hazard.mode {
-                    HoldMode::UpgradableRead => "let the first guard go before, or begin with `upgradable_read`",
-                    _ => "call `read_recursive` here, or let the first guard go before",
+                    HoldMode::UpgradableRead => "let the first guard go before this read, or begin with `upgradable_read`",
+                    _ => "call `read_recursive` here, or let the first guard go before this read",
                 }
                 .to_owned(),
-                "a writer that comes between the two reads waits for the first, and the second waits for that writer"
+                "otherwise a writer that comes between the two reads waits for the first, and the second for that writer"
                     .to_owned(),
             ],
             HazardKind::Rank if hazard.wanted.rank == hazard.held.resource.rank => vec![format!(

@@ -246,7 +246,7 @@ fn second_access(threads: &[StuckThread], names: &Names<'_>) -> Option<String> {
         }
         let (reader, lock, first) = (names.thread(thread), names.resource(&wait.resource), Place::of_hold(held));
         Some(format!(
-            "{reader} reads {lock} twice, and a writer came in between: drop the guard taken{GLUE}{first} before, or use \
+            "{reader} reads {lock} twice, and a writer came in between: drop the guard taken{GLUE}{first} before the second read, or use \
              `read_recursive` {}",
             Place::of_wait(wait)
         ))

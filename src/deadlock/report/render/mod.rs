@@ -383,12 +383,20 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
     fn suspicion(&mut self, suspicion: &Suspicion, signal: &str, has_excerpts: bool) -> fmt::Result {
         let Suspicion { held, waiter, others } = suspicion;
         let resource = self.names.resource_and_type(&held.resource);
-        let mut text = if held.resource.is_task() {
+        let text = if held.resource.is_task() {
             format!("suspicion: it runs {resource} (submitted{GLUE}{})", Line(held.site))
         } else {
             format!("suspicion: it holds {resource} ({}{GLUE}{})", taken(held), Place::of_hold(held))
         };
-        text += &format!(", which {}", self.names.thread(waiter));
+        // Each line of the source behind the words that it belongs to.
+        let mut text = if has_excerpts {
+            self.page.line(INDENT, &format!("{text},"))?;
+            self.excerpt(INDENT, held.site)?;
+            "which".to_owned()
+        } else {
+            format!("{text}, which")
+        };
+        text += &format!(" {}", self.names.thread(waiter));
         text += &match others {
             0 => " waits for".to_owned(),
             1 => " and 1 other thread wait for".to_owned(),
@@ -397,9 +405,9 @@ impl<'r, 'f, 'b> Renderer<'r, 'f, 'b> {
         if let Some(wait) = &waiter.waits_for {
             text += &format!(" {}", Place::of_wait(wait));
         }
-        self.page.line(INDENT, &format!("{text}: {signal} may have to come from there"))?;
+        let indent = if has_excerpts { INDENT + 2 } else { INDENT };
+        self.page.line(indent, &format!("{text}: {signal} may have to come from there"))?;
         if has_excerpts {
-            self.excerpt(INDENT, held.site)?;
             waiter.waits_for.iter().try_for_each(|wait| self.excerpt(INDENT, wait.site))?;
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! The construct at the end of which a temporary drops.
 //!
 //! A temporary drops at the end of the innermost *temporary scope* around it (the Rust Reference, "Destructors"): mostly its
-//! statement, so that one in the head of a `match` or a `for` lives through the body. Where editions differ, only the part
-//! that they have in common counts: what is in the head of an `if let` may be gone in its `else`.
+//! statement, so that one in the head of a `match` or a `for` lives through the body. What is in the head of an `if let` is gone
+//! in its `else` since the edition of 2024. But whoever asks knows that the guard was still there.
 
 use std::fmt::{self, Display};
 
@@ -39,6 +39,8 @@ pub(in crate::deadlock) enum Extent<'t> {
     Match,
     MatchArm,
     IfLet,
+    /// An `if let` and all that its `else` leads to.
+    IfLetElse,
     WhileLet,
     For,
     /// The condition of an `if`, a `while` or a `match` arm.
@@ -54,6 +56,7 @@ impl Display for Extent<'_> {
             Self::Match => "`match`",
             Self::MatchArm => "`match` arm",
             Self::IfLet => "`if let` block",
+            Self::IfLetElse => "`if let … else`",
             Self::WhileLet => "`while let` block",
             Self::For => "`for` loop",
             Self::Condition => "condition",
@@ -150,7 +153,7 @@ impl<'t> Walk<'_, 't> {
                 }
                 "match" | "if" | "while" | "for" | "=>" | ";" | "=" if seen == Seen::Pattern => return Step::End(None),
                 "match" => return self.out_of_match(at),
-                "if" if seen == Seen::Let => return Step::End(self.with_body(at, &["&&"], Extent::IfLet)),
+                "if" if seen == Seen::Let => return Step::End(self.if_let(at)),
                 "while" if seen == Seen::Let => return Step::End(self.with_body(at, &["&&"], Extent::WhileLet)),
                 "if" | "while" => return Step::End(self.condition(at)),
                 "in" if seen == Seen::Nothing => seen = Seen::In,
@@ -220,6 +223,26 @@ impl<'t> Walk<'_, 't> {
     fn with_body(&self, head: usize, between: &[&str], extent: Extent<'t>) -> Option<Extent<'t>> {
         let body = self.end_beyond(between, &["{"])?;
         (head < self.waits && self.waits < self.syntax.partner(body)).then_some(extent)
+    }
+
+    /// Returns the extent if what waits is in the rest of the head of an `if let`, in its block, or in what follows after an `else`.
+    fn if_let(&self, head: usize) -> Option<Extent<'t>> {
+        let syntax = self.syntax;
+        let mut end = syntax.partner(self.end_beyond(&["&&"], &["{"])?);
+        if head < self.waits && self.waits < end {
+            return Some(Extent::IfLet);
+        }
+        while syntax.word(end + 1) == "else" {
+            let body = syntax.rightwards(end + 2).find(|&at| matches!(syntax.word(at), "{" | ";"))?;
+            if syntax.word(body) == ";" {
+                return None;
+            }
+            if end < self.waits && self.waits < syntax.partner(body) {
+                return Some(Extent::IfLetElse);
+            }
+            end = syntax.partner(body);
+        }
+        None
     }
 
     /// Returns the extent if what waits is in a condition, at the end of which its temporaries drop.
