@@ -4,7 +4,7 @@
 //! `rwlock_crowds.rs`.
 
 use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use bowline::deadlock::Kind;
 use bowline::sync::{RwLockUpgradableReadGuard, RwLockWriteGuard};
 
 use crate::support::deadlocks::Gate;
-use crate::support::readers::{counted_and_shown, let_readers_show_themselves};
+use crate::support::readers::counted_and_shown;
 use crate::support::{
     LIMIT, find_thread, message, on_another_thread, spawn_named, until_parked, until_waiting, wait_until, within,
 };
@@ -565,38 +565,5 @@ fn a_writer_that_gives_up_leaves_the_turn_to_the_next() {
                 assert_eq!(*lock.read(), 1);
             },
         );
-    });
-}
-
-#[test]
-fn whoever_tries_to_write_and_gives_up_keeps_no_reader_out() {
-    within(LIMIT, || {
-        for shown in [false, true] {
-            let lock = RwLock::new(());
-            if shown {
-                let_readers_show_themselves(&lock);
-            }
-            let _stays = lock.read();
-            for try_and_give_up in [(|lock| assert!(lock.try_write().is_none())) as fn(&RwLock<()>), |lock| {
-                assert!(RwLockUpgradableReadGuard::try_upgrade(lock.upgradable_read()).is_err())
-            }] {
-                let (tried, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
-                let refused = thread::scope(|s| {
-                    s.spawn(|| {
-                        while !is_over.load(SeqCst) {
-                            try_and_give_up(&lock);
-                            tried.fetch_add(1, SeqCst);
-                        }
-                    });
-                    let mut refused = 0;
-                    while tried.load(SeqCst) < if cfg!(miri) { 10 } else { 400_000 } {
-                        refused += usize::from(lock.try_read().is_none());
-                    }
-                    is_over.store(true, SeqCst);
-                    refused
-                });
-                assert_eq!(refused, 0, "shown: {shown}");
-            }
-        }
     });
 }

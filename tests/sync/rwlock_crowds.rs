@@ -253,6 +253,39 @@ fn no_reader_overtakes_a_writer_that_is_next() {
     });
 }
 
+#[test]
+fn whoever_tries_to_write_and_gives_up_keeps_no_reader_out() {
+    within(LIMIT, || {
+        for shown in [false, true] {
+            let lock = RwLock::new(());
+            if shown {
+                let_readers_show_themselves(&lock);
+            }
+            let _stays = lock.read();
+            for try_and_give_up in [(|lock| assert!(lock.try_write().is_none())) as fn(&RwLock<()>), |lock| {
+                assert!(RwLockUpgradableReadGuard::try_upgrade(lock.upgradable_read()).is_err())
+            }] {
+                let (tried, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+                let refused = thread::scope(|s| {
+                    s.spawn(|| {
+                        while !is_over.load(SeqCst) {
+                            try_and_give_up(&lock);
+                            tried.fetch_add(1, SeqCst);
+                        }
+                    });
+                    let mut refused = 0;
+                    while tried.load(SeqCst) < if cfg!(miri) { 10 } else { 400_000 } {
+                        refused += usize::from(lock.try_read().is_none());
+                    }
+                    is_over.store(true, SeqCst);
+                    refused
+                });
+                assert_eq!(refused, 0, "shown: {shown}");
+            }
+        }
+    });
+}
+
 /// The memory of this process, in bytes.
 #[cfg(target_os = "linux")]
 fn resident() -> usize {

@@ -4,6 +4,7 @@
 
 mod checks;
 mod guard;
+mod queues;
 mod state;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -18,9 +19,8 @@ use crate::deadlock::graph::visible_readers::find_visible_read;
 use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceFacts, SharedId, TypeOf};
-use crate::deadlock::waitable::RETRY;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, quiet, unpark_filter, unpark_one};
+use crate::primitive::{AtomicU64, Ingredient, is_removed, quiet};
 use crate::sync::request::Request;
 
 pub(crate) use guard::{RawRwLockGuard, Reading, UpgradablyReading, Writing};
@@ -519,7 +519,7 @@ impl RawRwLock {
         reading
     }
 
-    // --- lists and queues ---
+    // --- lists ---
 
     #[inline]
     fn list<M>(&self, context: &'static Context, request: Request) -> RawRwLockGuard<M> {
@@ -529,63 +529,6 @@ impl RawRwLock {
     #[inline]
     fn list_hold(&self, context: &'static Context, request: Request) -> HoldIndex {
         context.holds.take(|| self.facts(request.type_of), request.site)
-    }
-
-    /// Returns the address that those park on who wait for the turn.
-    fn turn_key(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
-    /// Returns the address that those park on who wait to read.
-    fn readers_key(&self) -> usize {
-        self.turn_key() + 1
-    }
-
-    /// Returns the address that the pending writer parks on.
-    fn pending_key(&self) -> usize {
-        self.turn_key() + 2
-    }
-
-    #[cold]
-    fn wake_pending(&self) {
-        // SAFETY:
-        // - the key is an address of this lock's own.
-        // - the callback does nothing.
-        unsafe { unpark_one(self.pending_key(), |_| RETRY) };
-    }
-
-    #[cold]
-    fn wake_readers(&self) {
-        // SAFETY:
-        // - the key is an address of this lock's own.
-        // - the closures only touch the state.
-        unsafe {
-            unpark_filter(
-                self.readers_key(),
-                |_| FilterOp::Unpark,
-                |_| {
-                    // ORDERING: Relaxed: the queue's lock orders this with every announcement's check.
-                    self.state.fetch_and(!READERS_PARKED, Relaxed);
-                    RETRY
-                },
-            );
-        }
-    }
-
-    #[cold]
-    fn wake_one_writer(&self) {
-        // SAFETY:
-        // - the key is an address of this lock's own.
-        // - the callback only touches the state.
-        unsafe {
-            unpark_one(self.turn_key(), |result| {
-                if !result.have_more_threads {
-                    // ORDERING: as in `wake_readers`.
-                    self.state.fetch_and(!WRITERS_PARKED, Relaxed);
-                }
-                RETRY
-            });
-        }
     }
 
     /// Returns whether anybody reads or writes.
