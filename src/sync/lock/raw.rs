@@ -155,8 +155,8 @@ impl RawLock {
         self.take(context).then(|| self.list(context, Request { site, type_of }))
     }
 
-    /// [`acquire`](Self::acquire), for a request that another line than the calling one made, or no line of the user's
-    /// program.
+    /// [`acquire`](Self::acquire), for a request that no line of the user's
+    /// program made.
     #[cfg(feature = "serde")]
     #[track_caller]
     pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawLockGuard, Deadlock> {

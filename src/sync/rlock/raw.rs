@@ -89,8 +89,9 @@ impl RawRLock {
         }
     }
 
-    /// [`acquire`](Self::acquire), for a request that another line than the calling one made, or no line of the user's
-    /// program.
+    /// [`acquire`](Self::acquire), for a request that no line of the user's
+    /// program made.
+    #[cfg(feature = "serde")]
     #[track_caller]
     pub(crate) fn acquire_at(&self, type_of: TypeOf, site: Site) -> Result<RawRLockGuard, Deadlock> {
         self.acquire_slow(Request { site, type_of })
