@@ -78,22 +78,32 @@ fn without_a_validated_announcement_the_end_of_an_initialiser_is_missed() {
     explore(3, || two_initialisers(Some(Ingredient::ValidatedAnnouncement)));
 }
 
+/// An initialiser fails while two threads may wait for it. Returns whether both did.
+fn an_initialiser_fails_before_two(removed: Option<Ingredient>) -> bool {
+    removed.into_iter().for_each(remove);
+    let (cell, count) = (cell(), Count::new());
+    let others = [1, 2].map(|content| {
+        let (cell, count) = (Arc::clone(&cell), Arc::clone(&count));
+        thread::spawn(move || {
+            // The second one could not make the value: a wake-up for it alone would be lost.
+            if content == 1 { cell.get_or_init(|| Parcel::new(1, &count)) } else { cell.wait() }.content()
+        })
+    });
+    let failed = cell.get_or_try_init(|| Err::<Parcel, _>(())).is_err();
+    others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), 1));
+    assert_eq!(cell.get().map(Parcel::content), Some(1));
+    failed && events().unparks > 1
+}
+
 #[test]
 fn after_an_initialiser_failed_a_waiter_runs_its_own_and_none_is_lost() {
-    explore(2, || {
-        let (cell, count) = (cell(), Count::new());
-        let others = [1, 2].map(|content| {
-            let (cell, count) = (Arc::clone(&cell), Arc::clone(&count));
-            thread::spawn(move || {
-                // The second one could not make the value: a wake-up for it alone would be lost.
-                if content == 1 { cell.get_or_init(|| Parcel::new(1, &count)) } else { cell.wait() }.content()
-            })
-        });
-        let failed = cell.get_or_try_init(|| Err::<Parcel, _>(())).is_err();
-        others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), 1));
-        assert_eq!(cell.get().map(Parcel::content), Some(1));
-        failed && events().unparks > 1
-    });
+    explore(2, || an_initialiser_fails_before_two(None));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn if_its_end_woke_one_of_them_alone_the_other_would_be_lost() {
+    explore(2, || an_initialiser_fails_before_two(Some(Ingredient::WakeAll)));
 }
 
 fn request(intent: Intent) -> Request {

@@ -89,6 +89,8 @@ pub(crate) enum Ingredient {
     ReleaseOnCompletion,
     /// Whoever initialises is the provider of those that wait for an initialiser of somebody else's, too.
     AwaitedInitialiser,
+    /// The end of an initialisation wakes all that wait for it.
+    WakeAll,
     /// A park checks that its announcement still stands.
     ValidatedAnnouncement,
     /// A park checks whether its wait was summoned.

@@ -310,7 +310,14 @@ impl RawOnce {
         // SAFETY:
         // - the key is this cell's own address.
         // - the closures neither unwind nor park nor unpark.
-        unsafe { unpark_filter(self.key(), |_| FilterOp::Unpark, |_| RETRY) };
+        unsafe {
+            let mut is_first = true;
+            let next = |_| match std::mem::take(&mut is_first) || !is_removed(Ingredient::WakeAll) {
+                true => FilterOp::Unpark,
+                false => FilterOp::Stop,
+            };
+            unpark_filter(self.key(), next, |_| RETRY);
+        }
     }
 
     fn key(&self) -> usize {
