@@ -17,7 +17,8 @@ use crate::deadlock::resource::Origin;
 /// A thread that runs a function after a while, unless it is cancelled before: Python's `threading.Timer`.
 ///
 /// It starts when it is made. Its thread has the timer's name, or the name `Timer`. Dropping the timer detaches it: the
-/// function runs all the same. Each timer is a thread of its own, so it suits time-outs that are few and far between.
+/// function runs all the same, unless the process ends before. Each timer is a thread of its own, so it suits time-outs that are few and
+/// far between. If the function panics, [`join`](Self::join) returns that, and nobody else hears of it.
 ///
 /// The time is the earliest: the function runs once the system's scheduler gets to it.
 ///
@@ -38,6 +39,23 @@ use crate::deadlock::resource::Origin;
 /// let never = Timer::after(Duration::from_secs(3600), || unreachable!());
 /// assert!(never.cancel());
 /// never.join().unwrap();
+/// ```
+///
+/// What is to happen again and again is a thread that waits for an [`Event`](crate::Event) with a limit:
+///
+/// ```
+/// use bowline::{Event, thread};
+/// use std::time::Duration;
+///
+/// let over = Event::new();
+/// thread::scope(|s| {
+///     s.spawn(|| {
+///         while !over.wait_for(Duration::from_millis(5)) {
+///             println!("five milliseconds later");
+///         }
+///     });
+///     over.set();
+/// });
 /// ```
 pub struct Timer(Child<()>, Arc<Fuse>);
 

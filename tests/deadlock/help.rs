@@ -78,7 +78,7 @@ fn lives(construct: &str, instead: &str) -> String {
     format!("the guard taken there lives to the end of its {construct}: {instead}")
 }
 
-const BIND: &str = "bind the value with `let` first";
+const BIND: &str = "copy the value out with `let` first";
 
 #[test]
 fn a_guard_in_the_head_of_a_match_lives_through_its_arms() {
@@ -134,7 +134,7 @@ fn a_guard_in_the_head_of_a_loop_lives_through_its_body() {
             break;
         }
     });
-    assert_eq!(while_let, lives("`while let` block", "write a `loop`, and bind the value with `let` first"));
+    assert_eq!(while_let, lives("`while let` block", "write a `loop`, and copy the value out with `let` first"));
     let of_iterator = twice(|t| {
         for _ in t.lock.lock().iter() {
             t.again();
@@ -316,7 +316,7 @@ fn a_panic_has_the_help_too() {
         };
         let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(relock)).unwrap_err();
         let text = crate::support::message(&*payload).replace("\n      ", " ");
-        assert!(text.contains(" lives to the end of its `match`: bind the value with `let` first"), "{text}");
+        assert!(text.contains(" lives to the end of its `match`: copy the value out with `let` first"), "{text}");
     });
 }
 

@@ -277,7 +277,9 @@ fn an_action_that_wants_what_a_party_holds_is_a_deadlock() {
                 let deadlock = lock.acquire().map(drop).unwrap_err();
                 let report = deadlock.report();
                 *kind.lock() = Some((report.kind(), report.threads().len()));
-                assert!(report.to_string().contains("Barrier 'phase'"), "{report}");
+                let text = format!("{report:1000}");
+                assert!(text.contains("Barrier 'phase'"), "{text}");
+                assert!(text.contains("\nhelp: release "), "what is to be released before the wait: {text}");
             }
         });
         thread::scope(|s| {

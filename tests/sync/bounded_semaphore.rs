@@ -136,7 +136,7 @@ fn threads_that_each_hold_a_part_and_want_more_are_a_cycle() {
         held.sort_unstable();
         assert_eq!(held, [2, 2, 3]);
         let text = report.to_string();
-        assert!(text.contains("help: take all permits of A 'parts' that a thread needs at once"), "{text}");
+        assert!(text.contains("help: take all the permits of A 'parts' that a thread needs in one call"), "{text}");
         assert_eq!(semaphore.available_permits(), 7);
     });
 }

@@ -76,6 +76,9 @@ pub struct Hazard {
     /// How it is wanted.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(in crate::deadlock) mode: HoldMode,
+    /// Whether the thread holds it already: it upgrades, or will lock again after a wait.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(in crate::deadlock) is_again: bool,
     #[cfg_attr(feature = "serde", serde(serialize_with = "super::resource::serialize_site"))]
     pub(in crate::deadlock) site: Site,
     pub(in crate::deadlock) purpose: Option<Purpose>,
@@ -95,8 +98,9 @@ impl Hazard {
             let record = graph.record(me);
             (record.name.clone(), record.os_id, record.nested)
         });
-        let mut task = None;
+        let (mut task, mut is_again) = (None, false);
         me.holds.for_each(|hold| {
+            is_again |= hold.resource.key == wanted.key;
             if task.is_none() && (hold.resource.type_of)().mode == HoldMode::Running {
                 task = Some(Box::new(Task::of(hold)));
             }
@@ -112,6 +116,7 @@ impl Hazard {
             task,
             wanted,
             mode,
+            is_again,
             site,
             purpose,
             held: Held::of(held, false),

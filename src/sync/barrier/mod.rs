@@ -187,6 +187,9 @@ impl Barrier {
     /// });
     /// assert_eq!(*rounds.lock(), 3);
     /// ```
+    ///
+    /// The action is `'static`: give it an `Arc`, or a static. What may run after the others go on is for the party that
+    /// [is the leader](BarrierWait::is_leader).
     #[must_use]
     pub fn with_action(mut self, action: impl Fn() + Send + Sync + 'static) -> Self {
         self.action = Some(Box::new(action));

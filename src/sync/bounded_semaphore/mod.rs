@@ -70,16 +70,28 @@ use raw::{MAX_PERMITS, RawBoundedSemaphore, RawPermits, Request};
 /// assert_eq!(CONNECTIONS.available_permits(), 2);
 /// ```
 ///
-/// Taking one permit after the other is how a semaphore deadlocks, and here it is explained:
+/// Taking one permit after the other is how a semaphore deadlocks, and here it is explained. Taking them in one call is how it does
+/// not:
 ///
 /// ```
-/// use bowline::{BoundedSemaphore, deadlock::Kind};
+/// use bowline::{BoundedSemaphore, deadlock::Kind, thread};
+/// use std::sync::Barrier;
 ///
-/// let slots = BoundedSemaphore::named("slots", 2);
-/// let two = slots.lock_many(2);
-/// let deadlock = slots.acquire().unwrap_err();
-/// assert_eq!(deadlock.report().kind(), Kind::Relock);
-/// # drop(two);
+/// let (slots, each_has_one) = (BoundedSemaphore::named("slots", 2), Barrier::new(2));
+/// let one_then_another = || {
+///     let _one = slots.lock();
+///     each_has_one.wait();
+///     slots.acquire().map(drop).err() // of two threads that do this, one is told
+/// };
+/// thread::scope(|s| {
+///     let other = s.spawn(one_then_another);
+///     let told = [one_then_another(), other.join().unwrap()];
+///     let deadlock = told.into_iter().flatten().next().unwrap();
+///     assert_eq!(deadlock.report().kind(), Kind::Cycle);
+/// });
+///
+/// let both = slots.lock_many(2); // waits until two are free at once
+/// assert_eq!(both.permits(), 2);
 /// ```
 pub struct BoundedSemaphore {
     raw: RawBoundedSemaphore,

@@ -23,6 +23,10 @@ use crate::sync::{ArcLockGuard, LockGuard, RLockGuard};
 ///
 /// Sealed: this crate's guards alone can be released and taken again without a moment at which safe code could reach the
 /// value.
+#[diagnostic::on_unimplemented(
+    message = "a `Condition` waits with the guard of a `Lock` or of an `RLock`, not with `{Self}`",
+    note = "of an `RwLock`, keep what the condition is about in a `Lock` beside it"
+)]
 pub trait ConditionGuard: suspend::Suspend + for<'g> GuardAccess<'g> {
     /// Why no guard came back: [`Deadlock`]; of an `RLock`, [`RLockWaitError`](super::RLockWaitError).
     type Error: Error + From<Deadlock>;

@@ -26,10 +26,12 @@ pub use guard::{
 /// # Cost
 ///
 /// Reading costs one atomic read-modify-write, of a cache line of the thread's own, while the lock is read and not written:
-/// readers do not slow each other down, however many there are. After a write, the next reads (256, and 64 for each thread
-/// that there was at one time) are counted in the lock itself, which costs two read-modify-writes of a line that all readers
-/// share. Writing costs two. The first write after so many reads also looks at one line for each of these threads, to see
-/// which of them still read: some nanoseconds each, and as many again if it was just written. No allocation, no registration, no system call. (BRAVO: Dice and Kogan, USENIX ATC 2019.)
+/// readers do not slow each other down, however many there are. After a write, the next reads (256, and 64 for each of the threads
+/// that were alive at one time, at most) are counted in the lock itself, which costs two read-modify-writes of a line that all readers
+/// share. Writing costs two of the same. The first write after so many reads also looks at one line for each of these threads, to see
+/// which of them still read: some nanoseconds each. No allocation, no registration, no system call. (BRAVO: Dice and Kogan, USENIX
+/// ATC 2019.) Where more than one in some hundred accesses is a write, or what is done under the lock is short, a
+/// [`Lock`](crate::Lock) costs less.
 ///
 /// # Order
 ///

@@ -38,8 +38,8 @@ use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 ///
 /// # Fairness
 ///
-/// Permits that become free while threads are parked are handed over in the order in which these parked: `release(n)` wakes
-/// those that get what they asked for, and nobody else. A request for several permits stops those behind it, and those that
+/// First come, first served, among threads that are parked: permits that become free are handed over in the order in which these
+/// parked, and `release(n)` wakes those that get what they asked for, and nobody else. A request for several permits stops those behind it, and those that
 /// come, until it is served: what is free is kept for it. So a request is overtaken by those that parked before it, by
 /// those that come until the first release after it parked (they share the permits that are free then), and once more when
 /// its wait outlasts the [grace](crate::deadlock::set_grace) and parks anew; large requests are not starved by small ones. It also

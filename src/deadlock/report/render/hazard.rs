@@ -98,6 +98,7 @@ impl Renderer<'_, '_, '_> {
             HoldMode::Read => format!("to read {lock}"),
             HoldMode::UpgradableRead => format!("to read {lock} upgradably"),
             HoldMode::Write => format!("to write {lock}"),
+            _ if hazard.is_again => format!("for {lock} again, after a wait that releases it,"),
             _ => format!("for {lock}"),
         };
         let place = thread.waits_for.as_ref().map_or(String::new(), |wait| Place::of_wait(wait).to_string());
@@ -122,6 +123,10 @@ impl Renderer<'_, '_, '_> {
                 "otherwise a writer that comes between the two reads waits for the first, and the second for that writer"
                     .to_owned(),
             ],
+            HazardKind::Rank if hazard.is_again && hazard.mode == HoldMode::Write => {
+                vec![format!("let {held} go before {wanted} is upgraded, or begin with `write`")]
+            }
+            HazardKind::Rank if hazard.is_again => vec![format!("let {held} go before this wait")],
             HazardKind::Rank if hazard.wanted.rank == hazard.held.resource.rank => vec![format!(
                 "locks of one rank are never held together: give {wanted} or {held} another rank, and take the lower one first"
             )],

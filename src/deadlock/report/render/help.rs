@@ -48,7 +48,9 @@ fn advice(report: &Report, names: &Names<'_>, causes: &Causes<'_, '_>) -> Vec<St
         }
         Kind::Relock if resource.is_some_and(|resource| resource.is_once()) => {
             let (called, what) = (taken(first), resource.map_or(String::new(), |once| names.resource(once)));
-            format!("the initialiser called{called} uses {what} itself: remove that use")
+            format!(
+                "the initialiser called{called} needs {what} itself, perhaps by way of another one: remove that use"
+            )
         }
         Kind::Relock
             if first
@@ -128,8 +130,8 @@ fn temporary(report: &Report, names: &Names<'_>, causes: &Causes<'_, '_>) -> Opt
     };
     let instead = match extent {
         Extent::For => "collect the values with `let` first",
-        Extent::WhileLet => "write a `loop`, and bind the value with `let` first",
-        _ => "bind the value with `let` first",
+        Extent::WhileLet => "write a `loop`, and copy the value out with `let` first",
+        _ => "copy the value out with `let` first",
     };
     Some(format!("{guard} lives to the end of its {extent}: {instead}"))
 }
@@ -258,7 +260,11 @@ fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
     let threads = report.threads.as_slice();
     let is_for_result = |thread: &&StuckThread| {
         let is_result = |resource: &Resource| {
-            resource.is_task() || resource.is_thread() || resource.is_pool() || resource.is_once()
+            resource.is_task()
+                || resource.is_thread()
+                || resource.is_pool()
+                || resource.is_once()
+                || resource.primitive == "Barrier"
         };
         thread.waits_for.as_ref().is_some_and(|wait| is_result(&wait.resource))
     };
@@ -338,11 +344,12 @@ fn order(report: &Report, names: &Names<'_>) -> Vec<String> {
         && wanted.all(|other| other.is_same(first))
     {
         return vec![format!(
-            "take all permits of {} that a thread needs at once, or make more of them",
+            "take all the permits of {} that a thread needs in one call (`lock_many`), or give it more",
             names.resource(first)
         )];
     }
-    let back_off = "or call `acquire` in place of `lock`; on `Err`, drop your guards and try again".to_owned();
+    let back_off =
+        "or let each of these threads wait by an `acquire` form; on `Err`, drop your guards and try again".to_owned();
     if Ring::of(report).is_some() {
         return vec!["take these locks in one order everywhere, for example by index".to_owned(), back_off];
     }
@@ -399,7 +406,7 @@ mod tests {
   thread 't4' takes 'd' before 'e', at {B}
   … (1 more)
   thread 't0' takes 'f' before 'a', at {B}
-or call `acquire` in place of `lock`; on `Err`, drop your guards and try again"
+or let each of these threads wait by an `acquire` form; on `Err`, drop your guards and try again"
         );
         assert_eq!(advice(&report), help);
     }

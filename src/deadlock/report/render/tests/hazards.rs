@@ -11,6 +11,7 @@ fn hazard_of(kind: HazardKind, wanted: Resource, held: Resource) -> Hazard {
         task: None,
         wanted,
         mode: HoldMode::Exclusive,
+        is_again: false,
         site: B,
         purpose: None,
         held: Held { resource: held, site: A, purpose: None, access: None, left_behind: false, permits: 1 },
@@ -37,6 +38,8 @@ fn a_lock_of_a_lower_rank_after_one_of_a_higher() {
     let ranked = |at: usize, rank| Resource { rank: Some(rank), ..named()[at].clone() };
     let lower = hazard_of(HazardKind::Rank, ranked(0, 2), ranked(1, 3));
     Picture::Hazard(&lower).is_golden("rank");
+    Picture::Hazard(&Hazard { is_again: true, ..lower.clone() }).is_golden("rank-after-a-wait");
+    Picture::Hazard(&Hazard { is_again: true, mode: HoldMode::Write, ..lower.clone() }).is_golden("rank-of-an-upgrade");
     let task = Some(Box::new(Task { resource: task(9, Some("sum"), C) }));
     let by_task = Hazard { task, is_in_place: true, thread_name: Some("pool_0".into()), ..lower };
     Picture::Hazard(&by_task).is_golden("rank-by-task");
