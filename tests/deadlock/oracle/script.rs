@@ -223,7 +223,7 @@ fn cell() -> impl Strategy<Value = Sort> {
 fn signal() -> impl Strategy<Value = Sort> {
     prop_oneof![
         2 => Just(Sort::Event),
-        2 => (0..=2_usize).prop_map(Sort::Loose),
+        3 => (0..=1_usize).prop_map(Sort::Loose),
         2 => (2..=3_usize).prop_map(Sort::Barrier),
         3 => Just(Sort::Promise),
         2 => Just(Sort::Condition),
