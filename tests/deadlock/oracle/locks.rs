@@ -1,14 +1,16 @@
-//! The locks of a program, of every kind, and their guards.
+//! The locks of a program, of every kind, and the guards of all things.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use bowline::deadlock::Deadlock;
-use bowline::sync::{LockGuard, RLockGuard, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard};
-use bowline::{Lock, RLock, RwLock};
+use bowline::sync::{
+    BoundedSemaphoreGuard, ConditionGuard, LockGuard, RLockGuard, RLockWaitError, RwLockReadGuard,
+    RwLockUpgradableReadGuard, RwLockWriteGuard, SemaphoreGuard,
+};
+use bowline::{Condition, Lock, RLock, RwLock};
 
-use super::script::{LOCKS, Mode, Sort, Way};
-use crate::support::message;
+use super::answer::{Answer, caught, unwound};
+use super::script::{Mode, Sort, THINGS, Way};
 
 /// So many reads are enough for all that follow to show themselves, in a process of a few threads.
 const MANY_READS: usize = 1 << 12;
@@ -28,42 +30,21 @@ pub(super) enum AnyGuard<'a> {
     Read(RwLockReadGuard<'a, ()>),
     Upgradable(RwLockUpgradableReadGuard<'a, ()>),
     Write(RwLockWriteGuard<'a, ()>),
-}
-
-/// What became of asking for a lock.
-#[derive(Clone, Debug)]
-pub(super) enum Answer {
-    Granted,
-    /// It is held, or was for too long.
-    Refused,
-    /// By `acquire`.
-    Value(Deadlock),
-    /// By `lock`: the message of the panic.
-    Panic(String),
-    /// Nobody asked for anything.
-    Done,
-}
-
-impl Answer {
-    pub(super) fn is_deadlock(&self) -> bool {
-        matches!(self, Self::Value(_) | Self::Panic(_))
-    }
-}
-
-fn caught<T>(ask: impl FnOnce() -> Result<T, Answer>) -> Result<T, Answer> {
-    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|payload| Err(Answer::Panic(message(&*payload).to_owned())))
+    Permits(BoundedSemaphoreGuard<'a>),
+    Loose(SemaphoreGuard<'a>),
 }
 
 impl AnyLock {
     pub(super) fn new(at: usize, sort: Sort) -> Self {
         match sort {
-            Sort::Plain => Self::Plain(Lock::named(LOCKS[at], ())),
-            Sort::Again => Self::Again(RLock::named(LOCKS[at], ())),
+            Sort::Plain => Self::Plain(Lock::named(THINGS[at], ())),
+            Sort::Again => Self::Again(RLock::named(THINGS[at], ())),
             Sort::Shared | Sort::Shown => {
-                let lock = RwLock::named(LOCKS[at], ());
+                let lock = RwLock::named(THINGS[at], ());
                 (0..if sort == Sort::Shown { MANY_READS } else { 0 }).for_each(|_| drop(lock.read()));
                 Self::Shared(lock)
             }
+            other => unreachable!("{other:?} is no lock"),
         }
     }
 
@@ -148,7 +129,7 @@ impl<'a> AnyGuard<'a> {
         match upgraded {
             Ok(Ok(guard)) => Ok(Self::Write(guard)),
             Ok(Err((guard, answer))) => Err((Some(Self::Upgradable(guard)), answer)),
-            Err(payload) => Err((None, Answer::Panic(message(&*payload).to_owned()))),
+            Err(payload) => Err((None, unwound(&*payload))),
         }
     }
 
@@ -160,4 +141,49 @@ impl<'a> AnyGuard<'a> {
             other => other,
         }
     }
+    /// Whether it is that of a lock which a condition can release.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Again(guard) => RLockGuard::lock(guard).depth() == 1,
+            _ => false,
+        }
+    }
+
+    /// Waits on a condition. Returns the guard, unless locking again was a deadlock.
+    pub(super) fn wait_on(self, condition: &Condition, way: Way, patience: Duration) -> (Option<Self>, Answer) {
+        match self {
+            Self::Plain(mut guard) => match way {
+                Way::Acquire => match condition.acquire_wait(guard) {
+                    Ok(guard) => (Some(Self::Plain(guard)), Answer::Granted),
+                    Err(deadlock) => (None, Answer::Value(deadlock)),
+                },
+                _ => {
+                    let answer = wait_on(condition, &mut guard, way, patience);
+                    (Some(Self::Plain(guard)), answer)
+                }
+            },
+            Self::Again(mut guard) => match way {
+                Way::Acquire => match condition.acquire_wait(guard) {
+                    Ok(guard) => (Some(Self::Again(guard)), Answer::Granted),
+                    Err(RLockWaitError::Deadlock(deadlock)) => (None, Answer::Value(deadlock)),
+                    Err(error) => panic!("{error}"),
+                },
+                _ => {
+                    let answer = wait_on(condition, &mut guard, way, patience);
+                    (Some(Self::Again(guard)), answer)
+                }
+            },
+            _ => unreachable!("a lock that a condition can release"),
+        }
+    }
+}
+
+fn wait_on(condition: &Condition, guard: &mut impl ConditionGuard, way: Way, patience: Duration) -> Answer {
+    if way != Way::Timed {
+        condition.wait(guard);
+    } else if condition.wait_for(guard, patience).timed_out() {
+        return Answer::Refused;
+    }
+    Answer::Granted
 }
