@@ -167,9 +167,15 @@ impl Stepper<'_> {
             .collect();
         assert!(reports.is_empty(), "reported, and nobody was told: {reports:#?}");
         let (mut found, mut why) = (Vec::new(), Vec::new());
-        begun.iter().for_each(|moment| moment.explain(&answers, &mut found, &mut why));
-        found
-            .retain(|moment| sleeps.iter().all(|sleep| moment.waits_for_name(sleep.thread) == sleep.wanted.as_deref()));
+        let is_seen =
+            |moment: &Moment| sleeps.iter().all(|sleep| moment.waits_for_name(sleep.thread) == sleep.wanted.as_deref());
+        begun.iter().for_each(|moment| moment.explain(None, &answers, &mut found, &mut why));
+        found.retain(is_seen);
+        if found.is_empty() && order.is_some() {
+            // A limit may have come before the order was carried out.
+            self.moments.iter().for_each(|moment| moment.explain(order, &answers, &mut found, &mut why));
+            found.retain(is_seen);
+        }
         assert!(
             !found.is_empty(),
             "nothing explains what came of {order:?}: {answers:#?}\nfrom {:#?}\n{why:#?}\n{}",

@@ -356,31 +356,36 @@ impl Moment {
         moments
     }
 
-    /// All moments at rest to which these answers may have led from here, in whatever order. The reports are those of the
-    /// answers.
+    /// All moments at rest to which these answers may have led from here, in whatever order, and an order that a thread may
+    /// have begun to carry out at any time between them. The reports are those of the answers.
     pub(super) fn explain(
         &self,
+        late: Option<(usize, Step)>,
         answers: &[(usize, Answer, Option<Report>)],
         found: &mut Vec<Self>,
         why: &mut Vec<String>,
     ) {
-        if answers.is_empty() && self.is_at_rest() && !found.contains(self) {
+        if let Some((thread, step)) = late {
+            self.begin(Some(thread), step).explain(None, answers, found, why);
+        } else if answers.is_empty() && self.is_at_rest() && !found.contains(self) {
             found.push(self.clone());
         }
+        let is_late = |thread: usize| late.is_some_and(|(late, _)| late == thread);
         let without = |at: usize| answers[..at].iter().chain(&answers[at + 1..]).cloned().collect::<Vec<_>>();
         // A signal came to these; it does not matter when they see that.
         let is_told =
             |thread: usize| self.waiting[thread].is_none_or(|wait| matches!(wait.want, Want::Signal(Some(_))));
-        let first = answers.iter().position(|(thread, ..)| is_told(*thread));
+        let first = answers.iter().position(|(thread, ..)| !is_late(*thread) && is_told(*thread));
         let (from, to) = first.map_or((0, answers.len()), |first| (first, first + 1));
-        for (at, (thread, answer, report)) in answers.iter().enumerate().take(to).skip(from) {
+        let next = answers.iter().enumerate().take(to).skip(from).filter(|(_, (thread, ..))| !is_late(*thread));
+        for (at, (thread, answer, report)) in next {
             match self.after(*thread, answer, report.as_ref()) {
-                Ok(after) => after.explain(&without(at), found, why),
+                Ok(after) => after.explain(late, &without(at), found, why),
                 Err(text) => why.push(format!("{}: {text}", THREADS[*thread])),
             }
         }
         if first.is_none() {
-            self.unseen().for_each(|after| after.explain(answers, found, why));
+            self.unseen().for_each(|after| after.explain(late, answers, found, why));
         }
     }
 
