@@ -93,7 +93,7 @@ pub(super) static HOOKS: Hooks<Arc<HazardHook>> = Hooks::new();
 /// Installs a hook that runs for every hazard that is told, on the thread that asks for the lock, before it does.
 ///
 /// Which hazards are told is for the [policy](HazardPolicy) to say. A hook may take locks, block and panic, as hooks of
-/// [`on_deadlock`](super::on_deadlock) may. A hazard that is found inside a hook runs no hooks.
+/// [`on_deadlock`](super::on_deadlock) may. A hazard that is found inside a hook, on its thread, runs no hooks.
 ///
 /// # Examples
 ///

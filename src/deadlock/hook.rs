@@ -124,7 +124,7 @@ impl Drop for Hook {
 ///
 /// Several hooks run in the order in which they were installed. They run outside every internal lock and may take
 /// tracked locks, block, and panic: a panic is caught (the panic hook prints it) and the next hook runs. A deadlock
-/// that is found inside a hook runs no hooks.
+/// that is found inside a hook, on its thread, runs no hooks.
 ///
 /// # Examples
 ///

@@ -289,6 +289,24 @@ fn a_wait_for_a_condition_is_in_the_order_before_it_begins() {
 }
 
 #[test]
+fn a_hook_that_keeps_a_guard_before_a_wait_for_a_condition_makes_it_refused() {
+    alone(|| {
+        deadlock::set_hazard_policy(HazardPolicy::Warn);
+        let (low, high, changed) =
+            (Arc::new(RLock::ranked("low", 1, ())), Lock::ranked("high", 2, ()), Condition::new());
+        let theirs = Arc::clone(&low);
+        let _hook = deadlock::on_hazard(move |_| std::mem::forget(theirs.lock()));
+        let mut guard = low.lock();
+        let _high = high.lock();
+        let message = panic_of(|| changed.wait_for(&mut guard, NONE_YET)).expect("the hook has another guard");
+        assert!(message.contains("RLock"), "{message}");
+        assert_eq!(low.depth(), 2);
+        let error = changed.acquire_wait_for(guard, NONE_YET).map(drop).unwrap_err();
+        assert!(error.to_string().contains("RLock"), "{error}");
+    });
+}
+
+#[test]
 fn locks_with_ranks_exclude_hand_over_and_wake_as_others_do() {
     alone(|| {
         within(LIMIT / 2, || {

@@ -167,8 +167,9 @@ impl Condition {
         limit: Limit,
         site: Site,
     ) -> Result<(G, WaitTimeoutResult), G::Error> {
-        let guard = guard.alone()?;
+        // Hooks may run, and keep a guard: so this comes first.
         guard.check_rank(site);
+        let guard = guard.alone()?;
         let waiter = Waiter::new(registry::current());
         // SAFETY:
         // - it is dropped in this function, before the waiter, which stays where it is.

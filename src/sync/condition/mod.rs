@@ -341,8 +341,9 @@ impl Condition {
 
     #[track_caller]
     fn wait_within<G: ConditionGuard>(&self, guard: &mut G, limit: Limit, site: Site) -> WaitTimeoutResult {
-        guard.assert_alone();
+        // Hooks may run, and keep a guard: so this comes first.
         guard.check_rank(site);
+        guard.assert_alone();
         let waiter = Waiter::new(registry::current());
         // SAFETY:
         // - it is dropped in this function, before the waiter, which stays where it is.

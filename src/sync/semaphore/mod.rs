@@ -26,8 +26,8 @@ use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 /// only lent, a [`BoundedSemaphore`](crate::BoundedSemaphore) is the better choice: the graph knows who holds its permits,
 /// and finds its deadlocks.
 ///
-/// Acquiring a free permit and giving it back cost one atomic operation each; a semaphore has at most
-/// [`MAX_PERMITS`](Self::MAX_PERMITS) free permits. What happened before a release *happens before* what follows an
+/// Acquiring a free permit and giving it back cost one atomic operation each. [`release`](Self::release) lets there be at most
+/// [`MAX_PERMITS`](Self::MAX_PERMITS) free permits; guards of still more that are given back are not counted beyond twice that. What happened before a release *happens before* what follows an
 /// acquisition that it made possible.
 ///
 /// # One blocking form
