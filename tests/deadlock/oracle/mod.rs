@@ -47,6 +47,7 @@ fn for_random_scripts(cases: u32, longest: usize, check: impl Fn(&Script)) {
     }
     config.failure_persistence = None;
     config.max_shrink_iters = 500;
+    config.max_shrink_time = 20_000;
     let outcome = TestRunner::new(config).run(&script(longest), |script| {
         check(&script);
         Ok(())
