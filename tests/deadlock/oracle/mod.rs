@@ -4,6 +4,8 @@
 //! deadlocked and who is stuck behind. Running free: all at once; a report has to prove itself. Each has a process of
 //! its own, for the grace and the hooks.
 
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "programs are stepped through on Linux alone"))]
+
 mod answer;
 mod cells;
 mod free;
@@ -47,6 +49,7 @@ fn for_random_scripts(cases: u32, longest: usize, check: impl Fn(&Script)) {
     }
     config.failure_persistence = None;
     config.max_shrink_iters = 500;
+    config.max_shrink_time = 20_000;
     let outcome = TestRunner::new(config).run(&script(longest), |script| {
         check(&script);
         Ok(())
