@@ -39,31 +39,31 @@ enum Closer {
 #[test]
 fn a_join_of_a_thread_that_needs_a_lock_of_the_joiner_is_reported_whoever_waits_last() {
     alone(|| {
-        let reports = Reports::about("X06 ");
+        let reports = Reports::about("joins its locker");
         for closer in [Closer::Joiner, Closer::Child] {
             let lock = Arc::new(Lock::named("held by the joiner", 0));
             let theirs = Arc::clone(&lock);
-            let joiner = spawn("X06 joiner", move || {
+            let joiner = spawn("joins its locker", move || {
                 let guard = theirs.lock();
                 let lock = Arc::clone(&theirs);
-                let child = spawn("X06 child", move || {
+                let child = spawn("locks what its joiner holds", move || {
                     if closer == Closer::Child {
-                        until_parked("X06 joiner");
+                        until_parked("joins its locker");
                     }
                     lock.acquire().map(|mut count| *count += 1)
                 });
                 if closer == Closer::Joiner {
-                    until_parked("X06 child");
+                    until_parked("locks what its joiner holds");
                 }
                 match (closer, child.acquire_join()) {
                     (Closer::Joiner, Err(refused)) => {
-                        assert_cycle(refused.deadlock().report(), &["X06 child", "X06 joiner"]);
+                        assert_cycle(refused.deadlock().report(), &["joins its locker", "locks what its joiner holds"]);
                         drop(guard);
                         refused.into_handle().join().unwrap().expect("the lock is free");
                     }
                     (Closer::Child, Ok(told)) => {
                         let deadlock = told.unwrap().unwrap_err();
-                        assert_cycle(deadlock.report(), &["X06 child", "X06 joiner"]);
+                        assert_cycle(deadlock.report(), &["joins its locker", "locks what its joiner holds"]);
                     }
                     (_, other) => panic!("{closer:?}: {other:?}"),
                 }

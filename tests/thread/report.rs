@@ -1,6 +1,7 @@
 //! How joins look: in reports, in snapshots, and in what these are exported to.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bowline::deadlock::report::Activity;
@@ -62,6 +63,8 @@ fn an_edge_of_a_snapshot_leads_from_a_joiner_to_the_thread_that_it_joins() {
         let child = named("runs and is joined").spawn(move || theirs.pass()).unwrap();
         let joiner = named("joins what runs").spawn(move || child.join().unwrap()).unwrap();
         until_waiting("joins what runs");
+        // It has begun.
+        wait_until(|| find_thread("runs and is joined").is_some());
         let snapshot = deadlock::snapshot();
         let (from, to) = (node_of(&snapshot, "joins what runs"), node_of(&snapshot, "runs and is joined"));
         let edges: Vec<_> = snapshot.graph().edges(from).collect();
@@ -109,22 +112,28 @@ fn a_report_as_data_says_who_is_joined_and_its_graph_is_a_cycle() {
 #[test]
 fn the_end_of_a_scope_names_one_of_its_threads_and_counts_the_others() {
     within(LIMIT, || {
-        let gate = Gate::default();
-        thread::scope(|outer| {
+        let (gate, begun) = (Gate::default(), AtomicUsize::new(0));
+        let text = thread::scope(|outer| {
             let ends = named("ends a shown scope").spawn_scoped(outer, || {
                 thread::scope(|s| {
                     for at in 0..3 {
-                        named(&format!("of a shown scope {at}")).spawn_scoped(s, || gate.pass()).unwrap();
+                        let body = || {
+                            begun.fetch_add(1, SeqCst);
+                            gate.pass();
+                        };
+                        named(&format!("of a shown scope {at}")).spawn_scoped(s, body).unwrap();
                     }
                 });
             });
             until_waiting("ends a shown scope");
+            wait_until(|| begun.load(SeqCst) == 3);
             let text = format!("{:400}", deadlock::snapshot());
-            assert!(text.contains("' waits for the end of thread 'of a shown scope 0' (spawned at "), "{text}");
-            assert!(text.contains(") and 2 others at "), "{text}");
             gate.open();
             ends.unwrap().join().unwrap();
+            text
         });
+        assert!(text.contains("' waits for the end of thread 'of a shown scope 0' (spawned at "), "{text}");
+        assert!(text.contains(") and 2 others at "), "{text}");
     });
 }
 
@@ -135,7 +144,14 @@ fn a_long_join_is_told_with_what_the_thread_does() {
         let _hook = deadlock::warn_after(Duration::from_millis(5), move |wait| tell.send(wait.clone()).unwrap());
         let gate = Gate::default();
         let theirs = gate.clone();
-        let child = named("slow child").spawn(move || theirs.pass()).unwrap();
+        let begun = Gate::default();
+        let begins = begun.clone();
+        let body = move || {
+            begins.open();
+            theirs.pass();
+        };
+        let child = named("slow child").spawn(body).unwrap();
+        begun.pass();
         let joiner = named("patient joiner").spawn(move || child.join().unwrap()).unwrap();
         let wait = told.recv().unwrap();
         assert_eq!(wait.waiter().name(), Some("patient joiner"));
