@@ -50,7 +50,8 @@ pub enum Policy {
     /// the threads go on waiting, for ever. If a member waits by
     /// [`acquire`](crate::Lock::acquire), it is the victim instead, and gets an error.
     ///
-    /// Each thread that waits for an abandoned lock is a deadlock of its own, with its own report.
+    /// Each thread that waits for an abandoned lock is a deadlock of its own, with its own report; unless it was told already of one
+    /// that it is part of and that stands, as a writer may be whose readers are in its way for several reasons.
     Report,
     /// No wait is judged. Waits still enter the graph, so that [`snapshot`](super::snapshot()) shows them.
     Off,

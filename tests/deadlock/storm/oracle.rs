@@ -378,6 +378,8 @@ impl<'p> Oracle<'p> {
         let is_gone = |&provider: &usize| matches!(residue.nodes[provider], Node::Gone(_));
         let mourners = (0..residue.nodes.len()).filter(|&node| residue.sure_providers(node).iter().any(is_gone));
         cores.extend(mourners.map(|node| (vec![node], true)));
+        // The waits of what was told, and stands.
+        let mut standing = Vec::new();
         for (core, is_abandoned) in cores {
             let waits = waits(&core);
             let can_fail = waits.iter().any(|&(_, failure)| {
@@ -390,6 +392,14 @@ impl<'p> Oracle<'p> {
                 continue;
             }
             let was_told = || waits.iter().all(|wait| told_of(wait, &is_kind));
+            if !is_abandoned && !can_fail && was_told() {
+                standing.extend(waits);
+                continue;
+            }
+            // Nor is a writer told of a reader who is gone, if it stands already for another one. (The mourners come last.)
+            if is_abandoned && waits.iter().all(|wait| standing.contains(wait)) {
+                continue;
+            }
             if can_fail || !was_told() {
                 let mut text = format!("under {policy:?}, with a grace of {:?}, ", self.state.grace);
                 text += if is_abandoned { "abandoned:" } else { "a deadlock:" };
@@ -401,7 +411,8 @@ impl<'p> Oracle<'p> {
         }
         // Of several who wait to write what somebody reads who is gone, the one that is next is to be told.
         for (lock, nodes) in self.who_may_mourn(&residue) {
-            let was_told = |(wait, _): &(Wait, Failure)| told_of(wait, &|kind| kind == Kind::Abandoned);
+            let was_told =
+                |(wait, _): &(Wait, Failure)| standing.contains(wait) || told_of(wait, &|kind| kind == Kind::Abandoned);
             if policy == Policy::Panic || !waits(&nodes).iter().any(was_told) {
                 return Some(format!("under {policy:?}, {}, which somebody reads who is gone", LOCKS[lock]));
             }
