@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::graph::Graph;
+use super::graph::blocker::Need;
 use super::graph::context::Context;
 pub(crate) use super::graph::record::Failure;
 use super::graph::record::{Entry, Summons, erase};
@@ -347,7 +348,11 @@ impl Registered<'_> {
             }
             // Reported before, and left standing.
             None if policy == Policy::Report && graph.is_reported(judge.core().members(), found.is_abandoned()) => {
-                graph.mark_stuck(me);
+                if found.is_abandoned() && self.resource.need() != Need::One {
+                    graph.mark_abandoned(me);
+                } else {
+                    graph.mark_stuck(me);
+                }
                 return None;
             }
             _ => {}

@@ -242,6 +242,54 @@ fn a_writer_that_stands_in_one_deadlock_is_told_of_the_next() {
 }
 
 #[test]
+fn a_writer_told_of_a_reader_who_is_gone_hides_no_circle_that_it_closed_as_well() {
+    let body = || {
+        let reports = Reports::about("hides");
+        let lock: &RwLock<i32> = Box::leak(Box::new(RwLock::named("lock", 0)));
+        let mutexes: &[Lock<()>; 2] = Box::leak(Box::new([Lock::new(()), Lock::new(())]));
+        thread::spawn(|| std::mem::forget(lock.read())).join().unwrap();
+        let write = Arc::new(Gate::new());
+        let writer = {
+            let write = Arc::clone(&write);
+            move || {
+                let _held = mutexes.each_ref().map(Lock::lock);
+                write.pass();
+                drop(lock.write());
+            }
+        };
+        thread::Builder::new().name("hides, writes".to_owned()).spawn(writer).expect("a thread");
+        wait_until(|| mutexes.iter().all(Lock::is_locked));
+        let reader = |by_value: bool| {
+            let name = if by_value { "hides, by value" } else { "hides, never" };
+            let (ended, ending_of) = mpsc::channel();
+            let body = move || {
+                let _read = lock.read();
+                let mutex = &mutexes[usize::from(by_value)];
+                let wait = || if by_value { mutex.acquire() } else { Ok(mutex.lock()) };
+                ended.send(ending(wait)).unwrap();
+            };
+            thread::Builder::new().name(name.to_owned()).spawn(body).expect("a thread");
+            until_parked(name);
+            ending_of
+        };
+        let [by_value, _never] = [reader(true), reader(false)];
+        assert_eq!(reports.count(), 0);
+        write.open();
+        let told = by_value.recv_timeout(LIMIT).unwrap();
+        assert!(matches!(&told, Ending::Value(_)), "{told:?}");
+        wait_until(|| reports.count() == 3);
+        let told: Vec<_> = reports.take().iter().map(|report| (report.kind(), report.threads().len())).collect();
+        let with_and_without_the_one_that_waits_by_value = [(Kind::Cycle, 3), (Kind::Cycle, 2)];
+        assert_eq!(told[0], (Kind::Abandoned, 2));
+        assert_eq!(told[1..], with_and_without_the_one_that_waits_by_value);
+        until_parked("hides, writes");
+        thread::sleep(Duration::from_millis(30));
+        assert_eq!(reports.count(), 0);
+    };
+    in_process("a_writer_told_of_a_reader_who_is_gone_hides_no_circle_that_it_closed_as_well", "report", body);
+}
+
+#[test]
 fn under_off_nothing_is_judged_and_switching_on_judges_what_waits() {
     let body = || {
         let reports = Reports::about("asleep");

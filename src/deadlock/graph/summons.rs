@@ -196,9 +196,7 @@ impl Graph {
     /// Does so once, until something changes that concerns this wait, so that two waits that re-check each other come
     /// to rest.
     pub(in crate::deadlock) fn mark_stuck(&mut self, me: &'static Context) {
-        if let Some(entry) = self.record_mut(me).entry.as_mut()
-            && !std::mem::replace(&mut entry.is_stuck, true)
-        {
+        if self.is_newly_stuck(me) {
             self.summon_where(Among::Forked, Summons::Recheck, false, |graph, context, entry| {
                 context != me
                     && !entry.timed
@@ -206,6 +204,22 @@ impl Graph {
                         || entry.any_provider(graph, |provider| matches!(provider, Provider::AnyOf(_))))
             });
         }
+    }
+
+    /// Notes that a wait is for several, one of whom is gone, and stays. Re-checks all other waits: this one may have closed
+    /// a cycle as well, and its own judge says of it no more than who is gone.
+    ///
+    /// Does so once, as [`mark_stuck`](Self::mark_stuck).
+    pub(in crate::deadlock) fn mark_abandoned(&mut self, me: &'static Context) {
+        if self.is_newly_stuck(me) {
+            self.summon_where(Among::All, Summons::Recheck, false, |_, context, entry| context != me && !entry.timed);
+        }
+    }
+
+    /// Notes that a wait is stuck. Returns whether that is new.
+    fn is_newly_stuck(&mut self, me: &'static Context) -> bool {
+        let entry = self.record_mut(me).entry.as_mut();
+        entry.is_some_and(|entry| !std::mem::replace(&mut entry.is_stuck, true))
     }
 
     /// Takes the summons of a registered wait.

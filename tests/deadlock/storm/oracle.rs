@@ -387,10 +387,6 @@ impl<'p> Oracle<'p> {
             });
             let waits: Vec<_> = waits.into_iter().map(|(wait, _)| wait).collect();
             let is_kind = |kind| (kind == Kind::Abandoned) == is_abandoned;
-            // A writer that was told of a reader who is gone stands, whoever else is in its way, and so does who waits for it.
-            if !is_abandoned && waits.iter().any(|wait| told_of(wait, &|kind| kind == Kind::Abandoned)) {
-                continue;
-            }
             let was_told = || waits.iter().all(|wait| told_of(wait, &is_kind));
             if !is_abandoned && !can_fail && was_told() {
                 standing.extend(waits);
