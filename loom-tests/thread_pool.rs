@@ -551,3 +551,27 @@ fn the_last_handle_may_end_inside_a_task() {
         true
     });
 }
+
+#[test]
+fn a_cancel_while_a_task_begins_prevents_it_or_asks_it_to_stop() {
+    // A worker that claims the task, and a canceller: a second canceller would find the task claimed, or the token set.
+    for prevents in [true, false] {
+        explore(2, move || {
+            let pool = Pool::new(1);
+            let began = Tally::new();
+            let task = pool.submit_cancellable({
+                let began = Arc::clone(&began);
+                move |token| {
+                    began.add();
+                    // Without a request this never ends, and the model fails.
+                    token.wait();
+                }
+            });
+            let prevented = task.cancel();
+            assert_eq!(task.result().is_err(), prevented);
+            pool.end();
+            assert_eq!(began.get(), usize::from(!prevented));
+            prevented == prevents
+        });
+    }
+}

@@ -252,7 +252,25 @@ impl TaskRef {
     ) -> (Self, Self) {
         // SAFETY:
         // - the caller's contract.
-        let pair = unsafe { Self::new_pair::<H, _, TaskOf<F>>(home, Work::<F, T>::task(task), origin, span) };
+        unsafe { Self::with_task_as::<H, TaskOf<F>, F, T>(task, home, origin, span, lasting) }
+    }
+
+    /// As [`with_task`](Self::with_task), for a closure that reports describe as `D`.
+    ///
+    /// # Safety
+    ///
+    /// As that of `with_task`.
+    #[inline(always)]
+    pub(crate) unsafe fn with_task_as<H: Home, D: Describe, F: FnOnce() -> T, T>(
+        task: F,
+        home: H,
+        origin: Origin,
+        span: TaskSpan,
+        lasting: bool,
+    ) -> (Self, Self) {
+        // SAFETY:
+        // - the caller's contract.
+        let pair = unsafe { Self::new_pair::<H, _, D>(home, Work::<F, T>::task(task), origin, span) };
         if lasting {
             pair.0.make_lasting();
         }

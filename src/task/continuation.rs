@@ -13,6 +13,12 @@ pub(crate) trait Watcher: Send + Sync {
     fn notice(&self, number: usize, status: Status);
 }
 
+/// A listener for the request to stop a task that runs.
+pub(crate) trait Stop: Send + Sync {
+    /// Tells the task to stop. This is no user's code.
+    fn stop(&self);
+}
+
 /// One thing to be run when a task is done.
 pub(crate) enum Continuation {
     /// Wakes the owner with this number, 0 for the only one, to poll the future again.
@@ -21,6 +27,8 @@ pub(crate) enum Continuation {
     Callback(Box<dyn FnOnce(Status) + Send>),
     /// Tells a watcher, such as a wait for several futures, that the task with this number is done.
     Notice(Arc<dyn Watcher>, usize),
+    /// Nothing to be run: who is told, before the task is done, that it is to stop.
+    Stop(Arc<dyn Stop>),
 }
 
 impl Continuation {
@@ -29,7 +37,7 @@ impl Continuation {
         match self {
             Self::Waker(owner, _) => Some(Key::Owner(*owner)),
             Self::Notice(set, _) => Some(Key::of_watcher(set)),
-            Self::Callback(_) => None,
+            Self::Callback(_) | Self::Stop(_) => None,
         }
     }
 
@@ -39,6 +47,7 @@ impl Continuation {
             Self::Waker(_, waker) => drop(panic::contain(|| waker.wake())),
             Self::Callback(callback) => drop(panic::contain(|| callback(status))),
             Self::Notice(set, number) => set.notice(number, status),
+            Self::Stop(_) => {}
         }
     }
 }

@@ -95,8 +95,17 @@ impl TaskRef {
     }
 
     /// Cancels the task if nobody has claimed it yet; its closure is dropped. Returns whether this call cancelled it.
-    pub(crate) fn cancel(&self) -> bool {
+    pub(crate) fn cancel_pending(&self) -> bool {
         self.home().cancel(self)
+    }
+
+    /// [Cancels](Self::cancel_pending) the task, or tells it to stop if it runs. Returns whether this call cancelled it.
+    pub(crate) fn cancel(&self) -> bool {
+        let cancelled = self.cancel_pending();
+        if !cancelled {
+            self.ask_to_stop();
+        }
+        cancelled
     }
 
     /// Ends the task, wakes its waiters, and runs its continuations.

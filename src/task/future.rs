@@ -270,6 +270,9 @@ impl<T> Future<T> {
     /// Cancels the task if it has not begun: it will not run, and what its closure owns is dropped here. Returns
     /// whether the task is cancelled now, by this call or an earlier one.
     ///
+    /// A task that runs goes on. If it was
+    /// [submitted with a token](crate::ThreadPoolExecutor::submit_cancellable), that is set: the task may stop when it likes.
+    ///
     /// # Examples
     ///
     /// ```

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::chain;
-use super::continuation::{Continuation, Continuations, Key};
+use super::continuation::{Continuation, Continuations, Key, Stop};
 use super::state::{CONTINUATIONS, is_done};
 use super::status::Status;
 use super::task_ref::TaskRef;
@@ -71,6 +71,30 @@ impl TaskRef {
         if let Some(forgotten) = forgotten {
             chain::run(self.origin, move || drop(forgotten), |run| run);
         }
+    }
+
+    /// Makes `stop` what is told if the task is to stop while it runs. Whoever asks for that has the task from the caller.
+    pub(crate) fn stop_by(&self, stop: Arc<dyn Stop>) {
+        // It is done already, or refused: nobody has to stop.
+        drop(self.when_done(Continuation::Stop(stop)));
+    }
+
+    /// Tells the task to stop, if it runs and listens.
+    #[cold]
+    pub(crate) fn ask_to_stop(&self) {
+        let word = self.state.load(Relaxed);
+        if is_done(word) || word & CONTINUATIONS == 0 {
+            return;
+        }
+        let list = self.continuations.lock();
+        let listeners = list.iter().flat_map(|all| all.iter());
+        let stop = listeners.filter_map(|continuation| match continuation {
+            Continuation::Stop(stop) => Some(Arc::clone(stop)),
+            _ => None,
+        });
+        let stop: Vec<_> = stop.collect();
+        drop(list);
+        stop.iter().for_each(|stop| stop.stop());
     }
 
     /// Registers the waker of an owner that is to be polled again when another owner has settled the result. Returns

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ThreadPoolExecutor;
+use super::cancel_token::CancelToken;
 use super::pool::Pool;
 use super::submit::Task;
 use crate::primitive::Ordering::Relaxed;
@@ -41,11 +42,18 @@ impl HasMap for ThreadPoolExecutor {
 pub struct ThreadCalls<F> {
     pool: Arc<Pool>,
     f: Arc<F>,
+    /// What tells the calls that run to stop.
+    token: Option<CancelToken>,
 }
 
 impl<F> ThreadCalls<F> {
     pub(super) fn new(pool: Arc<Pool>, f: F) -> Self {
-        Self { pool, f: Arc::new(f) }
+        Self { pool, f: Arc::new(f), token: None }
+    }
+
+    /// Cancels the token once a chunk that runs is not wanted any more.
+    pub(super) fn stopped_by(self, token: CancelToken) -> Self {
+        Self { token: Some(token), ..self }
     }
 
     // Not in the trait's method: reports show the closure's type, and in there it would name the trait, too.
@@ -60,7 +68,11 @@ impl<F> ThreadCalls<F> {
         let run = move || call_all(&*f, &stop, items);
         // SAFETY:
         // - the closure and the results borrow nothing.
-        unsafe { Task::new(run, None, site).submit(&self.pool, limit) }
+        let future = unsafe { Task::new(run, None, site).submit(&self.pool, limit) };
+        if let Some(token) = &self.token {
+            future.task().stop_by(token.as_stop());
+        }
+        future
     }
 }
 

@@ -4,6 +4,8 @@
 // The protocol of the queue, and what the graph knows of it, are in the `README.md` beside this file.
 
 mod builder;
+mod cancel_token;
+mod cancellable;
 mod growth;
 mod home;
 mod map;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::{Initialized, ThreadPoolBuilder};
+pub use cancel_token::CancelToken;
 pub use map::Map;
 use map::ThreadCalls;
 #[cfg(all(test, loom))]
@@ -275,7 +278,9 @@ impl ThreadPoolExecutor {
     ///
     /// # Panics
     ///
-    /// `f` panics. A task's panic goes to its future.
+    /// `f` panics. Then the scope's tasks that have not begun are cancelled, those that
+    /// [can be asked to stop](Scope::submit_cancellable) are, and the panic goes on when none runs any more. A task's panic goes to its
+    /// future.
     ///
     /// # Deadlocks
     ///

@@ -1,5 +1,7 @@
 //! A thread pool that is a part of another executor.
 
+use std::marker::PhantomData;
+
 use super::submit::{IfFull, Task};
 use super::{ThreadPoolBuilder, ThreadPoolExecutor, shutdown};
 use crate::deadlock::door::{Failure, WaitError};
@@ -24,7 +26,8 @@ impl ThreadPoolExecutor {
         F: FnOnce() + Send + 'static,
     {
         let name = Some("callbacks of a process task");
-        let task = Task { run, name, site: of.made_at(), span: TaskSpan::none(), lasting: true };
+        let task: Task<F> =
+            Task { run, name, site: of.made_at(), span: TaskSpan::none(), lasting: true, described: PhantomData };
         // SAFETY:
         // - the task borrows nothing, and has no result.
         unsafe { task.enqueue(self.pool(), IfFull::Refuse) }

@@ -482,7 +482,7 @@ impl Pool {
         while let Some(message) = pop() {
             match message {
                 Some(task) => {
-                    cancelled += usize::from(task.cancel());
+                    cancelled += usize::from(task.cancel_pending());
                     self.uncount_tombstone();
                 }
                 None => was_told = true,

@@ -5,11 +5,15 @@ use std::marker::PhantomData;
 use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 
+use super::cancel_token::CancelToken;
+use super::cancellable::Cancellable;
 use super::pool::Pool;
 use super::submit::Task;
 use crate::deadlock::Name;
 use crate::deadlock::door::{Failure, Limit};
 use crate::deadlock::resource::Site;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicBool;
 use crate::primitive::{Mutex, catch_unwind};
 use crate::task::future::Future;
 use crate::task::panic;
@@ -36,6 +40,8 @@ pub struct Scope<'scope, 'env: 'scope> {
     pool: &'env Arc<Pool>,
     /// The tasks that may not be done yet.
     tasks: Mutex<Vec<TaskRef>>,
+    /// Whether the closure has panicked: what has not begun is not to begin. Set under the mutex of the tasks.
+    is_cancelled: AtomicBool,
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
@@ -77,6 +83,39 @@ impl<'scope> Scope<'scope, '_> {
         self.submit_task(Task::new(task, Some(name.into().as_str()), Location::caller()))
     }
 
+    /// [Submits](Self::submit) a task that can be asked to stop while it runs: see
+    /// [`ThreadPoolExecutor::submit_cancellable`](super::ThreadPoolExecutor::submit_cancellable).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(2);
+    /// let haystack = vec![0_u8; 100_000];
+    /// let found = pool.scope(|s| {
+    ///     let [first, second] = [0, 50_000].map(|from| {
+    ///         let part = &haystack[from..from + 50_000];
+    ///         s.submit_cancellable(move |token| part.iter().take_while(|_| !token.is_cancelled()).any(|&byte| byte == 1))
+    ///     });
+    ///     let found = first.result().unwrap();
+    ///     if found {
+    ///         second.cancel();
+    ///     }
+    ///     found || second.result().unwrap()
+    /// });
+    /// assert!(!found);
+    /// ```
+    #[track_caller]
+    pub fn submit_cancellable<F, T>(&'scope self, task: F) -> Future<T>
+    where
+        F: FnOnce(&CancelToken) -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        let task = Cancellable::new(task, None, Location::caller());
+        // SAFETY:
+        // - as in `submit_task`.
+        self.keep(unsafe { task.borrowing().submit(self.pool) })
+    }
+
     fn submit_task<F, T>(&'scope self, task: Task<F>) -> Future<T>
     where
         F: FnOnce() -> T + Send + 'scope,
@@ -85,15 +124,35 @@ impl<'scope> Scope<'scope, '_> {
         // SAFETY:
         // - `run` returns only when every task on the list is done, and `'scope` lasts longer than `run` waits. Nothing
         //   between this and the list unwinds.
-        let future = unsafe { task.borrowing().submit(self.pool, Limit::None) };
+        self.keep(unsafe { task.borrowing().submit(self.pool, Limit::None) })
+    }
+
+    /// Lists a task, so that the end of the scope waits for it.
+    fn keep<T>(&self, future: Future<T>) -> Future<T> {
         let mut tasks = self.tasks.lock();
         let is_full = tasks.len() == tasks.capacity();
         let done: Vec<_> = if is_full { tasks.extract_if(.., |task| task.is_done()).collect() } else { Vec::new() };
         tasks.push(future.task().clone());
         // Some may be the last references to their cells, which are freed with no lock held.
+        let is_cancelled = self.is_cancelled.load(Relaxed);
         drop(tasks);
         drop(done);
+        if is_cancelled {
+            future.task().cancel();
+        }
         future
+    }
+}
+
+impl Scope<'_, '_> {
+    /// Cancels what has not begun, now or later, and asks to stop what runs.
+    fn cancel(&self) {
+        let list = self.tasks.lock();
+        self.is_cancelled.store(true, Relaxed);
+        let tasks = list.clone();
+        drop(list);
+        // From the last to the first: workers take from the front. A destructor's panic is contained by the task's end.
+        tasks.iter().rev().for_each(|task| _ = task.cancel());
     }
 }
 
@@ -109,8 +168,12 @@ pub(super) fn run<'env, R>(
     f: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
     site: Site,
 ) -> R {
-    let scope = Scope { pool, tasks: Mutex::new(Vec::new()), scope: PhantomData, env: PhantomData };
+    let (tasks, is_cancelled) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+    let scope = Scope { pool, tasks, is_cancelled, scope: PhantomData, env: PhantomData };
     let result = catch_unwind(|| f(&scope));
+    if result.is_err() {
+        scope.cancel();
+    }
     // What the tasks borrow may be gone once this returns, in whatever way.
     panic::never_unwinds(|| {
         loop {

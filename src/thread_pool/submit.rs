@@ -1,5 +1,6 @@
 //! A closure on its way into the queue.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::home::Queued;
@@ -8,6 +9,7 @@ use super::queue_room::wait_for_room;
 use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::nested::run_nested;
 use crate::deadlock::resource::{Origin, Site};
+use crate::task::cell::{Describe, TaskOf};
 use crate::task::error::{Rejected, SubmitError, TaskError};
 use crate::task::future::Future;
 use crate::task::home::Nowhere;
@@ -15,6 +17,7 @@ use crate::task::stack;
 use crate::task::stats::Stats;
 use crate::task::task_ref::TaskRef;
 use crate::task::trace::TaskSpan;
+
 /// The behaviour of a submission to a full queue, as the caller needs it.
 #[derive(Clone, Copy)]
 pub(super) enum IfFull {
@@ -24,24 +27,33 @@ pub(super) enum IfFull {
     Wait(Limit),
 }
 
-/// A closure, its name, and the line that submits it.
-pub(super) struct Task<F> {
+/// A closure, its name, and the line that submits it. Reports describe it as `D`.
+pub(super) struct Task<F, D = TaskOf<F>> {
     pub(super) run: F,
     pub(super) name: Option<&'static str>,
     pub(super) site: Site,
     pub(super) span: TaskSpan,
     /// Whether the closure and the result borrow nothing.
     pub(super) lasting: bool,
+    pub(super) described: PhantomData<fn() -> D>,
 }
 
 impl<F> Task<F> {
     pub(super) fn new(run: F, name: Option<&'static str>, site: Site) -> Self {
-        Self { run, name, site, span: TaskSpan::current(), lasting: true }
+        Self { run, name, site, span: TaskSpan::current(), lasting: true, described: PhantomData }
     }
+}
 
+impl<F, D: Describe> Task<F, D> {
     /// Marks the task as one whose closure or result borrows.
     pub(super) fn borrowing(self) -> Self {
         Self { lasting: false, ..self }
+    }
+
+    /// Puts the closure into another one. Reports describe the task as before.
+    pub(super) fn map<G>(self, wrap: impl FnOnce(F) -> G) -> Task<G, D> {
+        let Self { run, name, site, span, lasting, described } = self;
+        Task { run: wrap(run), name, site, span, lasting, described }
     }
 
     /// Queues the task and returns its future, whatever becomes of the task. If the queue is full, does what the pool
@@ -87,7 +99,7 @@ impl<F> Task<F> {
         F: FnOnce() -> T + Send,
     {
         if matches!(reason, Rejected::QueueFull) && pool.settings().when_full == WhenFull::CallerRuns {
-            let task = Task { lasting, ..Task::new(run, name, site) };
+            let task = Self { run, name, site, span: TaskSpan::current(), lasting, described: PhantomData };
             if stack::has_room() {
                 // SAFETY:
                 // - the caller's contract.
@@ -122,7 +134,8 @@ impl<F> Task<F> {
         let origin = Origin::at(self.site, self.name);
         // SAFETY:
         // - both can be sent (bounds); the rest is the caller's contract.
-        let (queued, task) = unsafe { TaskRef::with_task(self.run, Queued::of(pool), origin, self.span, self.lasting) };
+        let (queued, task) =
+            unsafe { TaskRef::with_task_as::<_, D, _, _>(self.run, Queued::of(pool), origin, self.span, self.lasting) };
         pool.push(queued);
         // SAFETY:
         // - the cell was made with this type, for this future.
@@ -141,7 +154,8 @@ impl<F> Task<F> {
         let origin = Origin::at(self.site, self.name);
         // SAFETY:
         // - both can be sent (bounds); the rest is the caller's contract.
-        let (task, mine) = unsafe { TaskRef::with_task(self.run, Nowhere, origin, self.span, self.lasting) };
+        let (task, mine) =
+            unsafe { TaskRef::with_task_as::<_, D, _, _>(self.run, Nowhere, origin, self.span, self.lasting) };
         let claimed = task.claim();
         debug_assert!(claimed, "nobody else knows the task");
         let stats = Stats::default();

@@ -386,7 +386,8 @@ impl<'p> Oracle<'p> {
                 failure == Failure::Value || failure == Failure::Unwind && policy == Policy::Panic
             });
             let waits: Vec<_> = waits.into_iter().map(|(wait, _)| wait).collect();
-            let is_kind = |kind| (kind == Kind::Abandoned) == is_abandoned;
+            // A writer that was told of a reader who is gone is told no more of its own reads.
+            let is_kind = |kind| !is_abandoned || kind == Kind::Abandoned;
             let was_told = || waits.iter().all(|wait| told_of(wait, &is_kind));
             if !is_abandoned && !can_fail && was_told() {
                 standing.extend(waits);
