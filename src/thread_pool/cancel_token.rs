@@ -50,7 +50,11 @@ impl CancelToken {
     #[must_use]
     #[track_caller]
     pub fn new() -> Self {
-        Self(Arc::new(Event::named("cancel")))
+        let event = Event::named("cancel");
+        // A model's atomic is made on first use: here, before it is shared.
+        #[cfg(all(test, loom))]
+        let _ = event.is_set();
+        Self(Arc::new(event))
     }
 
     /// Returns whether the task was asked to stop.
