@@ -110,7 +110,24 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce(&CancelToken) -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        let task = Cancellable::new(task, None, Location::caller());
+        self.submit_cancellable_task(Cancellable::new(task, None, Location::caller()))
+    }
+
+    /// [Submits](Self::submit_cancellable) a task that can be asked to stop, under a name.
+    #[track_caller]
+    pub fn submit_cancellable_named<F, T>(&'scope self, name: impl Into<Name>, task: F) -> Future<T>
+    where
+        F: FnOnce(&CancelToken) -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.submit_cancellable_task(Cancellable::new(task, Some(name.into().as_str()), Location::caller()))
+    }
+
+    fn submit_cancellable_task<F, T>(&'scope self, task: Cancellable<F>) -> Future<T>
+    where
+        F: FnOnce(&CancelToken) -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
         // SAFETY:
         // - as in `submit_task`.
         self.keep(unsafe { task.borrowing().submit(self.pool) })

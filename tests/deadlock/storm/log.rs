@@ -4,7 +4,7 @@
 //! locks all buffers at once, so that what it returns is everything below some number: a cut that really was.
 //!
 //! **Where the notes are.** Whoever is about to give something away notes it *before*: `Waits`, `Releases`, `Ends`,
-//! `Cancels`, `Fulfils`, `Downgrades`. Whoever has got something notes it *after*: `Waited`, `Took`, `Begins`, `Submitted`. So at each number
+//! `Cancels`, `Asks`, `Fulfils`, `Downgrades`. Whoever has got something notes it *after*: `Waited`, `Took`, `Begins`, `Submitted`. So at each number
 //!
 //! - who holds a lock by the log really holds it, and nobody else does that it excludes;
 //! - who waits by the log has begun, or is about to, and does nothing else before that wait has ended;
@@ -47,6 +47,8 @@ pub(crate) enum What {
     /// The end of a pool's workers.
     Workers(usize),
     Promise(usize),
+    /// For the request to stop this task, which itself waits.
+    Token(usize),
 }
 
 /// How a lock is held.
@@ -141,6 +143,8 @@ pub(crate) enum Event {
         failed: bool,
     },
     Cancels(usize),
+    /// Tells the task to stop by its token.
+    Asks(usize),
     Cancelled {
         task: usize,
         was: bool,

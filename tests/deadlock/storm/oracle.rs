@@ -98,7 +98,7 @@ fn check_told(state: &State, told: &StuckThread, node: Node) -> Result<Wait, Str
             What::Tasks(tasks, _) => tasks.iter().any(|&task| name == state.name(task)),
             What::Room(pool) => primitive == "ThreadPoolExecutor" && waits.queued_in() == Some(POOLS[*pool]),
             What::Workers(_) => primitive == "ThreadPoolExecutor",
-            What::Promise(_) => false,
+            What::Promise(_) | What::Token(_) => false,
         },
     };
     if is_it { Ok(((at, depth), wait.since)) } else { Err(format!("told of {primitive} {name:?}, known {wait:?}")) }
@@ -217,6 +217,9 @@ impl<'p> Oracle<'p> {
                 }
                 Event::Waited(outcome) => {
                     let wait = wait.expect("it waited");
+                    if let (What::Token(_), Outcome::Granted) = (&wait.what, outcome) {
+                        tally.add("waits for a request to stop");
+                    }
                     let announced = wait.reports - usize::from(*outcome == Outcome::Deadlock);
                     if announced > 0 {
                         tally.add("deadlocks left standing");

@@ -107,6 +107,8 @@ pub(crate) struct Task {
     /// How many try to cancel it.
     pub(crate) cancellers: usize,
     pub(crate) is_cancelled: bool,
+    /// Whether it was told to stop, if it listens.
+    pub(crate) is_asked: bool,
     pub(crate) sweep: Sweep,
 }
 
@@ -161,6 +163,7 @@ impl State {
             has_name: true,
             cancellers: 0,
             is_cancelled: false,
+            is_asked: false,
             sweep: Sweep::No,
         };
         let pools = program.pools.iter().map(|plan| Pool {
@@ -284,11 +287,17 @@ impl State {
         Err(format!("[{thread}] releases {}, which it does not hold", LOCKS[lock]))
     }
 
+    /// Whether a task may have been told to stop.
+    pub(crate) fn may_be_asked(&self, task: usize) -> bool {
+        self.tasks[task].is_asked || self.tasks[task].cancellers > 0
+    }
+
     /// Whether a wait may have ended by being granted.
     fn may_be_granted(&self, what: &What) -> bool {
         match what {
             What::Lock(_) | What::Shared(..) | What::Upgrade(_) | What::Room(_) => true,
             What::Promise(number) => self.fulfilled[*number],
+            What::Token(task) => self.may_be_asked(*task),
             What::Tasks(tasks, when) => {
                 let all = tasks.iter().all(|&task| self.may_be_done(task));
                 match when {
@@ -465,10 +474,12 @@ impl State {
             Event::Begins(task) => self.begins(thread, task)?,
             Event::Ends { task, failed } => self.ends(thread, task, failed)?,
             Event::Cancels(task) => self.tasks[task].cancellers += 1,
+            Event::Asks(task) => self.tasks[task].is_asked = true,
             Event::Cancelled { task, was } => {
                 let task = &mut self.tasks[task];
                 task.cancellers -= 1;
                 task.is_cancelled |= was;
+                task.is_asked |= !was;
                 if was && !matches!(task.phase, Phase::Submitting | Phase::Queued) {
                     return Err(format!("a task was cancelled that is {:?}", task.phase));
                 }

@@ -315,7 +315,8 @@ impl Residue {
         let Some(wait) = frame.wait.as_ref().filter(|wait| wait.limit != Limit::Soon) else { return Need::Nothing };
         match &wait.what {
             What::Promise(number) if state.fulfilled[*number] => Need::Nothing,
-            What::Promise(_) => Need::All(vec![self.at(Node::Outside)]),
+            What::Token(task) if state.may_be_asked(*task) => Need::Nothing,
+            What::Promise(_) | What::Token(_) => Need::All(vec![self.at(Node::Outside)]),
             What::Lock(lock) => match self.owner(state, *lock) {
                 None => Need::Nothing,
                 Some(owner) if owner == Node::Frame(me.0, me.1) && state.locks[*lock] == Sort::Again => Need::Nothing,

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use bowline::deadlock::report::StuckThread;
 use bowline::deadlock::{self, Policy};
 
-use super::log::{Event, LOG, note, note_count};
+use super::log::{Event, LOG, What, note, note_count};
 use super::oracle::Oracle;
-use super::replay::Phase;
+use super::replay::{Frame, Phase};
 use super::script;
 use super::tally::Tally;
 use super::world::{FAULTS, World, set_grace, set_policy};
@@ -73,6 +73,7 @@ enum Help {
     Policy,
     Grace,
     Promise(usize),
+    Token(usize),
     Pool(usize),
 }
 
@@ -165,6 +166,11 @@ impl Round<'_, '_> {
             can.push(Help::Grace);
         }
         can.extend((0..state.fulfilled.len()).filter(|&number| !state.fulfilled[number]).map(Help::Promise));
+        let waits_for_token = |task: usize| {
+            let waits = |frame: &Frame| frame.wait.as_ref().is_some_and(|wait| wait.what == What::Token(task));
+            !state.may_be_asked(task) && state.threads.iter().any(|thread| thread.frames.iter().any(waits))
+        };
+        can.extend((0..state.tasks.len()).filter(|&task| waits_for_token(task)).map(Help::Token));
         can.extend((0..state.pools.len()).filter(|&pool| !state.pools[pool].is_closing).map(Help::Pool));
         if can.is_empty() {
             return Err("a hang: everybody waits, and nobody outside can help".to_owned());
@@ -182,6 +188,7 @@ impl Round<'_, '_> {
             Help::Policy => set_policy(Policy::Panic),
             Help::Grace => set_grace(Duration::from_micros(self.dice.below(600) as u64)),
             Help::Promise(number) => self.world.fulfil(number, true),
+            Help::Token(task) => self.world.ask_to_stop(task),
             Help::Pool(pool) => drop(self.world.shut_down(pool, false, false)),
         }
         Ok(())

@@ -121,6 +121,8 @@ pub(crate) enum Step {
     Wait(Vec<usize>, ReturnWhen, Patience),
     Result(usize, Patience),
     Promise(usize, Patience),
+    /// Until the task that runs is told to stop, if it has a token.
+    Token(Patience),
     Sleep(u64),
     Panic,
     Policy(Policy),
@@ -147,6 +149,8 @@ pub(crate) enum Submission {
     Plain,
     Try,
     For(u64),
+    /// With a token.
+    Cancellable,
 }
 
 /// What somebody does, and how it takes it to be a victim.
@@ -316,6 +320,7 @@ fn submission(dice: &mut Dice) -> Submission {
     match dice.below(8) {
         0 => Submission::Try,
         1 => Submission::For(dice.below(1_000) as u64),
+        2..4 => Submission::Cancellable,
         _ => Submission::Plain,
     }
 }
@@ -356,6 +361,9 @@ fn step(dice: &mut Dice, palette: &Palette) -> Step {
             6..10 => return Step::Downgrade { at: dice.below(8), to_upgradable: dice.below(2) == 0 },
             _ => {}
         }
+    }
+    if palette.is_task && dice.below(20) == 0 {
+        return Step::Token(patience(dice, palette.timed));
     }
     match dice.below(100) {
         0..2 if palette.promises > 0 => {

@@ -11,7 +11,7 @@ use super::replay::State;
 use super::script::Mode;
 
 /// What has to happen.
-const WANTED: [&str; 30] = [
+const WANTED: [&str; 31] = [
     "relocks",
     "cycles",
     "longer cycles",
@@ -27,6 +27,7 @@ const WANTED: [&str; 30] = [
     "members in place",
     "tasks that failed",
     "tasks cancelled",
+    "waits for a request to stop",
     "tasks refused",
     "waits for room that failed",
     "waits for workers that failed",

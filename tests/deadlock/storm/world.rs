@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bowline::deadlock::{self, Deadlock};
 use bowline::task::{Rejected, Status};
-use bowline::thread_pool::ShutdownOptions;
+use bowline::thread_pool::{CancelToken, ShutdownOptions};
 use bowline::{Future, Promise, ReturnWhen, SharedFuture, TaskError, ThreadPoolExecutor, promise, wait};
 
 use super::guards::{self, Holding};
@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(super) locks: Vec<AnyLock>,
     pub(crate) pools: Vec<ThreadPoolExecutor>,
     futures: Vec<OnceLock<SharedFuture<()>>>,
+    /// Of the tasks that have begun and have one.
+    tokens: Vec<OnceLock<CancelToken>>,
     promises: Vec<Mutex<Option<Promise<()>>>>,
     promised: Vec<SharedFuture<()>>,
     next_task: AtomicUsize,
@@ -51,6 +53,8 @@ pub(crate) fn fault(text: String) {
 thread_local! {
     /// How many tasks run on this thread, each in place of the one before.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// The innermost of them.
+    static RUNS: Cell<Option<usize>> = const { Cell::new(None) };
     /// Whether it is one of the program's threads, and not a worker.
     static IS_PLAIN: Cell<bool> = const { Cell::new(false) };
 }
@@ -84,6 +88,7 @@ impl World {
             locks: program.locks.iter().enumerate().map(|(at, &sort)| AnyLock::new(sort, LOCKS[at])).collect(),
             pools: program.pools.iter().zip(POOLS).map(|(plan, name)| make_pool(plan, name)).collect(),
             futures: program.tasks.iter().map(|_| OnceLock::new()).collect(),
+            tokens: program.tasks.iter().map(|_| OnceLock::new()).collect(),
             promises,
             promised,
             next_task: AtomicUsize::new(0),
@@ -102,14 +107,19 @@ impl World {
         note(Event::Leaves);
     }
 
-    fn run_task(self: &Arc<Self>, task: usize) {
+    fn run_task(self: &Arc<Self>, task: usize, token: Option<&CancelToken>) {
+        if let Some(token) = token {
+            assert!(self.tokens[task].set(token.clone()).is_ok(), "run once");
+        }
         let (pool, script) = &self.program.tasks[task];
         if !is_known() {
             LOG.enter(thread::current().name().unwrap_or_default(), Some(*pool));
         }
         note(Event::Begins(task));
         DEPTH.set(DEPTH.get() + 1);
+        let outer = RUNS.replace(Some(task));
         let ended = catch_unwind(AssertUnwindSafe(|| self.run(script)));
+        RUNS.set(outer);
         DEPTH.set(DEPTH.get() - 1);
         note(Event::Ends { task, failed: ended.is_err() });
         if let Err(payload) = ended {
@@ -194,6 +204,7 @@ impl World {
                 let future = &self.promised[number];
                 noted(What::Promise(number), patience.limit(), Failure::Value, || result_of(future, patience))?;
             }
+            Step::Token(patience) => self.wait_for_token(patience)?,
             Step::Sleep(micros) => thread::sleep(Duration::from_micros(micros)),
             Step::Panic => resume_unwind(Box::new("on purpose")),
             Step::Policy(policy) => set_policy(policy),
@@ -220,14 +231,21 @@ impl World {
         let task = self.next_task.fetch_add(1, SeqCst);
         let Some((pool, _)) = self.program.tasks.get(task) else { return Ok(()) };
         let (theirs, executor) = (Arc::clone(self), &self.pools[*pool]);
-        let run = move || theirs.run_task(task);
-        if submission != Submission::Plain && self.is_one_unnamed.swap(true, SeqCst) {
+        let has_name = matches!(submission, Submission::Plain | Submission::Cancellable);
+        if !has_name && self.is_one_unnamed.swap(true, SeqCst) {
             submission = Submission::Plain;
         }
+        if submission == Submission::Cancellable {
+            note(Event::Submits { task, named: true });
+            return self.noted_submission(task, What::Room(*pool), Limit::Never, || {
+                Ok(executor.submit_cancellable_named(TASKS[task], move |token| theirs.run_task(task, Some(token))))
+            });
+        }
+        let run = move || theirs.run_task(task, None);
         let limit = if matches!(submission, Submission::For(_)) { Limit::Soon } else { Limit::Never };
         note(Event::Submits { task, named: submission == Submission::Plain });
         self.noted_submission(task, What::Room(*pool), limit, || match submission {
-            Submission::Plain => Ok(executor.submit_named(TASKS[task], run)),
+            Submission::Plain | Submission::Cancellable => Ok(executor.submit_named(TASKS[task], run)),
             Submission::Try => executor.try_submit(run).map_err(|error| error.reason().clone()),
             Submission::For(micros) => {
                 let timeout = Duration::from_micros(micros);
@@ -279,7 +297,10 @@ impl World {
                 }
                 note(Event::Submits { task, named: true });
                 ended = self.noted_submission(task, What::Room(pool), Limit::Never, || {
-                    Ok(scope.submit_named(TASKS[task], move || self.run_task(task)))
+                    Ok(match task % 2 {
+                        0 => scope.submit_named(TASKS[task], move || self.run_task(task, None)),
+                        _ => scope.submit_cancellable_named(TASKS[task], move |token| self.run_task(task, Some(token))),
+                    })
                 });
                 mine.push(task);
                 if ended.is_err() {
@@ -291,6 +312,25 @@ impl World {
         });
         note(Event::Waited(Outcome::Granted));
         ended
+    }
+
+    /// Lets the task that runs here wait until it is told to stop.
+    fn wait_for_token(&self, patience: Patience) -> Result<(), Victim> {
+        let Some(task) = RUNS.get() else { return Ok(()) };
+        let Some(token) = self.tokens[task].get() else { return Ok(()) };
+        noted(What::Token(task), patience.limit(), Failure::Never, || match patience.duration() {
+            None => Ok(Some(token.wait())),
+            Some(timeout) => Ok(token.wait_for(timeout).then_some(())),
+        })?;
+        Ok(())
+    }
+
+    /// Tells a task to stop.
+    pub(crate) fn ask_to_stop(&self, task: usize) {
+        if let Some(token) = self.tokens[task].get() {
+            note(Event::Asks(task));
+            token.cancel();
+        }
     }
 
     fn result(&self, task: usize, patience: Patience) -> Result<(), Victim> {
