@@ -188,11 +188,11 @@ pub(super) fn run<'env, R>(
     let (tasks, is_cancelled) = (Mutex::new(Vec::new()), AtomicBool::new(false));
     let scope = Scope { pool, tasks, is_cancelled, scope: PhantomData, env: PhantomData };
     let result = catch_unwind(|| f(&scope));
-    if result.is_err() {
-        scope.cancel();
-    }
     // What the tasks borrow may be gone once this returns, in whatever way.
     panic::never_unwinds(|| {
+        if result.is_err() {
+            scope.cancel();
+        }
         loop {
             let tasks = std::mem::take(&mut *scope.tasks.lock());
             if tasks.is_empty() {
