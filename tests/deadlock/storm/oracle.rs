@@ -389,9 +389,14 @@ impl<'p> Oracle<'p> {
                 failure == Failure::Value || failure == Failure::Unwind && policy == Policy::Panic
             });
             let waits: Vec<_> = waits.into_iter().map(|(wait, _)| wait).collect();
-            // A writer that was told of a reader who is gone is told no more of its own reads.
+            // A writer that was told of a reader who is gone is told no more of its own reads. …
             let is_kind = |kind| !is_abandoned || kind == Kind::Abandoned;
-            let was_told = || waits.iter().all(|wait| told_of(wait, &is_kind));
+            // … Nor are those told that it runs inside of: the thread was.
+            let runs_one_told = |&((thread, depth), _): &Wait| {
+                let is_inside = |&&((other, inner), _): &&Wait| other == thread && inner > depth;
+                waits.iter().filter(is_inside).any(|wait| told_of(wait, &|kind| kind == Kind::Abandoned))
+            };
+            let was_told = || waits.iter().all(|wait| told_of(wait, &is_kind) || !is_abandoned && runs_one_told(wait));
             if !is_abandoned && !can_fail && was_told() {
                 standing.extend(waits);
                 continue;
