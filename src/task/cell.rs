@@ -13,6 +13,7 @@ use super::stats::Stats;
 use super::task_ref::TaskRef;
 use super::trace::TaskSpan;
 use crate::deadlock::door::{Limit, WaitError};
+use crate::deadlock::graph::task_id::ReportedId;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceType, Site, TypeOf};
 use crate::primitive::Ordering::Relaxed;
 
@@ -33,14 +34,26 @@ pub(crate) trait Describe {
 pub(crate) struct TaskOf<F>(PhantomData<F>);
 
 impl<F> Describe for TaskOf<F> {
-    const TYPE: TypeOf = || ResourceType { primitive: "Future", data: type_name::<F>(), mode: HoldMode::Running };
+    const TYPE: TypeOf =
+        || ResourceType { primitive: "Future", data: type_name::<F>(), mode: HoldMode::Running, id_of: Some(id_of) };
 }
 
 /// A value of the type `T`, which is put by hand.
 struct Promised<T>(PhantomData<T>);
 
 impl<T> Describe for Promised<T> {
-    const TYPE: TypeOf = || ResourceType::exclusive::<T>(PROMISE);
+    const TYPE: TypeOf = || ResourceType { id_of: Some(id_of), ..ResourceType::exclusive::<T>(PROMISE) };
+}
+
+/// Returns the id of the task with this key.
+///
+/// # Safety
+///
+/// The key is that of a cell to which somebody has a reference.
+unsafe fn id_of(key: usize) -> ReportedId {
+    // SAFETY:
+    // - the address of a header, exposed (`Header::facts`), which is there (caller).
+    unsafe { &*std::ptr::with_exposed_provenance::<Header>(key) }.reported_id()
 }
 
 /// The primitive that is waited for where no task runs.

@@ -15,6 +15,7 @@ use super::task_ref::TaskRef;
 use super::wait::one::wait_done;
 use crate::deadlock::Deadlock;
 use crate::deadlock::door::{Limit, WaitError};
+use crate::deadlock::graph::task_id::TaskId;
 use crate::deadlock::resource::{Origin, Site};
 
 /// The result of a task that was submitted to an executor, or that a [`Promise`](crate::Promise) will give.
@@ -91,6 +92,25 @@ impl<T> Future<T> {
         // - the future is not dropped, nor used again.
         drop(unsafe { std::ptr::read(&raw const this.task) });
         result
+    }
+
+    /// Returns the id of the task: the same number as in reports, snapshots and `tracing` events, and for all owners.
+    ///
+    /// Costs nothing before it is called for the first time, which is an atomic operation or two.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(1);
+    /// let (left, right) = (pool.submit(|| 40), pool.submit(|| 2));
+    /// assert_ne!(left.id(), right.id());
+    /// let id = left.id();
+    /// assert_eq!(left.shared().id(), id);
+    /// # drop(right);
+    /// ```
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.task.id()
     }
 
     /// Waits for the task and takes its result.

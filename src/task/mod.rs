@@ -12,6 +12,7 @@ mod any_future;
 pub(crate) mod cell;
 mod chain;
 pub(crate) mod continuation;
+mod current;
 mod end;
 pub(crate) mod error;
 pub(crate) mod future;
@@ -34,6 +35,7 @@ pub(crate) mod unwind;
 pub(crate) mod wait;
 pub(crate) mod when_done;
 
+pub use crate::deadlock::graph::task_id::TaskId;
 pub use any_future::AnyFuture;
 pub use error::{CodecError, Rejected, StartError, StartFailure, SubmitError, TaskError, WorkerExit, WorkerLost};
 pub use future::Future;

@@ -9,6 +9,7 @@ use super::error::TaskError;
 use super::future::{self, Future};
 use super::status::Status;
 use super::task_ref::TaskRef;
+use crate::deadlock::graph::task_id::TaskId;
 use crate::deadlock::resource::Origin;
 
 /// The other end of a [`Future`], which gives the result, once. Made by [`promise`].
@@ -97,6 +98,19 @@ impl<T> fmt::Display for InvalidState<T> {
 impl<T> std::error::Error for InvalidState<T> {}
 
 impl<T: Send> Promise<T> {
+    /// Returns the id of the promise, which is that of its future: see [`Future::id`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (promise, future) = bowline::promise::<u8>();
+    /// assert_eq!(promise.id(), future.id());
+    /// ```
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.task.id()
+    }
+
     /// Announces that the result is being worked on: from now on the future is running and cannot be cancelled. Returns
     /// `false` if it was cancelled before.
     ///

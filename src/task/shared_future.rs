@@ -14,6 +14,7 @@ use super::task_ref::TaskRef;
 use super::wait::one::wait_done;
 use crate::deadlock::Deadlock;
 use crate::deadlock::door::{Limit, WaitError};
+use crate::deadlock::graph::task_id::TaskId;
 use crate::deadlock::resource::Site;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU64;
@@ -58,6 +59,12 @@ impl<T> SharedFuture<T> {
 
     pub(crate) fn task(&self) -> &TaskRef {
         self.shared.future.task()
+    }
+
+    /// Returns the id of the task: see [`Future::id`].
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.task().id()
     }
 
     /// Waits for the task and returns a clone of its result.

@@ -11,6 +11,7 @@ mod done_callback;
 mod future;
 mod graphs;
 mod graphs_free;
+mod identity;
 mod promise;
 mod shared_future;
 mod wait;
