@@ -70,6 +70,7 @@ impl<H: Home, S: Slot, D: Describe> VTableOf<H, S, D> {
         take: Cell::<H, S>::take,
         peek: Cell::<H, S>::peek,
         error: Cell::<H, S>::error,
+        note_taken: Cell::<H, S>::note_taken,
         settle: Cell::<H, S>::settle,
         settling: Cell::<H, S>::settling,
         empty: Cell::<H, S>::empty,
@@ -145,23 +146,24 @@ impl<H: Home, S: Slot> Cell<H, S> {
         unsafe { Self::at(header).slot.result() }.map_or(std::ptr::null(), |result| std::ptr::from_ref(result).cast())
     }
 
-    /// Returns the error, if the result is one.
+    /// Returns the error, if the result is one, or was one.
     ///
     /// # Safety
     ///
-    /// The contracts of this impl and of [`Slot::result`].
+    /// The contracts of this impl and of [`Slot::error`].
     unsafe fn error(header: NonNull<Header>) -> Option<TaskError> {
         // SAFETY:
         // - the caller's contract.
-        let cell = unsafe { Self::at(header) };
+        unsafe { Self::at(header).slot.error() }.cloned()
+    }
+
+    /// # Safety
+    ///
+    /// The contract of this impl.
+    unsafe fn note_taken(header: NonNull<Header>, error: TaskError) {
         // SAFETY:
         // - the caller's contract.
-        match unsafe { cell.slot.result() } {
-            Some(result) => result.as_ref().err().cloned(),
-            // A finished task had a value, which was taken.
-            None if cell.header.phase() == Phase::Finished => None,
-            None => Some(TaskError::Taken),
-        }
+        unsafe { Self::at(header).slot.note_taken(error) };
     }
 
     /// # Safety

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::done_callback::DoneCallback;
 use super::error::TaskError;
 use super::shared_future::SharedFuture;
 use super::status::Status;
@@ -84,6 +85,19 @@ impl<T> Future<T> {
         unsafe { self.task.take::<T>() }.unwrap_or(Err(TaskError::Taken))
     }
 
+    /// Takes the result of a task that is done, and leaves an error for [`exception`](Self::exception).
+    fn take_and_note(&mut self) -> Result<T, TaskError> {
+        // SAFETY:
+        // - as in `take`.
+        let Some(result) = (unsafe { self.task.take::<T>() }) else { return Err(TaskError::Taken) };
+        if let Err(error) = &result {
+            // SAFETY:
+            // - as in `take`; the result was taken just now.
+            unsafe { self.task.note_taken(error.clone()) };
+        }
+        result
+    }
+
     fn take_last(self) -> Result<T, TaskError> {
         let mut this = ManuallyDrop::new(self);
         let result = this.take();
@@ -133,7 +147,13 @@ impl<T> Future<T> {
     /// ```
     #[track_caller]
     pub fn result(self) -> Result<T, TaskError> {
-        match wait_done(&self.task, Limit::None, Location::caller()) {
+        self.result_at(Location::caller())
+    }
+
+    /// Does what [`result`](Self::result) does, for a caller on this line.
+    #[inline]
+    pub(super) fn result_at(self, site: Site) -> Result<T, TaskError> {
+        match wait_done(&self.task, Limit::None, site) {
             Ok(()) => self.take_last(),
             Err(ended) => Err(ended.into()),
         }
@@ -166,7 +186,7 @@ impl<T> Future<T> {
     #[track_caller]
     pub fn result_timeout(&mut self, timeout: Duration) -> Result<T, TaskError> {
         wait_done(&self.task, Limit::after(timeout), Location::caller())?;
-        self.take()
+        self.take_and_note()
     }
 
     /// Takes the result, if the task is done; never waits. (The result of a process task is read then, by its
@@ -184,7 +204,7 @@ impl<T> Future<T> {
     /// assert!(matches!(future.try_result(), Some(Err(TaskError::Taken))));
     /// ```
     pub fn try_result(&mut self) -> Option<Result<T, TaskError>> {
-        self.task.is_done().then(|| self.take())
+        self.task.is_done().then(|| self.take_and_note())
     }
 
     /// Waits for the task and leaves its result where it is.
@@ -231,8 +251,7 @@ impl<T> Future<T> {
 
     /// Waits for the task and returns why it has no value; `None` if it has one, or had one that was taken since.
     ///
-    /// Returns [`TaskError::Deadlock`] if waiting for the task is part of a deadlock, and [`TaskError::Taken`] if the
-    /// task failed and the error was taken since.
+    /// Returns [`TaskError::Deadlock`] if waiting for the task is part of a deadlock. An error that was taken is still told.
     ///
     /// # Examples
     ///
@@ -355,6 +374,8 @@ impl<T> Future<T> {
     /// A callback may end further tasks, whose callbacks then run before that returns. Callbacks that end tasks in a
     /// chain do not fill the stack: where it has no more room they run on another thread, for which this one waits.
     ///
+    /// The callback can be removed by what this returns. To drop that leaves the callback where it is.
+    ///
     /// Costs an allocation, and two more for the first callback of a future.
     ///
     /// # Examples
@@ -371,8 +392,8 @@ impl<T> Future<T> {
     /// assert_eq!(told.recv().unwrap(), Status::Finished);
     /// assert_eq!(future.result().unwrap(), 42); // the callback leaves the result where it is
     /// ```
-    pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) {
-        self.task.call_when_done(Box::new(callback));
+    pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) -> DoneCallback {
+        DoneCallback::new(self.task.clone(), self.task.call_when_done(Box::new(callback)))
     }
 
     /// Passes the result to `callback` when the task is done, as [`add_done_callback`](Self::add_done_callback) passes
@@ -394,7 +415,7 @@ impl<T> Future<T> {
         T: Send + 'static,
     {
         let task = self.task.clone();
-        task.call_when_done(Box::new(move |_| callback(self.take_last())));
+        _ = task.call_when_done(Box::new(move |_| callback(self.take_last())));
     }
 
     /// Makes a future with several owners, each of whom gets a clone of the result.
@@ -458,7 +479,7 @@ impl<T> std::future::Future for Future<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.task.is_done() || !self.task.wake_when_done(ONLY_OWNER, context.waker()) {
-            return Poll::Ready(self.take());
+            return Poll::Ready(self.take_and_note());
         }
         Poll::Pending
     }

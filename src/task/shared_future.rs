@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::done_callback::DoneCallback;
 use super::error::TaskError;
 use super::future::{self, Future};
 use super::status::Status;
@@ -236,8 +237,8 @@ impl<T> SharedFuture<T> {
     /// promise.set_result(42).unwrap();
     /// assert_eq!(told.recv().unwrap().unwrap().unwrap(), 42);
     /// ```
-    pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) {
-        self.shared.future.add_done_callback(callback);
+    pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) -> DoneCallback {
+        self.shared.future.add_done_callback(callback)
     }
 }
 

@@ -96,7 +96,7 @@ impl TaskRef {
         result
     }
 
-    /// Returns why the done task has no value, `None` if it has one.
+    /// Returns why the done task has no value, `None` if it has one, or had one.
     ///
     /// # Safety
     ///
@@ -105,6 +105,17 @@ impl TaskRef {
         // SAFETY:
         // - the vtable is that of this cell, and the rest is the caller's contract.
         unsafe { (self.vtable.error)(self.0) }
+    }
+
+    /// Notes the error of a result that was [taken](Self::take).
+    ///
+    /// # Safety
+    ///
+    /// The task is done, and the caller owns the result, which it took.
+    pub(crate) unsafe fn note_taken(&self, error: TaskError) {
+        // SAFETY:
+        // - the vtable is that of this cell, and the rest is the caller's contract.
+        unsafe { (self.vtable.note_taken)(self.0, error) };
     }
 
     /// Returns the result of a done task, where it is; `None` if it was taken.

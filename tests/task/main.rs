@@ -13,5 +13,7 @@ mod graphs;
 mod graphs_free;
 mod identity;
 mod promise;
+mod runtimes;
+mod sets;
 mod shared_future;
 mod wait;

@@ -51,6 +51,8 @@ enum Stage<T> {
     Empty,
     Unread(Reply<T>),
     Result(Result<T, TaskError>),
+    /// An error that was taken.
+    Taken(TaskError),
 }
 
 impl<T> Replied<T> {
@@ -102,18 +104,17 @@ impl<T> Slot for Replied<T> {
     unsafe fn take(&self) -> Option<Result<T, TaskError>> {
         // SAFETY:
         // - the caller's contract.
-        let result = match unsafe { self.replace(Stage::Empty) } {
-            Stage::Empty => return None,
-            Stage::Unread(reply) => reply.read(),
-            Stage::Result(result) => result,
-        };
-        if result.is_err() {
-            // The task may have finished, and then nothing but this says that there was an error.
-            // SAFETY:
-            // - the caller's contract. The stage that this replaces is `Empty`.
-            let _ = unsafe { self.replace(Stage::Result(Err(TaskError::Taken))) };
+        match unsafe { self.replace(Stage::Empty) } {
+            Stage::Empty => None,
+            Stage::Unread(reply) => Some(reply.read()),
+            Stage::Result(result) => Some(result),
+            Stage::Taken(error) => {
+                // SAFETY:
+                // - the caller's contract. The stage that this replaces is `Empty`.
+                let _ = unsafe { self.replace(Stage::Taken(error)) };
+                None
+            }
         }
-        Some(result)
     }
 
     unsafe fn result(&self) -> Option<&Result<T, TaskError>> {
@@ -121,8 +122,24 @@ impl<T> Slot for Replied<T> {
         // - nobody writes to the stage of a settled result but the owner of the result (caller).
         match unsafe { &*self.stage.get() } {
             Stage::Result(result) => Some(result),
+            Stage::Empty | Stage::Unread(_) | Stage::Taken(_) => None,
+        }
+    }
+
+    unsafe fn error(&self) -> Option<&TaskError> {
+        // SAFETY:
+        // - as in `result`.
+        match unsafe { &*self.stage.get() } {
+            Stage::Result(result) => result.as_ref().err(),
+            Stage::Taken(error) => Some(error),
             Stage::Empty | Stage::Unread(_) => None,
         }
+    }
+
+    unsafe fn note_taken(&self, error: TaskError) {
+        // SAFETY:
+        // - the caller's contract. The stage that this replaces is `Empty`.
+        let _ = unsafe { self.replace(Stage::Taken(error)) };
     }
 
     /// Reads the result, or waits until another thread has.
