@@ -70,7 +70,7 @@ impl<H: Home, S: Slot, D: Describe> VTableOf<H, S, D> {
         take: Cell::<H, S>::take,
         peek: Cell::<H, S>::peek,
         error: Cell::<H, S>::error,
-        note_taken: Cell::<H, S>::note_taken,
+        put_back: Cell::<H, S>::put_back,
         settle: Cell::<H, S>::settle,
         settling: Cell::<H, S>::settling,
         empty: Cell::<H, S>::empty,
@@ -146,24 +146,26 @@ impl<H: Home, S: Slot> Cell<H, S> {
         unsafe { Self::at(header).slot.result() }.map_or(std::ptr::null(), |result| std::ptr::from_ref(result).cast())
     }
 
-    /// Returns the error, if the result is one, or was one.
+    /// Returns the error, if the result is one.
     ///
     /// # Safety
     ///
-    /// The contracts of this impl and of [`Slot::error`].
+    /// The contracts of this impl and of [`Slot::result`].
     unsafe fn error(header: NonNull<Header>) -> Option<TaskError> {
         // SAFETY:
         // - the caller's contract.
-        unsafe { Self::at(header).slot.error() }.cloned()
+        unsafe { Self::at(header).slot.result() }?.as_ref().err().cloned()
     }
 
+    /// Puts an error back that was taken.
+    ///
     /// # Safety
     ///
-    /// The contract of this impl.
-    unsafe fn note_taken(header: NonNull<Header>, error: TaskError) {
+    /// The contracts of this impl and of [`Slot::fail`].
+    unsafe fn put_back(header: NonNull<Header>, error: TaskError) {
         // SAFETY:
         // - the caller's contract.
-        unsafe { Self::at(header).slot.note_taken(error) };
+        unsafe { Self::at(header).slot.fail(error) };
     }
 
     /// # Safety

@@ -82,20 +82,20 @@ impl<T> Future<T> {
         debug_assert!(self.task.is_done());
         // SAFETY:
         // - the future owns the result of a cell with this type (`of`), and the task is done.
-        unsafe { self.task.take::<T>() }.unwrap_or(Err(TaskError::Taken))
+        match unsafe { self.task.take::<T>() } {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) => Err(self.take_error(error)),
+            None => Err(TaskError::Taken),
+        }
     }
 
-    /// Takes the result of a task that is done, and leaves an error for [`exception`](Self::exception).
-    fn take_and_note(&mut self) -> Result<T, TaskError> {
+    /// Returns an error that was in the slot, and leaves it there for [`exception`](Self::exception): it is taken once.
+    #[cold]
+    fn take_error(&mut self, error: TaskError) -> TaskError {
         // SAFETY:
-        // - as in `take`.
-        let Some(result) = (unsafe { self.task.take::<T>() }) else { return Err(TaskError::Taken) };
-        if let Err(error) = &result {
-            // SAFETY:
-            // - as in `take`; the result was taken just now.
-            unsafe { self.task.note_taken(error.clone()) };
-        }
-        result
+        // - as in `take`, which took it.
+        let is_taken = unsafe { self.task.put_back(error.clone()) };
+        if is_taken { TaskError::Taken } else { error }
     }
 
     fn take_last(self) -> Result<T, TaskError> {
@@ -186,7 +186,7 @@ impl<T> Future<T> {
     #[track_caller]
     pub fn result_timeout(&mut self, timeout: Duration) -> Result<T, TaskError> {
         wait_done(&self.task, Limit::after(timeout), Location::caller())?;
-        self.take_and_note()
+        self.take()
     }
 
     /// Takes the result, if the task is done; never waits. (The result of a process task is read then, by its
@@ -204,7 +204,7 @@ impl<T> Future<T> {
     /// assert!(matches!(future.try_result(), Some(Err(TaskError::Taken))));
     /// ```
     pub fn try_result(&mut self) -> Option<Result<T, TaskError>> {
-        self.task.is_done().then(|| self.take_and_note())
+        self.task.is_done().then(|| self.take())
     }
 
     /// Waits for the task and leaves its result where it is.
@@ -439,8 +439,8 @@ impl<T> Future<T> {
         // - the cell's result is of this type (`of`); the rest is the caller's contract.
         Ok(match unsafe { self.task.peek::<T>() } {
             Some(Ok(value)) => Ok(value),
-            Some(Err(error)) => Err(error.clone()),
-            None => Err(TaskError::Taken),
+            Some(Err(error)) if !self.task.is_taken() => Err(error.clone()),
+            Some(Err(_)) | None => Err(TaskError::Taken),
         })
     }
 }
@@ -479,7 +479,7 @@ impl<T> std::future::Future for Future<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.task.is_done() || !self.task.wake_when_done(ONLY_OWNER, context.waker()) {
-            return Poll::Ready(self.take_and_note());
+            return Poll::Ready(self.take());
         }
         Poll::Pending
     }

@@ -28,7 +28,7 @@ pub(crate) struct VTable {
     pub(super) take: unsafe fn(NonNull<Header>, *mut ()),
     pub(super) peek: unsafe fn(NonNull<Header>) -> *const (),
     pub(super) error: unsafe fn(NonNull<Header>) -> Option<TaskError>,
-    pub(super) note_taken: unsafe fn(NonNull<Header>, TaskError),
+    pub(super) put_back: unsafe fn(NonNull<Header>, TaskError),
     pub(super) settle: unsafe fn(NonNull<Header>, Limit, Site) -> Result<(), WaitError>,
     pub(super) settling: unsafe fn(NonNull<Header>) -> Option<TaskRef>,
     pub(super) empty: unsafe fn(NonNull<Header>),

@@ -61,20 +61,6 @@ pub(crate) trait Slot {
     /// time.
     unsafe fn result(&self) -> Option<&Result<Self::Value, TaskError>>;
 
-    /// Returns the error, if the result is settled and is one, or was one and was [noted](Self::note_taken).
-    ///
-    /// # Safety
-    ///
-    /// That of [`result`](Self::result).
-    unsafe fn error(&self) -> Option<&TaskError>;
-
-    /// Notes the error of a result that was taken.
-    ///
-    /// # Safety
-    ///
-    /// The task is done, the slot belongs to the caller, and the result was taken.
-    unsafe fn note_taken(&self, error: TaskError);
-
     /// Puts the result of the cell with this header into the form that [`result`](Self::result) returns, or waits until
     /// another thread has.
     ///
@@ -109,8 +95,6 @@ pub(crate) struct Work<F, T>(UnsafeCell<Stage<F, T>>);
 enum Stage<F, T> {
     Task(F),
     Result(Result<T, TaskError>),
-    /// An error that was taken.
-    Taken(TaskError),
     Empty,
 }
 
@@ -203,12 +187,6 @@ impl<F: FnOnce() -> T, T> Slot for Work<F, T> {
         // - the caller's contract.
         match unsafe { self.replace(Stage::Empty) } {
             Stage::Result(result) => Some(result),
-            Stage::Taken(error) => {
-                // SAFETY:
-                // - the caller's contract.
-                drop(unsafe { self.replace(Stage::Taken(error)) });
-                None
-            }
             Stage::Empty | Stage::Task(_) => None,
         }
     }
@@ -218,24 +196,8 @@ impl<F: FnOnce() -> T, T> Slot for Work<F, T> {
         // - nobody writes to the slot of a done task but the owner of its result (caller).
         match unsafe { &*self.0.get() } {
             Stage::Result(result) => Some(result),
-            Stage::Taken(_) | Stage::Empty | Stage::Task(_) => None,
-        }
-    }
-
-    unsafe fn error(&self) -> Option<&TaskError> {
-        // SAFETY:
-        // - as in `result`.
-        match unsafe { &*self.0.get() } {
-            Stage::Result(result) => result.as_ref().err(),
-            Stage::Taken(error) => Some(error),
             Stage::Empty | Stage::Task(_) => None,
         }
-    }
-
-    unsafe fn note_taken(&self, error: TaskError) {
-        // SAFETY:
-        // - the caller's contract. The stage that this replaces is `Empty`.
-        drop(unsafe { self.replace(Stage::Taken(error)) });
     }
 
     unsafe fn empty(&self) {

@@ -6,14 +6,15 @@
 //! RUNNING      FINISHED, FAILED        whoever claimed it
 //! CANCELLING   CANCELLED, FAILED       whoever claimed it: the closure is being dropped
 //! FINISHED     –                       the slot holds a value, or held one that was taken; or another process's bytes
-//! FAILED       –                       the slot holds an error, or held one
-//! CANCELLED    –                       the slot holds `TaskError::Cancelled`, or held it
+//! FAILED       –                       the slot holds an error, which may have been taken
+//! CANCELLED    –                       the slot holds `TaskError::Cancelled`, which may have been taken
 //!
 //! bit            set by                                     read by
 //! WAITERS        a waiter about to park on the cell         whoever ends the task, which wakes them all
 //! CONTINUATIONS  whoever lists a waker or a callback        whoever ends the task, which runs them all
 //! DETACHED       the future, when it is dropped             whoever ends the task, which drops the result itself
 //! LASTING        whoever makes the cell                     the future, when it is dropped: the result may be dropped later
+//! TAKEN          the future, when it takes an error         the future: the error is told still, and taken no more
 //! ID_TOLD        the program, when it asks for the id       a report, whose text shows the id then
 //! ```
 //!
@@ -37,11 +38,14 @@ pub(crate) const DETACHED: u64 = 1 << 5;
 /// The result borrows nothing.
 pub(crate) const LASTING: u64 = 1 << 6;
 
+/// The error in the slot was taken.
+pub(crate) const TAKEN: u64 = 1 << 7;
+
 /// The program has asked for the id.
-pub(crate) const ID_TOLD: u64 = 1 << 7;
+pub(crate) const ID_TOLD: u64 = 1 << 8;
 
 /// The number of bits below the id.
-const BELOW_ID: u32 = 8;
+const BELOW_ID: u32 = 9;
 const _: () = assert!(BELOW_ID + TaskId::BITS == u64::BITS, "the id has the rest of the word");
 
 /// Returns the id in this word, `None` before anybody has asked for it.

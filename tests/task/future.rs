@@ -92,6 +92,17 @@ fn a_result_that_is_asked_for_with_no_patience_is_told_from_a_time_out() {
 }
 
 #[test]
+fn an_error_that_was_taken_is_told_and_is_no_result_of_those_who_share_it() {
+    let (promise, mut future) = promise::<u8>();
+    drop(promise);
+    assert!(matches!(future.try_result(), Some(Err(TaskError::BrokenPromise))));
+    let shared = future.shared();
+    assert!(matches!(shared.result(), Err(TaskError::Taken)));
+    assert!(matches!(shared.exception(), Some(TaskError::BrokenPromise)));
+    assert_eq!(shared.status(), Status::Failed);
+}
+
+#[test]
 fn trying_for_a_result_takes_what_is_there_once_and_never_waits() {
     let (mut futures, _promises) = in_each_state();
     let results = futures.each_mut().map(Future::try_result);

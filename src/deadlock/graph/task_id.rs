@@ -33,13 +33,13 @@ pub struct TaskId(NonZero<u64>);
 
 impl TaskId {
     /// The width of an id in bits.
-    pub(crate) const BITS: u32 = 56;
+    pub(crate) const BITS: u32 = 55;
 
     /// Returns an id that no other task has.
     pub(crate) fn new() -> Self {
         static LAST: quiet::AtomicU64 = quiet::AtomicU64::new(0);
         let id = LAST.fetch_add(1, Relaxed) + 1;
-        assert!(id < 1 << Self::BITS, "fewer than 2^56 tasks are asked for their id");
+        assert!(id < 1 << Self::BITS, "fewer than 2^55 tasks are asked for their id");
         Self::from_word(id).expect("it is not zero")
     }
 

@@ -51,8 +51,6 @@ enum Stage<T> {
     Empty,
     Unread(Reply<T>),
     Result(Result<T, TaskError>),
-    /// An error that was taken.
-    Taken(TaskError),
 }
 
 impl<T> Replied<T> {
@@ -108,12 +106,6 @@ impl<T> Slot for Replied<T> {
             Stage::Empty => None,
             Stage::Unread(reply) => Some(reply.read()),
             Stage::Result(result) => Some(result),
-            Stage::Taken(error) => {
-                // SAFETY:
-                // - the caller's contract. The stage that this replaces is `Empty`.
-                let _ = unsafe { self.replace(Stage::Taken(error)) };
-                None
-            }
         }
     }
 
@@ -122,24 +114,8 @@ impl<T> Slot for Replied<T> {
         // - nobody writes to the stage of a settled result but the owner of the result (caller).
         match unsafe { &*self.stage.get() } {
             Stage::Result(result) => Some(result),
-            Stage::Empty | Stage::Unread(_) | Stage::Taken(_) => None,
-        }
-    }
-
-    unsafe fn error(&self) -> Option<&TaskError> {
-        // SAFETY:
-        // - as in `result`.
-        match unsafe { &*self.stage.get() } {
-            Stage::Result(result) => result.as_ref().err(),
-            Stage::Taken(error) => Some(error),
             Stage::Empty | Stage::Unread(_) => None,
         }
-    }
-
-    unsafe fn note_taken(&self, error: TaskError) {
-        // SAFETY:
-        // - the caller's contract. The stage that this replaces is `Empty`.
-        let _ = unsafe { self.replace(Stage::Taken(error)) };
     }
 
     /// Reads the result, or waits until another thread has.
