@@ -43,6 +43,18 @@ fn floods(c: &mut Criterion) {
     over_all!(c, "100 k tasks", flood, 100_000);
 }
 
+fn as_they_are_done(c: &mut Criterion) {
+    let mut group = group(c, "100 k tasks as they are done", 100_000);
+    let mut bench = |name, run: fn(&Bowline, u64) -> Duration| {
+        let pool = Bowline::new();
+        group.bench_function(name, |b| b.iter_custom(|times| (0..times).map(|_| run(&pool, 100_000)).sum()));
+    };
+    bench("as_completed", tasks::as_completed);
+    bench("as_completed, with keys", tasks::as_completed_with_keys);
+    bench("a channel by hand", tasks::as_completed_by_hand);
+    group.finish();
+}
+
 fn round_trips(c: &mut Criterion) {
     over_all!(c, "round trip", round_trip, 1);
 }
@@ -83,5 +95,5 @@ fn on_one_core(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, floods, round_trips, fans, nested, maps, trickles, on_one_core);
+criterion_group!(benches, floods, as_they_are_done, round_trips, fans, nested, maps, trickles, on_one_core);
 criterion_main!(benches);

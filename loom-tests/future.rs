@@ -142,6 +142,59 @@ fn a_callback_that_is_added_while_the_task_ends_runs_once() {
 }
 
 #[test]
+fn a_callback_that_is_removed_while_the_task_ends_is_removed() {
+    explore(3, || removed_while_it_ends());
+}
+
+#[test]
+fn a_callback_that_is_removed_while_the_task_ends_has_run() {
+    explore(3, || !removed_while_it_ends());
+}
+
+/// One thread removes a callback while another ends the task. Returns whether it was removed, which it is if, and only if,
+/// it does not run.
+fn removed_while_it_ends() -> bool {
+    let (count, runs) = (Count::new(), Arc::new(AtomicUsize::new(0)));
+    let (promise, future) = promise::<u32>();
+    let callback = future.add_done_callback({
+        let (parcel, runs) = (Parcel::new(7, &count), Arc::clone(&runs));
+        move |_| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            drop(parcel);
+        }
+    });
+    let keeper = keep([promise]);
+    let is_removed = callback.remove();
+    // What it owns is gone with it.
+    assert!(!is_removed || count.dropped() == 1);
+    keeper.join().unwrap();
+    assert_eq!((runs.load(Ordering::Relaxed), count.dropped()), (usize::from(!is_removed), 1));
+    is_removed
+}
+
+#[test]
+fn an_id_that_is_asked_for_while_the_task_ends_is_one_and_the_end_is_not_lost() {
+    explore(3, || {
+        let (promise, future) = promise::<u32>();
+        let shared = future.shared();
+        let keeper = keep([promise]);
+        let other = thread::spawn({
+            let shared = shared.clone();
+            move || shared.id()
+        });
+        let was_done = shared.done();
+        let id = shared.id();
+        let is_done = shared.done();
+        assert_eq!(shared.result().unwrap(), 1);
+        assert_eq!(other.join().unwrap(), id);
+        assert_eq!(shared.id(), id);
+        keeper.join().unwrap();
+        // It ended in the midst of the question.
+        !was_done && is_done
+    });
+}
+
+#[test]
 fn a_result_is_passed_on_once() {
     explore(3, || {
         let count = Count::new();

@@ -107,7 +107,7 @@ fn if_its_end_woke_one_of_them_alone_the_other_would_be_lost() {
 }
 
 fn request(intent: Intent) -> Request {
-    let type_of = || ResourceType { primitive: "Once", data: "", mode: HoldMode::Initialising };
+    let type_of = || ResourceType { primitive: "Once", data: "", mode: HoldMode::Initialising, id_of: None };
     Request { site: Location::caller(), type_of, intent }
 }
 

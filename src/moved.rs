@@ -30,7 +30,7 @@ pub type CodecError = crate::task::CodecError;
 
 /// Moved to [`task::DoneAndNotDone`](crate::task::DoneAndNotDone).
 #[deprecated(since = "0.2.0", note = "use `bowline::task::DoneAndNotDone`")]
-pub type DoneAndNotDone<'f, F> = crate::task::DoneAndNotDone<'f, F>;
+pub type DoneAndNotDone<F> = crate::task::DoneAndNotDone<F>;
 
 /// Moved to [`task::InvalidState`](crate::task::InvalidState).
 #[deprecated(since = "0.2.0", note = "use `bowline::task::InvalidState`")]
@@ -66,7 +66,7 @@ pub type SubmitError<F> = crate::task::SubmitError<F>;
 
 /// Moved to [`task::Unfinished`](crate::task::Unfinished).
 #[deprecated(since = "0.2.0", note = "use `bowline::task::Unfinished`")]
-pub type Unfinished<F> = crate::task::Unfinished<F>;
+pub type Unfinished = crate::task::Unfinished;
 
 /// Moved to [`task::WorkerExit`](crate::task::WorkerExit).
 #[deprecated(since = "0.2.0", note = "use `bowline::task::WorkerExit`")]

@@ -59,9 +59,8 @@ fn futures(pool: &ThreadPoolExecutor) -> Result<(), TaskError> {
     let DoneAndNotDone { done, not_done, deadlock, .. } = wait(&set, ReturnWhen::AllCompleted, Some(LIMIT));
     assert_eq!((done.len(), not_done.len(), deadlock.is_none()), (2, 0, true));
     let all: AsCompleted<Future<u32>> = as_completed(set).timeout(LIMIT);
-    let values: Result<HashSet<u32>, Unfinished<Future<u32>>> =
-        all.map(|future| Ok(future?.result().unwrap())).collect();
-    assert_eq!(values.map_err(Unfinished::into_futures).unwrap(), HashSet::from([4, 5]));
+    let values: Result<HashSet<u32>, Unfinished> = all.map(|future| Ok(future?.result().unwrap())).collect();
+    assert_eq!(values.unwrap(), HashSet::from([4, 5]));
 
     let squares: Map<std::ops::Range<u32>, fn(u32) -> u32, u32> = pool.map((|n| n * n) as fn(u32) -> u32, 0..4);
     let squares = squares.chunk_size(2).buffer_size(4).timeout(LIMIT).start();

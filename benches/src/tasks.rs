@@ -24,6 +24,63 @@ pub fn flood<P: BenchPool>(pool: &P, tasks: u64) -> Duration {
     elapsed
 }
 
+/// Submits so many tiny tasks, then takes their results as they are done: the time for all of them.
+///
+/// # Panics
+///
+/// If the pool loses a task.
+pub fn as_completed(pool: &Bowline, tasks: u64) -> Duration {
+    let started = Instant::now();
+    let futures = (0..tasks).map(|number| pool.submit(move || black_box(number)));
+    let values = bowline::as_completed(futures).map(|future| future.expect("no deadlock").result().expect("a value"));
+    let sum: u64 = values.sum();
+    let elapsed = started.elapsed();
+    assert_eq!(sum, tasks * (tasks - 1) / 2);
+    elapsed
+}
+
+/// The same, of pairs with a key each.
+///
+/// # Panics
+///
+/// If the pool loses a task, or takes one for another.
+pub fn as_completed_with_keys(pool: &Bowline, tasks: u64) -> Duration {
+    let started = Instant::now();
+    let pairs = (0..tasks).map(|number| (number, pool.submit(move || black_box(number))));
+    let mut sum = 0;
+    for pair in bowline::as_completed(pairs) {
+        let (key, future) = pair.expect("no deadlock");
+        assert_eq!(future.result().expect("a value"), key);
+        sum += key;
+    }
+    let elapsed = started.elapsed();
+    assert_eq!(sum, tasks * (tasks - 1) / 2);
+    elapsed
+}
+
+/// The same by hand: each task sends its key and its result through a channel.
+///
+/// # Panics
+///
+/// If the pool loses a task, or takes one for another.
+pub fn as_completed_by_hand(pool: &Bowline, tasks: u64) -> Duration {
+    let started = Instant::now();
+    let (tell, told) = std::sync::mpsc::channel();
+    for number in 0..tasks {
+        let tell = tell.clone();
+        drop(pool.submit(move || tell.send((number, black_box(number))).expect("it is received")));
+    }
+    drop(tell);
+    let mut sum = 0;
+    for (key, value) in told {
+        assert_eq!(value, key);
+        sum += key;
+    }
+    let elapsed = started.elapsed();
+    assert_eq!(sum, tasks * (tasks - 1) / 2);
+    elapsed
+}
+
 /// Submits a task and takes its result before the next: the time for so many of them.
 ///
 /// # Panics

@@ -46,6 +46,7 @@ pub(super) fn deadlock(report: &Report, is_whole: bool) -> bool {
             threads = fields.threads,
             locks = fields.resources,
             lines = fields.lines,
+            tasks = fields.tasks,
             spans = fields.spans,
             report = whole,
             "{}",
@@ -72,6 +73,7 @@ pub(super) fn long_wait(wait: &LongWait) {
             threads = fields.threads,
             locks = fields.resources,
             lines = fields.lines,
+            tasks = fields.tasks,
             spans = fields.spans,
             "{}",
             wait.headline(),
@@ -109,6 +111,8 @@ struct Fields {
     threads: String,
     resources: String,
     lines: String,
+    /// The ids of the tasks that run or are waited for.
+    tasks: String,
     spans: String,
 }
 
@@ -120,7 +124,15 @@ impl Fields {
             threads.iter().map(|thread| thread.name().map_or_else(|| thread.os_id().to_string(), str::to_owned));
         let mut resources = Vec::new();
         let mut lines = Vec::new();
+        let mut tasks = Vec::new();
         for thread in threads {
+            let run = thread.task().and_then(|task| task.id());
+            let awaited = thread.waits_for().and_then(|wait| wait.resource().task_id());
+            for id in run.into_iter().chain(awaited).map(|id| id.to_string()) {
+                if !tasks.contains(&id) {
+                    tasks.push(id);
+                }
+            }
             let wait = thread.waits_for().map(|wait| (wait.resource(), wait.site()));
             let held = thread.holds().iter().map(|held| (held.resource(), held.site()));
             for (resource, line) in wait.into_iter().chain(held) {
@@ -136,6 +148,7 @@ impl Fields {
             threads: joined(names.collect()),
             resources: joined(resources),
             lines: joined(lines),
+            tasks: joined(tasks),
             spans: joined(spans.collect()),
         }
     }

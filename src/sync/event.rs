@@ -286,7 +286,7 @@ impl EventWait<'_> {
 
 impl Blocker for EventWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
-        let type_of = || ResourceType { primitive: "Event", data: "", mode: HoldMode::Exclusive };
+        let type_of = || ResourceType { primitive: "Event", data: "", mode: HoldMode::Exclusive, id_of: None };
         ResourceFacts { key: self.event.key(), origin: self.event.origin, type_of }
     }
 

@@ -13,6 +13,7 @@ use super::stats::Stats;
 use super::task_ref::TaskRef;
 use super::trace::TaskSpan;
 use crate::deadlock::door::{Limit, WaitError};
+use crate::deadlock::graph::task_id::ReportedId;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceType, Site, TypeOf};
 use crate::primitive::Ordering::Relaxed;
 
@@ -33,14 +34,26 @@ pub(crate) trait Describe {
 pub(crate) struct TaskOf<F>(PhantomData<F>);
 
 impl<F> Describe for TaskOf<F> {
-    const TYPE: TypeOf = || ResourceType { primitive: "Future", data: type_name::<F>(), mode: HoldMode::Running };
+    const TYPE: TypeOf =
+        || ResourceType { primitive: "Future", data: type_name::<F>(), mode: HoldMode::Running, id_of: Some(id_of) };
 }
 
 /// A value of the type `T`, which is put by hand.
 struct Promised<T>(PhantomData<T>);
 
 impl<T> Describe for Promised<T> {
-    const TYPE: TypeOf = || ResourceType::exclusive::<T>(PROMISE);
+    const TYPE: TypeOf = || ResourceType { id_of: Some(id_of), ..ResourceType::exclusive::<T>(PROMISE) };
+}
+
+/// Returns the id of the task with this key.
+///
+/// # Safety
+///
+/// The key is that of a cell to which somebody has a reference.
+unsafe fn id_of(key: usize) -> ReportedId {
+    // SAFETY:
+    // - the address of a header, exposed (`Header::facts`), which is there (caller).
+    unsafe { &*std::ptr::with_exposed_provenance::<Header>(key) }.reported_id()
 }
 
 /// The primitive that is waited for where no task runs.
@@ -57,6 +70,7 @@ impl<H: Home, S: Slot, D: Describe> VTableOf<H, S, D> {
         take: Cell::<H, S>::take,
         peek: Cell::<H, S>::peek,
         error: Cell::<H, S>::error,
+        put_back: Cell::<H, S>::put_back,
         settle: Cell::<H, S>::settle,
         settling: Cell::<H, S>::settling,
         empty: Cell::<H, S>::empty,
@@ -140,15 +154,18 @@ impl<H: Home, S: Slot> Cell<H, S> {
     unsafe fn error(header: NonNull<Header>) -> Option<TaskError> {
         // SAFETY:
         // - the caller's contract.
-        let cell = unsafe { Self::at(header) };
+        unsafe { Self::at(header).slot.result() }?.as_ref().err().cloned()
+    }
+
+    /// Puts an error back that was taken.
+    ///
+    /// # Safety
+    ///
+    /// The contracts of this impl and of [`Slot::fail`].
+    unsafe fn put_back(header: NonNull<Header>, error: TaskError) {
         // SAFETY:
         // - the caller's contract.
-        match unsafe { cell.slot.result() } {
-            Some(result) => result.as_ref().err().cloned(),
-            // A finished task had a value, which was taken.
-            None if cell.header.phase() == Phase::Finished => None,
-            None => Some(TaskError::Taken),
-        }
+        unsafe { Self::at(header).slot.fail(error) };
     }
 
     /// # Safety

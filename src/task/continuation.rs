@@ -23,8 +23,8 @@ pub(crate) trait Stop: Send + Sync {
 pub(crate) enum Continuation {
     /// Wakes the owner with this number, 0 for the only one, to poll the future again.
     Waker(u64, Waker),
-    /// The user's code.
-    Callback(Box<dyn FnOnce(Status) + Send>),
+    /// The user's code, with a number that no other callback of the list has.
+    Callback(u64, Box<dyn FnOnce(Status) + Send>),
     /// Tells a watcher, such as a wait for several futures, that the task with this number is done.
     Notice(Arc<dyn Watcher>, usize),
     /// Nothing to be run: who is told, before the task is done, that it is to stop.
@@ -32,12 +32,13 @@ pub(crate) enum Continuation {
 }
 
 impl Continuation {
-    /// Returns the key by which the continuation is found; `None` if nobody looks for it.
-    fn key(&self) -> Option<Key> {
+    /// Returns the key by which the continuation is found.
+    fn key(&self) -> Key {
         match self {
-            Self::Waker(owner, _) => Some(Key::Owner(*owner)),
-            Self::Notice(set, _) => Some(Key::of_watcher(set)),
-            Self::Callback(_) | Self::Stop(_) => None,
+            Self::Waker(owner, _) => Key::Owner(*owner),
+            Self::Notice(set, _) => Key::of_watcher(set),
+            Self::Callback(number, _) => Key::Callback(*number),
+            Self::Stop(_) => Key::Stop,
         }
     }
 
@@ -45,20 +46,24 @@ impl Continuation {
     pub(crate) fn run(self, status: Status) {
         match self {
             Self::Waker(_, waker) => drop(panic::contain(|| waker.wake())),
-            Self::Callback(callback) => drop(panic::contain(|| callback(status))),
+            Self::Callback(_, callback) => drop(panic::contain(|| callback(status))),
             Self::Notice(set, number) => set.notice(number, status),
             Self::Stop(_) => {}
         }
     }
 }
 
-/// The key by which a continuation is found, to be replaced or removed. A callback has none.
+/// The key by which a continuation is found, to be replaced or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     /// The waker of the owner with this number.
     Owner(u64),
     /// The notice to the watcher at this address.
     Watcher(usize),
+    /// The callback with this number.
+    Callback(u64),
+    /// The one that is told that the task is to stop.
+    Stop,
 }
 
 impl Key {
@@ -82,6 +87,8 @@ pub(crate) struct Continuations {
     removed: usize,
     /// The place of each continuation that can be found, if the list was ever longer than [`MAX_UNINDEXED`].
     places: Option<HashMap<Key, usize>>,
+    /// The number of callbacks that were ever added.
+    callbacks: u64,
     /// The number of places that were looked at or moved.
     #[cfg(test)]
     looks: usize,
@@ -89,8 +96,8 @@ pub(crate) struct Continuations {
 
 impl Continuations {
     pub(crate) fn push(&mut self, continuation: Continuation) {
-        if let (Some(places), Some(key)) = (&mut self.places, continuation.key()) {
-            places.insert(key, self.list.len());
+        if let Some(places) = &mut self.places {
+            places.insert(continuation.key(), self.list.len());
         }
         self.list.push(Some(continuation));
         if self.places.is_none() && self.list.len() > MAX_UNINDEXED {
@@ -98,9 +105,16 @@ impl Continuations {
         }
     }
 
+    /// Adds a callback. Returns its number.
+    pub(crate) fn push_callback(&mut self, callback: Box<dyn FnOnce(Status) + Send>) -> u64 {
+        self.callbacks += 1;
+        self.push(Continuation::Callback(self.callbacks, callback));
+        self.callbacks
+    }
+
     /// Replaces the continuation that has this key, and returns it, or adds the new one at the end if there is none.
     pub(crate) fn put(&mut self, key: Key, continuation: Continuation) -> Option<Continuation> {
-        debug_assert_eq!(continuation.key(), Some(key));
+        debug_assert_eq!(continuation.key(), key);
         if let Some(place) = self.place_of(key) {
             return self.list[place].replace(continuation);
         }
@@ -138,11 +152,20 @@ impl Continuations {
         self.list.into_iter().flatten()
     }
 
+    /// Returns who is told that the task is to stop.
+    pub(super) fn stop(&mut self) -> Option<Arc<dyn Stop>> {
+        let place = self.place_of(Key::Stop)?;
+        match &self.list[place] {
+            Some(Continuation::Stop(stop)) => Some(Arc::clone(stop)),
+            _ => None,
+        }
+    }
+
     fn place_of(&mut self, key: Key) -> Option<usize> {
         if let Some(places) = &self.places {
             return places.get(&key).copied();
         }
-        let is_it = |other: &Option<Continuation>| other.as_ref().and_then(Continuation::key) == Some(key);
+        let is_it = |other: &Option<Continuation>| other.as_ref().is_some_and(|other| other.key() == key);
         let place = self.list.iter().position(is_it);
         #[cfg(test)]
         {
@@ -157,7 +180,7 @@ impl Continuations {
             self.looks += self.list.len();
         }
         let places = self.list.iter().enumerate();
-        let places = places.filter_map(|(place, other)| Some((other.as_ref()?.key()?, place)));
+        let places = places.filter_map(|(place, other)| Some((other.as_ref()?.key(), place)));
         let index = self.places.get_or_insert_default();
         index.clear();
         index.extend(places);
@@ -202,6 +225,19 @@ mod tests {
     }
 
     #[test]
+    fn many_callbacks_cost_a_look_each_to_be_added_and_removed() {
+        const MANY: u64 = if cfg!(miri) { 200 } else { 32_000 };
+        let mut all = Continuations::default();
+        let numbers: Vec<_> = (0..MANY).map(|_| all.push_callback(Box::new(drop))).collect();
+        for number in numbers.into_iter().rev() {
+            assert!(all.remove(Key::Callback(number)).is_some());
+            assert!(all.remove(Key::Callback(number)).is_none());
+        }
+        assert!(all.iter().next().is_none());
+        assert!(all.looks as u64 <= 4 * MANY, "{} looks at {MANY}", all.looks);
+    }
+
+    #[test]
     fn what_was_added_runs_in_order_whatever_was_removed_or_replaced() {
         for many in [1, 3, 8, 9, 40] {
             let told = Arc::new(Mutex::new(Vec::new()));
@@ -209,7 +245,7 @@ mod tests {
             for number in 0..many {
                 all.put(Key::Owner(number), waker(number));
                 let told = Arc::clone(&told);
-                all.push(Continuation::Callback(Box::new(move |_| told.lock().unwrap().push(number))));
+                assert_eq!(all.push_callback(Box::new(move |_| told.lock().unwrap().push(number))), number + 1);
             }
             for number in (0..many).filter(|number| number % 3 != 1) {
                 assert!(all.remove(Key::Owner(number)).is_some());

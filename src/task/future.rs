@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::done_callback::DoneCallback;
 use super::error::TaskError;
 use super::shared_future::SharedFuture;
 use super::status::Status;
@@ -15,6 +16,7 @@ use super::task_ref::TaskRef;
 use super::wait::one::wait_done;
 use crate::deadlock::Deadlock;
 use crate::deadlock::door::{Limit, WaitError};
+use crate::deadlock::graph::task_id::TaskId;
 use crate::deadlock::resource::{Origin, Site};
 
 /// The result of a task that was submitted to an executor, or that a [`Promise`](crate::Promise) will give.
@@ -80,7 +82,20 @@ impl<T> Future<T> {
         debug_assert!(self.task.is_done());
         // SAFETY:
         // - the future owns the result of a cell with this type (`of`), and the task is done.
-        unsafe { self.task.take::<T>() }.unwrap_or(Err(TaskError::Taken))
+        match unsafe { self.task.take::<T>() } {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) => Err(self.take_error(error)),
+            None => Err(TaskError::Taken),
+        }
+    }
+
+    /// Returns an error that was in the slot, and leaves it there for [`exception`](Self::exception): it is taken once.
+    #[cold]
+    fn take_error(&mut self, error: TaskError) -> TaskError {
+        // SAFETY:
+        // - as in `take`, which took it.
+        let is_taken = unsafe { self.task.put_back(error.clone()) };
+        if is_taken { TaskError::Taken } else { error }
     }
 
     fn take_last(self) -> Result<T, TaskError> {
@@ -91,6 +106,25 @@ impl<T> Future<T> {
         // - the future is not dropped, nor used again.
         drop(unsafe { std::ptr::read(&raw const this.task) });
         result
+    }
+
+    /// Returns the id of the task: the same number as in reports, snapshots and `tracing` events, and for all owners.
+    ///
+    /// Costs nothing before it is called for the first time, which is an atomic operation or two.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(1);
+    /// let (left, right) = (pool.submit(|| 40), pool.submit(|| 2));
+    /// assert_ne!(left.id(), right.id());
+    /// let id = left.id();
+    /// assert_eq!(left.shared().id(), id);
+    /// # drop(right);
+    /// ```
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.task.id()
     }
 
     /// Waits for the task and takes its result.
@@ -113,7 +147,13 @@ impl<T> Future<T> {
     /// ```
     #[track_caller]
     pub fn result(self) -> Result<T, TaskError> {
-        match wait_done(&self.task, Limit::None, Location::caller()) {
+        self.result_at(Location::caller())
+    }
+
+    /// Does what [`result`](Self::result) does, for a caller on this line.
+    #[inline]
+    pub(super) fn result_at(self, site: Site) -> Result<T, TaskError> {
+        match wait_done(&self.task, Limit::None, site) {
             Ok(()) => self.take_last(),
             Err(ended) => Err(ended.into()),
         }
@@ -211,8 +251,7 @@ impl<T> Future<T> {
 
     /// Waits for the task and returns why it has no value; `None` if it has one, or had one that was taken since.
     ///
-    /// Returns [`TaskError::Deadlock`] if waiting for the task is part of a deadlock, and [`TaskError::Taken`] if the
-    /// task failed and the error was taken since.
+    /// Returns [`TaskError::Deadlock`] if waiting for the task is part of a deadlock. An error that was taken is still told.
     ///
     /// # Examples
     ///
@@ -338,6 +377,8 @@ impl<T> Future<T> {
     /// A callback may end further tasks, whose callbacks then run before that returns. Callbacks that end tasks in a
     /// chain do not fill the stack: where it has no more room they run on another thread, for which this one waits.
     ///
+    /// The callback can be removed by what this returns. To drop that leaves the callback where it is.
+    ///
     /// Costs an allocation, and two more for the first callback of a future.
     ///
     /// # Examples
@@ -354,8 +395,8 @@ impl<T> Future<T> {
     /// assert_eq!(told.recv().unwrap(), Status::Finished);
     /// assert_eq!(future.result().unwrap(), 42); // the callback leaves the result where it is
     /// ```
-    pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) {
-        self.task.call_when_done(Box::new(callback));
+    pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) -> DoneCallback {
+        DoneCallback::new(self.task.clone(), self.task.call_when_done(Box::new(callback)))
     }
 
     /// Passes the result to `callback` when the task is done, as [`add_done_callback`](Self::add_done_callback) passes
@@ -377,7 +418,7 @@ impl<T> Future<T> {
         T: Send + 'static,
     {
         let task = self.task.clone();
-        task.call_when_done(Box::new(move |_| callback(self.take_last())));
+        _ = task.call_when_done(Box::new(move |_| callback(self.take_last())));
     }
 
     /// Makes a future with several owners, each of whom gets a clone of the result.
@@ -401,8 +442,8 @@ impl<T> Future<T> {
         // - the cell's result is of this type (`of`); the rest is the caller's contract.
         Ok(match unsafe { self.task.peek::<T>() } {
             Some(Ok(value)) => Ok(value),
-            Some(Err(error)) => Err(error.clone()),
-            None => Err(TaskError::Taken),
+            Some(Err(error)) if !self.task.is_taken() => Err(error.clone()),
+            Some(Err(_)) | None => Err(TaskError::Taken),
         })
     }
 }

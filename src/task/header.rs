@@ -6,13 +6,14 @@ use super::continuation::Continuations;
 use super::error::TaskError;
 use super::home::Home;
 use super::runner::Runner;
-use super::state::{Phase, WAITERS, is_done};
+use super::state::{ID_TOLD, Phase, WAITERS, id_in, is_done, with_id};
 use super::stats::Stats;
 use super::status::Status;
 use super::task_ref::TaskRef;
 use super::trace::TaskSpan;
 use crate::deadlock::context::ContextId;
 use crate::deadlock::door::{Limit, WaitError};
+use crate::deadlock::graph::task_id::{ReportedId, TaskId};
 use crate::deadlock::resource::{Origin, ResourceFacts, Site, TypeOf};
 use crate::deadlock::waitable::RETRY;
 use crate::primitive::Ordering::{Acquire, Relaxed};
@@ -27,6 +28,7 @@ pub(crate) struct VTable {
     pub(super) take: unsafe fn(NonNull<Header>, *mut ()),
     pub(super) peek: unsafe fn(NonNull<Header>) -> *const (),
     pub(super) error: unsafe fn(NonNull<Header>) -> Option<TaskError>,
+    pub(super) put_back: unsafe fn(NonNull<Header>, TaskError),
     pub(super) settle: unsafe fn(NonNull<Header>, Limit, Site) -> Result<(), WaitError>,
     pub(super) settling: unsafe fn(NonNull<Header>) -> Option<TaskRef>,
     pub(super) empty: unsafe fn(NonNull<Header>),
@@ -76,6 +78,36 @@ impl Header {
     pub(crate) fn status(&self) -> Status {
         // ORDERING: Acquire pairs with the Release in `end`.
         Status::from(Phase::of(self.state.load(Acquire)))
+    }
+
+    /// Returns the id of the task, which is made when it is first asked for.
+    #[cold]
+    pub(crate) fn id(&self) -> TaskId {
+        self.id_noting(ID_TOLD).id
+    }
+
+    /// Returns the id of the task for a report. Neither allocates nor blocks.
+    #[cold]
+    pub(crate) fn reported_id(&self) -> ReportedId {
+        self.id_noting(0)
+    }
+
+    /// Returns the id of the task, and notes this bit.
+    fn id_noting(&self, bit: u64) -> ReportedId {
+        let mut word = self.state.load(Relaxed);
+        let mut made = None;
+        loop {
+            let id = id_in(word).unwrap_or_else(|| *made.get_or_insert_with(TaskId::new));
+            let noted = with_id(word, id) | bit;
+            // ORDERING: Relaxed: it publishes nothing but the word itself.
+            if noted == word {
+                return ReportedId { id, is_told: word & ID_TOLD != 0 };
+            }
+            match self.state.compare_exchange_weak(word, noted, Relaxed, Relaxed) {
+                Ok(_) => word = noted,
+                Err(now) => word = now,
+            }
+        }
     }
 
     /// Returns whether the context with this number runs the task.
@@ -136,7 +168,9 @@ impl Header {
     }
 
     pub(crate) fn facts(&self) -> ResourceFacts {
-        ResourceFacts { key: self.key(), origin: self.origin, type_of: self.vtable.type_of }
+        // Exposed for `id_of`.
+        let key = std::ptr::from_ref(self).expose_provenance();
+        ResourceFacts { key, origin: self.origin, type_of: self.vtable.type_of }
     }
 
     /// Announces a waiter that is about to park. Returns `false` if the task is done.

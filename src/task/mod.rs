@@ -12,6 +12,8 @@ mod any_future;
 pub(crate) mod cell;
 mod chain;
 pub(crate) mod continuation;
+mod current;
+mod done_callback;
 mod end;
 pub(crate) mod error;
 pub(crate) mod future;
@@ -34,8 +36,12 @@ pub(crate) mod unwind;
 pub(crate) mod wait;
 pub(crate) mod when_done;
 
+pub use crate::deadlock::graph::task_id::TaskId;
 pub use any_future::AnyFuture;
-pub use error::{CodecError, Rejected, StartError, StartFailure, SubmitError, TaskError, WorkerExit, WorkerLost};
+pub use done_callback::DoneCallback;
+pub use error::{
+    CodecError, CustomError, Rejected, StartError, StartFailure, SubmitError, TaskError, WorkerExit, WorkerLost,
+};
 pub use future::Future;
 pub use map::Map;
 pub use panic::{PanicInfo, PanicLocation};
@@ -43,4 +49,6 @@ pub use promise::{InvalidState, Promise, promise};
 pub use shared_future::SharedFuture;
 pub use status::Status;
 pub use wait::as_completed::{AsCompleted, Unfinished, as_completed};
+pub use wait::first_ok::first_ok;
+pub use wait::results::results;
 pub use wait::{DoneAndNotDone, ReturnWhen, wait};

@@ -1,14 +1,16 @@
 //! A future that is completed by hand.
 
+use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
 
 use super::cell::ResultSlot;
-use super::error::TaskError;
+use super::error::{CustomError, TaskError};
 use super::future::{self, Future};
 use super::status::Status;
 use super::task_ref::TaskRef;
+use crate::deadlock::graph::task_id::TaskId;
 use crate::deadlock::resource::Origin;
 
 /// The other end of a [`Future`], which gives the result, once. Made by [`promise`].
@@ -97,6 +99,19 @@ impl<T> fmt::Display for InvalidState<T> {
 impl<T> std::error::Error for InvalidState<T> {}
 
 impl<T: Send> Promise<T> {
+    /// Returns the id of the promise, which is that of its future: see [`Future::id`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (promise, future) = bowline::promise::<u8>();
+    /// assert_eq!(promise.id(), future.id());
+    /// ```
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.task.id()
+    }
+
     /// Announces that the result is being worked on: from now on the future is running and cannot be cancelled. Returns
     /// `false` if it was cancelled before.
     ///
@@ -178,6 +193,41 @@ impl<T: Send> Promise<T> {
             return Err(InvalidState(error));
         }
         self.task.fail(error);
+        Ok(())
+    }
+
+    /// Completes the future with an error of the program's own: anything that makes a `Box<dyn Error + Send + Sync>`, which
+    /// is every such error, and text.
+    ///
+    /// The result of the future is [`TaskError::Custom`]: [`downcast_ref`](TaskError::downcast_ref) returns the error, and so
+    /// does [`source`](std::error::Error::source).
+    ///
+    /// # Errors
+    ///
+    /// The future was cancelled. The error returns `error`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::promise;
+    /// use std::error::Error;
+    /// use std::num::ParseIntError;
+    ///
+    /// let (promise, future) = promise::<u8>();
+    /// match "rope".parse() {
+    ///     Ok(value) => promise.set_result(value).unwrap(),
+    ///     Err(error) => promise.set_error(error).unwrap(),
+    /// }
+    /// let error = future.result().unwrap_err();
+    /// assert!(error.downcast_ref::<ParseIntError>().is_some());
+    /// assert_eq!(error.source().unwrap().to_string(), "invalid digit found in string");
+    /// ```
+    pub fn set_error<E: Into<Box<dyn Error + Send + Sync>>>(self, error: E) -> Result<(), InvalidState<E>> {
+        if !self.set_running() {
+            return Err(InvalidState(error));
+        }
+        // If the user's conversion panics, the promise is broken.
+        self.task.fail(TaskError::Custom(CustomError::new(error.into())));
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::done_callback::DoneCallback;
 use super::error::TaskError;
 use super::future::{self, Future};
 use super::status::Status;
@@ -14,6 +15,7 @@ use super::task_ref::TaskRef;
 use super::wait::one::wait_done;
 use crate::deadlock::Deadlock;
 use crate::deadlock::door::{Limit, WaitError};
+use crate::deadlock::graph::task_id::TaskId;
 use crate::deadlock::resource::Site;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU64;
@@ -58,6 +60,12 @@ impl<T> SharedFuture<T> {
 
     pub(crate) fn task(&self) -> &TaskRef {
         self.shared.future.task()
+    }
+
+    /// Returns the id of the task: see [`Future::id`].
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.task().id()
     }
 
     /// Waits for the task and returns a clone of its result.
@@ -229,8 +237,8 @@ impl<T> SharedFuture<T> {
     /// promise.set_result(42).unwrap();
     /// assert_eq!(told.recv().unwrap().unwrap().unwrap(), 42);
     /// ```
-    pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) {
-        self.shared.future.add_done_callback(callback);
+    pub fn add_done_callback(&self, callback: impl FnOnce(Status) + Send + 'static) -> DoneCallback {
+        self.shared.future.add_done_callback(callback)
     }
 }
 

@@ -7,7 +7,7 @@ use super::error::TaskError;
 use super::header::Header;
 use super::home::Home;
 use super::runner::Runner;
-use super::state::Phase;
+use super::state::{Phase, TAKEN};
 use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::resource::Site;
 use crate::deadlock::waitable::Provider;
@@ -96,7 +96,7 @@ impl TaskRef {
         result
     }
 
-    /// Returns why the done task has no value, `None` if it has one.
+    /// Returns why the done task has no value, `None` if it has one, or had one.
     ///
     /// # Safety
     ///
@@ -105,6 +105,26 @@ impl TaskRef {
         // SAFETY:
         // - the vtable is that of this cell, and the rest is the caller's contract.
         unsafe { (self.vtable.error)(self.0) }
+    }
+
+    /// Puts the error of a result that was [taken](Self::take) back, to be told. Returns whether it had been taken before
+    /// that, and was put back.
+    ///
+    /// # Safety
+    ///
+    /// The task is done, and the caller owns the result, which it took.
+    #[cold]
+    pub(crate) unsafe fn put_back(&self, error: TaskError) -> bool {
+        // SAFETY:
+        // - the vtable is that of this cell, and the slot is the owner's of the result (caller).
+        unsafe { (self.vtable.put_back)(self.0, error) };
+        // ORDERING: Relaxed: only the owner sets it and looks at it.
+        self.state.fetch_or(TAKEN, Relaxed) & TAKEN != 0
+    }
+
+    /// Returns whether the error that is in the slot was taken.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.state.load(Relaxed) & TAKEN != 0
     }
 
     /// Returns the result of a done task, where it is; `None` if it was taken.

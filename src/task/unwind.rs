@@ -6,7 +6,7 @@
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-use super::error::{Rejected, StartError, StartFailure, TaskError};
+use super::error::{CustomError, Rejected, StartError, StartFailure, TaskError};
 use super::future::Future;
 use super::promise::Promise;
 use super::shared_future::SharedFuture;
@@ -24,7 +24,7 @@ macro_rules! unwind_safe {
 
 pub(crate) use unwind_safe;
 
-unwind_safe!(Rejected, StartError, StartFailure, TaskError, TaskRef, WaitSet);
+unwind_safe!(CustomError, Rejected, StartError, StartFailure, TaskError, TaskRef, WaitSet);
 
 impl<T> UnwindSafe for Future<T> {}
 impl<T> RefUnwindSafe for Future<T> {}

@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use super::chain;
 use super::continuation::{Continuation, Continuations, Key, Stop};
+use super::panic;
 use super::state::{CONTINUATIONS, is_done};
 use super::status::Status;
 use super::task_ref::TaskRef;
@@ -24,12 +25,24 @@ impl TaskRef {
         Ok(())
     }
 
-    /// Runs `callback` when the task is done: here and now, if it is done already.
-    pub(crate) fn call_when_done(&self, callback: Box<dyn FnOnce(Status) + Send>) {
-        if let Err(continuation) = self.when_done(Continuation::Callback(callback)) {
-            let status = Status::from(self.phase());
-            chain::run(self.origin, move || continuation.run(status), |run| run);
+    /// Runs `callback` when the task is done, and returns the callback's number; runs it here and now, and returns
+    /// `None`, if the task is done already.
+    pub(crate) fn call_when_done(&self, callback: Box<dyn FnOnce(Status) + Send>) -> Option<u64> {
+        let mut list = self.continuations.lock();
+        // ORDERING: Acquire pairs with the Release in `end`.
+        if !is_done(self.state.fetch_or(CONTINUATIONS, Acquire)) {
+            return Some(list.get_or_insert_default().push_callback(callback));
         }
+        drop(list);
+        let status = Status::from(self.phase());
+        let call = move || _ = panic::contain(|| callback(status));
+        chain::run(self.origin, call, |call| call);
+        None
+    }
+
+    /// Removes the callback with this number, which is dropped here. Returns whether it will not run.
+    pub(crate) fn forget_callback(&self, number: u64) -> bool {
+        self.forget(Key::Callback(number))
     }
 
     /// Registers the waker of an owner of the result, in place of that owner's earlier one, to be woken when the task
@@ -58,19 +71,22 @@ impl TaskRef {
         self.forget(Key::of_watcher(set));
     }
 
-    fn forget(&self, key: Key) {
+    /// Removes a continuation from the list, and drops it. Returns `false` if it was not there: whoever ends the task has
+    /// the list then, or is about to take it.
+    fn forget(&self, key: Key) -> bool {
         let word = self.state.load(Relaxed);
         if is_done(word) || word & CONTINUATIONS == 0 {
-            return;
+            return false;
         }
         let mut list = self.continuations.lock();
         let forgotten = list.as_mut().and_then(|all| all.remove(key));
         // Dropped with no lock held: this is the user's code.
         drop(list);
+        let Some(forgotten) = forgotten else { return false };
         // A waker may have the last reference to a task of some executor, and that task the last one to another future.
-        if let Some(forgotten) = forgotten {
-            chain::run(self.origin, move || drop(forgotten), |run| run);
-        }
+        let end = move || _ = panic::contain(|| drop(forgotten));
+        chain::run(self.origin, end, |end| end);
+        true
     }
 
     /// Makes `stop` what is told if the task is to stop while it runs. Whoever asks for that has the task from the caller.
@@ -86,15 +102,11 @@ impl TaskRef {
         if is_done(word) || word & CONTINUATIONS == 0 {
             return;
         }
-        let list = self.continuations.lock();
-        let listeners = list.iter().flat_map(|all| all.iter());
-        let stop = listeners.filter_map(|continuation| match continuation {
-            Continuation::Stop(stop) => Some(Arc::clone(stop)),
-            _ => None,
-        });
-        let stop: Vec<_> = stop.collect();
-        drop(list);
-        stop.iter().for_each(|stop| stop.stop());
+        let stop = self.continuations.lock().as_mut().and_then(|all| all.stop());
+        // With no lock held: it wakes whoever waits for that.
+        if let Some(stop) = stop {
+            stop.stop();
+        }
     }
 
     /// Registers the waker of an owner that is to be polled again when another owner has settled the result. Returns

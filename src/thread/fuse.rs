@@ -54,7 +54,8 @@ impl State {
 impl Fuse {
     /// Returns the fuse of a timer whose function is of type `F`.
     pub(super) fn new<F>(origin: Origin) -> Arc<Self> {
-        let type_of = || ResourceType { primitive: "Timer", data: type_name::<F>(), mode: HoldMode::Exclusive };
+        let type_of =
+            || ResourceType { primitive: "Timer", data: type_name::<F>(), mode: HoldMode::Exclusive, id_of: None };
         Arc::new(Self { word: new_atomic(State::Waiting as u64), origin, type_of })
     }
 

@@ -28,7 +28,7 @@ struct RoomWait<'p> {
 }
 
 fn pool_type() -> ResourceType {
-    ResourceType { primitive: "ThreadPoolExecutor", data: "", mode: HoldMode::Permit }
+    ResourceType { primitive: "ThreadPoolExecutor", data: "", mode: HoldMode::Permit, id_of: None }
 }
 
 /// Returns what reports say of a pool that is waited for.

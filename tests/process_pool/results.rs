@@ -234,8 +234,9 @@ fn a_result_that_cannot_be_read_says_so_to_whoever_asks_and_the_task_has_finishe
             assert!(matches!(future.result(), Err(TaskError::Decode(_))));
             let mut taken = pool.submit(read, (4,));
             assert!(matches!(taken.result_timeout(LIMIT), Err(TaskError::Decode(_))));
-            assert!(matches!(taken.exception(), Some(TaskError::Taken)), "it was an error");
+            assert!(matches!(taken.exception(), Some(TaskError::Decode(_))), "it is told after it was taken");
             assert!(matches!(taken.result_timeout(LIMIT), Err(TaskError::Taken)));
+            assert!(matches!(taken.exception(), Some(TaskError::Decode(_))));
             let mut panics = pool.submit(read, (7,));
             let Err(TaskError::Panicked(panic)) = panics.result_timeout(LIMIT) else { panic!("it was read") };
             assert_eq!(panic.message(), "seven");

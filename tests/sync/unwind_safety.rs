@@ -9,8 +9,8 @@ use bowline::deadlock::{Deadlock, Hook, Report, WaitForGraph};
 use bowline::process_pool::{ProcessPoolBuilder, ProcessPoolError};
 use bowline::sync::{InitError, OnceState, Poisoned};
 use bowline::task::{
-    AsCompleted, CodecError, DoneAndNotDone, InvalidState, PanicInfo, Rejected, StartError, StartFailure, SubmitError,
-    Unfinished, WorkerLost,
+    AsCompleted, CodecError, CustomError, DoneAndNotDone, DoneCallback, InvalidState, PanicInfo, Rejected, StartError,
+    StartFailure, SubmitError, Unfinished, WorkerLost,
 };
 use bowline::thread_pool::{Map, Scope, ShutdownOptions, ShutdownReport, ThreadPoolBuilder};
 use bowline::{
@@ -33,8 +33,8 @@ macro_rules! unwind_safe {
 unwind_safe!(ThreadPoolExecutor, ThreadPoolBuilder, Scope<'static, 'static>, ShutdownOptions, ShutdownReport);
 unwind_safe!(ProcessPoolExecutor, ProcessPoolBuilder, ProcessPoolError, StartError, StartFailure, WorkerLost);
 unwind_safe!(TaskError, Rejected, PanicInfo, CodecError, Deadlock, Hook, Report, LongWait, WaitForGraph);
-unwind_safe!(Future<Neither>, Promise<Neither>, AsCompleted<Future<Neither>>, Unfinished<Future<Neither>>);
-unwind_safe!(DoneAndNotDone<'static, Future<Neither>>, AsCompleted<SharedFuture<u8>>);
+unwind_safe!(Future<Neither>, Promise<Neither>, AsCompleted<Future<Neither>>, Unfinished);
+unwind_safe!(DoneAndNotDone<Future<Neither>>, DoneCallback, CustomError, AsCompleted<SharedFuture<u8>>);
 unwind_safe!(Condition, Lock<Neither>, RLock<Neither>, RwLock<Neither>);
 unwind_safe!(Once, OnceState, InitError, Poisoned, OnceLock<u8>, LazyLock<u8>);
 

@@ -14,7 +14,7 @@ use crate::support::deadlocks::Gate;
 use crate::support::{LIMIT, spawn_named, until_parked, until_waiting, within};
 
 assert_impl_all!(AsCompleted<Future<u8>>: FusedIterator, Send, Sync);
-assert_impl_all!(Unfinished<Future<u8>>: std::error::Error, Send, Sync);
+assert_impl_all!(Unfinished: std::error::Error, Send, Sync);
 
 fn promises(count: usize) -> (Vec<Option<Promise<usize>>>, Vec<Future<usize>>) {
     let (promises, futures): (Vec<_>, Vec<_>) = (0..count).map(|_| promise()).unzip();
@@ -139,7 +139,7 @@ fn time_that_is_over_before_all_are_done_ends_with_those_that_are_not() {
             assert_eq!(iterator.size_hint(), (0, Some(0)));
             assert!(iterator.next().is_none() && iterator.next().is_none());
             // They go on, and can be waited for again.
-            let rest = unfinished.into_futures();
+            let rest = iterator.into_futures();
             keep(&mut promises, 2);
             keep(&mut promises, 0);
             assert_eq!(results(as_completed(rest)), [0, 2]);

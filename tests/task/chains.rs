@@ -45,7 +45,7 @@ fn results_are_passed_on_by_callbacks() {
 
 #[test]
 fn promises_are_broken_by_callbacks_that_drop_them() {
-    let (first, last) = chain(LINKS, |future, next| future.add_done_callback(|_| drop(next)));
+    let (first, last) = chain(LINKS, |future, next| _ = future.add_done_callback(|_| drop(next)));
     drop(first);
     assert!(last.done() && last.exception().is_some());
 }

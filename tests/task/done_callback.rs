@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use bowline::task::Status;
+use bowline::task::{DoneCallback, Status};
 use bowline::{Future, Promise, ReturnWhen, SharedFuture, TaskError, ThreadPoolExecutor, as_completed, promise, wait};
 
 use crate::support::deadlocks::Gate;
@@ -294,4 +294,114 @@ fn whoever_waits_for_one_of_several_is_told_before_a_callback_that_waits_for_it(
             });
         }
     });
+}
+
+#[test]
+fn a_removed_callback_never_runs_and_the_others_run_in_order() {
+    for (status, end) in ENDS {
+        for many in [1, 3, 8, 9, 40] {
+            let list = Arc::new(Mutex::new(Vec::new()));
+            let (promise, future) = promise();
+            let add = |number| {
+                let list = Arc::clone(&list);
+                future.add_done_callback(move |status| list.lock().unwrap().push((number, status)))
+            };
+            let callbacks: Vec<DoneCallback> = (0..many).map(add).collect();
+            for (number, callback) in callbacks.into_iter().enumerate().rev() {
+                // The handle of one that is to run is dropped.
+                if number % 3 != 1 {
+                    assert!(callback.remove());
+                }
+            }
+            end(promise, &future);
+            let left: Vec<_> = (0..many).filter(|number| number % 3 == 1).map(|number| (number, status)).collect();
+            assert_eq!(*list.lock().unwrap(), left);
+        }
+    }
+}
+
+#[test]
+fn a_callback_that_has_run_or_runs_cannot_be_removed() {
+    within(LIMIT, || {
+        let (promise, future) = promise();
+        let early = future.add_done_callback(|_| {});
+        let (inside, told) = (Arc::new(Barrier::new(2)), Arc::new(Gate::new()));
+        let (there, may_go_on) = (Arc::clone(&inside), Arc::clone(&told));
+        let running = future.add_done_callback(move |_| {
+            there.wait();
+            may_go_on.pass();
+        });
+        let next = future.add_done_callback(|_| {});
+        let keeper = thread::spawn(move || promise.set_result(1).unwrap());
+        inside.wait();
+        let removed = [early.remove(), running.remove(), next.remove()];
+        told.open();
+        keeper.join().unwrap();
+        assert_eq!(removed, [false; 3]);
+        assert!(!future.add_done_callback(|_| {}).remove(), "it ran where it was added");
+    });
+}
+
+#[test]
+fn a_callback_may_remove_the_next_which_is_too_late_and_the_handle_outlives_the_future() {
+    let (promise, future) = promise();
+    let (send, receive) = mpsc::channel::<DoneCallback>();
+    let (tell, told) = mpsc::channel();
+    future.add_done_callback(move |_| tell.send(receive.recv().unwrap().remove()).unwrap());
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    send.send(future.add_done_callback(move |_| _ = counted.fetch_add(1, SeqCst))).unwrap();
+    let counted = Arc::clone(&runs);
+    let removed = future.add_done_callback(move |_| _ = counted.fetch_add(100, SeqCst));
+    drop(future);
+    assert!(removed.remove());
+    promise.set_result(1).unwrap();
+    assert_eq!((told.recv().unwrap(), runs.load(SeqCst)), (false, 1));
+}
+
+#[test]
+fn what_a_removed_callback_owns_is_dropped_by_the_remover_with_no_lock_held_and_its_panic_is_contained() {
+    struct Ask(SharedFuture<u32>, mpsc::Sender<thread::ThreadId>);
+    impl Drop for Ask {
+        fn drop(&mut self) {
+            assert!(self.0.add_done_callback(|_| {}).remove());
+            self.1.send(thread::current().id()).unwrap();
+            panic!("on purpose");
+        }
+    }
+
+    within(LIMIT, || {
+        let (_promise, future) = promise();
+        let shared = future.shared();
+        let (tell, told) = mpsc::channel();
+        let ask = Ask(shared.clone(), tell);
+        let callback = shared.add_done_callback(move |_| drop(ask));
+        assert!(callback.remove());
+        assert_eq!(told.recv().unwrap(), thread::current().id());
+    });
+}
+
+#[test]
+fn of_a_remover_and_an_end_exactly_one_has_the_callback() {
+    let mut removed = 0;
+    for _ in 0..500 {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let (promise, future) = promise();
+        let counted = Arc::clone(&runs);
+        let callback = future.add_done_callback(move |_| _ = counted.fetch_add(1, SeqCst));
+        let both = Barrier::new(2);
+        let is_removed = thread::scope(|s| {
+            let remover = s.spawn(|| {
+                both.wait();
+                callback.remove()
+            });
+            both.wait();
+            promise.set_result(1).unwrap();
+            remover.join().unwrap()
+        });
+        assert_eq!(runs.load(SeqCst), usize::from(!is_removed));
+        assert_eq!(Arc::strong_count(&runs), 1, "it is dropped");
+        removed += usize::from(is_removed);
+    }
+    println!("removed {removed} of 500");
 }

@@ -92,6 +92,17 @@ fn a_result_that_is_asked_for_with_no_patience_is_told_from_a_time_out() {
 }
 
 #[test]
+fn an_error_that_was_taken_is_told_and_is_no_result_of_those_who_share_it() {
+    let (promise, mut future) = promise::<u8>();
+    drop(promise);
+    assert!(matches!(future.try_result(), Some(Err(TaskError::BrokenPromise))));
+    let shared = future.shared();
+    assert!(matches!(shared.result(), Err(TaskError::Taken)));
+    assert!(matches!(shared.exception(), Some(TaskError::BrokenPromise)));
+    assert_eq!(shared.status(), Status::Failed);
+}
+
+#[test]
 fn trying_for_a_result_takes_what_is_there_once_and_never_waits() {
     let (mut futures, _promises) = in_each_state();
     let results = futures.each_mut().map(Future::try_result);
@@ -102,11 +113,16 @@ fn trying_for_a_result_takes_what_is_there_once_and_never_waits() {
     for mut future in futures.into_iter().skip(2) {
         assert!(matches!(future.try_result(), Some(Err(TaskError::Taken))));
         // What was taken does not change whether there was a value.
-        let error = future.exception();
-        match future.status() {
-            Status::Finished => assert!(error.is_none()),
-            _ => assert!(matches!(error, Some(TaskError::Taken))),
-        }
+        let status = future.status();
+        let is_told = |error: Option<TaskError>| match error {
+            None => status == Status::Finished,
+            Some(TaskError::Cancelled) => status == Status::Cancelled,
+            Some(TaskError::BrokenPromise) => status == Status::Failed,
+            Some(_) => false,
+        };
+        assert!(is_told(future.exception()) && is_told(future.exception_timeout(Duration::ZERO).unwrap()));
+        assert!(matches!(future.try_result(), Some(Err(TaskError::Taken))));
+        assert!(is_told(future.exception()), "however often it is asked for");
         assert!(matches!(future.result(), Err(TaskError::Taken)));
     }
 }

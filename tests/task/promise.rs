@@ -1,6 +1,8 @@
 //! A result that is given by hand: once, to whoever is there, or not at all.
 
 use std::error::Error;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -194,4 +196,79 @@ fn a_waiter_that_lost_its_patience_can_wait_again() {
     }
     promise.set_result(42).unwrap();
     assert_eq!(future.result().unwrap(), 42);
+}
+
+#[derive(Debug, PartialEq)]
+struct Torn(u32);
+
+impl fmt::Display for Torn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "torn at {}", self.0)
+    }
+}
+
+impl Error for Torn {}
+
+#[test]
+fn an_error_of_the_programs_own_is_found_by_its_type_and_is_the_source() {
+    let (given, future) = promise::<u8>();
+    given.set_error(Torn(7)).unwrap();
+    let shared = future.shared();
+    assert_eq!(shared.status(), Status::Failed);
+    let error = shared.result().unwrap_err();
+    assert_eq!(error.downcast_ref(), Some(&Torn(7)));
+    assert!(error.downcast_ref::<fmt::Error>().is_none());
+    assert_eq!(error.source().unwrap().downcast_ref(), Some(&Torn(7)));
+    assert_eq!(
+        (error.to_string(), format!("{error:?}")),
+        ("the task failed".to_owned(), "Custom(torn at 7)".to_owned())
+    );
+    // All owners have the same one.
+    let again = shared.exception().unwrap();
+    assert!(std::ptr::eq(error.downcast_ref::<Torn>().unwrap(), again.downcast_ref::<Torn>().unwrap()));
+    assert!(TaskError::Cancelled.downcast_ref::<Torn>().is_none());
+}
+
+#[test]
+fn an_error_may_be_boxed_or_a_text_and_comes_back_if_it_is_too_late() {
+    let boxed: Box<dyn Error + Send + Sync> = Box::new(Torn(1));
+    let (given, future) = promise::<u8>();
+    given.set_error(boxed).unwrap();
+    assert_eq!(future.result().unwrap_err().downcast_ref(), Some(&Torn(1)));
+    let (given, future) = promise::<u8>();
+    given.set_error("out of rope").unwrap();
+    assert_eq!(format!("{:?}", future.result().unwrap_err()), "Custom(out of rope)");
+    let (given, future) = promise::<u8>();
+    assert!(future.cancel());
+    assert_eq!(given.set_error(Torn(2)).unwrap_err().into_inner(), Torn(2));
+}
+
+#[test]
+fn a_panic_of_the_conversion_breaks_the_promise_and_one_of_the_destructor_is_contained() {
+    struct Bomb;
+    impl From<Bomb> for Box<dyn Error + Send + Sync> {
+        fn from(_: Bomb) -> Self {
+            panic!("on purpose")
+        }
+    }
+    #[derive(Debug)]
+    struct Fuse;
+    impl fmt::Display for Fuse {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("fuse")
+        }
+    }
+    impl Error for Fuse {}
+    impl Drop for Fuse {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+
+    let (given, future) = promise::<u8>();
+    assert!(catch_unwind(AssertUnwindSafe(|| given.set_error(Bomb).is_ok())).is_err());
+    assert!(matches!(future.result(), Err(TaskError::BrokenPromise)));
+    let (given, future) = promise::<u8>();
+    given.set_error(Fuse).unwrap();
+    drop(future.result().unwrap_err());
 }

@@ -12,7 +12,7 @@ use static_assertions::{assert_impl_all, assert_obj_safe};
 use crate::support::{LIMIT, spawn_named, until_parked, until_waiting, within};
 
 assert_obj_safe!(AnyFuture);
-assert_impl_all!(DoneAndNotDone<'static, Future<u8>>: Send, Sync);
+assert_impl_all!(DoneAndNotDone<Future<u8>>: Send, Sync);
 
 const EVERY_WAY: [ReturnWhen; 3] = [FirstCompleted, FirstException, AllCompleted];
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);

@@ -251,7 +251,7 @@ fn futures_that_are_asked_for_as_they_come_come_back_from_a_deadlock() {
             assert!(iterator.next().is_none());
             assert!(unfinished.to_string().starts_with("2 (of 2) futures unfinished: deadlock: "), "{unfinished}");
             let deadlock = unfinished.deadlock().cloned();
-            assert_eq!(unfinished.into_futures().len(), 2);
+            assert_eq!(iterator.into_futures().len(), 2);
             deadlock
         };
         let (_pool, [first, a, b]) = first_of_those_behind_me("as they come", None, body);

@@ -1,7 +1,7 @@
 //! Prints the table of pools in `docs/performance.md`: bowline and its peers taking turns in one process, as ratios to the best peer.
 //!
-//! `executor_ratios [flood] [round-trip] [fan] [nested] [map] [trickle] [one-core] [ROUNDS]`: some of the rows, all by
-//! default, and how many rounds.
+//! `executor_ratios [flood] [round-trip] [fan] [nested] [map] [trickle] [one-core] [as-completed] [ROUNDS]`: some of the rows,
+//! all by default, and how many rounds.
 
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ const ITEMS: u64 = 1_000_000;
 const TRICKLE: u64 = 100;
 
 const BY_RAYON: &str = "rayon par_iter";
+const BY_HAND: &str = "a channel by hand";
 
 fn main() {
     let (numbers, rows): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|word| word.parse::<usize>().is_ok());
@@ -69,7 +70,16 @@ fn main() {
             None => eprintln!("  skipped: one core, which this system cannot be asked for"),
         }
     }
-    println!("{}", table.finish());
+    let is_only_that = !rows.is_empty() && rows.iter().all(|name| name == "as-completed");
+    if !is_only_that {
+        println!("{}", table.finish());
+    }
+    if wanted("as-completed") {
+        let mut table =
+            Table::new("two threads: time", BY_HAND, "µs", 1.0, vec!["as_completed", "as_completed, with keys"]);
+        table.row("100 k tasks as they are done: each", &take_turns(rounds, as_they_are_done()));
+        println!("{}", table.finish());
+    }
 }
 
 /// What [`contender`] says of one pool, of all pools, ours first.
@@ -129,6 +139,16 @@ fn maps() -> Vec<Contender<'static>> {
     contenders[0] = contender(tasks::map_by_bowline, ITEMS, 1);
     contenders.push(Contender { name: BY_RAYON, ..contender(tasks::map_by_rayon, ITEMS, 1) });
     contenders
+}
+
+/// Ours alone.
+fn as_they_are_done() -> Vec<Contender<'static>> {
+    let ours = |name, run| Contender { name, ..contender(run, FLOOD, FLOOD) };
+    vec![
+        ours(BY_HAND, tasks::as_completed_by_hand),
+        ours("as_completed", tasks::as_completed),
+        ours("as_completed, with keys", tasks::as_completed_with_keys),
+    ]
 }
 
 fn trickles() -> Vec<Contender<'static>> {

@@ -18,6 +18,7 @@ pub(in crate::deadlock) mod span_name;
 mod spill;
 mod standing;
 mod summons;
+pub(crate) mod task_id;
 pub(in crate::deadlock) mod thread_name;
 pub(crate) mod visible;
 pub(crate) mod visible_readers;

@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::panic::Location;
 
 pub(crate) use super::origin::Origin;
+use super::task_id::ReportedId;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet;
 
@@ -27,7 +28,16 @@ pub(crate) struct ResourceType {
     pub(crate) data: &'static str,
     /// How a hold of this type counts.
     pub(crate) mode: HoldMode,
+    /// Of a task: returns its id, which is made if it has none.
+    pub(crate) id_of: Option<IdOf>,
 }
+
+/// A function that returns the id of the task with this key. It neither allocates nor runs the user's code.
+///
+/// # Safety
+///
+/// The resource at the key is there, and is of the type whose description has this function.
+pub(crate) type IdOf = unsafe fn(usize) -> ReportedId;
 
 /// How a resource is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +102,7 @@ pub(crate) type TypeOf = fn() -> ResourceType;
 impl ResourceType {
     /// Returns the type of an exclusively held `primitive<T>`.
     pub(crate) fn exclusive<T: ?Sized>(primitive: &'static str) -> Self {
-        Self { primitive, data: type_name::<T>(), mode: HoldMode::Exclusive }
+        Self { primitive, data: type_name::<T>(), mode: HoldMode::Exclusive, id_of: None }
     }
 
     /// Returns whether this is a thread, whose end is waited for.
@@ -108,4 +118,17 @@ pub(crate) struct ResourceFacts {
     pub(crate) key: usize,
     pub(crate) origin: Origin,
     pub(crate) type_of: TypeOf,
+}
+
+impl ResourceFacts {
+    /// Returns the id, if it is a task.
+    ///
+    /// # Safety
+    ///
+    /// The resource is there.
+    pub(in crate::deadlock) unsafe fn task_id(&self) -> Option<ReportedId> {
+        // SAFETY:
+        // - the resource is there (caller), and has this description.
+        (self.type_of)().id_of.map(|id_of| unsafe { id_of(self.key) })
+    }
 }

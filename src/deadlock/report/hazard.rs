@@ -102,7 +102,9 @@ impl Hazard {
         me.holds.for_each(|hold| {
             is_again |= hold.resource.key == wanted.key;
             if task.is_none() && (hold.resource.type_of)().mode == HoldMode::Running {
-                task = Some(Box::new(Task::of(hold)));
+                // SAFETY:
+                // - the calling thread runs the task.
+                task = Some(Box::new(Task::of(hold, unsafe { hold.resource.task_id() })));
             }
         });
         let mode = (wanted.type_of)().mode;

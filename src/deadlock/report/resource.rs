@@ -3,6 +3,7 @@
 use std::panic::Location;
 
 use crate::deadlock::graph::resource::{DESERIALIZED, FORMATTED, HoldMode, ResourceType, SERIALIZED, Site};
+use crate::deadlock::graph::task_id::{ReportedId, TaskId};
 
 /// What a lock's implementation of a trait acquires it for. Such an acquisition has no line in the program: the lock
 /// may be formatted or serialized far from any mention of it.
@@ -70,6 +71,14 @@ pub struct Task {
 }
 
 impl Task {
+    /// Returns the id of the task, which is that of its [`Future`](crate::Future::id).
+    ///
+    /// `None` if a thread that does not wait runs it, and no wait in the same report or snapshot is for it.
+    #[must_use]
+    pub fn id(&self) -> Option<TaskId> {
+        self.resource.task_id()
+    }
+
     /// Returns the name that it was given when it was submitted, if any.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
@@ -138,6 +147,9 @@ pub struct Resource {
     pub(in crate::deadlock) nature: Nature,
     pub(in crate::deadlock) name: Option<&'static str>,
     pub(in crate::deadlock) rank: Option<u16>,
+    /// Of a task.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_id"))]
+    pub(in crate::deadlock) id: Option<ReportedId>,
     pub(in crate::deadlock) primitive: &'static str,
     pub(in crate::deadlock) data_type: &'static str,
     #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_site"))]
@@ -155,6 +167,30 @@ impl Resource {
     #[must_use]
     pub fn rank(&self) -> Option<u16> {
         self.rank
+    }
+
+    /// Returns the id, if it is a task or a promise: that of its [`Future`](crate::Future::id). See [`Task::id`] for the
+    /// task that a thread runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ThreadPoolExecutor;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let same = pool.clone();
+    /// let outer = pool.submit(move || {
+    ///     let inner = same.submit(|| 42); // queued behind the task that waits for it
+    ///     let deadlock = bowline::wait([&inner], bowline::ReturnWhen::FirstCompleted, None).deadlock.unwrap();
+    ///     let awaited = deadlock.report().threads()[0].waits_for().unwrap().resource().task_id();
+    ///     (awaited, inner.id())
+    /// });
+    /// let (awaited, inner) = outer.result().unwrap();
+    /// assert_eq!(awaited, Some(inner));
+    /// ```
+    #[must_use]
+    pub fn task_id(&self) -> Option<TaskId> {
+        self.id.map(|reported| reported.id)
     }
 
     /// Returns the primitive: `Lock`, `RLock`, `RwLock`, `Condition`, `Once`, `OnceLock`, `LazyLock`, `Future` (of a task),
@@ -235,6 +271,11 @@ pub(in crate::deadlock) struct Identity {
     made_at: Option<&'static Location<'static>>,
     name: Option<&'static str>,
     primitive: &'static str,
+}
+
+#[cfg(feature = "serde")]
+fn serialize_id<S: serde::Serializer>(id: &Option<ReportedId>, serializer: S) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&id.map(|reported| reported.id), serializer)
 }
 
 #[cfg(feature = "serde")]

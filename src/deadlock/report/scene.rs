@@ -1,6 +1,7 @@
 //! The copy that a report or snapshot is made of: taken under the graph's mutex without allocating, and turned into a
 //! value once that is unlocked.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use crate::deadlock::graph::id::GroupId;
 use crate::deadlock::graph::record::Entry;
 use crate::deadlock::graph::resource::{HoldMode, ResourceFacts, SharedId, Site};
 use crate::deadlock::graph::span_name::SpanName;
+use crate::deadlock::graph::task_id::ReportedId;
 use crate::deadlock::graph::thread_name::ThreadName;
 use crate::deadlock::judge::{Core, Judge, Judgement};
 use crate::deadlock::{detector, policy};
@@ -66,6 +68,7 @@ struct Participant {
 
 struct ParticipantWait {
     resource: ResourceFacts,
+    id: Option<ReportedId>,
     /// The address of the context that owns the resource, 0 if unknown, or if several can hold it.
     owner: usize,
     /// Whether it has its turn, and waits for those who hold the resource to leave.
@@ -92,7 +95,7 @@ struct Joined {
 
 impl ParticipantWait {
     fn shown(self, names: &mut NamesNow) -> Wait {
-        let resource = Resource::from(self.resource);
+        let resource = Resource::of(self.resource, self.id);
         let (site, purpose) = Purpose::of(self.site, resource.made_at);
         Wait {
             resource,
@@ -119,8 +122,8 @@ impl ParticipantWait {
 /// Buffers for the copy. They grow outside the mutex only.
 pub(in crate::deadlock) struct Scene {
     participants: Vec<Participant>,
-    /// Each with the address of the context that lists it.
-    holds: Vec<(usize, Hold)>,
+    /// Each with the address of the context that lists it, and the id of a task that is known to be there.
+    holds: Vec<(usize, Hold, Option<ReportedId>)>,
     /// The keys of what the participants wait for, sorted; only where one of them holds very much, and reserved then.
     wanted: Vec<usize>,
     needed_wanted: usize,
@@ -277,7 +280,7 @@ impl Scene {
         let mut copy = |holder: &'static Context, hold: Hold| {
             needed += 1;
             if copies.len() < copies.capacity() {
-                copies.push((holder.address(), hold));
+                copies.push((holder.address(), hold, run_id(graph, holder, &hold)));
             }
         };
         for participant in participants {
@@ -326,6 +329,9 @@ impl Scene {
                 owner: shown.context.filter(|_| SharedId::of_key(resource.key).is_none()).map_or(0, Context::address),
                 is_next: entry.blocker().need() == Need::All && (resource.type_of)().mode == HoldMode::Write,
                 resource,
+                // SAFETY:
+                // - what is waited for is there while the wait is registered.
+                id: unsafe { resource.task_id() },
                 site: entry.site,
                 waited: self.now.saturating_duration_since(entry.since),
                 timed: entry.timed,
@@ -378,18 +384,22 @@ impl Scene {
         let waits = self.participants.iter().filter_map(|participant| participant.wait.as_ref());
         let awaited = Awaited::new(waits.map(|wait| (wait.owner, wait.resource)));
         let mut names = NamesNow::default();
+        // A task that runs is there while it is waited for.
+        let waits = self.participants.iter().filter_map(|participant| participant.wait.as_ref());
+        let ids: HashMap<_, _> = waits.filter_map(|wait| Some((wait.resource.key, wait.id?))).collect();
         let mut holds = self.holds.drain(..);
         let threads = self.participants.drain(..).map(|participant| {
             let (mut task, mut held) = (None, Vec::new());
-            for (holder, hold) in holds.by_ref().take(participant.holds) {
-                let resource = Resource::from(hold.resource);
+            for (holder, hold, id) in holds.by_ref().take(participant.holds) {
                 let is_run = (hold.resource.type_of)().mode == HoldMode::Running;
+                let id = id.or_else(|| ids.get(&hold.resource.key).copied().filter(|_| is_run));
+                let resource = Resource::of(hold.resource, id);
                 // A task that it is cancelling meanwhile is among what it holds.
                 let left_behind = participant.is_retired || holder != participant.context.address();
                 if is_run && task.is_none() && !left_behind {
-                    task = Some(Box::new(Task::of(hold)));
+                    task = Some(Box::new(Task::of(hold, id)));
                 } else if !awaited.is_another(holder, &resource) {
-                    held.push(Held::of(hold, left_behind));
+                    held.push(Held { resource, ..Held::of(hold, left_behind) });
                 }
             }
             keep_the_last_of_each(&mut held);
@@ -465,6 +475,15 @@ fn holders(graph: &Graph, context: &'static Context) -> impl Iterator<Item = &'s
 
 fn count_holds(graph: &Graph, context: &'static Context) -> usize {
     holders(graph, context).map(|holder| holder.holds.count()).sum()
+}
+
+/// Returns the id of the task that is run, if this is the hold of a run by a context that waits: it does nothing else
+/// before it leaves the graph, so that the task is there.
+fn run_id(graph: &Graph, holder: &'static Context, hold: &Hold) -> Option<ReportedId> {
+    let is_there = (hold.resource.type_of)().mode == HoldMode::Running && graph.entry(holder).is_some();
+    // SAFETY:
+    // - a run's hold is given back before the reference of its runner is, and this context runs the task still.
+    is_there.then(|| unsafe { hold.resource.task_id() })?
 }
 
 fn for_each_hold(graph: &Graph, context: &'static Context, mut visit: impl FnMut(&'static Context, Hold)) {
@@ -543,8 +562,8 @@ impl Judgement {
 
 impl Task {
     /// Returns the task that a context runs, by the hold of its run.
-    pub(super) fn of(run: Hold) -> Self {
-        Self { resource: Resource { made_at: run.site, ..Resource::from(run.resource) } }
+    pub(super) fn of(run: Hold, id: Option<ReportedId>) -> Self {
+        Self { resource: Resource { made_at: run.site, ..Resource::of(run.resource, id) } }
     }
 }
 
@@ -557,6 +576,12 @@ impl Held {
     }
 }
 
+impl Resource {
+    fn of(facts: ResourceFacts, id: Option<ReportedId>) -> Self {
+        Self { id, ..Self::from(facts) }
+    }
+}
+
 impl From<ResourceFacts> for Resource {
     fn from(facts: ResourceFacts) -> Self {
         let described = (facts.type_of)();
@@ -565,6 +590,7 @@ impl From<ResourceFacts> for Resource {
             nature: Nature::of(&described),
             name: facts.origin.name(),
             rank: facts.origin.rank(),
+            id: None,
             primitive: described.primitive,
             data_type: described.data,
             made_at: facts.origin.made_at(),

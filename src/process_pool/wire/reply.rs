@@ -102,18 +102,11 @@ impl<T> Slot for Replied<T> {
     unsafe fn take(&self) -> Option<Result<T, TaskError>> {
         // SAFETY:
         // - the caller's contract.
-        let result = match unsafe { self.replace(Stage::Empty) } {
-            Stage::Empty => return None,
-            Stage::Unread(reply) => reply.read(),
-            Stage::Result(result) => result,
-        };
-        if result.is_err() {
-            // The task may have finished, and then nothing but this says that there was an error.
-            // SAFETY:
-            // - the caller's contract. The stage that this replaces is `Empty`.
-            let _ = unsafe { self.replace(Stage::Result(Err(TaskError::Taken))) };
+        match unsafe { self.replace(Stage::Empty) } {
+            Stage::Empty => None,
+            Stage::Unread(reply) => Some(reply.read()),
+            Stage::Result(result) => Some(result),
         }
-        Some(result)
     }
 
     unsafe fn result(&self) -> Option<&Result<T, TaskError>> {

@@ -457,7 +457,7 @@ struct ArrivalWait<'b> {
 
 impl Blocker for ArrivalWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
-        let type_of = || ResourceType { primitive: "Barrier", data: "", mode: HoldMode::Exclusive };
+        let type_of = || ResourceType { primitive: "Barrier", data: "", mode: HoldMode::Exclusive, id_of: None };
         ResourceFacts { key: self.barrier.key(), origin: self.barrier.origin, type_of }
     }
 

@@ -61,7 +61,7 @@ pub(super) struct Request {
 }
 
 fn bounded_semaphore() -> ResourceType {
-    ResourceType { primitive: "BoundedSemaphore", data: "", mode: HoldMode::Permit }
+    ResourceType { primitive: "BoundedSemaphore", data: "", mode: HoldMode::Permit, id_of: None }
 }
 
 impl RawBoundedSemaphore {

@@ -90,7 +90,7 @@ impl RawCondition {
 
 fn describe() -> ResourceType {
     // It protects nothing, and nobody holds it.
-    ResourceType { primitive: "Condition", data: "", mode: HoldMode::Exclusive }
+    ResourceType { primitive: "Condition", data: "", mode: HoldMode::Exclusive, id_of: None }
 }
 
 /// Wakes the thread of a context that was notified, if it sleeps.

@@ -222,8 +222,12 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
 
     #[track_caller]
     fn request() -> Request {
-        let type_of =
-            || ResourceType { primitive: "LazyLock", data: std::any::type_name::<T>(), mode: HoldMode::Initialising };
+        let type_of = || ResourceType {
+            primitive: "LazyLock",
+            data: std::any::type_name::<T>(),
+            mode: HoldMode::Initialising,
+            id_of: None,
+        };
         Request { site: Location::caller(), type_of, intent: Intent::InitialiseOnce }
     }
 }

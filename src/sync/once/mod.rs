@@ -360,7 +360,7 @@ impl Once {
 
 #[track_caller]
 fn request(intent: Intent) -> Request {
-    let type_of = || ResourceType { primitive: "Once", data: "", mode: HoldMode::Initialising };
+    let type_of = || ResourceType { primitive: "Once", data: "", mode: HoldMode::Initialising, id_of: None };
     Request { site: Location::caller(), type_of, intent }
 }
 

@@ -456,8 +456,12 @@ impl<T> OnceLock<T> {
 
     #[track_caller]
     fn request(intent: Intent) -> Request {
-        let type_of =
-            || ResourceType { primitive: "OnceLock", data: std::any::type_name::<T>(), mode: HoldMode::Initialising };
+        let type_of = || ResourceType {
+            primitive: "OnceLock",
+            data: std::any::type_name::<T>(),
+            mode: HoldMode::Initialising,
+            id_of: None,
+        };
         Request { site: Location::caller(), type_of, intent }
     }
 

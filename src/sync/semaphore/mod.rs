@@ -389,7 +389,7 @@ struct SemaphoreWait<'s> {
 
 impl Blocker for SemaphoreWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
-        let type_of = || ResourceType { primitive: "Semaphore", data: "", mode: HoldMode::Permit };
+        let type_of = || ResourceType { primitive: "Semaphore", data: "", mode: HoldMode::Permit, id_of: None };
         ResourceFacts { key: self.key(), origin: self.semaphore.origin, type_of }
     }
 

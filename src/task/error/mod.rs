@@ -1,5 +1,6 @@
 //! The reasons why a task has no result, or was not taken.
 
+mod custom;
 #[cfg_attr(
     not(all(feature = "process", target_os = "linux", not(bowline_portable))),
     allow(dead_code, reason = "these are the errors of processes, and there are none")
@@ -11,6 +12,7 @@ mod submit;
 use std::error::Error;
 use std::fmt;
 
+pub use custom::CustomError;
 pub use process::{CodecError, StartError, StartFailure, WorkerExit, WorkerLost};
 pub use rejected::Rejected;
 pub use submit::SubmitError;
@@ -24,7 +26,7 @@ use crate::deadlock::door::WaitError;
 /// Cheap to clone: what is large is shared.
 ///
 /// [`Display`](fmt::Display) writes all that this crate knows, including the report of a deadlock and the message of a
-/// panic. What it leaves out, an error of the operating system, is the [`source`](Error::source).
+/// panic. What it leaves out, an error of the operating system or of the program's own, is the [`source`](Error::source).
 ///
 /// # Examples
 ///
@@ -56,12 +58,41 @@ pub enum TaskError {
     Taken,
     /// The [`Promise`](crate::Promise) was dropped without a result.
     BrokenPromise,
+    /// The [`Promise`](crate::Promise) was completed with an error of the program's own:
+    /// [`downcast_ref`](Self::downcast_ref) returns it.
+    Custom(CustomError),
+    /// [`first_ok`](crate::task::first_ok) was given no futures.
+    Empty,
     /// The worker process that ran the task is gone. Other tasks are not affected: another worker takes its place.
     WorkerLost(WorkerLost),
     /// The arguments, or the result, could not be encoded for the other process, or were longer than the pool allows.
     Encode(CodecError),
     /// The arguments, or the result, could not be decoded where they arrived.
     Decode(CodecError),
+}
+
+impl TaskError {
+    /// Returns the error of the program's own with which the [`Promise`](crate::Promise) was completed, if it is one and of
+    /// this type.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::promise;
+    /// use std::io;
+    ///
+    /// let (promise, future) = promise::<String>();
+    /// promise.set_error(io::Error::from(io::ErrorKind::NotFound)).unwrap();
+    /// let error = future.result().unwrap_err();
+    /// assert_eq!(error.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::NotFound);
+    /// ```
+    #[must_use]
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        match self {
+            Self::Custom(error) => error.get_ref().downcast_ref(),
+            _ => None,
+        }
+    }
 }
 
 impl From<WaitError> for TaskError {
@@ -83,6 +114,8 @@ impl fmt::Display for TaskError {
             Self::Rejected(rejected) => write!(f, "the task was rejected: {rejected}"),
             Self::Taken => f.write_str("the result was taken before"),
             Self::BrokenPromise => f.write_str("the promise was dropped without a result"),
+            Self::Custom(_) => f.write_str("the task failed"),
+            Self::Empty => f.write_str("there is no future to wait for"),
             Self::WorkerLost(lost) => fmt::Display::fmt(lost, f),
             Self::Encode(error) => write!(f, "the task's arguments or result could not be encoded: {error}"),
             Self::Decode(error) => write!(f, "the task's arguments or result could not be decoded: {error}"),
@@ -107,6 +140,8 @@ impl fmt::Debug for TaskError {
             Self::Rejected(rejected) => write!(f, "Rejected({rejected:?})"),
             Self::Taken => f.write_str("Taken"),
             Self::BrokenPromise => f.write_str("BrokenPromise"),
+            Self::Custom(error) => write!(f, "Custom({error:?})"),
+            Self::Empty => f.write_str("Empty"),
             Self::WorkerLost(lost) => write!(f, "WorkerLost({lost})"),
             Self::Encode(error) => write!(f, "Encode({error})"),
             Self::Decode(error) => write!(f, "Decode({error})"),
@@ -118,9 +153,10 @@ impl Error for TaskError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Rejected(rejected) => rejected.source(),
+            Self::Custom(error) => Some(error.get_ref()),
             Self::Panicked(_) | Self::Deadlock(_) => None,
             Self::WorkerLost(_) | Self::Encode(_) | Self::Decode(_) => None,
-            Self::Cancelled | Self::Timeout | Self::Taken | Self::BrokenPromise => None,
+            Self::Cancelled | Self::Timeout | Self::Taken | Self::BrokenPromise | Self::Empty => None,
         }
     }
 }
@@ -164,6 +200,8 @@ mod tests {
             (TaskError::Deadlock(deadlock()), "deadlock: "),
             (TaskError::Taken, "taken before"),
             (TaskError::BrokenPromise, "dropped without a result"),
+            (TaskError::Custom(CustomError::new(Box::new(refused()))), "the task failed"),
+            (TaskError::Empty, "no future"),
             (TaskError::WorkerLost(lost), "worker process 4711 terminated abruptly with exit code 99"),
             (TaskError::Encode(CodecError::new("a key is no text")), "could not be encoded: a key is no text"),
             (TaskError::Decode(CodecError::new("a key is no text")), "could not be decoded: a key is no text"),
@@ -186,7 +224,7 @@ mod tests {
     #[test]
     fn the_error_of_the_system_is_the_source() {
         let is_of_the_system = |error: &TaskError| {
-            matches!(error, TaskError::Rejected(Rejected::NoThread(_)) | TaskError::Rejected(Rejected::NoWorker(_)))
+            matches!(error, TaskError::Rejected(Rejected::NoThread(_) | Rejected::NoWorker(_)) | TaskError::Custom(_))
                 && !error.to_string().contains("no page")
         };
         for (error, _) in all() {

@@ -2,15 +2,17 @@
 
 pub(crate) mod all;
 pub(crate) mod as_completed;
+pub(crate) mod first_ok;
 pub(crate) mod one;
 mod pending;
+pub(crate) mod results;
 pub(crate) mod set;
 
 use std::collections::HashSet;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::any_future::{AnyFuture, task_of};
+use super::any_future::{AnyFuture, has_key, task_of};
 use super::status::Status;
 use super::task_ref::TaskRef;
 use crate::deadlock::Deadlock;
@@ -44,7 +46,7 @@ pub enum ReturnWhen {
     AllCompleted,
 }
 
-/// The result of [`wait`]: each future of the set is in one of two lists, once.
+/// The result of [`wait`]: each future of the set is in one of two lists, once, in the order in which they were given.
 ///
 /// # Examples
 ///
@@ -62,18 +64,49 @@ pub enum ReturnWhen {
 #[derive(Debug)]
 #[must_use]
 #[non_exhaustive]
-pub struct DoneAndNotDone<'f, F: ?Sized> {
+pub struct DoneAndNotDone<F> {
     /// The futures that are done.
-    pub done: Vec<&'f F>,
+    pub done: Vec<F>,
     /// The futures that are not done.
-    pub not_done: Vec<&'f F>,
+    pub not_done: Vec<F>,
     /// The deadlock, if the wait ended early because it was part of one.
     pub deadlock: Option<Deadlock>,
 }
 
+impl<F> DoneAndNotDone<F> {
+    /// Returns the lists, or the deadlock if the wait was part of one. Then the futures are dropped.
+    ///
+    /// # Errors
+    ///
+    /// The wait was part of a deadlock. A time-out is no error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ReturnWhen, ThreadPoolExecutor, wait};
+    /// use std::error::Error;
+    ///
+    /// fn main() -> Result<(), Box<dyn Error>> {
+    ///     let pool = ThreadPoolExecutor::new(2);
+    ///     let futures: Vec<_> = (0..4).map(|n| pool.submit(move || n * n)).collect();
+    ///     let set = wait(&futures, ReturnWhen::AllCompleted, None).into_result()?;
+    ///     assert_eq!(set.done.len(), 4);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn into_result(mut self) -> Result<Self, Deadlock> {
+        match self.deadlock.take() {
+            Some(deadlock) => Err(deadlock),
+            None => Ok(self),
+        }
+    }
+}
+
 /// Waits for futures until some, or all, of them are done, or for at most `timeout`.
 ///
-/// A future that is given several times counts once. A time-out is no error: the lists show how far the wait got.
+/// Futures can be given by reference or by value. Those that are given by value are handed back, so that their results can be
+/// taken; whatever is not done can be waited for again. A future that is given several times counts once, unless it has
+/// [keys](AnyFuture). A time-out is no error: the lists show how far the wait got.
 ///
 /// Waiting for all allocates nothing for a future that is done already, and one place in a list for each other. Waiting
 /// for the first costs an allocation for each future that is not done; and for each future that is done meanwhile, the
@@ -94,32 +127,42 @@ pub struct DoneAndNotDone<'f, F: ?Sized> {
 /// let futures: Vec<_> = (0..4).map(|n| pool.submit(move || n * n)).collect();
 /// let set = wait(&futures, ReturnWhen::AllCompleted, None);
 /// assert_eq!((set.done.len(), set.not_done.len()), (4, 0));
+///
+/// // By value.
+/// let set = wait(futures, ReturnWhen::AllCompleted, None).into_result()?;
+/// let squares: Vec<_> = set.done.into_iter().map(|future| future.result().unwrap()).collect();
+/// assert_eq!(squares, [0, 1, 4, 9]);
+/// # Ok::<(), bowline::deadlock::Deadlock>(())
 /// ```
 #[track_caller]
-pub fn wait<'f, F: AnyFuture + ?Sized + 'f>(
-    futures: impl IntoIterator<Item = &'f F>,
+pub fn wait<F: AnyFuture>(
+    futures: impl IntoIterator<Item = F>,
     return_when: ReturnWhen,
     timeout: Option<Duration>,
-) -> DoneAndNotDone<'f, F> {
+) -> DoneAndNotDone<F> {
     let mut seen = HashSet::new();
-    let futures: Vec<&'f F> = futures.into_iter().filter(|future| seen.insert(task_of(*future).key())).collect();
+    let futures: Vec<F> =
+        futures.into_iter().filter(|future| seen.insert(task_of(future).key()) || has_key(future)).collect();
+    let is_unique = seen.len() == futures.len();
+    drop(seen);
     let limit = timeout.map_or(Limit::None, Limit::after);
-    let ended = wait_for(&futures, return_when, limit, Location::caller());
+    let ended = wait_for(&futures, is_unique, return_when, limit, Location::caller());
     let deadlock = match ended {
         Err(WaitError::Deadlock(deadlock)) => Some(deadlock),
         Ok(()) | Err(WaitError::TimedOut) => None,
     };
-    let (done, not_done) = futures.into_iter().partition(|&future| task_of(future).is_done());
+    let (done, not_done) = futures.into_iter().partition(|future| task_of(future).is_done());
     DoneAndNotDone { done, not_done, deadlock }
 }
 
-fn wait_for<F: AnyFuture + ?Sized>(
-    futures: &[&F],
+fn wait_for<F: AnyFuture>(
+    futures: &[F],
+    is_unique: bool,
     return_when: ReturnWhen,
     limit: Limit,
     site: Site,
 ) -> Result<(), WaitError> {
-    let tasks = || futures.iter().map(|&future| task_of(future));
+    let tasks = || futures.iter().map(|future| task_of(future));
     let ends = |status: Status| match return_when {
         ReturnWhen::FirstCompleted => true,
         ReturnWhen::FirstException => status != Status::Finished,
@@ -127,9 +170,13 @@ fn wait_for<F: AnyFuture + ?Sized>(
     };
     // First the pending tasks are collected, then the others are checked for one that is enough: a task that ends
     // meanwhile is in at least one of the two.
-    let pending: Vec<TaskRef> = tasks().filter(|task| !task.is_done()).cloned().collect();
+    let mut pending: Vec<TaskRef> = tasks().filter(|task| !task.is_done()).cloned().collect();
     if pending.is_empty() || tasks().any(|task| task.is_done() && ends(task.status())) {
         return Ok(());
+    }
+    if !is_unique {
+        let mut seen = HashSet::new();
+        pending.retain(|task| seen.insert(task.key()));
     }
     let until = match return_when {
         ReturnWhen::AllCompleted => return wait_all(&pending, limit, Failure::Value, site),

@@ -158,7 +158,7 @@ impl<'r> Names<'r> {
         }
     }
 
-    /// Returns `Lock<Vec<u64>> 'accounts'` or `task 'sum'`; without a name `Lock<Vec<u64>>` or `task main::{{closure}}`.
+    /// Returns `Lock<Vec<u64>> 'accounts'` or `task 'sum' #17`; without a name `Lock<Vec<u64>>` or `task main::{{closure}}`.
     pub(super) fn kind_and_name(&self, resource: &Resource) -> String {
         let kind = match (resource.is_task(), resource.name) {
             (true, Some(_)) => "task".to_owned(),
@@ -166,7 +166,10 @@ impl<'r> Names<'r> {
             (false, _) => full_type(resource),
         };
         let name = resource.name.map_or(String::new(), |name| format!("{GLUE}{}", quoted(name)));
-        self.style.paint(NAME, format_args!("{}{name}", clip(kind, MAX_TYPE_WIDTH)))
+        // An id that the program has asked for may be in its log.
+        let told = resource.id.filter(|reported| reported.is_told);
+        let id = told.map_or(String::new(), |reported| format!("{GLUE}#{}", reported.id));
+        self.style.paint(NAME, format_args!("{}{name}{id}", clip(kind, MAX_TYPE_WIDTH)))
     }
 
     /// Returns what is waited for, and for what else: `task 'sum' (queued in pool 'io') and 2 others`, or `task 'sum',

@@ -143,7 +143,7 @@ fn json_has_nodes_and_edges() {
         "nodes": [
             {"kind": "thread", "name": "x", "os_id": 1, "is_gone": false, "omitted_holds": 0, "activity": null,
                 "suspicions": []},
-            {"kind": "resource", "name": "a", "rank": null, "primitive": "Lock", "data_type": "alloc::vec::Vec<u64>", "made_at": place(A)},
+            {"kind": "resource", "name": "a", "rank": null, "id": null, "primitive": "Lock", "data_type": "alloc::vec::Vec<u64>", "made_at": place(A)},
             {"kind": "thread", "name": null, "os_id": 2, "is_gone": false, "omitted_holds": 0, "activity": null,
                 "suspicions": []},
         ],

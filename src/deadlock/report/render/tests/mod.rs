@@ -28,7 +28,7 @@ fn resource(
     name: Option<&'static str>,
     made_at: Site,
 ) -> Resource {
-    Resource { key, nature, name, rank: None, primitive, data_type: "", made_at }
+    Resource { key, nature, name, rank: None, id: None, primitive, data_type: "", made_at }
 }
 
 pub(in crate::deadlock) fn lock(key: usize, name: Option<&'static str>, made_at: Site) -> Resource {
