@@ -3,7 +3,7 @@
 use super::executor_deadlock::{last_alternative, room_taken, started_by_somebody_else};
 use super::explore;
 use super::future::completed_while_awaited;
-use super::thread_pool::{close_with_two_workers, detached_in_a_scope, grown_while_submitted};
+use super::thread_pool::{cancelled_while_joined, close_with_two_workers, detached_in_a_scope, grown_while_submitted};
 use crate::primitive::Ingredient;
 
 #[test]
@@ -52,4 +52,10 @@ fn without_another_look_the_last_alternative_to_go_completes_a_deadlock_unseen()
 #[should_panic(expected = "deadlock")]
 fn full_without_another_look_room_that_was_taken_stays_a_way_out() {
     explore(2, || room_taken(Some(Ingredient::RecheckOfRoom)));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_being_told_a_joiner_misses_the_end_of_the_last_task() {
+    explore(2, || cancelled_while_joined(Some(Ingredient::JoinersTold)));
 }

@@ -551,3 +551,74 @@ fn the_last_handle_may_end_inside_a_task() {
         true
     });
 }
+
+#[test]
+fn whoever_joins_a_pool_finds_its_tasks_done_and_the_pool_open() {
+    explore(2, || {
+        let pool = Pool::new(1);
+        let future = pool.submit(|| 7);
+        pool.join();
+        assert!(future.done(), "it joined too early");
+        let unparks = events().unparks;
+        assert_eq!(pool.submit(|| 8).result().unwrap(), 8);
+        pool.end();
+        unparks > 0
+    });
+}
+
+#[test]
+fn a_join_that_races_a_submission_waits_for_it_or_came_before() {
+    explore(2, || {
+        let pool = Pool::new(1);
+        let first = pool.submit(|| 1);
+        let submitter = thread::spawn({
+            let pool = pool.handle();
+            move || pool.submit(|| 2)
+        });
+        pool.join();
+        assert!(first.done(), "it joined too early");
+        let second = submitter.join().unwrap();
+        let was_done = second.done();
+        pool.join();
+        assert!(second.done(), "it joined too early");
+        pool.end();
+        !was_done
+    });
+}
+
+#[test]
+fn a_join_hears_of_a_task_that_is_cancelled() {
+    explore(2, || cancelled_while_joined(None));
+}
+
+/// The only task is cancelled while its pool is joined. Returns whether the joiner slept, and the task was cancelled.
+pub(super) fn cancelled_while_joined(removed: Option<Ingredient>) -> bool {
+    removed.into_iter().for_each(remove);
+    let pool = Pool::new(1);
+    assert_eq!(pool.submit(|| 1).result().unwrap(), 1);
+    let future = pool.submit(|| 2);
+    let canceller = thread::spawn(move || future.cancel());
+    pool.join();
+    let slept = events().unparks > 0;
+    let cancelled = canceller.join().unwrap();
+    pool.end();
+    slept && cancelled
+}
+
+#[test]
+fn two_who_join_both_hear_of_the_rest() {
+    explore(2, || {
+        let pool = Pool::new(1);
+        let future = pool.submit(|| 1);
+        let other = thread::spawn({
+            let pool = pool.handle();
+            move || pool.join()
+        });
+        pool.join();
+        assert!(future.done(), "it joined too early");
+        other.join().unwrap();
+        let unparks = events().unparks;
+        pool.end();
+        unparks > 1
+    });
+}

@@ -86,7 +86,10 @@ impl Pool {
                         self.wake_submitter();
                     }
                     if now.workers() == 0 && seen.has(Sleepers::Joiners) {
-                        self.wake_joiners();
+                        self.wake_joiners(self.join_key());
+                    }
+                    if now.ends_join() {
+                        self.tell_joiners();
                     }
                     if with_worker {
                         return given_up;
@@ -105,8 +108,7 @@ impl Pool {
                 // All who wait for the task wait for the caller from now on, whatever other task's destructor holds
                 // that up.
                 task.set_runner(Runner::Context(registry::current().id()));
-                let before = self.occupancy.unqueue();
-                self.wake_after_unqueue(before);
+                self.unqueue_claimed();
                 return Some(task);
             }
             Some(Some(_)) => self.uncount_tombstone(),

@@ -6,6 +6,7 @@
 mod builder;
 mod growth;
 mod home;
+mod join;
 mod map;
 mod occupancy;
 mod parking;

@@ -93,6 +93,8 @@ pub(super) struct Pool {
     /// A wait for room was judged when there was some, and no waiter has been re-checked since that room was taken.
     room_counted_on: AtomicBool,
     broken: OnceLock<Arc<str>>,
+    /// The number of threads that wait for the pool to rest.
+    pub(super) joiners: AtomicU64,
     /// A shutdown was told not to wait, or not for longer: the drop of the last handle does not wait either.
     is_detached: quiet::AtomicBool,
     /// The number of tasks in the queue that somebody has claimed. For a moment it can be too low, and below zero.
@@ -128,6 +130,7 @@ impl Pool {
             settings,
             room_counted_on: AtomicBool::new(false),
             broken: OnceLock::new(),
+            joiners: new_atomic(0),
             is_detached: quiet::AtomicBool::new(false),
             tombstones: quiet::AtomicU64::new(0),
             wake_ups: new_atomic(0),
@@ -299,13 +302,22 @@ impl Pool {
 
     /// Uncounts a task that the caller claimed, and whose place in the queue is a tombstone now.
     pub(super) fn unqueue(&self) {
-        let before = self.occupancy.unqueue();
-        self.wake_after_unqueue(before);
+        let before = self.unqueue_claimed();
         let tombstones = self.tombstones.fetch_add(1, Relaxed).wrapping_add(1).cast_signed();
         let queued = before.queued() as i64 - 1;
         if tombstones > queued.saturating_add(MAX_TOMBSTONES) {
             self.clear_tombstones();
         }
+    }
+
+    /// Uncounts a task that the caller claimed, and wakes whom that concerns. Returns the counts before that.
+    pub(super) fn unqueue_claimed(&self) -> Counts {
+        let before = self.occupancy.unqueue();
+        self.wake_after_unqueue(before);
+        if before.less_one_queued().ends_join() && !is_removed(Ingredient::JoinersTold) {
+            self.tell_joiners();
+        }
+        before
     }
 
     /// Removes the tombstones from the queue: workers that are busy for long do not come by.
@@ -371,8 +383,11 @@ impl Pool {
                 Some(message) => message,
                 None => {
                     if worker == Was::Busy {
-                        self.occupancy.rest();
+                        let now = self.occupancy.rest();
                         worker = Was::Idle;
+                        if now.ends_join() {
+                            self.tell_joiners();
+                        }
                     }
                     if self.try_exit(worker, MayEnd::IfTooManyOrOver) {
                         return None;
@@ -402,7 +417,7 @@ impl Pool {
     /// Uncounts the calling worker, if it may end. Returns whether it ends.
     fn try_exit(self: &Arc<Self>, worker: Was, may_end: MayEnd) -> bool {
         let mut seen = self.occupancy.peek();
-        let is_over = loop {
+        let (is_over, now) = loop {
             let is_over = may_end == MayEnd::IfTooManyOrOver && seen.is_over();
             if !is_over && !seen.has_too_many(self.max_workers()) {
                 return false;
@@ -410,16 +425,21 @@ impl Pool {
             // This comes after the transition of the thread that took the last task out of the queue, and after that in
             // `grow`.
             match self.occupancy.try_leave(seen, worker) {
-                Ok(_) => break is_over,
+                Ok(now) => break (is_over, now),
                 Err(now) => seen = now,
             }
         };
+        if now.ends_join() {
+            self.tell_joiners();
+        }
         if seen.is_closed() && seen.workers() > 1 && !is_removed(Ingredient::SentinelPassedOn) {
             self.wake_worker();
         }
         // More workers may be allowed since that was read: see `grow`. Last, since it may run destructors of the
         // user's.
         if !is_over && self.occupancy.peek().is_short(self.max_workers()) {
+            // It runs no task of the pool any more: no joiner waits for it.
+            self.group.stop_serving();
             let refused = self.grow(0).is_err();
             debug_assert!(!refused, "there was no task to be given up");
         }
@@ -430,7 +450,7 @@ impl Pool {
     pub(super) fn exited(&self) {
         let counts = self.occupancy.read();
         if counts.workers() == 0 && counts.has(Sleepers::Joiners) {
-            self.wake_joiners();
+            self.wake_joiners(self.join_key());
         }
     }
 

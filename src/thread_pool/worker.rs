@@ -25,9 +25,13 @@ impl Worker {
         // behind.
         panic::never_unwinds(|| {
             set_current_worker(ptr::from_ref(&worker).cast());
-            pool.group().join();
+            let begins_at_once = pool.settings().initializer.is_none();
+            pool.group().join(begins_at_once);
             if let Err(reason) = worker.initialize() {
                 pool.break_down(&reason);
+            }
+            if !begins_at_once {
+                pool.group().serve();
             }
             let mut last = None;
             while let Some((task, counts)) = pool.next(last) {
@@ -38,6 +42,7 @@ impl Worker {
                 }
             }
             pool.group().leave();
+            pool.recheck_joiners();
             set_current_worker(ptr::null());
             pool.threads().end(number);
             pool.exited();

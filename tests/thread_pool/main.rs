@@ -8,6 +8,7 @@ mod deadlock;
 mod detached;
 mod infallible_waits;
 mod initializer;
+mod join;
 mod left_behind;
 mod map;
 mod nesting;
