@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use loom::thread;
 
@@ -621,4 +622,57 @@ fn two_who_join_both_hear_of_the_rest() {
         pool.end();
         unparks > 1
     });
+}
+
+#[test]
+fn a_submit_after_a_result_finds_its_worker_idle() {
+    explore(2, || submitted_after_a_result(None));
+}
+
+/// A task is submitted by whoever has the result of the one before. Returns whether that one had to be waited for.
+pub(super) fn submitted_after_a_result(removed: Option<Ingredient>) -> bool {
+    removed.into_iter().for_each(remove);
+    let pool = Pool::new(2);
+    assert_eq!(pool.submit(|| 1).result().unwrap(), 1);
+    let slept = events().unparks > 0;
+    assert_eq!(pool.submit(|| 2).result().unwrap(), 2);
+    assert_eq!(pool.worker_count(), 1, "a second worker");
+    pool.end();
+    slept
+}
+
+#[test]
+fn a_callback_keeps_its_worker_busy() {
+    explore_at_most(1, || {
+        let pool = Pool::new(2);
+        let first = pool.submit(|| 1);
+        let (called, awaited) = promise();
+        let same = pool.handle();
+        // Waits for a task that only another worker can run (it is no worker that waits in place).
+        first.add_done_callback(move |_| {
+            let inner = same.submit(|| 2);
+            assert!(called.set_result(inner).is_ok());
+        });
+        assert_eq!(awaited.result().unwrap().result().unwrap(), 2);
+        assert_enough_workers(&pool);
+        let two = pool.worker_count() == 2;
+        pool.end();
+        two
+    });
+}
+
+#[test]
+fn a_worker_that_ends_idle_leaves_no_task_behind() {
+    explore(2, || ended_idle(None));
+}
+
+/// A task is submitted while the only worker ends because nothing is queued. Returns whether another worker ran it.
+pub(super) fn ended_idle(removed: Option<Ingredient>) -> bool {
+    removed.into_iter().for_each(remove);
+    let pool = Pool::of(ThreadPoolExecutor::builder().max_workers(1).keep_alive(Duration::ZERO).build());
+    let me = || thread::current().id();
+    let first = pool.submit(me).result().unwrap();
+    let second = pool.submit(me).result().unwrap();
+    pool.end();
+    first != second
 }

@@ -12,7 +12,7 @@ mod any_future;
 pub(crate) mod cell;
 mod chain;
 pub(crate) mod continuation;
-mod end;
+pub(crate) mod end;
 pub(crate) mod error;
 pub(crate) mod future;
 pub(crate) mod header;

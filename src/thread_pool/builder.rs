@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::num::NonZeroU32;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ThreadPoolExecutor;
 use super::occupancy::MAX_WORKERS;
@@ -79,6 +80,7 @@ pub struct ThreadPoolBuilder {
     initializer: Option<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,
     capacity: Option<NonZeroU32>,
     when_full: WhenFull,
+    keep_alive: Option<Duration>,
     /// The line that made the executor of which this pool is a part.
     pub(super) owner: Option<Site>,
 }
@@ -92,6 +94,7 @@ impl ThreadPoolBuilder {
             initializer: None,
             capacity: None,
             when_full: WhenFull::default(),
+            keep_alive: None,
             owner: None,
         }
     }
@@ -212,6 +215,28 @@ impl ThreadPoolBuilder {
         self
     }
 
+    /// Sets how long an idle worker waits for a task before it ends. The default is that workers stay until the pool ends.
+    ///
+    /// A task that is submitted as a worker ends is not lost: it finds another idle worker, or starts one. A pool whose
+    /// workers have all ended has no thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = bowline::ThreadPoolExecutor::builder().max_workers(4).keep_alive(Duration::from_millis(1)).build();
+    /// assert_eq!(pool.submit(|| 6 * 7).result().unwrap(), 42);
+    /// while pool.worker_count() > 0 {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(pool.submit(|| 6 * 7).result().unwrap(), 42); // by another worker
+    /// ```
+    pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.keep_alive = Some(keep_alive);
+        self
+    }
+
     /// Makes the pool. Starts no thread yet.
     #[track_caller]
     pub fn build(self) -> ThreadPoolExecutor {
@@ -226,6 +251,7 @@ impl ThreadPoolBuilder {
             initializer: self.initializer,
             capacity: self.capacity,
             when_full: self.when_full,
+            keep_alive: self.keep_alive,
             is_waited_for: self.owner.is_none(),
         };
         let default = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
@@ -247,6 +273,7 @@ impl fmt::Debug for ThreadPoolBuilder {
             .field("stack_size", &self.stack_size)
             .field("queue_capacity", &self.capacity)
             .field("when_full", &self.when_full)
+            .field("keep_alive", &self.keep_alive)
             .finish_non_exhaustive()
     }
 }

@@ -31,9 +31,9 @@ impl Pool {
     /// still counted and have to be pushed.
     #[cold]
     pub(super) fn start(self: &Arc<Self>, mine: u64) -> Result<bool, Rejected> {
-        let (number, stats) = self.threads().begin();
+        let (number, member) = self.threads().begin();
         let (pool, stack_size) = (Arc::clone(self), self.settings.stack_size);
-        let run = move || Worker::run(pool, number, &stats);
+        let run = move || Worker::run(pool, number, member);
         match spawn_thread(format!("{}_{number}", self.settings.name), stack_size, run) {
             Ok(thread) => {
                 self.threads().keep(thread);
@@ -120,6 +120,27 @@ impl Pool {
             None => yield_now(),
         }
         None
+    }
+
+    /// Starts up to this many workers for tasks to come, as far as the maximum allows. Returns how many it started.
+    pub(super) fn prestart(self: &Arc<Self>, workers: usize) -> usize {
+        let mut started = 0;
+        while started < workers {
+            let seen = self.occupancy.read_in_order();
+            if seen.is_closed() || seen.workers() >= self.max_workers() as u64 {
+                break;
+            }
+            self.group.expect();
+            // A maximum that is lowered meanwhile is seen by the new worker.
+            if !self.occupancy.try_add_worker(seen) {
+                self.group.is_not_coming();
+            } else if matches!(self.start(0), Ok(true)) {
+                started += 1;
+            } else {
+                break;
+            }
+        }
+        started
     }
 
     /// Sets the maximum number of workers. Starts those that the queue needs, or lets those end that are too many.

@@ -65,7 +65,7 @@ impl Home for Queued {
         worker.pool.unqueue();
         match worker.pool.broken() {
             Some(error) => task.fail(error),
-            None => run_nested(task.facts(), site, || task.run(&worker.stats)),
+            None => run_nested(task.facts(), site, || task.run(&worker.member.stats)),
         }
         true
     }

@@ -27,8 +27,8 @@ impl ThreadPoolExecutor {
     /// are submitted meanwhile are waited for, too, by whomever: while others submit without a pause, this may wait on. A
     /// task that a submitter runs itself ([`CallerRuns`](super::WhenFull::CallerRuns)) is the submitter's, and is not waited for.
     ///
-    /// If the pool is at rest already, this costs two changes of shared counters; while nobody has ever joined a pool,
-    /// its workers do nothing for that.
+    /// If the pool is at rest already, this costs some changes of shared counters and a look at each worker; workers do
+    /// nothing for it while nobody joins.
     ///
     /// # Panics
     ///
@@ -124,7 +124,11 @@ fn join(pool: &Pool, limit: Limit, failure: Failure, site: Site) -> Result<(), W
     // A task would wait for its own end.
     let relock = works_for(pool);
     let wait = RestWait { pool, was_at_rest: Cell::new(false) };
-    door::wait(registry::current(), &wait, Terms { site, limit, failure, relock })
+    door::wait(registry::current(), &wait, Terms { site, limit, failure, relock })?;
+    // Workers count as idle a moment before their results are there.
+    let members = pool.threads().members();
+    members.iter().for_each(|member| member.wait_for_publication());
+    Ok(())
 }
 
 /// A caller of [`join`], which is counted.

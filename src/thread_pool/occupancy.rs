@@ -117,6 +117,13 @@ impl Counts {
         self.0 & (CLOSED | SUBMITTERS) != 0
     }
 
+    /// Returns whether a worker that is about to end a task, which it took at these counts, is to look at the word for
+    /// whether anything is queued: the queue was not empty, and not longer than workers empty at once.
+    #[inline]
+    pub(crate) fn may_be_empty_by_now(self) -> bool {
+        self.queued() <= self.workers() + 1
+    }
+
     /// Returns whether the queue needs one more worker, and there may be one.
     #[inline]
     pub(crate) fn is_short(self, max_workers: usize) -> bool {
@@ -243,6 +250,12 @@ impl Occupancy {
         Counts(self.0.fetch_add(IDLE, AcqRel) + IDLE)
     }
 
+    /// **Stays**: a worker that rested is busy all the same, before it took a task. Returns the counts after that.
+    pub(crate) fn stay_busy(&self) -> Counts {
+        // ORDERING: as in `try_change_weak`.
+        Counts(self.0.fetch_sub(IDLE, AcqRel) - IDLE)
+    }
+
     /// **Leaves**: a worker is not counted any more.
     ///
     /// # Errors
@@ -337,6 +350,8 @@ mod tests {
         assert_eq!(figures(pool.unqueue()), (1, 1, 2));
         assert_eq!(figures(pool.read()), (0, 1, 2));
         assert_eq!(figures(pool.rest()), (0, 2, 2));
+        assert_eq!(figures(pool.stay_busy()), (0, 1, 2));
+        pool.rest();
         assert_eq!(figures(pool.try_leave(pool.peek(), Was::Idle).unwrap()), (0, 1, 1));
         assert_eq!(figures(pool.try_admit(pool.peek(), false).unwrap()), (1, 1, 1));
         assert_eq!(figures(pool.try_give_up(pool.peek(), 1, true).unwrap()), (0, 0, 0));

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::occupancy::{Counts, Occupancy, Sleepers, Was};
 use super::threads::Threads;
@@ -67,6 +68,8 @@ pub(super) struct Settings {
     pub(super) initializer: Option<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,
     pub(super) capacity: Option<NonZeroU32>,
     pub(super) when_full: WhenFull,
+    /// How long an idle worker stays; `None`: until the pool ends.
+    pub(super) keep_alive: Option<Duration>,
     /// Whether the drop of the last handle waits for the workers.
     pub(super) is_waited_for: bool,
 }
@@ -78,6 +81,8 @@ enum MayEnd {
     IfTooMany,
     /// There are more workers than there may be, or no task will come any more.
     IfTooManyOrOver,
+    /// The same, or nothing is queued.
+    IfNothingQueued,
 }
 
 /// A message to a worker: a task that may have been claimed by somebody else, or `None`, which only asks it to look
@@ -369,10 +374,9 @@ impl Pool {
     /// Takes the next task out of the queue, for a worker, which waits for it. Returns `None` if the worker ends; it is
     /// not counted any more then.
     ///
-    /// `last` are the counts when this worker took its previous task, `None` for a worker that has just begun, and is
-    /// idle.
-    pub(super) fn next(self: &Arc<Self>, last: Option<Counts>) -> Option<(TaskRef, Counts)> {
-        let mut worker = if last.is_none() { Was::Idle } else { Was::Busy };
+    /// `last` are the counts when this worker took its previous task, `None` for a worker that has just begun; `worker`
+    /// is how it is counted.
+    pub(super) fn next(self: &Arc<Self>, last: Option<Counts>, mut worker: Was) -> Option<(TaskRef, Counts)> {
         // Old counts will do, and cost nothing: a thread that lowers the maximum sends messages, too.
         if last.is_none_or(|counts| counts.has_too_many(self.max_workers())) && self.try_exit(worker, MayEnd::IfTooMany)
         {
@@ -392,7 +396,11 @@ impl Pool {
                     if self.try_exit(worker, MayEnd::IfTooManyOrOver) {
                         return None;
                     }
-                    self.queue.wait_pop()
+                    match self.wait_for_message() {
+                        Some(message) => message,
+                        None if self.try_exit(worker, MayEnd::IfNothingQueued) => return None,
+                        None => continue,
+                    }
                 }
             };
             match message {
@@ -414,18 +422,43 @@ impl Pool {
         }
     }
 
+    /// Sleeps until there is a message. Returns `None` if an idle worker has slept for as long as it may.
+    #[inline]
+    fn wait_for_message(&self) -> Option<Message> {
+        match self.settings.keep_alive {
+            None => Some(self.queue.wait_pop()),
+            Some(limit) => self.queue.wait_pop_for(limit),
+        }
+    }
+
+    /// Counts the calling worker, which rested, as busy again, and starts the worker that the queue needs now.
+    #[cold]
+    pub(super) fn stay_busy(self: &Arc<Self>) {
+        if self.occupancy.stay_busy().is_short(self.max_workers()) {
+            let refused = self.grow(0).is_err();
+            debug_assert!(!refused, "there was no task to be given up");
+        }
+    }
+
     /// Uncounts the calling worker, if it may end. Returns whether it ends.
     fn try_exit(self: &Arc<Self>, worker: Was, may_end: MayEnd) -> bool {
         let mut seen = self.occupancy.peek();
-        let (is_over, now) = loop {
-            let is_over = may_end == MayEnd::IfTooManyOrOver && seen.is_over();
-            if !is_over && !seen.has_too_many(self.max_workers()) {
+        let mut leaves_nothing = false;
+        let now = loop {
+            leaves_nothing = match may_end {
+                MayEnd::IfTooMany => false,
+                MayEnd::IfTooManyOrOver => seen.is_over(),
+                MayEnd::IfNothingQueued => {
+                    seen.queued() == 0 || leaves_nothing && is_removed(Ingredient::LeftInOneStep)
+                }
+            };
+            if !leaves_nothing && !seen.has_too_many(self.max_workers()) {
                 return false;
             }
             // This comes after the transition of the thread that took the last task out of the queue, and after that in
             // `grow`.
             match self.occupancy.try_leave(seen, worker) {
-                Ok(now) => break (is_over, now),
+                Ok(now) => break now,
                 Err(now) => seen = now,
             }
         };
@@ -437,7 +470,7 @@ impl Pool {
         }
         // More workers may be allowed since that was read: see `grow`. Last, since it may run destructors of the
         // user's.
-        if !is_over && self.occupancy.peek().is_short(self.max_workers()) {
+        if !leaves_nothing && self.occupancy.peek().is_short(self.max_workers()) {
             // It runs no task of the pool any more: no joiner waits for it.
             self.group.stop_serving();
             let refused = self.grow(0).is_err();

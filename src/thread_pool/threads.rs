@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::member::Member;
 use crate::primitive::Thread;
 use crate::task::stats::Stats;
 
@@ -15,8 +16,8 @@ pub(super) struct Threads {
     /// look.
     handles: Vec<Thread>,
     look_at: usize,
-    /// The totals of each worker, by its number.
-    workers: HashMap<usize, Arc<Stats>>,
+    /// The workers, by their numbers.
+    workers: HashMap<usize, Arc<Member>>,
     /// Completed and panicked tasks of workers that have ended, and of submitters.
     past: (u64, u64),
 }
@@ -26,12 +27,17 @@ impl Threads {
     /// many, with their stacks.
     const MIN_LOOK_AT: usize = 4;
 
-    /// Registers a worker that is about to be started. Returns its number, and its totals, in which it counts.
-    pub(super) fn begin(&mut self) -> (usize, Arc<Stats>) {
-        let (number, stats) = (self.started, Arc::new(Stats::default()));
+    /// Registers a worker that is about to be started. Returns its number, and what others will know of it.
+    pub(super) fn begin(&mut self) -> (usize, Arc<Member>) {
+        let (number, member) = (self.started, Arc::new(Member::new()));
         self.started += 1;
-        self.workers.insert(number, Arc::clone(&stats));
-        (number, stats)
+        self.workers.insert(number, Arc::clone(&member));
+        (number, member)
+    }
+
+    /// Returns the workers.
+    pub(super) fn members(&self) -> Vec<Arc<Member>> {
+        self.workers.values().cloned().collect()
     }
 
     /// Keeps the handle of a worker's thread.
@@ -45,8 +51,8 @@ impl Threads {
 
     /// Unregisters a worker that has ended, or was not started, and adds up its totals.
     pub(super) fn end(&mut self, number: usize) {
-        if let Some(stats) = self.workers.remove(&number) {
-            self.add_up(&stats);
+        if let Some(member) = self.workers.remove(&number) {
+            self.add_up(&member.stats);
         }
     }
 
@@ -58,8 +64,8 @@ impl Threads {
 
     /// Returns how many tasks ran, and how many of them panicked.
     pub(super) fn totals(&self) -> (u64, u64) {
-        self.workers.values().fold(self.past, |(completed, panicked), stats| {
-            (completed + stats.completed(), panicked + stats.panicked())
+        self.workers.values().fold(self.past, |(completed, panicked), member| {
+            (completed + member.stats.completed(), panicked + member.stats.panicked())
         })
     }
 
@@ -78,9 +84,10 @@ mod tests {
     fn handles_of_ended_threads_are_dropped_and_the_totals_stay() {
         let mut threads = Threads::default();
         for expected in 0..100 {
-            let (number, stats) = threads.begin();
+            let (number, member) = threads.begin();
             assert_eq!(number, expected);
-            let handle = spawn_thread("short".to_owned(), 1 << 16, move || stats.count(expected % 2 == 0)).unwrap();
+            let handle =
+                spawn_thread("short".to_owned(), 1 << 16, move || member.stats.count(expected % 2 == 0)).unwrap();
             while !handle.is_finished() {
                 std::thread::yield_now();
             }

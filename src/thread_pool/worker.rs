@@ -3,23 +3,83 @@
 use std::ptr;
 use std::sync::Arc;
 
+use super::member::Member;
+use super::occupancy::{Counts, Was};
 use super::pool::Pool;
-use crate::primitive::{current_worker, set_current_worker};
+use crate::primitive::{Ingredient, current_worker, is_removed, set_current_worker};
+use crate::task::end::AtEnd;
 use crate::task::panic;
 use crate::task::stack;
-use crate::task::stats::Stats;
 
 /// A worker, as its own thread knows it.
 pub(super) struct Worker {
     pub(super) pool: Arc<Pool>,
-    pub(super) stats: Arc<Stats>,
+    pub(super) member: Arc<Member>,
+}
+
+/// The end of a task, in the life of a worker: the worker counts as idle before the result is there, so that whoever has
+/// the result, and submits the next task, finds it idle.
+struct LastMoments<'w> {
+    worker: &'w Worker,
+    /// The counts before the worker took the task.
+    before: Counts,
+    state: Was,
+    /// Whether the pool came to rest by that, and joiners have to be told.
+    ends_join: bool,
+}
+
+impl<'w> LastMoments<'w> {
+    fn new(worker: &'w Worker, before: Counts) -> Self {
+        Self { worker, before, state: Was::Busy, ends_join: false }
+    }
+
+    /// Returns whether nothing is queued, as far as a worker can tell that leaves the word to others while there is much
+    /// to do.
+    #[inline]
+    fn is_queue_empty(&self) -> bool {
+        // It was empty; or it may have become so since.
+        self.before.queued() == 1
+            || self.before.may_be_empty_by_now() && self.worker.pool.occupancy.peek().queued() == 0
+    }
+
+    /// The task is done. Returns the state that the worker is counted in.
+    #[inline]
+    fn over(self) -> Was {
+        if self.state == Was::Idle {
+            self.worker.member.turn_publication();
+        }
+        if self.ends_join {
+            self.worker.pool.tell_joiners();
+        }
+        self.state
+    }
+}
+
+impl AtEnd for LastMoments<'_> {
+    #[inline]
+    fn nearly_done(&mut self) {
+        if self.state == Was::Busy && self.is_queue_empty() && !is_removed(Ingredient::RestedFirst) {
+            self.worker.member.turn_publication();
+            self.ends_join = self.worker.pool.occupancy.rest().ends_join();
+            self.state = Was::Idle;
+        }
+    }
+
+    #[inline]
+    fn busy_again(&mut self) {
+        if self.state == Was::Idle {
+            self.state = Was::Busy;
+            self.worker.pool.stay_busy();
+            self.worker.member.turn_publication();
+        }
+    }
 }
 
 impl Worker {
     /// Runs a worker, which is counted, and expected by the pool's group, until it ends.
-    pub(super) fn run(pool: Arc<Pool>, number: usize, stats: &Arc<Stats>) {
+    pub(super) fn run(pool: Arc<Pool>, number: usize, member: Arc<Member>) {
         stack::begin(pool.settings().stack_size);
-        let worker = Self { pool, stats: Arc::clone(stats) };
+        let worker = Self { pool, member };
         let pool = &worker.pool;
         // All of the user's code is contained. A worker that is counted and goes without a word would leave tasks
         // behind.
@@ -33,12 +93,16 @@ impl Worker {
             if !begins_at_once {
                 pool.group().serve();
             }
-            let mut last = None;
-            while let Some((task, counts)) = pool.next(last) {
-                last = Some(counts);
+            let (mut last, mut state) = (None, Was::Idle);
+            while let Some((task, counts)) = pool.next(last, state) {
+                (last, state) = (Some(counts), Was::Busy);
                 match pool.broken_by(counts) {
                     Some(error) => task.fail(error),
-                    None => task.run(stats),
+                    None => {
+                        let mut end = LastMoments::new(&worker, counts);
+                        task.run_telling(&worker.member.stats, &mut end);
+                        state = end.over();
+                    }
                 }
             }
             pool.group().leave();

@@ -6,6 +6,7 @@ mod support;
 mod contract;
 mod deadlock;
 mod detached;
+mod idle;
 mod infallible_waits;
 mod initializer;
 mod join;
