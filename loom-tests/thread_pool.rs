@@ -568,7 +568,7 @@ fn whoever_joins_a_pool_finds_its_tasks_done_and_the_pool_open() {
 }
 
 #[test]
-fn a_join_that_races_a_submission_waits_for_it_or_came_before() {
+fn full_a_join_that_races_a_submission_waits_for_it_or_came_before() {
     explore(2, || {
         let pool = Pool::new(1);
         let first = pool.submit(|| 1);
@@ -588,7 +588,7 @@ fn a_join_that_races_a_submission_waits_for_it_or_came_before() {
 }
 
 #[test]
-fn a_join_hears_of_a_task_that_is_cancelled() {
+fn full_a_join_hears_of_a_task_that_is_cancelled() {
     explore(2, || cancelled_while_joined(None));
 }
 

@@ -31,12 +31,21 @@ impl Pool {
     /// still counted and have to be pushed.
     #[cold]
     pub(super) fn start(self: &Arc<Self>, mine: u64) -> Result<bool, Rejected> {
-        let (number, member) = self.threads().begin();
+        let (number, member) = loop {
+            let indexes = self.max_workers_ever.load(Relaxed);
+            let begun = self.threads().begin(indexes, self.settings.run_times);
+            match begun {
+                Some(begun) => break begun,
+                // A worker that is counted no more is about to free its index.
+                None => yield_now(),
+            }
+        };
+        let workers = self.occupancy.peek().workers() as usize;
         let (pool, stack_size) = (Arc::clone(self), self.settings.stack_size);
         let run = move || Worker::run(pool, number, member);
         match spawn_thread(format!("{}_{number}", self.settings.name), stack_size, run) {
             Ok(thread) => {
-                self.threads().keep(thread);
+                self.threads().keep(thread, workers);
                 Ok(true)
             }
             Err(error) => {
@@ -145,6 +154,7 @@ impl Pool {
 
     /// Sets the maximum number of workers. Starts those that the queue needs, or lets those end that are too many.
     pub(super) fn set_max_workers(self: &Arc<Self>, max_workers: usize) {
+        self.max_workers_ever.fetch_max(max_workers, Relaxed);
         self.max_workers.store(max_workers as u64, Relaxed);
         // In order: a worker that is counted later sees the new maximum.
         let counts = self.occupancy.read_in_order();

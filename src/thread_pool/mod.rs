@@ -4,11 +4,14 @@
 // The protocol of the queue, and what the graph knows of it, are in the `README.md` beside this file.
 
 mod builder;
+mod drain;
+mod full;
 mod growth;
 mod home;
 mod join;
 mod map;
 mod member;
+mod metrics;
 mod occupancy;
 mod parking;
 #[cfg(feature = "process")]
@@ -27,8 +30,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::{Initialized, ThreadPoolBuilder};
+pub use drain::PendingTask;
+pub use full::FullQueue;
 pub use map::Map;
 use map::ThreadCalls;
+pub use metrics::{Metrics, RunTimeHistogram};
 #[cfg(all(test, loom))]
 pub(crate) use occupancy::{Counts, Occupancy, Sleepers, Was};
 pub use pool::WhenFull;
@@ -36,6 +42,7 @@ use pool::{Pool, Settings};
 pub use scope::Scope;
 pub use shutdown::{ShutdownOptions, ShutdownReport};
 use submit::{IfFull, Task};
+pub use worker::worker_index;
 
 use crate::deadlock::Name;
 use crate::deadlock::door::{Failure, Limit};
@@ -43,7 +50,7 @@ use crate::task::error::SubmitError;
 use crate::task::future::Future;
 use crate::task::unwind::unwind_safe;
 
-unwind_safe!(Pool, ThreadPoolBuilder, ThreadPoolExecutor);
+unwind_safe!(PendingTask, Pool, ThreadPoolBuilder, ThreadPoolExecutor);
 
 impl UnwindSafe for Scope<'_, '_> {}
 impl RefUnwindSafe for Scope<'_, '_> {}

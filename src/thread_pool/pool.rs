@@ -5,6 +5,8 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::full::OnFull;
+use super::member::Member;
 use super::occupancy::{Counts, Occupancy, Sleepers, Was};
 use super::threads::Threads;
 use crate::deadlock::group::Group;
@@ -53,7 +55,13 @@ pub enum WhenFull {
     /// run on top of it, until three quarters of the stack are used: then the submission waits for room as with
     /// [`Block`](Self::Block). When a submission returns, the task is done or queued.
     CallerRuns,
+    /// It cancels the task that has been queued for longest, whoever submitted that, and takes its place. The closure of
+    /// the cancelled task is dropped on the submitting thread, which holds no lock of the pool's meanwhile.
+    DiscardOldest,
 }
+
+/// What a worker calls when it starts or ends.
+pub(super) type WorkerHook = Box<dyn Fn() + Send + Sync>;
 
 /// The maximum number of tombstones in a queue in excess of its tasks.
 const MAX_TOMBSTONES: i64 = 64;
@@ -70,6 +78,12 @@ pub(super) struct Settings {
     pub(super) when_full: WhenFull,
     /// How long an idle worker stays; `None`: until the pool ends.
     pub(super) keep_alive: Option<Duration>,
+    /// What decides in place of `when_full`.
+    pub(super) on_full: Option<OnFull>,
+    pub(super) on_worker_start: Option<WorkerHook>,
+    pub(super) on_worker_end: Option<WorkerHook>,
+    /// Whether run times are counted.
+    pub(super) run_times: bool,
     /// Whether the drop of the last handle waits for the workers.
     pub(super) is_waited_for: bool,
 }
@@ -92,6 +106,8 @@ type Message = Option<TaskRef>;
 pub(super) struct Pool {
     pub(super) occupancy: Apart<Occupancy>,
     pub(super) max_workers: AtomicU64,
+    /// The largest maximum so far.
+    pub(super) max_workers_ever: quiet::AtomicUsize,
     pub(super) queue: Queue<Message>,
     pub(super) group: Group,
     pub(super) settings: Settings,
@@ -130,6 +146,7 @@ impl Pool {
         Arc::new(Self {
             occupancy: Apart(Occupancy::new()),
             max_workers: new_atomic(max_workers as u64),
+            max_workers_ever: quiet::AtomicUsize::new(max_workers),
             queue: Queue::new(),
             group: Group::new(Arc::clone(&settings.name), settings.made_at),
             settings,
@@ -185,6 +202,11 @@ impl Pool {
     pub(super) fn active(&self) -> usize {
         let counts = self.occupancy.peek();
         counts.workers().saturating_sub(counts.idle()) as usize
+    }
+
+    /// Returns the lock of whoever has a part of the queue in hand, to put it back.
+    pub(super) fn clearing(&self) -> &quiet::Mutex<()> {
+        &self.clearing
     }
 
     pub(super) fn threads(&self) -> quiet::MutexGuard<'_, Threads> {
@@ -376,9 +398,15 @@ impl Pool {
     ///
     /// `last` are the counts when this worker took its previous task, `None` for a worker that has just begun; `worker`
     /// is how it is counted.
-    pub(super) fn next(self: &Arc<Self>, last: Option<Counts>, mut worker: Was) -> Option<(TaskRef, Counts)> {
+    pub(super) fn next(
+        self: &Arc<Self>,
+        me: &Member,
+        last: Option<Counts>,
+        mut worker: Was,
+    ) -> Option<(TaskRef, Counts)> {
         // Old counts will do, and cost nothing: a thread that lowers the maximum sends messages, too.
-        if last.is_none_or(|counts| counts.has_too_many(self.max_workers())) && self.try_exit(worker, MayEnd::IfTooMany)
+        if last.is_none_or(|counts| counts.has_too_many(self.max_workers()))
+            && self.try_exit(me, worker, MayEnd::IfTooMany)
         {
             return None;
         }
@@ -393,12 +421,12 @@ impl Pool {
                             self.tell_joiners();
                         }
                     }
-                    if self.try_exit(worker, MayEnd::IfTooManyOrOver) {
+                    if self.try_exit(me, worker, MayEnd::IfTooManyOrOver) {
                         return None;
                     }
                     match self.wait_for_message() {
                         Some(message) => message,
-                        None if self.try_exit(worker, MayEnd::IfNothingQueued) => return None,
+                        None if self.try_exit(me, worker, MayEnd::IfNothingQueued) => return None,
                         None => continue,
                     }
                 }
@@ -414,7 +442,7 @@ impl Pool {
                 None => {
                     // ORDERING: Acquire pairs with the Release in `wake_workers`, for the look at the maximum.
                     self.wake_ups.fetch_sub(1, AcqRel);
-                    if self.try_exit(worker, MayEnd::IfTooManyOrOver) {
+                    if self.try_exit(me, worker, MayEnd::IfTooManyOrOver) {
                         return None;
                     }
                 }
@@ -441,7 +469,7 @@ impl Pool {
     }
 
     /// Uncounts the calling worker, if it may end. Returns whether it ends.
-    fn try_exit(self: &Arc<Self>, worker: Was, may_end: MayEnd) -> bool {
+    fn try_exit(self: &Arc<Self>, me: &Member, worker: Was, may_end: MayEnd) -> bool {
         let mut seen = self.occupancy.peek();
         let mut leaves_nothing = false;
         let now = loop {
@@ -462,6 +490,8 @@ impl Pool {
                 Err(now) => seen = now,
             }
         };
+        // First: whoever starts the next worker may wait for it.
+        self.threads().free_index(me);
         if now.ends_join() {
             self.tell_joiners();
         }

@@ -6,6 +6,8 @@ mod support;
 mod contract;
 mod deadlock;
 mod detached;
+mod drain;
+mod hooks;
 mod idle;
 mod infallible_waits;
 mod initializer;
