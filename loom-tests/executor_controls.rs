@@ -3,10 +3,8 @@
 use super::executor_deadlock::{last_alternative, room_taken, started_by_somebody_else};
 use super::explore;
 use super::future::completed_while_awaited;
-use super::thread_pool::{
-    cancelled_while_joined, close_with_two_workers, detached_in_a_scope, ended_idle, grown_while_submitted,
-    submitted_after_a_result,
-};
+use super::pool_rest::{cancelled_while_joined, ended_idle, submitted_after_a_result};
+use super::thread_pool::{close_with_two_workers, detached_in_a_scope, grown_while_submitted};
 use crate::primitive::Ingredient;
 
 #[test]

@@ -92,11 +92,11 @@ pub(super) struct Settings {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum MayEnd {
     /// There are more workers than there may be.
-    IfTooMany,
+    TooMany,
     /// There are more workers than there may be, or no task will come any more.
-    IfTooManyOrOver,
+    TooManyOrOver,
     /// The same, or nothing is queued.
-    IfNothingQueued,
+    NothingQueued,
 }
 
 /// A message to a worker: a task that may have been claimed by somebody else, or `None`, which only asks it to look
@@ -406,7 +406,7 @@ impl Pool {
     ) -> Option<(TaskRef, Counts)> {
         // Old counts will do, and cost nothing: a thread that lowers the maximum sends messages, too.
         if last.is_none_or(|counts| counts.has_too_many(self.max_workers()))
-            && self.try_exit(me, worker, MayEnd::IfTooMany)
+            && self.try_exit(me, worker, MayEnd::TooMany)
         {
             return None;
         }
@@ -421,12 +421,12 @@ impl Pool {
                             self.tell_joiners();
                         }
                     }
-                    if self.try_exit(me, worker, MayEnd::IfTooManyOrOver) {
+                    if self.try_exit(me, worker, MayEnd::TooManyOrOver) {
                         return None;
                     }
                     match self.wait_for_message() {
                         Some(message) => message,
-                        None if self.try_exit(me, worker, MayEnd::IfNothingQueued) => return None,
+                        None if self.try_exit(me, worker, MayEnd::NothingQueued) => return None,
                         None => continue,
                     }
                 }
@@ -442,7 +442,7 @@ impl Pool {
                 None => {
                     // ORDERING: Acquire pairs with the Release in `wake_workers`, for the look at the maximum.
                     self.wake_ups.fetch_sub(1, AcqRel);
-                    if self.try_exit(me, worker, MayEnd::IfTooManyOrOver) {
+                    if self.try_exit(me, worker, MayEnd::TooManyOrOver) {
                         return None;
                     }
                 }
@@ -474,11 +474,9 @@ impl Pool {
         let mut leaves_nothing = false;
         let now = loop {
             leaves_nothing = match may_end {
-                MayEnd::IfTooMany => false,
-                MayEnd::IfTooManyOrOver => seen.is_over(),
-                MayEnd::IfNothingQueued => {
-                    seen.queued() == 0 || leaves_nothing && is_removed(Ingredient::LeftInOneStep)
-                }
+                MayEnd::TooMany => false,
+                MayEnd::TooManyOrOver => seen.is_over(),
+                MayEnd::NothingQueued => seen.queued() == 0 || leaves_nothing && is_removed(Ingredient::LeftInOneStep),
             };
             if !leaves_nothing && !seen.has_too_many(self.max_workers()) {
                 return false;

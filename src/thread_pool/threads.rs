@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn the_lowest_free_index_comes_next_and_none_twice() {
         let mut threads = Threads::default();
-        let mut begin = |threads: &mut Threads| threads.begin(3, false).and_then(|(_, member)| member.index());
+        let begin = |threads: &mut Threads| threads.begin(3, false).and_then(|(_, member)| member.index());
         let members: Vec<_> = (0..3).map(|_| threads.begin(3, false).unwrap().1).collect();
         assert!(members.iter().map(|member| member.index()).eq([Some(0), Some(1), Some(2)]));
         assert_eq!(begin(&mut threads), None);

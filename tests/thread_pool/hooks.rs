@@ -135,7 +135,7 @@ fn the_metrics_count_what_ran_wherever_it_ran() {
         drop(pool.submit(|| ()));
         pool.submit(|| ()).result().unwrap(); // here
         assert_eq!((pool.metrics().active, pool.metrics().queued), (2, 1));
-        busy.map(Busy::release);
+        busy.into_iter().for_each(Busy::release);
         pool.join();
         wait_until(|| pool.worker_count() == 0);
         let after = pool.metrics();

@@ -29,7 +29,7 @@ fn a_task_that_is_submitted_after_a_result_finds_its_worker_idle() {
                 std::hint::spin_loop();
             }
             let future = pool.submit(|| ());
-            wait([&future], ReturnWhen::AllCompleted, None);
+            assert_eq!(wait([&future], ReturnWhen::AllCompleted, None).done.len(), 1);
             pool.scope(|s| drop(s.submit(|| ())));
             pool.join();
         }
