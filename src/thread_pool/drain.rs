@@ -133,8 +133,7 @@ impl Pool {
         let mut borrowing = 0;
         // One thread at a time has a part of the queue in hand.
         let clearing = self.clearing().lock().unwrap_or_else(PoisonError::into_inner);
-        // No task is admitted any more. One that was, and is not in the queue yet, is pushed in a moment.
-        while self.occupancy.read().queued() > borrowing {
+        loop {
             match self.queue.pop() {
                 Some(Some(task)) if !task.is_lasting() => {
                     borrowing += 1;
@@ -149,7 +148,9 @@ impl Pool {
                     tombstones.push(task);
                 }
                 Some(None) => others.push(None),
-                None => yield_now(),
+                // No task is admitted any more. One that was, and is not in the queue yet, is pushed in a moment.
+                None if self.occupancy.read().queued() > borrowing => yield_now(),
+                None => break,
             }
         }
         others.into_iter().for_each(|message| self.queue.push(message));
