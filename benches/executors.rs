@@ -88,6 +88,14 @@ fn trickles(c: &mut Criterion) {
     over_all!(c, "processor time of a task a millisecond", trickle, 10);
 }
 
+fn joins(c: &mut Criterion) {
+    let mut group = group(c, "batch of 64 that nobody takes", 1);
+    let pool = Bowline::new();
+    group.bench_function("join", |b| b.iter_custom(|times| tasks::join(&pool, times)));
+    group.bench_function("wait group by hand", |b| b.iter_custom(|times| tasks::wait_group(&pool, times)));
+    group.finish();
+}
+
 fn on_one_core(c: &mut Criterion) {
     tasks::on_one_core(|| {
         over_all!(c, "one core, 100 k tasks", flood, 100_000);
@@ -95,5 +103,5 @@ fn on_one_core(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, floods, as_they_are_done, round_trips, fans, nested, maps, trickles, on_one_core);
+criterion_group!(benches, floods, as_they_are_done, round_trips, fans, nested, maps, joins, trickles, on_one_core);
 criterion_main!(benches);

@@ -3,6 +3,7 @@
 use super::executor_deadlock::{last_alternative, room_taken, started_by_somebody_else};
 use super::explore;
 use super::future::completed_while_awaited;
+use super::pool_rest::{cancelled_while_joined, ended_idle, submitted_after_a_result};
 use super::thread_pool::{close_with_two_workers, detached_in_a_scope, grown_while_submitted};
 use crate::primitive::Ingredient;
 
@@ -52,4 +53,22 @@ fn without_another_look_the_last_alternative_to_go_completes_a_deadlock_unseen()
 #[should_panic(expected = "deadlock")]
 fn full_without_another_look_room_that_was_taken_stays_a_way_out() {
     explore(2, || room_taken(Some(Ingredient::RecheckOfRoom)));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_being_told_a_joiner_misses_the_end_of_the_last_task() {
+    explore(2, || cancelled_while_joined(Some(Ingredient::JoinersTold)));
+}
+
+#[test]
+#[should_panic(expected = "a second worker")]
+fn without_rest_before_the_result_the_next_task_starts_a_worker() {
+    explore(2, || submitted_after_a_result(Some(Ingredient::RestedFirst)));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_leaving_in_one_step_an_idle_worker_leaves_a_task_behind() {
+    explore(2, || ended_idle(Some(Ingredient::LeftInOneStep)));
 }

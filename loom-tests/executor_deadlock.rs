@@ -283,3 +283,36 @@ fn a_scope_that_cannot_fail_lets_a_task_of_it_be_the_victim() {
         events().unparks > 0
     });
 }
+
+#[test]
+fn a_holder_that_joins_the_pool_of_a_task_that_wants_its_lock_is_a_deadlock_once() {
+    explore(2, || {
+        let lock = Watched::new();
+        let pool = Pool::new(1);
+        let held = lock.lock();
+        let future = pool.submit(lock_once(&lock));
+        let joined = pool.acquire_join();
+        drop(held);
+        let victims = usize::from(joined.is_err()) + usize::from(future.result().unwrap());
+        assert_eq!(victims, 1);
+        pool.end();
+        joined.is_err()
+    });
+}
+
+#[test]
+fn a_holder_that_joins_a_pool_whose_task_ends_is_on_no_cycle() {
+    explore(2, || {
+        let lock = Watched::new();
+        let pool = Pool::new(1);
+        let held = lock.lock();
+        let other = thread::spawn(lock_once(&lock));
+        let future = pool.submit(|| 7);
+        assert!(pool.acquire_join().is_ok() && future.done(), "a false alarm");
+        let unparks = events().unparks;
+        drop(held);
+        assert!(!other.join().unwrap(), "a false alarm");
+        pool.end();
+        unparks > 0
+    });
+}

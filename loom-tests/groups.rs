@@ -101,7 +101,7 @@ fn group(expected: usize) -> Arc<Group> {
 
 /// Works for the group, and waits for what is queued there; then does it. Returns whether that was a starvation.
 fn work_and_wait(group: &Group, flag: &Flag) -> bool {
-    group.join();
+    group.join(true);
     let starved = flag.wait().inspect_err(|report| assert_eq!(report.kind(), Kind::Starvation)).is_err();
     flag.set();
     group.leave();
@@ -132,7 +132,7 @@ fn a_worker_leaves(removed: Option<Ingredient>) -> bool {
     let other = thread::spawn({
         let group = Arc::clone(&group);
         move || {
-            group.join();
+            group.join(true);
             group.leave();
         }
     });
@@ -180,12 +180,12 @@ fn a_worker_that_is_free_does_what_is_queued_and_nobody_starves() {
         let other = thread::spawn({
             let (group, flag) = (Arc::clone(&group), Arc::clone(&flag));
             move || {
-                group.join();
+                group.join(true);
                 flag.set();
                 group.leave();
             }
         });
-        group.join();
+        group.join(true);
         flag.wait().expect("the other one does it");
         group.leave();
         other.join().unwrap();

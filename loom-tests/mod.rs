@@ -21,6 +21,7 @@ mod lifecycle;
 mod nested;
 mod occupancy;
 mod once;
+mod pool_rest;
 #[cfg(feature = "process")]
 mod process_pool;
 mod raw_lock;

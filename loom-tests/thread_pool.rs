@@ -32,7 +32,7 @@ impl Tally {
 }
 
 /// Asserts that **queued ≤ idle, or workers = max**, at a moment at which only the workers are at work.
-fn assert_enough_workers(pool: &ThreadPoolExecutor) {
+pub(super) fn assert_enough_workers(pool: &ThreadPoolExecutor) {
     let (queued, idle, workers) = pool.occupancy_for_models();
     let most = pool.max_workers();
     assert!(queued <= idle || workers == most, "{queued} queued, {idle} idle, {workers} of {most} workers");

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::mem::MaybeUninit;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -101,6 +102,45 @@ pub const BATCH: u64 = 64;
 /// Submits a batch, takes its results, submits the next: the time for so many batches.
 pub fn fan<P: BenchPool>(pool: &P, batches: u64) -> Duration {
     (0..batches).map(|_| flood(pool, BATCH)).sum()
+}
+
+/// Submits a batch whose results nobody takes, and joins the pool: the time for so many batches.
+pub fn join(pool: &Bowline, batches: u64) -> Duration {
+    let started = Instant::now();
+    for _ in 0..batches {
+        for number in 0..BATCH {
+            drop(pool.executor().submit(move || black_box(number)));
+        }
+        pool.executor().join();
+    }
+    started.elapsed()
+}
+
+/// The same by a group that each task leaves at its end, as `WaitGroup` in Go: a count under a mutex, and a condition.
+///
+/// # Panics
+///
+/// If a task has panicked under the mutex, which none does.
+pub fn wait_group(pool: &Bowline, batches: u64) -> Duration {
+    let group = Arc::new((Mutex::new(0), Condvar::new()));
+    let started = Instant::now();
+    for _ in 0..batches {
+        *group.0.lock().expect("no task panics") += BATCH;
+        for number in 0..BATCH {
+            let group = Arc::clone(&group);
+            drop(pool.executor().submit(move || {
+                black_box(number);
+                let mut left = group.0.lock().expect("no task panics");
+                *left -= 1;
+                if *left == 0 {
+                    group.1.notify_all();
+                }
+            }));
+        }
+        let left = group.0.lock().expect("no task panics");
+        drop(group.1.wait_while(left, |left| *left > 0).expect("no task panics"));
+    }
+    started.elapsed()
 }
 
 /// Runs trees of tasks that wait for their children: the time for so many trees.

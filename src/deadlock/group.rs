@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::detector;
 use super::graph::Graph;
+use super::graph::blocker::{Provider, Visit};
 use super::graph::context::{Context, ContextId};
 use super::graph::id::GroupId;
 use super::graph::members::GroupRecord;
@@ -58,13 +59,27 @@ impl Group {
     }
 
     /// Makes the calling thread's context, which was expected, a member, until it [leaves](Self::leave): at the latest
-    /// when its thread ends.
-    pub(crate) fn join(&self) {
+    /// when its thread ends. `serves`: see [`serve`](Self::serve).
+    pub(crate) fn join(&self, serves: bool) {
         let me = registry::current();
         detector::with(|graph| {
             graph.group_mut(self.id()).expected -= 1;
             graph.add_member(self.id(), me);
+            graph.record_mut(me).serves = serves;
         });
+    }
+
+    /// Notes that whatever the calling member waits for from now on, it does so in what was asked of the group: until it
+    /// [stops](Self::stop_serving), or leaves.
+    pub(crate) fn serve(&self) {
+        let me = registry::current();
+        detector::with(|graph| graph.record_mut(me).serves = true);
+    }
+
+    /// Notes that the calling member does nothing any more that was asked of the group.
+    pub(crate) fn stop_serving(&self) {
+        let me = registry::current();
+        detector::with(|graph| graph.record_mut(me).serves = false);
     }
 
     /// Removes the calling thread's context from the members. Re-checks the waits that count on the group.
@@ -81,6 +96,12 @@ impl Group {
     /// Calls `visit` with each member.
     pub(crate) fn for_each_member(&self, graph: &Graph, visit: impl FnMut(ContextId)) {
         graph.members(self.id()).map(Context::id).for_each(visit);
+    }
+
+    /// Visits each member that [serves](Self::serve).
+    pub(crate) fn for_each_serving_member(&self, graph: &Graph, visit: &mut Visit<'_>) {
+        let mut serving = graph.members(self.id()).filter(|&member| graph.record(member).serves);
+        _ = serving.try_for_each(|member| visit(Provider::Context(member.id())));
     }
 }
 
@@ -104,7 +125,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::deadlock::graph::blocker::{Blocker, Need, Provider, Visit};
+    use crate::deadlock::graph::blocker::{Blocker, Need};
     use crate::deadlock::graph::record::{Entry, Failure, Summons, erase};
     use crate::deadlock::graph::reported::Reported;
     use crate::deadlock::graph::resource::{Origin, ResourceFacts, ResourceType};

@@ -134,6 +134,12 @@ pub(crate) enum Ingredient {
     SentinelPassedOn,
     /// The pool's group expects a worker before the worker is counted.
     ExpectedFirst,
+    /// Whoever takes a task out of the queue without running it tells the joiners if the pool is at rest.
+    JoinersTold,
+    /// A worker counts as idle before its last result is there.
+    RestedFirst,
+    /// A worker that leaves because nothing is queued finds that in the step in which it leaves.
+    LeftInOneStep,
     /// A submitter that was admitted without a new worker checks once more whether there may be one.
     SecondLookAtLimit,
     /// Permits that no waiter and no ended thread holds count as live.

@@ -191,6 +191,12 @@ impl<T> Queue<T> {
         self.items.lock().pop_front()
     }
 
+    /// Takes the first item, if there is one: the time is over as soon as the thread would sleep.
+    pub(crate) fn wait_pop_for(&self, _: Duration) -> Option<T> {
+        yield_now();
+        self.pop()
+    }
+
     pub(crate) fn wait_pop(&self) -> T {
         let mut items = self.items.lock();
         loop {

@@ -114,6 +114,12 @@ impl<T> Queue<T> {
         std::thread::yield_now();
         self.receiver.recv().expect("the sender is in here, too")
     }
+
+    /// Takes the first item; sleeps until there is one, for at most `limit`.
+    pub(crate) fn wait_pop_for(&self, limit: std::time::Duration) -> Option<T> {
+        std::thread::yield_now();
+        self.receiver.recv_timeout(limit).ok()
+    }
 }
 
 pub(crate) use std::thread::yield_now;

@@ -319,6 +319,11 @@ impl TaskRef {
         cell
     }
 
+    /// Returns whether neither the closure nor the result borrows anything.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.state.load(Relaxed) & LASTING != 0
+    }
+
     /// Notes that the result borrows nothing. Nobody else knows the cell yet.
     pub(crate) fn make_lasting(&self) {
         self.state.store(self.state.load(Relaxed) | LASTING, Relaxed);

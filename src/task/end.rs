@@ -14,14 +14,41 @@ use crate::deadlock::registry;
 use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::primitive::{Ingredient, is_removed};
 
+/// A runner that has to know when the task that it runs is about to be done.
+pub(crate) trait AtEnd {
+    /// The result is there. The next thing that anybody hears is that the task is done; no code of the user's runs before
+    /// [`run_telling`](TaskRef::run_telling) returns, unless [`busy_again`](Self::busy_again) is called first. May be
+    /// called again.
+    fn nearly_done(&mut self);
+
+    /// Code of the user's is about to run: the destructor of a result that nobody takes, a callback, or a waker.
+    fn busy_again(&mut self);
+}
+
+impl AtEnd for () {
+    #[inline(always)]
+    fn nearly_done(&mut self) {}
+
+    #[inline(always)]
+    fn busy_again(&mut self) {}
+}
+
 impl TaskRef {
     /// Runs the task that the caller [claimed](Header::claim).
     pub(crate) fn run(&self, stats: &Stats) {
+        self.run_telling(stats, &mut ());
+    }
+
+    /// Runs the task that the caller [claimed](Header::claim), and tells the caller when it is about to be done.
+    #[inline(always)]
+    pub(crate) fn run_telling(&self, stats: &Stats, runner: &mut impl AtEnd) {
         debug_assert_eq!(self.phase(), Phase::Running, "claimed");
         // SAFETY:
         // - the vtable is that of this cell, and the caller claimed the task.
         let phase = unsafe { (self.vtable.run)(self.0, stats) };
-        self.finish(phase);
+        if let Some(then) = self.end(phase, runner) {
+            then.run();
+        }
     }
 
     /// Ends the task that the caller claimed, with an error and without running it. The closure is dropped before the
@@ -64,7 +91,7 @@ impl TaskRef {
         // - the vtable is that of this cell, the caller claimed the task, and what is given is for the cell's slot
         //   (caller) and not used again.
         let phase = unsafe { (self.vtable.put)(self.0, (&raw mut given).cast()) };
-        self.end(phase)
+        self.end(phase, &mut ())
     }
 
     /// Gives up the result. It is dropped here if the task is done, and otherwise as soon as the task is.
@@ -110,21 +137,27 @@ impl TaskRef {
 
     /// Ends the task, wakes its waiters, and runs its continuations.
     fn finish(&self, phase: Phase) {
-        if let Some(then) = self.end(phase) {
+        if let Some(then) = self.end(phase, &mut ()) {
             then.run();
         }
     }
 
     /// Ends the task and wakes its waiters. Returns its continuations, if it has any.
     #[inline(always)]
-    fn end(&self, phase: Phase) -> Option<Then> {
+    fn end(&self, phase: Phase, runner: &mut impl AtEnd) -> Option<Then> {
         let mut word = self.state.load(Relaxed);
         loop {
+            if word & (DETACHED | CONTINUATIONS) != 0 {
+                runner.busy_again();
+            }
             if word & DETACHED != 0 && !is_removed(Ingredient::SeenDetachment) {
                 // Before the task is done: what the result borrows may go away then.
                 // SAFETY:
                 // - whoever claimed the task has the slot to itself until it is done.
                 unsafe { (self.vtable.empty)(self.0) };
+            }
+            if word & CONTINUATIONS == 0 {
+                runner.nearly_done();
             }
             // ORDERING: Release publishes the result to whoever sees that the task is done; Acquire pairs with the
             // Release in `detach`.

@@ -14,7 +14,7 @@ mod chain;
 pub(crate) mod continuation;
 mod current;
 mod done_callback;
-mod end;
+pub(crate) mod end;
 pub(crate) mod error;
 pub(crate) mod future;
 pub(crate) mod header;

@@ -4,10 +4,12 @@ use std::fmt::{self, Display};
 use std::num::NonZeroU32;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ThreadPoolExecutor;
+use super::full::{FullQueue, OnFull};
 use super::occupancy::MAX_WORKERS;
-use super::pool::{Settings, WhenFull};
+use super::pool::{Settings, WhenFull, WorkerHook};
 use crate::deadlock::Name;
 use crate::deadlock::resource::Site;
 use crate::primitive::Ordering::Relaxed;
@@ -79,6 +81,11 @@ pub struct ThreadPoolBuilder {
     initializer: Option<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,
     capacity: Option<NonZeroU32>,
     when_full: WhenFull,
+    keep_alive: Option<Duration>,
+    on_full: Option<OnFull>,
+    on_worker_start: Option<WorkerHook>,
+    on_worker_end: Option<WorkerHook>,
+    run_times: bool,
     /// The line that made the executor of which this pool is a part.
     pub(super) owner: Option<Site>,
 }
@@ -92,6 +99,11 @@ impl ThreadPoolBuilder {
             initializer: None,
             capacity: None,
             when_full: WhenFull::default(),
+            keep_alive: None,
+            on_full: None,
+            on_worker_start: None,
+            on_worker_end: None,
+            run_times: false,
             owner: None,
         }
     }
@@ -212,6 +224,121 @@ impl ThreadPoolBuilder {
         self
     }
 
+    /// Sets a function that decides, each time that [`submit`](ThreadPoolExecutor::submit) finds the queue full, what becomes
+    /// of that task. It replaces [`when_full`](Self::when_full).
+    ///
+    /// It runs on the submitting thread, which holds no lock of the pool's: it may use the pool, and take its time. If it
+    /// panics, the task is refused.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::thread_pool::WhenFull;
+    /// use bowline::{ThreadPoolExecutor, promise};
+    ///
+    /// let urgent_first = |full: &bowline::thread_pool::FullQueue| match full.task_name() {
+    ///     Some("urgent") => WhenFull::DiscardOldest,
+    ///     _ => WhenFull::Reject,
+    /// };
+    /// let pool = ThreadPoolExecutor::builder().max_workers(1).queue_capacity(1).on_full(urgent_first).build();
+    /// let (open, opened) = promise::<()>();
+    /// let busy = pool.submit(move || opened.result()); // the only worker waits in this task
+    /// while !busy.running() {
+    ///     std::thread::yield_now();
+    /// }
+    /// let first = pool.submit(|| 1);
+    /// assert!(pool.submit(|| 2).exception().is_some()); // refused
+    /// let urgent = pool.submit_named("urgent", || 3);
+    /// assert!(first.cancelled());
+    /// open.set_result(()).unwrap();
+    /// assert_eq!(urgent.result().unwrap(), 3);
+    /// # busy.result().unwrap().unwrap();
+    /// ```
+    pub fn on_full(mut self, decide: impl Fn(&FullQueue) -> WhenFull + Send + Sync + 'static) -> Self {
+        self.on_full = Some(Box::new(decide));
+        self
+    }
+
+    /// Sets a function that each worker calls before its first task, after the [initializer](Self::initializer). A panic in
+    /// it is contained: the panic hook prints it, and the worker goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::thread_pool::worker_index;
+    /// use std::sync::Mutex;
+    ///
+    /// static STARTED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    ///
+    /// let started = || STARTED.lock().unwrap().extend(worker_index());
+    /// let pool = bowline::ThreadPoolExecutor::builder().max_workers(2).on_worker_start(started).build();
+    /// pool.prestart(2);
+    /// pool.shutdown();
+    /// assert_eq!(STARTED.lock().unwrap().iter().sum::<usize>(), 1); // 0 and 1
+    /// ```
+    pub fn on_worker_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_worker_start = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets a function that each worker calls when it has ended, as the last thing on its thread before the destructors of
+    /// its thread-locals. A panic in it is contained: the panic hook prints it.
+    ///
+    /// The worker is not counted any more, and the graph does not know what it waits for: the function must not wait for
+    /// anything that a thread holds which shuts the pool down. A shutdown without a limit waits for it, and so does the drop
+    /// of the last handle.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    ///
+    /// static ENDED: AtomicUsize = AtomicUsize::new(0);
+    ///
+    /// let ended = || _ = ENDED.fetch_add(1, Relaxed);
+    /// let pool = bowline::ThreadPoolExecutor::builder().max_workers(2).on_worker_end(ended).build();
+    /// pool.prestart(2);
+    /// pool.shutdown();
+    /// assert_eq!(ENDED.load(Relaxed), 2);
+    /// ```
+    pub fn on_worker_end(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_worker_end = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets whether the pool counts how long its tasks run, for [`metrics`](ThreadPoolExecutor::metrics). It costs two looks
+    /// at the clock for each task, on the thread that runs it. The default is not to.
+    ///
+    /// # Examples
+    ///
+    /// See [`RunTimeHistogram`](super::RunTimeHistogram).
+    pub fn run_times(mut self, count: bool) -> Self {
+        self.run_times = count;
+        self
+    }
+
+    /// Sets how long an idle worker waits for a task before it ends. The default is that workers stay until the pool ends.
+    ///
+    /// A task that is submitted as a worker ends is not lost: it finds another idle worker, or starts one. A pool whose
+    /// workers have all ended has no thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = bowline::ThreadPoolExecutor::builder().max_workers(4).keep_alive(Duration::from_millis(1)).build();
+    /// assert_eq!(pool.submit(|| 6 * 7).result().unwrap(), 42);
+    /// while pool.worker_count() > 0 {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(pool.submit(|| 6 * 7).result().unwrap(), 42); // by another worker
+    /// ```
+    pub fn keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.keep_alive = Some(keep_alive);
+        self
+    }
+
     /// Makes the pool. Starts no thread yet.
     #[track_caller]
     pub fn build(self) -> ThreadPoolExecutor {
@@ -225,7 +352,13 @@ impl ThreadPoolBuilder {
             stack_size: self.stack_size,
             initializer: self.initializer,
             capacity: self.capacity,
-            when_full: self.when_full,
+            // A submission that would be refused asks the handler.
+            when_full: if self.on_full.is_some() { WhenFull::Reject } else { self.when_full },
+            keep_alive: self.keep_alive,
+            on_full: self.on_full,
+            on_worker_start: self.on_worker_start,
+            on_worker_end: self.on_worker_end,
+            run_times: self.run_times,
             is_waited_for: self.owner.is_none(),
         };
         let default = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
@@ -247,6 +380,8 @@ impl fmt::Debug for ThreadPoolBuilder {
             .field("stack_size", &self.stack_size)
             .field("queue_capacity", &self.capacity)
             .field("when_full", &self.when_full)
+            .field("keep_alive", &self.keep_alive)
+            .field("run_times", &self.run_times)
             .finish_non_exhaustive()
     }
 }

@@ -31,12 +31,21 @@ impl Pool {
     /// still counted and have to be pushed.
     #[cold]
     pub(super) fn start(self: &Arc<Self>, mine: u64) -> Result<bool, Rejected> {
-        let (number, stats) = self.threads().begin();
+        let (number, member) = loop {
+            let indexes = self.max_workers_ever.load(Relaxed);
+            let begun = self.threads().begin(indexes, self.settings.run_times);
+            match begun {
+                Some(begun) => break begun,
+                // A worker that is counted no more is about to free its index.
+                None => yield_now(),
+            }
+        };
+        let workers = self.occupancy.peek().workers() as usize;
         let (pool, stack_size) = (Arc::clone(self), self.settings.stack_size);
-        let run = move || Worker::run(pool, number, &stats);
+        let run = move || Worker::run(pool, number, member);
         match spawn_thread(format!("{}_{number}", self.settings.name), stack_size, run) {
             Ok(thread) => {
-                self.threads().keep(thread);
+                self.threads().keep(thread, workers);
                 Ok(true)
             }
             Err(error) => {
@@ -86,7 +95,10 @@ impl Pool {
                         self.wake_submitter();
                     }
                     if now.workers() == 0 && seen.has(Sleepers::Joiners) {
-                        self.wake_joiners();
+                        self.wake_joiners(self.join_key());
+                    }
+                    if now.ends_join() {
+                        self.tell_joiners();
                     }
                     if with_worker {
                         return given_up;
@@ -105,8 +117,7 @@ impl Pool {
                 // All who wait for the task wait for the caller from now on, whatever other task's destructor holds
                 // that up.
                 task.set_runner(Runner::Context(registry::current().id()));
-                let before = self.occupancy.unqueue();
-                self.wake_after_unqueue(before);
+                self.unqueue_claimed();
                 return Some(task);
             }
             Some(Some(_)) => self.uncount_tombstone(),
@@ -120,8 +131,30 @@ impl Pool {
         None
     }
 
+    /// Starts up to this many workers for tasks to come, as far as the maximum allows. Returns how many it started.
+    pub(super) fn prestart(self: &Arc<Self>, workers: usize) -> usize {
+        let mut started = 0;
+        while started < workers {
+            let seen = self.occupancy.read_in_order();
+            if seen.is_closed() || seen.workers() >= self.max_workers() as u64 {
+                break;
+            }
+            self.group.expect();
+            // A maximum that is lowered meanwhile is seen by the new worker.
+            if !self.occupancy.try_add_worker(seen) {
+                self.group.is_not_coming();
+            } else if matches!(self.start(0), Ok(true)) {
+                started += 1;
+            } else {
+                break;
+            }
+        }
+        started
+    }
+
     /// Sets the maximum number of workers. Starts those that the queue needs, or lets those end that are too many.
     pub(super) fn set_max_workers(self: &Arc<Self>, max_workers: usize) {
+        self.max_workers_ever.fetch_max(max_workers, Relaxed);
         self.max_workers.store(max_workers as u64, Relaxed);
         // In order: a worker that is counted later sees the new maximum.
         let counts = self.occupancy.read_in_order();

@@ -4,7 +4,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::pool::Pool;
-use super::worker::Worker;
+use super::worker::{Worker, run_counted};
 use crate::deadlock::nested::run_nested;
 use crate::deadlock::resource::Site;
 use crate::deadlock::waitable::Provider;
@@ -65,7 +65,7 @@ impl Home for Queued {
         worker.pool.unqueue();
         match worker.pool.broken() {
             Some(error) => task.fail(error),
-            None => run_nested(task.facts(), site, || task.run(&worker.stats)),
+            None => run_nested(task.facts(), site, || run_counted(task, &worker.member)),
         }
         true
     }

@@ -6,9 +6,14 @@
 mod builder;
 mod cancel_token;
 mod cancellable;
+mod drain;
+mod full;
 mod growth;
 mod home;
+mod join;
 mod map;
+mod member;
+mod metrics;
 mod occupancy;
 mod parking;
 #[cfg(feature = "process")]
@@ -28,8 +33,11 @@ use std::time::Duration;
 
 pub use builder::{Initialized, ThreadPoolBuilder};
 pub use cancel_token::CancelToken;
+pub use drain::PendingTask;
+pub use full::FullQueue;
 pub use map::Map;
 use map::ThreadCalls;
+pub use metrics::{Metrics, RunTimeHistogram};
 #[cfg(all(test, loom))]
 pub(crate) use occupancy::{Counts, Occupancy, Sleepers, Was};
 pub use pool::WhenFull;
@@ -37,6 +45,7 @@ use pool::{Pool, Settings};
 pub use scope::Scope;
 pub use shutdown::{ShutdownOptions, ShutdownReport};
 use submit::{IfFull, Task};
+pub use worker::worker_index;
 
 use crate::deadlock::Name;
 use crate::deadlock::door::{Failure, Limit};
@@ -44,7 +53,7 @@ use crate::task::error::SubmitError;
 use crate::task::future::Future;
 use crate::task::unwind::unwind_safe;
 
-unwind_safe!(Pool, ThreadPoolBuilder, ThreadPoolExecutor);
+unwind_safe!(PendingTask, Pool, ThreadPoolBuilder, ThreadPoolExecutor);
 
 impl UnwindSafe for Scope<'_, '_> {}
 impl RefUnwindSafe for Scope<'_, '_> {}
@@ -52,11 +61,12 @@ impl RefUnwindSafe for Scope<'_, '_> {}
 /// A pool of threads that run tasks, each of which gives a [`Future`].
 ///
 /// Python's `concurrent.futures.ThreadPoolExecutor`: workers are started as they are needed, up to `max_workers`, and
-/// stay until the pool is shut down. A clone is another handle of the same pool; two handles are equal if they are of
-/// one pool. When the last handle is dropped, the pool takes no more tasks and runs those that it has, and the drop
-/// waits for that. After a [shutdown](Self::shutdown_with) that was told not to wait, or for how long, the drop does
-/// not wait: what that shutdown left is [detached](ShutdownReport::detached). (A pool in a `static` is never dropped:
-/// it ends with the process, whatever is queued.)
+/// stay until the pool is shut down, or for as long as they may be [idle](ThreadPoolBuilder::keep_alive). A clone is
+/// another handle of the same pool; two handles are equal if they are of one pool. When the last handle is dropped, the
+/// pool takes no more tasks and runs those that it has, and the drop waits for that. After a
+/// [shutdown](Self::shutdown_with) that was told not to wait, or for how long, the drop does not wait: what that
+/// shutdown left is [detached](ShutdownReport::detached). (A pool in a `static` is never dropped: it ends with the
+/// process, whatever is queued.)
 ///
 /// A panic in a task goes to its future; the worker lives on.
 ///
@@ -395,7 +405,24 @@ impl ThreadPoolExecutor {
         self.pool().set_max_workers(max_workers);
     }
 
-    /// Returns the number of workers that run a task at this moment.
+    /// Starts up to `workers` workers ahead of the tasks that will need them, as far as the
+    /// [maximum](Self::max_workers) allows. Returns how many it started: fewer, too, if the system refuses a thread, and
+    /// none if the pool is shut down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = bowline::ThreadPoolExecutor::new(4);
+    /// assert_eq!(pool.prestart(3), 3);
+    /// assert_eq!(pool.prestart(3), 1);
+    /// assert_eq!(pool.worker_count(), 4);
+    /// ```
+    pub fn prestart(&self, workers: usize) -> usize {
+        self.pool().prestart(workers)
+    }
+
+    /// Returns the number of workers that run a task at this moment. A worker whose task is done runs none, unless it still
+    /// runs the task's callbacks.
     ///
     /// # Examples
     ///

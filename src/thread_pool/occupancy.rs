@@ -24,7 +24,7 @@ const CLOSED: u64 = 1 << 60;
 const BROKEN: u64 = 1 << 61;
 /// A submitter is parked, or about to park, until there is room in the queue.
 const SUBMITTERS: u64 = 1 << 62;
-/// A joiner is parked, or about to park, until there are no workers.
+/// A joiner is parked, or about to park, until there are no workers, or has come for the pool to rest. Never cleared.
 const JOINERS: u64 = 1 << 63;
 
 /// The maximum number of workers that can be counted.
@@ -46,7 +46,7 @@ pub(crate) struct Counts(u64);
 pub(crate) enum Sleepers {
     /// Submitters that wait for room.
     Submitters,
-    /// Joiners, which wait for the end of the workers.
+    /// Joiners, which wait for the end of the workers, or for the pool to rest.
     Joiners,
 }
 
@@ -117,6 +117,13 @@ impl Counts {
         self.0 & (CLOSED | SUBMITTERS) != 0
     }
 
+    /// Returns whether a worker that is about to end a task, which it took at these counts, is to look at the word for
+    /// whether anything is queued: the queue was not empty, and not longer than workers empty at once.
+    #[inline]
+    pub(crate) fn may_be_empty_by_now(self) -> bool {
+        self.queued() <= self.workers() + 1
+    }
+
     /// Returns whether the queue needs one more worker, and there may be one.
     #[inline]
     pub(crate) fn is_short(self, max_workers: usize) -> bool {
@@ -146,6 +153,25 @@ impl Counts {
     #[inline]
     pub(crate) fn has_too_many(self, max_workers: usize) -> bool {
         self.workers() > max_workers as u64
+    }
+
+    /// Returns whether nothing is queued, and no worker runs a task.
+    #[inline]
+    pub(crate) fn is_at_rest(self) -> bool {
+        self.queued() == 0 && self.idle() == self.workers()
+    }
+
+    /// Returns whether the transition to these counts brought the pool to rest, if it changed one of the figures, and
+    /// joiners may have to be told.
+    #[inline]
+    pub(crate) fn ends_join(self) -> bool {
+        self.has(Sleepers::Joiners) && self.is_at_rest()
+    }
+
+    /// Returns the counts after one task was [unqueued](Occupancy::unqueue).
+    #[inline]
+    pub(crate) fn less_one_queued(self) -> Self {
+        Self(self.0 - QUEUED)
     }
 
     /// Returns whether no task will come any more, and none is queued.
@@ -217,11 +243,17 @@ impl Occupancy {
         self.begin(Was::Busy)
     }
 
-    /// **Rests**: a worker that found nothing to do is idle.
+    /// **Rests**: a worker that found nothing to do is idle. Returns the counts after that.
     #[inline]
-    pub(crate) fn rest(&self) {
+    pub(crate) fn rest(&self) -> Counts {
         // ORDERING: as in `try_change_weak`.
-        self.0.fetch_add(IDLE, AcqRel);
+        Counts(self.0.fetch_add(IDLE, AcqRel) + IDLE)
+    }
+
+    /// **Stays**: a worker that rested is busy all the same, before it took a task. Returns the counts after that.
+    pub(crate) fn stay_busy(&self) -> Counts {
+        // ORDERING: as in `try_change_weak`.
+        Counts(self.0.fetch_sub(IDLE, AcqRel) - IDLE)
     }
 
     /// **Leaves**: a worker is not counted any more.
@@ -270,6 +302,13 @@ impl Occupancy {
         still(seen)
     }
 
+    /// Announces joiners for good. In order: a transition that comes later sees them.
+    pub(crate) fn expect_joiners(&self) {
+        // ORDERING: Release publishes the joiner's count to whoever sees the flag in a later transition, and Acquire shows
+        // the joiner what came before.
+        self.0.fetch_or(JOINERS, AcqRel);
+    }
+
     /// Takes the announcement back: no thread of this kind sleeps any more.
     pub(crate) fn clear(&self, sleepers: Sleepers) {
         self.0.fetch_and(!sleepers.flag(), Relaxed);
@@ -310,6 +349,8 @@ mod tests {
         assert_eq!(figures(pool.begin(Was::Idle)), (2, 2, 2));
         assert_eq!(figures(pool.unqueue()), (1, 1, 2));
         assert_eq!(figures(pool.read()), (0, 1, 2));
+        assert_eq!(figures(pool.rest()), (0, 2, 2));
+        assert_eq!(figures(pool.stay_busy()), (0, 1, 2));
         pool.rest();
         assert_eq!(figures(pool.try_leave(pool.peek(), Was::Idle).unwrap()), (0, 1, 1));
         assert_eq!(figures(pool.try_admit(pool.peek(), false).unwrap()), (1, 1, 1));

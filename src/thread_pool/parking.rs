@@ -14,7 +14,7 @@ impl Pool {
         std::ptr::from_ref(&self.max_workers).addr()
     }
 
-    /// Returns the key that joiners park on.
+    /// Returns the key that those park on who wait for the workers to end.
     pub(super) fn join_key(&self) -> usize {
         self.occupancy.address()
     }
@@ -51,10 +51,11 @@ impl Pool {
         }
     }
 
+    /// Wakes all who are parked on a key of joiners.
     #[cold]
-    pub(super) fn wake_joiners(&self) {
+    pub(super) fn wake_joiners(&self, key: usize) {
         // SAFETY:
         // - as above.
-        unsafe { unpark_filter(self.join_key(), |_| FilterOp::Unpark, |_| WAKE) };
+        unsafe { unpark_filter(key, |_| FilterOp::Unpark, |_| WAKE) };
     }
 }

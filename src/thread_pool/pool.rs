@@ -3,7 +3,10 @@
 use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use super::full::OnFull;
+use super::member::Member;
 use super::occupancy::{Counts, Occupancy, Sleepers, Was};
 use super::threads::Threads;
 use crate::deadlock::group::Group;
@@ -52,7 +55,13 @@ pub enum WhenFull {
     /// run on top of it, until three quarters of the stack are used: then the submission waits for room as with
     /// [`Block`](Self::Block). When a submission returns, the task is done or queued.
     CallerRuns,
+    /// It cancels the task that has been queued for longest, whoever submitted that, and takes its place. The closure of
+    /// the cancelled task is dropped on the submitting thread, which holds no lock of the pool's meanwhile.
+    DiscardOldest,
 }
+
+/// What a worker calls when it starts or ends.
+pub(super) type WorkerHook = Box<dyn Fn() + Send + Sync>;
 
 /// The maximum number of tombstones in a queue in excess of its tasks.
 const MAX_TOMBSTONES: i64 = 64;
@@ -67,6 +76,14 @@ pub(super) struct Settings {
     pub(super) initializer: Option<Box<dyn Fn() -> Result<(), String> + Send + Sync>>,
     pub(super) capacity: Option<NonZeroU32>,
     pub(super) when_full: WhenFull,
+    /// How long an idle worker stays; `None`: until the pool ends.
+    pub(super) keep_alive: Option<Duration>,
+    /// What decides in place of `when_full`.
+    pub(super) on_full: Option<OnFull>,
+    pub(super) on_worker_start: Option<WorkerHook>,
+    pub(super) on_worker_end: Option<WorkerHook>,
+    /// Whether run times are counted.
+    pub(super) run_times: bool,
     /// Whether the drop of the last handle waits for the workers.
     pub(super) is_waited_for: bool,
 }
@@ -75,9 +92,11 @@ pub(super) struct Settings {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum MayEnd {
     /// There are more workers than there may be.
-    IfTooMany,
+    TooMany,
     /// There are more workers than there may be, or no task will come any more.
-    IfTooManyOrOver,
+    TooManyOrOver,
+    /// The same, or nothing is queued.
+    NothingQueued,
 }
 
 /// A message to a worker: a task that may have been claimed by somebody else, or `None`, which only asks it to look
@@ -87,12 +106,16 @@ type Message = Option<TaskRef>;
 pub(super) struct Pool {
     pub(super) occupancy: Apart<Occupancy>,
     pub(super) max_workers: AtomicU64,
+    /// The largest maximum so far.
+    pub(super) max_workers_ever: quiet::AtomicUsize,
     pub(super) queue: Queue<Message>,
     pub(super) group: Group,
     pub(super) settings: Settings,
     /// A wait for room was judged when there was some, and no waiter has been re-checked since that room was taken.
     room_counted_on: AtomicBool,
     broken: OnceLock<Arc<str>>,
+    /// The number of threads that wait for the pool to rest.
+    pub(super) joiners: AtomicU64,
     /// A shutdown was told not to wait, or not for longer: the drop of the last handle does not wait either.
     is_detached: quiet::AtomicBool,
     /// The number of tasks in the queue that somebody has claimed. For a moment it can be too low, and below zero.
@@ -123,11 +146,13 @@ impl Pool {
         Arc::new(Self {
             occupancy: Apart(Occupancy::new()),
             max_workers: new_atomic(max_workers as u64),
+            max_workers_ever: quiet::AtomicUsize::new(max_workers),
             queue: Queue::new(),
             group: Group::new(Arc::clone(&settings.name), settings.made_at),
             settings,
             room_counted_on: AtomicBool::new(false),
             broken: OnceLock::new(),
+            joiners: new_atomic(0),
             is_detached: quiet::AtomicBool::new(false),
             tombstones: quiet::AtomicU64::new(0),
             wake_ups: new_atomic(0),
@@ -177,6 +202,11 @@ impl Pool {
     pub(super) fn active(&self) -> usize {
         let counts = self.occupancy.peek();
         counts.workers().saturating_sub(counts.idle()) as usize
+    }
+
+    /// Returns the lock of whoever has a part of the queue in hand, to put it back.
+    pub(super) fn clearing(&self) -> &quiet::Mutex<()> {
+        &self.clearing
     }
 
     pub(super) fn threads(&self) -> quiet::MutexGuard<'_, Threads> {
@@ -299,13 +329,22 @@ impl Pool {
 
     /// Uncounts a task that the caller claimed, and whose place in the queue is a tombstone now.
     pub(super) fn unqueue(&self) {
-        let before = self.occupancy.unqueue();
-        self.wake_after_unqueue(before);
+        let before = self.unqueue_claimed();
         let tombstones = self.tombstones.fetch_add(1, Relaxed).wrapping_add(1).cast_signed();
         let queued = before.queued() as i64 - 1;
         if tombstones > queued.saturating_add(MAX_TOMBSTONES) {
             self.clear_tombstones();
         }
+    }
+
+    /// Uncounts a task that the caller claimed, and wakes whom that concerns. Returns the counts before that.
+    pub(super) fn unqueue_claimed(&self) -> Counts {
+        let before = self.occupancy.unqueue();
+        self.wake_after_unqueue(before);
+        if before.less_one_queued().ends_join() && !is_removed(Ingredient::JoinersTold) {
+            self.tell_joiners();
+        }
+        before
     }
 
     /// Removes the tombstones from the queue: workers that are busy for long do not come by.
@@ -357,12 +396,17 @@ impl Pool {
     /// Takes the next task out of the queue, for a worker, which waits for it. Returns `None` if the worker ends; it is
     /// not counted any more then.
     ///
-    /// `last` are the counts when this worker took its previous task, `None` for a worker that has just begun, and is
-    /// idle.
-    pub(super) fn next(self: &Arc<Self>, last: Option<Counts>) -> Option<(TaskRef, Counts)> {
-        let mut worker = if last.is_none() { Was::Idle } else { Was::Busy };
+    /// `last` are the counts when this worker took its previous task, `None` for a worker that has just begun; `worker`
+    /// is how it is counted.
+    pub(super) fn next(
+        self: &Arc<Self>,
+        me: &Member,
+        last: Option<Counts>,
+        mut worker: Was,
+    ) -> Option<(TaskRef, Counts)> {
         // Old counts will do, and cost nothing: a thread that lowers the maximum sends messages, too.
-        if last.is_none_or(|counts| counts.has_too_many(self.max_workers())) && self.try_exit(worker, MayEnd::IfTooMany)
+        if last.is_none_or(|counts| counts.has_too_many(self.max_workers()))
+            && self.try_exit(me, worker, MayEnd::TooMany)
         {
             return None;
         }
@@ -371,13 +415,20 @@ impl Pool {
                 Some(message) => message,
                 None => {
                     if worker == Was::Busy {
-                        self.occupancy.rest();
+                        let now = self.occupancy.rest();
                         worker = Was::Idle;
+                        if now.ends_join() {
+                            self.tell_joiners();
+                        }
                     }
-                    if self.try_exit(worker, MayEnd::IfTooManyOrOver) {
+                    if self.try_exit(me, worker, MayEnd::TooManyOrOver) {
                         return None;
                     }
-                    self.queue.wait_pop()
+                    match self.wait_for_message() {
+                        Some(message) => message,
+                        None if self.try_exit(me, worker, MayEnd::NothingQueued) => return None,
+                        None => continue,
+                    }
                 }
             };
             match message {
@@ -391,7 +442,7 @@ impl Pool {
                 None => {
                     // ORDERING: Acquire pairs with the Release in `wake_workers`, for the look at the maximum.
                     self.wake_ups.fetch_sub(1, AcqRel);
-                    if self.try_exit(worker, MayEnd::IfTooManyOrOver) {
+                    if self.try_exit(me, worker, MayEnd::TooManyOrOver) {
                         return None;
                     }
                 }
@@ -399,27 +450,57 @@ impl Pool {
         }
     }
 
+    /// Sleeps until there is a message. Returns `None` if an idle worker has slept for as long as it may.
+    #[inline]
+    fn wait_for_message(&self) -> Option<Message> {
+        match self.settings.keep_alive {
+            None => Some(self.queue.wait_pop()),
+            Some(limit) => self.queue.wait_pop_for(limit),
+        }
+    }
+
+    /// Counts the calling worker, which rested, as busy again, and starts the worker that the queue needs now.
+    #[cold]
+    pub(super) fn stay_busy(self: &Arc<Self>) {
+        if self.occupancy.stay_busy().is_short(self.max_workers()) {
+            let refused = self.grow(0).is_err();
+            debug_assert!(!refused, "there was no task to be given up");
+        }
+    }
+
     /// Uncounts the calling worker, if it may end. Returns whether it ends.
-    fn try_exit(self: &Arc<Self>, worker: Was, may_end: MayEnd) -> bool {
+    fn try_exit(self: &Arc<Self>, me: &Member, worker: Was, may_end: MayEnd) -> bool {
         let mut seen = self.occupancy.peek();
-        let is_over = loop {
-            let is_over = may_end == MayEnd::IfTooManyOrOver && seen.is_over();
-            if !is_over && !seen.has_too_many(self.max_workers()) {
+        let mut leaves_nothing = false;
+        let now = loop {
+            leaves_nothing = match may_end {
+                MayEnd::TooMany => false,
+                MayEnd::TooManyOrOver => seen.is_over(),
+                MayEnd::NothingQueued => seen.queued() == 0 || leaves_nothing && is_removed(Ingredient::LeftInOneStep),
+            };
+            if !leaves_nothing && !seen.has_too_many(self.max_workers()) {
                 return false;
             }
             // This comes after the transition of the thread that took the last task out of the queue, and after that in
             // `grow`.
             match self.occupancy.try_leave(seen, worker) {
-                Ok(_) => break is_over,
+                Ok(now) => break now,
                 Err(now) => seen = now,
             }
         };
+        // First: whoever starts the next worker may wait for it.
+        self.threads().free_index(me);
+        if now.ends_join() {
+            self.tell_joiners();
+        }
         if seen.is_closed() && seen.workers() > 1 && !is_removed(Ingredient::SentinelPassedOn) {
             self.wake_worker();
         }
         // More workers may be allowed since that was read: see `grow`. Last, since it may run destructors of the
         // user's.
-        if !is_over && self.occupancy.peek().is_short(self.max_workers()) {
+        if !leaves_nothing && self.occupancy.peek().is_short(self.max_workers()) {
+            // It runs no task of the pool any more: no joiner waits for it.
+            self.group.stop_serving();
             let refused = self.grow(0).is_err();
             debug_assert!(!refused, "there was no task to be given up");
         }
@@ -430,7 +511,7 @@ impl Pool {
     pub(super) fn exited(&self) {
         let counts = self.occupancy.read();
         if counts.workers() == 0 && counts.has(Sleepers::Joiners) {
-            self.wake_joiners();
+            self.wake_joiners(self.join_key());
         }
     }
 

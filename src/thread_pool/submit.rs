@@ -4,8 +4,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::home::Queued;
+use super::member::Member;
 use super::pool::{Pool, WhenFull};
 use super::queue_room::wait_for_room;
+use super::worker::run_counted;
 use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::nested::run_nested;
 use crate::deadlock::resource::{Origin, Site};
@@ -14,7 +16,6 @@ use crate::task::error::{Rejected, SubmitError, TaskError};
 use crate::task::future::Future;
 use crate::task::home::Nowhere;
 use crate::task::stack;
-use crate::task::stats::Stats;
 use crate::task::task_ref::TaskRef;
 use crate::task::trace::TaskSpan;
 
@@ -98,17 +99,29 @@ impl<F, D: Describe> Task<F, D> {
     where
         F: FnOnce() -> T + Send,
     {
-        if matches!(reason, Rejected::QueueFull) && pool.settings().when_full == WhenFull::CallerRuns {
+        let when_full = match reason {
+            Rejected::QueueFull => pool.when_full(name, site),
+            _ => WhenFull::Reject,
+        };
+        while matches!(reason, Rejected::QueueFull) && when_full != WhenFull::Reject {
             let task = Self { run, name, site, span: TaskSpan::current(), lasting, described: PhantomData };
-            if stack::has_room() {
-                // SAFETY:
-                // - the caller's contract.
-                return unsafe { task.run_here(pool) };
-            }
-            // The caller is a task that a submitter runs inside another one, and so on.
+            // Code of the user's that runs here may submit in turn, one level deeper each time: at the end of the stack this
+            // waits for room instead.
+            let if_full = match when_full {
+                WhenFull::CallerRuns if stack::has_room() => {
+                    // SAFETY:
+                    // - the caller's contract.
+                    return unsafe { task.run_here(pool) };
+                }
+                WhenFull::DiscardOldest if stack::has_room() => {
+                    pool.discard_oldest();
+                    IfFull::Refuse
+                }
+                _ => IfFull::Wait(limit),
+            };
             // SAFETY:
             // - the caller's contract.
-            match unsafe { task.enqueue(pool, IfFull::Wait(limit)) } {
+            match unsafe { task.enqueue(pool, if_full) } {
                 Ok(future) => return future,
                 Err(error) => (reason, run) = error.into_parts(),
             }
@@ -158,9 +171,9 @@ impl<F, D: Describe> Task<F, D> {
             unsafe { TaskRef::with_task_as::<_, D, _, _>(self.run, Nowhere, origin, self.span, self.lasting) };
         let claimed = task.claim();
         debug_assert!(claimed, "nobody else knows the task");
-        let stats = Stats::default();
-        run_nested(task.facts(), self.site, || task.run(&stats));
-        pool.threads().add_up(&stats);
+        let member = Member::of_submitter(pool.settings().run_times);
+        run_nested(task.facts(), self.site, || run_counted(&task, &member));
+        pool.threads().add_up(&member);
         // SAFETY:
         // - the cell was made with this type, for this future.
         unsafe { Future::of(mine) }

@@ -29,6 +29,8 @@ impl Phase {
 pub(crate) enum Waits {
     Lock(usize),
     Tasks(Vec<usize>, ReturnWhen),
+    /// The rest of a pool: all of its tasks.
+    Rest(usize),
     /// Something that ends by itself.
     ForSomeTime,
 }
@@ -92,6 +94,9 @@ impl State {
         match &self.waits[task] {
             None | Some(Waits::ForSomeTime) => false,
             Some(Waits::Lock(lock)) => self.owner[*lock].is_none(),
+            Some(Waits::Rest(pool)) => {
+                self.tasks().filter(|&other| self.pool[other] == *pool).all(|other| is_done(&other))
+            }
             Some(Waits::Tasks(tasks, ReturnWhen::AllCompleted)) => tasks.iter().all(is_done),
             Some(Waits::Tasks(tasks, ReturnWhen::FirstCompleted)) => tasks.iter().any(is_done),
             Some(Waits::Tasks(tasks, ReturnWhen::FirstException)) => {
@@ -129,6 +134,12 @@ impl State {
         match self.waits[task].as_ref()? {
             Waits::ForSomeTime => None,
             Waits::Lock(lock) => Some((false, vec![self.owner[*lock]?])),
+            Waits::Rest(pool) => {
+                let has_begun = |other: usize| !matches!(self.phase[other], Phase::Unknown | Phase::Queued);
+                let is_queued = self.tasks().any(|other| self.pool[other] == *pool && !has_begun(other));
+                let bottoms = self.stacks[*pool].iter().map(|stack| stack[0]);
+                Some((false, bottoms.chain(is_queued.then_some(self.pool.len() + pool)).collect()))
+            }
             Waits::Tasks(tasks, return_when) => {
                 let pending = tasks.iter().filter(|&&other| !self.phase[other].is_done());
                 Some((*return_when != ReturnWhen::AllCompleted, pending.map(provider).collect()))

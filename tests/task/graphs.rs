@@ -309,7 +309,7 @@ impl Stepper<'_> {
         let order = match waits.clone() {
             Waits::Lock(lock) => Order::Lock(lock),
             Waits::Tasks(tasks, return_when) => Order::Wait(tasks, return_when),
-            Waits::ForSomeTime => unreachable!("no order"),
+            Waits::Rest(_) | Waits::ForSomeTime => unreachable!("no order"),
         };
         self.state.waits[task] = Some(waits);
         self.has_begun.remove(&task);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bowline::deadlock::{self, Deadlock};
 use bowline::sync::LockGuard;
-use bowline::wait;
+use bowline::{ThreadPoolExecutor, wait};
 
 use crate::support::deadlocks::{Gate, Reports};
 use crate::support::task_scripts::{
@@ -27,6 +27,9 @@ struct Free {
     state: Mutex<State>,
     start: Gate,
     victims: AtomicUsize,
+    pools: Mutex<Vec<ThreadPoolExecutor>>,
+    /// How many joins were part of a deadlock, and how many ended.
+    joins: [AtomicUsize; 2],
 }
 
 /// The program that runs.
@@ -115,6 +118,25 @@ fn run_free(free: &Free, task: usize, orders: &[Order]) {
                     None => guards.clear(),
                 }
             }
+            Order::Release(at) if at.is_multiple_of(3) => {
+                let (number, handle) = {
+                    let pools = free.pools.lock().unwrap();
+                    (at / 3 % pools.len(), pools[at / 3 % pools.len()].clone())
+                };
+                let wait = || {
+                    if at % 2 == 0 {
+                        handle.join();
+                        Ok(())
+                    } else {
+                        handle.acquire_join()
+                    }
+                };
+                let joined = free.is_victim(free.waits(task, Waits::Rest(number), wait));
+                free.joins[usize::from(joined.is_some())].fetch_add(1, SeqCst);
+                if joined.is_none() {
+                    guards.clear();
+                }
+            }
             Order::Release(_) if guards.is_empty() => thread::yield_now(),
             Order::Release(at) => drop(guards.swap_remove(at % guards.len())),
             Order::Wait(tasks, return_when) if tasks[0].is_multiple_of(5) => {
@@ -137,13 +159,20 @@ fn run_free(free: &Free, task: usize, orders: &[Order]) {
     STACK.set(below);
 }
 
-/// All tasks do their part at once. Returns how many of them were told of a deadlock.
-fn run_all_free(script: &Script) -> usize {
+/// All tasks do their part at once. Returns how many of them were told of a deadlock, how many joins were, and how many joins
+/// ended.
+fn run_all_free(script: &Script) -> [usize; 3] {
     let state = Mutex::new(State::new(&script.workers, &script.pool, LOCKS.len()));
-    let free = Free { world: World::new(), state, start: Gate::new(), victims: AtomicUsize::new(0) };
-    let free = Arc::new(free);
-    *RUNS.lock().unwrap() = Some(Arc::clone(&free));
     let pools = make_pools(script);
+    let free = Arc::new(Free {
+        world: World::new(),
+        state,
+        start: Gate::new(),
+        victims: AtomicUsize::new(0),
+        pools: Mutex::new(pools.clone()),
+        joins: [const { AtomicUsize::new(0) }; 2],
+    });
+    *RUNS.lock().unwrap() = Some(Arc::clone(&free));
     for (task, name) in TASKS.iter().enumerate() {
         let orders = script.steps.iter().filter_map(|step| match step {
             Step::Do(other, order) if other % TASKS.len() == task => Some(order.clone()),
@@ -168,7 +197,9 @@ fn run_all_free(script: &Script) -> usize {
     for (task, name) in TASKS.iter().enumerate() {
         assert!(free.world.future(task).wait_timeout(PATIENCE), "{name} has not ended: {}", deadlock::snapshot());
     }
-    free.victims.load(SeqCst)
+    // Here, and not on a worker.
+    free.pools.lock().unwrap().clear();
+    [&free.victims, &free.joins[0], &free.joins[1]].map(|count| count.load(SeqCst))
 }
 
 #[test]
@@ -192,16 +223,17 @@ fn programs_of_tasks_that_run_free_all_end_and_whoever_is_reported_is_stuck() {
         })
         .keep();
         let reports = Reports::about("graph ");
-        let (round, deadlocks) = (Cell::new(0), Cell::new(0));
+        let (round, deadlocks, joins) = (Cell::new(0), Cell::new(0), Cell::new([0; 2]));
         for_random_scripts(300, 120, |script| {
             deadlock::set_grace(Duration::from_micros([0, 50, 500][round.get() % 3]));
             round.set(round.get() + 1);
-            let victims = run_all_free(script);
+            let [victims, stuck, ended] = run_all_free(script);
+            joins.update(|[all_stuck, all_ended]| [all_stuck + stuck, all_ended + ended]);
             assert_eq!(*wrong.lock().unwrap(), [] as [String; 0]);
             assert_eq!(reports.take().len(), victims, "a report each");
             deadlocks.set(deadlocks.get() + victims);
         });
-        eprintln!("{} deadlocks", deadlocks.get());
-        assert!(deadlocks.get() > 0);
+        eprintln!("{} deadlocks; {:?} joins were part of one, and ended", deadlocks.get(), joins.get());
+        assert!(deadlocks.get() > 0 && joins.get().iter().all(|&count| count > 0));
     });
 }

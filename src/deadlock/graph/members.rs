@@ -92,6 +92,7 @@ impl Graph {
         let record = self.record_mut(context);
         let (previous, next) = (record.previous_member.take(), record.next_member.take());
         record.group = None;
+        record.serves = false;
         match previous {
             Some(previous) => self.record_mut(previous).next_member = next,
             None => self.group_mut(group).first = next,

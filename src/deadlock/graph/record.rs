@@ -41,6 +41,8 @@ pub(in crate::deadlock) struct Record {
     pub(in crate::deadlock) reported: Reported,
     /// The group that it is a member of.
     pub(in crate::deadlock) group: Option<GroupId>,
+    /// Whether it is a member that does what is asked of the group, and nothing else.
+    pub(in crate::deadlock) serves: bool,
     /// The last pass through the queues that woke it.
     pub(in crate::deadlock) kicked: Cell<u64>,
     pub(in crate::deadlock) last_id: Option<ContextId>,
@@ -87,6 +89,7 @@ impl Record {
             ended: EndedLink::new(),
             reported: Reported::NEVER,
             group: None,
+            serves: false,
             kicked: Cell::new(0),
             last_id: None,
             previous: None,
