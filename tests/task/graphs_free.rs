@@ -4,6 +4,7 @@
 //! In a process of its own, for the grace and the hooks.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -24,7 +25,8 @@ use crate::support::{LIMIT, alone_within, message};
 /// A program that runs free, and what its tasks note: before they wait, and after they have got something.
 struct Free {
     world: Arc<World>,
-    state: Mutex<State>,
+    /// One after each note, the latest last.
+    states: Mutex<Vec<State>>,
     start: Gate,
     victims: AtomicUsize,
     pools: Mutex<Vec<ThreadPoolExecutor>>,
@@ -37,7 +39,18 @@ static RUNS: Mutex<Option<Arc<Free>>> = Mutex::new(None);
 
 impl Free {
     fn note(&self, note: impl FnOnce(&mut State)) {
-        note(&mut self.state.lock().unwrap());
+        let mut states = self.states.lock().unwrap();
+        let mut state = states.last().unwrap().clone();
+        note(&mut state);
+        states.push(state);
+    }
+
+    /// Whether these tasks were part of one deadlock at a moment since one of them, the `reporter`, began its wait. It may be
+    /// over: the rest of a deadlock that one victim does not break has a victim of its own, while the hooks of the first run.
+    fn was_deadlock(&self, members: &BTreeSet<usize>, reporter: usize) -> bool {
+        let states = self.states.lock().unwrap();
+        let mut since = states.iter().rev().take_while(|state| state.waits[reporter].is_some());
+        since.any(|state| state.is_deadlock(members))
     }
 
     /// Notes what a task waits for, as long as it does.
@@ -162,11 +175,11 @@ fn run_free(free: &Free, task: usize, orders: &[Order]) {
 /// All tasks do their part at once. Returns how many of them were told of a deadlock, how many joins were, and how many joins
 /// ended.
 fn run_all_free(script: &Script) -> [usize; 3] {
-    let state = Mutex::new(State::new(&script.workers, &script.pool, LOCKS.len()));
+    let states = Mutex::new(vec![State::new(&script.workers, &script.pool, LOCKS.len())]);
     let pools = make_pools(script);
     let free = Arc::new(Free {
         world: World::new(),
-        state,
+        states,
         start: Gate::new(),
         victims: AtomicUsize::new(0),
         pools: Mutex::new(pools.clone()),
@@ -216,8 +229,10 @@ fn programs_of_tasks_that_run_free_all_end_and_whoever_is_reported_is_stuck() {
         let theirs = Arc::clone(&wrong);
         deadlock::on_deadlock(move |report| {
             let members = tasks_of(report.threads(), &TASKS);
-            let state = RUNS.lock().unwrap().as_ref().unwrap().state.lock().unwrap().clone();
-            if !state.is_deadlock(&members) {
+            let reporter = *tasks_of(&report.threads()[..1], &TASKS).first().unwrap();
+            let runs = Arc::clone(RUNS.lock().unwrap().as_ref().unwrap());
+            if !runs.was_deadlock(&members, reporter) {
+                let state = runs.states.lock().unwrap().last().cloned();
                 theirs.lock().unwrap().push(format!("{report}\n{state:?}"));
             }
         })
