@@ -10,6 +10,7 @@ use crate::deadlock::nested::run_nested;
 use crate::primitive::quiet::PoisonError;
 use crate::primitive::yield_now;
 use crate::task::error::TaskError;
+use crate::task::state::Phase;
 use crate::task::stats::Stats;
 use crate::task::task_ref::TaskRef;
 
@@ -135,7 +136,7 @@ impl Pool {
         let clearing = self.clearing().lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match self.queue.pop() {
-                Some(Some(task)) if !task.is_lasting() => {
+                Some(Some(task)) if !task.is_lasting() && task.phase() == Phase::Pending => {
                     borrowing += 1;
                     others.push(Some(task));
                 }
