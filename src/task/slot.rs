@@ -154,7 +154,7 @@ impl<F: FnOnce() -> T, T> Slot for Work<F, T> {
         let result = panic::catch(|| unsafe { header.span.around(task) });
         me.holds.give(hold);
         if let Err(panic) = &result {
-            trace::task_panicked(header, panic);
+            trace::task_panicked(header.name().unwrap_or_else(|| header.type_name()), || header.id(), panic);
         }
         stats.count(result.is_err());
         let phase = if result.is_ok() { Phase::Finished } else { Phase::Failed };

@@ -7,7 +7,7 @@
 mod on {
     use std::cell::UnsafeCell;
 
-    use crate::task::header::Header;
+    use crate::deadlock::graph::task_id::TaskId;
     use crate::task::panic::{self, PanicInfo};
 
     /// The span that was current where the task was submitted, until the task begins.
@@ -52,8 +52,8 @@ mod on {
     }
 
     /// A task panicked, on this thread or in another process.
-    pub(crate) fn task_panicked(header: &Header, panic: &PanicInfo) {
-        let (task, task_id) = (header.name().unwrap_or_else(|| header.type_name()), header.id().get());
+    pub(crate) fn task_panicked(task: &str, id: impl FnOnce() -> TaskId, panic: &PanicInfo) {
+        let task_id = id().get();
         let location = panic.location().map(tracing::field::display);
         panic::contain(|| {
             tracing::error!(target: "bowline", task, task_id, location, message = panic.message(), "task panicked");
@@ -68,7 +68,7 @@ mod on {
 
 #[cfg(not(feature = "tracing"))]
 mod off {
-    use crate::task::header::Header;
+    use crate::deadlock::graph::task_id::TaskId;
     use crate::task::panic::PanicInfo;
 
     pub(crate) struct TaskSpan;
@@ -104,7 +104,7 @@ mod off {
     }
 
     #[inline]
-    pub(crate) fn task_panicked(_: &Header, _: &PanicInfo) {}
+    pub(crate) fn task_panicked(_: &str, _: impl FnOnce() -> TaskId, _: &PanicInfo) {}
 
     #[inline]
     pub(crate) fn pool_broken(_: &str, _: &str) {}

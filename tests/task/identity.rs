@@ -89,23 +89,20 @@ fn a_task_knows_its_id_on_a_worker_in_place_in_a_scope_and_while_it_is_cancelled
 /// Returns the report of two tasks that wait for each other, and their ids.
 fn two_that_wait_for_each_other() -> (Report, [TaskId; 2]) {
     let pool = ThreadPoolExecutor::new(2);
-    let [(to_left, for_left), (to_right, for_right)] = [(); 2].map(|()| mpsc::channel::<Future<bool>>());
-    let left = pool.submit_named("left", move || for_left.recv().unwrap().shared().exception().is_some());
-    let right = pool.submit_named("right", move || for_right.recv().unwrap().shared().exception().is_some());
+    let [(to_left, for_left), (to_right, for_right)] = [(); 2].map(|()| mpsc::channel::<Future<()>>());
     let (tell, told) = mpsc::channel();
-    let hook = deadlock::on_deadlock(move |report| {
-        let is_this =
-            report.threads().iter().any(|thread| thread.task().is_some_and(|task| task.name() == Some("left")));
-        if is_this {
-            tell.send(report.clone()).unwrap();
+    let body = |other: mpsc::Receiver<Future<()>>| {
+        let tell = tell.clone();
+        move || match other.recv().unwrap().exception() {
+            Some(TaskError::Deadlock(deadlock)) => tell.send(deadlock.report().clone()).unwrap(),
+            other => assert!(other.is_none(), "{other:?}"),
         }
-    });
+    };
+    let (left, right) = (pool.submit_named("left", body(for_left)), pool.submit_named("right", body(for_right)));
     let ids = [left.id(), right.id()];
     to_left.send(right).unwrap();
     to_right.send(left).unwrap();
-    let report = told.recv().unwrap();
-    drop(hook);
-    (report, ids)
+    (told.recv().unwrap(), ids)
 }
 
 #[test]

@@ -122,10 +122,30 @@ fn a_panic_is_an_event_with_task_message_and_line() {
         let pool = ThreadPoolExecutor::new(1);
         let line = line!() + 1;
         let future = pool.submit_named("will panic", || panic!("over the edge"));
+        let id = future.id();
         assert!(future.result().is_err());
         let [event] = &events("task=\"will panic\"")[..] else { panic!("one event: {:?}", events("")) };
         assert!(event.starts_with("bowline ") && event.contains("over the edge"), "{event}");
         assert!(event.contains(&format!("{}:{line}:", file!())), "{event}");
+        assert!(event.contains(&format!(" task_id={id} ")), "{event}");
+    });
+}
+
+#[test]
+fn the_event_of_a_deadlock_has_the_ids_of_its_tasks() {
+    alone(|| {
+        subscribe();
+        let pool = ThreadPoolExecutor::new(1);
+        let same = pool.clone();
+        let outer = pool.submit(move || {
+            let inner = same.submit(|| 42);
+            (inner.id(), bowline::wait([&inner], bowline::ReturnWhen::FirstCompleted, None).deadlock.is_some())
+        });
+        let id = outer.id();
+        let (inner, is_deadlock) = outer.result().unwrap();
+        assert!(is_deadlock);
+        let [event] = &events("kind=Starvation")[..] else { panic!("one event: {:?}", events("")) };
+        assert!(event.contains(&format!("tasks=\"{id}, {inner}\"")), "{event}");
     });
 }
 

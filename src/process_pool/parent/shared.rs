@@ -205,8 +205,8 @@ impl Shared {
     /// Tells the `tracing` subscriber, which is the user's code, of a task's panic. Returns what there is no thread
     /// for: the caller runs it when all else is done.
     pub(super) fn trace_panic(&self, job: &Job, panic: &PanicInfo) -> Option<Deferred> {
-        let (task, panic) = (job.task.clone(), panic.clone());
-        self.trace(job.task.origin(), move || trace::task_panicked(&task, &panic))
+        let (name, task, panic) = (job.name(), job.task.clone(), panic.clone());
+        self.trace(job.task.origin(), move || trace::task_panicked(name, || task.id(), &panic))
     }
 
     /// Tells the `tracing` subscriber that the pool is broken. Returns what there is no thread for, as

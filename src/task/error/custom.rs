@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use crate::task::panic;
@@ -14,24 +15,26 @@ use crate::task::panic;
 pub struct CustomError(Arc<Contained>);
 
 /// An error whose destructor, which is the user's, may panic on whatever thread drops the last clone.
-struct Contained(Option<Box<dyn Error + Send + Sync>>);
+struct Contained(ManuallyDrop<Box<dyn Error + Send + Sync>>);
 
 impl Drop for Contained {
     fn drop(&mut self) {
-        let error = self.0.take();
+        // SAFETY:
+        // - it is there, and not used again.
+        let error = unsafe { ManuallyDrop::take(&mut self.0) };
         panic::contain(|| drop(error));
     }
 }
 
 impl CustomError {
     pub(crate) fn new(error: Box<dyn Error + Send + Sync>) -> Self {
-        Self(Arc::new(Contained(Some(error))))
+        Self(Arc::new(Contained(ManuallyDrop::new(error))))
     }
 
     /// Returns the error.
     #[must_use]
     pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
-        self.0.0.as_deref().expect("it is there until the drop")
+        &**self.0.0
     }
 }
 

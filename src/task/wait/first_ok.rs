@@ -31,7 +31,7 @@ use crate::task::future::Future;
 ///
 /// let pool = ThreadPoolExecutor::new(3);
 /// let mirrors = ["down", "up", "gone"];
-/// let ask = |name| move || if name == "up" { name.len() } else { panic!("{name} does not answer") };
+/// let ask = |name: &'static str| move || if name == "up" { name.len() } else { panic!("{name} does not answer") };
 /// assert_eq!(first_ok(mirrors.map(|name| pool.submit(ask(name))))?, 2);
 ///
 /// let none = first_ok(["down", "gone"].map(|name| pool.submit(ask(name))));
