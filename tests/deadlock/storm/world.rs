@@ -319,7 +319,10 @@ impl World {
         let Some(task) = RUNS.get() else { return Ok(()) };
         let Some(token) = self.tokens[task].get() else { return Ok(()) };
         noted(What::Token(task), patience.limit(), Failure::Never, || match patience.duration() {
-            None => Ok(Some(token.wait())),
+            None => {
+                token.wait();
+                Ok(Some(()))
+            }
             Some(timeout) => Ok(token.wait_for(timeout).then_some(())),
         })?;
         Ok(())
