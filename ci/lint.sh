@@ -108,7 +108,7 @@ layer deadlock 'sync|task|thread|thread_pool|process_pool' "$root_reexport"
 layer thread 'sync|task|thread_pool|process_pool'
 layer sync 'task|thread_pool|process_pool'
 layer task 'sync|thread_pool|process_pool'
-layer thread_pool 'sync|process_pool'
+layer thread_pool 'process_pool'
 layer process_pool 'sync'
 interface='process_pool::(builder|map|pool)'
 layer process_pool/wire "process_pool::(error|parent|worker)|$interface"

@@ -290,6 +290,58 @@ fn a_writer_told_of_a_reader_who_is_gone_hides_no_circle_that_it_closed_as_well(
 }
 
 #[test]
+fn what_was_told_of_a_task_in_place_is_not_told_again_when_another_reader_is_gone() {
+    let body = || {
+        let reports = Reports::about("");
+        let lock: &RwLock<i32> = Box::leak(Box::new(RwLock::named("lock", 0)));
+        let mutex: &Lock<()> = Box::leak(Box::new(Lock::new(())));
+        let [leave, inner_holds] = [(); 2].map(|()| Arc::new(Gate::new()));
+        let goes = {
+            let leave = Arc::clone(&leave);
+            thread::spawn(move || {
+                let read = lock.read();
+                leave.pass();
+                std::mem::forget(read);
+            })
+        };
+        let waits = {
+            let inner_holds = Arc::clone(&inner_holds);
+            move || {
+                let _read = lock.read();
+                inner_holds.pass();
+                drop(mutex.lock());
+            }
+        };
+        thread::Builder::new().name("reads and waits".to_owned()).spawn(waits).expect("a thread");
+        let pool = bowline::ThreadPoolExecutor::new(1);
+        let same = pool.clone();
+        pool.submit(move || {
+            let _read = lock.read();
+            let inner = same.submit(move || {
+                let _held = mutex.lock();
+                inner_holds.open();
+                until_parked("reads and waits");
+                drop(lock.write());
+            });
+            inner.result()
+        });
+        wait_until(|| reports.count() == 1);
+        assert_eq!((reports.take()[0].kind(), leave.open()), (Kind::Cycle, ()));
+        goes.join().unwrap();
+        wait_until(|| reports.count() == 1);
+        assert_eq!(reports.take()[0].kind(), Kind::Abandoned);
+        // Whoever waits is judged once more, and once more at this.
+        thread::sleep(Duration::from_millis(30));
+        deadlock::set_grace(Duration::ZERO);
+        drop(pool.try_submit(|| ()));
+        thread::sleep(Duration::from_millis(30));
+        assert_eq!(reports.count(), 0);
+        std::mem::forget(pool);
+    };
+    in_process("what_was_told_of_a_task_in_place_is_not_told_again_when_another_reader_is_gone", "report", body);
+}
+
+#[test]
 fn under_off_nothing_is_judged_and_switching_on_judges_what_waits() {
     let body = || {
         let reports = Reports::about("asleep");

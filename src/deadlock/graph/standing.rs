@@ -12,14 +12,28 @@ impl Graph {
         let number = self.reports;
         let mut first = None;
         for &member in core {
-            let record = self.record_mut(member);
-            if let Some(entry) = record.entry.as_mut() {
-                entry.reported = entry.reported.and(number, is_abandoned);
-                record.reported = entry.reported;
-                first.get_or_insert(entry.reported);
+            let before = self.entry(member).map(|entry| entry.reported);
+            let now = self.mark(member, number, is_abandoned);
+            first = first.or(now);
+            // The contexts that it runs inside of stay part of what both were part of.
+            let mut inner = member;
+            while let Some(wait) = inner.outer_wait() {
+                if before.is_some_and(|before| before.is_ever() && self.record(wait.outer).reported.is_with(before)) {
+                    self.mark(wait.outer, number, false);
+                }
+                inner = wait.outer;
             }
         }
         first.unwrap_or_default()
+    }
+
+    /// Marks a registered wait as part of a report. Returns what reports have said of it.
+    fn mark(&mut self, context: &'static Context, number: u64, is_abandoned: bool) -> Option<Reported> {
+        let record = self.record_mut(context);
+        let entry = record.entry.as_mut()?;
+        entry.reported = entry.reported.and(number, is_abandoned);
+        record.reported = entry.reported;
+        Some(entry.reported)
     }
 
     /// Returns whether each member of a deadlock was part of one that was reported and left standing.
