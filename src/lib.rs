@@ -9,6 +9,7 @@
 //! | locks | [`Lock`], [`RLock`] (re-entrant), [`RwLock`] (many readers or one writer) |
 //! | signals | [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`], [`Barrier`] |
 //! | once | [`Once`], [`OnceLock`], [`LazyLock`] |
+//! | std's locks | [`std_sync`]: std's signatures and poisoning, by one other `use` line |
 //! | threads | [`thread::spawn`], [`thread::scope`], [`thread::JoinHandle`], [`Timer`] |
 //! | tasks | [`ThreadPoolExecutor`], [`Future`], [`SharedFuture`], [`promise`](promise()), [`wait`](wait()), [`as_completed`]; with a feature `ProcessPoolExecutor` |
 //!
@@ -108,7 +109,8 @@
 //!   who can end it, is in `docs/waits.md`.
 //! - A process has at most 2²⁴ threads that hold locks at once, a pool at most 16,383 threads, and an `RLock` is held at most
 //!   2³² − 2 times.
-//! - A victim's locks are released as they are: no lock is poisoned. A `Once` or a `LazyLock` is, if its initialiser unwinds.
+//! - A victim's locks are released as they are: no lock is poisoned but those of [`std_sync`]. A `Once` or a `LazyLock` is, if its
+//!   initialiser unwinds.
 //! - Linux on x86-64 is the tested platform; elsewhere abandoned locks are not detected.
 
 /// The README and the pages of `docs`, whose code is compiled.
@@ -141,6 +143,7 @@ pub mod deadlock;
 #[cfg(feature = "process")]
 #[cfg_attr(any(not(target_os = "linux"), bowline_portable), path = "process_pool/portable.rs")]
 pub mod process_pool;
+pub mod std_sync;
 pub mod sync;
 pub mod task;
 pub mod thread;

@@ -19,7 +19,7 @@ pub(crate) use raw::RawCondition;
 use crate::deadlock::Name;
 use crate::deadlock::door::Limit;
 use crate::deadlock::registry;
-use crate::deadlock::resource::Site;
+use crate::deadlock::resource::{Site, TypeOf};
 
 /// A condition variable: threads that hold a lock wait, with the lock released, until another thread notifies them. Python's
 /// `threading.Condition`, with the methods of parking_lot's `Condvar`.
@@ -350,6 +350,19 @@ impl Condition {
         // - the waiter is new.
         let queued = unsafe { self.raw.enqueue(&waiter) };
         WaitTimeoutResult(!guard.suspend(site, || queued.wait(site, limit)))
+    }
+
+    /// Begins to wait, calls `release`, which unlocks what a notifier locks, and waits. Returns whether there was a notification.
+    /// Reports name the type that `type_of` says: one that wraps this.
+    #[track_caller]
+    pub(crate) fn wait_after(&self, release: impl FnOnce(), limit: Limit, type_of: TypeOf) -> bool {
+        let waiter = Waiter::new(registry::current());
+        // SAFETY:
+        // - it is dropped in this function, before the waiter, which stays where it is.
+        // - the waiter is new.
+        let queued = unsafe { self.raw.enqueue(&waiter) }.named_as(type_of);
+        release();
+        queued.wait(Location::caller(), limit)
     }
 
     #[track_caller]

@@ -3,7 +3,7 @@
 use crate::deadlock::context::Context;
 use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::Graph;
-use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site};
+use crate::deadlock::resource::{HoldMode, Origin, ResourceFacts, ResourceType, Site, TypeOf};
 use crate::deadlock::waitable::{Blocker, Need, Park, Provider, RETRY, Visit};
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::{AtomicU64, Ingredient, Mutex, is_removed, unpark_one};
@@ -50,7 +50,7 @@ impl RawCondition {
         unsafe { queue.push(waiter) };
         // ORDERING: Relaxed: whoever has to see it takes the waiter's lock after the waiter has released that.
         self.waiting.store(queue.len(), Relaxed);
-        Queued { condition: self, waiter }
+        Queued { condition: self, waiter, type_of: describe }
     }
 
     /// Wakes up to `limit` waiters, those first that have waited for longest, and none that begins to wait meanwhile.
@@ -83,8 +83,8 @@ impl RawCondition {
         }
     }
 
-    fn facts(&self) -> ResourceFacts {
-        ResourceFacts { key: std::ptr::from_ref(self).addr(), origin: self.origin, type_of: describe }
+    fn facts(&self, type_of: TypeOf) -> ResourceFacts {
+        ResourceFacts { key: std::ptr::from_ref(self).addr(), origin: self.origin, type_of }
     }
 }
 
@@ -106,9 +106,16 @@ fn wake(context: &'static Context) {
 pub(crate) struct Queued<'w> {
     condition: &'w RawCondition,
     waiter: &'w Waiter,
+    type_of: TypeOf,
 }
 
 impl Queued<'_> {
+    /// Lets reports name the type that `type_of` says: one that wraps a condition.
+    pub(crate) fn named_as(mut self, type_of: TypeOf) -> Self {
+        self.type_of = type_of;
+        self
+    }
+
     /// Waits for a notification, until `limit`. Returns whether there was one.
     pub(crate) fn wait(self, site: Site, limit: Limit) -> bool {
         let terms = Terms { site, limit, failure: Failure::Never, relock: false };
@@ -143,7 +150,7 @@ impl Drop for Queued<'_> {
 
 impl Blocker for Queued<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
-        self.condition.facts()
+        self.condition.facts(self.type_of)
     }
 
     fn need(&self) -> Need {

@@ -14,7 +14,7 @@ pub(crate) use raw::{RawLock, RawLockGuard};
 use super::guard::{Guard, Guarded};
 #[cfg(feature = "serde")]
 use crate::deadlock::resource::{DESERIALIZED, SERIALIZED};
-use crate::deadlock::resource::{FORMATTED, ResourceType};
+use crate::deadlock::resource::{FORMATTED, ResourceType, TypeOf};
 use crate::deadlock::{Deadlock, Name};
 
 /// A mutual exclusion lock that explains its deadlocks: Python's `threading.Lock` with the data inside.
@@ -439,6 +439,39 @@ impl<T: ?Sized> Lock<T> {
         self.data.get_mut()
     }
 
+    /// Locks as [`lock`](Self::lock) does. Reports name the type that `type_of` says: one that wraps this.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn lock_as(&self, type_of: TypeOf) -> LockGuard<'_, T> {
+        // SAFETY:
+        // - the raw guard is of this lock.
+        unsafe { self.guard(self.raw.lock(type_of)) }
+    }
+
+    /// Locks as [`try_lock`](Self::try_lock) does. Reports name the type that `type_of` says: one that wraps this.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn try_lock_as(&self, type_of: TypeOf) -> Option<LockGuard<'_, T>> {
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Some(unsafe { self.guard(self.raw.try_lock(type_of)?) })
+    }
+
+    /// Locks on behalf of a `Debug`, if the lock is free.
+    pub(crate) fn try_lock_to_format(&self, type_of: TypeOf) -> Option<LockGuard<'_, T>> {
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Some(unsafe { self.guard(self.raw.try_lock_at(type_of, FORMATTED)?) })
+    }
+
+    /// Locks on behalf of a `Serialize`.
+    #[cfg(feature = "serde")]
+    pub(crate) fn acquire_to_serialize(&self, type_of: TypeOf) -> Result<LockGuard<'_, T>, Deadlock> {
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Ok(unsafe { self.guard(self.raw.acquire_at(type_of, SERIALIZED)?) })
+    }
+
     /// Makes a guard of a raw one.
     ///
     /// # Safety
@@ -499,10 +532,8 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Lock<T> {
         if let Some(name) = self.raw.name() {
             out.field("name", &name);
         }
-        match self.raw.try_lock_at(Self::describe, FORMATTED) {
-            // SAFETY:
-            // - the raw guard is of this lock.
-            Some(raw_guard) => out.field("data", &&*unsafe { self.guard(raw_guard) }),
+        match self.try_lock_to_format(Self::describe) {
+            Some(guard) => out.field("data", &&*guard),
             None => out.field("data", &format_args!("<locked>")),
         };
         out.finish()
@@ -523,10 +554,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Lock<T> {
 #[cfg(feature = "serde")]
 impl<T: ?Sized + serde::Serialize> serde::Serialize for Lock<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw_guard = self.raw.acquire_at(Self::describe, SERIALIZED).map_err(serde::ser::Error::custom)?;
-        // SAFETY:
-        // - the raw guard is of this lock.
-        unsafe { self.guard(raw_guard) }.serialize(serializer)
+        self.acquire_to_serialize(Self::describe).map_err(serde::ser::Error::custom)?.serialize(serializer)
     }
 }
 

@@ -12,6 +12,8 @@ use std::fmt;
 use self::raw::RawRwLock;
 use super::guard::{Guard, Guarded};
 use super::request::Request;
+#[cfg(feature = "serde")]
+use crate::deadlock::Deadlock;
 use crate::deadlock::Name;
 #[cfg(feature = "serde")]
 use crate::deadlock::resource::{DESERIALIZED, SERIALIZED};
@@ -258,6 +260,23 @@ impl<T: ?Sized> RwLock<T> {
         Request::new(|| Self::describe(HoldMode::Write))
     }
 
+    /// Reads on behalf of a `Debug`, if nobody writes. Recursively: what is being formatted may be read already.
+    pub(crate) fn try_read_to_format(&self) -> Option<RwLockReadGuard<'_, T>> {
+        let raw_guard = self.raw.try_read::<true>(Request { site: FORMATTED, ..Self::reading() }, true)?;
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Some(RwLockReadGuard::of(unsafe { Guard::new(self, raw_guard) }))
+    }
+
+    /// Reads on behalf of a `Serialize`. Recursively: what is being serialized may be read already.
+    #[cfg(feature = "serde")]
+    pub(crate) fn acquire_read_to_serialize(&self) -> Result<RwLockReadGuard<'_, T>, Deadlock> {
+        let raw_guard = self.raw.acquire_read(Request { site: SERIALIZED, ..Self::reading() }, true)?;
+        // SAFETY:
+        // - the raw guard is of this lock.
+        Ok(RwLockReadGuard::of(unsafe { Guard::new(self, raw_guard) }))
+    }
+
     /// Returns whether anybody reads or writes at this moment. The answer may be out of date when it is returned.
     ///
     /// While readers do not slow each other down, this looks at one cache line for each thread that there was at one
@@ -332,11 +351,8 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
         if let Some(name) = self.raw.name() {
             out.field("name", &name);
         }
-        // Recursive: what is being formatted may be read already.
-        match self.raw.try_read::<true>(Request { site: FORMATTED, ..Self::reading() }, true) {
-            // SAFETY:
-            // - the raw guard is of this lock.
-            Some(raw_guard) => out.field("data", &&*RwLockReadGuard::of(unsafe { Guard::new(self, raw_guard) })),
+        match self.try_read_to_format() {
+            Some(guard) => out.field("data", &&*guard),
             None => out.field("data", &format_args!("<locked>")),
         };
         out.finish()
@@ -357,12 +373,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 #[cfg(feature = "serde")]
 impl<T: ?Sized + serde::Serialize> serde::Serialize for RwLock<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Recursive: what is being serialized may be read already.
-        let request = Request { site: SERIALIZED, ..Self::reading() };
-        let raw_guard = self.raw.acquire_read(request, true).map_err(serde::ser::Error::custom)?;
-        // SAFETY:
-        // - the raw guard is of this lock.
-        RwLockReadGuard::of(unsafe { Guard::new(self, raw_guard) }).serialize(serializer)
+        self.acquire_read_to_serialize().map_err(serde::ser::Error::custom)?.serialize(serializer)
     }
 }
 
