@@ -28,7 +28,7 @@ impl ThreadPoolExecutor {
     ///
     /// # Deadlocks
     ///
-    /// As [`submit`](Self::submit#deadlocks).
+    /// Those of [`submit`](Self::submit).
     ///
     /// # Examples
     ///
