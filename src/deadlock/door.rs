@@ -285,6 +285,12 @@ impl Registered<'_> {
                     if let Some(step) = self.react(graph, judge, found, summons) {
                         return step;
                     }
+                    // It stands in a deadlock that was told of, and is to be told of that thread's end, too.
+                    if judge.met_an_end() {
+                        let again = now() + self.pause.next();
+                        graph.put_back(me, Summons::Recheck);
+                        until = earlier(until, again);
+                    }
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! What a primitive implements to be waited for. It joins the graph by answering one question: who can end this wait
 //! ([`Blocker`])? If its waiters sleep at the door, it also says how ([`Park`]).
 
+use super::detector;
 use super::graph::context::Context;
 use crate::primitive::UnparkToken;
 
@@ -10,6 +11,11 @@ pub(crate) use super::graph::blocker::{Blocker, Need, Provider, Visit};
 pub(crate) const RETRY: UnparkToken = UnparkToken(0);
 /// The unpark token of a hand-over: the resource is yours already.
 pub(crate) const HANDED_OVER: UnparkToken = UnparkToken(1);
+
+/// Has the waits that park on this key judged again: something that could have ended them has changed.
+pub(crate) fn recheck_waits_at(key: usize) {
+    detector::with(|graph| graph.recheck_waits_at(key));
+}
 
 /// How a thread sleeps at the [door](super::door::wait) until its wait is over.
 pub(crate) trait Park: Blocker {

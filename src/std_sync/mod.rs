@@ -62,6 +62,8 @@
 //! - Constructors are `#[track_caller]`, and take the line that calls them. One that is passed on as a value (`map(Mutex::new)`) is called
 //!   by a line of the standard library.
 //! - [`ONCE_INIT`](constant@ONCE_INIT) is made by a line of this crate.
+//! - An [`RwLockReadGuard`] is invariant in its type, as an [`RwLockWriteGuard`] is: a guard of a `&'static str` is none of a `&'a str`.
+//! - The help of a report may speak of `acquire` forms, which [`Lock`](crate::Lock) and its like have.
 //!
 //! # Not reached
 //!

@@ -6,8 +6,11 @@ use crate::deadlock::registry;
 use crate::deadlock::resource::HoldMode;
 
 impl TaskId {
-    /// Returns the id of the task that calls this, or whose closure is being dropped; `None` outside of tasks, and in
-    /// another process. Inside [`map`](crate::ThreadPoolExecutor::map) a task is one chunk of items.
+    /// Returns the id of the task that calls this; `None` outside of tasks, and in another process. Inside
+    /// [`map`](crate::ThreadPoolExecutor::map) a task is one chunk of items.
+    ///
+    /// The destructor of a closure that is dropped unused is part of whatever task cancels it; outside of tasks, of its own. Callbacks
+    /// are part of no task; where they have filled the stack, and go on on another thread, they are part of a task of this crate's.
     ///
     /// The same as [`Future::id`](crate::Future::id) of the task's future, so that a task can put it into its own log or
     /// `tracing` span.

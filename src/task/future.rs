@@ -98,14 +98,22 @@ impl<T> Future<T> {
         if is_taken { TaskError::Taken } else { error }
     }
 
+    /// Takes the result of a task that is done, and leaves nothing in the slot: nobody can ask for an error any more.
     fn take_last(self) -> Result<T, TaskError> {
-        let mut this = ManuallyDrop::new(self);
-        let result = this.take();
-        // Without detaching the result, which is gone.
+        let this = ManuallyDrop::new(self);
+        // Without detaching the result, which is about to be gone.
         // SAFETY:
         // - the future is not dropped, nor used again.
-        drop(unsafe { std::ptr::read(&raw const this.task) });
-        result
+        let task = unsafe { std::ptr::read(&raw const this.task) };
+        debug_assert!(task.is_done());
+        let is_taken = task.is_taken();
+        // SAFETY:
+        // - as in `take`.
+        match unsafe { task.take::<T>() } {
+            Some(Err(_)) if is_taken => Err(TaskError::Taken),
+            Some(result) => result,
+            None => Err(TaskError::Taken),
+        }
     }
 
     /// Returns the id of the task: the same number as in reports, snapshots and `tracing` events, and for all owners.

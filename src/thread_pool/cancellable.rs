@@ -22,7 +22,8 @@ impl ThreadPoolExecutor {
     /// and returns `false`, since the task may still end as it likes: what it returns is its result. The `cancel` of a
     /// [shared](crate::Future::shared) future does the same.
     ///
-    /// Dropping the future asks nobody to stop, as it cancels no task.
+    /// Dropping the future asks nobody to stop, as it cancels no task. A task that its submitter runs itself
+    /// ([`CallerRuns`](super::WhenFull::CallerRuns)) is done when this returns: nobody can ask it to stop, nor can its scope.
     ///
     /// Costs what `submit` costs, and three allocations.
     ///
@@ -62,9 +63,9 @@ impl ThreadPoolExecutor {
         unsafe { Cancellable::new(task, Some(name.into().as_str()), Location::caller()).submit(self.pool()) }
     }
 
-    /// As [`map`](Self::map), with a token for all calls, which is set when the iteration ends early: the iterator is dropped, its
-    /// time is over, or a wait of it is part of a deadlock. Then calls that run are asked to stop; those that have not begun are
-    /// cancelled, as they are by `map`.
+    /// As [`map`](Self::map), with a token for all calls, by which those that run are asked to stop when the iteration ends early: the
+    /// iterator is dropped, its time is over, or a wait of it is part of a deadlock. Those that have not begun are cancelled, as they
+    /// are by `map`. If no call runs then, the token is not set.
     ///
     /// # Examples
     ///

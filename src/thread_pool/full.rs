@@ -59,7 +59,10 @@ impl Pool {
         loop {
             match pop() {
                 Some(Some(task)) => {
-                    let was_queued = task.cancel();
+                    // Not in hand while code of the user's runs: a worker may sleep that is one too many.
+                    (0..std::mem::take(&mut wake_ups)).for_each(|_| self.queue.push(None));
+                    // One that runs in place of its waiter has left this behind, and goes on.
+                    let was_queued = task.cancel_pending();
                     self.uncount_tombstone();
                     if was_queued {
                         break;

@@ -41,11 +41,12 @@ impl Pool {
             }
         };
         let workers = self.occupancy.peek().workers() as usize;
+        self.threads().note_size(workers);
         let (pool, stack_size) = (Arc::clone(self), self.settings.stack_size);
         let run = move || Worker::run(pool, number, member);
         match spawn_thread(format!("{}_{number}", self.settings.name), stack_size, run) {
             Ok(thread) => {
-                self.threads().keep(thread, workers);
+                self.threads().keep(thread);
                 Ok(true)
             }
             Err(error) => {

@@ -15,7 +15,7 @@ use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::registry;
 use crate::deadlock::resource::{ResourceFacts, Site};
-use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
+use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit, recheck_waits_at};
 use crate::primitive::Ordering::{AcqRel, Relaxed};
 use crate::primitive::{Ingredient, is_removed};
 
@@ -24,8 +24,11 @@ impl ThreadPoolExecutor {
     /// The pool stays open.
     ///
     /// Everything that those tasks did happens before this returns, and their futures are [done](Future::done). Tasks that
-    /// are submitted meanwhile are waited for, too, by whomever: while others submit without a pause, this may wait on. A
-    /// task that a submitter runs itself ([`CallerRuns`](super::WhenFull::CallerRuns)) is the submitter's, and is not waited for.
+    /// are submitted meanwhile are waited for, too, by whomever: while others submit without a pause, this may wait on.
+    ///
+    /// Not waited for is what no worker does: a task that a submitter runs itself
+    /// ([`CallerRuns`](super::WhenFull::CallerRuns)), the closure of a cancelled or discarded task while whoever cancels it drops
+    /// it, a [drained](Self::drain) task; nor what an initializer or a hook does, such as a task that it waits for.
     ///
     /// If the pool is at rest already, this costs some changes of shared counters and a look at each worker; workers do
     /// nothing for it while nobody joins.
@@ -124,11 +127,15 @@ fn join(pool: &Pool, limit: Limit, failure: Failure, site: Site) -> Result<(), W
     // A task would wait for its own end.
     let relock = works_for(pool);
     let wait = RestWait { pool, was_at_rest: Cell::new(false) };
-    door::wait(registry::current(), &wait, Terms { site, limit, failure, relock })?;
-    // Workers count as idle a moment before their results are there.
-    let members = pool.threads().members();
-    members.iter().for_each(|member| member.wait_for_publication());
-    Ok(())
+    loop {
+        door::wait(registry::current(), &wait, Terms { site, limit, failure, relock })?;
+        // Workers count as idle a moment before their results are there. Code of the user's may come in between: then they
+        // were not at rest.
+        let members = pool.threads().members();
+        if members.iter().all(|member| member.wait_for_publication()) {
+            return Ok(());
+        }
+    }
 }
 
 /// A caller of [`join`], which is counted.
@@ -165,7 +172,7 @@ impl Pool {
         }
         // A judge that came by while the pool was at rest has taken the joiners for live: the pool may be busy again by
         // now. So they judge for themselves.
-        self.group.recheck();
+        recheck_waits_at(self.rest_key());
         self.wake_joiners(self.rest_key());
     }
 }
@@ -175,7 +182,7 @@ impl Pool {
     /// [count](crate::deadlock::group::Group::leave) on the group.
     pub(super) fn recheck_joiners(&self) {
         if self.joiners.load(Relaxed) > 0 {
-            self.group.recheck();
+            recheck_waits_at(self.rest_key());
         }
     }
 }

@@ -421,8 +421,9 @@ impl ThreadPoolExecutor {
         self.pool().prestart(workers)
     }
 
-    /// Returns the number of workers that run a task at this moment. A worker whose task is done runs none, unless it still
-    /// runs the task's callbacks.
+    /// Returns the number of workers that run a task at this moment. A worker whose task is done runs none, unless
+    /// something followed the end of that: callbacks, wakers, waits for the first of several, or a
+    /// [token](Self::submit_cancellable).
     ///
     /// # Examples
     ///

@@ -33,6 +33,11 @@ impl Threads {
     /// many, with their stacks.
     const MIN_LOOK_AT: usize = 4;
 
+    /// Notes that there are so many workers.
+    pub(super) fn note_size(&mut self, workers: usize) {
+        self.largest = self.largest.max(workers);
+    }
+
     /// Registers a worker that is about to be started, under the lowest index that is free. Returns its number, and what
     /// others will know of it; `None` if that index is not below `indexes`.
     pub(super) fn begin(&mut self, indexes: usize, counts_times: bool) -> Option<(usize, Arc<Member>)> {
@@ -59,9 +64,8 @@ impl Threads {
         self.free_indexes.extend(member.take_index());
     }
 
-    /// Keeps the handle of a worker's thread, which was one of so many workers as it was started.
-    pub(super) fn keep(&mut self, handle: Thread, workers: usize) {
-        self.largest = self.largest.max(workers);
+    /// Keeps the handle of a worker's thread.
+    pub(super) fn keep(&mut self, handle: Thread) {
         if self.handles.len() >= self.look_at.max(Self::MIN_LOOK_AT) {
             self.handles.retain(|handle| !handle.is_finished());
             self.look_at = 2 * self.handles.len();
@@ -128,7 +132,8 @@ mod tests {
             while !handle.is_finished() {
                 std::thread::yield_now();
             }
-            threads.keep(handle, 1);
+            threads.note_size(1);
+            threads.keep(handle);
             threads.end(number);
             assert!(threads.handles.len() <= Threads::MIN_LOOK_AT && threads.workers.is_empty());
         }

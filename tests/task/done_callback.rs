@@ -405,3 +405,20 @@ fn of_a_remover_and_an_end_exactly_one_has_the_callback() {
     }
     println!("removed {removed} of 500");
 }
+
+#[test]
+fn an_error_that_is_taken_for_good_is_nowhere_else() {
+    within(LIMIT, || {
+        let pool = ThreadPoolExecutor::new(1);
+        for with_callback in [false, true] {
+            let owned = Arc::new(());
+            let (theirs, kept) = (Arc::clone(&owned), Arc::downgrade(&owned));
+            let task = pool.submit(move || -> u8 { std::panic::resume_unwind(Box::new(theirs)) });
+            drop(owned);
+            let callback = with_callback.then(|| task.add_done_callback(drop));
+            drop(task.result().unwrap_err());
+            assert!(kept.upgrade().is_none(), "the payload is gone with the error");
+            drop(callback);
+        }
+    });
+}

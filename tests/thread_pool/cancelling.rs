@@ -362,3 +362,43 @@ fn a_token_of_ones_own_stops_many_and_says_so() {
         assert_eq!(format!("{token:?}"), "CancelToken { cancelled: true }");
     });
 }
+
+#[test]
+fn whoever_discards_the_oldest_asks_no_task_to_stop_that_runs() {
+    within(LIMIT, || {
+        let full = ThreadPoolExecutor::builder().max_workers(1).queue_capacity(1).when_full(WhenFull::DiscardOldest);
+        let pool = full.build();
+        let (same, gate, begun) = (pool.clone(), Gate::default(), Gate::default());
+        let (passes, begins) = (gate.clone(), begun.clone());
+        // It runs in place of its waiter, and has left its place in the queue behind.
+        let outer = pool.submit(move || {
+            let inner = same.submit_cancellable(move |token| {
+                begins.open();
+                passes.pass();
+                token.is_cancelled()
+            });
+            inner.result().unwrap()
+        });
+        begun.pass();
+        let [first, second] = [1, 2].map(|n| pool.submit(move || n));
+        gate.open();
+        assert!(!outer.result().unwrap(), "nobody asked for that");
+        assert!(matches!(first.result(), Err(TaskError::Cancelled)));
+        assert_eq!(second.result().unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_task_that_shuts_down_or_joins_its_own_pool_is_told_so() {
+    within(LIMIT, || {
+        let pool = ThreadPoolExecutor::new(1);
+        let [shuts_down, joins] = [pool.clone(), pool.clone()];
+        let joined = pool.submit(move || joins.acquire_join().unwrap_err()).result().unwrap();
+        let shut_down = pool.submit(move || shuts_down.shutdown().deadlock.unwrap()).result().unwrap();
+        for deadlock in [joined, shut_down] {
+            let text = deadlock.report().to_string();
+            let headline = text.lines().next().unwrap();
+            assert!(headline.ends_with("waits for a pool that it works for"), "{text}");
+        }
+    });
+}

@@ -73,7 +73,7 @@ pub(crate) trait Blocker {
 
     /// Subscribes this wait to alternatives that go without anybody beginning to wait, which a judge cannot learn from
     /// the waits. Every judge, whichever wait it judges, calls this under the graph's mutex before each look at the
-    /// [providers](Self::providers) of this wait.
+    /// [providers](Self::providers) of this wait, and at how many it [needs](Self::need).
     ///
     /// For each alternative that goes in this way, one of two things holds: it went before, and the look that follows
     /// counts on it no longer; or the thread that takes it away later sees the subscription and re-checks this wait,

@@ -159,11 +159,15 @@ impl Entry {
     /// Calls `visit` with each provider on behalf of a judge, after the wait has [subscribed](Blocker::subscribe) to
     /// alternatives that may go later.
     pub(in crate::deadlock) fn look(&self, graph: &Graph, visit: &mut Visit<'_>) {
-        let blocker = self.blocker();
+        self.subscribe();
+        self.blocker().providers(graph, visit);
+    }
+
+    /// [Subscribes](super::blocker::Blocker::subscribe) the wait to what its providers do without a wait.
+    pub(in crate::deadlock) fn subscribe(&self) {
         if !is_removed(Ingredient::SubscribedFirst) {
-            blocker.subscribe();
+            self.blocker().subscribe();
         }
-        blocker.providers(graph, visit);
     }
 
     /// Returns whether `matches` holds for any of the wait's providers.

@@ -158,6 +158,11 @@ impl Graph {
         });
     }
 
+    /// Re-checks the waits that park on a key.
+    pub(in crate::deadlock) fn recheck_waits_at(&mut self, key: usize) {
+        self.recheck(Among::All, |_, _, entry| entry.key == key);
+    }
+
     /// Re-checks the waits that count on a group.
     pub(in crate::deadlock) fn recheck_group(&mut self, group: GroupId) {
         self.forget_walks(group);

@@ -50,6 +50,7 @@ impl Judge {
             return self.want_capacity(graph, 0);
         }
         self.visited.clear();
+        self.reduction.forget_ends();
         let mut at = me;
         loop {
             self.visited.set(at, None);

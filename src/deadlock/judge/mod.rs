@@ -76,6 +76,12 @@ impl Judge {
         &self.core
     }
 
+    /// Returns whether the last wait that was judged waits for a context, among others, whose thread may be gone soon. Nothing
+    /// will announce that.
+    pub(super) fn met_an_end(&self) -> bool {
+        self.reduction.is_ending()
+    }
+
     /// Notes that a walk lacks capacity: for more waits than it had, or for the marks of all contexts.
     fn want_capacity(&mut self, graph: &Graph, had: usize) -> Judgement {
         let before = self.wanted.map_or(0, |wanted| wanted.waits);

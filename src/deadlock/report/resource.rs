@@ -121,8 +121,9 @@ impl Nature {
             described if described.is_thread() => Self::Thread,
             ResourceType { mode: HoldMode::Running, .. } | ResourceType { primitive: "Future", .. } => Self::Task,
             ResourceType { mode: HoldMode::Initialising, .. } => Self::Once,
-            ResourceType { mode: HoldMode::Permit, .. } => Self::Permits,
+            // A pool's workers are counted as permits are.
             ResourceType { primitive, .. } if primitive.ends_with("PoolExecutor") => Self::Pool,
+            ResourceType { mode: HoldMode::Permit, .. } => Self::Permits,
             _ => Self::Lock,
         }
     }

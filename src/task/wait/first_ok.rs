@@ -58,6 +58,7 @@ pub fn first_ok<T>(futures: impl IntoIterator<Item = Future<T>>) -> Result<T, Ta
             None => break Err(failed.map_or(TaskError::Empty, |(_, error)| error)),
         }
     };
-    all.into_futures().into_iter().for_each(|(_, future)| _ = future.cancel());
+    // From the last to the first: workers take from the front.
+    all.into_futures().into_iter().rev().for_each(|(_, future)| _ = future.cancel());
     result
 }

@@ -55,7 +55,8 @@ pub fn results<T>(futures: impl IntoIterator<Item = Future<T>>) -> Result<Vec<T>
         match result {
             Ok(value) => values.push(value),
             Err(error) => {
-                rest.for_each(|future| _ = future.cancel());
+                // From the last to the first: workers take from the front.
+                rest.rev().for_each(|future| _ = future.cancel());
                 return Err(error);
             }
         }

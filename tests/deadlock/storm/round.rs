@@ -129,10 +129,12 @@ impl Round<'_, '_> {
                 moved = Instant::now();
                 continue;
             }
-            if self.is_over() {
+            let mut unknown = self.oracle.state.unknown().peekable();
+            // Of a task that may have been cancelled, or may be about to begin, nobody knows whether it needs help.
+            if unknown.peek().is_none() && self.is_over() {
                 return Ok(());
             }
-            self.oracle.state.unknown().for_each(|task| self.world.look_at(task));
+            unknown.for_each(|task| self.world.look_at(task));
             if self.oracle.is_settled() {
                 match self.oracle.owed() {
                     Some(owed) if moved.elapsed() > PATIENCE => return Err(format!("a miss: {owed}")),

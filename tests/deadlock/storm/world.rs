@@ -380,11 +380,13 @@ impl World {
         Ok(())
     }
 
-    /// Looks whether a task still waits to be begun. No shutdown is under way.
+    /// Looks whether a task that was not noted to begin still waits for that, or never will. No shutdown is under way.
     pub(crate) fn look_at(&self, task: usize) {
-        let status = self.futures[task].get().map(SharedFuture::status);
-        if let Some(Status::Pending | Status::Cancelled) = status {
-            note(Event::Seen { task, cancelled: status == Some(Status::Cancelled) });
+        match self.futures[task].get().map(SharedFuture::status) {
+            Some(Status::Pending) => note(Event::Seen { task, cancelled: false }),
+            // It failed if there was no thread for it. One that ran has noted that before.
+            Some(Status::Cancelled | Status::Failed | Status::Finished) => note(Event::Seen { task, cancelled: true }),
+            _ => {}
         }
     }
 

@@ -143,6 +143,16 @@ impl Reduction {
         self.nodes.capacity()
     }
 
+    /// Returns whether the walker waits for a context that has run its last destructor and is not gone yet.
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_ending
+    }
+
+    /// Forgets the ends that the last walk met.
+    pub(super) fn forget_ends(&mut self) {
+        (self.is_ending, self.is_near_end) = (false, false);
+    }
+
     /// Takes the larger buffers of two, and leaves the others.
     pub(super) fn take_larger(&mut self, other: &mut Self) {
         if self.capacity() < other.capacity() {
@@ -246,6 +256,8 @@ impl Reduction {
     /// Returns how many of its providers a registered wait still lacks.
     fn explore_context(&mut self, graph: &Graph, at: u32, context: &'static Context, is_me: bool) -> u32 {
         let Some(entry) = graph.entry(context).filter(|entry| !entry.is_live()) else { return 0 };
+        // Before it says how many it needs, which may depend on that.
+        entry.subscribe();
         // This many live providers end the wait, whatever the others do.
         let enough = match entry.blocker().need() {
             Need::One | Need::Any => 1,
@@ -255,7 +267,7 @@ impl Reduction {
         let (mut looks, mut all, mut live, mut gone) = (0, 0, 0, 0);
         let mut first_gone = None;
         let mut was_cut = false;
-        entry.look(graph, &mut |provider| {
+        entry.blocker().providers(graph, &mut |provider| {
             if enough == 1 && looks == self.max_providers {
                 was_cut = true;
                 return ControlFlow::Break(());

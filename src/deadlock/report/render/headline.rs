@@ -11,7 +11,7 @@ const PHRASES: [&str; 9] = [
     " waits for an initialisation that it runs itself",
     " waits for a lock it holds itself",
     " for each other",
-    " waits for the end of a pool that it works for",
+    " waits for a pool that it works for",
     " for workers that all wait",
     ", which has ended",
 ];
@@ -67,7 +67,7 @@ impl Names<'_> {
             Kind::Relock if for_task => format!("deadlock: {} waits for itself", thread(0)),
             Kind::Relock if for_thread => format!("deadlock: {} waits for its own end", thread(0)),
             Kind::Relock if for_pool => {
-                format!("deadlock: {} waits for the end of a pool that it works for", thread(0))
+                format!("deadlock: {} waits for a pool that it works for", thread(0))
             }
             Kind::Relock if for_once => {
                 format!("deadlock: {} waits for an initialisation that it runs itself", thread(0))

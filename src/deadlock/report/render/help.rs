@@ -350,8 +350,12 @@ fn order(report: &Report, names: &Names<'_>) -> Vec<String> {
     }
     let back_off =
         "or let each of these threads wait by an `acquire` form; on `Err`, drop your guards and try again".to_owned();
+    // A `Mutex` has no such form.
+    let has_form = |thread: &StuckThread| thread.waits_for().is_some_and(|wait| wait.resource.primitive() != "Mutex");
+    let back_off = threads.iter().all(has_form).then_some(back_off);
     if Ring::of(report).is_some() {
-        return vec!["take these locks in one order everywhere, for example by index".to_owned(), back_off];
+        let help = "take these locks in one order everywhere, for example by index".to_owned();
+        return std::iter::once(help).chain(back_off).collect();
     }
     let cycle: Vec<_> = from_the_cut(report).filter_map(|thread| thread.waits_for.as_ref().zip(Some(thread))).collect();
     // Each thread holds what the one before it waits for.
@@ -375,7 +379,7 @@ fn order(report: &Report, names: &Names<'_>) -> Vec<String> {
     }
     let by_index = if held.iter().any(|lock| names.is_lookalike(lock)) { ", for example by index" } else { "" };
     lines.insert(0, format!("take these locks in one order everywhere{by_index}:"));
-    lines.push(back_off);
+    lines.extend(back_off);
     lines
 }
 
