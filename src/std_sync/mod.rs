@@ -57,12 +57,12 @@
 //!
 //! - `Debug` of [`Once`], [`OnceLock`] and [`LazyLock`] says more: `OnceLock { data: 5 }` for `OnceLock(5)`.
 //! - The message of the panic on a poisoned [`Once`] or [`LazyLock`] names lines.
-//! - A thread that reads an [`RwLock`] which it reads already is told so in builds with debug assertions: a
+//! - A thread that reads an [`RwLock`] which it reads already gets a warning on standard error in builds with debug assertions: a
 //!   [hazard](crate::RwLock#hazards), which `BOWLINE_HAZARD=off` silences.
 //! - Constructors are `#[track_caller]`, and take the line that calls them. One that is passed on as a value (`map(Mutex::new)`) is called
 //!   by a line of the standard library.
 //! - [`ONCE_INIT`](constant@ONCE_INIT) is made by a line of this crate.
-//! - An [`RwLockReadGuard`] is invariant in its type, as an [`RwLockWriteGuard`] is: a guard of a `&'static str` is none of a `&'a str`.
+//! - An [`RwLockReadGuard`] is invariant in its type, as an [`RwLockWriteGuard`] is: a guard of a `&'static str` is not a guard of a `&'a str`.
 //! - The help of a report may speak of `acquire` forms, which [`Lock`](crate::Lock) and its like have.
 //!
 //! # Not reached

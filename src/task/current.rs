@@ -6,11 +6,12 @@ use crate::deadlock::registry;
 use crate::deadlock::resource::HoldMode;
 
 impl TaskId {
-    /// Returns the id of the task that calls this; `None` outside of tasks, and in another process. Inside
-    /// [`map`](crate::ThreadPoolExecutor::map) a task is one chunk of items.
+    /// Returns the id of the task that the calling code is part of. If a task runs another one in place, that is the inner one. A
+    /// chunk of a [`map`](crate::ThreadPoolExecutor::map) is one task. `None` outside of tasks, and in worker processes.
     ///
-    /// The destructor of a closure that is dropped unused is part of whatever task cancels it; outside of tasks, of its own. Callbacks
-    /// are part of no task; where they have filled the stack, and go on on another thread, they are part of a task of this crate's.
+    /// Two rare cases. A closure that is cancelled is dropped as part of the task that cancels it; if no task does, as part of its
+    /// own. A callback is part of no task, but a long chain of callbacks may go on on another thread, where this returns the id
+    /// of an internal task.
     ///
     /// The same as [`Future::id`](crate::Future::id) of the task's future, so that a task can put it into its own log or
     /// `tracing` span.

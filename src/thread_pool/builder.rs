@@ -225,7 +225,7 @@ impl ThreadPoolBuilder {
     }
 
     /// Sets a function that decides, each time that [`submit`](ThreadPoolExecutor::submit) finds the queue full, what becomes
-    /// of that task. It replaces [`when_full`](Self::when_full).
+    /// of that task. If both are set, in whatever order, [`when_full`](Self::when_full) is ignored.
     ///
     /// It runs on the submitting thread, which holds no lock of the pool's: it may use the pool, and take its time. If it
     /// panics, the task is refused.
@@ -281,12 +281,12 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Sets a function that each worker calls when it has ended, as the last thing on its thread before the destructors of
-    /// its thread-locals. A panic in it is contained: the panic hook prints it.
+    /// Sets a function that each worker calls after its last task, before the destructors of its thread-locals. A panic in it is
+    /// contained: the panic hook prints it.
     ///
-    /// The worker is not counted any more, and the graph does not know what it waits for: the function must not wait for
-    /// anything that a thread holds which shuts the pool down. A shutdown without a limit waits for it, and so does the drop
-    /// of the last handle.
+    /// [`worker_count`](ThreadPoolExecutor::worker_count) does not count the worker any more. The first shutdown without a limit, or
+    /// the drop of the last handle, waits for this function, but the graph does not show that. So a thread that shuts the pool
+    /// down must hold nothing that this function waits for: that would hang without a report.
     ///
     /// # Examples
     ///

@@ -85,7 +85,7 @@ impl CancelToken {
         self.0.set();
     }
 
-    /// Waits until the token is cancelled: a sleep that can be ended, if it has a limit.
+    /// Waits until the token is cancelled, without a limit.
     ///
     /// # Deadlocks
     ///
@@ -95,7 +95,8 @@ impl CancelToken {
         self.0.wait();
     }
 
-    /// Waits until the token is cancelled, for at most `timeout`. Returns whether it was.
+    /// Waits until the token is cancelled, for at most `timeout`: a sleep that `cancel` ends early. Returns whether the token is
+    /// cancelled.
     ///
     /// # Examples
     ///

@@ -23,8 +23,8 @@ impl ThreadPoolExecutor {
     /// Waits until the pool is at rest: until the caller sees a moment at which nothing is queued and no worker runs a task.
     /// The pool stays open.
     ///
-    /// Everything that those tasks did happens before this returns, and their futures are [done](Future::done). Tasks that
-    /// are submitted meanwhile are waited for, too, by whomever: while others submit without a pause, this may wait on.
+    /// When this returns, the effects of those tasks are visible, their futures are [done](Future::done), and the callbacks that
+    /// workers run have run. Tasks that anybody submits meanwhile are waited for, too: if they never stop, this never returns.
     ///
     /// Not waited for is what no worker does: a task that a submitter runs itself
     /// ([`CallerRuns`](super::WhenFull::CallerRuns)), the closure of a cancelled or discarded task while whoever cancels it drops
@@ -91,7 +91,7 @@ impl ThreadPoolExecutor {
     ///
     /// # Panics
     ///
-    /// If the time-out is past what the clock can tell, so that it is none, and the wait is part of a deadlock.
+    /// If `timeout` is too large for the clock, it counts as no limit. Then this panics as [`join`](Self::join) does.
     ///
     /// # Deadlocks
     ///

@@ -64,7 +64,7 @@ impl RefUnwindSafe for Scope<'_, '_> {}
 /// stay until the pool is shut down, or for as long as they may be [idle](ThreadPoolBuilder::keep_alive). A clone is
 /// another handle of the same pool; two handles are equal if they are of one pool. When the last handle is dropped, the
 /// pool takes no more tasks and runs those that it has, and the drop waits for that. After a
-/// [shutdown](Self::shutdown_with) that was told not to wait, or for how long, the drop does not wait: what that
+/// [shutdown](Self::shutdown_with) without a wait, or with a time-out, the drop does not wait: what that
 /// shutdown left is [detached](ShutdownReport::detached). (A pool in a `static` is never dropped: it ends with the
 /// process, whatever is queued.)
 ///
@@ -72,8 +72,9 @@ impl RefUnwindSafe for Scope<'_, '_> {}
 ///
 /// # Deadlocks
 ///
-/// A task that waits for another task in its own pool's queue runs it itself: a pool of any size can nest tasks, as
-/// deep as its stacks allow. A deadlock is found as it closes, and is an error of the wait that closed it: of tasks
+/// A task that waits without a limit for one task of its own pool, or for all of several, runs those that are queued itself: a
+/// pool of any size can nest such waits, as deep as its stacks allow. `as_completed`, `first_ok` and waits with a time-out leave
+/// queued tasks to other workers. A deadlock is found as it closes, and is an error of the wait that closed it: of tasks
 /// that wait for each other, for locks that the other holds, or for workers that all wait.
 ///
 /// Dropping a pool on a thread that holds what its tasks need is such a deadlock, too. Since a drop can return no
@@ -290,7 +291,7 @@ impl ThreadPoolExecutor {
     ///
     /// `f` panics. Then the scope's tasks that have not begun are cancelled, those that
     /// [can be asked to stop](Scope::submit_cancellable) are, and the panic goes on when none runs any more. A task's panic goes to its
-    /// future.
+    /// future: unlike [`std::thread::scope`], the scope does not panic for it, and dropping the future loses it.
     ///
     /// # Deadlocks
     ///
@@ -421,9 +422,9 @@ impl ThreadPoolExecutor {
         self.pool().prestart(workers)
     }
 
-    /// Returns the number of workers that run a task at this moment. A worker whose task is done runs none, unless
-    /// something followed the end of that: callbacks, wakers, waits for the first of several, or a
-    /// [token](Self::submit_cancellable).
+    /// Returns the number of workers that run a task at this moment. A worker stops counting before the result of its task can be
+    /// seen, if the queue is empty then. If more follows the end of the task, the worker counts until that is done: callbacks, wakers,
+    /// a `wait` for the first of several, or a [token](Self::submit_cancellable).
     ///
     /// # Examples
     ///
@@ -458,7 +459,8 @@ impl ThreadPoolExecutor {
         self.pool().occupancy.read().queued() as usize
     }
 
-    /// Returns the number of tasks that have run to their end, in whatever way.
+    /// Returns the number of tasks that have run to their end, by a value or a panic. Tasks that their submitter ran
+    /// (`CallerRuns`) count; cancelled and [drained](Self::drain) ones do not. A chunk of a [`map`](Self::map) is one task.
     #[must_use]
     pub fn completed(&self) -> u64 {
         self.pool().threads().totals().0

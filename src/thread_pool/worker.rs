@@ -156,6 +156,10 @@ pub(super) fn run_counted(task: &TaskRef, member: &Member) {
 /// No other living worker of the pool has the same index; when a worker ends, the next one that starts takes the lowest
 /// that is free. So it is an index into a table with a place for each worker.
 ///
+/// A task that a worker runs in place, because it waits for it, has the index of the task that waits: do not keep the place borrowed
+/// during a wait. A task that another thread runs ([`CallerRuns`](super::WhenFull::CallerRuns),
+/// [`PendingTask::run`](super::PendingTask::run)) has that thread's: `None`, or an index of another pool.
+///
 /// # Examples
 ///
 /// ```

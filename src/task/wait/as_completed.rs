@@ -27,9 +27,9 @@ use crate::task::task_ref::TaskRef;
 /// A worker that iterates over tasks in its own pool's queue leaves them to other workers: if there is none, that is a
 /// deadlock. ([`Future::result`](crate::Future::result) and a [`wait`](crate::wait) for all run them.)
 ///
-/// Between two futures the iterator waits for any of the rest, in the wait-for graph (unless there is a
-/// [`timeout`](AsCompleted::timeout)). If that wait is part of a deadlock, the last item says so.
-/// [`into_futures`](AsCompleted::into_futures) returns the futures that are not done.
+/// Each item is `Ok(future)`. An `Err(Unfinished)` is the last item: the [`timeout`](AsCompleted::timeout) is over, or the wait is
+/// part of a deadlock. [`into_futures`](AsCompleted::into_futures) then returns the futures that were not yielded, done or not.
+/// Without a time-out the iterator waits for any of the rest, in the wait-for graph.
 ///
 /// # Examples
 ///

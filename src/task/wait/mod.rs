@@ -108,8 +108,8 @@ impl<F> DoneAndNotDone<F> {
 /// taken; whatever is not done can be waited for again. A future that is given several times counts once, unless it has
 /// [keys](AnyFuture). A time-out is no error: the lists show how far the wait got.
 ///
-/// Waiting for all allocates nothing for a future that is done already, and one place in a list for each other. Waiting
-/// for the first costs an allocation for each future that is not done; and for each future that is done meanwhile, the
+/// Each future takes a place in a list and, during the call, one in a hash set. Waiting for the first costs one more allocation for
+/// each future that is not done; and for each future that is done meanwhile, the
 /// deadlock detection looks at a few of them.
 ///
 /// # Deadlocks
