@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use std::panic::Location;
 
 use super::ThreadPoolExecutor;
-use super::pool::Pool;
+use super::pool::{Message, Pool};
 use crate::deadlock::nested::run_nested;
 use crate::primitive::quiet::PoisonError;
 use crate::primitive::yield_now;
@@ -127,17 +127,20 @@ impl ThreadPoolExecutor {
     }
 }
 
+/// Returns how many of these tasks nobody has begun or cancelled.
+fn count_pending(messages: &[Message]) -> u64 {
+    messages.iter().flatten().filter(|task| task.phase() == Phase::Pending).count() as u64
+}
+
 impl Pool {
     /// Takes the tasks out of the queue of a closed pool that nobody has begun, and that borrow nothing.
     fn take_pending(&self) -> Vec<PendingTask> {
         let (mut pending, mut tombstones, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        let mut borrowing = 0;
         // One thread at a time has a part of the queue in hand.
         let clearing = self.clearing().lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match self.queue.pop() {
                 Some(Some(task)) if !task.is_lasting() && task.phase() == Phase::Pending => {
-                    borrowing += 1;
                     others.push(Some(task));
                 }
                 Some(Some(task)) if task.claim() => {
@@ -150,7 +153,7 @@ impl Pool {
                 }
                 Some(None) => others.push(None),
                 // No task is admitted any more. One that was, and is not in the queue yet, is pushed in a moment.
-                None if self.occupancy.read().queued() > borrowing => yield_now(),
+                None if self.occupancy.read().queued() > count_pending(&others) => yield_now(),
                 None => break,
             }
         }

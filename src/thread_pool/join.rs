@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::ThreadPoolExecutor;
 use super::occupancy::Sleepers;
 use super::pool::Pool;
-use super::queue_room::facts;
+use super::queue_room;
 use super::worker::works_for;
 use crate::deadlock::Deadlock;
 use crate::deadlock::context::Context;
 use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::registry;
-use crate::deadlock::resource::{ResourceFacts, Site};
+use crate::deadlock::resource::{HoldMode, ResourceFacts, ResourceType, Site};
 use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit, recheck_waits_at};
 use crate::primitive::Ordering::{AcqRel, Relaxed};
 use crate::primitive::{Ingredient, is_removed};
@@ -23,7 +23,7 @@ impl ThreadPoolExecutor {
     /// Waits until the pool is at rest: until the caller sees a moment at which nothing is queued and no worker runs a task.
     /// The pool stays open.
     ///
-    /// When this returns, the effects of those tasks are visible, their futures are [done](Future::done), and the callbacks that
+    /// When this returns, the effects of those tasks are visible, their futures are [done](crate::Future::done), and the callbacks that
     /// workers run have run. Tasks that anybody submits meanwhile are waited for, too: if they never stop, this never returns.
     ///
     /// Not waited for is what no worker does: a task that a submitter runs itself
@@ -187,6 +187,11 @@ impl Pool {
     }
 }
 
+/// The type of all tasks of a pool, which reports tell from the pool by the mode.
+fn tasks_type() -> ResourceType {
+    ResourceType { primitive: "ThreadPoolExecutor", data: "", mode: HoldMode::Exclusive, id_of: None }
+}
+
 struct RestWait<'p> {
     pool: &'p Pool,
     /// Whether the pool was at rest at the last look of a judge. Changed under the graph's mutex only.
@@ -201,7 +206,7 @@ impl RestWait<'_> {
 
 impl Blocker for RestWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
-        facts(self.pool, self.key())
+        ResourceFacts { type_of: tasks_type, ..queue_room::facts(self.pool, self.key()) }
     }
 
     fn need(&self) -> Need {

@@ -101,7 +101,7 @@ enum MayEnd {
 
 /// A message to a worker: a task that may have been claimed by somebody else, or `None`, which only asks it to look
 /// around.
-type Message = Option<TaskRef>;
+pub(super) type Message = Option<TaskRef>;
 
 pub(super) struct Pool {
     pub(super) occupancy: Apart<Occupancy>,

@@ -15,6 +15,7 @@ use crate::task::cell::{Describe, TaskOf};
 use crate::task::error::{Rejected, SubmitError, TaskError};
 use crate::task::future::Future;
 use crate::task::home::Nowhere;
+use crate::task::panic;
 use crate::task::stack;
 use crate::task::task_ref::TaskRef;
 use crate::task::trace::TaskSpan;
@@ -126,7 +127,8 @@ impl<F, D: Describe> Task<F, D> {
                 Err(error) => (reason, run) = error.into_parts(),
             }
         }
-        drop(run);
+        // Its destructor is the user's; the refusal is in the future all the same.
+        panic::contain(|| drop(run));
         Future::failed(TaskError::Rejected(reason), Origin::at(site, name))
     }
 

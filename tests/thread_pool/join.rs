@@ -270,3 +270,26 @@ fn those_who_join_while_others_submit_all_return() {
         });
     });
 }
+
+#[test]
+fn a_report_of_a_join_speaks_of_tasks_and_of_what_the_joiner_holds() {
+    within(LIMIT, || {
+        for queued in [1, 2] {
+            let (pool, lock) = (pool("joined tasks", 1), Arc::new(Lock::named("wanted", ())));
+            let held = lock.lock();
+            for _ in 0..queued {
+                let lock = Arc::clone(&lock);
+                drop(pool.submit(move || drop(lock.acquire())));
+            }
+            let joined = pool.acquire_join();
+            drop(held);
+            // If a task closed the circle it was told, and the next one may be.
+            if let Err(deadlock) = joined {
+                let text = deadlock.report().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(text.contains("waits for the tasks of ") && !text.contains("room in the queue"), "{text}");
+                assert!(text.contains("before waiting for the tasks of"), "{text}");
+            }
+            pool.join();
+        }
+    });
+}

@@ -262,12 +262,15 @@ fn a_deadlock_that_stands_is_an_event_with_the_report_in_place_of_a_page_on_stan
     let body = || {
         subscribe();
         bowline::deadlock::set_policy(bowline::deadlock::Policy::Report);
-        std::thread::spawn(|| {
+        let stands = || {
             let lock = Lock::named("stands", ());
             let _guard = lock.lock();
             drop(lock.lock());
-        });
+        };
+        std::thread::Builder::new().name("relocks".to_owned()).spawn(stands).unwrap();
         crate::support::wait_until(|| !events("waits for a lock it holds itself").is_empty());
+        // It waits on once all is said.
+        crate::support::until_parked("relocks");
         let [event] = &events("stands")[..] else { panic!("one event: {:?}", events("")) };
         assert!(event.contains("report=") && event.contains("help: "), "{event}");
         eprintln!("was told");

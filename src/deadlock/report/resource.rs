@@ -111,8 +111,10 @@ pub(in crate::deadlock) enum Nature {
     Once,
     /// A semaphore whose permits are held.
     Permits,
-    /// A pool.
+    /// A pool, whose end is waited for, or room in its queue.
     Pool,
+    /// The tasks of a pool, which are all waited for.
+    PoolAtRest,
 }
 
 impl Nature {
@@ -121,6 +123,7 @@ impl Nature {
             described if described.is_thread() => Self::Thread,
             ResourceType { mode: HoldMode::Running, .. } | ResourceType { primitive: "Future", .. } => Self::Task,
             ResourceType { mode: HoldMode::Initialising, .. } => Self::Once,
+            ResourceType { primitive: "ThreadPoolExecutor", mode: HoldMode::Exclusive, .. } => Self::PoolAtRest,
             // A pool's workers are counted as permits are.
             ResourceType { primitive, .. } if primitive.ends_with("PoolExecutor") => Self::Pool,
             ResourceType { mode: HoldMode::Permit, .. } => Self::Permits,
@@ -222,7 +225,12 @@ impl Resource {
     }
 
     pub(in crate::deadlock) fn is_pool(&self) -> bool {
-        self.nature == Nature::Pool
+        matches!(self.nature, Nature::Pool | Nature::PoolAtRest)
+    }
+
+    /// Returns whether it stands for all tasks of a pool.
+    pub(in crate::deadlock) fn is_pool_at_rest(&self) -> bool {
+        self.nature == Nature::PoolAtRest
     }
 
     pub(in crate::deadlock) fn is_task(&self) -> bool {

@@ -235,7 +235,7 @@ impl Wait {
 
     /// Returns whether the wait is for room in a queue.
     pub(in crate::deadlock) fn is_for_room(&self) -> bool {
-        self.queued_in.is_some() && !self.resource.is_task()
+        self.queued_in.is_some() && !self.resource.is_task() && !self.resource.is_pool_at_rest()
     }
 
     /// Returns whether the wait has a time-out, and so is part of no deadlock.

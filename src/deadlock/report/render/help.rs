@@ -315,8 +315,23 @@ fn cycle(report: &Report, names: &Names<'_>) -> Vec<String> {
     }
 }
 
-/// Says how there would have been a worker.
+/// Says how there would have been a worker, or how the tasks of a pool that is joined could have ended.
 fn workers(threads: &[StuckThread], names: &Names<'_>) -> String {
+    let joins = |thread: &&StuckThread| thread.waits_for().is_some_and(|wait| wait.resource.is_pool_at_rest());
+    if let Some((joiner, wait)) = threads.iter().find(joins).and_then(|joiner| Some((joiner, joiner.waits_for()?))) {
+        let is_wanted = |held: &&Held| {
+            let wants = |wait: &Wait| wait.resource.is_same(&held.resource);
+            threads.iter().any(|other| other.waits_for().is_some_and(wants))
+        };
+        let pool = names.resource(&wait.resource);
+        return match joiner.holds.iter().find(is_wanted) {
+            Some(held) => {
+                let (held, place) = (names.resource(&held.resource), Place::of_hold(held));
+                format!("release {held}, taken{GLUE}{place}, before waiting for the tasks of {pool}")
+            }
+            None => format!("wait for the tasks of {pool} only outside of them"),
+        };
+    }
     let mut pools: Vec<_> = threads.iter().filter_map(|thread| thread.waits_for.as_ref()?.queued_in()).collect();
     pools.sort_unstable();
     pools.dedup();

@@ -179,6 +179,7 @@ impl<'r> Names<'r> {
             Some(pool) if wait.resource.is_task() => {
                 format!("{} (queued in {})", label(self, &wait.resource), self.pool(pool))
             }
+            _ if wait.resource.is_pool_at_rest() => format!("the tasks of {}", label(self, &wait.resource)),
             Some(pool) => format!("room in the queue of {}", self.pool(pool)),
             None if wait.resource.is_thread() => format!("the end of {}", self.joined(wait)),
             None if wait.resource.is_pool() => format!("the end of {}", label(self, &wait.resource)),
