@@ -106,12 +106,12 @@ impl<T> Future<T> {
         // - the future is not dropped, nor used again.
         let task = unsafe { std::ptr::read(&raw const this.task) };
         debug_assert!(task.is_done());
-        let is_taken = task.is_taken();
         // SAFETY:
         // - as in `take`.
         match unsafe { task.take::<T>() } {
-            Some(Err(_)) if is_taken => Err(TaskError::Taken),
-            Some(result) => result,
+            Some(Ok(value)) => Ok(value),
+            Some(Err(_)) if task.is_taken() => Err(TaskError::Taken),
+            Some(Err(error)) => Err(error),
             None => Err(TaskError::Taken),
         }
     }
