@@ -16,7 +16,7 @@ use crate::support::rogue::{
     rogues, sign, starts,
 };
 use crate::support::workers::{lost, only_worker};
-use crate::support::{LIMIT, wait_until, within};
+use crate::support::{LIMIT, alone, wait_until, within};
 
 fn double(n: u64) -> u64 {
     2 * n
@@ -379,7 +379,8 @@ fn a_worker_that_ends_in_the_middle_of_an_answer_is_told_as_it_ended() {
 
 #[test]
 fn a_length_that_was_only_announced_takes_no_memory_and_a_kill_ends_the_wait_for_it() {
-    within(LIMIT, || {
+    // The memory is that of the whole process.
+    alone(|| {
         let folder = Folder::new();
         let pool = rogues(1, "a length and nothing", &folder).build().unwrap();
         let mut task = pool.submit(double, (1,));
