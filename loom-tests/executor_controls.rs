@@ -3,7 +3,9 @@
 use super::executor_deadlock::{last_alternative, room_taken, started_by_somebody_else};
 use super::explore;
 use super::future::completed_while_awaited;
-use super::pool_rest::{cancelled_while_joined, ended_idle, submitted_after_a_result};
+use super::pool_rest::{
+    cancelled_while_joined, ended_idle, joined_while_a_callback_is_added, submitted_after_a_result,
+};
 use super::thread_pool::{close_with_two_workers, detached_in_a_scope, grown_while_submitted};
 use crate::primitive::Ingredient;
 
@@ -59,6 +61,12 @@ fn full_without_another_look_room_that_was_taken_stays_a_way_out() {
 #[should_panic(expected = "deadlock")]
 fn without_being_told_a_joiner_misses_the_end_of_the_last_task() {
     explore(2, || cancelled_while_joined(Some(Ingredient::JoinersTold)));
+}
+
+#[test]
+#[should_panic(expected = "it joined too early")]
+fn without_another_look_a_join_misses_a_worker_that_is_busy_again() {
+    explore(2, || joined_while_a_callback_is_added(Some(Ingredient::RestSeenAgain)));
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn whoever_joins_a_pool_finds_its_tasks_done_and_the_pool_open() {
 }
 
 #[test]
-fn full_a_join_that_races_a_submission_waits_for_it_or_came_before() {
+fn a_join_that_races_a_submission_waits_for_it_or_came_before() {
     explore(2, || {
         let pool = Pool::new(1);
         let first = pool.submit(|| 1);
@@ -44,7 +44,7 @@ fn full_a_join_that_races_a_submission_waits_for_it_or_came_before() {
 }
 
 #[test]
-fn full_a_join_hears_of_a_task_that_is_cancelled() {
+fn a_join_hears_of_a_task_that_is_cancelled() {
     explore(2, || cancelled_while_joined(None));
 }
 
@@ -60,6 +60,29 @@ pub(super) fn cancelled_while_joined(removed: Option<Ingredient>) -> bool {
     let cancelled = canceller.join().unwrap();
     pool.end();
     slept && cancelled
+}
+
+#[test]
+fn a_join_waits_for_a_callback_that_is_added_as_the_task_ends() {
+    explore(2, || joined_while_a_callback_is_added(None));
+}
+
+/// A callback is added to the last task while its pool is joined: its worker may have rested by then, and is busy again.
+/// Returns whether the joiner slept.
+pub(super) fn joined_while_a_callback_is_added(removed: Option<Ingredient>) -> bool {
+    removed.into_iter().for_each(remove);
+    let pool = Pool::new(1);
+    let future = pool.submit(|| 1).shared();
+    let adder = thread::spawn({
+        let future = future.clone();
+        move || drop(future.add_done_callback(|_| ()))
+    });
+    pool.join();
+    assert!(future.done(), "it joined too early");
+    let slept = events().unparks > 0;
+    adder.join().unwrap();
+    pool.end();
+    slept
 }
 
 #[test]

@@ -69,14 +69,14 @@ impl Group {
         });
     }
 
-    /// Notes that whatever the calling member waits for from now on, it does so in what was asked of the group: until it
-    /// [stops](Self::stop_serving), or leaves.
+    /// Marks the calling member as serving: from now on its waits are part of what was asked of the group, until it
+    /// [stops](Self::stop_serving) or leaves.
     pub(crate) fn serve(&self) {
         let me = registry::current();
         detector::with(|graph| graph.record_mut(me).serves = true);
     }
 
-    /// Notes that the calling member does nothing any more that was asked of the group.
+    /// Marks the calling member as no longer serving.
     pub(crate) fn stop_serving(&self) {
         let me = registry::current();
         detector::with(|graph| graph.record_mut(me).serves = false);
@@ -154,6 +154,25 @@ mod tests {
         }
     }
 
+    fn entry_of<B: Blocker>(wait: &B) -> Entry {
+        Entry {
+            blocker: erase(wait),
+            key: std::ptr::from_ref(wait).addr(),
+            held_key: 0,
+            is_chained: false,
+            site: std::panic::Location::caller(),
+            since: now(),
+            timed: false,
+            failure: Failure::Value,
+            summons: Summons::None,
+            reported: Reported::NEVER,
+            not_handed_over: Cell::new(!wait.may_be_handed_over()),
+            is_stuck: false,
+            finder: None,
+            span: None,
+        }
+    }
+
     /// Runs `then` with a graph in which a context waits for a group of `members` members, or for something else.
     fn with_wait(
         members: usize,
@@ -168,23 +187,7 @@ mod tests {
             graph.add_member(group.id(), member);
         }
         let (wait, waiter) = (Counted { group: on_group.then_some(&group), looks: Cell::new(0) }, graph.add_for_test());
-        let entry = Entry {
-            blocker: erase(&wait),
-            key: std::ptr::from_ref(&wait).addr(),
-            held_key: 0,
-            is_chained: false,
-            site: std::panic::Location::caller(),
-            since: now(),
-            timed: false,
-            failure: Failure::Value,
-            summons: Summons::None,
-            reported: Reported::NEVER,
-            not_handed_over: Cell::new(false),
-            is_stuck: false,
-            finder: None,
-            span: None,
-        };
-        graph.link(waiter, entry);
+        graph.link(waiter, entry_of(&wait));
         assert_eq!(judge.judge(&graph, waiter), Judgement::NotDeadlocked);
         wait.looks.set(0);
         then(&mut graph, &mut judge, &group, waiter, &wait.looks);
@@ -198,6 +201,49 @@ mod tests {
             self.remove_member(group.id(), member);
             self.recheck_if_counted_on(group.id());
         }
+    }
+
+    /// A wait that needs any provider until it subscribes, and then all: an outsider, and its own waiter.
+    struct Changing {
+        me: Cell<Option<ContextId>>,
+        needs_all: Cell<bool>,
+    }
+
+    impl Blocker for Changing {
+        fn facts(&self, _: usize) -> ResourceFacts {
+            let type_of = || ResourceType::exclusive::<u32>("Lock");
+            ResourceFacts { key: std::ptr::from_ref(self).addr(), origin: Origin::here(None), type_of }
+        }
+
+        fn need(&self) -> Need {
+            if self.needs_all.get() { Need::All } else { Need::Any }
+        }
+
+        fn providers(&self, _: &Graph, visit: &mut Visit<'_>) {
+            if visit(Provider::External).is_continue()
+                && let Some(me) = self.me.get()
+            {
+                _ = visit(Provider::Context(me));
+            }
+        }
+
+        fn subscribe(&self) {
+            self.needs_all.set(true);
+        }
+
+        fn may_be_handed_over(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_judge_asks_what_a_wait_needs_after_it_has_subscribed() {
+        let (mut graph, mut judge) = (Graph::new(), Judge::with_capacity(64));
+        let (wait, waiter) = (Changing { me: Cell::new(None), needs_all: Cell::new(false) }, graph.add_for_test());
+        wait.me.set(Some(waiter.id()));
+        graph.link(waiter, entry_of(&wait));
+        assert_eq!(judge.judge(&graph, waiter), Judgement::Relock);
+        graph.unlink(waiter);
     }
 
     #[test]

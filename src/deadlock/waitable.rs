@@ -12,7 +12,7 @@ pub(crate) const RETRY: UnparkToken = UnparkToken(0);
 /// The unpark token of a hand-over: the resource is yours already.
 pub(crate) const HANDED_OVER: UnparkToken = UnparkToken(1);
 
-/// Has the waits that park on this key judged again: something that could have ended them has changed.
+/// Re-checks the waits that park on this key, after a change of something that could have ended them.
 pub(crate) fn recheck_waits_at(key: usize) {
     detector::with(|graph| graph.recheck_waits_at(key));
 }

@@ -134,8 +134,10 @@ pub(crate) enum Ingredient {
     SentinelPassedOn,
     /// The pool's group expects a worker before the worker is counted.
     ExpectedFirst,
-    /// Whoever takes a task out of the queue without running it tells the joiners if the pool is at rest.
+    /// A thread that takes a task out of the queue without running it wakes the joiners if the pool is at rest.
     JoinersTold,
+    /// A joiner that has waited for the last results looks once more whether the pool is at rest.
+    RestSeenAgain,
     /// A worker counts as idle before its last result is there.
     RestedFirst,
     /// A worker that leaves because nothing is queued finds that in the step in which it leaves.

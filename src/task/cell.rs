@@ -253,32 +253,14 @@ impl TaskRef {
         Self(cell.cast())
     }
 
-    /// Makes the cell of a closure, with two references: one to be queued, one for the future.
+    /// Makes the cell of a closure, which reports describe as `D`, with two references: one to be queued, one for the future.
     ///
     /// # Safety
     ///
     /// The closure and the result can be sent to another thread, and the task is done before either of them dangles. If
     /// it is `lasting`, neither ever does.
     #[inline(always)]
-    pub(crate) unsafe fn with_task<H: Home, F: FnOnce() -> T, T>(
-        task: F,
-        home: H,
-        origin: Origin,
-        span: TaskSpan,
-        lasting: bool,
-    ) -> (Self, Self) {
-        // SAFETY:
-        // - the caller's contract.
-        unsafe { Self::with_task_as::<H, TaskOf<F>, F, T>(task, home, origin, span, lasting) }
-    }
-
-    /// As [`with_task`](Self::with_task), for a closure that reports describe as `D`.
-    ///
-    /// # Safety
-    ///
-    /// As that of `with_task`.
-    #[inline(always)]
-    pub(crate) unsafe fn with_task_as<H: Home, D: Describe, F: FnOnce() -> T, T>(
+    pub(crate) unsafe fn with_task<H: Home, D: Describe, F: FnOnce() -> T, T>(
         task: F,
         home: H,
         origin: Origin,

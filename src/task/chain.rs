@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 
+use super::cell::TaskOf;
 use super::home::Nowhere;
 use super::stack;
 use super::stats::Stats;
@@ -77,11 +78,12 @@ impl Deputy {
 /// holds.
 #[cold]
 #[inline(never)]
-fn run_elsewhere(of: Origin, work: impl FnOnce() + Send + 'static) {
+fn run_elsewhere<F: FnOnce() + Send + 'static>(of: Origin, work: F) {
     let origin = Origin::at(of.made_at(), Some("callbacks at the end of a long chain"));
     // SAFETY:
     // - the work can be sent, and so can nothing, which is its result; both last (bounds).
-    let (task, mine) = unsafe { TaskRef::with_task(work, Nowhere, origin, TaskSpan::current(), false) };
+    let (task, mine) =
+        unsafe { TaskRef::with_task::<_, TaskOf<F>, _, _>(work, Nowhere, origin, TaskSpan::current(), false) };
     let run = |task: &TaskRef| {
         let claimed = task.claim();
         debug_assert!(claimed, "nobody else knows the task");

@@ -61,6 +61,7 @@ mod tests {
     use crate::deadlock::resource::Origin;
     use crate::primitive::quiet::{Condvar, Mutex};
     use crate::primitive::spawn_thread;
+    use crate::task::cell::TaskOf;
     use crate::task::future::Future;
     use crate::task::stats::Stats;
     use crate::task::trace::TaskSpan;
@@ -105,11 +106,12 @@ mod tests {
             }
         }
 
-        fn submit<T: Send + 'static>(self: &Arc<Self>, task: impl FnOnce() -> T + Send + 'static) -> Future<T> {
+        fn submit<F: FnOnce() -> T + Send + 'static, T: Send + 'static>(self: &Arc<Self>, task: F) -> Future<T> {
             let home = InOneThread(Arc::clone(self));
             // SAFETY:
             // - the closure and the result can be sent, and last (bounds).
-            let (mine, its) = unsafe { TaskRef::with_task(task, home, Origin::here(None), TaskSpan::none(), true) };
+            let made = (Origin::here(None), TaskSpan::none());
+            let (mine, its) = unsafe { TaskRef::with_task::<_, TaskOf<F>, _, _>(task, home, made.0, made.1, true) };
             self.push(mine);
             // SAFETY:
             // - the cell was made for this type, and for this future.

@@ -164,3 +164,55 @@ impl Pool {
         pending
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::deadlock::resource::Origin;
+    use crate::task::cell::TaskOf;
+    use crate::task::trace::TaskSpan;
+    use crate::thread_pool::home::Queued;
+
+    /// Makes the task of a submission to the pool.
+    fn task<F: FnOnce() + Send>(pool: &std::sync::Arc<Pool>, run: F) -> (TaskRef, TaskRef) {
+        // SAFETY:
+        // - the closure and its result can be sent, and borrow nothing here.
+        unsafe {
+            TaskRef::with_task::<_, TaskOf<F>, _, _>(run, Queued::of(pool), Origin::here(None), TaskSpan::none(), true)
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "waits for threads")]
+    fn a_task_that_is_admitted_and_not_pushed_is_handed_back_though_a_scoped_one_is_cancelled_meanwhile() {
+        let pool = ThreadPoolExecutor::new(1);
+        let (open, opened) = crate::promise::<()>();
+        let busy = pool.submit(move || opened.result());
+        while !busy.running() {
+            thread::yield_now();
+        }
+        let handed_back = pool.scope(|s| {
+            let scoped = s.submit(|| ());
+            pool.pool().admit().unwrap();
+            let drain = {
+                let pool = pool.clone();
+                thread::spawn(move || pool.drain().len())
+            };
+            while !pool.is_shutdown() {
+                thread::yield_now();
+            }
+            // It has the scoped task in hand, and waits for the other one.
+            thread::sleep(Duration::from_millis(20));
+            scoped.cancel();
+            thread::sleep(Duration::from_millis(20));
+            let (queued, _future) = task(pool.pool(), || ());
+            pool.pool().push(queued);
+            drain.join().unwrap()
+        });
+        assert!(open.set_result(()).is_ok());
+        assert_eq!(handed_back, 1);
+    }
+}

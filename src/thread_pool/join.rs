@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::ThreadPoolExecutor;
 use super::occupancy::Sleepers;
 use super::pool::Pool;
-use super::queue_room;
+use super::queue_room::{facts, tasks_type};
 use super::worker::works_for;
 use crate::deadlock::Deadlock;
 use crate::deadlock::context::Context;
 use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::registry;
-use crate::deadlock::resource::{HoldMode, ResourceFacts, ResourceType, Site};
+use crate::deadlock::resource::{ResourceFacts, Site};
 use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit, recheck_waits_at};
 use crate::primitive::Ordering::{AcqRel, Relaxed};
 use crate::primitive::{Ingredient, is_removed};
@@ -129,10 +129,11 @@ fn join(pool: &Pool, limit: Limit, failure: Failure, site: Site) -> Result<(), W
     let wait = RestWait { pool, was_at_rest: Cell::new(false) };
     loop {
         door::wait(registry::current(), &wait, Terms { site, limit, failure, relock })?;
-        // Workers count as idle a moment before their results are there. Code of the user's may come in between: then they
-        // were not at rest.
+        // Workers count as idle a moment before their results are there. One that has to run code of the user's in between is
+        // busy again, and this look at the word comes after that.
         let members = pool.threads().members();
-        if members.iter().all(|member| member.wait_for_publication()) {
+        members.iter().for_each(|member| member.wait_for_publication());
+        if wait.is_over() || is_removed(Ingredient::RestSeenAgain) {
             return Ok(());
         }
     }
@@ -187,11 +188,6 @@ impl Pool {
     }
 }
 
-/// The type of all tasks of a pool, which reports tell from the pool by the mode.
-fn tasks_type() -> ResourceType {
-    ResourceType { primitive: "ThreadPoolExecutor", data: "", mode: HoldMode::Exclusive, id_of: None }
-}
-
 struct RestWait<'p> {
     pool: &'p Pool,
     /// Whether the pool was at rest at the last look of a judge. Changed under the graph's mutex only.
@@ -206,7 +202,7 @@ impl RestWait<'_> {
 
 impl Blocker for RestWait<'_> {
     fn facts(&self, _: usize) -> ResourceFacts {
-        ResourceFacts { type_of: tasks_type, ..queue_room::facts(self.pool, self.key()) }
+        ResourceFacts { type_of: tasks_type, ..facts(self.pool, self.key()) }
     }
 
     fn need(&self) -> Need {
@@ -228,7 +224,7 @@ impl Blocker for RestWait<'_> {
         }
     }
 
-    /// Whoever brings the pool to rest has the joiners re-checked after that.
+    /// The thread that brings the pool to rest re-checks the joiners after that.
     fn subscribe(&self) {
         self.was_at_rest.set(self.is_over());
     }

@@ -19,8 +19,6 @@ pub(super) struct Member {
     /// The number of results that the worker published, or gave up publishing, while it counted as idle already, twice;
     /// one more while it is about to. Written by the worker alone.
     publications: AtomicU64,
-    /// The number of those that it gave up.
-    given_up: AtomicU64,
 }
 
 impl Member {
@@ -30,7 +28,6 @@ impl Member {
             run_times: counts_times.then(|| Box::new(RunTimes::new())),
             index: AtomicUsize::new(index),
             publications: new_atomic(0),
-            given_up: new_atomic(0),
         }
     }
 
@@ -51,27 +48,19 @@ impl Member {
         index
     }
 
-    /// Notes that the worker is about to count as idle, and then to publish a result, or that it has done so.
+    /// Notes that the worker is about to count as idle, and then to publish a result; or that it has done so, or is busy again.
     #[inline]
     pub(super) fn turn_publication(&self) {
-        // ORDERING: Release: whoever sees that the publication is over sees the result. That it has begun is published by
-        // the transition that follows.
+        // ORDERING: Release: whoever sees that the publication is over sees the result, or that the worker is busy again. That
+        // it has begun is published by the transition that follows.
         self.publications.store(self.publications.load(Relaxed) + 1, Release);
     }
 
-    /// Notes that the worker gives up the publication, and does not count as idle any more.
-    #[cold]
-    pub(super) fn give_up_publication(&self) {
-        self.given_up.store(self.given_up.load(Relaxed) + 1, Relaxed);
-        self.turn_publication();
-    }
-
-    /// Waits until the publication that is under way at this moment, if there is one, is over. Returns whether none was
-    /// given up meanwhile. No code of the user's runs until then, and the worker waits for nobody.
-    pub(super) fn wait_for_publication(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `turn_publication`; what was given up was counted before that.
+    /// Waits until the publication that is under way at this moment, if there is one, is over or given up. No code of the
+    /// user's runs until then, and the worker waits for nobody.
+    pub(super) fn wait_for_publication(&self) {
+        // ORDERING: Acquire pairs with the Release in `turn_publication`.
         let now = || self.publications.load(Acquire);
-        let given_up = self.given_up.load(Relaxed);
         let number = now();
         let mut spin = SpinWait::new();
         while number % 2 == 1 && now() == number {
@@ -79,6 +68,5 @@ impl Member {
                 yield_now();
             }
         }
-        self.given_up.load(Relaxed) == given_up
     }
 }

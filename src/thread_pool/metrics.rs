@@ -58,7 +58,9 @@ impl AtEnd for RunTimer<'_> {
     }
 }
 
-/// How long tasks ran, counted by powers of two. A value of the [metrics](Metrics::run_times) of a pool.
+/// How long tasks ran, in buckets by powers of two. A value of the [metrics](Metrics::run_times) of a pool.
+///
+/// The time of a task includes its waits, and the tasks that it ran in place, which count for themselves as well.
 ///
 /// # Examples
 ///
@@ -88,13 +90,13 @@ impl RunTimeHistogram {
         self.counts.iter().sum()
     }
 
-    /// Returns the buckets, from the shortest times to the longest: the time that those in a bucket did not reach, and how
-    /// many there are. The times in a bucket are at least half of that: of the bucket of 1024 ns, 512 to 1023 ns.
+    /// Returns all 64 buckets, empty ones too, from the shortest times to the longest: the exclusive upper bound, and the number of
+    /// tasks. The lower bound is half of it: the bucket of 1024 ns has 512 to 1023 ns.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
         self.counts.iter().enumerate().map(|(exponent, &count)| (end_of_bucket(exponent), count))
     }
 
-    /// Returns a time that this part of the tasks (0 to 1) did not reach, to a factor of two; `None` if there are no tasks.
+    /// Returns an upper bound of this quantile (0 to 1) of the run times, at most twice the true value. `None` if there are no tasks.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Option<Duration> {
         let all = self.count();
@@ -133,7 +135,7 @@ pub struct Metrics {
 }
 
 impl ThreadPoolExecutor {
-    /// Returns the figures of the pool. Each is one of a moment during this call; they need not be of the same one.
+    /// Returns the figures of the pool. They are read one after the other, so they may be of slightly different moments.
     ///
     /// # Examples
     ///

@@ -14,7 +14,7 @@ impl Pool {
         std::ptr::from_ref(&self.max_workers).addr()
     }
 
-    /// Returns the key that those park on who wait for the workers to end.
+    /// Returns the key that threads park on that wait for the end of the workers.
     pub(super) fn join_key(&self) -> usize {
         self.occupancy.address()
     }

@@ -204,7 +204,7 @@ impl Pool {
         counts.workers().saturating_sub(counts.idle()) as usize
     }
 
-    /// Returns the lock of whoever has a part of the queue in hand, to put it back.
+    /// Returns the lock that a thread holds while it has a part of the queue in hand.
     pub(super) fn clearing(&self) -> &quiet::Mutex<()> {
         &self.clearing
     }

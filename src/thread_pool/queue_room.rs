@@ -27,8 +27,14 @@ struct RoomWait<'p> {
     has_room: Cell<bool>,
 }
 
+/// Returns the type of a pool whose queue or end is waited for. A pool is never held: the mode tells reports what the wait is for.
 fn pool_type() -> ResourceType {
     ResourceType { primitive: "ThreadPoolExecutor", data: "", mode: HoldMode::Permit, id_of: None }
+}
+
+/// Returns the type of a pool whose tasks are all waited for.
+pub(super) fn tasks_type() -> ResourceType {
+    ResourceType { mode: HoldMode::Exclusive, ..pool_type() }
 }
 
 /// Returns what reports say of a pool that is waited for.

@@ -150,7 +150,7 @@ impl<F, D: Describe> Task<F, D> {
         // SAFETY:
         // - both can be sent (bounds); the rest is the caller's contract.
         let (queued, task) =
-            unsafe { TaskRef::with_task_as::<_, D, _, _>(self.run, Queued::of(pool), origin, self.span, self.lasting) };
+            unsafe { TaskRef::with_task::<_, D, _, _>(self.run, Queued::of(pool), origin, self.span, self.lasting) };
         pool.push(queued);
         // SAFETY:
         // - the cell was made with this type, for this future.
@@ -170,7 +170,7 @@ impl<F, D: Describe> Task<F, D> {
         // SAFETY:
         // - both can be sent (bounds); the rest is the caller's contract.
         let (task, mine) =
-            unsafe { TaskRef::with_task_as::<_, D, _, _>(self.run, Nowhere, origin, self.span, self.lasting) };
+            unsafe { TaskRef::with_task::<_, D, _, _>(self.run, Nowhere, origin, self.span, self.lasting) };
         let claimed = task.claim();
         debug_assert!(claimed, "nobody else knows the task");
         let member = Member::of_submitter(pool.settings().run_times);

@@ -76,7 +76,7 @@ impl AtEnd for LastMoments<'_> {
         if self.state == Was::Idle {
             self.state = Was::Busy;
             self.worker.pool.stay_busy();
-            self.worker.member.give_up_publication();
+            self.worker.member.turn_publication();
         }
     }
 }

@@ -331,7 +331,7 @@ fn what_was_told_of_a_task_in_place_is_not_told_again_when_another_reader_is_gon
         goes.join().unwrap();
         wait_until(|| reports.count() == 1);
         assert_eq!(reports.take()[0].kind(), Kind::Abandoned);
-        // Whoever else waits is judged once more.
+        // All other waits are judged once more.
         until_parked("reads and waits");
         thread::sleep(Duration::from_millis(30));
         assert_eq!(reports.count(), 0);
@@ -339,6 +339,92 @@ fn what_was_told_of_a_task_in_place_is_not_told_again_when_another_reader_is_gon
         std::mem::forget((pool, outer));
     };
     in_process("what_was_told_of_a_task_in_place_is_not_told_again_when_another_reader_is_gone", "report", body);
+}
+
+/// Keeps the calling thread for as long as the gate is shut, when its last destructors have run.
+#[cfg(target_os = "linux")]
+fn end_late(gate: &'static Gate) {
+    use std::ffi::c_void;
+
+    /// What is left to be done by the destructor of a key: the last of its calls waits.
+    struct Late(u32, &'static Gate);
+
+    static KEY: std::sync::OnceLock<libc::pthread_key_t> = std::sync::OnceLock::new();
+
+    unsafe extern "C" fn destroy(value: *mut c_void) {
+        // SAFETY:
+        // - the value came from a box, and the key forgot it before this call.
+        let late = unsafe { Box::from_raw(value.cast::<Late>()) };
+        if late.0 == 0 { late.1.pass() } else { set(Late(late.0 - 1, late.1)) }
+    }
+
+    fn set(late: Late) {
+        let key = *KEY.get().expect("made before");
+        // SAFETY:
+        // - the key was made and is never deleted.
+        assert_eq!(unsafe { libc::pthread_setspecific(key, Box::into_raw(Box::new(late)).cast()) }, 0);
+    }
+
+    KEY.get_or_init(|| {
+        let mut key = 0;
+        // SAFETY:
+        // - `key` is a place to write to; the destructor is called with values of `set` alone.
+        assert_eq!(unsafe { libc::pthread_key_create(&raw mut key, Some(destroy)) }, 0);
+        key
+    });
+    // As many calls as the system makes.
+    set(Late(3, gate));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_writer_that_stands_in_a_circle_is_told_of_a_reader_whose_thread_was_ending_as_it_looked() {
+    let body = || {
+        static ENDS: Gate = Gate::new();
+        let reports = Reports::about("");
+        let lock: &RwLock<i32> = Box::leak(Box::new(RwLock::named("lock", 0)));
+        let mutex: &Lock<()> = Box::leak(Box::new(Lock::new(())));
+        // The crate's own key comes first: its thread counts as ending before the other destructor waits.
+        drop(mutex.lock());
+        let ends = thread::spawn(|| {
+            end_late(&ENDS);
+            std::mem::forget(lock.read());
+        });
+        let [reads, holds] = [(); 2].map(|()| Arc::new(Gate::new()));
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            drop(thread::Builder::new().name(name.to_owned()).spawn(body).expect("a thread"));
+        };
+        spawn("reads", {
+            let (reads, holds) = (Arc::clone(&reads), Arc::clone(&holds));
+            Box::new(move || {
+                let _read = lock.read();
+                reads.open();
+                holds.pass();
+                drop(mutex.lock());
+            })
+        });
+        spawn("writes", {
+            let holds = Arc::clone(&holds);
+            Box::new(move || {
+                let _held = mutex.lock();
+                holds.open();
+                reads.pass();
+                until_parked("reads");
+                drop(lock.write());
+            })
+        });
+        wait_until(|| reports.count() == 1);
+        assert_eq!(reports.take()[0].kind(), Kind::Cycle, "the reader's thread is there");
+        // Long enough for the writer to have looked again, and to sleep.
+        until_parked("writes");
+        thread::sleep(Duration::from_millis(50));
+        ENDS.open();
+        wait_until(|| reports.count() == 1);
+        assert_eq!(reports.take()[0].kind(), Kind::Abandoned);
+        drop(ends);
+    };
+    let name = "a_writer_that_stands_in_a_circle_is_told_of_a_reader_whose_thread_was_ending_as_it_looked";
+    in_process(name, "report", body);
 }
 
 #[test]

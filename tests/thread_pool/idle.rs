@@ -167,3 +167,14 @@ fn workers_that_were_started_ahead_take_the_tasks_and_are_no_more_than_there_may
         assert_eq!((pool.prestart(1), pool.worker_count()), (0, 0));
     });
 }
+
+#[test]
+fn the_first_task_of_a_worker_counts_it_among_the_most_there_were() {
+    within(LIMIT, || {
+        for _ in 0..50 {
+            let pool = ThreadPoolExecutor::new(2);
+            let same = pool.clone();
+            assert_eq!(pool.submit(move || same.largest_size()).result().unwrap(), 1);
+        }
+    });
+}

@@ -495,3 +495,20 @@ fn a_report_that_is_passed_on_from_task_to_task_is_one_page() {
     assert_eq!(text.matches("panicked at").count() - text.matches("the task panicked at").count(), 4, "{text}");
     assert_eq!(text.matches("\nhelp: ").count(), 1, "{text}");
 }
+
+#[test]
+fn a_refused_closure_whose_destructor_panics_unwinds_no_submission() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("meant to, in a destructor");
+        }
+    }
+    within(LIMIT, || {
+        let pool = ThreadPoolExecutor::new(1);
+        pool.shutdown();
+        let owned = Panics;
+        let refused = pool.submit(move || drop(owned));
+        assert!(matches!(refused.result(), Err(TaskError::Rejected(_))));
+    });
+}

@@ -41,7 +41,7 @@ pub(in crate::deadlock) struct Record {
     pub(in crate::deadlock) reported: Reported,
     /// The group that it is a member of.
     pub(in crate::deadlock) group: Option<GroupId>,
-    /// Whether it is a member that does what is asked of the group, and nothing else.
+    /// Whether it is a member whose waits are part of what was asked of the group.
     pub(in crate::deadlock) serves: bool,
     /// The last pass through the queues that woke it.
     pub(in crate::deadlock) kicked: Cell<u64>,
