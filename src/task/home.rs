@@ -108,9 +108,9 @@ mod tests {
 
         fn submit<F: FnOnce() -> T + Send + 'static, T: Send + 'static>(self: &Arc<Self>, task: F) -> Future<T> {
             let home = InOneThread(Arc::clone(self));
+            let made = (Origin::here(None), TaskSpan::none());
             // SAFETY:
             // - the closure and the result can be sent, and last (bounds).
-            let made = (Origin::here(None), TaskSpan::none());
             let (mine, its) = unsafe { TaskRef::with_task::<_, TaskOf<F>, _, _>(task, home, made.0, made.1, true) };
             self.push(mine);
             // SAFETY:

@@ -103,6 +103,22 @@ fn nobody_is_asked_to_stop_who_was_not_cancelled() {
         wait_until(|| looks.running());
         assert!(pool.shutdown_with(ShutdownOptions::new().cancel_pending(true)).is_complete());
         assert!(!looks.result().unwrap());
+        // A task that runs in place of its waiter has left its place in the queue behind.
+        let pool = ThreadPoolExecutor::new(1);
+        let (same, gate, begun) = (pool.clone(), Gate::default(), Gate::default());
+        let (passes, begins) = (gate.clone(), begun.clone());
+        let outer = pool.submit(move || {
+            let inner = same.submit_cancellable(move |token| {
+                begins.open();
+                passes.pass();
+                token.is_cancelled()
+            });
+            inner.result().unwrap()
+        });
+        begun.pass();
+        let _ = pool.shutdown_with(ShutdownOptions::new().cancel_pending(true).wait(false));
+        gate.open();
+        assert!(!outer.result().unwrap());
     });
 }
 
@@ -331,7 +347,7 @@ fn reports_name_the_type_of_the_closure_that_takes_the_token() {
             let waits = thread::Builder::new().name("waits for the closure".to_owned());
             waits.spawn_scoped(s, || closure.wait()).unwrap();
             until_parked("waits for the closure");
-            assert!(!shows("bowline::thread_pool::"), "{}", deadlock::snapshot());
+            assert!(shows("task reports_name_the_type") && !shows("Cancellable<"), "{}", deadlock::snapshot());
             let waits = thread::Builder::new().name("waits for the name".to_owned());
             let waiter = &mut waiter;
             waits.spawn_scoped(s, move || waiter.wait()).unwrap();

@@ -281,14 +281,14 @@ fn a_report_of_a_join_speaks_of_tasks_and_of_what_the_joiner_holds() {
                 let lock = Arc::clone(&lock);
                 drop(pool.submit(move || drop(lock.acquire())));
             }
-            let joined = pool.acquire_join();
+            // Then the joiner closes the circle.
+            until_waiting("joined tasks_0");
+            let deadlock = pool.acquire_join().unwrap_err();
             drop(held);
-            // If a task closed the circle it was told, and the next one may be.
-            if let Err(deadlock) = joined {
-                let text = deadlock.report().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-                assert!(text.contains("waits for the tasks of ") && !text.contains("room in the queue"), "{text}");
-                assert!(text.contains("before waiting for the tasks of"), "{text}");
-            }
+            let text = deadlock.report().to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(text.contains("waits for the tasks of ") && !text.contains("room in the queue"), "{text}");
+            assert!(text.contains("A = ThreadPoolExecutor 'joined tasks', made at"), "it has a letter: {text}");
+            assert!(text.contains("before waiting for the tasks of A"), "{text}");
             pool.join();
         }
     });
