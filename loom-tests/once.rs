@@ -17,7 +17,7 @@ use crate::OnceLock;
 use crate::deadlock::resource::{HoldMode, ResourceType};
 use crate::deadlock::{Deadlock, Kind};
 use crate::primitive::{Ingredient, events, remove};
-use crate::sync::{Entered, InitError, Intent, RawOnce, Request};
+use crate::sync::{Entered, InitError, Intent, OnceRequest, RawOnce};
 
 type Cell = Arc<OnceLock<Parcel>>;
 
@@ -106,9 +106,9 @@ fn if_its_end_woke_one_of_them_alone_the_other_would_be_lost() {
     explore(2, || an_initialiser_fails_before_two(Some(Ingredient::WakeAll)));
 }
 
-fn request(intent: Intent) -> Request {
+fn request(intent: Intent) -> OnceRequest {
     let type_of = || ResourceType { primitive: "Once", data: "", mode: HoldMode::Initialising, id_of: None };
-    Request { site: Location::caller(), type_of, intent }
+    OnceRequest { site: Location::caller(), type_of, intent }
 }
 
 #[test]

@@ -140,6 +140,8 @@ mod moved;
 mod primitive;
 
 pub mod deadlock;
+#[doc(hidden)]
+pub mod facade;
 #[cfg(feature = "process")]
 #[cfg_attr(any(not(target_os = "linux"), bowline_portable), path = "process_pool/portable.rs")]
 pub mod process_pool;

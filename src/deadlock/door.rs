@@ -155,6 +155,7 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
         wait.alarm.refresh();
         // A grant is listed under the graph's mutex, where nothing may be allocated. Again each time: a hook that ran
         // may have forgotten a guard.
+        me.holds.give_void();
         me.holds.reserve();
         let step = detector::with_judge(|graph, judge| wait.step(graph, judge, handed_over));
         match step {
@@ -325,9 +326,18 @@ impl Registered<'_> {
     }
 
     fn failure(&self) -> Failure {
-        match self.terms.failure {
+        match self.asked_failure() {
             Failure::Unwind if std::thread::panicking() => Failure::Never,
             Failure::Unwind if self.can_unwind == Some(false) => Failure::UnwindLast,
+            failure => failure,
+        }
+    }
+
+    /// Returns how the wait can end where a panic can leave it.
+    fn asked_failure(&self) -> Failure {
+        match self.terms.failure {
+            Failure::Foreign { may_unwind: true } if policy::is_chosen() => Failure::Unwind,
+            Failure::Foreign { may_unwind: false } if policy::is_chosen() => Failure::Never,
             failure => failure,
         }
     }
@@ -343,8 +353,9 @@ impl Registered<'_> {
             entry.failure = self.failure();
         }
         let victim = choose_victim(graph, judge, found, summons, policy);
+        let is_left = policy == Policy::Report || is_left_standing(graph, judge);
         match victim {
-            Some(victim) if victim == me && self.terms.failure == Failure::Unwind && self.can_unwind.is_none() => {
+            Some(victim) if victim == me && self.asked_failure() == Failure::Unwind && self.can_unwind.is_none() => {
                 graph.put_back(me, summons);
                 return Some(Step::SeeWhetherItUnwinds);
             }
@@ -353,7 +364,7 @@ impl Registered<'_> {
                 return None;
             }
             // Reported before, and left standing.
-            None if policy == Policy::Report && graph.is_reported(judge.core().members(), found.is_abandoned()) => {
+            None if is_left && graph.is_reported(judge.core().members(), found.is_abandoned()) => {
                 if found.is_abandoned() && self.resource.need() != Need::One {
                     graph.mark_abandoned(me);
                 } else {
@@ -367,20 +378,27 @@ impl Registered<'_> {
             graph.put_back(me, summons);
             return Some(Step::Grow);
         }
-        match (victim, policy) {
-            (Some(_), _) => {
+        match victim {
+            Some(_) => {
                 graph.withdraw(me);
                 Some(Step::Victim(found))
             }
-            (None, Policy::Report) => {
+            None if is_left => {
                 let reported = graph.mark_reported(judge.core().members(), found.is_abandoned());
                 graph.withdraw(me);
                 Some(Step::LeaveStanding(found, reported))
             }
-            (None, _) => {
+            None => {
                 graph.withdraw(me);
                 Some(Step::Abort(found))
             }
         }
     }
+}
+
+/// Returns whether the deadlock just found is left standing if nobody can be its victim, whatever the default policy says: it
+/// has a wait of code that knows nothing of deadlocks that are found, and nobody chose a policy.
+fn is_left_standing(graph: &Graph, judge: &Judge) -> bool {
+    let is_foreign = |&member: &&'static Context| graph.entry(member).is_some_and(|entry| matches!(entry.failure, Failure::Foreign { .. }));
+    !policy::is_chosen() && judge.core().members().iter().any(|member| is_foreign(&member))
 }

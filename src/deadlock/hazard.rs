@@ -128,6 +128,13 @@ pub(crate) fn are_looked_for() -> bool {
     !cfg!(all(test, loom)) && !POLICY.is_at(OFF)
 }
 
+/// Returns whether anybody looks for hazards of locks that are used by code which never heard of them: only if somebody chose
+/// to.
+#[inline]
+pub(crate) fn are_looked_for_in_foreign_code() -> bool {
+    are_looked_for() && POLICY.is_chosen()
+}
+
 /// Tells of a hazard if `me` reads the lock already that it asks to read.
 #[cold]
 #[track_caller]

@@ -87,6 +87,7 @@ mod name;
 pub(crate) mod nested;
 mod policy;
 pub(crate) mod registry;
+pub(crate) mod release;
 pub mod report;
 mod setting;
 #[cfg(all(unix, not(bowline_portable), feature = "signal"))]

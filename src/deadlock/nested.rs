@@ -34,6 +34,7 @@ fn enter(wait: &OuterWait) -> impl Drop + use<'_> {
             let OuterWait { outer, inner, .. } = *self.0;
             inner.nesting.outer_wait.set(None);
             set_current_context(std::ptr::from_ref(outer).cast());
+            inner.holds.give_void();
             if !inner.holds.is_empty() {
                 outer.nesting.inner.set(None);
                 registry::retire(inner);

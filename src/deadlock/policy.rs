@@ -73,6 +73,11 @@ pub fn policy() -> Policy {
     POLICY.get()
 }
 
+/// Returns whether somebody chose the policy: the environment, or a call of [`set_policy`].
+pub(super) fn is_chosen() -> bool {
+    POLICY.is_chosen()
+}
+
 /// Sets the policy of the whole process.
 ///
 /// Waits that are already registered are judged again under the new policy: switching detection on finds the
@@ -87,8 +92,9 @@ pub fn policy() -> Policy {
 /// assert_eq!(deadlock::policy(), Policy::Report);
 /// ```
 pub fn set_policy(policy: Policy) {
+    let was_chosen = is_chosen();
     let before = POLICY.replace(policy);
-    if before != policy && policy != Policy::Off {
+    if (before != policy || !was_chosen) && policy != Policy::Off {
         detector::with(|graph| {
             graph.forget_reports();
             graph.summon_all(Summons::Recheck);

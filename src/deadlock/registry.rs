@@ -62,6 +62,7 @@ fn leave(context: *const ()) {
     if let Some((end, argument)) = context.at_end.take() {
         end(argument);
     }
+    context.holds.give_void();
     if give_inside(context) && context.holds.is_empty() {
         set_current_context(std::ptr::null());
         give_context(context);
@@ -105,6 +106,7 @@ fn give_inside(first: &'static Context) -> bool {
     let mut kept = None;
     while let Some(retired) = take_any_retired(first) {
         give_inner_ones(retired);
+        retired.holds.give_void();
         if retired.holds.is_empty() {
             give_inner_context(retired);
         } else {
@@ -198,20 +200,30 @@ impl Graph {
         if !self.has_untold || self.contexts.len() < self.swept * 2 {
             return;
         }
-        let holds = |context: &'static Context| !context.holds.is_empty();
         for at in 0..self.contexts.len() {
             let first = self.contexts[at];
-            let is_first = first.id().get() != 0 && self.record(first).first.is_none();
-            let inside = || std::iter::successors(Some(first), |context| context.nesting.inner());
-            if is_first && self.is_gone(first) && !inside().any(holds) && !self.retired(first).any(holds) {
-                while let Some(retired) = self.pop_retired(first) {
-                    self.free_gone(retired);
-                }
-                first.lifeline.mend();
-                self.free_gone(first);
+            if first.id().get() != 0 && self.record(first).first.is_none() {
+                self.free_if_gone(first);
             }
         }
         self.swept = self.contexts().count().max(FIRST_SWEEP);
+    }
+
+    /// Frees the contexts of a thread that is gone, if none of them holds anything.
+    pub(super) fn free_if_gone(&mut self, of: &'static Context) {
+        let first = self.first_of(of);
+        let holds = |context: &'static Context| {
+            context.holds.give_void();
+            !context.holds.is_empty()
+        };
+        let inside = || std::iter::successors(Some(first), |context| context.nesting.inner());
+        if self.is_gone(first) && !inside().any(holds) && !self.retired(first).any(holds) {
+            while let Some(retired) = self.pop_retired(first) {
+                self.free_gone(retired);
+            }
+            first.lifeline.mend();
+            self.free_gone(first);
+        }
     }
 
     /// Frees a context of a thread that is gone, and those that ran inside of it.
@@ -370,6 +382,7 @@ fn take_retired(of: &'static Context) -> Option<&'static Context> {
         let first = graph.first_of(of);
         for _ in 0..LOOKED_AT {
             let retired = graph.pop_retired(first)?;
+            retired.holds.give_void();
             if retired.holds.is_empty() {
                 return Some(retired);
             }

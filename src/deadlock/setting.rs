@@ -7,6 +7,8 @@ use crate::primitive::quiet;
 pub(super) struct Setting<T: 'static> {
     /// The place of the value among `values`, or [`UNSET`].
     at: quiet::AtomicU8,
+    /// Whether somebody chose the value.
+    is_chosen: quiet::AtomicBool,
     variable: &'static str,
     values: &'static [(&'static str, T)],
     default: T,
@@ -18,7 +20,8 @@ const UNSET: u8 = u8::MAX;
 impl<T: Copy + PartialEq> Setting<T> {
     /// Makes a setting that is one of these values, and of which nobody has asked the environment yet.
     pub(super) const fn new(variable: &'static str, values: &'static [(&'static str, T)], default: T) -> Self {
-        Self { at: quiet::AtomicU8::new(UNSET), variable, values, default }
+        let (at, is_chosen) = (quiet::AtomicU8::new(UNSET), quiet::AtomicBool::new(false));
+        Self { at, is_chosen, variable, values, default }
     }
 
     /// Returns the value. Costs one relaxed load.
@@ -32,7 +35,14 @@ impl<T: Copy + PartialEq> Setting<T> {
     /// Sets the value, and returns the one before.
     pub(super) fn replace(&self, value: T) -> T {
         let _ = self.get();
+        self.is_chosen.store(true, Relaxed);
         self.values[usize::from(self.at.swap(self.place(value), Relaxed))].1
+    }
+
+    /// Returns whether the value was set, or the environment names it, and not only the default.
+    pub(super) fn is_chosen(&self) -> bool {
+        let _ = self.get();
+        self.is_chosen.load(Relaxed)
     }
 
     /// Returns whether the value is the one at this place. `false` while nobody has asked the environment.
@@ -53,6 +63,9 @@ impl<T: Copy + PartialEq> Setting<T> {
             let value = value.to_str()?.trim();
             self.values.iter().find(|(name, _)| value.eq_ignore_ascii_case(name)).map(|&(_, value)| value)
         });
+        if named.is_some() {
+            self.is_chosen.store(true, Relaxed);
+        }
         let first = self.place(named.unwrap_or(self.default));
         // The first thread to get here says so; a value that was set meanwhile stays.
         if self.at.compare_exchange(UNSET, first, Relaxed, Relaxed).is_ok()

@@ -4,7 +4,7 @@ use super::graph::Graph;
 use super::graph::context::Context;
 use super::graph::record::{Entry, Failure, Summons};
 use super::judge::{Judge, Judgement};
-use super::policy::Policy;
+use super::policy::{self, Policy};
 
 /// Returns the member of the deadlock just found that is to be its victim, if any can fail.
 ///
@@ -48,6 +48,7 @@ impl Entry {
         match self.failure {
             Failure::Value => true,
             Failure::Unwind => policy == Policy::Panic,
+            Failure::Foreign { may_unwind } => may_unwind && policy == Policy::Panic && policy::is_chosen(),
             Failure::UnwindLast | Failure::Never => false,
         }
     }

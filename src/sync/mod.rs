@@ -11,10 +11,11 @@ mod bounded_semaphore;
 mod condition;
 mod event;
 mod guard;
+pub(crate) mod identity;
 mod lock;
 mod once;
 mod permits;
-mod request;
+pub(crate) mod request;
 mod rlock;
 mod rwlock;
 mod semaphore;
@@ -30,13 +31,13 @@ pub use rwlock::{
     ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, MappedRwLockReadGuard,
     MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, UpgradeError,
 };
+pub(crate) use rwlock::{RawRwLock, RawRwLockGuard, Reading, UpgradablyReading, Writing};
 pub use semaphore::{ArcSemaphoreGuard, Semaphore, SemaphoreGuard};
 
-#[cfg(all(test, loom))]
 pub(crate) use condition::{RawCondition, Waiter};
-#[cfg(all(test, loom))]
 pub(crate) use lock::{RawLock, RawLockGuard};
-#[cfg(all(test, loom))]
-pub(crate) use once::{Entered, Intent, RawOnce, Request};
+#[doc(hidden)]
+pub use once::Progress;
+pub(crate) use once::{Entered, Intent, RawOnce, Request as OnceRequest};
 #[cfg(all(test, loom))]
 pub(crate) use rlock::RawRLock;

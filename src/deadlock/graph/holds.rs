@@ -124,6 +124,12 @@ impl<W: Word, const N: usize> Slot<W, N> {
         }
     }
 
+    /// Returns the first word as it is at this moment. For its owner.
+    #[inline]
+    pub(crate) fn first(&self) -> *mut () {
+        self.words[0].load(Relaxed)
+    }
+
     /// Returns how often the slot has been written. For its owner.
     #[inline]
     pub(crate) fn version(&self) -> Version {
@@ -191,6 +197,8 @@ impl Place<'_> {
 #[repr(C)]
 pub(in crate::deadlock) struct Chunk<const SLOTS: usize> {
     free: quiet::AtomicUsize,
+    /// Of slots in use: another thread has released what their holds are of. They are [given](Holds::give_void) by the owner.
+    void: quiet::AtomicUsize,
     slots: [Slot<QuietWord, WORDS>; SLOTS],
 }
 
@@ -199,7 +207,8 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
     const ALL: usize = (1 << SLOTS) - 1;
 
     pub(in crate::deadlock) const fn new() -> Self {
-        Self { free: quiet::AtomicUsize::new(Self::ALL), slots: [const { Slot::empty() }; SLOTS] }
+        let (free, void) = (quiet::AtomicUsize::new(Self::ALL), quiet::AtomicUsize::new(0));
+        Self { free, void, slots: [const { Slot::empty() }; SLOTS] }
     }
 
     /// Returns a free slot, if there is one. Writes nothing. The owner alone calls this.
@@ -232,9 +241,35 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
     }
 
     fn read(&self, index: usize) -> Option<Hold> {
+        self.read_even_void(index).filter(|_| self.void.load(Relaxed) & 1 << index == 0)
+    }
+
+    fn read_even_void(&self, index: usize) -> Option<Hold> {
         // ORDERING: Acquire pairs with the Release stores in `take` and `give`.
         let words = self.slots[index].read(|| self.free.load(Acquire) & 1 << index == 0)?;
         Some(decode(words))
+    }
+
+    /// Returns the bits of the slots whose holds are true. For the owner.
+    #[inline]
+    fn held(&self) -> usize {
+        !self.free.load(Relaxed) & Self::ALL & !self.void.load(Relaxed)
+    }
+
+    /// Returns the bit of the only slot whose hold has this key, if it is the last of those in use. For the owner.
+    #[inline]
+    fn only(&self, key: usize) -> Option<usize> {
+        let is_of_key = |slot: u32| self.slots[slot as usize % SLOTS].first().addr() == key;
+        let mut held = self.held();
+        let last = held.checked_ilog2().filter(|&slot| is_of_key(slot))?;
+        held ^= 1 << last;
+        while held != 0 {
+            if is_of_key(held.trailing_zeros()) {
+                return None;
+            }
+            held &= held - 1;
+        }
+        Some(1 << last)
     }
 }
 
@@ -268,11 +303,14 @@ pub(crate) struct Holds {
     inline: Chunk<INLINE>,
     /// Null until more is held than fits inline.
     spill: quiet::AtomicPtr<Spill>,
+    /// Whether another thread has made one void.
+    has_void: quiet::AtomicBool,
 }
 
 impl Holds {
     pub(crate) const fn new() -> Self {
-        Self { inline: Chunk::new(), spill: quiet::AtomicPtr::new(std::ptr::null_mut()) }
+        let spill = quiet::AtomicPtr::new(std::ptr::null_mut());
+        Self { inline: Chunk::new(), spill, has_void: quiet::AtomicBool::new(false) }
     }
 
     fn spill(&self) -> Option<&Spill> {
@@ -332,20 +370,75 @@ impl Holds {
         }
     }
 
-    /// Removes a hold from the list. The context's own thread alone calls this.
+    /// Removes a hold from the list; nothing, if it is [of none](HoldIndex::NONE). The context's own thread alone calls this.
     #[inline]
     pub(crate) fn give(&self, index: HoldIndex) {
         if index.0 < FIRST_SPILLED {
             self.inline.give(index.0);
         } else {
-            self.give_spilled(index.0 - FIRST_SPILLED);
+            self.give_spilled(index);
         }
     }
 
     #[cold]
-    fn give_spilled(&self, index: usize) {
-        if let Some(spill) = self.spill() {
-            spill.give(index as u32);
+    fn give_spilled(&self, index: HoldIndex) {
+        if index != HoldIndex::NONE
+            && let Some(spill) = self.spill()
+        {
+            spill.give((index.0 - FIRST_SPILLED) as u32);
+        }
+    }
+
+    /// Returns the place of the only hold of the resource with this key, if it is easy to find. The context's own thread alone
+    /// calls this.
+    #[inline]
+    pub(crate) fn only(&self, key: usize) -> Option<HoldIndex> {
+        self.inline.only(key).map(HoldIndex)
+    }
+
+    /// Returns the place of a hold of the resource with this key, in this mode.
+    pub(crate) fn find_held(&self, key: usize, mode: HoldMode) -> Option<HoldIndex> {
+        let mut found = None;
+        self.for_each_indexed(|index, hold| {
+            if hold.resource.key == key && (hold.resource.type_of)().mode == mode {
+                found = Some(index);
+            }
+        });
+        found
+    }
+
+    /// Notes that another thread than the context's own has released what this hold is of: it is listed no longer. The context's
+    /// own thread cannot touch the hold meanwhile.
+    pub(in crate::deadlock) fn make_void(&self, index: HoldIndex) {
+        let chunk_and_bit = index.0.checked_sub(FIRST_SPILLED).map(|at| (at / CHUNK, 1 << (at % CHUNK)));
+        match chunk_and_bit {
+            None => _ = self.inline.void.fetch_or(index.0, Relaxed),
+            Some((number, bit)) => {
+                let chunk = self.spill().and_then(|spill| spill.chunks().nth(number));
+                chunk.inspect(|chunk| _ = chunk.void.fetch_or(bit, Relaxed));
+            }
+        }
+        // ORDERING: Release pairs with the swap in `give_void`.
+        self.has_void.store(true, Release);
+    }
+
+    /// Gives the holds that other threads have made void. The context's own thread alone calls this.
+    pub(crate) fn give_void(&self) {
+        if self.has_void.load(Relaxed) && self.has_void.swap(false, Acquire) {
+            self.give_all_void();
+        }
+    }
+
+    #[cold]
+    fn give_all_void(&self) {
+        let void = |chunk: &quiet::AtomicUsize| if chunk.load(Relaxed) == 0 { 0 } else { chunk.swap(0, Relaxed) };
+        self.inline.give(void(&self.inline.void));
+        for (number, chunk) in self.spill().into_iter().flat_map(Spill::chunks).enumerate() {
+            let mut bits = void(&chunk.void);
+            while bits != 0 {
+                self.give_spilled(HoldIndex(FIRST_SPILLED + number * CHUNK + bits.trailing_zeros() as usize));
+                bits &= bits - 1;
+            }
         }
     }
 
@@ -403,6 +496,11 @@ impl Holds {
     /// Returns the hold in an inline slot, if it is in use.
     pub(super) fn inline(&self, slot: usize) -> Option<Hold> {
         self.inline.read(slot)
+    }
+
+    /// Returns the key of the hold in an inline slot, if it is in use, even if another thread has released it.
+    pub(super) fn inline_key(&self, slot: usize) -> Option<usize> {
+        self.inline.read_even_void(slot).map(|hold| hold.resource.key)
     }
 
     /// Returns whether more is listed than fits inline, or was.

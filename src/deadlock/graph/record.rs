@@ -204,6 +204,10 @@ pub(crate) enum Failure {
     UnwindLast,
     /// It cannot: another member has to be the victim.
     Never,
+    /// The code that waits knows nothing of deadlocks that are found. If somebody chose a policy this is
+    /// [`Unwind`](Self::Unwind), or [`Never`](Self::Never) unless the wait `may_unwind`. Otherwise it cannot fail, and a deadlock
+    /// whose members all cannot is left standing.
+    Foreign { may_unwind: bool },
 }
 
 /// What the graph asks of a registered wait. Kept in its entry; the unpark token is only a kick.

@@ -18,6 +18,8 @@ pub(crate) const FORMATTED: Site = Location::caller();
 pub(crate) const SERIALIZED: Site = Location::caller();
 /// Stands for the line that makes a lock, where its `Deserialize` does.
 pub(crate) const DESERIALIZED: Site = Location::caller();
+/// Stands for the line that makes a lock which stores none.
+pub(crate) const UNKNOWN: Site = Location::caller();
 
 /// What kind of thing a resource is: the primitive's name, the type of what it protects, and how it is held.
 #[derive(Clone, Copy, Debug)]

@@ -9,10 +9,12 @@ use crate::primitive::{AtomicU64, Ingredient, is_removed, new_atomic};
 
 /// One thread that waits: on that thread's stack.
 ///
-/// The queue points to it while it is [queued](Self::is_queued). All but `context` and `notified` is reached with the
+/// The queue points to it while it is [queued](Self::is_queued). All but `context`, `mutex` and `notified` is reached with the
 /// queue's mutex held.
 pub(crate) struct Waiter {
     context: &'static Context,
+    /// The address of the mutex that it waits with, if the condition minds.
+    mutex: usize,
     /// 1 once a notification has taken it out of the queue: the last that a notifier does with it.
     notified: AtomicU64,
     is_queued: Cell<bool>,
@@ -24,8 +26,13 @@ pub(crate) struct Waiter {
 
 impl Waiter {
     pub(crate) fn new(context: &'static Context) -> Self {
+        Self::with_mutex(context, 0)
+    }
+
+    pub(crate) fn with_mutex(context: &'static Context, mutex: usize) -> Self {
         Self {
             context,
+            mutex,
             notified: new_atomic(0),
             is_queued: Cell::new(false),
             number: Cell::new(0),
@@ -80,6 +87,13 @@ impl Queue {
     /// Returns how many waits have begun so far.
     pub(super) fn begun(&self) -> u64 {
         self.begun
+    }
+
+    /// Returns whether all that are queued wait with the same mutex as this waiter.
+    pub(super) fn has_same_mutex(&self, waiter: &Waiter) -> bool {
+        // SAFETY:
+        // - it is queued, and so where it was (`push`'s contract).
+        self.first.is_none_or(|first| unsafe { first.as_ref() }.mutex == waiter.mutex)
     }
 
     /// Adds a waiter behind all others.

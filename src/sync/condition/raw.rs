@@ -24,7 +24,11 @@ pub(crate) struct RawCondition {
 impl RawCondition {
     #[track_caller]
     pub(crate) const fn new(name: Option<&'static str>) -> Self {
-        Self { queue: Mutex::new(Queue::new()), waiting: AtomicU64::new(0), origin: Origin::here(name) }
+        Self::of(Origin::here(name))
+    }
+
+    pub(crate) const fn of(origin: Origin) -> Self {
+        Self { queue: Mutex::new(Queue::new()), waiting: AtomicU64::new(0), origin }
     }
 
     pub(super) fn name(&self) -> Option<&'static str> {
@@ -43,14 +47,34 @@ impl RawCondition {
     /// - The waiter does not move, nor end, before the returned value is dropped, which happens.
     /// - It was not queued before.
     pub(crate) unsafe fn enqueue<'w>(&'w self, waiter: &'w Waiter) -> Queued<'w> {
+        // SAFETY:
+        // - as for this function.
+        unsafe { self.enqueue_if(waiter, |_| true) }.expect("it is allowed")
+    }
+
+    /// [`enqueue`](Self::enqueue), unless others wait with another mutex.
+    ///
+    /// # Safety
+    ///
+    /// As for [`enqueue`](Self::enqueue).
+    pub(crate) unsafe fn enqueue_beside<'w>(&'w self, waiter: &'w Waiter) -> Option<Queued<'w>> {
+        // SAFETY:
+        // - as for this function.
+        unsafe { self.enqueue_if(waiter, |queue| queue.has_same_mutex(waiter)) }
+    }
+
+    unsafe fn enqueue_if<'w>(&'w self, waiter: &'w Waiter, may: impl FnOnce(&Queue) -> bool) -> Option<Queued<'w>> {
         let mut queue = self.queue.lock();
+        if !may(&queue) {
+            return None;
+        }
         // SAFETY:
         // - `Queued` takes it out when it is dropped (caller).
         // - a new waiter is not queued (caller).
         unsafe { queue.push(waiter) };
         // ORDERING: Relaxed: whoever has to see it takes the waiter's lock after the waiter has released that.
         self.waiting.store(queue.len(), Relaxed);
-        Queued { condition: self, waiter, type_of: describe }
+        Some(Queued { condition: self, waiter, type_of: describe })
     }
 
     /// Wakes up to `limit` waiters, those first that have waited for longest, and none that begins to wait meanwhile.

@@ -8,13 +8,14 @@ use crate::deadlock::context::{Context, ContextId};
 use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::Graph;
 use crate::deadlock::hazard;
-use crate::deadlock::holds::HoldIndex;
+use crate::deadlock::holds::{HoldIndex, InlinePlace};
 use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceFacts, Site, TypeOf};
 use crate::deadlock::waitable::{Blocker, HANDED_OVER, Need, Park, Provider, RETRY, Visit};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, unpark_filter, unpark_one};
 use crate::sync::guard::{Exclusive, RawGuard, Resume};
+use crate::sync::identity::{Identity, UNKNOWN_OWNER};
 use crate::sync::request::Request;
 
 /// Set while a thread is parked or about to park.
@@ -26,7 +27,7 @@ const RANKED: u64 = 1 << 63;
 const OWNER: u64 = !(WAITERS | RANKED);
 
 /// An exclusive lock whose word is its owner's number.
-pub(crate) struct RawLock {
+pub(crate) struct RawLock<I = Origin> {
     /// ```text
     /// owner | WAITERS |
     ///   0   |    0    | free
@@ -41,7 +42,7 @@ pub(crate) struct RawLock {
     ///
     /// The highest bit, RANKED, is the same at all times.
     word: AtomicU64,
-    origin: Origin,
+    identity: I,
 }
 
 /// Proof that a [`RawLock`] is held: the context that holds it, and the hold's place in that context's list. Unlocking uses
@@ -57,7 +58,7 @@ pub(crate) struct RawLockGuard {
 unsafe impl Sync for RawLockGuard {}
 
 impl RawLockGuard {
-    pub(in crate::sync) fn new(context: &'static Context, hold: HoldIndex) -> Self {
+    pub(crate) fn new(context: &'static Context, hold: HoldIndex) -> Self {
         Self { context, hold, not_send: std::marker::PhantomData }
     }
 
@@ -73,18 +74,31 @@ impl RawLockGuard {
 impl RawLock {
     #[track_caller]
     pub(crate) const fn new(name: Option<&'static str>) -> Self {
-        Self { word: AtomicU64::new(0), origin: Origin::here(name) }
+        Self { word: AtomicU64::new(0), identity: Origin::here(name) }
     }
 
     /// Makes a lock with a name and a rank.
     #[track_caller]
     pub(crate) const fn ranked(name: &'static str, rank: u16) -> Self {
-        Self { word: AtomicU64::new(RANKED), origin: Origin::ranked(name, rank) }
+        Self { word: AtomicU64::new(RANKED), identity: Origin::ranked(name, rank) }
     }
 
     #[cfg(feature = "serde")]
     pub(crate) fn made_at(site: Site) -> Self {
-        Self { word: AtomicU64::new(0), origin: Origin::at(site, None) }
+        Self { word: AtomicU64::new(0), identity: Origin::at(site, None) }
+    }
+}
+
+impl RawLock {
+    pub(in crate::sync) fn name(&self) -> Option<&'static str> {
+        self.identity.name()
+    }
+}
+
+impl<I: Identity> RawLock<I> {
+    /// Makes a free lock.
+    pub(crate) const fn of(identity: I) -> Self {
+        Self { word: AtomicU64::new(0), identity }
     }
 
     /// Locks, or panics if that is a deadlock and the policy says so.
@@ -133,11 +147,12 @@ impl RawLock {
 
     /// Takes the lock if it has no rank, is free and no thread queues, and the hold has a place among those that are inline.
     #[inline]
-    pub(in crate::sync) fn try_lock_fast(&self, me: &'static Context, request: Request) -> Option<RawLockGuard> {
-        let place = me.holds.find()?;
-        // ORDERING: Acquire pairs with the Release in `unlock` and `unlock_fair`: what was done under the lock is seen.
-        self.word.compare_exchange(0, me.id().get(), Acquire, Relaxed).ok()?;
-        Some(RawLockGuard::new(me, place.take(self.facts(request.type_of), request.site)))
+    pub(crate) fn try_lock_fast(&self, me: &'static Context, request: Request) -> Option<RawLockGuard> {
+        let place = if I::HAS_OWNERS { Some(me.holds.find()?) } else { None };
+        // ORDERING: Acquire pairs with the Release in `release` and `release_fair`: what was done under the lock is seen.
+        self.word.compare_exchange(0, Self::number(me), Acquire, Relaxed).ok()?;
+        let list = |place: InlinePlace<'_>| place.take(self.facts(request.type_of), request.site);
+        Some(RawLockGuard::new(me, place.map_or(HoldIndex::NONE, list)))
     }
 
     /// Takes the lock if it is free, whether threads queue or not.
@@ -187,11 +202,17 @@ impl RawLock {
         }
     }
 
+    /// Returns what stands in the word while `me` holds the lock.
+    #[inline]
+    fn number(me: &'static Context) -> u64 {
+        if I::HAS_OWNERS { me.id().get() } else { UNKNOWN_OWNER }
+    }
+
     fn take(&self, me: &'static Context) -> bool {
         let mut word = self.word.load(Relaxed);
         while word & !WAITERS == 0 {
             // ORDERING: as in `try_lock_fast`.
-            match self.word.compare_exchange_weak(word, word | me.id().get(), Acquire, Relaxed) {
+            match self.word.compare_exchange_weak(word, word | Self::number(me), Acquire, Relaxed) {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }
@@ -205,7 +226,7 @@ impl RawLock {
         let mut word = self.word.load(Relaxed);
         while word & OWNER == 0 {
             // ORDERING: as in `try_lock_fast`.
-            match self.word.compare_exchange_weak(word, word | me.id().get(), Acquire, Relaxed) {
+            match self.word.compare_exchange_weak(word, word | Self::number(me), Acquire, Relaxed) {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }
@@ -215,7 +236,8 @@ impl RawLock {
 
     #[inline]
     fn list(&self, context: &'static Context, request: Request) -> RawLockGuard {
-        RawLockGuard::new(context, context.holds.take(|| self.facts(request.type_of), request.site))
+        let list = || context.holds.take(|| self.facts(request.type_of), request.site);
+        RawLockGuard::new(context, if I::HAS_OWNERS { list() } else { HoldIndex::NONE })
     }
 
     /// Unlocks.
@@ -225,13 +247,20 @@ impl RawLock {
     /// The guard is of this lock.
     #[inline]
     pub(crate) unsafe fn unlock(&self, guard: RawLockGuard) {
-        guard.context.holds.give(guard.hold);
+        if I::HAS_OWNERS {
+            guard.context.holds.give(guard.hold);
+        }
+        self.release(Self::number(guard.context));
+    }
+
+    /// Unlocks, without a look at any list of holds. `owner` stands in the word.
+    #[inline]
+    pub(crate) fn release(&self, owner: u64) {
         // ORDERING: Release pairs with the Acquire of the next owner.
         let order = if is_removed(Ingredient::ReleaseOnUnlock) { Relaxed } else { Release };
-        let me = guard.context.id().get();
         // Compared with what is subtracted, and not masked: one instruction fewer, since the difference sets a flag. (A lock
         // with a rank always takes the cold path.)
-        if self.word.fetch_sub(me, order) != me {
+        if self.word.fetch_sub(owner, order) != owner {
             self.wake_one();
         }
     }
@@ -239,7 +268,7 @@ impl RawLock {
     #[cold]
     fn wake_one(&self) {
         // Relaxed: if a thread was parked at the release, WAITERS was set then, and is until the queue is empty.
-        if self.origin.is_ranked() && self.word.load(Relaxed) & WAITERS == 0 {
+        if self.identity.is_ranked() && self.word.load(Relaxed) & WAITERS == 0 {
             return;
         }
         // SAFETY:
@@ -263,18 +292,26 @@ impl RawLock {
     /// The guard is of this lock.
     #[inline]
     pub(crate) unsafe fn unlock_fair(&self, guard: RawLockGuard) {
-        guard.context.holds.give(guard.hold);
+        if I::HAS_OWNERS {
+            guard.context.holds.give(guard.hold);
+        }
+        self.release_fair(Self::number(guard.context));
+    }
+
+    /// [`release`](Self::release), to the thread that has been parked for longest, if there is one.
+    #[inline]
+    pub(crate) fn release_fair(&self, owner: u64) {
         // ORDERING: Release pairs with the Acquire of the next owner.
-        if self.word.compare_exchange(guard.context.id().get(), 0, Release, Relaxed).is_err() {
-            self.hand_over(guard.context);
+        if self.word.compare_exchange(owner, 0, Release, Relaxed).is_err() {
+            self.hand_over(owner);
         }
     }
 
     #[cold]
-    fn hand_over(&self, me: &'static Context) {
-        let ranked = if self.origin.is_ranked() { RANKED } else { 0 };
-        // ORDERING: as in `unlock_fair`.
-        if ranked != 0 && self.word.compare_exchange(RANKED | me.id().get(), RANKED, Release, Relaxed).is_ok() {
+    fn hand_over(&self, owner: u64) {
+        let ranked = if self.identity.is_ranked() { RANKED } else { 0 };
+        // ORDERING: as in `release_fair`.
+        if ranked != 0 && self.word.compare_exchange(RANKED | owner, RANKED, Release, Relaxed).is_ok() {
             return;
         }
         let heir = Cell::new(0);
@@ -289,7 +326,7 @@ impl RawLock {
                     if heir.get() != 0 {
                         return FilterOp::Stop;
                     }
-                    heir.set(Context::at(token.0).id().get());
+                    heir.set(Self::number(Context::at(token.0)));
                     FilterOp::Unpark
                 },
                 |result| {
@@ -305,7 +342,8 @@ impl RawLock {
         }
     }
 
-    #[cfg(all(test, loom))]
+    /// Returns whether a thread is parked, or about to park.
+    #[inline]
     pub(crate) fn has_waiters(&self) -> bool {
         self.word.load(Relaxed) & WAITERS != 0
     }
@@ -324,21 +362,22 @@ impl RawLock {
 
     /// Returns the owner, if there is one. It is current only if it is the caller, or a registered waiter seen by the judge.
     #[inline]
-    pub(in crate::sync) fn owner(&self) -> Option<ContextId> {
+    pub(crate) fn owner(&self) -> Option<ContextId> {
         // ORDERING: Relaxed is enough for both readers. A thread reads its own number back only if its own last write
         // put it there. The judge reads it under the graph's mutex: an owner that is registered released everything
         // that it released before it took that mutex to register, so the word is current by coherence.
-        ContextId::from_word(self.word.load(Relaxed) & OWNER)
+        ContextId::from_word(self.word.load(Relaxed) & OWNER).filter(|_| I::HAS_OWNERS)
     }
 
+    /// Returns the key of its holds and waits.
     #[inline]
-    fn key(&self) -> usize {
+    pub(crate) fn key(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
     #[inline]
     fn facts(&self, type_of: TypeOf) -> ResourceFacts {
-        ResourceFacts { key: self.key(), origin: self.origin, type_of }
+        ResourceFacts { key: self.key(), origin: self.identity.origin(), type_of }
     }
 
     /// Returns where the owner's hold of this lock is listed. Only the owner's own thread calls this.
@@ -347,14 +386,10 @@ impl RawLock {
         owner.holds.index_of(self.key()).expect("whoever holds a lock has listed that")
     }
 
-    pub(in crate::sync) fn name(&self) -> Option<&'static str> {
-        self.origin.name()
-    }
-
     /// Tells of a hazard if the lock has a rank and the caller, who waits without a limit, holds one of no lower rank.
     #[track_caller]
     pub(in crate::sync) fn check_rank(&self, request: Request) {
-        if self.origin.is_ranked() {
+        if self.identity.is_ranked() {
             hazard::check_rank(registry::current(), self.facts(request.type_of), request.site);
         }
     }
@@ -411,8 +446,11 @@ impl RawLock {
         }
     }
 
-    fn wait(&self, request: Request, limit: Limit, failure: Failure) -> Result<RawLockGuard, WaitError> {
+    /// Locks, if that is possible before the limit and is no deadlock. Ranks are not checked.
+    pub(crate) fn wait(&self, request: Request, limit: Limit, failure: Failure) -> Result<RawLockGuard, WaitError> {
         let me = registry::current();
+        // The list grows before the lock is taken: what allocates may want it.
+        me.holds.reserve();
         // It may be free: the fast path takes only what it can list inline.
         if self.take(me) {
             return Ok(self.list(me, request));
@@ -425,14 +463,14 @@ impl RawLock {
 }
 
 /// One thread's wait for one lock.
-struct LockWait<'a> {
-    lock: &'a RawLock,
+struct LockWait<'a, I> {
+    lock: &'a RawLock<I>,
     request: Request,
     /// Where the hold was listed, once granted.
     hold: Cell<HoldIndex>,
 }
 
-impl Blocker for LockWait<'_> {
+impl<I: Identity> Blocker for LockWait<'_, I> {
     fn facts(&self, _: usize) -> ResourceFacts {
         self.lock.facts(self.request.type_of)
     }
@@ -450,7 +488,7 @@ impl Blocker for LockWait<'_> {
     }
 }
 
-impl Park for LockWait<'_> {
+impl<I: Identity> Park for LockWait<'_, I> {
     fn key(&self) -> usize {
         self.lock.key()
     }

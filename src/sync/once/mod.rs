@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 pub use error::{InitError, Poisoned};
 pub use lazy_lock::LazyLock;
 pub use once_lock::OnceLock;
+pub use raw::Progress;
 pub(crate) use raw::{Entered, Intent, RawOnce, Request};
 
 use crate::deadlock::door::Limit;

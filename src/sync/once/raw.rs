@@ -15,6 +15,7 @@ use crate::deadlock::resource::{Origin, ResourceFacts, Site, TypeOf};
 use crate::deadlock::waitable::{Blocker, Need, Park, Provider, RETRY, Visit};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicU64, FilterOp, Ingredient, is_removed, unpark_filter};
+use crate::sync::identity::Identity;
 
 /// Nobody has begun an initialisation, or whoever did has given up.
 const NEW: u64 = 0;
@@ -29,7 +30,7 @@ const POISONED: u64 = 1 << 63;
 const _: () = assert!(align_of::<Location<'_>>() >= 4, "half the address of a line is even");
 
 /// What is initialised once.
-pub(crate) struct RawOnce {
+pub(crate) struct RawOnce<I = Origin> {
     /// ```text
     ///       state      | WAITERS |
     ///        NEW       |   0, 1  | nobody initialises it; with WAITERS, somebody waits until another one has done so
@@ -41,7 +42,20 @@ pub(crate) struct RawOnce {
     /// The initialiser is the word, as a lock's owner is. Each initialisation ends with a swap, which takes WAITERS
     /// away, and wakes all waiters if it was set.
     word: AtomicU64,
-    origin: Origin,
+    identity: I,
+}
+
+/// What has become of an initialisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nobody has begun it, or whoever did has given up.
+    New,
+    /// It has failed for good.
+    Poisoned,
+    /// It runs.
+    InProgress,
+    /// It is complete.
+    Done,
 }
 
 /// A word, taken apart.
@@ -112,17 +126,17 @@ pub(crate) struct Request {
 }
 
 /// What a request has led to.
-pub(crate) enum Entered<'o> {
+pub(crate) enum Entered<'o, I: Identity = Origin> {
     Complete,
     /// The caller is to initialise it now.
-    Begun(Initialisation<'o>),
+    Begun(Initialisation<'o, I>),
     /// The initialisation that began at this line has failed for good.
     Poisoned(Site),
 }
 
 /// An initialisation under way: proof that its context alone initialises. It fails if it is dropped before it is complete.
-pub(crate) struct Initialisation<'o> {
-    once: &'o RawOnce,
+pub(crate) struct Initialisation<'o, I: Identity = Origin> {
+    once: &'o RawOnce<I>,
     context: &'static Context,
     hold: HoldIndex,
     request: Request,
@@ -130,7 +144,7 @@ pub(crate) struct Initialisation<'o> {
     not_send: PhantomData<*mut ()>,
 }
 
-impl Initialisation<'_> {
+impl<I: Identity> Initialisation<'_, I> {
     /// Returns whether an initialisation had failed for good before.
     pub(crate) fn was_poisoned(&self) -> bool {
         self.was_poisoned
@@ -157,7 +171,7 @@ impl Initialisation<'_> {
     }
 }
 
-impl Drop for Initialisation<'_> {
+impl<I: Identity> Drop for Initialisation<'_, I> {
     fn drop(&mut self) {
         self.end(if self.request.intent.poisons() { poisoned_at(self.request.site) } else { NEW });
     }
@@ -166,13 +180,24 @@ impl Drop for Initialisation<'_> {
 impl RawOnce {
     #[track_caller]
     pub(crate) const fn new(name: Option<&'static str>) -> Self {
-        Self { word: AtomicU64::new(NEW), origin: Origin::here(name) }
+        Self { word: AtomicU64::new(NEW), identity: Origin::here(name) }
     }
 
     /// Makes one that is complete.
     #[track_caller]
     pub(crate) const fn complete(name: Option<&'static str>) -> Self {
-        Self { word: AtomicU64::new(COMPLETE), origin: Origin::here(name) }
+        Self { word: AtomicU64::new(COMPLETE), identity: Origin::here(name) }
+    }
+
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        self.identity.name()
+    }
+}
+
+impl<I: Identity> RawOnce<I> {
+    /// Makes one that nobody has begun to initialise.
+    pub(crate) const fn of(identity: I) -> Self {
+        Self { word: AtomicU64::new(NEW), identity }
     }
 
     #[inline]
@@ -186,8 +211,15 @@ impl RawOnce {
         self.word.store(NEW, Relaxed);
     }
 
-    pub(crate) fn name(&self) -> Option<&'static str> {
-        self.origin.name()
+    /// Returns what has become of it.
+    pub(crate) fn progress(&self) -> Progress {
+        // ORDERING: as in `is_complete`.
+        match State::of(self.word.load(Acquire)) {
+            State::New => Progress::New,
+            State::Initialising(_) => Progress::InProgress,
+            State::Complete => Progress::Done,
+            State::Poisoned(_) => Progress::Poisoned,
+        }
     }
 
     /// Returns what `Debug` shows in the place of a value.
@@ -204,7 +236,7 @@ impl RawOnce {
     #[cold]
     #[inline(never)]
     #[track_caller]
-    pub(crate) fn enter(&self, request: Request) -> Entered<'_> {
+    pub(crate) fn enter(&self, request: Request) -> Entered<'_, I> {
         match self.wait(request, Limit::None, Failure::Unwind) {
             Ok(Entered::Poisoned(failed_at)) => self.poisoned(request, failed_at).raise(),
             Ok(entered) => entered,
@@ -216,7 +248,7 @@ impl RawOnce {
     /// Waits until the request has led to something. A deadlock, or a poisoned cell, is an error.
     #[cold]
     #[inline(never)]
-    pub(crate) fn try_enter(&self, request: Request) -> Result<Entered<'_>, InitError> {
+    pub(crate) fn try_enter(&self, request: Request) -> Result<Entered<'_, I>, InitError> {
         match self.wait(request, Limit::None, Failure::Value) {
             Ok(Entered::Poisoned(failed_at)) => Err(self.poisoned(request, failed_at).into()),
             Ok(entered) => Ok(entered),
@@ -232,7 +264,7 @@ impl RawOnce {
     /// If the intent ends with poison.
     #[cold]
     #[inline(never)]
-    pub(crate) fn acquire(&self, request: Request) -> Result<Entered<'_>, Deadlock> {
+    pub(crate) fn acquire(&self, request: Request) -> Result<Entered<'_, I>, Deadlock> {
         match self.try_enter(request) {
             Ok(entered) => Ok(entered),
             Err(InitError::Deadlock(deadlock)) => Err(deadlock),
@@ -244,7 +276,7 @@ impl RawOnce {
     #[cold]
     #[inline(never)]
     #[track_caller]
-    pub(crate) fn enter_within(&self, request: Request, limit: Limit) -> Option<Entered<'_>> {
+    pub(crate) fn enter_within(&self, request: Request, limit: Limit) -> Option<Entered<'_, I>> {
         match self.wait(request, limit, Failure::Unwind) {
             Ok(Entered::Poisoned(failed_at)) => self.poisoned(request, failed_at).raise(),
             Ok(entered) => Some(entered),
@@ -254,7 +286,8 @@ impl RawOnce {
         }
     }
 
-    fn wait(&self, request: Request, limit: Limit, failure: Failure) -> Result<Entered<'_>, WaitError> {
+    /// Waits until the request has led to something, if that is before the limit and is no deadlock.
+    pub(crate) fn wait(&self, request: Request, limit: Limit, failure: Failure) -> Result<Entered<'_, I>, WaitError> {
         let me = registry::current();
         if let Some(entered) = self.advance(me, request) {
             return Ok(entered);
@@ -266,7 +299,7 @@ impl RawOnce {
     }
 
     /// Does what the request is about, if that needs no wait.
-    fn advance(&self, me: &'static Context, request: Request) -> Option<Entered<'_>> {
+    fn advance(&self, me: &'static Context, request: Request) -> Option<Entered<'_, I>> {
         let intent = request.intent;
         // ORDERING: Acquire, here and below, pairs with the Release in `Initialisation::end`.
         let mut word = self.word.load(Acquire);
@@ -289,7 +322,7 @@ impl RawOnce {
     }
 
     /// Lists the initialisation that `me` has just begun.
-    fn begun(&self, me: &'static Context, request: Request, was_poisoned: bool) -> Initialisation<'_> {
+    fn begun(&self, me: &'static Context, request: Request, was_poisoned: bool) -> Initialisation<'_, I> {
         let hold = me.holds.take(|| self.facts(request.type_of), request.site);
         Initialisation { once: self, context: me, hold, request, was_poisoned, not_send: PhantomData }
     }
@@ -325,11 +358,11 @@ impl RawOnce {
     }
 
     fn facts(&self, type_of: TypeOf) -> ResourceFacts {
-        ResourceFacts { key: self.key(), origin: self.origin, type_of }
+        ResourceFacts { key: self.key(), origin: self.identity.origin(), type_of }
     }
 
     fn poisoned(&self, request: Request, failed_at: Site) -> Poisoned {
-        Poisoned::new((request.type_of)().primitive, self.origin, failed_at)
+        Poisoned::new((request.type_of)().primitive, self.identity.origin(), failed_at)
     }
 }
 
@@ -341,14 +374,14 @@ impl RawOnce {
 }
 
 /// One thread's wait for one initialisation.
-struct OnceWait<'o> {
-    once: &'o RawOnce,
+struct OnceWait<'o, I: Identity> {
+    once: &'o RawOnce<I>,
     request: Request,
     /// What the request has led to, once granted.
-    entered: Cell<Option<Entered<'o>>>,
+    entered: Cell<Option<Entered<'o, I>>>,
 }
 
-impl OnceWait<'_> {
+impl<I: Identity> OnceWait<'_, I> {
     /// Returns whether there is something to wait for: an initialisation that runs, or one that another is to begin.
     fn waits_at(&self, word: u64) -> bool {
         let intent = self.request.intent;
@@ -361,7 +394,7 @@ impl OnceWait<'_> {
     }
 }
 
-impl Blocker for OnceWait<'_> {
+impl<I: Identity> Blocker for OnceWait<'_, I> {
     fn facts(&self, _: usize) -> ResourceFacts {
         self.once.facts(self.request.type_of)
     }
@@ -385,7 +418,7 @@ impl Blocker for OnceWait<'_> {
     }
 }
 
-impl Park for OnceWait<'_> {
+impl<I: Identity> Park for OnceWait<'_, I> {
     fn key(&self) -> usize {
         self.once.key()
     }

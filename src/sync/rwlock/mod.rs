@@ -9,7 +9,7 @@ mod write;
 use std::cell::UnsafeCell;
 use std::fmt;
 
-use self::raw::RawRwLock;
+pub(crate) use self::raw::{RawRwLock, RawRwLockGuard, Reading, UpgradablyReading, Writing};
 use super::guard::{Guard, Guarded};
 use super::request::Request;
 #[cfg(feature = "serde")]

@@ -4,12 +4,13 @@ use super::RawRwLock;
 use crate::deadlock::resource::SharedId;
 use crate::deadlock::{hazard, registry};
 use crate::primitive::Ordering::Relaxed;
+use crate::sync::identity::Identity;
 use crate::sync::request::Request;
 
-impl RawRwLock {
+impl<I: Identity> RawRwLock<I> {
     /// Tells of a hazard if the caller, who is about to read, reads already.
     #[track_caller]
-    pub(super) fn check_read(&self, request: Request) {
+    pub(crate) fn check_read(&self, request: Request) {
         if !hazard::are_looked_for() {
             return;
         }
@@ -24,7 +25,7 @@ impl RawRwLock {
     /// Tells of a hazard if the lock has a rank and the caller, who waits without a limit, holds one of no lower rank.
     #[track_caller]
     pub(super) fn check_rank(&self, request: Request) {
-        if self.origin.is_ranked() {
+        if self.identity.is_ranked() {
             hazard::check_rank(registry::current(), self.facts(request.type_of), request.site);
         }
     }

@@ -28,8 +28,15 @@ pub(crate) enum Writing {}
 unsafe impl<M> Sync for RawRwLockGuard<M> {}
 
 impl<M> RawRwLockGuard<M> {
-    pub(super) fn new(context: &'static Context, hold: HoldIndex) -> Self {
+    #[inline]
+    pub(crate) fn new(context: &'static Context, hold: HoldIndex) -> Self {
         Self { context, hold, mode: PhantomData }
+    }
+
+    /// Returns a guard of an acquisition that nobody lists.
+    #[inline]
+    pub(crate) fn unlisted(context: &'static Context) -> Self {
+        Self::new(context, HoldIndex::NONE)
     }
 }
 

@@ -21,20 +21,21 @@ use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceFacts, SharedId, TypeOf};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::primitive::{AtomicU64, Ingredient, is_removed, quiet};
+use crate::sync::identity::Identity;
 use crate::sync::request::Request;
 
 pub(crate) use guard::{RawRwLockGuard, Reading, UpgradablyReading, Writing};
-use state::{READERS_PARKED, State, WRITERS_PARKED, change};
+use state::{READERS_PARKED, State, UNLISTED, WRITERS_PARKED, change};
 use wait::{DrainWait, ReadWait, TurnWait};
 
 /// A lock that several contexts can read at once, or one can write.
-pub(crate) struct RawRwLock {
+pub(crate) struct RawRwLock<I = Origin> {
     state: AtomicU64,
     /// The number of the context that has taken the turn; 0 while it is free, and for the moment between the two writes.
     owner: AtomicU64,
     /// The key of its [`SharedId`]; 0 until it is first locked.
     id: quiet::AtomicUsize,
-    origin: Origin,
+    identity: I,
 }
 
 /// What the turn was taken for.
@@ -51,32 +52,39 @@ enum Turn {
 impl RawRwLock {
     #[track_caller]
     pub(crate) const fn new(name: Option<&'static str>) -> Self {
-        Self::with_origin(Origin::here(name), State::FREE)
+        Self::of(Origin::here(name), State::FREE)
     }
 
     /// Makes a lock with a name and a rank.
     #[track_caller]
     pub(crate) const fn ranked(name: &'static str, rank: u16) -> Self {
-        Self::with_origin(Origin::ranked(name, rank), State::FREE_AND_RANKED)
-    }
-
-    const fn with_origin(origin: Origin, free: State) -> Self {
-        let state = AtomicU64::new(free.0);
-        Self { state, owner: AtomicU64::new(0), id: quiet::AtomicUsize::new(0), origin }
+        Self::of(Origin::ranked(name, rank), State::FREE_AND_RANKED)
     }
 
     #[cfg(feature = "serde")]
     pub(crate) fn made_at(site: crate::deadlock::resource::Site) -> Self {
-        Self::with_origin(Origin::at(site, None), State::FREE)
+        Self::of(Origin::at(site, None), State::FREE)
     }
 
     pub(crate) fn name(&self) -> Option<&'static str> {
-        self.origin.name()
+        self.identity.name()
+    }
+}
+
+impl<I: Identity> RawRwLock<I> {
+    /// Makes a free lock.
+    pub(crate) const fn free(identity: I) -> Self {
+        Self::of(identity, State::FREE)
+    }
+
+    const fn of(identity: I, free: State) -> Self {
+        let state = AtomicU64::new(free.0);
+        Self { state, owner: AtomicU64::new(0), id: quiet::AtomicUsize::new(0), identity }
     }
 
     /// Returns the id that its readers list and show.
     #[inline]
-    fn id(&self) -> SharedId {
+    pub(crate) fn id(&self) -> SharedId {
         match SharedId::of_key(self.id.load(Relaxed)) {
             Some(id) => id,
             None => self.make_id(),
@@ -99,7 +107,7 @@ impl RawRwLock {
 
     #[inline]
     fn facts_of(&self, id: SharedId, type_of: TypeOf) -> ResourceFacts {
-        ResourceFacts { key: id.key(), origin: self.origin, type_of }
+        ResourceFacts { key: id.key(), origin: self.identity.origin(), type_of }
     }
 
     fn load(&self) -> State {
@@ -118,11 +126,18 @@ impl RawRwLock {
 
     /// Reads, if no writer is in or waits, and the hold has a place among those that are inline.
     #[inline]
-    pub(in crate::sync::rwlock) fn try_read_fast<const RANKED_TOO: bool>(
+    pub(crate) fn try_read_fast<const RANKED_TOO: bool>(
         &self,
         request: Request,
     ) -> Option<RawRwLockGuard<Reading>> {
         let me = registry::current();
+        if !I::HAS_OWNERS {
+            let state = self.load();
+            let new = state.with_quiet_reader::<RANKED_TOO>(false)?;
+            // ORDERING: as in `exchange`.
+            self.state.compare_exchange(state.0, new.0, Acquire, Relaxed).ok()?;
+            return Some(RawRwLockGuard::unlisted(me));
+        }
         let place = me.holds.find()?;
         let id = self.id();
         let state = self.load();
@@ -139,7 +154,7 @@ impl RawRwLock {
             _ => {
                 // ORDERING: as in `exchange`.
                 self.state
-                    .compare_exchange(state.0, state.with_quiet_reader::<RANKED_TOO>()?.0, Acquire, Relaxed)
+                    .compare_exchange(state.0, state.with_quiet_reader::<RANKED_TOO>(true)?.0, Acquire, Relaxed)
                     .ok()?;
             }
         }
@@ -155,7 +170,7 @@ impl RawRwLock {
     }
 
     /// Reads, if no writer keeps readers out.
-    pub(in crate::sync::rwlock) fn try_read<const RANKED_TOO: bool>(
+    pub(crate) fn try_read<const RANKED_TOO: bool>(
         &self,
         request: Request,
         recursive: bool,
@@ -180,7 +195,7 @@ impl RawRwLock {
             if state.blocks_readers::<RANKED_TOO>(recursive) {
                 return false;
             }
-            match self.exchange(state, state.with_reader()) {
+            match self.exchange(state, state.with_reader(I::HAS_OWNERS)) {
                 Ok(()) => return true,
                 Err(now) => state = now,
             }
@@ -190,7 +205,7 @@ impl RawRwLock {
     /// Reads once that is possible.
     #[cold]
     #[inline(never)]
-    pub(in crate::sync::rwlock) fn read_slow(
+    pub(crate) fn read_slow(
         &self,
         request: Request,
         recursive: bool,
@@ -218,17 +233,35 @@ impl RawRwLock {
     ///
     /// The guard is of this lock.
     #[inline]
-    unsafe fn stop_reading(&self, guard: RawRwLockGuard<Reading>) {
-        guard.context.holds.give(guard.hold);
-        match guard.context.visible.of_hold(guard.hold).and_then(VisibleRead::hide) {
+    pub(crate) unsafe fn stop_reading(&self, guard: RawRwLockGuard<Reading>) {
+        Self::unlist(&guard);
+        self.end_read(guard.context, guard.hold);
+    }
+
+    /// Ends a read that is not listed any more.
+    #[inline]
+    pub(crate) fn end_read(&self, context: &'static Context, hold: HoldIndex) {
+        match context.visible.of_hold(hold).and_then(VisibleRead::hide) {
             Some(Awaited::No) => {}
             Some(Awaited::Yes) => self.wake_pending(),
             None => self.count_out(),
         }
     }
 
+    /// Ends one of the reads, of which nobody knows whose it is. From now on nobody relies on what contexts list of this lock.
+    #[cold]
+    pub(crate) fn end_any_read(&self) {
+        let state = State(self.state.fetch_or(UNLISTED, Relaxed));
+        match find_visible_read(self.id()).filter(|_| state.readers() == 0) {
+            Some(shown) => _ = shown.hide().inspect(|_| self.wake_pending()),
+            None if state.readers() == 0 => {}
+            None => self.count_out(),
+        }
+    }
+
+    /// Ends the read of a reader who was counted.
     #[inline]
-    fn count_out(&self) {
+    pub(crate) fn count_out(&self) {
         let was = self.change(change::READER_LEAVES);
         if was.is_pending() && was.readers() == 1 {
             self.wake_pending();
@@ -269,14 +302,18 @@ impl RawRwLock {
 
     #[inline]
     fn set_owner(&self, me: &'static Context) {
-        // ORDERING: Relaxed, see `owner`.
-        self.owner.store(me.id().get(), Relaxed);
+        if I::HAS_OWNERS {
+            // ORDERING: Relaxed, see `owner`.
+            self.owner.store(me.id().get(), Relaxed);
+        }
     }
 
     /// Gives up the turn in one step, and wakes those who wait for it, or for a writer to leave.
     #[inline]
     fn give_turn(&self, change: u64) {
-        self.owner.store(0, Relaxed);
+        if I::HAS_OWNERS {
+            self.owner.store(0, Relaxed);
+        }
         let was = self.change(change);
         if was.has(READERS_PARKED | WRITERS_PARKED) {
             self.wake_after_turn(was);
@@ -295,7 +332,7 @@ impl RawRwLock {
 
     /// Returns the context that has the turn, if there is one. It is current only if it is the caller, or a registered
     /// waiter seen by a judge.
-    fn owner(&self) -> Option<ContextId> {
+    pub(crate) fn owner(&self) -> Option<ContextId> {
         // ORDERING: Relaxed is enough for both readers. The word is written by whoever has the turn, as the first thing in
         // it and the last, so that the turn orders the writes. A thread reads its own number back only if its own last
         // write put it there. A judge that reads the number of a registered context sees all that this context did before
@@ -307,7 +344,7 @@ impl RawRwLock {
 
     /// Writes, if the lock has no rank and is free, nobody shows that he reads, and the hold has a place among those that are inline.
     #[inline]
-    pub(in crate::sync::rwlock) fn try_write_fast(&self, request: Request) -> Option<RawRwLockGuard<Writing>> {
+    pub(crate) fn try_write_fast(&self, request: Request) -> Option<RawRwLockGuard<Writing>> {
         let me = registry::current();
         let place = me.holds.find()?;
         let state = self.load();
@@ -321,7 +358,7 @@ impl RawRwLock {
     }
 
     /// Writes, if nobody reads or writes.
-    pub(in crate::sync::rwlock) fn try_write(&self, request: Request) -> Option<RawRwLockGuard<Writing>> {
+    pub(crate) fn try_write(&self, request: Request) -> Option<RawRwLockGuard<Writing>> {
         let me = registry::current();
         if self.is_known_to_be_read() {
             return None;
@@ -345,7 +382,7 @@ impl RawRwLock {
     /// Writes once that is possible.
     #[cold]
     #[inline(never)]
-    pub(in crate::sync::rwlock) fn write_slow(
+    pub(crate) fn write_slow(
         &self,
         request: Request,
         limit: Limit,
@@ -416,8 +453,8 @@ impl RawRwLock {
     ///
     /// The guard is of this lock.
     #[inline]
-    unsafe fn stop_writing(&self, guard: RawRwLockGuard<Writing>) {
-        guard.context.holds.give(guard.hold);
+    pub(crate) unsafe fn stop_writing(&self, guard: RawRwLockGuard<Writing>) {
+        Self::unlist(&guard);
         self.give_turn(change::WRITER_LEAVES);
     }
 
@@ -426,12 +463,12 @@ impl RawRwLock {
     /// # Safety
     ///
     /// The guard is of this lock.
-    pub(in crate::sync::rwlock) unsafe fn downgrade(
+    pub(crate) unsafe fn downgrade(
         &self,
         guard: RawRwLockGuard<Writing>,
         request: Request,
     ) -> RawRwLockGuard<Reading> {
-        guard.context.holds.give(guard.hold);
+        Self::unlist(&guard);
         let reading = self.list(guard.context, request);
         self.give_turn(change::WRITER_READS);
         reading
@@ -442,12 +479,12 @@ impl RawRwLock {
     /// # Safety
     ///
     /// The guard is of this lock.
-    pub(in crate::sync::rwlock) unsafe fn downgrade_to_upgradable(
+    pub(crate) unsafe fn downgrade_to_upgradable(
         &self,
         guard: RawRwLockGuard<Writing>,
         request: Request,
     ) -> RawRwLockGuard<UpgradablyReading> {
-        guard.context.holds.give(guard.hold);
+        Self::unlist(&guard);
         let reading = self.list(guard.context, request);
         if self.change(change::WRITER_IS_UPGRADABLE).has(READERS_PARKED) {
             self.wake_readers();
@@ -459,7 +496,7 @@ impl RawRwLock {
 
     /// Reads upgradably, if nobody writes or waits to, and nobody else reads upgradably.
     #[inline]
-    pub(in crate::sync::rwlock) fn try_upgradable_read<const RANKED_TOO: bool>(
+    pub(crate) fn try_upgradable_read<const RANKED_TOO: bool>(
         &self,
         request: Request,
     ) -> Option<RawRwLockGuard<UpgradablyReading>> {
@@ -471,7 +508,7 @@ impl RawRwLock {
     /// Reads upgradably once that is possible.
     #[cold]
     #[inline(never)]
-    pub(in crate::sync::rwlock) fn upgradable_read_slow(
+    pub(crate) fn upgradable_read_slow(
         &self,
         request: Request,
         limit: Limit,
@@ -492,8 +529,8 @@ impl RawRwLock {
     ///
     /// The guard is of this lock.
     #[inline]
-    unsafe fn stop_upgradable(&self, guard: RawRwLockGuard<UpgradablyReading>) {
-        guard.context.holds.give(guard.hold);
+    pub(crate) unsafe fn stop_upgradable(&self, guard: RawRwLockGuard<UpgradablyReading>) {
+        Self::unlist(&guard);
         self.give_turn(change::UPGRADABLE_LEAVES);
     }
 
@@ -502,7 +539,7 @@ impl RawRwLock {
     /// # Safety
     ///
     /// The guard is of this lock.
-    pub(in crate::sync::rwlock) unsafe fn downgrade_upgradable(
+    pub(crate) unsafe fn downgrade_upgradable(
         &self,
         guard: RawRwLockGuard<UpgradablyReading>,
         request: Request,
@@ -513,7 +550,7 @@ impl RawRwLock {
             unsafe { self.stop_upgradable(guard) };
             too_many_readers();
         }
-        guard.context.holds.give(guard.hold);
+        Self::unlist(&guard);
         let reading = self.list(guard.context, request);
         self.give_turn(change::UPGRADABLE_READS);
         reading
@@ -528,13 +565,28 @@ impl RawRwLock {
 
     #[inline]
     fn list_hold(&self, context: &'static Context, request: Request) -> HoldIndex {
-        context.holds.take(|| self.facts(request.type_of), request.site)
+        let list = || context.holds.take(|| self.facts(request.type_of), request.site);
+        if I::HAS_OWNERS { list() } else { HoldIndex::NONE }
+    }
+
+    #[inline]
+    fn unlist<M>(guard: &RawRwLockGuard<M>) {
+        if I::HAS_OWNERS {
+            guard.context.holds.give(guard.hold);
+        }
     }
 
     /// Returns whether anybody reads or writes.
     pub(crate) fn is_locked(&self) -> bool {
         let state = self.load();
         state.is_written() || state.is_upgradable() || self.is_known_to_be_read()
+    }
+
+    /// Returns whether a thread waits, parked or about to park.
+    #[inline]
+    pub(crate) fn is_contended(&self) -> bool {
+        let state = self.load();
+        state.is_pending() || state.has(READERS_PARKED | WRITERS_PARKED)
     }
 
     /// Returns whether somebody writes.

@@ -5,8 +5,9 @@ use super::state::{READERS_PARKED, WRITERS_PARKED};
 use crate::deadlock::waitable::RETRY;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::{FilterOp, unpark_filter, unpark_one};
+use crate::sync::identity::Identity;
 
-impl RawRwLock {
+impl<I: Identity> RawRwLock<I> {
     /// Returns the address that those park on who wait for the turn.
     pub(super) fn turn_key(&self) -> usize {
         std::ptr::from_ref(self).addr()

@@ -8,7 +8,7 @@ use crate::primitive::{Ingredient, is_removed};
 /// The state of a [`RawRwLock`](super::RawRwLock), as it was at some moment.
 ///
 /// ```text
-/// quiet reads : 32 | readers : 24 | 0 | RANKED | WRITERS_PARKED | READERS_PARKED | BIASED | UPGRADABLE | PENDING | WRITING
+/// quiet reads : 32 | readers : 24 | UNLISTED | RANKED | WRITERS_PARKED | READERS_PARKED | BIASED | UPGRADABLE | PENDING | WRITING
 ///
 /// readers | BIASED | UPGRADABLE | PENDING | WRITING |
 ///    0    |   0    |     0      |    0    |    0    | free
@@ -22,7 +22,7 @@ use crate::primitive::{Ingredient, is_removed};
 /// The last three columns name *the turn*: it is taken while any of the last three bits is set, by one context, which stands in the
 /// lock's owner word. RANKED is the same at all times: the lock has a rank. The questions that decide whether somebody gets in
 /// take a `RANKED_TOO`: without it, nobody gets into a lock with a rank. That is how the fast paths ask, and the cold ones, which
-/// look at ranks, ask again.
+/// look at ranks, ask again. UNLISTED is set for good once a read of another thread's was ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct State(pub(super) u64);
 
@@ -41,6 +41,8 @@ pub(super) const WRITERS_PARKED: u64 = 1 << 5;
 
 /// The lock has a rank.
 const RANKED: u64 = 1 << 6;
+/// What contexts list of their reads may be wrong.
+pub(super) const UNLISTED: u64 = 1 << 7;
 
 const TURN: u64 = WRITING | PENDING | UPGRADABLE;
 const BLOCKS_READERS: u64 = WRITING | PENDING;
@@ -131,14 +133,17 @@ impl State {
         self.0 & (READERS | unless::<RANKED_TOO>()) != 0
     }
 
-    pub(super) fn has(self, parked: u64) -> bool {
-        self.0 & parked != 0
+    pub(super) fn has(self, flags: u64) -> bool {
+        self.0 & flags != 0
     }
 
     /// Returns the state with one more reader; `None` if a writer keeps readers out, if there are too many, or if this one
-    /// is to bias the lock.
+    /// is to bias the lock. Unless readers `may_show` themselves, none is.
     #[inline]
-    pub(super) fn with_quiet_reader<const RANKED_TOO: bool>(self) -> Option<Self> {
+    pub(super) fn with_quiet_reader<const RANKED_TOO: bool>(self, may_show: bool) -> Option<Self> {
+        if !may_show {
+            return (self.0 & (BLOCKS_READERS | FULL) == 0).then_some(Self(self.0 + READER));
+        }
         let is_quiet =
             self.0 & (BLOCKS_READERS | FULL | unless::<RANKED_TOO>()) == 0 && self.0 < QUIET_READ * quiet_reads();
         is_quiet.then_some(Self(self.0 + READER + QUIET_READ))
@@ -152,9 +157,12 @@ impl State {
 
     /// Returns the state with one more reader. No writer keeps it out.
     ///
-    /// After many reads without a write, the following readers show themselves.
-    pub(super) fn with_reader(self) -> Self {
+    /// After many reads without a write, the following readers show themselves, if they `may_show`.
+    pub(super) fn with_reader(self, may_show: bool) -> Self {
         let counted = self.0 + READER;
+        if !may_show {
+            return Self(counted);
+        }
         if counted < QUIET_READ * quiet_reads() {
             return Self(counted + QUIET_READ);
         }
@@ -167,7 +175,7 @@ impl State {
     /// reads any more.
     #[inline]
     pub(super) fn with_writer(self) -> Self {
-        Self(self.0 & (READERS_PARKED | WRITERS_PARKED | RANKED) | WRITING)
+        Self(self.0 & (READERS_PARKED | WRITERS_PARKED | RANKED | UNLISTED) | WRITING)
     }
 
     /// Returns the state with a writer that waits for the readers to leave.
@@ -195,6 +203,7 @@ impl fmt::Debug for State {
             (READERS_PARKED, "READERS_PARKED"),
             (WRITERS_PARKED, "WRITERS_PARKED"),
             (RANKED, "RANKED"),
+            (UNLISTED, "UNLISTED"),
         ];
         write!(f, "{} readers", self.readers())?;
         flags.iter().filter(|(flag, _)| self.0 & flag != 0).try_for_each(|(_, name)| write!(f, ", {name}"))

@@ -6,9 +6,10 @@ use crate::deadlock::context::Context;
 use crate::deadlock::door::{Failure, Limit, WaitError};
 use crate::deadlock::registry;
 use crate::primitive::Ordering::SeqCst;
+use crate::sync::identity::Identity;
 use crate::sync::request::Request;
 
-impl RawRwLock {
+impl<I: Identity> RawRwLock<I> {
     /// Becomes the writer, if nobody else reads.
     ///
     /// # Errors
@@ -18,7 +19,7 @@ impl RawRwLock {
     /// # Safety
     ///
     /// The guard is of this lock.
-    pub(in crate::sync::rwlock) unsafe fn try_upgrade(
+    pub(crate) unsafe fn try_upgrade(
         &self,
         guard: RawRwLockGuard<UpgradablyReading>,
         request: Request,
@@ -44,7 +45,7 @@ impl RawRwLock {
     ///
     /// The guard is of this lock.
     #[track_caller]
-    pub(in crate::sync::rwlock) unsafe fn upgrade(
+    pub(crate) unsafe fn upgrade(
         &self,
         guard: RawRwLockGuard<UpgradablyReading>,
         request: Request,
@@ -56,7 +57,7 @@ impl RawRwLock {
         if self.enter::<false>() {
             return Ok(self.written_instead(guard, |me| self.list(me, request)));
         }
-        let is_ranked = self.origin.is_ranked();
+        let is_ranked = self.identity.is_ranked();
         // SAFETY:
         // - the guard is of this lock (caller).
         let guard = if is_ranked && untimed { unsafe { self.check_upgrade(guard, request) } } else { guard };
@@ -84,7 +85,7 @@ impl RawRwLock {
     ) -> RawRwLockGuard<Writing> {
         let me = registry::current();
         self.set_owner(me);
-        guard.context.holds.give(guard.hold);
+        Self::unlist(&guard);
         writing(me)
     }
 
@@ -100,8 +101,8 @@ impl RawRwLock {
         guard: RawRwLockGuard<UpgradablyReading>,
         request: Request,
     ) -> RawRwLockGuard<UpgradablyReading> {
-        struct Held<'a>(&'a RawRwLock, Option<RawRwLockGuard<UpgradablyReading>>);
-        impl Drop for Held<'_> {
+        struct Held<'a, I: Identity>(&'a RawRwLock<I>, Option<RawRwLockGuard<UpgradablyReading>>);
+        impl<I: Identity> Drop for Held<'_, I> {
             fn drop(&mut self) {
                 if let Some(guard) = self.1.take() {
                     // SAFETY:

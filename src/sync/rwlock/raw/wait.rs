@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::state::{READERS_PARKED, State, WRITERS_PARKED};
+use super::state::{READERS_PARKED, State, UNLISTED, WRITERS_PARKED};
 use super::{RawRwLock, Turn};
 use crate::deadlock::context::Context;
 use crate::deadlock::graph::Graph;
@@ -11,9 +11,10 @@ use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::resource::ResourceFacts;
 use crate::deadlock::waitable::{Blocker, Need, Park, Provider, Visit};
 use crate::primitive::Ordering::Relaxed;
+use crate::sync::identity::Identity;
 use crate::sync::request::Request;
 
-impl RawRwLock {
+impl<I: Identity> RawRwLock<I> {
     /// Visits the context that has the turn, if it is taken in a way that `blocks`.
     fn visit_owner(&self, blocks: impl FnOnce(State) -> bool, visit: &mut Visit<'_>) {
         let owner = if blocks(self.load()) { self.owner() } else { None };
@@ -30,8 +31,8 @@ impl RawRwLock {
 }
 
 /// The wait of a writer or an upgradable reader for the turn.
-pub(super) struct TurnWait<'a> {
-    lock: &'a RawRwLock,
+pub(super) struct TurnWait<'a, I> {
+    lock: &'a RawRwLock<I>,
     request: Request,
     upgradable: bool,
     /// What the turn was taken for, once it is.
@@ -40,8 +41,8 @@ pub(super) struct TurnWait<'a> {
     hold: Cell<HoldIndex>,
 }
 
-impl<'a> TurnWait<'a> {
-    pub(super) fn new(lock: &'a RawRwLock, request: Request, upgradable: bool) -> Self {
+impl<'a, I: Identity> TurnWait<'a, I> {
+    pub(super) fn new(lock: &'a RawRwLock<I>, request: Request, upgradable: bool) -> Self {
         Self { lock, request, upgradable, turn: Cell::new(None), hold: Cell::new(HoldIndex::NONE) }
     }
 
@@ -64,7 +65,7 @@ impl<'a> TurnWait<'a> {
     }
 }
 
-impl Blocker for TurnWait<'_> {
+impl<I: Identity> Blocker for TurnWait<'_, I> {
     fn facts(&self, _: usize) -> ResourceFacts {
         self.lock.facts(self.request.type_of)
     }
@@ -86,7 +87,7 @@ impl Blocker for TurnWait<'_> {
     }
 }
 
-impl Park for TurnWait<'_> {
+impl<I: Identity> Park for TurnWait<'_, I> {
     fn key(&self) -> usize {
         self.lock.turn_key()
     }
@@ -116,15 +117,15 @@ impl Park for TurnWait<'_> {
 }
 
 /// The wait of a reader for a writer, one that is in or one that is next.
-pub(super) struct ReadWait<'a> {
-    lock: &'a RawRwLock,
+pub(super) struct ReadWait<'a, I> {
+    lock: &'a RawRwLock<I>,
     request: Request,
     recursive: bool,
     hold: Cell<HoldIndex>,
 }
 
-impl<'a> ReadWait<'a> {
-    pub(super) fn new(lock: &'a RawRwLock, request: Request, recursive: bool) -> Self {
+impl<'a, I: Identity> ReadWait<'a, I> {
+    pub(super) fn new(lock: &'a RawRwLock<I>, request: Request, recursive: bool) -> Self {
         Self { lock, request, recursive, hold: Cell::new(HoldIndex::NONE) }
     }
 
@@ -137,7 +138,7 @@ impl<'a> ReadWait<'a> {
     }
 }
 
-impl Blocker for ReadWait<'_> {
+impl<I: Identity> Blocker for ReadWait<'_, I> {
     fn facts(&self, _: usize) -> ResourceFacts {
         self.lock.facts(self.request.type_of)
     }
@@ -159,7 +160,7 @@ impl Blocker for ReadWait<'_> {
     }
 }
 
-impl Park for ReadWait<'_> {
+impl<I: Identity> Park for ReadWait<'_, I> {
     fn key(&self) -> usize {
         self.lock.readers_key()
     }
@@ -189,16 +190,16 @@ impl Park for ReadWait<'_> {
 }
 
 /// The pending writer's wait for the readers to leave.
-pub(super) struct DrainWait<'a> {
-    lock: &'a RawRwLock,
+pub(super) struct DrainWait<'a, I> {
+    lock: &'a RawRwLock<I>,
     request: Request,
     /// The reader whose end this waits for, if nobody is counted any more. The others come after it.
     awaited: Cell<Option<VisibleRead<'static>>>,
     hold: Cell<HoldIndex>,
 }
 
-impl<'a> DrainWait<'a> {
-    pub(super) fn new(lock: &'a RawRwLock, request: Request) -> Self {
+impl<'a, I: Identity> DrainWait<'a, I> {
+    pub(super) fn new(lock: &'a RawRwLock<I>, request: Request) -> Self {
         Self { lock, request, awaited: Cell::new(None), hold: Cell::new(HoldIndex::NONE) }
     }
 
@@ -207,7 +208,7 @@ impl<'a> DrainWait<'a> {
     }
 }
 
-impl Blocker for DrainWait<'_> {
+impl<I: Identity> Blocker for DrainWait<'_, I> {
     fn facts(&self, _: usize) -> ResourceFacts {
         self.lock.facts(self.request.type_of)
     }
@@ -218,6 +219,10 @@ impl Blocker for DrainWait<'_> {
 
     /// The readers that run are left out: they can leave, and it takes all of them.
     fn providers(&self, graph: &Graph, visit: &mut Visit<'_>) {
+        if !I::HAS_OWNERS || self.lock.load().has(UNLISTED) {
+            _ = visit(Provider::External);
+            return;
+        }
         graph.holders(self.lock.id(), |reader| visit(Provider::Context(reader.id())));
     }
 
@@ -226,7 +231,7 @@ impl Blocker for DrainWait<'_> {
     }
 }
 
-impl Park for DrainWait<'_> {
+impl<I: Identity> Park for DrainWait<'_, I> {
     fn key(&self) -> usize {
         self.lock.pending_key()
     }

@@ -3,9 +3,10 @@
 use super::{RawRwLock, RawRwLockGuard, Reading, UpgradablyReading, Writing};
 use crate::deadlock::door::{Failure, Limit, WaitError};
 use crate::deadlock::{Deadlock, hazard};
+use crate::sync::identity::Identity;
 use crate::sync::request::Request;
 
-impl RawRwLock {
+impl<I: Identity> RawRwLock<I> {
     /// Reads, or panics if that is a deadlock and the policy says so. A `recursive` reader waits for no writer that waits.
     #[inline]
     #[track_caller]

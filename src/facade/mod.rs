@@ -1,0 +1,92 @@
+//! Raw locks for libraries that put other crates' locks into the graph: for the packages in `compat`, and nobody else.
+//!
+//! They store nothing but their words, and are released without a guard. What they promise is what `lock_api`'s traits ask for; they
+//! know none of its types. There is no protocol here: each is a lock of [`sync`](crate::sync) without an origin, and what finds out,
+//! at a release, who holds it. See `README.md` in this folder.
+//!
+//! This module is no part of the public interface: it changes with the packages that use it.
+
+mod condvar;
+mod mutex;
+mod once;
+mod rwlock;
+
+pub use condvar::RawCondvar;
+pub use mutex::RawMutex;
+pub use once::RawOnce;
+pub use rwlock::RawRwLock;
+
+use crate::deadlock::door::{Failure, WaitError};
+use crate::deadlock::resource::Site;
+use crate::sync::identity::Identity;
+pub use crate::sync::Progress;
+pub use crate::sync::identity::{Anonymous, Unowned};
+
+/// Who owns a lock: [`Anonymous`], the thread that acquires it; [`Unowned`], nobody known, since its guards may be sent.
+#[expect(private_bounds, reason = "nobody else implements it")]
+pub trait Ownership: Identity {
+    /// The lock that nobody holds.
+    #[doc(hidden)]
+    const NEW: Self;
+}
+
+impl Ownership for Anonymous {
+    const NEW: Self = Self;
+}
+
+impl Ownership for Unowned {
+    const NEW: Self = Self;
+}
+
+/// Returns how a wait of other people's code fails that this line asked for.
+///
+/// Some of `lock_api`'s functions release a lock for a while and take it again, on behalf of a guard that its owner can go on to
+/// use. Such a wait must not unwind: the guard would give access to what is not locked.
+fn failure(site: Site) -> Failure {
+    Failure::Foreign { may_unwind: !is_inside_lock_api(site.file()) }
+}
+
+/// Returns whether a file is one of `lock_api`'s, or may be.
+fn is_inside_lock_api(file: &str) -> bool {
+    let is_its_folder = |folder: &str| folder == "lock_api" || folder.starts_with("lock_api-");
+    let mut parts = file.rsplit(['/', '\\']).skip(1);
+    let is_known = parts.next() == Some("src");
+    // The compiler was told to leave out where lines are.
+    file.starts_with('<') || is_known && parts.next().is_some_and(is_its_folder)
+}
+
+/// Goes on with what a wait without a limit has led to: panics if it is the victim of a deadlock.
+#[track_caller]
+fn or_raise<T>(result: Result<T, WaitError>) -> T {
+    match result {
+        Ok(granted) => granted,
+        Err(error) => error.deadlock().raise(),
+    }
+}
+
+/// Returns whether a wait with a limit was granted. Its limit may have been later than the clock can represent: then it may be the
+/// victim of a deadlock, and panics.
+#[track_caller]
+fn is_granted<T>(result: Result<T, WaitError>) -> bool {
+    match result {
+        Ok(_) => true,
+        Err(WaitError::TimedOut) => false,
+        Err(WaitError::Deadlock(deadlock)) => deadlock.raise(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_lock_api_is_told_by_its_folder() {
+        for file in ["/r/lock_api-0.4.14/src/mutex.rs", "vendor/lock_api/src/rwlock.rs", "c:\\x\\lock_api-0.5.0\\src\\mutex.rs"] {
+            assert!(is_inside_lock_api(file), "{file}");
+        }
+        assert!(is_inside_lock_api("<redacted>"));
+        for file in ["src/main.rs", "lock_api.rs", "/r/lock_api_ext/src/lib.rs", "/r/x/lock_api/tests/a.rs", ""] {
+            assert!(!is_inside_lock_api(file), "{file}");
+        }
+    }
+}
