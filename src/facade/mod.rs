@@ -18,8 +18,8 @@ pub use rwlock::RawRwLock;
 
 use crate::deadlock::door::{Failure, WaitError};
 use crate::deadlock::resource::Site;
-use crate::sync::identity::Identity;
 pub use crate::sync::Progress;
+use crate::sync::identity::Identity;
 pub use crate::sync::identity::{Anonymous, Unowned};
 
 /// Who owns a lock: [`Anonymous`], the thread that acquires it; [`Unowned`], nobody known, since its guards may be sent.
@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn a_line_of_lock_api_is_told_by_its_folder() {
-        for file in ["/r/lock_api-0.4.14/src/mutex.rs", "vendor/lock_api/src/rwlock.rs", "c:\\x\\lock_api-0.5.0\\src\\mutex.rs"] {
+        for file in
+            ["/r/lock_api-0.4.14/src/mutex.rs", "vendor/lock_api/src/rwlock.rs", "c:\\x\\lock_api-0.5.0\\src\\mutex.rs"]
+        {
             assert!(is_inside_lock_api(file), "{file}");
         }
         assert!(is_inside_lock_api("<redacted>"));

@@ -83,12 +83,7 @@ impl<O: Ownership> RawRwLock<O> {
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn read_slow(
-        &self,
-        request: Request,
-        recursive: bool,
-        limit: Limit,
-    ) -> Result<RawRwLockGuard<Reading>, WaitError> {
+    fn read_slow(&self, request: Request, recursive: bool, limit: Limit) -> Result<RawRwLockGuard<Reading>, WaitError> {
         registry::current().holds.reserve();
         if !recursive && matches!(limit, Limit::None) && hazard::are_looked_for_in_foreign_code() {
             self.raw.check_read(request);
@@ -235,11 +230,7 @@ impl<O: Ownership> RawRwLock<O> {
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn upgradable_slow(
-        &self,
-        request: Request,
-        limit: Limit,
-    ) -> Result<RawRwLockGuard<UpgradablyReading>, WaitError> {
+    fn upgradable_slow(&self, request: Request, limit: Limit) -> Result<RawRwLockGuard<UpgradablyReading>, WaitError> {
         if matches!(limit, Limit::None) && hazard::are_looked_for_in_foreign_code() {
             self.raw.check_read(request);
         }
@@ -409,7 +400,9 @@ impl<O: Ownership> RawRwLock<O> {
     fn turn_guard_slow<M>(&self, mode: HoldMode) -> RawRwLockGuard<M> {
         let (me, key) = (registry::current(), self.raw.id().key());
         let owner = self.raw.owner();
-        if owner == Some(me.id()) && let Some(hold) = me.holds.find_held(key, mode) {
+        if owner == Some(me.id())
+            && let Some(hold) = me.holds.find_held(key, mode)
+        {
             return RawRwLockGuard::new(me, hold);
         }
         if let Some(owner) = owner {

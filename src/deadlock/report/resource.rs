@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use crate::deadlock::graph::resource::{DESERIALIZED, FORMATTED, HoldMode, ResourceType, SERIALIZED, Site};
+use crate::deadlock::graph::resource::{DESERIALIZED, FORMATTED, HoldMode, ResourceType, SERIALIZED, Site, UNKNOWN};
 use crate::deadlock::graph::task_id::{ReportedId, TaskId};
 
 /// What a lock's implementation of a trait acquires it for. Such an acquisition has no line in the program: the lock
@@ -224,6 +224,13 @@ impl Resource {
         self.made_at == DESERIALIZED
     }
 
+    /// Returns whether it is a lock of another library's interface, which stores neither its type nor the line that made it. For such
+    /// a lock, [`made_at`](Self::made_at) is a line of this crate, and `null` where the report is serialized.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.made_at == UNKNOWN
+    }
+
     pub(in crate::deadlock) fn is_pool(&self) -> bool {
         matches!(self.nature, Nature::Pool | Nature::PoolAtRest)
     }
@@ -293,7 +300,7 @@ pub(in crate::deadlock) fn serialize_site<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     use serde::ser::SerializeStruct;
-    if *site == DESERIALIZED {
+    if [DESERIALIZED, UNKNOWN].contains(site) {
         return serializer.serialize_none();
     }
     let mut fields = serializer.serialize_struct("Location", 3)?;

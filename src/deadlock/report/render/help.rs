@@ -115,7 +115,11 @@ fn advice(report: &Report, names: &Names<'_>, causes: &Causes<'_, '_>) -> Vec<St
 
 /// Returns the end of an advice about a `Lock`.
 fn or_use_an_rlock(resource: Option<&Resource>) -> &'static str {
-    if resource.is_some_and(|resource| resource.primitive == "Lock") { ", or use an `RLock`" } else { "" }
+    match resource {
+        Some(Resource { primitive: "Lock", .. }) => ", or use an `RLock`",
+        Some(foreign @ Resource { primitive: "Mutex", .. }) if foreign.is_foreign() => ", or use a `ReentrantMutex`",
+        _ => "",
+    }
 }
 
 /// Says which construct keeps a guard that is a temporary of it.
@@ -365,8 +369,9 @@ fn order(report: &Report, names: &Names<'_>) -> Vec<String> {
     }
     let back_off =
         "or let each of these threads wait by an `acquire` form; on `Err`, drop your guards and try again".to_owned();
-    // A `Mutex` has no such form.
-    let has_form = |thread: &StuckThread| thread.waits_for().is_some_and(|wait| wait.resource.primitive() != "Mutex");
+    // A `Mutex` has no such form, nor has a lock of another library.
+    let has_form = |resource: &Resource| resource.primitive() != "Mutex" && !resource.is_foreign();
+    let has_form = |thread: &StuckThread| thread.waits_for().is_some_and(|wait| has_form(&wait.resource));
     let back_off = threads.iter().all(has_form).then_some(back_off);
     if Ring::of(report).is_some() {
         let help = "take these locks in one order everywhere, for example by index".to_owned();

@@ -237,7 +237,7 @@ impl<'r> Names<'r> {
 
     /// Returns whether others with a letter look the same as a resource.
     pub(in crate::deadlock) fn is_lookalike(&self, resource: &Resource) -> bool {
-        self.alike.get(&Look::of(resource)).is_some_and(|count| *count > 1)
+        !resource.is_foreign() && self.alike.get(&Look::of(resource)).is_some_and(|count| *count > 1)
     }
 
     /// Returns who waits for the resource that `holder` holds, if somebody else does: `thread 'left' waits for it`.
@@ -265,6 +265,8 @@ pub(super) fn origin(resource: &Resource) -> String {
         Resource { nature: Nature::Task, made_at, .. } => format!("submitted{GLUE}{}", Line(made_at)),
         Resource { nature: Nature::Thread, made_at, .. } => format!("spawned{GLUE}{}", Line(made_at)),
         deserialized if deserialized.is_deserialized() => "made by deserializing".to_owned(),
+        // The packages that make such locks take the place of this one.
+        foreign if foreign.is_foreign() => format!("made{GLUE}by{GLUE}parking_lot"),
         Resource { made_at, .. } => format!("made{GLUE}{}", Line(made_at)),
     }
 }

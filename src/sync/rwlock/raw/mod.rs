@@ -126,10 +126,7 @@ impl<I: Identity> RawRwLock<I> {
 
     /// Reads, if no writer is in or waits, and the hold has a place among those that are inline.
     #[inline]
-    pub(crate) fn try_read_fast<const RANKED_TOO: bool>(
-        &self,
-        request: Request,
-    ) -> Option<RawRwLockGuard<Reading>> {
+    pub(crate) fn try_read_fast<const RANKED_TOO: bool>(&self, request: Request) -> Option<RawRwLockGuard<Reading>> {
         let me = registry::current();
         if !I::HAS_OWNERS {
             let state = self.load();
@@ -463,11 +460,7 @@ impl<I: Identity> RawRwLock<I> {
     /// # Safety
     ///
     /// The guard is of this lock.
-    pub(crate) unsafe fn downgrade(
-        &self,
-        guard: RawRwLockGuard<Writing>,
-        request: Request,
-    ) -> RawRwLockGuard<Reading> {
+    pub(crate) unsafe fn downgrade(&self, guard: RawRwLockGuard<Writing>, request: Request) -> RawRwLockGuard<Reading> {
         Self::unlist(&guard);
         let reading = self.list(guard.context, request);
         self.give_turn(change::WRITER_READS);
