@@ -114,6 +114,13 @@ pub use report::{Deadlock, Hazard, HazardKind, Kind, Report};
 #[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 pub use signal::dump_on_signal;
 
+/// Returns how many pieces of memory, and how many bytes, were taken from the system for the life of the process. They are
+/// not of the program's allocator, which may lock.
+#[doc(hidden)]
+pub fn lasting_memory() -> (usize, usize) {
+    crate::primitive::lasting::taken()
+}
+
 /// Runs code that must not unwind, since others count on its end. If it unwinds all the same, the process aborts, and
 /// says where it panicked.
 pub(crate) fn never_unwinds<R>(place: &'static str, run: impl FnOnce() -> R) -> R {

@@ -2,16 +2,18 @@
 
 use super::detector;
 use super::graph::context::{Context, ContextId};
+use super::graph::contexts::Level;
 use super::graph::record::ThreadRecord;
 use super::graph::thread_name::ThreadName;
 use super::graph::{FIRST_SWEEP, Graph};
+use crate::primitive::lasting::keep;
 use crate::primitive::{
     Ingredient, copy_number, current_context, is_removed, os_thread_id, run_at_thread_end, set_current_context,
     thread_is_ending,
 };
 
-/// Returns the calling thread's context. It is made on first use: one allocation for each thread that is alive at the
-/// same time.
+/// Returns the calling thread's context. It is made on first use: one piece of the system's memory for each thread that is alive at
+/// the same time. The program's allocator may lock.
 #[inline]
 pub(crate) fn current() -> &'static Context {
     let context = current_context().cast::<Context>();
@@ -26,8 +28,13 @@ pub(crate) fn current() -> &'static Context {
 #[cold]
 #[inline(never)]
 fn enter() -> &'static Context {
-    let context = take_context(ThreadName::of_this(), os_thread_id());
+    let context = take_context(os_thread_id());
     set_current_context(std::ptr::from_ref(context).cast());
+    // What allocates may lock: not before the thread has its context.
+    match ThreadName::of_this() {
+        ThreadName::None => {}
+        name => detector::with(|graph| graph.record_mut(context).name = name),
+    }
     if !run_at_thread_end(leave, std::ptr::from_ref(context).cast()) {
         expect_no_word_of(context);
     }
@@ -132,7 +139,7 @@ fn give_inner_ones(context: &'static Context) {
 }
 
 /// Returns a first context for the calling thread, which holds its lifeline from now on.
-fn take_context(name: ThreadName, os_id: u32) -> &'static Context {
+fn take_context(os_id: u32) -> &'static Context {
     let context = unused_context();
     // SAFETY:
     // - contexts are never freed or moved.
@@ -146,7 +153,7 @@ fn take_context(name: ThreadName, os_id: u32) -> &'static Context {
         if thread_is_ending() {
             graph.mark_ended(context);
         }
-        graph.name_context(context, name, os_id, false)
+        graph.name_context(context, ThreadName::None, os_id, false)
     });
     drop(old_name);
     context
@@ -180,7 +187,10 @@ impl Graph {
     /// Adds a context of no thread, which waits for what a test says.
     #[cfg(all(test, not(loom)))]
     pub(super) fn add_for_test(&mut self) -> &'static Context {
-        let context: &'static Context = Box::leak(Box::new(Context::new()));
+        let context = keep(Context::new());
+        if let Some(level) = self.contexts.wanted() {
+            self.contexts.grow(Level::new(level));
+        }
         let id = ContextId::first(self.contexts.len(), copy_number());
         self.add(context, id);
         context.set_id(self, id);
@@ -201,7 +211,7 @@ impl Graph {
             return;
         }
         for at in 0..self.contexts.len() {
-            let first = self.contexts[at];
+            let first = self.contexts.at(at);
             if first.id().get() != 0 && self.record(first).first.is_none() {
                 self.free_if_gone(first);
             }
@@ -293,27 +303,23 @@ fn reuse_context() -> Option<&'static Context> {
 }
 
 fn add_context() -> &'static Context {
-    let context: &'static Context = Box::leak(Box::new(Context::new()));
-    let mut larger: Vec<&'static Context> = Vec::new();
+    let context = keep(Context::new());
     let copy = copy_number();
+    let mut made = None;
     loop {
-        let needed = detector::with(|graph| {
-            if graph.contexts.len() == graph.contexts.capacity() {
-                let needed = graph.contexts.len() * 2 + 16;
-                if larger.capacity() < needed {
-                    return Some(needed);
-                }
-                larger.append(&mut graph.contexts);
-                std::mem::swap(&mut larger, &mut graph.contexts);
+        let wanted = detector::with(|graph| {
+            made = made.take().and_then(|level| graph.contexts.grow(level));
+            let wanted = graph.contexts.wanted();
+            if wanted.is_none() {
+                let id = ContextId::first(graph.contexts.len(), copy);
+                graph.add(context, Some(id.expect("more than 2^24 threads own locks at once")));
+                context.let_writers_find();
             }
-            let id = ContextId::first(graph.contexts.len(), copy).expect("more than 2^24 threads own locks at once");
-            graph.add(context, Some(id));
-            context.let_writers_find();
-            None
+            wanted
         });
-        match needed {
+        match wanted {
             None => return context,
-            Some(needed) => larger.reserve_exact(needed),
+            Some(level) => made = Some(Level::new(level)),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod contain;
 mod destructors;
+pub(crate) mod lasting;
 mod os_names;
 #[cfg(all(unix, not(bowline_portable), feature = "signal"))]
 pub(crate) mod signals;

@@ -25,7 +25,7 @@ impl ThreadPoolExecutor {
     /// Dropping the future asks nobody to stop, as it cancels no task. A task that its submitter runs itself
     /// ([`CallerRuns`](super::WhenFull::CallerRuns)) is done when this returns: nobody can ask it to stop, nor can its scope.
     ///
-    /// Costs what `submit` costs, and three allocations.
+    /// Costs what `submit` costs, and three or four allocations.
     ///
     /// # Deadlocks
     ///

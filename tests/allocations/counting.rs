@@ -4,6 +4,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
 
+use bowline::deadlock::lasting_memory;
+
 /// Counts what each thread allocates, what all do, and what of it is not freed; asks before it allocates for a thread that
 /// [`set_asking`] told so.
 struct Counting;
@@ -47,11 +49,11 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// How often the calling thread allocates in `body`.
+/// How often the calling thread allocates in `body`, and how often anybody takes memory for good meanwhile.
 pub(super) fn allocations_here(body: impl FnOnce()) -> usize {
-    let before = mine();
+    let before = mine() + lasting_memory().0;
     body();
-    mine() - before
+    mine() + lasting_memory().0 - before
 }
 
 /// How often the calling thread has allocated.
@@ -61,14 +63,15 @@ pub(super) fn mine() -> usize {
 
 /// How often anybody allocates in `body`.
 pub(super) fn allocations_anywhere(body: impl FnOnce()) -> usize {
-    let before = COUNT.load(SeqCst);
+    let count = || COUNT.load(SeqCst) + lasting_memory().0;
+    let before = count();
     body();
-    COUNT.load(SeqCst) - before
+    count() - before
 }
 
 /// The bytes that are allocated and not freed.
 pub(super) fn live_bytes() -> isize {
-    LIVE_BYTES.load(SeqCst)
+    LIVE_BYTES.load(SeqCst) + lasting_memory().1.cast_signed()
 }
 
 /// From now on the calling thread calls this before each allocation, if anything. It neither allocates nor unwinds.

@@ -43,6 +43,22 @@ fn a_task_allocates_its_cell_and_little_else_and_its_result_nothing() {
 }
 
 #[test]
+fn a_token_costs_three_or_four_allocations() {
+    alone(|| {
+        bowline::deadlock::set_grace(Duration::from_secs(3600));
+        let pool = ThreadPoolExecutor::new(2);
+        let run = || {
+            for number in 0..TASKS {
+                assert_eq!(pool.submit_cancellable(move |_| number).result().unwrap(), number);
+            }
+        };
+        run();
+        let allocated = allocations_anywhere(run);
+        assert!(allocated >= 4 * TASKS && allocated * 100 <= TASKS * 505, "{allocated} allocations of {TASKS} tasks");
+    });
+}
+
+#[test]
 fn a_result_that_is_waited_for_within_the_grace_allocates_nothing_either() {
     alone(|| {
         bowline::deadlock::set_grace(Duration::from_secs(3600));

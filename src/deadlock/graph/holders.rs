@@ -56,14 +56,14 @@ impl Graph {
     ) -> ControlFlow<()> {
         let mut at = self.holders.first[list_of(id.key())];
         while let Some((index, slot)) = at.get() {
-            let context = self.contexts[index];
+            let context = self.contexts.at(index);
             at = self.record(context).shared.links[slot].next;
             if let Some(hold) = context.holds.inline(slot).filter(|hold| hold.resource.key == id.key()) {
                 visit(context, hold.permits)?;
             }
         }
         if self.holders.spilled > 0 {
-            for &context in self.contexts.iter().filter(|&&context| self.record(context).shared.is_spilled) {
+            for context in self.contexts.iter().filter(|&context| self.record(context).shared.is_spilled) {
                 visit_shares(context, id, false, visit)?;
             }
         }
@@ -107,7 +107,7 @@ impl Graph {
             let Link { previous, next } = self.record(context).shared.links[slot];
             self.set_previous(next, previous);
             match previous.get() {
-                Some((index, slot)) => self.record_mut(self.contexts[index]).shared.links[slot].next = next,
+                Some((index, slot)) => self.record_mut(self.contexts.at(index)).shared.links[slot].next = next,
                 None => {
                     let key = context.holds.inline_key(slot).unwrap_or(0);
                     self.holders.first[list_of(key)] = next;
@@ -121,7 +121,7 @@ impl Graph {
 
     fn set_previous(&mut self, of: HoldRef, previous: HoldRef) {
         if let Some((index, slot)) = of.get() {
-            self.record_mut(self.contexts[index]).shared.links[slot].previous = previous;
+            self.record_mut(self.contexts.at(index)).shared.links[slot].previous = previous;
         }
     }
 
@@ -132,7 +132,7 @@ impl Graph {
         let id = SharedId::of_key(blocker.facts(0).key);
         let Some(id) = id.filter(|_| matches!(blocker.need(), Need::All | Need::AtLeast(_))) else { return };
         for at in 0..self.contexts.len() {
-            let context = self.contexts[at];
+            let context = self.contexts.at(at);
             let first = self.first_of(context);
             let may_be_gone = self.record(context).entry.is_none() && !self.record(first).ended.is_linked;
             if may_be_gone && context.holds.has_share(id) && first.lifeline.is_cut() {

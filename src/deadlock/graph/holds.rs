@@ -28,6 +28,7 @@ use std::panic::Location;
 use super::origin::Origin;
 use super::resource::{HoldMode, ResourceFacts, SharedId, Site, TypeOf};
 use super::spill::{CHUNK, Spill};
+use crate::primitive::lasting::keep;
 use crate::primitive::{Word, quiet};
 
 /// Slots inside the context; further holds are [spilled](super::spill).
@@ -317,7 +318,7 @@ impl Holds {
         // ORDERING: Acquire pairs with the Release store in `make_spill`.
         //
         // SAFETY:
-        // - the pointer is null or came from `Box::leak`, and is never freed.
+        // - the pointer is null or came from `keep`, and is never freed.
         unsafe { self.spill.load(Acquire).as_ref() }
     }
 
@@ -325,10 +326,10 @@ impl Holds {
     /// calls this.
     fn make_spill(&self) -> &Spill {
         self.spill().unwrap_or_else(|| {
-            let spill = Box::leak(Box::new(Spill::new()));
+            let spill = std::ptr::from_ref(keep(Spill::new())).cast_mut();
             // ORDERING: Release publishes it to `spill`.
             self.spill.store(spill, Release);
-            spill
+            self.spill().expect("it was stored")
         })
     }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod blocker;
 pub(crate) mod context;
+pub(in crate::deadlock) mod contexts;
 mod holders;
 pub(crate) mod holds;
 pub(crate) mod id;
@@ -25,10 +26,13 @@ pub(crate) mod visible_readers;
 mod waits;
 
 use context::{Context, ContextId};
+use contexts::Contexts;
 use holders::HoldersIndex;
 use record::{Entry, Record, ThreadRecord};
 use waits::LISTS;
 
+#[cfg(test)]
+use crate::primitive::lasting::end_all;
 use crate::primitive::{Ingredient, is_removed};
 
 /// The first sweep takes place when there are twice as many contexts.
@@ -37,7 +41,7 @@ pub(in crate::deadlock) const FIRST_SWEEP: usize = 64;
 /// The wait-for graph.
 pub(crate) struct Graph {
     /// All contexts ever made, by index.
-    pub(in crate::deadlock) contexts: Vec<&'static Context>,
+    pub(in crate::deadlock) contexts: Contexts,
     pub(in crate::deadlock) free: Option<&'static Context>,
     /// Whether there are threads whose end nothing announces.
     pub(in crate::deadlock) has_untold: bool,
@@ -69,18 +73,19 @@ unsafe impl Send for Graph {}
 #[cfg(test)]
 impl Drop for Graph {
     fn drop(&mut self) {
-        for &context in &self.contexts {
+        for context in self.contexts.iter() {
             // SAFETY:
-            // - the context came from `Box::leak` in `add_context`, and whatever used it is over.
-            drop(unsafe { Box::from_raw(std::ptr::from_ref(context).cast_mut()) });
+            // - the context came from `keep` in `add_context` or `add_for_test`, and whatever used it is over.
+            unsafe { end_all(std::slice::from_ref(context)) };
         }
+        self.contexts.end();
     }
 }
 
 impl Graph {
     pub(in crate::deadlock) const fn new() -> Self {
         Self {
-            contexts: Vec::new(),
+            contexts: Contexts::new(),
             free: None,
             has_untold: false,
             swept: FIRST_SWEEP,
@@ -160,7 +165,7 @@ impl Graph {
 
     /// Returns the context that has this number now.
     pub(in crate::deadlock) fn context(&self, id: ContextId) -> Option<&'static Context> {
-        self.contexts.get(id.index()).copied().filter(|context| context.id() == id)
+        self.contexts.get(id.index()).filter(|context| context.id() == id)
     }
 
     /// Adds a new context and the first number that it will have. The caller has reserved capacity for it.
@@ -172,6 +177,6 @@ impl Graph {
 
     /// Returns every context that a thread has now.
     pub(in crate::deadlock) fn contexts(&self) -> impl Iterator<Item = &'static Context> + '_ {
-        self.contexts.iter().copied().filter(|context| context.id().get() != 0)
+        self.contexts.iter().filter(|context| context.id().get() != 0)
     }
 }

@@ -6,6 +6,7 @@
 use super::holds::{Chunk, Place};
 use super::resource::{ResourceFacts, Site};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
+use crate::primitive::lasting::keep_all;
 use crate::primitive::quiet;
 
 /// Slots of one chunk.
@@ -65,7 +66,7 @@ impl Spill {
             return &[];
         }
         // SAFETY:
-        // - the pointer came from a leaked slice of this length, which is never freed.
+        // - the pointer came from a slice of this length that is kept for ever.
         unsafe { std::slice::from_raw_parts(start, 1 << level) }
     }
 
@@ -92,15 +93,13 @@ impl Spill {
         let level = self.made.load(Relaxed);
         assert!((level as usize) < LEVELS, "fewer than 2^31 nested holds");
         let first = (1 << level) - 1;
-        let links: Box<[Link]> = (0..1_u32 << level)
-            .map(|at| {
-                let is_last = at + 1 == 1 << level;
-                let next = if is_last { NO_CHUNK } else { first + at + 1 };
-                Link { chunk: Chunk::new(), next_free: quiet::AtomicU32::new(next) }
-            })
-            .collect();
+        let links = keep_all((0..1_u32 << level).map(|at| {
+            let is_last = at + 1 == 1 << level;
+            let next = if is_last { NO_CHUNK } else { first + at + 1 };
+            Link { chunk: Chunk::new(), next_free: quiet::AtomicU32::new(next) }
+        }));
         // ORDERING: Release publishes the chunks to `level`.
-        self.levels[level as usize].store(Box::leak(links).as_mut_ptr(), Release);
+        self.levels[level as usize].store(links.as_ptr().cast_mut(), Release);
         self.made.store(level + 1, Relaxed);
         self.first_free.store(first, Relaxed);
     }
