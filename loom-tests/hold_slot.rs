@@ -6,7 +6,7 @@ use loom::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use loom::thread;
 
 use super::explore;
-use crate::deadlock::holds::Slot;
+use crate::deadlock::graph::slot::Slot;
 use crate::primitive::Word;
 
 /// A word whose fences do nothing: the negative control's.

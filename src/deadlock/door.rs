@@ -399,8 +399,7 @@ impl Registered<'_> {
 /// Returns whether the deadlock just found is left standing if nobody can be its victim, whatever the default policy says: it
 /// has a wait of code that knows nothing of deadlocks that are found, and nobody chose a policy.
 fn is_left_standing(graph: &Graph, judge: &Judge) -> bool {
-    let is_foreign = |&member: &&'static Context| {
-        graph.entry(member).is_some_and(|entry| matches!(entry.failure, Failure::Foreign { .. }))
-    };
-    !policy::is_chosen() && judge.core().members().iter().any(|member| is_foreign(&member))
+    let is_foreign = |entry: &Entry| matches!(entry.failure, Failure::Foreign { .. });
+    let members = judge.core().members().iter();
+    !policy::is_chosen() && members.filter_map(|&member| graph.entry(member)).any(is_foreign)
 }

@@ -3,42 +3,18 @@
 //! Everything is stored by value (two words of a name, thin pointers for the rest) because a guard can be forgotten
 //! and its lock dropped: nothing that a hold names may be dereferenced.
 //!
-//! # Protocol
-//!
-//! Only the owner writes. A slot is *in use* while its bit in `free` is clear.
-//!
-//! - take: bump the slot's version · release fence · write the words, those of a name only if there is one · clear the
-//!   bit (release)
-//! - give: set the bit (release)
-//! - read: load the version (acquire) · load the bits (acquire), stop if the slot's is set · read the words ·
-//!   acquire fence · load the version again, stop if it changed
-//!
-//! *Why a read is never torn.* Suppose the words come from two takes; then the later take, of version v, wrote one of
-//! them. Its fence comes before that write and the reader's fence after the read, so the second load of the version
-//! sees v or more, and so did the first (they agree). Having seen v with acquire, the reader also sees the bit set
-//! by the give before v; it saw the bit clear, so that was cleared after all words of v (or a later take's, excluded by
-//! the second load) were written, and it read those: one take, not two. The words of a name, or of a number, that this take
-//! has not written are an earlier one's; words that it has written say whether there is a name, and a number, and without
-//! one nobody looks at them.
+//! The protocol of a slot is in [`slot`](super::slot).
 
-use crate::primitive::Ordering::{Acquire, Relaxed, Release};
-use std::num::NonZero;
-use std::panic::Location;
-
-use super::origin::Origin;
-use super::resource::{HoldMode, ResourceFacts, SharedId, Site, TypeOf};
+pub(crate) use super::chunk::Hold;
+use super::chunk::{Chunk, Place};
+use super::resource::{HoldMode, ResourceFacts, SharedId, Site};
 use super::spill::{CHUNK, Spill};
+use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::lasting::keep;
-use crate::primitive::{Word, quiet};
+use crate::primitive::quiet;
 
 /// Slots inside the context; further holds are [spilled](super::spill).
 pub(super) const INLINE: usize = 16;
-/// What one slot stores: four words, two more for a name, and one for a number of permits.
-const WORDS: usize = 7;
-/// In the pointer to the line that acquired: several permits are held, and their number is written.
-const SEVERAL: usize = 1;
-const _: () = assert!(align_of::<Location<'_>>() > SEVERAL, "the lowest bit of a pointer to a line is free");
-
 /// The place of one hold in its context's list: the slot's bit if the slot is inline, and otherwise [`FIRST_SPILLED`]
 /// and the slot's number among the [spilled](super::spill).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,221 +35,6 @@ impl HoldIndex {
 /// Above all bits of inline slots.
 const FIRST_SPILLED: usize = 1 << INLINE;
 
-/// One hold, copied out.
-#[derive(Clone, Copy)]
-pub(crate) struct Hold {
-    pub(crate) resource: ResourceFacts,
-    pub(crate) site: Site,
-    /// How many permits are held; 1 of what has none.
-    pub(crate) permits: u32,
-}
-
-impl Hold {
-    /// Returns the id of what is held, if it is a share of something.
-    pub(super) fn shared_id(&self) -> Option<SharedId> {
-        let id = SharedId::of_key(self.resource.key)?;
-        matches!((self.resource.type_of)().mode, HoldMode::Read | HoldMode::Permit).then_some(id)
-    }
-}
-
-type QuietWord = quiet::AtomicPtr<()>;
-
-/// How often a slot has been written.
-#[derive(Clone, Copy)]
-pub(crate) struct Version(*mut ());
-
-/// A few words under a version: see the module's protocol.
-#[repr(align(64))]
-pub(crate) struct Slot<W, const N: usize> {
-    version: W,
-    words: [W; N],
-}
-
-impl<W: Word, const N: usize> Slot<W, N> {
-    #[cfg(all(test, loom))]
-    pub(crate) fn new() -> Self {
-        Self { version: W::null(), words: std::array::from_fn(|_| W::null()) }
-    }
-
-    /// Writes the words, or only some of them: the others are of an earlier hold then. The owner alone calls this, while
-    /// the slot is free, with the slot's version.
-    #[inline]
-    pub(crate) fn write<const FIRST: usize, const NEXT: usize>(
-        &self,
-        version: Version,
-        first: [*mut (); FIRST],
-        next: Option<[*mut (); NEXT]>,
-        last: Option<*mut ()>,
-    ) {
-        const { assert!(FIRST + NEXT < N) };
-        // ORDERING: Release pairs with the Acquire load in `read`: a reader that sees this version sees the bit set by
-        // the give before it.
-        self.version.store(version.0.wrapping_byte_add(1), Release);
-        // ORDERING: pairs with the Acquire fence in `read`: a reader that sees one of the words below sees this
-        // version.
-        W::fence(Release);
-        for (word, value) in self.words.iter().zip(first) {
-            word.store(value, Relaxed);
-        }
-        if let Some(next) = next {
-            for (word, value) in self.words[FIRST..].iter().zip(next) {
-                word.store(value, Relaxed);
-            }
-        }
-        if let Some(last) = last {
-            self.words[N - 1].store(last, Relaxed);
-        }
-    }
-
-    /// Returns the first word as it is at this moment. For its owner.
-    #[inline]
-    pub(crate) fn first(&self) -> *mut () {
-        self.words[0].load(Relaxed)
-    }
-
-    /// Returns how often the slot has been written. For its owner.
-    #[inline]
-    pub(crate) fn version(&self) -> Version {
-        Version(self.version.load(Relaxed))
-    }
-
-    /// Reads the words. Returns `None` unless the slot was in use all the time, by one and the same take. Words that this
-    /// take did not write are of an earlier one.
-    pub(crate) fn read(&self, in_use: impl FnOnce() -> bool) -> Option<[*mut (); N]> {
-        // ORDERING: Acquire pairs with the Release store in `write`.
-        let version = self.version.load(Acquire);
-        if !in_use() {
-            return None;
-        }
-        let words = std::array::from_fn(|i| self.words[i].load(Relaxed));
-        // ORDERING: pairs with the Release fence in `write`.
-        W::fence(Acquire);
-        (self.version.load(Relaxed) == version).then_some(words)
-    }
-}
-
-impl<const N: usize> Slot<QuietWord, N> {
-    const fn empty() -> Self {
-        Self {
-            version: QuietWord::new(std::ptr::null_mut()),
-            words: [const { QuietWord::new(std::ptr::null_mut()) }; N],
-        }
-    }
-}
-
-/// A free slot of a chunk, and what taking it will write besides the words: these are the loads of
-/// [`take`](Place::take), done before a lock is taken, since no load overtakes an atomic read-modify-write.
-#[derive(Clone, Copy)]
-pub(crate) struct Place<'s> {
-    chunk_free: &'s quiet::AtomicUsize,
-    slot: &'s Slot<QuietWord, WORDS>,
-    version: Version,
-    free: usize,
-    bit: usize,
-}
-
-impl Place<'_> {
-    /// Lists a hold in this place; returns the slot's bit. The owner alone calls this, and has taken and given nothing since
-    /// it found the place.
-    #[inline]
-    pub(in crate::deadlock) fn take(self, resource: ResourceFacts, site: Site, permits: u32) -> usize {
-        let (made_at, name) = resource.origin.words();
-        let site: *mut () = std::ptr::from_ref(site).cast_mut().cast();
-        let is_several = permits != 1;
-        let words = [
-            std::ptr::without_provenance_mut(resource.key),
-            if is_several { site.wrapping_byte_add(SEVERAL) } else { site },
-            made_at,
-            resource.type_of as *mut (),
-        ];
-        let permits = is_several.then(|| std::ptr::without_provenance_mut(permits as usize));
-        self.slot.write(self.version, words, name, permits);
-        // ORDERING: Release pairs with the Acquire load in `read`: a reader that sees the bit clear sees the words.
-        self.chunk_free.store(self.free ^ self.bit, Release);
-        self.bit
-    }
-}
-
-/// Slots and the bits that say which of them are free.
-#[repr(C)]
-pub(in crate::deadlock) struct Chunk<const SLOTS: usize> {
-    free: quiet::AtomicUsize,
-    /// Of slots in use: another thread has released what their holds are of. They are [given](Holds::give_void) by the owner.
-    void: quiet::AtomicUsize,
-    slots: [Slot<QuietWord, WORDS>; SLOTS],
-}
-
-impl<const SLOTS: usize> Chunk<SLOTS> {
-    /// The bits of all slots.
-    const ALL: usize = (1 << SLOTS) - 1;
-
-    pub(in crate::deadlock) const fn new() -> Self {
-        let (free, void) = (quiet::AtomicUsize::new(Self::ALL), quiet::AtomicUsize::new(0));
-        Self { free, void, slots: [const { Slot::empty() }; SLOTS] }
-    }
-
-    /// Returns a free slot, if there is one. Writes nothing. The owner alone calls this.
-    #[inline]
-    pub(in crate::deadlock) fn find(&self) -> Option<Place<'_>> {
-        let free = NonZero::new(self.free.load(Relaxed))?;
-        // The remainder is the number itself, which the compiler does not know.
-        let slot = &self.slots[free.trailing_zeros() as usize % SLOTS];
-        let free = free.get();
-        Some(Place { chunk_free: &self.free, slot, version: slot.version(), free, bit: free & free.wrapping_neg() })
-    }
-
-    /// Frees the slot with this bit. The owner alone calls this.
-    #[inline]
-    pub(in crate::deadlock) fn give(&self, bit: usize) {
-        let free = self.free.load(Relaxed);
-        debug_assert_eq!(free & bit, 0, "a hold is given once");
-        // ORDERING: Release keeps the reads and writes under the resource before the hold disappears, and, as in `take`,
-        // publishes the words of the slots that are still in use: a reader may see them in use by this store.
-        self.free.store(free | bit, Release);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.free.load(Relaxed) == Self::ALL
-    }
-
-    /// Returns how many slots are in use.
-    fn count(&self) -> usize {
-        SLOTS - self.free.load(Relaxed).count_ones() as usize
-    }
-
-    fn read(&self, index: usize) -> Option<Hold> {
-        self.read_even_void(index).filter(|_| self.void.load(Relaxed) & 1 << index == 0)
-    }
-
-    fn read_even_void(&self, index: usize) -> Option<Hold> {
-        // ORDERING: Acquire pairs with the Release stores in `take` and `give`.
-        let words = self.slots[index].read(|| self.free.load(Acquire) & 1 << index == 0)?;
-        Some(decode(words))
-    }
-
-    /// Returns the bits of the slots whose holds are true. For the owner.
-    #[inline]
-    fn held(&self) -> usize {
-        !self.free.load(Relaxed) & Self::ALL & !self.void.load(Relaxed)
-    }
-
-    /// Returns the bit of the only slot whose hold has this key, if it is the last of those in use. For the owner.
-    #[inline]
-    fn only(&self, key: usize) -> Option<usize> {
-        let is_of_key = |slot: u32| self.slots[slot as usize % SLOTS].first().addr() == key;
-        let mut held = self.held();
-        let last = held.checked_ilog2().filter(|&slot| is_of_key(slot))?;
-        held ^= 1 << last;
-        while held != 0 {
-            if is_of_key(held.trailing_zeros()) {
-                return None;
-            }
-            held &= held - 1;
-        }
-        Some(1 << last)
-    }
-}
-
 /// Where a context's next hold goes.
 #[derive(Clone, Copy)]
 pub(crate) struct InlinePlace<'s>(Place<'s>);
@@ -282,7 +43,7 @@ impl InlinePlace<'_> {
     /// Returns the number of the slot.
     #[inline]
     pub(crate) fn slot(self) -> usize {
-        self.0.bit.trailing_zeros() as usize
+        self.0.slot()
     }
 
     /// Lists a hold in this place, which was just [found](Holds::find). The context's own thread alone calls this.
@@ -413,10 +174,10 @@ impl Holds {
     pub(in crate::deadlock) fn make_void(&self, index: HoldIndex) {
         let chunk_and_bit = index.0.checked_sub(FIRST_SPILLED).map(|at| (at / CHUNK, 1 << (at % CHUNK)));
         match chunk_and_bit {
-            None => _ = self.inline.void.fetch_or(index.0, Relaxed),
+            None => self.inline.make_void(index.0),
             Some((number, bit)) => {
                 let chunk = self.spill().and_then(|spill| spill.chunks().nth(number));
-                chunk.inspect(|chunk| _ = chunk.void.fetch_or(bit, Relaxed));
+                chunk.inspect(|chunk| chunk.make_void(bit));
             }
         }
         // ORDERING: Release pairs with the swap in `give_void`.
@@ -432,10 +193,9 @@ impl Holds {
 
     #[cold]
     fn give_all_void(&self) {
-        let void = |chunk: &quiet::AtomicUsize| if chunk.load(Relaxed) == 0 { 0 } else { chunk.swap(0, Relaxed) };
-        self.inline.give(void(&self.inline.void));
+        self.inline.give(self.inline.take_void());
         for (number, chunk) in self.spill().into_iter().flat_map(Spill::chunks).enumerate() {
-            let mut bits = void(&chunk.void);
+            let mut bits = chunk.take_void();
             while bits != 0 {
                 self.give_spilled(HoldIndex(FIRST_SPILLED + number * CHUNK + bits.trailing_zeros() as usize));
                 bits &= bits - 1;
@@ -539,26 +299,12 @@ impl Holds {
     }
 }
 
-fn decode(words: [*mut (); WORDS]) -> Hold {
-    let [key, site, made_at, type_of, start, length, permits] = words;
-    let is_several = site.addr() & SEVERAL != 0;
-    let site = if is_several { site.wrapping_byte_sub(SEVERAL) } else { site };
-    // SAFETY:
-    // - the words are those of one `take`, but for a name's if there is none and a number's if there is none (see the
-    //   module's protocol), and each is turned back into what it was made from: a `&'static` reference, a function pointer.
-    let site = unsafe { &*site.cast::<Location<'static>>() };
-    // SAFETY: as above.
-    let type_of = unsafe { std::mem::transmute::<*mut (), TypeOf>(type_of) };
-    // SAFETY: as above.
-    let origin = unsafe { Origin::of_words(made_at, [start, length]) };
-    let permits = if is_several { permits.addr() as u32 } else { 1 };
-    Hold { resource: ResourceFacts { key: key.addr(), origin, type_of }, site, permits }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::panic::Location;
+
     use super::*;
-    use crate::deadlock::graph::resource::ResourceType;
+    use crate::deadlock::graph::resource::{Origin, ResourceType};
 
     fn resource(key: usize, name: Option<&'static str>) -> ResourceFacts {
         ResourceFacts { key, origin: Origin::here(name), type_of: || ResourceType::exclusive::<u8>("Lock") }

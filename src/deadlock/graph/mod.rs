@@ -3,6 +3,7 @@
 //! See `README.md` in the folder above for the protocol and its proof.
 
 pub(crate) mod blocker;
+mod chunk;
 pub(crate) mod context;
 pub(in crate::deadlock) mod contexts;
 mod holders;
@@ -15,6 +16,7 @@ pub(in crate::deadlock) mod record;
 pub(in crate::deadlock) mod reported;
 pub(crate) mod resource;
 mod shared_holds;
+pub(crate) mod slot;
 pub(in crate::deadlock) mod span_name;
 mod spill;
 mod standing;

@@ -1,9 +1,9 @@
 //! The list of a context's holds beyond the first few: storage that doubles, and a list of the chunks with free slots.
 //!
-//! Written by the owner alone, read by anybody, as the slots in [`holds`](super::holds). Taking and giving take
+//! Written by the owner alone, read by anybody, as a [`slot`](super::slot). Taking and giving take
 //! constant time, however many there are. The storage stays with the context.
 
-use super::holds::{Chunk, Place};
+use super::chunk::{Chunk, Place};
 use super::resource::{ResourceFacts, Site};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::lasting::keep_all;

@@ -1,0 +1,258 @@
+//! A read-write lock is released by whoever releases it, and nobody is accused of a read that he does not have.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bowline::deadlock::{self, Kind};
+use bowline::facade::{RawRwLock, Unowned};
+
+use super::{RwLock, held};
+use crate::support::{LIMIT, alone, on_another_thread, spawn_named, until_parked, within};
+
+/// So many reads that later ones are shown and not counted.
+const MANY: usize = 20_000;
+
+fn read(lock: &RwLock) {
+    lock.lock_shared(false);
+}
+
+fn unread(lock: &RwLock) {
+    // SAFETY:
+    // - it is read.
+    unsafe { lock.unlock_shared() };
+}
+
+fn unwrite(lock: &RwLock) {
+    // SAFETY:
+    // - it is written.
+    unsafe { lock.unlock_exclusive() };
+}
+
+/// Runs a test with a lock whose readers are counted, and with one whose readers are shown.
+fn counted_and_shown(test: impl Fn(&RwLock)) {
+    within(LIMIT, || {
+        test(&RwLock::INIT);
+        let lock = RwLock::INIT;
+        for _ in 0..MANY {
+            read(&lock);
+            unread(&lock);
+        }
+        test(&lock);
+    });
+}
+
+#[test]
+fn every_way_to_read_and_write_is_listed_and_every_release_ends_that() {
+    let soon = || Instant::now() + Duration::from_millis(1);
+    let reads: [fn(&RwLock) -> bool; 6] = [
+        |lock| lock.try_lock_shared(false),
+        |lock| lock.try_lock_shared(true),
+        |lock| lock.try_lock_shared_for(false, Duration::from_millis(1)),
+        |lock| lock.try_lock_shared_for(true, Duration::from_millis(1)),
+        |lock| lock.try_lock_shared_until(false, Instant::now()),
+        |lock| lock.try_lock_shared_until(true, Instant::now()),
+    ];
+    let writes: [fn(&RwLock) -> bool; 3] = [
+        |lock| lock.try_lock_exclusive(),
+        |lock| lock.try_lock_exclusive_for(Duration::from_millis(1)),
+        |lock| lock.try_lock_exclusive_until(Instant::now()),
+    ];
+    counted_and_shown(|lock| {
+        for read in reads {
+            assert!(read(lock) && read(lock), "several can read");
+            assert_eq!(held().len(), 2);
+            assert!(writes.iter().all(|write| !write(lock)) && lock.is_locked() && !lock.is_locked_exclusive());
+            unread(lock);
+            assert_eq!(held().len(), 1);
+            unread(lock);
+            assert!(held().is_empty() && !lock.is_locked());
+        }
+        for write in writes {
+            assert!(write(lock) && lock.is_locked_exclusive());
+            assert_eq!(held().len(), 1);
+            assert!(reads.iter().all(|read| !read(lock)) && !lock.try_lock_upgradable_until(soon()));
+            unwrite(lock);
+            assert!(held().is_empty() && !lock.is_locked());
+        }
+    });
+}
+
+#[test]
+fn an_upgradable_reader_reads_beside_others_and_becomes_the_writer_and_a_reader() {
+    counted_and_shown(|lock| {
+        lock.lock_upgradable();
+        read(lock);
+        assert_eq!(held().len(), 2);
+        assert!(!lock.try_lock_upgradable() && !lock.try_lock_upgradable_for(Duration::from_millis(1)));
+        // SAFETY:
+        // - it is held in the way that each asks for, here and below.
+        assert!(unsafe { !lock.try_upgrade() && !lock.try_upgrade_for(Duration::from_millis(1)) });
+        assert_eq!(held().len(), 2, "it holds what it held");
+        unread(lock);
+        // SAFETY:
+        // - as above.
+        unsafe { lock.upgrade() };
+        assert_eq!((held().len(), lock.is_locked_exclusive()), (1, true));
+        // SAFETY:
+        // - as above.
+        unsafe { lock.downgrade_to_upgradable() };
+        assert!(!lock.is_locked_exclusive() && on_another_thread(|| lock.try_lock_shared(false)));
+        on_another_thread(|| unread(lock));
+        // SAFETY:
+        // - as above.
+        assert!(unsafe { lock.try_upgrade_until(Instant::now() + LIMIT) });
+        // SAFETY:
+        // - as above.
+        unsafe { lock.downgrade() };
+        assert_eq!((held().len(), lock.is_locked_exclusive()), (1, false));
+        unread(lock);
+        lock.lock_upgradable();
+        // SAFETY:
+        // - as above.
+        unsafe { lock.downgrade_upgradable() };
+        assert!(on_another_thread(|| lock.try_lock_upgradable()));
+        // SAFETY:
+        // - it is read upgradably.
+        unsafe { lock.unlock_upgradable() };
+        unread(lock);
+        assert!(held().is_empty() && !lock.is_locked());
+    });
+}
+
+#[test]
+fn a_read_ended_by_another_thread_is_not_the_readers_any_more() {
+    counted_and_shown(|lock| {
+        read(lock);
+        on_another_thread(|| unread(lock));
+        assert!(held().is_empty() && !lock.is_locked());
+        lock.lock_exclusive();
+        on_another_thread(|| unwrite(lock));
+        assert!(held().is_empty() && !lock.is_locked());
+        lock.lock_upgradable();
+        // SAFETY:
+        // - it is read upgradably.
+        on_another_thread(|| unsafe { lock.unlock_upgradable() });
+        assert!(held().is_empty() && !lock.is_locked());
+    });
+}
+
+#[test]
+fn a_writer_is_let_in_when_other_threads_have_ended_all_reads_whosever_they_were() {
+    alone(|| {
+        deadlock::on_deadlock(|report| panic!("{report}")).keep();
+        counted_and_shown(|lock| {
+            let own = bowline::Lock::new(());
+            let (all_read, ended) = (Barrier::new(4), Barrier::new(4));
+            thread::scope(|s| {
+                let _own = own.lock();
+                for name in ["reader 0", "reader 1", "reader 2"] {
+                    _ = spawn_named(s, name, || {
+                        read(lock);
+                        all_read.wait();
+                        ended.wait();
+                        // It waits for the writer, and holds nothing of what the writer waits for.
+                        drop(own.lock());
+                    });
+                }
+                all_read.wait();
+                // Of several readers nobody knows whose read it was.
+                (0..3).for_each(|_| unread(lock));
+                ended.wait();
+                ["reader 0", "reader 1", "reader 2"].into_iter().for_each(until_parked);
+                lock.lock_exclusive();
+                assert!(lock.is_locked_exclusive());
+                unwrite(lock);
+            });
+        });
+    });
+}
+
+#[test]
+fn readers_and_writers_that_wait_for_each_other_are_told_with_both_lines() {
+    alone(|| {
+        deadlock::set_policy(deadlock::Policy::Panic);
+        counted_and_shown(|lock| {
+            let other = RwLock::INIT;
+            let both_hold = Barrier::new(2);
+            let panics = thread::scope(|s| {
+                let threads = [(lock, &other), (&other, lock)].map(|(first, second)| {
+                    s.spawn(|| {
+                        read(first);
+                        both_hold.wait();
+                        let told = std::panic::catch_unwind(|| second.lock_exclusive());
+                        if told.is_ok() {
+                            unwrite(second);
+                        }
+                        unread(first);
+                        told.err().map(|panic| crate::support::message(&*panic).to_owned())
+                    })
+                });
+                threads.map(|thread| thread.join().unwrap())
+            });
+            let [text] = &panics.into_iter().flatten().collect::<Vec<_>>()[..] else { panic!("one is the victim") };
+            assert!(text.contains("reads A") && text.contains("waits to write A"), "{text}");
+            assert!(!lock.is_locked() && !other.is_locked());
+        });
+    });
+}
+
+#[test]
+fn a_second_read_behind_a_writer_is_told_and_a_recursive_one_gets_in() {
+    alone(|| {
+        deadlock::set_policy(deadlock::Policy::Panic);
+        let told = std::sync::Mutex::new(Vec::new());
+        let told: &'static _ = Box::leak(Box::new(told));
+        deadlock::on_deadlock(|report| told.lock().unwrap().push(report.kind())).keep();
+        counted_and_shown(|lock| {
+            read(lock);
+            thread::scope(|s| {
+                let writer = spawn_named(s, "writes", || {
+                    lock.lock_exclusive();
+                    unwrite(lock);
+                });
+                until_parked("writes");
+                lock.lock_shared(true);
+                unread(lock);
+                assert!(std::panic::catch_unwind(|| read(lock)).is_err());
+                unread(lock);
+                writer.join().unwrap();
+            });
+        });
+        assert_eq!(*told.lock().unwrap(), [Kind::Cycle; 2]);
+    });
+}
+
+#[test]
+fn guards_that_move_between_threads_are_nobodys() {
+    alone(|| {
+        deadlock::on_deadlock(|report| panic!("{report}")).keep();
+        let lock = RawRwLock::<Unowned>::INIT;
+        for _ in 0..MANY {
+            lock.lock_shared(false);
+            // SAFETY:
+            // - it is read.
+            unsafe { lock.unlock_shared() };
+        }
+        lock.lock_shared(false);
+        assert!(held().is_empty() && !lock.try_lock_exclusive());
+        thread::scope(|s| {
+            _ = spawn_named(s, "ends the read", || {
+                until_parked("writes what it reads");
+                // SAFETY:
+                // - it is read.
+                unsafe { lock.unlock_shared() };
+            });
+            _ = spawn_named(s, "writes what it reads", || {
+                lock.lock_exclusive();
+                // SAFETY:
+                // - it is written.
+                unsafe { lock.downgrade_to_upgradable() };
+                // SAFETY:
+                // - it is read upgradably.
+                unsafe { lock.unlock_upgradable() };
+            });
+        });
+        assert!(!lock.is_locked());
+    });
+}
