@@ -3,6 +3,7 @@
 //! See `README.md` beside this file for the protocol and its proof.
 
 use std::cell::Cell;
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use super::graph::Graph;
@@ -12,6 +13,7 @@ pub(crate) use super::graph::record::Failure;
 use super::graph::record::{Entry, Summons, erase};
 use super::graph::reported::Reported;
 use super::graph::span_name::SpanName;
+use super::graph::thread_name::thread_id;
 use super::hook::Fate;
 use super::judge::{Judge, Judgement};
 use super::lateness::{self, GraceStart};
@@ -145,6 +147,7 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
         can_unwind: None,
         pause: Pause::FIRST,
         alarm: if resource.is_sleep() { long_wait::Alarm::off() } else { long_wait::Alarm::new() },
+        thread_id: thread_id(),
         // The subscriber's code: before the wait is in the graph.
         span: trace::current_span(),
     };
@@ -223,6 +226,7 @@ struct Registered<'a> {
     can_unwind: Option<bool>,
     pause: Pause,
     alarm: long_wait::Alarm,
+    thread_id: Option<ThreadId>,
     span: Option<SpanName>,
 }
 
@@ -321,6 +325,7 @@ impl Registered<'_> {
             not_handed_over: Cell::new(!self.resource.may_be_handed_over()),
             is_stuck: false,
             finder: None,
+            thread_id: self.thread_id,
             span: self.span,
         }
     }

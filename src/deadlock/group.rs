@@ -169,6 +169,7 @@ mod tests {
             not_handed_over: Cell::new(!wait.may_be_handed_over()),
             is_stuck: false,
             finder: None,
+            thread_id: None,
             span: None,
         }
     }

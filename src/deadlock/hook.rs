@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::report::Report;
+use super::report::{Report, StuckThread};
 use super::{hazard, long_wait, trace};
 use crate::primitive::contain;
 use crate::primitive::quiet::{Mutex, PoisonError};
@@ -185,6 +185,47 @@ pub(super) fn report_deadlock(report: &Report, fate: Fate) {
     // Inside a hook nothing was run.
     print();
     drop_contained(hooks);
+    if report.threads().iter().any(is_foreign) {
+        keep_foreign(report);
+    }
+}
+
+/// Returns whether a thread waits for a lock of another library's interface.
+fn is_foreign(thread: &StuckThread) -> bool {
+    thread.waits_for().is_some_and(|wait| wait.resource().is_foreign())
+}
+
+/// How many reports are kept for [`take_foreign`].
+const KEPT: usize = 64;
+
+/// The last reports of deadlocks with locks of other libraries' interfaces, which nobody has taken: the oldest is where the next
+/// one goes.
+struct Kept {
+    reports: [Option<Report>; KEPT],
+    next: usize,
+}
+
+static FOREIGN: Mutex<Kept> = Mutex::new(Kept { reports: [const { None }; KEPT], next: 0 });
+
+fn keep_foreign(report: &Report) {
+    let (report, mut kept) = (report.clone(), FOREIGN.lock().unwrap_or_else(PoisonError::into_inner));
+    let at = kept.next % KEPT;
+    kept.next += 1;
+    let oldest = kept.reports[at].replace(report);
+    drop(kept);
+    drop(oldest);
+}
+
+/// Takes the reports of the last deadlocks with locks of other libraries' interfaces, 64 at most, the oldest first.
+pub(crate) fn take_foreign() -> Vec<Report> {
+    let mut taken = [const { None }; KEPT];
+    let mut kept = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
+    let oldest = kept.next % KEPT;
+    std::mem::swap(&mut kept.reports, &mut taken);
+    kept.next = 0;
+    drop(kept);
+    taken.rotate_left(oldest);
+    taken.into_iter().flatten().collect()
 }
 
 /// Drops references to hooks, each of which may be the last one, and contains panics: a hook has the user's

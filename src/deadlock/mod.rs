@@ -78,7 +78,7 @@ mod environment;
 pub(crate) mod graph;
 pub(crate) mod group;
 pub(crate) mod hazard;
-mod hook;
+pub(crate) mod hook;
 mod judge;
 mod lateness;
 mod long_wait;

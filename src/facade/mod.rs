@@ -16,11 +16,19 @@ pub use mutex::RawMutex;
 pub use once::RawOnce;
 pub use rwlock::RawRwLock;
 
+use crate::deadlock::Report;
 use crate::deadlock::door::{Failure, WaitError};
+use crate::deadlock::hook;
 use crate::deadlock::resource::Site;
 pub use crate::sync::Progress;
 use crate::sync::identity::Identity;
 pub use crate::sync::identity::{Anonymous, Unowned};
+
+/// Takes the reports of the last deadlocks that had one of these locks, 64 at most.
+#[must_use]
+pub fn take_reports() -> Vec<Report> {
+    hook::take_foreign()
+}
 
 /// Who owns a lock: [`Anonymous`], the thread that acquires it; [`Unowned`], nobody known, since its guards may be sent.
 #[expect(private_bounds, reason = "nobody else implements it")]

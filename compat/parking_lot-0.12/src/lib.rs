@@ -15,6 +15,8 @@
 mod condvar;
 #[cfg(feature = "deadlock_detection")]
 pub mod deadlock;
+#[cfg(feature = "deadlock_detection")]
+pub mod deadlock;
 mod fair_mutex;
 mod mutex;
 mod once;

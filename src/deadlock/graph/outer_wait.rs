@@ -72,6 +72,7 @@ impl OuterWait {
             not_handed_over: Cell::new(false),
             is_stuck: false,
             finder: None,
+            thread_id: None,
             span: None,
         }
     }

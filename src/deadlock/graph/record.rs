@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::ptr::NonNull;
+use std::thread::ThreadId;
 use std::time::Instant;
 
 use super::Graph;
@@ -139,6 +140,8 @@ pub(in crate::deadlock) struct Entry {
     pub(in crate::deadlock) is_stuck: bool,
     /// The context that found the deadlock that this wait is to be the victim of.
     pub(in crate::deadlock) finder: Option<&'static Context>,
+    /// Std's id of its thread, if it is known.
+    pub(in crate::deadlock) thread_id: Option<ThreadId>,
     /// The span that its thread is in; `None` without the feature `tracing`.
     pub(in crate::deadlock) span: Option<SpanName>,
 }

@@ -1,6 +1,8 @@
 //! The name of a thread: std's, or, where it was named otherwise, the system's.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
+use std::thread::{Thread, ThreadId};
 
 use crate::primitive::{OsName, os_thread_name, process_name};
 
@@ -34,24 +36,29 @@ impl ThreadName {
 /// Returns the thread's name, if it has one and it can still be asked for. The first thread of a process is `main`,
 /// even if std did not start that process, or has not started it yet.
 pub(crate) fn thread_name() -> Option<Arc<str>> {
+    if cfg!(all(test, loom)) {
+        return None;
+    }
+    let name = ask_std(|thread| thread.name().map(Arc::from)).flatten();
+    name.or_else(|| (crate::primitive::os_thread_id() == std::process::id()).then(|| "main".into()))
+}
+
+/// Returns std's id of the calling thread, if it can still be asked for.
+pub(in crate::deadlock) fn thread_id() -> Option<ThreadId> {
+    if cfg!(all(test, loom)) { None } else { ask_std(|thread| thread.id()) }
+}
+
+/// Asks std's handle of the calling thread.
+fn ask_std<R>(ask: impl FnOnce(Thread) -> R) -> Option<R> {
     /// Destroyed before std's own handle of the thread: while this is there, the handle may be asked for.
     struct HandleIsThere;
     impl Drop for HandleIsThere {
         fn drop(&mut self) {}
     }
-    #[cfg(not(all(test, loom)))]
-    {
-        thread_local! { static PROBE: HandleIsThere = const { HandleIsThere } }
-        let name = || std::thread::current().name().map(Arc::from);
-        // The destructor of a thread-specific key may be the first to lock, and runs after the handle is gone and where
-        // the probe cannot tell: there std panics. Where that would end the process, std is not asked.
-        let ask = || if cfg!(panic = "abort") { None } else { std::panic::catch_unwind(name).ok().flatten() };
-        let name = PROBE.try_with(|_| ask()).ok().flatten();
-        name.or_else(|| (crate::primitive::os_thread_id() == std::process::id()).then(|| "main".into()))
-    }
-    #[cfg(all(test, loom))]
-    {
-        let _ = HandleIsThere;
-        None
-    }
+    thread_local! { static PROBE: HandleIsThere = const { HandleIsThere } }
+    let ask = AssertUnwindSafe(|| ask(std::thread::current()));
+    // The destructor of a thread-specific key may be the first to lock, and runs after the handle is gone and where
+    // the probe cannot tell: there std panics. Where that would end the process, std is not asked.
+    let ask = || if cfg!(panic = "abort") { None } else { catch_unwind(ask).ok() };
+    PROBE.try_with(|_| ask()).ok().flatten()
 }

@@ -2,7 +2,9 @@
 
 use std::panic::Location;
 
-use crate::deadlock::graph::resource::{DESERIALIZED, FORMATTED, HoldMode, ResourceType, SERIALIZED, Site, UNKNOWN};
+use crate::deadlock::graph::resource::{
+    DESERIALIZED, FORMATTED, HoldMode, ResourceFacts, ResourceType, SERIALIZED, Site, UNKNOWN,
+};
 use crate::deadlock::graph::task_id::{ReportedId, TaskId};
 
 /// What a lock's implementation of a trait acquires it for. Such an acquisition has no line in the program: the lock
@@ -276,6 +278,28 @@ impl Resource {
             return Identity { key: self.key, made_at: None, name: None, primitive: "" };
         }
         Identity { key: self.key, made_at: Some(self.made_at), name: self.name, primitive: self.primitive }
+    }
+}
+
+impl Resource {
+    pub(super) fn of(facts: ResourceFacts, id: Option<ReportedId>) -> Self {
+        Self { id, ..Self::from(facts) }
+    }
+}
+
+impl From<ResourceFacts> for Resource {
+    fn from(facts: ResourceFacts) -> Self {
+        let described = (facts.type_of)();
+        Self {
+            key: facts.key,
+            nature: Nature::of(&described),
+            name: facts.origin.name(),
+            rank: facts.origin.rank(),
+            id: None,
+            primitive: described.primitive,
+            data_type: described.data,
+            made_at: facts.origin.made_at(),
+        }
     }
 }
 

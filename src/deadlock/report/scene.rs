@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use super::awaited::{Awaited, keep_the_last_of_each};
@@ -11,8 +12,7 @@ use super::names_now::NamesNow;
 use super::stack::{self, Stack};
 use super::suspicion::suspect;
 use super::{
-    Access, Activity, Deadlock, Held, JoinedThread, Kind, LongWait, Nature, Purpose, Report, Resource, StuckThread,
-    Task, Wait,
+    Access, Activity, Deadlock, Held, JoinedThread, Kind, LongWait, Purpose, Report, Resource, StuckThread, Task, Wait,
 };
 use crate::deadlock::graph::Graph;
 use crate::deadlock::graph::blocker::{Need, Provider};
@@ -82,6 +82,7 @@ struct ParticipantWait {
     others: usize,
     /// The thread that is joined, once it has begun.
     joined: Option<Joined>,
+    thread_id: Option<ThreadId>,
     span: Option<SpanName>,
 }
 
@@ -114,6 +115,7 @@ impl ParticipantWait {
                 os_id: joined.os_id,
                 context: joined.context.address(),
             }),
+            thread_id: self.thread_id,
             span: self.span,
         }
     }
@@ -345,6 +347,7 @@ impl Scene {
                     os_id: graph.record(context).os_id,
                     is_gone: graph.first_of(context).lifeline.is_cut(),
                 }),
+                thread_id: entry.thread_id,
                 span: entry.span,
             }
         });
@@ -573,27 +576,5 @@ impl Held {
         let resource = Resource::from(hold.resource);
         let (site, purpose) = Purpose::of(hold.site, resource.made_at);
         Self { resource, site, purpose, access, left_behind, permits: hold.permits }
-    }
-}
-
-impl Resource {
-    fn of(facts: ResourceFacts, id: Option<ReportedId>) -> Self {
-        Self { id, ..Self::from(facts) }
-    }
-}
-
-impl From<ResourceFacts> for Resource {
-    fn from(facts: ResourceFacts) -> Self {
-        let described = (facts.type_of)();
-        Self {
-            key: facts.key,
-            nature: Nature::of(&described),
-            name: facts.origin.name(),
-            rank: facts.origin.rank(),
-            id: None,
-            primitive: described.primitive,
-            data_type: described.data,
-            made_at: facts.origin.made_at(),
-        }
     }
 }

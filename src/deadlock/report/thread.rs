@@ -2,6 +2,7 @@
 
 use std::panic::Location;
 use std::sync::Arc;
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::access::Access;
@@ -58,6 +59,12 @@ impl StuckThread {
     #[must_use]
     pub fn os_id(&self) -> u32 {
         self.os_id
+    }
+
+    /// Returns std's id of the thread, if it waits and the id was known when it began to.
+    #[must_use]
+    pub fn thread_id(&self) -> Option<ThreadId> {
+        self.waits_for.as_ref()?.thread_id
     }
 
     /// Returns whether the thread has ended.
@@ -159,6 +166,8 @@ pub struct Wait {
     pub(in crate::deadlock) signal: Option<&'static str>,
     pub(in crate::deadlock) others: usize,
     pub(in crate::deadlock) joined: Option<JoinedThread>,
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(in crate::deadlock) thread_id: Option<ThreadId>,
     pub(in crate::deadlock) span: Option<SpanName>,
 }
 

@@ -54,6 +54,7 @@ fn as_waiter(hazard: &Hazard) -> StuckThread {
         queued_in: None,
         process: None,
         others: 0,
+        thread_id: None,
         span: None,
     };
     StuckThread {

@@ -187,6 +187,7 @@ impl Made {
                         not_handed_over: Cell::new(false),
                         is_stuck: false,
                         finder: None,
+                        thread_id: None,
                         span: None,
                     };
                     graph.link(context, entry);

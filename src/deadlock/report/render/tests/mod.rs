@@ -79,6 +79,7 @@ impl StuckThread {
             signal: None,
             others: 0,
             joined: None,
+            thread_id: None,
             span: None,
         });
         self
