@@ -13,6 +13,7 @@ mod detector_controls;
 mod event;
 mod executor_controls;
 mod executor_deadlock;
+mod facade;
 mod finder;
 mod future;
 mod groups;

@@ -363,6 +363,11 @@ impl<O: Ownership> RawRwLock<O> {
 
     // --- questions ---
 
+    #[cfg(all(test, loom))]
+    pub(crate) fn raw(&self) -> &Raw<O> {
+        &self.raw
+    }
+
     /// Returns whether anybody reads or writes.
     pub fn is_locked(&self) -> bool {
         self.raw.is_locked()

@@ -84,6 +84,10 @@ fn number_by_address() -> u64 {
 /// A part of a protocol that a model can remove, to show that the protocol fails without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ingredient {
+    /// A lock is marked as unlisted when somebody ends a read of which nobody knows whose it is.
+    UnlistedMark,
+    /// A hold that another thread has released is seen by nobody.
+    VoidIsUnseen,
     /// An unlock publishes what was done under the lock.
     ReleaseOnUnlock,
     /// A complete initialisation publishes what it made.

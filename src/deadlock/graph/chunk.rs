@@ -7,7 +7,7 @@ use super::origin::Origin;
 use super::resource::{HoldMode, ResourceFacts, SharedId, Site, TypeOf};
 use super::slot::{QuietWord, Slot, Version};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
-use crate::primitive::quiet;
+use crate::primitive::{Ingredient, is_removed, quiet};
 
 /// What one slot stores: four words, two more for a name, and one for a number of permits.
 const WORDS: usize = 7;
@@ -130,7 +130,8 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
     }
 
     pub(super) fn read(&self, index: usize) -> Option<Hold> {
-        self.read_even_void(index).filter(|_| self.void.load(Relaxed) & 1 << index == 0)
+        let is_void = self.void.load(Relaxed) & 1 << index != 0 && !is_removed(Ingredient::VoidIsUnseen);
+        if is_void { None } else { self.read_even_void(index) }
     }
 
     pub(super) fn read_even_void(&self, index: usize) -> Option<Hold> {

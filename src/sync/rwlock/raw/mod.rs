@@ -248,7 +248,8 @@ impl<I: Identity> RawRwLock<I> {
     /// Ends one of the reads, of which nobody knows whose it is. From now on nobody relies on what contexts list of this lock.
     #[cold]
     pub(crate) fn end_any_read(&self) {
-        let state = State(self.state.fetch_or(UNLISTED, Relaxed));
+        let mark = if is_removed(Ingredient::UnlistedMark) { 0 } else { UNLISTED };
+        let state = State(self.state.fetch_or(mark, Relaxed));
         match find_visible_read(self.id()).filter(|_| state.readers() == 0) {
             Some(shown) => _ = shown.hide().inspect(|_| self.wake_pending()),
             None if state.readers() == 0 => {}
