@@ -30,9 +30,7 @@ pub use lock_api::{
 };
 pub use mutex::{MappedMutexGuard, Mutex, MutexGuard, RawMutex, const_mutex};
 pub use once::{Once, OnceState};
-pub use remutex::{
-    MappedReentrantMutexGuard, RawThreadId, ReentrantMutex, ReentrantMutexGuard, const_reentrant_mutex,
-};
+pub use remutex::{MappedReentrantMutexGuard, RawThreadId, ReentrantMutex, ReentrantMutexGuard, const_reentrant_mutex};
 pub use rwlock::{
     MappedRwLockReadGuard, MappedRwLockWriteGuard, RawRwLock, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard,
     RwLockWriteGuard, const_rwlock,
