@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# The packages in compat build with each set of features that matters, are formatted, have no warnings and pass their tests, and
+# pass those tests that the packages whose names they have were published with. Those are taken from the published sources each
+# time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")/compat
+export CARGO_TARGET_DIR
+# Of a debugger's data nobody has need here.
+export CARGO_PROFILE_DEV_DEBUG=line-tables-only
+# A test that hangs says why, when it is ended.
+export BOWLINE_DUMP=sigterm
+# Seconds for one binary of published tests.
+limit=300
+
+# The features that go together, and those that exclude each other.
+together=arc_lock,owning_ref,serde
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+for manifest in compat/*/Cargo.toml; do
+    echo "-- $manifest"
+    cargo fmt --check --manifest-path "$manifest"
+    mapfile -t alone < <(sed -n '/^\[features\]/,/^\[dep/s/^\([a-z][a-z_-]*\) = .*/\1/p' "$manifest")
+    if ((${#alone[@]} == 0)); then
+        echo "no features were found: correct the pattern in ci/compat.sh"
+        exit 1
+    fi
+    for features in "${alone[@]}" "$together,deadlock_detection" "$together,send_guard"; do
+        cargo clippy --quiet --locked --manifest-path "$manifest" --all-targets --features "$features" -- -D warnings
+    done
+    for features in "" "$together,deadlock_detection" "$together,send_guard"; do
+        cargo test --quiet --locked --manifest-path "$manifest" --features "$features"
+    done
+done
+
+# Tests that cannot be run here, by the file that has them, and why.
+declare -A unavailable=(
+    [deadlock]="they ask parking_lot_core which threads of its queues are deadlocked"
+)
+
+# extract FILE: the tests at the end of a source file, as a file that depends on the package. What they use that is private to their
+# crate has a stand-in: the wait-for graph tells whether somebody waits, and public methods wait with a limit or without.
+extract() {
+    echo '#![allow(warnings)]'
+    if [[ $1 == */lib.rs ]]; then echo 'use parking_lot::*;'; fi
+    awk '/^#\[cfg\((all\()?test/ { inside = 1 } inside { print } /^}/ { inside = 0 }' "$1" |
+        sed -E 's/\bcrate::/parking_lot::/g
+            /^ *use super::PARKED_BIT;$/d
+            s/unsafe \{ \w+\.raw\(\) \}\.has_parked_threads\(\)/crate::somebody_waits()/
+            s/\w+\.0\.load\(Ordering::Relaxed\) & PARKED_BIT == 0/!crate::somebody_waits()/
+            s/(\w+)\.wait_while_until_internal\(/crate::wait_while_until(\&\1, /'
+    cat <<'EOF'
+fn somebody_waits() -> bool {
+    use bowline::deadlock::{snapshot, Edge};
+    snapshot().graph().edge_weights().any(|edge| matches!(edge, Edge::Waits { .. }))
+}
+struct Ended(bool);
+impl Ended {
+    fn timed_out(&self) -> bool {
+        self.0
+    }
+}
+fn wait_while_until<T: ?Sized>(
+    condvar: &parking_lot::Condvar,
+    guard: &mut parking_lot::MutexGuard<'_, T>,
+    condition: impl FnMut(&mut T) -> bool,
+    limit: Option<std::time::Instant>,
+) -> Ended {
+    match limit {
+        Some(limit) => Ended(condvar.wait_while_until(guard, condition, limit).timed_out()),
+        None => {
+            condvar.wait_while(guard, condition);
+            Ended(false)
+        }
+    }
+}
+EOF
+}
+
+# run NAME OPTION…: runs tests of one file, and says what they print only if they fail or hang.
+run() {
+    local status=0
+    timeout --kill-after=10 "$limit" cargo test --quiet --features "$features" --test "$@" </dev/null >"$work/output" 2>&1 || status=$?
+    if ((status == 0)); then return; fi
+    cat "$work/output"
+    if ((status == 124)); then echo "no end after $limit s"; fi
+    echo "failed: tests of parking_lot $version in $1.rs, with $features"
+    exit 1
+}
+
+for version in 0.12.5 0.13.0; do
+    echo "-- the tests of parking_lot $version"
+    its=$work/$version
+    mkdir -p "$its/published/src" "$its/tests/src" "$its/tests/tests"
+    touch "$its/published/src/lib.rs" "$its/tests/src/lib.rs"
+    cat >"$its/published/Cargo.toml" <<EOF
+[package]
+name = "published"
+edition = "2024"
+[workspace]
+[dependencies]
+parking_lot = "=$version"
+EOF
+    cd "$its/published"
+    if ! cargo fetch --quiet 2>/dev/null; then
+        echo "skipped: the published package could not be fetched"
+        exit 0
+    fi
+    source=$(dirname "$(cargo metadata --quiet --format-version 1 | grep -oE "\"[^\"]*/parking_lot-$version/Cargo.toml\"" | tr -d '"')")
+    cd "$OLDPWD"
+
+    cat >"$its/tests/Cargo.toml" <<EOF
+[package]
+name = "tests"
+$(grep '^edition = ' "$source/Cargo.toml")
+[workspace]
+[features]
+arc_lock = ["parking_lot/arc_lock"]
+owning_ref = ["parking_lot/owning_ref"]
+serde = ["parking_lot/serde"]
+send_guard = ["parking_lot/send_guard"]
+[dependencies]
+bowline = { path = "$PWD" }
+parking_lot = { path = "$PWD/compat/parking_lot-${version%.*}" }
+$(awk '/^\[/ { inside = /^\[dev-dependencies/ } inside' "$source/Cargo.toml")
+EOF
+    left_out=0
+    for file in "$source"/src/*.rs "$source"/tests/*.rs; do
+        name=$(basename "$file" .rs)
+        if ! count=$(grep -c '#\[test\]' "$file"); then continue; fi
+        if [[ -n ${unavailable[$name]:-} ]]; then
+            echo "not run: $count of $name.rs: ${unavailable[$name]}"
+            left_out=$((left_out + count))
+        elif [[ $file == */tests/* ]]; then
+            cp "$file" "$its/tests/tests/"
+        else
+            extract "$file" >"$its/tests/tests/$name.rs"
+        fi
+    done
+
+    cd "$its/tests"
+    for features in "$together" "$together,send_guard"; do
+        cargo test --quiet --no-run --features "$features"
+        ran=0
+        for file in tests/*.rs; do
+            name=$(basename "$file" .rs)
+            cargo test --quiet --test "$name" --features "$features" -- --list >"$work/list" 2>/dev/null
+            ran=$((ran + $(grep -c ': test$' "$work/list" || true)))
+            # Those that look at the graph of their process are alone in it.
+            mapfile -t looking < <(awk '/ fn / { sub(/.* fn /, ""); sub(/[(<].*/, ""); its = $0 } /crate::somebody_waits/ { print its }' "$file")
+            skips=()
+            for test in "${looking[@]}"; do
+                run "$name" -- --exact "tests::$test"
+                skips+=(--skip "tests::$test")
+            done
+            run "$name" -- "${skips[@]}"
+        done
+        echo "$ran of $((ran + left_out)) tests that were published pass, with $features"
+    done
+    cd "$OLDPWD"
+done
