@@ -13,7 +13,8 @@ use crate::ownership::Marker;
 /// A notification wakes a waiter, which then locks the mutex; no waiter is put into the mutex's queue. There are no spurious
 /// wake-ups. The first wait allocates.
 ///
-/// The line of a wait is one of `lock_api`'s in reports: its `Condvar` does not pass on who calls it.
+/// In reports the line of a wait is one of `lock_api`'s, whose `Condvar` does not pass on who calls it. The mutex is held from where
+/// it was locked, also after a wait.
 pub type Condvar = lock_api::Condvar<RawCondvar>;
 
 /// The word of a [`Condvar`].

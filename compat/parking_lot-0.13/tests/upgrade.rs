@@ -3,25 +3,15 @@
 //! Of guards that may be sent nobody knows the owner, so there are no deadlocks.
 #![cfg(not(feature = "send_guard"))]
 
+mod watchdog;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use bowline::deadlock::{self, Policy};
 use parking_lot::{RecursiveRwLock, RwLock, lock_api};
 
-/// Ends the process, with the wait-for graph on standard error, unless the sender is dropped in time.
-fn watchdog() -> mpsc::Sender<()> {
-    let (alive, ended) = mpsc::channel();
-    thread::spawn(move || {
-        if ended.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            deadlock::dump();
-            std::process::abort();
-        }
-    });
-    alive
-}
+use watchdog::watchdog;
 
 type Upgradable<'l, R> = lock_api::RwLockUpgradableReadGuard<'l, R, ()>;
 
