@@ -31,7 +31,7 @@ for manifest in compat/*/Cargo.toml; do
         cargo clippy --quiet --locked --manifest-path "$manifest" --all-targets --features "$features" -- -D warnings
     done
     for features in "" "$together,deadlock_detection" "$together,send_guard"; do
-        cargo test --quiet --locked --manifest-path "$manifest" --features "$features"
+        cargo test --quiet --locked --manifest-path "$manifest" --features "$features" </dev/null
     done
 done
 
@@ -79,6 +79,14 @@ fn wait_while_until<T: ?Sized>(
 EOF
 }
 
+# fetch: fetches what the package in this folder depends on, or ends the script.
+fetch() {
+    # Where packages come from is nobody's business.
+    if cargo fetch --quiet 2>/dev/null; then return; fi
+    echo "skipped: the published tests of parking_lot $version (what they need could not be fetched)"
+    exit 0
+}
+
 # run NAME OPTION…: runs tests of one file, and says what they print only if they fail or hang.
 run() {
     local status=0
@@ -104,10 +112,7 @@ edition = "2024"
 parking_lot = "=$version"
 EOF
     cd "$its/published"
-    if ! cargo fetch --quiet 2>/dev/null; then
-        echo "skipped: the published package could not be fetched"
-        exit 0
-    fi
+    fetch
     source=$(dirname "$(cargo metadata --quiet --format-version 1 | grep -oE "\"[^\"]*/parking_lot-$version/Cargo.toml\"" | tr -d '"')")
     cd "$OLDPWD"
 
@@ -141,6 +146,7 @@ EOF
     done
 
     cd "$its/tests"
+    fetch
     : >"$its/names"
     for features in "$together" "$together,send_guard"; do
         cargo test --quiet --no-run --features "$features"
