@@ -4,7 +4,8 @@ use std::panic::Location;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use super::{Ownership, RawMutex};
+use super::{Ownership, RawMutex, is_inside_lock_api};
+use crate::deadlock::context::Context;
 use crate::deadlock::door::Limit;
 use crate::deadlock::registry;
 use crate::deadlock::resource::{HoldMode, Origin, ResourceType, Site, UNKNOWN};
@@ -93,12 +94,14 @@ impl RawCondvar {
         limit: Limit,
     ) -> Option<bool> {
         let site = Location::caller();
-        let waiter = Waiter::with_mutex(registry::current(), mutex.key());
+        let me = registry::current();
+        let relock_site = if is_inside_lock_api(site.file()) { site_of_hold(me, mutex.key()) } else { None };
+        let waiter = Waiter::with_mutex(me, mutex.key());
         // SAFETY:
         // - it is dropped before the waiter, which stays where it is.
         // - a new waiter is not queued.
         let queued = unsafe { self.queue().enqueue_beside(&waiter) }?.named_as(describe);
-        let relock = Relock { mutex, site };
+        let relock = Relock { mutex, site: relock_site.unwrap_or(site) };
         // SAFETY:
         // - it is locked (caller), and locked again when `relock` is dropped.
         unsafe { mutex.unlock() };
@@ -162,6 +165,18 @@ impl<O: Ownership, const FAIR: bool> Drop for Relock<'_, O, FAIR> {
     fn drop(&mut self) {
         self.mutex.relock(self.site);
     }
+}
+
+/// Returns the line where the context has acquired what has this key. It says more than one inside `lock_api`, whose `Condvar` does not
+/// pass on who calls it.
+fn site_of_hold(me: &Context, key: usize) -> Option<Site> {
+    let mut site = None;
+    me.holds.for_each(|hold| {
+        if hold.resource.key == key {
+            site = Some(hold.site);
+        }
+    });
+    site
 }
 
 fn describe() -> ResourceType {

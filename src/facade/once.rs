@@ -20,6 +20,12 @@ impl RawOnce {
         Self { raw: Raw::of(Anonymous) }
     }
 
+    /// Makes one that is complete.
+    #[must_use]
+    pub const fn new_completed() -> Self {
+        Self { raw: Raw::complete_of(Anonymous) }
+    }
+
     /// Returns what has become of it.
     #[inline]
     pub fn progress(&self) -> Progress {
@@ -38,6 +44,27 @@ impl RawOnce {
     #[track_caller]
     pub fn call(&self, anyway: bool, initialise: impl FnOnce(bool)) -> bool {
         self.raw.is_complete() || self.call_slow(anyway, initialise)
+    }
+
+    /// Waits until it is complete, and runs nothing. Returns `false` if an initialiser has panicked, and this is not to wait `anyway`
+    /// for one that does not.
+    #[inline]
+    #[track_caller]
+    pub fn wait(&self, anyway: bool) -> bool {
+        self.raw.is_complete() || self.wait_slow(anyway)
+    }
+
+    #[cold]
+    #[track_caller]
+    fn wait_slow(&self, anyway: bool) -> bool {
+        let site = Location::caller();
+        let intent = if anyway { Intent::AwaitAnyway } else { Intent::Await };
+        let request = OnceRequest { site, type_of: describe, intent };
+        match or_raise(self.raw.wait(request, Limit::None, failure(site))) {
+            Entered::Complete => true,
+            Entered::Poisoned(_) => false,
+            Entered::Begun(_) => unreachable!("a wait begins nothing"),
+        }
     }
 
     #[cold]

@@ -58,9 +58,7 @@ unsafe impl lock_api::RawRwLock for RawRwLock {
     unsafe fn unlock_shared(&self) {
         // SAFETY:
         // - it is held in this way (caller).
-        unsafe {
-            self.0.unlock_shared();
-        }
+        unsafe { self.0.unlock_shared() };
     }
 
     #[inline]
@@ -79,9 +77,7 @@ unsafe impl lock_api::RawRwLock for RawRwLock {
     unsafe fn unlock_exclusive(&self) {
         // SAFETY:
         // - it is held in this way (caller).
-        unsafe {
-            self.0.unlock_exclusive();
-        }
+        unsafe { self.0.unlock_exclusive() };
     }
 
     #[inline]
@@ -102,18 +98,14 @@ unsafe impl lock_api::RawRwLockFair for RawRwLock {
     unsafe fn unlock_shared_fair(&self) {
         // SAFETY:
         // - it is held in this way (caller).
-        unsafe {
-            self.0.unlock_shared();
-        }
+        unsafe { self.0.unlock_shared() };
     }
 
     #[inline]
     unsafe fn unlock_exclusive_fair(&self) {
         // SAFETY:
         // - it is held in this way (caller).
-        unsafe {
-            self.0.unlock_exclusive();
-        }
+        unsafe { self.0.unlock_exclusive() };
     }
 }
 
@@ -125,9 +117,7 @@ unsafe impl lock_api::RawRwLockDowngrade for RawRwLock {
     unsafe fn downgrade(&self) {
         // SAFETY:
         // - it is held in this way (caller).
-        unsafe {
-            self.0.downgrade();
-        }
+        unsafe { self.0.downgrade() };
     }
 }
 
@@ -213,9 +203,7 @@ unsafe impl lock_api::RawRwLockUpgrade for RawRwLock {
     unsafe fn unlock_upgradable(&self) {
         // SAFETY:
         // - it is held in this way (caller).
-        unsafe {
-            self.0.unlock_upgradable();
-        }
+        unsafe { self.0.unlock_upgradable() };
     }
 
     #[inline]
@@ -223,9 +211,7 @@ unsafe impl lock_api::RawRwLockUpgrade for RawRwLock {
     unsafe fn upgrade(&self) {
         // SAFETY:
         // - it is held in this way (caller).
-        unsafe {
-            self.0.upgrade();
-        }
+        unsafe { self.0.upgrade() };
     }
 
     #[inline]
@@ -244,9 +230,7 @@ unsafe impl lock_api::RawRwLockUpgradeFair for RawRwLock {
     unsafe fn unlock_upgradable_fair(&self) {
         // SAFETY:
         // - it is held in this way (caller).
-        unsafe {
-            self.0.unlock_upgradable();
-        }
+        unsafe { self.0.unlock_upgradable() };
     }
 }
 
@@ -258,9 +242,7 @@ unsafe impl lock_api::RawRwLockUpgradeDowngrade for RawRwLock {
     unsafe fn downgrade_upgradable(&self) {
         // SAFETY:
         // - it is held in this way (caller).
-        unsafe {
-            self.0.downgrade_upgradable();
-        }
+        unsafe { self.0.downgrade_upgradable() };
     }
 
     #[inline]
@@ -268,9 +250,7 @@ unsafe impl lock_api::RawRwLockUpgradeDowngrade for RawRwLock {
     unsafe fn downgrade_to_upgradable(&self) {
         // SAFETY:
         // - it is held in this way (caller).
-        unsafe {
-            self.0.downgrade_to_upgradable();
-        }
+        unsafe { self.0.downgrade_to_upgradable() };
     }
 }
 

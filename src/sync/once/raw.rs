@@ -200,6 +200,11 @@ impl<I: Identity> RawOnce<I> {
         Self { word: AtomicU64::new(NEW), identity }
     }
 
+    /// Makes one that is complete.
+    pub(crate) const fn complete_of(identity: I) -> Self {
+        Self { word: AtomicU64::new(COMPLETE), identity }
+    }
+
     #[inline]
     pub(crate) fn is_complete(&self) -> bool {
         // ORDERING: Acquire pairs with the Release in `Initialisation::end`: what was made is seen.
