@@ -19,7 +19,7 @@ together=arc_lock,owning_ref,serde
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-for manifest in compat/*/Cargo.toml; do
+for manifest in compat/parking_lot-*/Cargo.toml; do
     echo "-- $manifest"
     cargo fmt --check --manifest-path "$manifest"
     mapfile -t alone < <(sed -n '/^\[features\]/,/^\[dep/s/^\([a-z][a-z_-]*\) = .*/\1/p' "$manifest")
@@ -131,14 +131,12 @@ bowline = { path = "$PWD" }
 parking_lot = { path = "$PWD/compat/parking_lot-${version%.*}" }
 $(awk '/^\[/ { inside = /^\[dev-dependencies/ } inside' "$source/Cargo.toml")
 EOF
-    left_out=0
+    published=0
     for file in "$source"/src/*.rs "$source"/tests/*.rs; do
         name=$(basename "$file" .rs)
         if ! count=$(grep -c '#\[test\]' "$file"); then continue; fi
-        if [[ $name == deadlock && ! -f compat/parking_lot-${version%.*}/src/deadlock.rs ]]; then
-            echo "not run: $count of $name.rs (the package has no such module)"
-            left_out=$((left_out + count))
-        elif [[ $file == */tests/* ]]; then
+        published=$((published + count))
+        if [[ $file == */tests/* ]]; then
             cp "$file" "$its/tests/tests/"
         else
             extract "$file" >"$its/tests/tests/$name.rs"
@@ -169,5 +167,5 @@ EOF
     done
     cd "$OLDPWD"
     ran=$(sort -u "$its/names" | wc -l)
-    echo "$ran of $((ran + left_out)) published tests pass"
+    echo "$ran of $published published tests pass (what is left is switched off in the sources)"
 done

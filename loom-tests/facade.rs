@@ -51,7 +51,7 @@ fn write(lock: &RawRwLock<Anonymous>) -> Result<(), Deadlock> {
     Ok(())
 }
 
-/// A thread reads, and another one ends that. The reader waits for a lock whose owner waits to write. Returns whether nobody was
+/// A thread reads, and another one ends that and reads for a moment. The first waits for a lock whose owner waits to write. Returns whether nobody was
 /// told of a deadlock, though somebody waited when the read had ended.
 fn a_read_is_ended_by_another_thread(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
@@ -61,7 +61,10 @@ fn a_read_is_ended_by_another_thread(removed: Option<Ingredient>) -> bool {
         let (lock, ended) = (Arc::clone(&lock), Arc::clone(&ended));
         move || {
             unread(&lock);
+            // So that the writer has somebody to wait for.
+            lock.lock_shared(false);
             ended.store(true, Release);
+            unread(&lock);
         }
     });
     let writes = thread::spawn({
@@ -123,13 +126,13 @@ fn reads_of_nobody_known_are_ended(removed: Option<Ingredient>) -> bool {
 
 #[test]
 fn a_read_that_somebody_ended_is_no_part_of_a_deadlock() {
-    explore(2, || reads_of_nobody_known_are_ended(None));
+    explore(3, || reads_of_nobody_known_are_ended(None));
 }
 
 #[test]
 #[should_panic(expected = "it waits for a reader that runs")]
 fn without_the_mark_a_read_that_somebody_ended_is_part_of_a_deadlock() {
-    explore(2, || reads_of_nobody_known_are_ended(Some(Ingredient::UnlistedMark)));
+    explore(3, || reads_of_nobody_known_are_ended(Some(Ingredient::UnlistedMark)));
 }
 
 /// A thread holds a mutex that another one releases and takes in turn. Returns whether somebody had to wait.

@@ -13,6 +13,8 @@
 //! and the threads go on waiting.
 
 mod condvar;
+#[cfg(feature = "deadlock_detection")]
+pub mod deadlock;
 mod fair_mutex;
 mod mutex;
 mod once;
