@@ -51,40 +51,40 @@ fn write(lock: &RawRwLock<Anonymous>) -> Result<(), Deadlock> {
     Ok(())
 }
 
-/// A thread reads, and another one ends that and reads for a moment. The first waits for a lock whose owner waits to write. Returns whether nobody was
-/// told of a deadlock, though somebody waited when the read had ended.
+/// A thread reads and waits for a lock whose owner waits to write. Another one ends that read, and reads for a moment itself. Returns
+/// whether the writer began to wait after the end, and nobody was told of a deadlock.
 fn a_read_is_ended_by_another_thread(removed: Option<Ingredient>) -> bool {
     removed.into_iter().for_each(remove);
     let (lock, wanted, ended) = (shared(), Watched::new(), Arc::new(AtomicBool::new(false)));
-    lock.lock_shared(false);
-    let ends = thread::spawn({
-        let (lock, ended) = (Arc::clone(&lock), Arc::clone(&ended));
-        move || {
-            unread(&lock);
-            // So that the writer has somebody to wait for.
-            lock.lock_shared(false);
-            ended.store(true, Release);
-            unread(&lock);
-        }
-    });
-    let writes = thread::spawn({
+    let guard = wanted.lock();
+    let reads = thread::spawn({
         let (lock, wanted, ended) = (Arc::clone(&lock), Arc::clone(&wanted), Arc::clone(&ended));
         move || {
-            let _wanted = wanted.lock();
-            let had_ended = ended.load(Acquire);
-            let told = write(&lock).is_err();
-            assert!(!(told && had_ended), "the reader has nothing that this thread waits for");
+            lock.lock_shared(false);
+            let ends = thread::spawn({
+                let (lock, ended) = (Arc::clone(&lock), Arc::clone(&ended));
+                move || {
+                    unread(&lock);
+                    // So that the writer has somebody to wait for.
+                    lock.lock_shared(false);
+                    ended.store(true, Release);
+                    unread(&lock);
+                }
+            });
+            let told = wanted.acquire().is_err();
+            ends.join().unwrap();
+            assert!(listed() == 0 || removed.is_some());
             told
         }
     });
     let had_ended = ended.load(Acquire);
-    let told = wanted.acquire().is_err();
-    assert!(!(told && had_ended), "this thread has nothing that others wait for");
-    ends.join().unwrap();
-    let writer_told = writes.join().unwrap();
-    assert!(!(told && writer_told), "one deadlock, one victim");
-    assert!(!lock.is_locked() && (listed() == 0 || removed.is_some()));
-    had_ended && !told && !writer_told
+    let told = write(&lock).is_err();
+    assert!(!(told && had_ended), "the reader has nothing that this thread waits for");
+    drop(guard);
+    let reader_told = reads.join().unwrap();
+    assert!(!(told && reader_told), "one deadlock, one victim");
+    assert!(!lock.is_locked());
+    had_ended && !told && !reader_told
 }
 
 #[test]
@@ -111,14 +111,17 @@ fn reads_of_nobody_known_are_ended(removed: Option<Ingredient>) -> bool {
     });
     ends.join().unwrap();
     assert!(!lock.is_locked());
+    let is_in = Arc::new(AtomicBool::new(false));
     let reads = thread::spawn({
-        let lock = Arc::clone(&lock);
+        let (lock, is_in) = (Arc::clone(&lock), Arc::clone(&is_in));
         move || {
             lock.lock_shared(false);
+            is_in.store(true, Release);
+            is_in.store(false, Release);
             unread(&lock);
         }
     });
-    let had_to_wait = lock.is_locked();
+    let had_to_wait = is_in.load(Acquire);
     assert!(write(&lock).is_ok(), "it waits for a reader that runs");
     reads.join().unwrap();
     had_to_wait

@@ -31,9 +31,7 @@ use crate::primitive::{Ingredient, ParkResult, ParkToken, SpinWait, is_removed, 
 /// and the graph never learns of them.
 pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) -> Result<(), WaitError> {
     let grace = policy::grace();
-    // A wait of the allocator's, for a wait that is to be registered, never registers: that would allocate in turn.
-    let may_register = !me.prepares();
-    if may_register && (terms.relock || grace.is_zero()) {
+    if terms.relock || grace.is_zero() {
         return wait_registered(me, resource, terms, now());
     }
     let mut spin = SpinWait::new();
@@ -55,7 +53,7 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
         let is_first = started.is_none();
         let start = *started.get_or_insert_with(GraceStart::now);
         let grace = policy::grace();
-        let grace_end = if may_register { start.wake_at(grace) } else { None };
+        let grace_end = start.wake_at(grace);
         let until = [grace_end, terms.limit.instant()].into_iter().flatten().min();
         // A shortened grace is noticed at the end of a slice.
         let mut slice_end = if grace <= MAX_SLICE { until } else { earlier(until, now() + MAX_SLICE) };
@@ -67,7 +65,7 @@ pub(crate) fn wait<W: Park>(me: &'static Context, resource: &W, terms: Terms) ->
                 resource.accept(me);
                 return Ok(());
             }
-            ParkResult::TimedOut if may_register && start.is_over(policy::grace()) && !terms.limit.is_over() => {
+            ParkResult::TimedOut if start.is_over(policy::grace()) && !terms.limit.is_over() => {
                 // A later park may begin when the grace is over, and its timer would look late.
                 if let Some(due) = slice_end.filter(|_| is_first && slice_end == grace_end) {
                     lateness::learn(due);
@@ -139,21 +137,17 @@ enum Step {
 #[cold]
 #[inline(never)]
 fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, since: Instant) -> Result<(), WaitError> {
-    let (scene, thread_id, alarm) = me.preparing(|| {
-        let alarm = if resource.is_sleep() { long_wait::Alarm::off() } else { long_wait::Alarm::new() };
-        (Scene::new(), thread_id(), alarm)
-    });
     let mut wait = Registered {
         me,
         resource,
         terms,
         since,
-        scene,
+        scene: Scene::new(),
         reported: Reported::NEVER,
         can_unwind: None,
         pause: Pause::FIRST,
-        alarm,
-        thread_id,
+        alarm: if resource.is_sleep() { long_wait::Alarm::off() } else { long_wait::Alarm::new() },
+        thread_id: thread_id(),
         // The subscriber's code: before the wait is in the graph.
         span: trace::current_span(),
     };
@@ -196,10 +190,10 @@ fn wait_registered(me: &'static Context, resource: &dyn Park, terms: Terms, sinc
                 std::process::abort();
             }
             Step::Warn => wait.alarm.run_due_hooks(&mut wait.scene, since),
-            Step::Grow => me.preparing(|| {
+            Step::Grow => {
                 wait.scene.grow();
                 detector::grow();
-            }),
+            }
             Step::SeeWhetherItUnwinds => wait.can_unwind = Some(!runs_destructors()),
         }
     }

@@ -7,10 +7,8 @@ use super::hazard;
 use super::long_wait::warn_after;
 use super::print_line;
 use super::report::{render, stack};
-use super::waitable::RETRY;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicBool;
-use crate::primitive::unpark_one;
 
 const DUMP: &str = "BOWLINE_DUMP";
 const WARN_AFTER: &str = "BOWLINE_WARN_AFTER";
@@ -26,12 +24,6 @@ pub(super) fn obey() {
     if IS_READ.swap(true, Relaxed) {
         return;
     }
-    // The parking lot makes its table when it is first asked for. Not while somebody waits for a lock of the program's allocator.
-    let nobody = std::ptr::from_ref(&IS_READ).addr();
-    // SAFETY:
-    // - the key is an address of ours, on which nobody parks.
-    // - the callback does nothing.
-    unsafe { unpark_one(nobody, |_| RETRY) };
     // It reads its variable by itself, and nobody has to look for hazards before that.
     let _ = hazard::hazard_policy();
     let variables = [(DUMP, dump_on as Obey), (WARN_AFTER, warn), (stack::VARIABLE, trace)];

@@ -2,6 +2,7 @@
 
 mod support;
 
+#[cfg(feature = "arc_lock")]
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -200,7 +201,8 @@ impl<R: parking_lot::lock_api::RawMutex, T> Named for parking_lot::lock_api::Mut
 #[test]
 fn the_types_are_aliases_of_lock_apis() {
     within(|| {
-        assert!(generic(&parking_lot::RawMutex::INIT) && generic(&parking_lot::RawFairMutex::INIT));
+        let (raw, fair) = (parking_lot::RawMutex::INIT, parking_lot::RawFairMutex::INIT);
+        assert!(generic(&raw) && generic(&fair));
         assert_eq!((Mutex::new(1).name(), FairMutex::new(1).name()), ("of lock_api", "of lock_api"));
         static CONSTANT: Mutex<u8> = Mutex::new(1);
         assert_eq!(*CONSTANT.lock(), 1);

@@ -38,8 +38,6 @@ pub(crate) struct Context {
     pub(in crate::deadlock) lifeline: Lifeline,
     /// The contexts inside of it and around it. For its own thread alone.
     pub(in crate::deadlock) nesting: Nesting,
-    /// Whether its thread allocates for a wait that is to be registered. For its own thread alone.
-    prepares: Cell<bool>,
     /// What is called when its thread ends. For its own thread alone.
     pub(in crate::deadlock) at_end: Cell<Option<AtEnd>>,
     /// The graph's notes on this context: see [`Graph::record`].
@@ -52,7 +50,7 @@ pub(in crate::deadlock) type AtEnd = (fn(*const ()), *const ());
 // SAFETY:
 // - `record` is only reached through `Graph::record`, with the graph's mutex held.
 // - `index` is written once, before anybody else knows of this context, and read with the graph's mutex held.
-// - `nesting`, `prepares` and `at_end` are only reached by the thread that has this context; one thread gives it to the next by way
+// - `nesting` and `at_end` are only reached by the thread that has this context; one thread gives it to the next by way
 //   of the graph's mutex.
 // - every other field is made for sharing.
 unsafe impl Sync for Context {}
@@ -84,7 +82,6 @@ impl Context {
             wanted: quiet::AtomicUsize::new(0),
             lifeline: Lifeline::new(),
             nesting: Nesting::new(),
-            prepares: Cell::new(false),
             at_end: Cell::new(None),
             record: UnsafeCell::new(Record::new()),
         }
@@ -130,20 +127,6 @@ impl Context {
     /// Notes how many permits a wait is for. The context's own thread alone calls this, before it parks.
     pub(crate) fn set_wanted(&self, permits: usize) {
         self.wanted.store(permits, Relaxed);
-    }
-
-    /// Runs what allocates for a wait that is to be registered: the program's allocator may wait for a lock in turn. The context's own
-    /// thread alone calls this.
-    pub(in crate::deadlock) fn preparing<R>(&self, prepare: impl FnOnce() -> R) -> R {
-        let before = self.prepares.replace(true);
-        let prepared = prepare();
-        self.prepares.set(before);
-        prepared
-    }
-
-    /// Returns whether the calling thread, whose context this is, is inside of [`preparing`](Self::preparing).
-    pub(in crate::deadlock) fn prepares(&self) -> bool {
-        self.prepares.get()
     }
 
     /// Returns the address, which is valid for the life of the process: contexts are never freed. It serves as the park
