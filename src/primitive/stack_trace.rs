@@ -175,7 +175,7 @@ fn record(thread: u64) {
 }
 
 /// How the names of the calls begin in which a thread waits.
-const WAITING: [&str; 3] = ["bowline::", "parking_lot_core::", "syscall"];
+const WAITING: [&str; 5] = ["bowline::", "parking_lot::", "lock_api::", "parking_lot_core::", "syscall"];
 
 /// The functions above the calls of a traced thread.
 const OURS: [&str; 5] = [
