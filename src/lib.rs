@@ -10,6 +10,7 @@
 //! | signals | [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`], [`Barrier`] |
 //! | once | [`Once`], [`OnceLock`], [`LazyLock`] |
 //! | std's locks | [`std_sync`]: std's signatures and poisoning, by one other `use` line |
+//! | parking_lot's locks | in the whole dependency tree, by one line of `Cargo.toml`: `docs/adopting.md`, beside the source |
 //! | threads | [`thread::spawn`], [`thread::scope`], [`thread::JoinHandle`], [`Timer`] |
 //! | tasks | [`ThreadPoolExecutor`], [`Future`], [`SharedFuture`], [`promise`](promise()), [`wait`](wait()), [`as_completed`]; with a feature `ProcessPoolExecutor` |
 //!
@@ -118,6 +119,8 @@
 mod pages {
     #[doc = include_str!("../README.md")]
     struct Readme;
+    #[doc = include_str!("../docs/adopting.md")]
+    struct Adopting;
     #[doc = include_str!("../docs/coming-from.md")]
     struct ComingFrom;
     #[doc = include_str!("../docs/comparison.md")]

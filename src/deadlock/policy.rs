@@ -13,6 +13,12 @@ use crate::primitive::{global, quiet};
 /// The process starts with the policy that the environment variable `BOWLINE_DEADLOCK` names (`panic`, `abort`,
 /// `report` or `off`), and with [`Panic`](Self::Panic) where it is not set.
 ///
+/// # Locks of other libraries' interfaces
+///
+/// Code that locks by a package of `compat` never heard of deadlocks that are found. Until somebody chooses a policy, by the variable or by
+/// [`set_policy`], its waits do not fail: if no other member of a deadlock can, that is printed and left standing, as under
+/// [`Report`](Self::Report). Once a policy is chosen, it is for these waits as well.
+///
 /// # In a test suite
 ///
 /// Under `Panic` a deadlock fails a test if the panic reaches it. Where something catches panics on the way (a thread
