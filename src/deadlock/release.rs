@@ -15,7 +15,18 @@ use super::registry;
 #[cold]
 pub(crate) fn unlist(owner: ContextId, key: usize, mode: HoldMode) {
     let me = registry::current();
-    let mine = detector::with(|graph| {
+    let mine = if me.id() == owner { Some(me) } else { unlist_elsewhere(owner, key, mode) };
+    if let Some(context) = mine {
+        while let Some(hold) = context.holds.find_held(key, mode) {
+            context.holds.give(hold);
+        }
+    }
+}
+
+/// Makes void what the owner lists, or returns the owner if it is another context of the calling thread.
+fn unlist_elsewhere(owner: ContextId, key: usize, mode: HoldMode) -> Option<&'static Context> {
+    let me = registry::current();
+    detector::with(|graph| {
         let context = graph.context(owner)?;
         if graph.is_same_thread(context, me) {
             return Some(context);
@@ -25,12 +36,7 @@ pub(crate) fn unlist(owner: ContextId, key: usize, mode: HoldMode) {
         }
         graph.free_if_gone(context);
         None
-    });
-    if let Some(context) = mine {
-        while let Some(hold) = context.holds.find_held(key, mode) {
-            context.holds.give(hold);
-        }
-    }
+    })
 }
 
 /// Whose share is released.

@@ -146,20 +146,23 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
         !self.free.load(Relaxed) & Self::ALL & !self.void.load(Relaxed)
     }
 
-    /// Returns the bit of the only slot whose hold has this key, if it is the last of those in use. For the owner.
+    /// Returns the bit of the only slot whose hold has this key. For the owner.
     #[inline]
     pub(super) fn only(&self, key: usize) -> Option<usize> {
-        let is_of_key = |slot: u32| self.slots[slot as usize % SLOTS].first().addr() == key;
-        let mut held = self.held();
-        let last = held.checked_ilog2().filter(|&slot| is_of_key(slot))?;
-        held ^= 1 << last;
+        let (mut held, mut found) = (self.held(), 0);
         while held != 0 {
-            if is_of_key(held.trailing_zeros()) {
-                return None;
+            // The remainder is the number itself, which the compiler does not know.
+            let slot = &self.slots[held.trailing_zeros() as usize % SLOTS];
+            let bit = held & held.wrapping_neg();
+            if slot.first().addr() == key {
+                if found != 0 {
+                    return None;
+                }
+                found = bit;
             }
-            held &= held - 1;
+            held ^= bit;
         }
-        Some(1 << last)
+        (found != 0).then_some(found)
     }
 }
 

@@ -151,7 +151,7 @@ impl Holds {
         }
     }
 
-    /// Returns the place of the only hold of the resource with this key, if it is easy to find. The context's own thread alone
+    /// Returns the place of the only hold of the resource with this key, if it is inline. The context's own thread alone
     /// calls this.
     #[inline]
     pub(crate) fn only(&self, key: usize) -> Option<HoldIndex> {
