@@ -32,7 +32,8 @@ fn unwrite(lock: &RwLock) {
 /// Runs a test with a lock whose readers are counted, and with one whose readers are shown.
 fn counted_and_shown(test: impl Fn(&RwLock)) {
     within(LIMIT, || {
-        test(&RwLock::INIT);
+        let lock = RwLock::INIT;
+        test(&lock);
         let lock = RwLock::INIT;
         for _ in 0..MANY {
             read(&lock);
