@@ -167,3 +167,47 @@ EOF
     ran=$(sort -u "$its/names" | wc -l)
     echo "$ran of $ran published tests pass (of those that are compiled for this platform)"
 done
+
+# depend FOLDER DEPENDENCIES PATCH: a program with these dependencies, in a tree with this patch.
+depend() {
+    mkdir -p "$1/src"
+    printf '[package]\nname = "dependant"\nedition = "2024"\n[workspace]\n[dependencies]\n%s\n[patch.crates-io]\n%s\n' "$2" "$3" >"$1/Cargo.toml"
+}
+
+echo "-- a newer version in the registry does not slip past"
+older=$work/older
+cp -r compat/parking_lot-0.12 "$older"
+rm -r "$older/tests" "$older/Cargo.lock"
+sed -i -e 's/^version = "0.12.5"$/version = "0.12.1"/' -e "s|path = \"../..\"|path = \"$PWD\"|" -e '/^\[\[test\]\]/,$d' "$older/Cargo.toml"
+depend "$work/tree" 'parking_lot = "0.12"' "parking_lot = { path = \"$older\" }"
+echo 'fn main() {}' >"$work/tree/src/main.rs"
+tree=$(cargo tree --quiet --manifest-path "$work/tree/Cargo.toml" --invert parking_lot --depth 0)
+if [[ $tree != "parking_lot v0.12.1 ($older)" ]]; then
+    echo "failed: the tree has '$tree', and not the package of the patch alone"
+    exit 1
+fi
+
+echo "-- a lock file that has the parking_lot_core of before needs no change"
+cargo update --quiet --manifest-path "$work/tree/Cargo.toml" parking_lot_core --precise 0.9.12
+cargo check --quiet --manifest-path "$work/tree/Cargo.toml"
+
+echo "-- a copy of dashmap whose shards are in the graph"
+bash compat/dashmap.sh 6.1.0 "$work/dashmap" >/dev/null
+depend "$work/shards" 'dashmap = "6"
+parking_lot = "0.12"' "dashmap = { path = \"$work/dashmap\" }
+parking_lot = { path = \"$PWD/compat/parking_lot-0.12\" }"
+cat >"$work/shards/src/main.rs" <<'EOF'
+fn main() {
+    let map = dashmap::DashMap::new();
+    map.insert(1, "one");
+    let _kept = map.get(&1);
+    map.insert(1, "another");
+}
+EOF
+status=0
+BOWLINE_DEADLOCK=abort timeout 60 cargo run --quiet --manifest-path "$work/shards/Cargo.toml" >"$work/output" 2>&1 || status=$?
+if ((status == 0 || status == 124)) || ! grep -q '^deadlock: ' "$work/output"; then
+    cat "$work/output"
+    echo "failed: a shard that is written while it is read was not told"
+    exit 1
+fi
