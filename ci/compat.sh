@@ -211,3 +211,16 @@ if ((status == 0 || status == 124)) || ! grep -q '^deadlock: ' "$work/output"; t
     echo "failed: a shard that is written while it is read was not told"
     exit 1
 fi
+
+echo "-- a deadlock across two crates that know nothing of each other"
+manifest=compat/examples/Cargo.toml
+cargo fmt --check --manifest-path "$manifest"
+cargo clippy --quiet --locked --manifest-path "$manifest" -- -D warnings
+BOWLINE_DEADLOCK=panic timeout 60 cargo run --quiet --locked --manifest-path "$manifest" --bin two_crates >"$work/output" 2>&1 || true
+for crate in moka prometheus; do
+    if ! grep -q "^deadlock: 2 threads" "$work/output" || ! grep -qE "$crate-[0-9.]+/src/[a-z_/]+[.]rs:[0-9]+" "$work/output"; then
+        cat "$work/output"
+        echo "failed: no deadlock was told, or not with lines in $crate"
+        exit 1
+    fi
+done
