@@ -17,12 +17,18 @@ pub(in crate::deadlock) enum Author {
 const THIS: &str = "deadlock/report/author.rs";
 
 /// The rooms whose functions tell the line of their callers.
-const ROOMS: [&str; 5] = ["process_pool/", "sync/", "task/", "thread/", "thread_pool/"];
+const ROOMS: [&str; 7] = ["facade/", "process_pool/", "std_sync/", "sync/", "task/", "thread/", "thread_pool/"];
 
 impl Author {
     /// Returns the author of a line.
     pub(in crate::deadlock) fn of(site: Site) -> Self {
         Self::of_file(site.file(), file!())
+    }
+
+    /// Returns whether a file is of a package that cargo has downloaded, which nobody edits.
+    pub(in crate::deadlock) fn is_downloaded(file: &str) -> bool {
+        let file = file.replace('\\', "/");
+        file.contains("/registry/src/") || file.contains("/git/checkouts/")
     }
 
     fn of_file(file: &str, this: &str) -> Self {
@@ -53,9 +59,25 @@ mod tests {
             ("/home/me/.rustup/toolchains/x/lib/rustlib/src/rust/library/alloc/src/sync.rs", Author::Std),
             (&format!("{registry}sync/lock/mod.rs"), Author::Ours),
             (&format!("{registry}thread/handle.rs"), Author::Ours),
+            (&format!("{registry}std_sync/mutex.rs"), Author::Ours),
+            (&format!("{registry}facade/mutex.rs"), Author::Ours),
             (&format!("{registry}thread_pool/mod.rs"), Author::Ours),
         ] {
             assert_eq!(Author::of_file(file, &format!("{registry}{THIS}")), author, "{file}");
+        }
+    }
+
+    #[test]
+    fn files_of_packages_that_cargo_downloads_are_told_from_those_that_one_edits() {
+        for file in [
+            "/home/me/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/moka-0.12.10/src/sync/key_lock.rs",
+            "/home/me/.cargo/git/checkouts/moka-1949cf8c/abc/src/lib.rs",
+            r"C:\Users\me\.cargo\registry\src\index\moka-0.12.10\src\lib.rs",
+        ] {
+            assert!(Author::is_downloaded(file), "{file}");
+        }
+        for file in ["src/main.rs", "/home/me/registry/src/main.rs", "/home/me/app/src/registry/src.rs"] {
+            assert_eq!(Author::is_downloaded(file), file.contains("/registry/src/"), "{file}");
         }
     }
 }

@@ -19,11 +19,7 @@ const MAX_PLACES: usize = 5;
 /// Returns what would have avoided the deadlock, in lines.
 pub(in crate::deadlock) fn help(report: &Report, names: &Names<'_>, sources: &mut Sources) -> Vec<String> {
     let mut advice = advice(report, names, &Causes::of(report, from_the_cut(report), sources));
-    if let Some(site) = only_line(report).filter(|&site| may_track_its_caller(site, sources)) {
-        advice.push(format!(
-            "every call above is at{GLUE}{site}: put `#[track_caller]` on the function there, and reports show its callers"
-        ));
-    }
+    advice.extend(only_line(report).and_then(|site| callers(site, sources)));
     advice
 }
 
@@ -185,6 +181,21 @@ fn only_line(report: &Report) -> Option<Site> {
         && holds().all(|held| wanted.contains(&held.resource.identity()) && is_there(held.site, held.purpose))
         && waits().all(|wait| is_there(wait.site, wait.purpose)))
     .then_some(first)
+}
+
+/// Says how to learn who called the function around the one line of a report.
+fn callers(site: Site, sources: &mut Sources) -> Option<String> {
+    if Author::is_downloaded(site.file()) {
+        return Some(format!(
+            "every call above is at{GLUE}{site}, in a package: the stacks have the lines that called it (`BOWLINE_BACKTRACE=1`, with \
+             bowline's feature `backtrace`)"
+        ));
+    }
+    may_track_its_caller(site, sources).then(|| {
+        format!(
+            "every call above is at{GLUE}{site}: put `#[track_caller]` on the function there, and reports show its callers"
+        )
+    })
 }
 
 /// Returns whether the function around a line can have a `#[track_caller]`, as far as its source tells.
