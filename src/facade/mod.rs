@@ -19,7 +19,10 @@ pub use rwlock::RawRwLock;
 use crate::deadlock::Report;
 use crate::deadlock::door::{Failure, WaitError};
 use crate::deadlock::hook;
+use crate::deadlock::print_line;
 use crate::deadlock::resource::Site;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicBool;
 pub use crate::sync::Progress;
 use crate::sync::identity::Identity;
 pub use crate::sync::identity::{Anonymous, Unowned};
@@ -61,6 +64,19 @@ fn is_inside_lock_api(file: &str) -> bool {
     let is_known = parts.next() == Some("src");
     // The compiler was told to leave out where lines are.
     file.starts_with('<') || is_known && parts.next().is_some_and(is_its_folder)
+}
+
+/// Returns how a wait for a lock of this ownership fails that this line asked for. Warns once in the life of the process if nobody
+/// known owns such locks.
+fn failure_of<O: Ownership>(site: Site) -> Failure {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !O::HAS_OWNERS && !WARNED.swap(true, Relaxed) {
+        print_line(format_args!(
+            "bowline: parking_lot is built with its feature `send_guard`: who holds its locks is not known, and no deadlock of \
+             them is found (`cargo tree -e features -i parking_lot` shows who asks for the feature)"
+        ));
+    }
+    failure(site)
 }
 
 /// Goes on with what a wait without a limit has led to: panics if it is the victim of a deadlock.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Ownership, failure, is_granted, or_raise};
+use super::{Ownership, failure_of, is_granted, or_raise};
 use crate::deadlock::door::{Failure, Limit};
 use crate::deadlock::registry;
 use crate::deadlock::release::unlist;
@@ -160,13 +160,13 @@ impl<O: Ownership, const FAIR: bool> RawMutex<O, FAIR> {
     #[inline(never)]
     #[track_caller]
     fn lock_slow(&self, request: Request) {
-        or_raise(self.raw.wait(request, Limit::None, failure(request.site)));
+        or_raise(self.raw.wait(request, Limit::None, failure_of::<O>(request.site)));
     }
 
     #[cold]
     #[inline(never)]
     #[track_caller]
     fn try_lock_limited(&self, request: Request, limit: Limit) -> bool {
-        is_granted(self.raw.wait(request, limit, failure(request.site)))
+        is_granted(self.raw.wait(request, limit, failure_of::<O>(request.site)))
     }
 }

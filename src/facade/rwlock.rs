@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Ownership, failure, is_granted, or_raise};
+use super::{Ownership, failure_of, is_granted, or_raise};
 use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::hazard;
 use crate::deadlock::registry;
@@ -88,7 +88,7 @@ impl<O: Ownership> RawRwLock<O> {
         if !recursive && matches!(limit, Limit::None) && hazard::are_looked_for_in_foreign_code() {
             self.raw.check_read(request);
         }
-        self.raw.read_slow(request, recursive, limit, failure(request.site))
+        self.raw.read_slow(request, recursive, limit, failure_of::<O>(request.site))
     }
 
     /// Stops reading, whoever began.
@@ -169,7 +169,7 @@ impl<O: Ownership> RawRwLock<O> {
     #[inline(never)]
     fn write_slow(&self, request: Request, limit: Limit) -> Result<RawRwLockGuard<Writing>, WaitError> {
         registry::current().holds.reserve();
-        self.raw.write_slow(request, limit, failure(request.site))
+        self.raw.write_slow(request, limit, failure_of::<O>(request.site))
     }
 
     /// Stops writing, whoever began.
@@ -234,7 +234,7 @@ impl<O: Ownership> RawRwLock<O> {
         if matches!(limit, Limit::None) && hazard::are_looked_for_in_foreign_code() {
             self.raw.check_read(request);
         }
-        self.raw.upgradable_read_slow(request, limit, failure(request.site))
+        self.raw.upgradable_read_slow(request, limit, failure_of::<O>(request.site))
     }
 
     /// Stops reading upgradably, whoever began.
@@ -313,7 +313,7 @@ impl<O: Ownership> RawRwLock<O> {
         let guard = self.turn_guard(HoldMode::UpgradableRead);
         // SAFETY:
         // - the guard is of this lock.
-        let upgraded = unsafe { self.raw.upgrade(guard, request, limit, failure(request.site), false) };
+        let upgraded = unsafe { self.raw.upgrade(guard, request, limit, failure_of::<O>(request.site), false) };
         upgraded.map(drop).map_err(|(_guard, error)| error)
     }
 

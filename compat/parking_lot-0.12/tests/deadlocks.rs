@@ -150,3 +150,25 @@ fn a_wait_at_a_condition_variable_shows_what_the_waiter_holds() {
         assert!(dump.contains("Condvar") && dump.contains("could give it"), "{dump}");
     });
 }
+
+/// Locks what the caller may have locked.
+#[inline(never)]
+fn locks_for_others(mutex: &Mutex<u8>) {
+    *mutex.lock() += 1;
+}
+
+#[test]
+fn the_stack_of_a_wait_begins_with_whoever_called_the_lock() {
+    let test = "the_stack_of_a_wait_begins_with_whoever_called_the_lock";
+    let variables = [("BOWLINE_BACKTRACE", "1"), ("BOWLINE_DEADLOCK", "panic")];
+    let output = in_fresh_process(test, &variables, || {
+        let mutex = Mutex::new(0);
+        let _guard = mutex.lock();
+        locks_for_others(&mutex);
+    });
+    let Some(output) = output else { return };
+    let text = String::from_utf8_lossy(&output.stderr);
+    let report = text.split("stack backtrace:").next().unwrap_or_default();
+    assert!(report.contains("locks_for_others at "), "{text}");
+    assert!(!report.contains("lock_api::") && !report.contains("parking_lot::"), "{text}");
+}

@@ -6,11 +6,12 @@ mod support;
 use bowline::deadlock;
 use parking_lot::{Mutex, RwLock};
 
-use support::{alone, held, keep, spawn, until_waiting};
+use support::{held, in_fresh_process, keep, spawn, until_waiting};
 
 #[test]
 fn a_guard_that_was_sent_is_released_where_it_is_and_no_wait_for_it_is_a_deadlock() {
-    alone("a_guard_that_was_sent_is_released_where_it_is_and_no_wait_for_it_is_a_deadlock", || {
+    let test = "a_guard_that_was_sent_is_released_where_it_is_and_no_wait_for_it_is_a_deadlock";
+    let output = in_fresh_process(test, &[], || {
         deadlock::on_deadlock(|report| panic!("{report}")).keep();
         let (mutex, lock): (&'static Mutex<u8>, &'static RwLock<u8>) = (keep(Mutex::new(0)), keep(RwLock::new(0)));
         let (guard, reading) = (mutex.lock(), lock.read());
@@ -28,4 +29,7 @@ fn a_guard_that_was_sent_is_released_where_it_is_and_no_wait_for_it_is_a_deadloc
         other.join().unwrap();
         assert!(!mutex.is_locked() && !lock.is_locked());
     });
+    let Some(output) = output else { return };
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.matches("feature `send_guard`").count() == 1, "{text}");
 }
