@@ -342,7 +342,6 @@ impl Registered<'_> {
     fn asked_failure(&self) -> Failure {
         match self.terms.failure {
             Failure::Foreign { may_unwind: true } if policy::is_chosen() => Failure::Unwind,
-            Failure::Foreign { may_unwind: false } if policy::is_chosen() => Failure::Never,
             failure => failure,
         }
     }
@@ -358,7 +357,7 @@ impl Registered<'_> {
             entry.failure = self.failure();
         }
         let victim = choose_victim(graph, judge, found, summons, policy);
-        let is_left = policy == Policy::Report || is_left_standing(graph, judge);
+        let is_left = policy == Policy::Report || is_left_standing(graph, judge, policy);
         match victim {
             Some(victim) if victim == me && self.asked_failure() == Failure::Unwind && self.can_unwind.is_none() => {
                 graph.put_back(me, summons);
@@ -402,9 +401,14 @@ impl Registered<'_> {
 }
 
 /// Returns whether the deadlock just found is left standing if nobody can be its victim, whatever the default policy says: it
-/// has a wait of code that knows nothing of deadlocks that are found, and nobody chose a policy.
-fn is_left_standing(graph: &Graph, judge: &Judge) -> bool {
-    let is_foreign = |entry: &Entry| matches!(entry.failure, Failure::Foreign { .. });
-    let members = judge.core().members().iter();
-    !policy::is_chosen() && members.filter_map(|&member| graph.entry(member)).any(is_foreign)
+/// has a wait of code that knows nothing of deadlocks that are found, and nobody chose a policy, or that wait must not unwind and nobody
+/// chose to abort.
+fn is_left_standing(graph: &Graph, judge: &Judge, policy: Policy) -> bool {
+    let is_chosen = policy::is_chosen();
+    let is_left = |entry: &Entry| match entry.failure {
+        Failure::Foreign { may_unwind: false } => !is_chosen || policy != Policy::Abort,
+        Failure::Foreign { may_unwind: true } => !is_chosen,
+        _ => false,
+    };
+    judge.core().members().iter().filter_map(|&member| graph.entry(member)).any(is_left)
 }

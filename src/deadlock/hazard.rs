@@ -132,7 +132,8 @@ pub(crate) fn are_looked_for() -> bool {
 /// to.
 #[inline]
 pub(crate) fn are_looked_for_in_foreign_code() -> bool {
-    are_looked_for() && POLICY.is_chosen()
+    // The environment was asked when the first context was made. An allocator that locks must not ask it.
+    are_looked_for() && POLICY.is_known_to_be_chosen()
 }
 
 /// Tells of a hazard if `me` reads the lock already that it asks to read.

@@ -39,43 +39,15 @@ fn unlist_elsewhere(owner: ContextId, key: usize, mode: HoldMode) -> Option<&'st
     })
 }
 
-/// Whose share is released.
-pub(crate) enum Share {
-    /// One of the calling thread's, in this context's list.
-    Mine(&'static Context, HoldIndex),
-    /// The only one that there is. Its thread does not know: it was made void.
-    Theirs(&'static Context, HoldIndex),
-    /// One of several that other threads have listed, or one that nobody has.
-    Unknown,
-}
-
-/// Returns the share of a resource that the calling thread is about to release: one of its own, if it has one.
+/// Returns which of the calling thread's shares of a resource it is about to release, if it has one.
 #[cold]
-pub(crate) fn find_share(id: SharedId, mode: HoldMode) -> Share {
+pub(crate) fn find_share(id: SharedId, mode: HoldMode) -> Option<(&'static Context, HoldIndex)> {
     let me = registry::current();
-    if let Some(hold) = me.holds.find_held(id.key(), mode) {
-        return Share::Mine(me, hold);
-    }
-    detector::with(|graph| {
-        let mut theirs = None;
-        let mut count = 0_usize;
-        for context in graph.contexts() {
-            let Some(hold) = context.holds.find_held(id.key(), mode) else { continue };
-            if graph.is_same_thread(context, me) {
-                return Share::Mine(context, hold);
-            }
-            count += context.holds.permits_of(id) as usize;
-            theirs = Some((context, hold));
-        }
-        match theirs {
-            Some((context, hold)) if count == 1 => {
-                context.holds.make_void(hold);
-                graph.free_if_gone(context);
-                Share::Theirs(context, hold)
-            }
-            _ => Share::Unknown,
-        }
-    })
+    let listed = |context: &'static Context| context.holds.find_held(id.key(), mode).map(|hold| (context, hold));
+    let by_another = || {
+        detector::with(|graph| graph.contexts().filter(|&context| graph.is_same_thread(context, me)).find_map(listed))
+    };
+    listed(me).or_else(by_another)
 }
 
 impl Graph {

@@ -1,6 +1,6 @@
 //! A setting of the process whose first value an environment variable names.
 
-use crate::primitive::Ordering::Relaxed;
+use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::quiet;
 
 /// One of a few values, each with a name. The first value is the one that an environment variable names, or the default.
@@ -35,14 +35,23 @@ impl<T: Copy + PartialEq> Setting<T> {
     /// Sets the value, and returns the one before.
     pub(super) fn replace(&self, value: T) -> T {
         let _ = self.get();
-        self.is_chosen.store(true, Relaxed);
-        self.values[usize::from(self.at.swap(self.place(value), Relaxed))].1
+        let before = self.at.swap(self.place(value), Relaxed);
+        // ORDERING: Release pairs with the Acquire in `is_known_to_be_chosen`: whoever sees that somebody has chosen sees what.
+        self.is_chosen.store(true, Release);
+        self.values[usize::from(before)].1
     }
 
     /// Returns whether the value was set, or the environment names it, and not only the default.
     pub(super) fn is_chosen(&self) -> bool {
         let _ = self.get();
-        self.is_chosen.load(Relaxed)
+        self.is_known_to_be_chosen()
+    }
+
+    /// [`is_chosen`](Self::is_chosen), as far as it is known without asking the environment, which allocates.
+    #[inline]
+    pub(super) fn is_known_to_be_chosen(&self) -> bool {
+        // ORDERING: see `replace`.
+        self.is_chosen.load(Acquire)
     }
 
     /// Returns whether the value is the one at this place. `false` while nobody has asked the environment.

@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Ownership, failure_of, is_granted, or_raise};
+use super::{Ownership, failure_of, is_granted, may_unwind, or_raise};
+use crate::deadlock::context::Context;
 use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::hazard;
 use crate::deadlock::registry;
-use crate::deadlock::release::{Share, find_share, unlist};
+use crate::deadlock::release::{find_share, unlist};
 use crate::deadlock::resource::{HoldMode, ResourceType, TypeOf};
 use crate::sync::identity::Anonymous;
 use crate::sync::request::Request;
-use crate::sync::{RawRwLock as Raw, RawRwLockGuard, Reading, UpgradablyReading, Writing};
+use crate::sync::{RawRwLock as Raw, RawRwLockGuard, Reading, UpgradablyReading, Writing, too_many_readers};
 
 /// A read-write lock without a value, which is released without a guard: the words of an [`RwLock`](crate::RwLock) and nothing else.
 ///
@@ -85,8 +86,8 @@ impl<O: Ownership> RawRwLock<O> {
     #[track_caller]
     fn read_slow(&self, request: Request, recursive: bool, limit: Limit) -> Result<RawRwLockGuard<Reading>, WaitError> {
         registry::current().holds.reserve();
-        if !recursive && matches!(limit, Limit::None) && hazard::are_looked_for_in_foreign_code() {
-            self.raw.check_read(request);
+        if !recursive {
+            self.check_read(request, limit);
         }
         self.raw.read_slow(request, recursive, limit, failure_of::<O>(request.site))
     }
@@ -102,10 +103,10 @@ impl<O: Ownership> RawRwLock<O> {
             return self.raw.count_out();
         }
         let me = registry::current();
-        match me.holds.only(self.raw.id().key()) {
-            // SAFETY:
-            // - the guard is of this lock: whoever reads and holds one thing of it holds a read.
-            Some(hold) => unsafe { self.raw.stop_reading(RawRwLockGuard::new(me, hold)) },
+        // Whoever has the turn lists that under the same key.
+        let has_turn = self.raw.owner() == Some(me.id());
+        match me.holds.only(self.raw.id().key()).filter(|_| !has_turn) {
+            Some(hold) => self.raw.end_listed_read(me, hold),
             None => self.unlock_shared_slow(),
         }
     }
@@ -114,11 +115,8 @@ impl<O: Ownership> RawRwLock<O> {
     #[inline(never)]
     fn unlock_shared_slow(&self) {
         match find_share(self.raw.id(), HoldMode::Read) {
-            // SAFETY:
-            // - the guard is of this lock.
-            Share::Mine(context, hold) => unsafe { self.raw.stop_reading(RawRwLockGuard::new(context, hold)) },
-            Share::Theirs(context, hold) => self.raw.end_read(context, hold),
-            Share::Unknown => self.raw.end_any_read(),
+            Some((context, hold)) => self.raw.end_listed_read(context, hold),
+            None => self.raw.end_any_read(),
         }
     }
 
@@ -231,9 +229,7 @@ impl<O: Ownership> RawRwLock<O> {
     #[inline(never)]
     #[track_caller]
     fn upgradable_slow(&self, request: Request, limit: Limit) -> Result<RawRwLockGuard<UpgradablyReading>, WaitError> {
-        if matches!(limit, Limit::None) && hazard::are_looked_for_in_foreign_code() {
-            self.raw.check_read(request);
-        }
+        self.check_read(request, limit);
         self.raw.upgradable_read_slow(request, limit, failure_of::<O>(request.site))
     }
 
@@ -272,7 +268,7 @@ impl<O: Ownership> RawRwLock<O> {
     #[inline]
     #[track_caller]
     pub unsafe fn try_upgrade(&self) -> bool {
-        let guard = self.turn_guard(HoldMode::UpgradableRead);
+        let guard = self.own_turn_guard(Request::new(UPGRADABLE));
         // SAFETY:
         // - the guard is of this lock.
         unsafe { self.raw.try_upgrade(guard, Request::new(WRITING)) }.is_ok()
@@ -310,7 +306,7 @@ impl<O: Ownership> RawRwLock<O> {
     #[track_caller]
     unsafe fn upgrade_within(&self, limit: Limit) -> Result<(), WaitError> {
         let request = Request::new(WRITING);
-        let guard = self.turn_guard(HoldMode::UpgradableRead);
+        let guard = self.own_turn_guard(Request::new(UPGRADABLE));
         // SAFETY:
         // - the guard is of this lock.
         let upgraded = unsafe { self.raw.upgrade(guard, request, limit, failure_of::<O>(request.site), false) };
@@ -341,7 +337,7 @@ impl<O: Ownership> RawRwLock<O> {
     #[inline]
     #[track_caller]
     pub unsafe fn downgrade_to_upgradable(&self) {
-        let guard = self.turn_guard(HoldMode::Write);
+        let guard = self.own_turn_guard(Request::new(WRITING));
         // SAFETY:
         // - the guard is of this lock.
         unsafe { self.raw.downgrade_to_upgradable(guard, Request::new(UPGRADABLE)) };
@@ -355,10 +351,23 @@ impl<O: Ownership> RawRwLock<O> {
     #[inline]
     #[track_caller]
     pub unsafe fn downgrade_upgradable(&self) {
+        if self.raw.is_full() {
+            // Its guard is in use, and ends the read.
+            too_many_readers();
+        }
         let guard = self.turn_guard(HoldMode::UpgradableRead);
         // SAFETY:
         // - the guard is of this lock.
         unsafe { self.raw.downgrade_upgradable(guard, Request::new(READING)) };
+    }
+
+    /// Tells of a hazard if the caller, who is about to read, reads already. Not on behalf of a guard that is in use: that may be a panic.
+    #[track_caller]
+    fn check_read(&self, request: Request, limit: Limit) {
+        let is_asked = matches!(limit, Limit::None) && hazard::are_looked_for_in_foreign_code();
+        if is_asked && may_unwind(request.site) && !self.raw.is_unlisted() {
+            self.raw.check_read(request);
+        }
     }
 
     // --- questions ---
@@ -385,34 +394,45 @@ impl<O: Ownership> RawRwLock<O> {
         self.raw.is_contended()
     }
 
-    /// Returns a guard of the acquisition that has the turn, whoever made it. What another context lists of it is removed: then the
-    /// guard stands for the acquisition, and lists nothing.
+    /// Returns a guard of the acquisition that has the turn, whoever made it, for whoever is about to give that up. What another context
+    /// lists of it is removed: then the guard lists nothing.
     #[inline]
     fn turn_guard<M>(&self, mode: HoldMode) -> RawRwLockGuard<M> {
         let me = registry::current();
-        if !O::HAS_OWNERS {
-            return RawRwLockGuard::unlisted(me);
-        }
-        let is_mine = self.raw.owner() == Some(me.id());
-        match me.holds.only(self.raw.id().key()).filter(|_| is_mine) {
-            Some(hold) => RawRwLockGuard::new(me, hold),
-            None => self.turn_guard_slow(mode),
-        }
+        self.listed_turn(me).unwrap_or_else(|| {
+            self.unlist_turn(mode);
+            RawRwLockGuard::unlisted(me)
+        })
     }
 
+    /// Returns a guard of the acquisition that has the turn, for whoever goes on to have it: the calling context, from now on. `held` says
+    /// how it was held so far.
+    #[inline]
+    fn own_turn_guard<M>(&self, held: Request) -> RawRwLockGuard<M> {
+        let me = registry::current();
+        self.listed_turn(me).unwrap_or_else(|| {
+            self.unlist_turn((held.type_of)().mode);
+            self.raw.take_turn_over(me, held)
+        })
+    }
+
+    /// Returns a guard of the turn, if the calling context has it and that is easy to see.
+    #[inline]
+    fn listed_turn<M>(&self, me: &'static Context) -> Option<RawRwLockGuard<M>> {
+        if !O::HAS_OWNERS {
+            return Some(RawRwLockGuard::unlisted(me));
+        }
+        // One hold of this lock, by whoever has the turn, is that of the turn.
+        let is_mine = self.raw.owner() == Some(me.id());
+        me.holds.only(self.raw.id().key()).filter(|_| is_mine).map(|hold| RawRwLockGuard::new(me, hold))
+    }
+
+    /// Removes from its owner's list that it has the turn.
     #[cold]
     #[inline(never)]
-    fn turn_guard_slow<M>(&self, mode: HoldMode) -> RawRwLockGuard<M> {
-        let (me, key) = (registry::current(), self.raw.id().key());
-        let owner = self.raw.owner();
-        if owner == Some(me.id())
-            && let Some(hold) = me.holds.find_held(key, mode)
-        {
-            return RawRwLockGuard::new(me, hold);
+    fn unlist_turn(&self, mode: HoldMode) {
+        if let Some(owner) = self.raw.owner() {
+            unlist(owner, self.raw.id().key(), mode);
         }
-        if let Some(owner) = owner {
-            unlist(owner, key, mode);
-        }
-        RawRwLockGuard::unlisted(me)
     }
 }

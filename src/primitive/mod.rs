@@ -86,8 +86,6 @@ fn number_by_address() -> u64 {
 pub(crate) enum Ingredient {
     /// A lock is marked as unlisted when somebody ends a read of which nobody knows whose it is.
     UnlistedMark,
-    /// A hold that another thread has released is seen by nobody.
-    VoidIsUnseen,
     /// An unlock publishes what was done under the lock.
     ReleaseOnUnlock,
     /// A complete initialisation publishes what it made.

@@ -31,7 +31,7 @@ pub use rwlock::{
     ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, MappedRwLockReadGuard,
     MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, UpgradeError,
 };
-pub(crate) use rwlock::{RawRwLock, RawRwLockGuard, Reading, UpgradablyReading, Writing};
+pub(crate) use rwlock::{RawRwLock, RawRwLockGuard, Reading, UpgradablyReading, Writing, too_many_readers};
 pub use semaphore::{ArcSemaphoreGuard, Semaphore, SemaphoreGuard};
 
 pub(crate) use condition::{RawCondition, Waiter};

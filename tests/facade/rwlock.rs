@@ -122,11 +122,8 @@ fn an_upgradable_reader_reads_beside_others_and_becomes_the_writer_and_a_reader(
 }
 
 #[test]
-fn a_read_ended_by_another_thread_is_not_the_readers_any_more() {
+fn what_another_thread_has_ended_keeps_nobody_out() {
     counted_and_shown(|lock| {
-        read(lock);
-        on_another_thread(|| unread(lock));
-        assert!(held().is_empty() && !lock.is_locked());
         lock.lock_exclusive();
         on_another_thread(|| unwrite(lock));
         assert!(held().is_empty() && !lock.is_locked());
@@ -135,6 +132,134 @@ fn a_read_ended_by_another_thread_is_not_the_readers_any_more() {
         // - it is read upgradably.
         on_another_thread(|| unsafe { lock.unlock_upgradable() });
         assert!(held().is_empty() && !lock.is_locked());
+        on_another_thread(|| read(lock));
+        assert!(lock.is_locked());
+        unread(lock);
+        assert!(!lock.is_locked() && lock.try_lock_exclusive());
+        unwrite(lock);
+    });
+}
+
+#[test]
+fn reads_stay_reads_whichever_places_their_holds_have() {
+    counted_and_shown(|lock| {
+        let others = [const { super::Mutex::INIT }; 16];
+        let lock_some = |range: std::ops::Range<usize>| others[range].iter().for_each(super::Mutex::lock);
+        // SAFETY:
+        // - they are locked.
+        let unlock_some =
+            |range: std::ops::Range<usize>| others[range].iter().for_each(|other| unsafe { other.unlock() });
+        // The read is inline and the turn beyond, then the other way round.
+        lock_some(0..3);
+        read(lock);
+        lock_some(3..15);
+        lock.lock_upgradable();
+        unlock_some(3..15);
+        // SAFETY:
+        // - it is read upgradably, here and below.
+        unsafe { lock.unlock_upgradable() };
+        let another = RwLock::INIT;
+        read(&another);
+        assert!(!lock.try_lock_exclusive() && lock.is_locked(), "it is read");
+        assert_eq!(held().len(), 5);
+        unread(&another);
+        unread(lock);
+        unlock_some(0..3);
+        assert!(held().is_empty() && !lock.is_locked());
+        lock_some(0..15);
+        lock.lock_upgradable();
+        read(lock);
+        unlock_some(0..15);
+        unread(lock);
+        assert_eq!(held().len(), 1);
+        // SAFETY:
+        // - as above.
+        unsafe { lock.unlock_upgradable() };
+        assert!(held().is_empty() && !lock.is_locked());
+    });
+}
+
+#[test]
+fn a_turn_that_a_task_in_place_goes_on_with_is_its_own() {
+    within(LIMIT, || {
+        let pool = bowline::ThreadPoolExecutor::new(1);
+        for _ in 0..3 {
+            let same = pool.clone();
+            let outer = pool.submit(move || {
+                let lock: &'static RwLock = Box::leak(Box::new(RwLock::INIT));
+                lock.lock_exclusive();
+                // In place: on this thread, in a context of its own.
+                let inner = same.submit(move || {
+                    // SAFETY:
+                    // - it is held in this way, here and below.
+                    unsafe { lock.downgrade_to_upgradable() };
+                    // SAFETY:
+                    // - as above.
+                    unsafe { lock.upgrade() };
+                    // SAFETY:
+                    // - as above.
+                    unsafe { lock.downgrade_to_upgradable() };
+                });
+                inner.result().unwrap();
+                let held_then = held().len();
+                // SAFETY:
+                // - as above.
+                unsafe { lock.unlock_upgradable() };
+                (held_then, held().len(), lock.is_locked())
+            });
+            assert_eq!(outer.result().unwrap(), (1, 0, false));
+        }
+    });
+}
+
+#[test]
+fn whoever_has_the_turn_in_place_ends_the_read_of_its_waiter_and_not_the_turn() {
+    within(LIMIT, || {
+        let pool = bowline::ThreadPoolExecutor::new(1);
+        let same = pool.clone();
+        let outer = pool.submit(move || {
+            let lock: &'static RwLock = Box::leak(Box::new(RwLock::INIT));
+            for _ in 0..MANY {
+                read(lock);
+                unread(lock);
+            }
+            read(lock);
+            let inner = same.submit(move || {
+                lock.lock_upgradable();
+                unread(lock);
+                // SAFETY:
+                // - it is read upgradably.
+                unsafe { lock.unlock_upgradable() };
+            });
+            inner.result().unwrap();
+            (held().len(), lock.is_locked(), lock.try_lock_exclusive())
+        });
+        assert_eq!(outer.result().unwrap(), (0, false, true));
+    });
+}
+
+#[test]
+fn readers_end_their_reads_after_another_thread_has_ended_one_too() {
+    counted_and_shown(|lock| {
+        // Whose read was ended nobody knows.
+        read(lock);
+        let (both, ended) = (Barrier::new(2), Barrier::new(2));
+        thread::scope(|s| {
+            s.spawn(|| {
+                read(lock);
+                both.wait();
+                ended.wait();
+                unread(lock);
+            });
+            both.wait();
+            on_another_thread(|| unread(lock));
+            ended.wait();
+        });
+        assert!(!lock.is_locked() && lock.try_lock_exclusive(), "two began and two ended");
+        unwrite(lock);
+        read(lock);
+        unread(lock);
+        assert!(!lock.is_locked());
     });
 }
 
@@ -234,6 +359,12 @@ fn guards_that_move_between_threads_are_nobodys() {
             // SAFETY:
             // - it is read.
             unsafe { lock.unlock_shared() };
+        }
+        for _ in 0..40 {
+            lock.lock_exclusive();
+            // SAFETY:
+            // - it is written.
+            unsafe { lock.unlock_exclusive() };
         }
         lock.lock_shared(false);
         assert!(held().is_empty() && !lock.try_lock_exclusive());

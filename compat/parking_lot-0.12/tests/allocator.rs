@@ -50,6 +50,13 @@ unsafe impl GlobalAlloc for Locking {
 static ALLOCATOR: Locking = Locking { live: parking_lot::const_mutex(0), limit: parking_lot::const_rwlock(usize::MAX) };
 
 fn main() {
+    const HAZARD: &str = "BOWLINE_HAZARD";
+    // What a variable asks for is known before the allocator asks.
+    if std::env::var_os(HAZARD).is_none() {
+        let this = std::env::current_exe().expect("this program");
+        let status = std::process::Command::new(this).env(HAZARD, "warn").status().expect("it runs");
+        assert!(status.success(), "{HAZARD}=warn: {status}");
+    }
     support::within(|| {
         an_allocator_that_locks_works_on_every_thread_from_its_first_allocation_on();
         more_locks_than_are_listed_inline_are_listed_before_they_are_taken();

@@ -6,8 +6,8 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use bowline::deadlock::{self, Policy};
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockUpgradableReadGuard};
+use bowline::deadlock::{self, HazardPolicy, Policy};
+use parking_lot::{Condvar, Mutex, MutexGuard, ReentrantMutex, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard};
 
 use support::{alone, in_fresh_process, keep, panic_of, spawn, until, until_waiting};
 
@@ -171,4 +171,37 @@ fn the_stack_of_a_wait_begins_with_whoever_called_the_lock() {
     let report = text.split("stack backtrace:").next().unwrap_or_default();
     assert!(report.contains("locks_for_others at "), "{text}");
     assert!(!report.contains("lock_api::") && !report.contains("parking_lot::"), "{text}");
+}
+
+#[test]
+fn a_hazard_is_no_panic_on_behalf_of_a_guard_that_is_in_use() {
+    alone("a_hazard_is_no_panic_on_behalf_of_a_guard_that_is_in_use", || {
+        deadlock::set_hazard_policy(HazardPolicy::Panic);
+        let lock = RwLock::new(0);
+        let (mut first, second) = (lock.read(), lock.read_recursive());
+        assert!(panic_of(|| lock.read()).starts_with("hazard: "));
+        RwLockReadGuard::unlocked(&mut first, || ());
+        drop(second);
+        assert!(lock.try_write().is_none(), "the first guard reads");
+        drop(first);
+        assert!(lock.try_write().is_some());
+    });
+}
+
+#[test]
+fn re_entrant_mutexes_that_cross_are_left_standing_under_the_policy_to_panic() {
+    alone("re_entrant_mutexes_that_cross_are_left_standing_under_the_policy_to_panic", || {
+        deadlock::set_policy(Policy::Panic);
+        count_reports();
+        let [a, b]: [&'static ReentrantMutex<u8>; 2] = [keep(ReentrantMutex::new(0)), keep(ReentrantMutex::new(0))];
+        for (name, first, second) in [("left", a, b), ("right", b, a)] {
+            spawn(name, move || {
+                let _first = first.lock();
+                until(|| second.is_locked());
+                _ = second.lock();
+            });
+        }
+        until(|| REPORTS.load(Relaxed) == 1);
+        ["left", "right"].into_iter().for_each(until_waiting);
+    });
 }

@@ -7,7 +7,7 @@ use super::origin::Origin;
 use super::resource::{HoldMode, ResourceFacts, SharedId, Site, TypeOf};
 use super::slot::{QuietWord, Slot, Version};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
-use crate::primitive::{Ingredient, is_removed, quiet};
+use crate::primitive::quiet;
 
 /// What one slot stores: four words, two more for a name, and one for a number of permits.
 const WORDS: usize = 7;
@@ -105,9 +105,16 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
         self.void.fetch_or(bit, Relaxed);
     }
 
-    /// Takes the bits of the slots that were made void. The owner alone calls this, and gives them.
-    pub(super) fn take_void(&self) -> usize {
-        if self.void.load(Relaxed) == 0 { 0 } else { self.void.swap(0, Relaxed) }
+    /// Frees the slots whose holds were made void, each by `give`, which gets its bit. The owner alone calls this.
+    pub(super) fn give_void(&self, mut give: impl FnMut(usize)) {
+        let void = self.void.load(Relaxed);
+        let mut bits = void;
+        while bits != 0 {
+            give(bits & bits.wrapping_neg());
+            bits &= bits - 1;
+        }
+        // ORDERING: Release: see `read`. The slots are free before the bits are gone.
+        self.void.fetch_and(!void, Release);
     }
 
     /// Frees the slot with this bit. The owner alone calls this.
@@ -130,11 +137,10 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
     }
 
     pub(super) fn read(&self, index: usize) -> Option<Hold> {
-        let is_void = self.void.load(Relaxed) & 1 << index != 0 && !is_removed(Ingredient::VoidIsUnseen);
-        if is_void { None } else { self.read_even_void(index) }
-    }
-
-    pub(super) fn read_even_void(&self, index: usize) -> Option<Hold> {
+        // ORDERING: Acquire pairs with the Release in `give_void`: whoever no longer sees the bit sees that the slot was freed.
+        if self.void.load(Acquire) & 1 << index != 0 {
+            return None;
+        }
         // ORDERING: Acquire pairs with the Release stores in `take` and `give`.
         let words = self.slots[index].read(|| self.free.load(Acquire) & 1 << index == 0)?;
         Some(decode(words))

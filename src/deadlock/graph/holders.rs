@@ -109,7 +109,7 @@ impl Graph {
             match previous.get() {
                 Some((index, slot)) => self.record_mut(self.contexts.at(index)).shared.links[slot].next = next,
                 None => {
-                    let key = context.holds.inline_key(slot).unwrap_or(0);
+                    let key = context.holds.inline(slot).map_or(0, |hold| hold.resource.key);
                     self.holders.first[list_of(key)] = next;
                 }
             }

@@ -151,11 +151,11 @@ impl Holds {
         }
     }
 
-    /// Returns the place of the only hold of the resource with this key, if it is inline. The context's own thread alone
+    /// Returns the place of the only hold of the resource with this key, if all holds are inline. The context's own thread alone
     /// calls this.
     #[inline]
     pub(crate) fn only(&self, key: usize) -> Option<HoldIndex> {
-        self.inline.only(key).map(HoldIndex)
+        if self.is_spilled() { None } else { self.inline.only(key).map(HoldIndex) }
     }
 
     /// Returns the place of a hold of the resource with this key, in this mode.
@@ -193,13 +193,10 @@ impl Holds {
 
     #[cold]
     fn give_all_void(&self) {
-        self.inline.give(self.inline.take_void());
+        self.inline.give_void(|bit| self.inline.give(bit));
         for (number, chunk) in self.spill().into_iter().flat_map(Spill::chunks).enumerate() {
-            let mut bits = chunk.take_void();
-            while bits != 0 {
-                self.give_spilled(HoldIndex(FIRST_SPILLED + number * CHUNK + bits.trailing_zeros() as usize));
-                bits &= bits - 1;
-            }
+            let first = FIRST_SPILLED + number * CHUNK;
+            chunk.give_void(|bit| self.give_spilled(HoldIndex(first + bit.trailing_zeros() as usize)));
         }
     }
 
@@ -257,11 +254,6 @@ impl Holds {
     /// Returns the hold in an inline slot, if it is in use.
     pub(super) fn inline(&self, slot: usize) -> Option<Hold> {
         self.inline.read(slot)
-    }
-
-    /// Returns the key of the hold in an inline slot, if it is in use, even if another thread has released it.
-    pub(super) fn inline_key(&self, slot: usize) -> Option<usize> {
-        self.inline.read_even_void(slot).map(|hold| hold.resource.key)
     }
 
     /// Returns whether more is listed than fits inline, or was.

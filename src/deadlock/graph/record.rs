@@ -207,9 +207,9 @@ pub(crate) enum Failure {
     UnwindLast,
     /// It cannot: another member has to be the victim.
     Never,
-    /// The code that waits knows nothing of deadlocks that are found. If somebody chose a policy this is
-    /// [`Unwind`](Self::Unwind), or [`Never`](Self::Never) unless the wait `may_unwind`. Otherwise it cannot fail, and a deadlock
-    /// whose members all cannot is left standing.
+    /// The code that waits knows nothing of deadlocks that are found. If somebody chose a policy and the wait `may_unwind`, this is
+    /// [`Unwind`](Self::Unwind). Otherwise it cannot fail, and a deadlock whose members all cannot is left standing, unless somebody
+    /// chose to abort.
     Foreign { may_unwind: bool },
 }
 

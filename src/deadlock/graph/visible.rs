@@ -89,6 +89,16 @@ impl VisibleRead<'_> {
         if self.0.swap(0, Relaxed) & AWAITED == 0 { Awaited::No } else { Awaited::Yes }
     }
 
+    /// Ends the read of this lock that is shown here, if there still is one. Returns whether a writer waits for that. For any thread.
+    #[cold]
+    pub(crate) fn end(self, id: SharedId) -> Option<Awaited> {
+        let id = id.key() as u64;
+        [(id, Awaited::No), (id | AWAITED, Awaited::Yes)].into_iter().find_map(|(shown, awaited)| {
+            // ORDERING: Release as in `hide`; SeqCst: the reader, who sees that its read has ended, sees the mark that was set before.
+            self.0.compare_exchange(shown, 0, SeqCst, Relaxed).ok().map(|_| awaited)
+        })
+    }
+
     /// Returns whether a read of this lock is shown here. For a writer.
     pub(crate) fn shows(self, id: SharedId) -> bool {
         // ORDERING: see `show` and `hide`.

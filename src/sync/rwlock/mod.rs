@@ -9,7 +9,7 @@ mod write;
 use std::cell::UnsafeCell;
 use std::fmt;
 
-pub(crate) use self::raw::{RawRwLock, RawRwLockGuard, Reading, UpgradablyReading, Writing};
+pub(crate) use self::raw::{RawRwLock, RawRwLockGuard, Reading, UpgradablyReading, Writing, too_many_readers};
 use super::guard::{Guard, Guarded};
 use super::request::Request;
 #[cfg(feature = "serde")]

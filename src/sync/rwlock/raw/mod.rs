@@ -16,7 +16,7 @@ use crate::deadlock::context::{Context, ContextId};
 use crate::deadlock::door::{self, Failure, Limit, Terms, WaitError};
 use crate::deadlock::graph::visible::{Awaited, VisibleRead};
 use crate::deadlock::graph::visible_readers::find_visible_read;
-use crate::deadlock::holds::HoldIndex;
+use crate::deadlock::holds::{HoldIndex, InlinePlace};
 use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceFacts, SharedId, TypeOf};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -232,15 +232,23 @@ impl<I: Identity> RawRwLock<I> {
     #[inline]
     pub(crate) unsafe fn stop_reading(&self, guard: RawRwLockGuard<Reading>) {
         Self::unlist(&guard);
-        self.end_read(guard.context, guard.hold);
-    }
-
-    /// Ends a read that is not listed any more.
-    #[inline]
-    pub(crate) fn end_read(&self, context: &'static Context, hold: HoldIndex) {
-        match context.visible.of_hold(hold).and_then(VisibleRead::hide) {
+        match guard.context.visible.of_hold(guard.hold).and_then(VisibleRead::hide) {
             Some(Awaited::No) => {}
             Some(Awaited::Yes) => self.wake_pending(),
+            None => self.count_out(),
+        }
+    }
+
+    /// Ends the calling thread's read that was listed here, of a lock whose reads others may end.
+    #[inline]
+    pub(crate) fn end_listed_read(&self, context: &'static Context, hold: HoldIndex) {
+        context.holds.give(hold);
+        let shown = context.visible.of_hold(hold).filter(|entry| entry.shows(self.id()));
+        match shown.and_then(VisibleRead::hide) {
+            Some(Awaited::No) => {}
+            Some(Awaited::Yes) => self.wake_pending(),
+            // Somebody may have ended it already, in the place of another one.
+            None if self.load().has(UNLISTED) => self.end_any_read(),
             None => self.count_out(),
         }
     }
@@ -249,12 +257,33 @@ impl<I: Identity> RawRwLock<I> {
     #[cold]
     pub(crate) fn end_any_read(&self) {
         let mark = if is_removed(Ingredient::UnlistedMark) { 0 } else { UNLISTED };
-        let state = State(self.state.fetch_or(mark, Relaxed));
-        match find_visible_read(self.id()).filter(|_| state.readers() == 0) {
-            Some(shown) => _ = shown.hide().inspect(|_| self.wake_pending()),
-            None if state.readers() == 0 => {}
-            None => self.count_out(),
+        let mut state = State(self.state.fetch_or(mark, Relaxed));
+        loop {
+            if state.readers() > 0 {
+                let left = state.0.wrapping_add(change::READER_LEAVES);
+                // ORDERING: as in `change`.
+                match self.state.compare_exchange_weak(state.0, left, Release, Relaxed) {
+                    Ok(_) if state.is_pending() && state.readers() == 1 => return self.wake_pending(),
+                    Ok(_) => return,
+                    Err(now) => state = State(now),
+                }
+                continue;
+            }
+            // Without one, nobody reads, and there is nothing to end.
+            let Some(shown) = find_visible_read(self.id()) else { return };
+            match shown.end(self.id()) {
+                Some(Awaited::No) => return,
+                Some(Awaited::Yes) => return self.wake_pending(),
+                None => state = self.load(),
+            }
         }
+    }
+
+    /// Makes the calling context the one that has the turn, and lists that.
+    #[cold]
+    pub(crate) fn take_turn_over<M>(&self, me: &'static Context, request: Request) -> RawRwLockGuard<M> {
+        self.set_owner(me);
+        self.list(me, request)
     }
 
     /// Ends the read of a reader who was counted.
@@ -344,7 +373,7 @@ impl<I: Identity> RawRwLock<I> {
     #[inline]
     pub(crate) fn try_write_fast(&self, request: Request) -> Option<RawRwLockGuard<Writing>> {
         let me = registry::current();
-        let place = me.holds.find()?;
+        let place = if I::HAS_OWNERS { Some(me.holds.find()?) } else { None };
         let state = self.load();
         if !state.is_free::<false>() {
             return None;
@@ -352,7 +381,8 @@ impl<I: Identity> RawRwLock<I> {
         // ORDERING: as in `exchange`.
         self.state.compare_exchange(state.0, state.with_writer().0, Acquire, Relaxed).ok()?;
         self.set_owner(me);
-        Some(RawRwLockGuard::new(me, place.take(self.facts(request.type_of), request.site)))
+        let list = |place: InlinePlace<'_>| place.take(self.facts(request.type_of), request.site);
+        Some(RawRwLockGuard::new(me, place.map_or(HoldIndex::NONE, list)))
     }
 
     /// Writes, if nobody reads or writes.
@@ -576,6 +606,16 @@ impl<I: Identity> RawRwLock<I> {
         state.is_written() || state.is_upgradable() || self.is_known_to_be_read()
     }
 
+    /// Returns whether there are as many counted readers as are let in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.load().is_full()
+    }
+
+    /// Returns whether what contexts list of its reads may be wrong.
+    pub(crate) fn is_unlisted(&self) -> bool {
+        self.load().has(UNLISTED)
+    }
+
     /// Returns whether a thread waits, parked or about to park.
     #[inline]
     pub(crate) fn is_contended(&self) -> bool {
@@ -590,6 +630,6 @@ impl<I: Identity> RawRwLock<I> {
 }
 
 #[cold]
-fn too_many_readers() -> ! {
+pub(crate) fn too_many_readers() -> ! {
     panic!("an RwLock is read 2^23 times at once: a guard is leaked in a loop")
 }
