@@ -94,7 +94,7 @@ else
         -e '\<crossbeam' \
         -e '\<loom::|:use loom$|extern crate loom' |
         # What has no lock is re-exported there; and the name is a word of what is printed.
-        grep -vE -e '^src/facade/mod[.]rs:[0-9]+:.*send_guard' -e '^src/std_sync/mod[.]rs:[0-9]+:use std::sync::(atomic|mpsc)$' -e '^src/deadlock/report/render/names[.]rs:[0-9]+:.*"made[{]GLUE[}]by[{]GLUE[}]parking_lot"' || true)
+        grep -vE -e '^src/facade/mod[.]rs:[0-9]+:.*(send_guard|-i parking_lot`)' -e '^src/std_sync/mod[.]rs:[0-9]+:use std::sync::(atomic|mpsc)$' -e '^src/deadlock/report/render/names[.]rs:[0-9]+:.*"made[{]GLUE[}]by[{]GLUE[}]parking_lot"' || true)
     if [[ -n $found ]]; then
         complain "these names may be used in src/primitive only: loom replaces what stands there, and nothing else" \
             "use the name from crate::primitive, or add it there for both std and loom (std::sync::{Arc, Weak, OnceLock} and thread names are free)" \
