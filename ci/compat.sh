@@ -82,7 +82,7 @@ EOF
 fetch() {
     # Where packages come from is nobody's business.
     if cargo fetch --quiet 2>/dev/null; then return; fi
-    echo "skipped: the published tests of parking_lot $version (what they need could not be fetched)"
+    echo "skipped: the published tests of parking_lot $version, and all that follows (what they need could not be fetched)"
     exit 0
 }
 
