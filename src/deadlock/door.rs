@@ -318,7 +318,7 @@ impl Registered<'_> {
             site: self.terms.site,
             since: self.since,
             timed: self.terms.limit.is_timed(),
-            failure: self.failure(),
+            failure: self.failure(policy::is_chosen()),
             // A new wait is judged once: it may close a deadlock.
             summons: Summons::Recheck,
             reported: self.reported,
@@ -330,8 +330,9 @@ impl Registered<'_> {
         }
     }
 
-    fn failure(&self) -> Failure {
-        match self.asked_failure() {
+    /// Returns how the wait can end; `is_chosen` says whether somebody chose the policy.
+    fn failure(&self, is_chosen: bool) -> Failure {
+        match self.asked_failure(is_chosen) {
             Failure::Unwind if std::thread::panicking() => Failure::Never,
             Failure::Unwind if self.can_unwind == Some(false) => Failure::UnwindLast,
             failure => failure,
@@ -339,9 +340,9 @@ impl Registered<'_> {
     }
 
     /// Returns how the wait can end where a panic can leave it.
-    fn asked_failure(&self) -> Failure {
+    fn asked_failure(&self, is_chosen: bool) -> Failure {
         match self.terms.failure {
-            Failure::Foreign { may_unwind: true } if policy::is_chosen() => Failure::Unwind,
+            Failure::Foreign { may_unwind: true } if is_chosen => Failure::Unwind,
             failure => failure,
         }
     }
@@ -349,17 +350,21 @@ impl Registered<'_> {
     /// Decides what to do about a deadlock that this wait is part of. `None`: go on waiting.
     fn react(&mut self, graph: &mut Graph, judge: &mut Judge, found: Judgement, summons: Summons) -> Option<Step> {
         let me = self.me;
+        // In this order: a policy that is known to be chosen is the one that was.
+        let is_chosen = policy::is_chosen();
         let policy = policy::policy();
         if policy == Policy::Off {
             return None;
         }
         if let Some(entry) = graph.record_mut(me).entry.as_mut() {
-            entry.failure = self.failure();
+            entry.failure = self.failure(is_chosen);
         }
-        let victim = choose_victim(graph, judge, found, summons, policy);
-        let is_left = policy == Policy::Report || is_left_standing(graph, judge, policy);
+        let victim = choose_victim(graph, judge, found, summons, policy, is_chosen);
+        let is_left = policy == Policy::Report || is_left_standing(graph, judge, policy, is_chosen);
         match victim {
-            Some(victim) if victim == me && self.asked_failure() == Failure::Unwind && self.can_unwind.is_none() => {
+            Some(victim)
+                if victim == me && self.asked_failure(is_chosen) == Failure::Unwind && self.can_unwind.is_none() =>
+            {
                 graph.put_back(me, summons);
                 return Some(Step::SeeWhetherItUnwinds);
             }
@@ -403,8 +408,7 @@ impl Registered<'_> {
 /// Returns whether the deadlock just found is left standing if nobody can be its victim, whatever the default policy says: it
 /// has a wait of code that knows nothing of deadlocks that are found, and nobody chose a policy, or that wait must not unwind and nobody
 /// chose to abort.
-fn is_left_standing(graph: &Graph, judge: &Judge, policy: Policy) -> bool {
-    let is_chosen = policy::is_chosen();
+fn is_left_standing(graph: &Graph, judge: &Judge, policy: Policy, is_chosen: bool) -> bool {
     let is_left = |entry: &Entry| match entry.failure {
         Failure::Foreign { may_unwind: false } => !is_chosen || policy != Policy::Abort,
         Failure::Foreign { may_unwind: true } => !is_chosen,

@@ -17,9 +17,7 @@ pub(crate) fn unlist(owner: ContextId, key: usize, mode: HoldMode) {
     let me = registry::current();
     let mine = if me.id() == owner { Some(me) } else { unlist_elsewhere(owner, key, mode) };
     if let Some(context) = mine {
-        while let Some(hold) = context.holds.find_held(key, mode) {
-            context.holds.give(hold);
-        }
+        context.holds.for_each_held(key, mode, |hold| context.holds.give(hold));
     }
 }
 
@@ -31,9 +29,7 @@ fn unlist_elsewhere(owner: ContextId, key: usize, mode: HoldMode) -> Option<&'st
         if graph.is_same_thread(context, me) {
             return Some(context);
         }
-        while let Some(hold) = context.holds.find_held(key, mode) {
-            context.holds.make_void(hold);
-        }
+        context.holds.for_each_held(key, mode, |hold| context.holds.make_void(hold));
         graph.free_if_gone(context);
         None
     })

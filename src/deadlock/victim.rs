@@ -4,23 +4,25 @@ use super::graph::Graph;
 use super::graph::context::Context;
 use super::graph::record::{Entry, Failure, Summons};
 use super::judge::{Judge, Judgement};
-use super::policy::{self, Policy};
+use super::policy::Policy;
 
 /// Returns the member of the deadlock just found that is to be its victim, if any can fail.
 ///
 /// A member whose failing lets all others go on comes first; where there is none, or the search takes too long, the
 /// rest is judged again and has a victim of its own. A wait that would unwind from a destructor comes last. Among
 /// several the finder comes first, except that in a starvation a wait that fails by value comes before all others: the
-/// verdict is for the waits for what is queued, not for a lock that one of the workers holds.
+/// verdict is for the waits for what is queued, not for a lock that one of the workers holds. `is_chosen` says whether somebody chose
+/// the policy.
 pub(super) fn choose_victim(
     graph: &Graph,
     judge: &mut Judge,
     found: Judgement,
     summons: Summons,
     policy: Policy,
+    is_chosen: bool,
 ) -> Option<&'static Context> {
     let finder = *judge.core().members().first()?;
-    let can_fail = |entry: &Entry| entry.can_fail(policy);
+    let can_fail = |entry: &Entry| entry.can_fail(policy, is_chosen);
     let finder_can = graph.entry(finder).is_some_and(can_fail);
     // Another finder chose this one already.
     if summons == Summons::Victim && finder_can {
@@ -44,11 +46,11 @@ pub(super) fn choose_victim(
 
 impl Entry {
     /// Returns whether this wait can end with a deadlock: return it, or unwind from it.
-    fn can_fail(&self, policy: Policy) -> bool {
+    fn can_fail(&self, policy: Policy, is_chosen: bool) -> bool {
         match self.failure {
             Failure::Value => true,
             Failure::Unwind => policy == Policy::Panic,
-            Failure::Foreign { may_unwind } => may_unwind && policy == Policy::Panic && policy::is_chosen(),
+            Failure::Foreign { may_unwind } => may_unwind && is_chosen && policy == Policy::Panic,
             Failure::UnwindLast | Failure::Never => false,
         }
     }

@@ -6,6 +6,7 @@ use super::{Ownership, failure_of, is_granted, may_unwind, or_raise};
 use crate::deadlock::context::Context;
 use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::hazard;
+use crate::deadlock::never_unwinds;
 use crate::deadlock::registry;
 use crate::deadlock::release::{find_share, unlist};
 use crate::deadlock::resource::{HoldMode, ResourceType, TypeOf};
@@ -352,13 +353,13 @@ impl<O: Ownership> RawRwLock<O> {
     #[track_caller]
     pub unsafe fn downgrade_upgradable(&self) {
         if self.raw.is_full() {
-            // Its guard is in use, and ends the read.
-            too_many_readers();
+            // Whether a panic here would leave a guard in use depends on the version of `lock_api`.
+            never_unwinds("in an RwLock that is read 2^23 times at once: a guard is leaked in a loop", || {
+                too_many_readers()
+            });
         }
         let guard = self.turn_guard(HoldMode::UpgradableRead);
-        // SAFETY:
-        // - the guard is of this lock.
-        unsafe { self.raw.downgrade_upgradable(guard, Request::new(READING)) };
+        self.raw.downgrade_upgradable_anyway(guard, Request::new(READING));
     }
 
     /// Tells of a hazard if the caller, who is about to read, reads already. Not on behalf of a guard that is in use: that may be a panic.
@@ -410,10 +411,7 @@ impl<O: Ownership> RawRwLock<O> {
     #[inline]
     fn own_turn_guard<M>(&self, held: Request) -> RawRwLockGuard<M> {
         let me = registry::current();
-        self.listed_turn(me).unwrap_or_else(|| {
-            self.unlist_turn((held.type_of)().mode);
-            self.raw.take_turn_over(me, held)
-        })
+        self.listed_turn(me).unwrap_or_else(|| self.take_turn_over(me, held))
     }
 
     /// Returns a guard of the turn, if the calling context has it and that is easy to see.
@@ -425,6 +423,21 @@ impl<O: Ownership> RawRwLock<O> {
         // One hold of this lock, by whoever has the turn, is that of the turn.
         let is_mine = self.raw.owner() == Some(me.id());
         me.holds.only(self.raw.id().key()).filter(|_| is_mine).map(|hold| RawRwLockGuard::new(me, hold))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_turn_over<M>(&self, me: &'static Context, held: Request) -> RawRwLockGuard<M> {
+        let mode = (held.type_of)().mode;
+        let listed = me.holds.find_held(self.raw.id().key(), mode).filter(|_| self.raw.owner() == Some(me.id()));
+        listed.map_or_else(
+            || {
+                me.holds.reserve();
+                self.unlist_turn(mode);
+                self.raw.take_turn_over(me, held)
+            },
+            |hold| RawRwLockGuard::new(me, hold),
+        )
     }
 
     /// Removes from its owner's list that it has the turn.

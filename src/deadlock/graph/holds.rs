@@ -128,6 +128,7 @@ impl Holds {
     /// it alone takes holds, so the place stays free.
     pub(crate) fn reserve(&self) {
         if self.find().is_none() {
+            self.give_void();
             self.make_spill().find();
         }
     }
@@ -160,13 +161,24 @@ impl Holds {
 
     /// Returns the place of a hold of the resource with this key, in this mode.
     pub(crate) fn find_held(&self, key: usize, mode: HoldMode) -> Option<HoldIndex> {
-        let mut found = None;
+        let is_it = |hold: Hold| hold.resource.key == key && (hold.resource.type_of)().mode == mode;
+        let inline = (0..INLINE).find(|&slot| self.inline.read(slot).is_some_and(is_it));
+        inline.map(|slot| HoldIndex(1 << slot)).or_else(|| {
+            let mut chunks = self.spill().into_iter().flat_map(Spill::chunks).enumerate();
+            chunks.find_map(|(number, chunk)| {
+                let slot = (0..CHUNK).find(|&slot| chunk.read(slot).is_some_and(is_it))?;
+                Some(HoldIndex(FIRST_SPILLED + number * CHUNK + slot))
+            })
+        })
+    }
+
+    /// Calls `visit` with the place of each hold of the resource with this key, in this mode.
+    pub(in crate::deadlock) fn for_each_held(&self, key: usize, mode: HoldMode, visit: impl Fn(HoldIndex)) {
         self.for_each_indexed(|index, hold| {
             if hold.resource.key == key && (hold.resource.type_of)().mode == mode {
-                found = Some(index);
+                visit(index);
             }
         });
-        found
     }
 
     /// Notes that another thread than the context's own has released what this hold is of: it is listed no longer. The context's

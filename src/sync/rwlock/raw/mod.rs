@@ -214,7 +214,10 @@ impl<I: Identity> RawRwLock<I> {
         if !recursive && let Some(guard) = self.try_read_fast::<true>(request) {
             return Ok(guard);
         }
-        self.refuse_too_many();
+        // Who reads again for a guard that is in use was one of them before, and must not unwind.
+        if !matches!(failure, Failure::Foreign { may_unwind: false }) {
+            self.refuse_too_many();
+        }
         // The fast path takes only what it can list inline, and gives up when it is disturbed.
         if self.count_in::<true>(recursive) {
             return Ok(self.list(me, request));
@@ -528,6 +531,15 @@ impl<I: Identity> RawRwLock<I> {
             unsafe { self.stop_upgradable(guard) };
             too_many_readers();
         }
+        self.downgrade_upgradable_anyway(guard, request)
+    }
+
+    /// [`downgrade_upgradable`](Self::downgrade_upgradable), however many read.
+    pub(crate) fn downgrade_upgradable_anyway(
+        &self,
+        guard: RawRwLockGuard<UpgradablyReading>,
+        request: Request,
+    ) -> RawRwLockGuard<Reading> {
         Self::unlist(&guard);
         let reading = self.list(guard.context, request);
         self.give_turn(change::UPGRADABLE_READS);
