@@ -70,8 +70,8 @@ mod tests {
     #[test]
     fn files_of_packages_that_cargo_downloads_are_told_from_those_that_one_edits() {
         for file in [
-            "/home/me/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/moka-0.12.10/src/sync/key_lock.rs",
-            "/home/me/.cargo/git/checkouts/moka-1949cf8c/abc/src/lib.rs",
+            "/home/me/.cargo/registry/src/index/moka-0.12.10/src/sync/key_lock.rs",
+            "/home/me/.cargo/git/checkouts/moka/abc/src/lib.rs",
             r"C:\Users\me\.cargo\registry\src\index\moka-0.12.10\src\lib.rs",
         ] {
             assert!(Author::is_downloaded(file), "{file}");
