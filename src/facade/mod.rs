@@ -33,7 +33,7 @@ pub fn take_reports() -> Vec<Report> {
     hook::take_foreign()
 }
 
-/// Who owns a lock: [`Anonymous`], the thread that acquires it; [`Unowned`], nobody known, since its guards may be sent.
+/// The owner of a lock: the thread that acquires it ([`Anonymous`]), or unknown, since its guards may be sent ([`Unowned`]).
 #[expect(private_bounds, reason = "nobody else implements it")]
 pub trait Ownership: Identity {
     /// The lock that nobody holds.

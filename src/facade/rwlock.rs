@@ -104,7 +104,7 @@ impl<O: Ownership> RawRwLock<O> {
             return self.raw.count_out();
         }
         let me = registry::current();
-        // Whoever has the turn lists that under the same key.
+        // The context that has the turn lists that under the same key.
         let has_turn = self.raw.owner() == Some(me.id());
         match me.holds.only(self.raw.id().key()).filter(|_| !has_turn) {
             Some(hold) => self.raw.end_listed_read(me, hold),

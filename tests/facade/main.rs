@@ -10,6 +10,7 @@ mod policy;
 mod rwlock;
 
 use bowline::deadlock;
+use bowline::deadlock::report::StuckThread;
 use bowline::facade::{Anonymous, RawMutex, RawRwLock, Unowned};
 
 use support::find_thread_where;
@@ -25,6 +26,18 @@ fn held() -> Vec<(&'static str, u32)> {
     let threads = deadlock.report().threads();
     let held = threads[0].holds().iter().filter(|held| held.resource().is_foreign());
     held.map(|held| (held.resource().primitive(), held.site().line())).collect()
+}
+
+/// From now on the process ends when a wait for one of these locks is told of as part of a deadlock.
+fn abort_if_one_is_accused() {
+    let is_foreign = |thread: &StuckThread| thread.waits_for().is_some_and(|wait| wait.resource().is_foreign());
+    deadlock::on_deadlock(move |report| {
+        if report.threads().iter().any(is_foreign) {
+            eprintln!("{report}");
+            std::process::abort();
+        }
+    })
+    .keep();
 }
 
 /// Whether a thread with this name waits and is in no deadlock, as far as anybody has told.

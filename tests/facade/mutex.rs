@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bowline::ThreadPoolExecutor;
 use bowline::facade::{RawMutex, Unowned};
 
-use super::{Mutex, held, waits};
+use super::{Mutex, abort_if_one_is_accused, held, waits};
 use crate::support::{LIMIT, alone, find_thread, on_another_thread, spawn_named, until_parked, within};
 
 /// Unlocks.
@@ -238,7 +238,7 @@ fn a_bump_lets_a_waiter_in_and_locks_again() {
 #[test]
 fn guards_that_move_between_threads_are_nobodys_and_no_wait_for_them_is_a_deadlock() {
     alone(|| {
-        bowline::deadlock::on_deadlock(|report| panic!("{report}")).keep();
+        abort_if_one_is_accused();
         let mutex = RawMutex::<Unowned>::INIT;
         mutex.lock();
         assert!(held().is_empty() && !mutex.try_lock() && mutex.is_locked());

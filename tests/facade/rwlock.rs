@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use bowline::deadlock::{self, Kind};
 use bowline::facade::{RawRwLock, Unowned};
 
-use super::{RwLock, held};
+use super::{RwLock, abort_if_one_is_accused, held};
 use crate::support::{LIMIT, alone, on_another_thread, spawn_named, until_parked, within};
 
-/// So many reads that later ones are shown and not counted.
+/// The number of reads after which later ones are shown and not counted.
 const MANY: usize = 20_000;
 
 fn read(lock: &RwLock) {
@@ -266,7 +266,7 @@ fn readers_end_their_reads_after_another_thread_has_ended_one_too() {
 #[test]
 fn a_writer_is_let_in_when_other_threads_have_ended_all_reads_whosever_they_were() {
     alone(|| {
-        deadlock::on_deadlock(|report| panic!("{report}")).keep();
+        abort_if_one_is_accused();
         counted_and_shown(|lock| {
             let own = bowline::Lock::new(());
             let (all_read, ended) = (Barrier::new(4), Barrier::new(4));
@@ -352,7 +352,7 @@ fn a_second_read_behind_a_writer_is_told_and_a_recursive_one_gets_in() {
 #[test]
 fn guards_that_move_between_threads_are_nobodys() {
     alone(|| {
-        deadlock::on_deadlock(|report| panic!("{report}")).keep();
+        abort_if_one_is_accused();
         let lock = RawRwLock::<Unowned>::INIT;
         for _ in 0..MANY {
             lock.lock_shared(false);

@@ -1,10 +1,6 @@
 //! The mutex that is always unlocked fairly.
 
-use std::time::{Duration, Instant};
-
-use bowline::facade;
-
-use crate::ownership::{Marker, Ownership};
+use crate::raw_mutex::raw_mutex;
 
 /// A mutual exclusion lock that goes to whoever has waited for longest.
 pub type FairMutex<T> = lock_api::Mutex<RawFairMutex, T>;
@@ -20,75 +16,7 @@ pub const fn const_fair_mutex<T>(val: T) -> FairMutex<T> {
     FairMutex::const_new(<RawFairMutex as lock_api::RawMutex>::INIT, val)
 }
 
-/// The lock word of a [`FairMutex`].
-pub struct RawFairMutex(facade::RawMutex<Ownership, true>);
-
-// SAFETY:
-// - `bowline`'s lock word admits one owner at a time.
-unsafe impl lock_api::RawMutex for RawFairMutex {
-    const INIT: Self = Self(facade::RawMutex::INIT);
-
-    type GuardMarker = Marker;
-
-    #[inline]
-    #[track_caller]
-    fn lock(&self) {
-        self.0.lock();
-    }
-
-    #[inline]
-    #[track_caller]
-    fn try_lock(&self) -> bool {
-        self.0.try_lock()
-    }
-
-    #[inline]
-    unsafe fn unlock(&self) {
-        // SAFETY:
-        // - it is locked (caller).
-        unsafe { self.0.unlock_fair() };
-    }
-
-    #[inline]
-    fn is_locked(&self) -> bool {
-        self.0.is_locked()
-    }
-}
-
-// SAFETY:
-// - as for `RawMutex`.
-unsafe impl lock_api::RawMutexFair for RawFairMutex {
-    #[inline]
-    unsafe fn unlock_fair(&self) {
-        // SAFETY:
-        // - it is locked (caller).
-        unsafe { self.0.unlock_fair() };
-    }
-
-    #[inline]
-    #[track_caller]
-    unsafe fn bump(&self) {
-        // SAFETY:
-        // - it is locked (caller).
-        unsafe { self.0.bump() };
-    }
-}
-
-// SAFETY:
-// - as for `RawMutex`.
-unsafe impl lock_api::RawMutexTimed for RawFairMutex {
-    type Duration = Duration;
-    type Instant = Instant;
-
-    #[inline]
-    #[track_caller]
-    fn try_lock_until(&self, timeout: Instant) -> bool {
-        self.0.try_lock_until(timeout)
-    }
-
-    #[inline]
-    #[track_caller]
-    fn try_lock_for(&self, timeout: Duration) -> bool {
-        self.0.try_lock_for(timeout)
-    }
+raw_mutex! {
+    /// The lock word of a [`FairMutex`].
+    RawFairMutex, fair: true, unlock: unlock_fair
 }

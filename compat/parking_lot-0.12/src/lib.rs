@@ -18,6 +18,7 @@ pub mod deadlock;
 mod fair_mutex;
 mod mutex;
 mod once;
+mod raw_mutex;
 mod remutex;
 mod rwlock;
 

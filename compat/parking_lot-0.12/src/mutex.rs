@@ -1,10 +1,9 @@
 //! The mutex.
 
-use std::time::{Duration, Instant};
-
 use bowline::facade;
 
-use crate::ownership::{Marker, Ownership};
+use crate::ownership::Ownership;
+use crate::raw_mutex::raw_mutex;
 
 /// A mutual exclusion lock. It has the size of a word beside its value.
 pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
@@ -20,77 +19,9 @@ pub const fn const_mutex<T>(val: T) -> Mutex<T> {
     Mutex::const_new(<RawMutex as lock_api::RawMutex>::INIT, val)
 }
 
-/// The lock word of a [`Mutex`].
-pub struct RawMutex(facade::RawMutex<Ownership, false>);
-
-// SAFETY:
-// - `bowline`'s lock word admits one owner at a time.
-unsafe impl lock_api::RawMutex for RawMutex {
-    const INIT: Self = Self(facade::RawMutex::INIT);
-
-    type GuardMarker = Marker;
-
-    #[inline]
-    #[track_caller]
-    fn lock(&self) {
-        self.0.lock();
-    }
-
-    #[inline]
-    #[track_caller]
-    fn try_lock(&self) -> bool {
-        self.0.try_lock()
-    }
-
-    #[inline]
-    unsafe fn unlock(&self) {
-        // SAFETY:
-        // - it is locked (caller).
-        unsafe { self.0.unlock() };
-    }
-
-    #[inline]
-    fn is_locked(&self) -> bool {
-        self.0.is_locked()
-    }
-}
-
-// SAFETY:
-// - as for `RawMutex`.
-unsafe impl lock_api::RawMutexFair for RawMutex {
-    #[inline]
-    unsafe fn unlock_fair(&self) {
-        // SAFETY:
-        // - it is locked (caller).
-        unsafe { self.0.unlock_fair() };
-    }
-
-    #[inline]
-    #[track_caller]
-    unsafe fn bump(&self) {
-        // SAFETY:
-        // - it is locked (caller).
-        unsafe { self.0.bump() };
-    }
-}
-
-// SAFETY:
-// - as for `RawMutex`.
-unsafe impl lock_api::RawMutexTimed for RawMutex {
-    type Duration = Duration;
-    type Instant = Instant;
-
-    #[inline]
-    #[track_caller]
-    fn try_lock_until(&self, timeout: Instant) -> bool {
-        self.0.try_lock_until(timeout)
-    }
-
-    #[inline]
-    #[track_caller]
-    fn try_lock_for(&self, timeout: Duration) -> bool {
-        self.0.try_lock_for(timeout)
-    }
+raw_mutex! {
+    /// The lock word of a [`Mutex`].
+    RawMutex, fair: false, unlock: unlock
 }
 
 impl RawMutex {

@@ -14,10 +14,12 @@
 
 mod condvar;
 #[cfg(feature = "deadlock_detection")]
+#[path = "../../parking_lot-0.12/src/deadlock.rs"]
 pub mod deadlock;
 mod fair_mutex;
 mod mutex;
 mod once;
+mod raw_mutex;
 mod recursive_rwlock;
 mod remutex;
 mod rwlock;

@@ -214,7 +214,7 @@ impl<I: Identity> RawRwLock<I> {
         if !recursive && let Some(guard) = self.try_read_fast::<true>(request) {
             return Ok(guard);
         }
-        // Who reads again for a guard that is in use was one of them before, and must not unwind.
+        // A read that is taken again for a guard in use was counted before, and must not unwind.
         if !matches!(failure, Failure::Foreign { may_unwind: false }) {
             self.refuse_too_many();
         }
