@@ -145,6 +145,22 @@ fn a_lock_in_the_place_of_one_whose_guard_was_forgotten_is_released_as_a_whole()
 }
 
 #[test]
+fn a_forgotten_hold_of_the_same_address_is_not_taken_for_the_owners() {
+    within(LIMIT, || {
+        let mut place = Box::new(Mutex::INIT);
+        place.lock();
+        *place = Mutex::INIT;
+        let mutex: &Mutex = &place;
+        on_another_thread(|| mutex.lock());
+        // This thread lists a lock at the same address, which is gone.
+        unlock(mutex);
+        assert!(!mutex.is_locked() && on_another_thread(|| mutex.try_lock()));
+        unlock(mutex);
+        assert!(!mutex.is_locked());
+    });
+}
+
+#[test]
 fn a_thread_that_ended_with_a_lock_leaves_nothing_behind_when_that_is_released() {
     alone(|| {
         let contexts = || bowline::deadlock::lasting_memory().0;

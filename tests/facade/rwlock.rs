@@ -270,6 +270,7 @@ fn a_writer_is_let_in_when_other_threads_have_ended_all_reads_whosever_they_were
         counted_and_shown(|lock| {
             let own = bowline::Lock::new(());
             let (all_read, ended) = (Barrier::new(4), Barrier::new(4));
+            let reads = Barrier::new(2);
             thread::scope(|s| {
                 let _own = own.lock();
                 for name in ["reader 0", "reader 1", "reader 2"] {
@@ -286,6 +287,16 @@ fn a_writer_is_let_in_when_other_threads_have_ended_all_reads_whosever_they_were
                 (0..3).for_each(|_| unread(lock));
                 ended.wait();
                 ["reader 0", "reader 1", "reader 2"].into_iter().for_each(until_parked);
+                // One that runs is still in, so that the writer has to wait.
+                let writer = thread::current().name().expect("a test has a name").to_owned();
+                let last = &reads;
+                s.spawn(move || {
+                    read(lock);
+                    last.wait();
+                    until_parked(&writer);
+                    unread(lock);
+                });
+                reads.wait();
                 lock.lock_exclusive();
                 assert!(lock.is_locked_exclusive());
                 unwrite(lock);
