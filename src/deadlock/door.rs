@@ -342,7 +342,7 @@ impl Registered<'_> {
     /// Returns how the wait can end where a panic can leave it.
     fn asked_failure(&self, is_chosen: bool) -> Failure {
         match self.terms.failure {
-            Failure::Foreign { may_unwind: true } if is_chosen => Failure::Unwind,
+            Failure::Foreign { may_unwind } if is_chosen && may_unwind(self.terms.site) => Failure::Unwind,
             failure => failure,
         }
     }
@@ -363,7 +363,9 @@ impl Registered<'_> {
         let is_left = policy == Policy::Report || is_left_standing(graph, judge, policy, is_chosen);
         match victim {
             Some(victim)
-                if victim == me && self.asked_failure(is_chosen) == Failure::Unwind && self.can_unwind.is_none() =>
+                if victim == me
+                    && matches!(self.asked_failure(is_chosen), Failure::Unwind)
+                    && self.can_unwind.is_none() =>
             {
                 graph.put_back(me, summons);
                 return Some(Step::SeeWhetherItUnwinds);
@@ -410,8 +412,7 @@ impl Registered<'_> {
 /// chose to abort.
 fn is_left_standing(graph: &Graph, judge: &Judge, policy: Policy, is_chosen: bool) -> bool {
     let is_left = |entry: &Entry| match entry.failure {
-        Failure::Foreign { may_unwind: false } => !is_chosen || policy != Policy::Abort,
-        Failure::Foreign { may_unwind: true } => !is_chosen,
+        Failure::Foreign { may_unwind } => !is_chosen || policy != Policy::Abort && !may_unwind(entry.site),
         _ => false,
     };
     judge.core().members().iter().filter_map(|&member| graph.entry(member)).any(is_left)

@@ -31,14 +31,14 @@ pub(super) fn choose_victim(
     if policy == Policy::Abort {
         return finder_can.then_some(finder);
     }
-    let by_value = |entry: &Entry| found == Judgement::Starvation && entry.failure == Failure::Value;
+    let by_value = |entry: &Entry| found == Judgement::Starvation && matches!(entry.failure, Failure::Value);
     let mut work = 0;
     judge.find_breaker(graph, &mut work, by_value).or_else(|| judge.find_breaker(graph, &mut work, can_fail)).or_else(
         || {
             let first = |accepts: &dyn Fn(&Entry) -> bool| {
                 judge.core().members().iter().copied().find(|&member| graph.entry(member).is_some_and(accepts))
             };
-            let last = |entry: &Entry| policy == Policy::Panic && entry.failure == Failure::UnwindLast;
+            let last = |entry: &Entry| policy == Policy::Panic && matches!(entry.failure, Failure::UnwindLast);
             first(&by_value).or_else(|| first(&can_fail)).or_else(|| first(&last))
         },
     )
@@ -50,7 +50,7 @@ impl Entry {
         match self.failure {
             Failure::Value => true,
             Failure::Unwind => policy == Policy::Panic,
-            Failure::Foreign { may_unwind } => may_unwind && is_chosen && policy == Policy::Panic,
+            Failure::Foreign { may_unwind } => is_chosen && policy == Policy::Panic && may_unwind(self.site),
             Failure::UnwindLast | Failure::Never => false,
         }
     }

@@ -49,10 +49,11 @@ impl Ownership for Unowned {
     const NEW: Self = Self;
 }
 
-/// Returns how a wait of other people's code fails that this line asked for.
-fn failure(site: Site) -> Failure {
-    Failure::Foreign { may_unwind: may_unwind(site) }
-}
+/// How a wait of other people's code fails.
+const FAILURE: Failure = Failure::Foreign { may_unwind };
+
+/// How a wait of other people's code fails that is made on behalf of a guard which its owner goes on to use.
+const NEVER_UNWINDS: Failure = Failure::Foreign { may_unwind: |_| false };
 
 /// Returns whether what this line asks for may end with a panic.
 ///
@@ -67,9 +68,8 @@ fn is_inside_lock_api(file: &str) -> bool {
     file.starts_with('<') || file.split(['/', '\\']).any(|part| part.contains("lock_api"))
 }
 
-/// Returns how a wait for a lock of this ownership fails that this line asked for. Warns once in the life of the process if nobody
-/// known owns such locks.
-fn failure_of<O: Ownership>(site: Site) -> Failure {
+/// Returns how a wait for a lock of this ownership fails. Warns once in the life of the process if nobody known owns such locks.
+fn failure_of<O: Ownership>() -> Failure {
     static WARNED: AtomicBool = AtomicBool::new(false);
     if !O::HAS_OWNERS && !WARNED.swap(true, Relaxed) {
         print_line(format_args!(
@@ -77,7 +77,7 @@ fn failure_of<O: Ownership>(site: Site) -> Failure {
              them is found (`cargo tree -e features -i parking_lot` shows who asks for the feature)"
         ));
     }
-    failure(site)
+    FAILURE
 }
 
 /// Goes on with what a wait without a limit has led to: panics if it is the victim of a deadlock.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Ownership, failure_of, is_granted, or_raise};
-use crate::deadlock::door::{Failure, Limit};
+use super::{NEVER_UNWINDS, Ownership, failure_of, is_granted, or_raise};
+use crate::deadlock::door::Limit;
 use crate::deadlock::registry;
 use crate::deadlock::release::unlist;
 use crate::deadlock::resource::{HoldMode, ResourceType, Site, TypeOf};
@@ -43,12 +43,10 @@ impl<O: Ownership, const FAIR: bool> RawMutex<O, FAIR> {
     #[inline]
     #[track_caller]
     pub fn try_lock(&self) -> bool {
-        let (request, me) = (Request::new(Self::TYPE_OF), registry::current());
-        if O::HAS_OWNERS && me.holds.find().is_none() {
-            // The list grows before the lock is taken: what allocates may want it.
-            me.holds.reserve();
-        }
-        self.raw.try_lock_at(request.type_of, request.site).is_some()
+        let request = Request::new(Self::TYPE_OF);
+        // The word is looked at first: it is polled where a lock is tried in a loop.
+        !self.raw.is_locked()
+            && (self.raw.try_lock_fast(registry::current(), request).is_some() || self.try_lock_slow(request))
     }
 
     /// Locks if that is possible before `limit`. Returns whether it was.
@@ -131,7 +129,7 @@ impl<O: Ownership, const FAIR: bool> RawMutex<O, FAIR> {
     /// Locks again on behalf of a guard that is still in use: it cannot fail.
     pub(super) fn relock(&self, site: Site) {
         let request = Request { site, type_of: Self::TYPE_OF };
-        while self.raw.wait(request, Limit::None, Failure::Foreign { may_unwind: false }).is_err() {}
+        while self.raw.wait(request, Limit::None, NEVER_UNWINDS).is_err() {}
     }
 
     /// Returns the key of its holds and waits.
@@ -160,13 +158,24 @@ impl<O: Ownership, const FAIR: bool> RawMutex<O, FAIR> {
     #[inline(never)]
     #[track_caller]
     fn lock_slow(&self, request: Request) {
-        or_raise(self.raw.wait(request, Limit::None, failure_of::<O>(request.site)));
+        or_raise(self.raw.wait(request, Limit::None, failure_of::<O>()));
+    }
+
+    /// [`try_lock`](Self::try_lock), whether threads queue or not.
+    #[cold]
+    #[inline(never)]
+    fn try_lock_slow(&self, request: Request) -> bool {
+        if O::HAS_OWNERS {
+            // The list grows before the lock is taken: what allocates may want it.
+            registry::current().holds.reserve();
+        }
+        self.raw.try_lock_at(request.type_of, request.site).is_some()
     }
 
     #[cold]
     #[inline(never)]
     #[track_caller]
     fn try_lock_limited(&self, request: Request, limit: Limit) -> bool {
-        is_granted(self.raw.wait(request, limit, failure_of::<O>(request.site)))
+        is_granted(self.raw.wait(request, limit, failure_of::<O>()))
     }
 }

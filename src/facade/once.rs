@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 
-use super::{failure, or_raise};
+use super::{FAILURE, or_raise};
 use crate::deadlock::door::Limit;
 use crate::deadlock::resource::{HoldMode, ResourceType};
 use crate::sync::identity::Anonymous;
@@ -60,7 +60,7 @@ impl RawOnce {
         let site = Location::caller();
         let intent = if anyway { Intent::AwaitAnyway } else { Intent::Await };
         let request = OnceRequest { site, type_of: describe, intent };
-        match or_raise(self.raw.wait(request, Limit::None, failure(site))) {
+        match or_raise(self.raw.wait(request, Limit::None, FAILURE)) {
             Entered::Complete => true,
             Entered::Poisoned(_) => false,
             Entered::Begun(_) => unreachable!("a wait begins nothing"),
@@ -73,7 +73,7 @@ impl RawOnce {
         let site = Location::caller();
         let intent = if anyway { Intent::InitialiseAnyway } else { Intent::InitialiseOnce };
         let request = OnceRequest { site, type_of: describe, intent };
-        match or_raise(self.raw.wait(request, Limit::None, failure(site))) {
+        match or_raise(self.raw.wait(request, Limit::None, FAILURE)) {
             Entered::Complete => true,
             Entered::Poisoned(_) => false,
             Entered::Begun(initialisation) => {

@@ -6,6 +6,7 @@ use super::{Ownership, failure_of, is_granted, may_unwind, or_raise};
 use crate::deadlock::context::Context;
 use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::hazard;
+use crate::deadlock::holds::HoldIndex;
 use crate::deadlock::never_unwinds;
 use crate::deadlock::registry;
 use crate::deadlock::release::{find_share, unlist};
@@ -25,9 +26,26 @@ const fn described(mode: HoldMode) -> ResourceType {
     ResourceType { primitive: "RwLock", data: "", mode, id_of: None }
 }
 
-const READING: TypeOf = || described(HoldMode::Read);
-const UPGRADABLE: TypeOf = || described(HoldMode::UpgradableRead);
-const WRITING: TypeOf = || described(HoldMode::Write);
+// A hold is found again by the address of its function, so there is one of each: none is inlined.
+
+#[inline(never)]
+fn reading() -> ResourceType {
+    described(HoldMode::Read)
+}
+
+#[inline(never)]
+fn upgradable() -> ResourceType {
+    described(HoldMode::UpgradableRead)
+}
+
+#[inline(never)]
+fn writing() -> ResourceType {
+    described(HoldMode::Write)
+}
+
+const READING: TypeOf = reading;
+const UPGRADABLE: TypeOf = upgradable;
+const WRITING: TypeOf = writing;
 
 impl<O: Ownership> RawRwLock<O> {
     /// A free lock.
@@ -90,7 +108,7 @@ impl<O: Ownership> RawRwLock<O> {
         if !recursive {
             self.check_read(request, limit);
         }
-        self.raw.read_slow(request, recursive, limit, failure_of::<O>(request.site))
+        self.raw.read_slow(request, recursive, limit, failure_of::<O>())
     }
 
     /// Stops reading, whoever began.
@@ -104,9 +122,7 @@ impl<O: Ownership> RawRwLock<O> {
             return self.raw.count_out();
         }
         let me = registry::current();
-        // The context that has the turn lists that under the same key.
-        let has_turn = self.raw.owner() == Some(me.id());
-        match me.holds.only(self.raw.id().key()).filter(|_| !has_turn) {
+        match self.listed(me, READING) {
             Some(hold) => self.raw.end_listed_read(me, hold),
             None => self.unlock_shared_slow(),
         }
@@ -168,7 +184,7 @@ impl<O: Ownership> RawRwLock<O> {
     #[inline(never)]
     fn write_slow(&self, request: Request, limit: Limit) -> Result<RawRwLockGuard<Writing>, WaitError> {
         registry::current().holds.reserve();
-        self.raw.write_slow(request, limit, failure_of::<O>(request.site))
+        self.raw.write_slow(request, limit, failure_of::<O>())
     }
 
     /// Stops writing, whoever began.
@@ -180,7 +196,7 @@ impl<O: Ownership> RawRwLock<O> {
     pub unsafe fn unlock_exclusive(&self) {
         // SAFETY:
         // - it is written (caller).
-        unsafe { self.raw.stop_writing(self.turn_guard(HoldMode::Write)) };
+        unsafe { self.raw.stop_writing(self.turn_guard(WRITING)) };
     }
 
     // --- reading upgradably ---
@@ -231,7 +247,7 @@ impl<O: Ownership> RawRwLock<O> {
     #[track_caller]
     fn upgradable_slow(&self, request: Request, limit: Limit) -> Result<RawRwLockGuard<UpgradablyReading>, WaitError> {
         self.check_read(request, limit);
-        self.raw.upgradable_read_slow(request, limit, failure_of::<O>(request.site))
+        self.raw.upgradable_read_slow(request, limit, failure_of::<O>())
     }
 
     /// Stops reading upgradably, whoever began.
@@ -243,7 +259,7 @@ impl<O: Ownership> RawRwLock<O> {
     pub unsafe fn unlock_upgradable(&self) {
         // SAFETY:
         // - it is read upgradably (caller).
-        unsafe { self.raw.stop_upgradable(self.turn_guard(HoldMode::UpgradableRead)) };
+        unsafe { self.raw.stop_upgradable(self.turn_guard(UPGRADABLE)) };
     }
 
     /// Becomes the writer.
@@ -310,7 +326,7 @@ impl<O: Ownership> RawRwLock<O> {
         let guard = self.own_turn_guard(Request::new(UPGRADABLE));
         // SAFETY:
         // - the guard is of this lock.
-        let upgraded = unsafe { self.raw.upgrade(guard, request, limit, failure_of::<O>(request.site), false) };
+        let upgraded = unsafe { self.raw.upgrade(guard, request, limit, failure_of::<O>(), false) };
         upgraded.map(drop).map_err(|(_guard, error)| error)
     }
 
@@ -324,7 +340,7 @@ impl<O: Ownership> RawRwLock<O> {
     #[inline]
     #[track_caller]
     pub unsafe fn downgrade(&self) {
-        let guard = self.turn_guard(HoldMode::Write);
+        let guard = self.turn_guard(WRITING);
         // SAFETY:
         // - the guard is of this lock.
         unsafe { self.raw.downgrade(guard, Request::new(READING)) };
@@ -358,7 +374,7 @@ impl<O: Ownership> RawRwLock<O> {
                 too_many_readers()
             });
         }
-        let guard = self.turn_guard(HoldMode::UpgradableRead);
+        let guard = self.turn_guard(UPGRADABLE);
         self.raw.downgrade_upgradable_anyway(guard, Request::new(READING));
     }
 
@@ -398,12 +414,16 @@ impl<O: Ownership> RawRwLock<O> {
     /// Returns a guard of the acquisition that has the turn, whoever made it, for whoever is about to give that up. What another context
     /// lists of it is removed: then the guard lists nothing.
     #[inline]
-    fn turn_guard<M>(&self, mode: HoldMode) -> RawRwLockGuard<M> {
+    fn turn_guard<M>(&self, type_of: TypeOf) -> RawRwLockGuard<M> {
         let me = registry::current();
-        self.listed_turn(me).unwrap_or_else(|| {
-            self.unlist_turn(mode);
-            RawRwLockGuard::unlisted(me)
-        })
+        if !O::HAS_OWNERS {
+            return RawRwLockGuard::unlisted(me);
+        }
+        let hold = self.listed(me, type_of).unwrap_or_else(|| {
+            self.unlist_turn(type_of().mode);
+            HoldIndex::NONE
+        });
+        RawRwLockGuard::new(me, hold)
     }
 
     /// Returns a guard of the acquisition that has the turn, for whoever goes on to have it: the calling context, from now on. `held` says
@@ -411,18 +431,17 @@ impl<O: Ownership> RawRwLock<O> {
     #[inline]
     fn own_turn_guard<M>(&self, held: Request) -> RawRwLockGuard<M> {
         let me = registry::current();
-        self.listed_turn(me).unwrap_or_else(|| self.take_turn_over(me, held))
+        if !O::HAS_OWNERS {
+            return RawRwLockGuard::unlisted(me);
+        }
+        self.listed(me, held.type_of)
+            .map_or_else(|| self.take_turn_over(me, held), |hold| RawRwLockGuard::new(me, hold))
     }
 
-    /// Returns a guard of the turn, if the calling context has it and that is easy to see.
+    /// Returns a hold of this lock, and of this type, if the calling context has one and that is easy to see.
     #[inline]
-    fn listed_turn<M>(&self, me: &'static Context) -> Option<RawRwLockGuard<M>> {
-        if !O::HAS_OWNERS {
-            return Some(RawRwLockGuard::unlisted(me));
-        }
-        // One hold of this lock, by whoever has the turn, is that of the turn.
-        let is_mine = self.raw.owner() == Some(me.id());
-        me.holds.only(self.raw.id().key()).filter(|_| is_mine).map(|hold| RawRwLockGuard::new(me, hold))
+    fn listed(&self, me: &'static Context, type_of: TypeOf) -> Option<HoldIndex> {
+        me.holds.inline_of_type(self.raw.id().key(), type_of)
     }
 
     #[cold]

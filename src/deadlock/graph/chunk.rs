@@ -11,6 +11,9 @@ use crate::primitive::quiet;
 
 /// What one slot stores: four words, two more for a name, and one for a number of permits.
 const WORDS: usize = 7;
+/// The first of them, and the last of the four.
+const KEY: usize = 0;
+const TYPE_OF: usize = 3;
 /// In the pointer to the line that acquired: several permits are held, and their number is written.
 const SEVERAL: usize = 1;
 const _: () = assert!(align_of::<Location<'_>>() > SEVERAL, "the lowest bit of a pointer to a line is free");
@@ -92,7 +95,13 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
     /// Returns a free slot, if there is one. Writes nothing. The owner alone calls this.
     #[inline]
     pub(in crate::deadlock) fn find(&self) -> Option<Place<'_>> {
-        let free = NonZero::new(self.free.load(Relaxed))?;
+        let free = self.free.load(Relaxed);
+        if free == Self::ALL {
+            // The same as below. A processor that expects this goes on before it knows what the last hold left behind.
+            let slot = &self.slots[0];
+            return Some(Place { chunk_free: &self.free, slot, version: slot.version(), free: Self::ALL, bit: 1 });
+        }
+        let free = NonZero::new(free)?;
         // The remainder is the number itself, which the compiler does not know.
         let slot = &self.slots[free.trailing_zeros() as usize % SLOTS];
         let free = free.get();
@@ -160,7 +169,7 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
             // The remainder is the number itself, which the compiler does not know.
             let slot = &self.slots[held.trailing_zeros() as usize % SLOTS];
             let bit = held & held.wrapping_neg();
-            if slot.first().addr() == key {
+            if slot.word(KEY).addr() == key {
                 if found != 0 {
                     return None;
                 }
@@ -169,6 +178,23 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
             held ^= bit;
         }
         (found != 0).then_some(found)
+    }
+
+    /// Returns the bit of a slot whose hold has this key, and this very function for a type: so it is held in that way. For the
+    /// owner.
+    #[inline]
+    pub(super) fn of_type(&self, key: usize, type_of: TypeOf) -> Option<usize> {
+        let mut held = self.held();
+        while held != 0 {
+            // The remainder is the number itself, which the compiler does not know.
+            let slot = &self.slots[held.trailing_zeros() as usize % SLOTS];
+            let bit = held & held.wrapping_neg();
+            if slot.word(KEY).addr() == key && slot.word(TYPE_OF) == type_of as *mut () {
+                return Some(bit);
+            }
+            held ^= bit;
+        }
+        None
     }
 }
 

@@ -7,7 +7,7 @@
 
 pub(crate) use super::chunk::Hold;
 use super::chunk::{Chunk, Place};
-use super::resource::{HoldMode, ResourceFacts, SharedId, Site};
+use super::resource::{HoldMode, ResourceFacts, SharedId, Site, TypeOf};
 use super::spill::{CHUNK, Spill};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::lasting::keep;
@@ -156,7 +156,16 @@ impl Holds {
     /// calls this.
     #[inline]
     pub(crate) fn only(&self, key: usize) -> Option<HoldIndex> {
-        if self.is_spilled() { None } else { self.inline.only(key).map(HoldIndex) }
+        // Null in a context that never held more: then nothing else is asked.
+        let is_spilled = !self.spill.load(Relaxed).is_null() && self.is_spilled();
+        if is_spilled { None } else { self.inline.only(key).map(HoldIndex) }
+    }
+
+    /// Returns the place of a hold of the resource with this key, and with this very function for a type, if that is inline. The
+    /// context's own thread alone calls this.
+    #[inline]
+    pub(crate) fn inline_of_type(&self, key: usize, type_of: TypeOf) -> Option<HoldIndex> {
+        self.inline.of_type(key, type_of).map(HoldIndex)
     }
 
     /// Returns the place of a hold of the resource with this key, in this mode.
@@ -268,7 +277,9 @@ impl Holds {
         self.inline.read(slot)
     }
 
-    /// Returns whether more is listed than fits inline, or was.
+    /// Returns whether more is listed than fits inline.
+    #[cold]
+    #[inline(never)]
     pub(super) fn is_spilled(&self) -> bool {
         self.spill().is_some_and(|spill| !spill.is_empty())
     }

@@ -197,7 +197,7 @@ pub(in crate::deadlock) fn erase(resource: &dyn Blocker) -> NonNull<dyn Blocker>
 }
 
 /// How a wait can end that is part of a deadlock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Failure {
     /// The deadlock is returned.
     Value,
@@ -207,10 +207,20 @@ pub(crate) enum Failure {
     UnwindLast,
     /// It cannot: another member has to be the victim.
     Never,
-    /// The code that waits knows nothing of deadlocks that are found. If somebody chose a policy and the wait `may_unwind`, this is
-    /// [`Unwind`](Self::Unwind). Otherwise it cannot fail, and a deadlock whose members all cannot is left standing, unless somebody
-    /// chose to abort.
-    Foreign { may_unwind: bool },
+    /// The code that waits knows nothing of deadlocks that are found. If somebody chose a policy and a wait of this line `may_unwind`,
+    /// this is [`Unwind`](Self::Unwind). Otherwise it cannot fail, and a deadlock whose members all cannot is left standing, unless
+    /// somebody chose to abort. (Asked only of long waits: it may take as long as a short one.)
+    Foreign { may_unwind: fn(Site) -> bool },
+}
+
+impl Failure {
+    /// Returns whether something that this line asks for may unwind for a reason of its own.
+    pub(crate) fn may_unwind(self, site: Site) -> bool {
+        match self {
+            Self::Foreign { may_unwind } => may_unwind(site),
+            _ => true,
+        }
+    }
 }
 
 /// What the graph asks of a registered wait. Kept in its entry; the unpark token is only a kick.

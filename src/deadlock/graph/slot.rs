@@ -70,10 +70,10 @@ impl<W: Word, const N: usize> Slot<W, N> {
         }
     }
 
-    /// Returns the first word as it is at this moment. For its owner.
+    /// Returns a word as it is at this moment. For its owner.
     #[inline]
-    pub(crate) fn first(&self) -> *mut () {
-        self.words[0].load(Relaxed)
+    pub(crate) fn word(&self, at: usize) -> *mut () {
+        self.words[at].load(Relaxed)
     }
 
     /// Returns how often the slot has been written. For its owner.

@@ -215,7 +215,7 @@ impl<I: Identity> RawRwLock<I> {
             return Ok(guard);
         }
         // A read that is taken again for a guard in use was counted before, and must not unwind.
-        if !matches!(failure, Failure::Foreign { may_unwind: false }) {
+        if failure.may_unwind(request.site) {
             self.refuse_too_many();
         }
         // The fast path takes only what it can list inline, and gives up when it is disturbed.
@@ -236,7 +236,7 @@ impl<I: Identity> RawRwLock<I> {
     #[inline]
     pub(crate) unsafe fn stop_reading(&self, guard: RawRwLockGuard<Reading>) {
         Self::unlist(&guard);
-        match guard.context.visible.of_hold(guard.hold).and_then(VisibleRead::hide) {
+        match guard.context.visible.of_hold(guard.hold).and_then(|entry| entry.hide(self.id())) {
             Some(Awaited::No) => {}
             Some(Awaited::Yes) => self.wake_pending(),
             None => self.count_out(),

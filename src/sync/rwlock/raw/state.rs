@@ -86,19 +86,23 @@ impl State {
         self.0 & (TURN | READERS | BIASED | unless::<RANKED_TOO>()) == 0
     }
 
+    #[inline]
     pub(super) fn is_written(self) -> bool {
         self.0 & WRITING != 0
     }
 
     /// Returns whether a writer waits for the readers to leave.
+    #[inline]
     pub(super) fn is_pending(self) -> bool {
         self.0 & PENDING != 0
     }
 
+    #[inline]
     pub(super) fn is_upgradable(self) -> bool {
         self.0 & UPGRADABLE != 0
     }
 
+    #[inline]
     pub(super) fn is_biased(self) -> bool {
         self.0 & BIASED != 0
     }
@@ -133,6 +137,7 @@ impl State {
         self.0 & (READERS | unless::<RANKED_TOO>()) != 0
     }
 
+    #[inline]
     pub(super) fn has(self, flags: u64) -> bool {
         self.0 & flags != 0
     }
@@ -151,6 +156,7 @@ impl State {
 
     /// Returns whether there are as many counted readers as are let in without a wait. Those who wait are let in nevertheless,
     /// one a thread, and so is an upgradable reader who becomes one of them.
+    #[inline]
     pub(super) fn is_full(self) -> bool {
         self.0 & FULL != 0
     }
@@ -158,6 +164,7 @@ impl State {
     /// Returns the state with one more reader. No writer keeps it out.
     ///
     /// After many reads without a write, the following readers show themselves, if they `may_show`.
+    #[inline]
     pub(super) fn with_reader(self, may_show: bool) -> Self {
         let counted = self.0 + READER;
         if !may_show {
@@ -179,10 +186,12 @@ impl State {
     }
 
     /// Returns the state with a writer that waits for the readers to leave.
+    #[inline]
     pub(super) fn with_pending(self) -> Self {
         Self(self.0 | PENDING)
     }
 
+    #[inline]
     pub(super) fn with_upgradable(self) -> Self {
         Self(self.0 | UPGRADABLE)
     }

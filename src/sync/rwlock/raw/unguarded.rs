@@ -3,7 +3,7 @@
 use super::state::{READERS_PARKED, State, UNLISTED, WRITERS_PARKED, change};
 use super::{RawRwLock, RawRwLockGuard};
 use crate::deadlock::context::Context;
-use crate::deadlock::graph::visible::{Awaited, VisibleRead};
+use crate::deadlock::graph::visible::Awaited;
 use crate::deadlock::graph::visible_readers::find_visible_read;
 use crate::deadlock::holds::HoldIndex;
 use crate::primitive::Ordering::{Relaxed, Release};
@@ -16,8 +16,7 @@ impl<I: Identity> RawRwLock<I> {
     #[inline]
     pub(crate) fn end_listed_read(&self, context: &'static Context, hold: HoldIndex) {
         context.holds.give(hold);
-        let shown = context.visible.of_hold(hold).filter(|entry| entry.shows(self.id()));
-        match shown.and_then(VisibleRead::hide) {
+        match context.visible.of_hold(hold).and_then(|entry| entry.hide(self.id())) {
             Some(Awaited::No) => {}
             Some(Awaited::Yes) => self.wake_pending(),
             // Somebody may have ended it already, in the place of another one.
