@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 profile="${1:-release}"
 rounds="${2:-21}"
 shift $(($# < 2 ? $# : 2))
-builds="$PWD/${CARGO_TARGET_DIR:-target}/compat-benches"
+builds="$(realpath -m "${CARGO_TARGET_DIR:-target}")/compat-benches"
 
 for build in real ours; do
     mkdir -p "$builds/$build"

@@ -18,7 +18,7 @@ pub(crate) const ALL: &[Workload] = &[
     ("condvar: ping-pong", ping_pong),
 ];
 
-const TIMES: usize = 100_000;
+const TIMES: usize = 500_000;
 
 fn lock(threads: usize) -> f64 {
     let mutex = Mutex::new(0_u64);
