@@ -11,6 +11,9 @@ pub(crate) trait Identity: Copy + 'static {
     /// nobody known holds the lock.
     const HAS_OWNERS: bool;
 
+    /// Whether a guard says where the hold of an acquisition is. Otherwise its release looks it up.
+    const HAS_GUARDS: bool;
+
     /// Returns where the lock was made, its name and its rank.
     fn origin(self) -> Origin;
 
@@ -20,6 +23,7 @@ pub(crate) trait Identity: Copy + 'static {
 
 impl Identity for Origin {
     const HAS_OWNERS: bool = true;
+    const HAS_GUARDS: bool = true;
 
     #[inline]
     fn origin(self) -> Origin {
@@ -38,6 +42,7 @@ pub struct Anonymous;
 
 impl Identity for Anonymous {
     const HAS_OWNERS: bool = true;
+    const HAS_GUARDS: bool = false;
 
     #[inline]
     fn origin(self) -> Origin {
@@ -56,6 +61,7 @@ pub struct Unowned;
 
 impl Identity for Unowned {
     const HAS_OWNERS: bool = false;
+    const HAS_GUARDS: bool = false;
 
     #[inline]
     fn origin(self) -> Origin {

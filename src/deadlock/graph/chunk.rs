@@ -95,17 +95,22 @@ impl<const SLOTS: usize> Chunk<SLOTS> {
     /// Returns a free slot, if there is one. Writes nothing. The owner alone calls this.
     #[inline]
     pub(in crate::deadlock) fn find(&self) -> Option<Place<'_>> {
-        let free = self.free.load(Relaxed);
-        if free == Self::ALL {
-            // The same as below. A processor that expects this goes on before it knows what the last hold left behind.
-            let slot = &self.slots[0];
-            return Some(Place { chunk_free: &self.free, slot, version: slot.version(), free: Self::ALL, bit: 1 });
-        }
-        let free = NonZero::new(free)?;
+        let free = NonZero::new(self.free.load(Relaxed))?;
         // The remainder is the number itself, which the compiler does not know.
         let slot = &self.slots[free.trailing_zeros() as usize % SLOTS];
         let free = free.get();
         Some(Place { chunk_free: &self.free, slot, version: slot.version(), free, bit: free & free.wrapping_neg() })
+    }
+
+    /// [`find`](Self::find), for a hold that its release looks up. If nothing is listed yet, its place does not depend on the bits
+    /// for a processor that expects this: it goes on before the lookup of the last release has told which bit was set.
+    #[inline]
+    pub(super) fn find_ahead(&self) -> Option<Place<'_>> {
+        if self.free.load(Relaxed) != Self::ALL {
+            return self.find();
+        }
+        let slot = &self.slots[0];
+        Some(Place { chunk_free: &self.free, slot, version: slot.version(), free: Self::ALL, bit: 1 })
     }
 
     /// Notes that another thread than the owner has released what the hold with this bit is of. The owner cannot touch that hold

@@ -100,6 +100,12 @@ impl Holds {
         self.inline.find().map(InlinePlace)
     }
 
+    /// [`find`](Self::find), for a hold that its release looks up: see [`only`](Self::only).
+    #[inline]
+    pub(crate) fn find_ahead(&self) -> Option<InlinePlace<'_>> {
+        self.inline.find_ahead().map(InlinePlace)
+    }
+
     /// Lists a hold. The context's own thread alone calls this; allocates once every 16 nested holds.
     #[inline]
     pub(crate) fn take(&self, resource: impl FnOnce() -> ResourceFacts, site: Site) -> HoldIndex {

@@ -66,14 +66,25 @@ impl VisibleRead<'_> {
         fence_in_models();
     }
 
-    /// Ends the read of this lock that is shown here, if there is one. Returns whether a writer is known to wait for that; it may
-    /// begin to at this moment. For its own thread.
+    /// Ends the read that is shown here, if there is one. Returns whether a writer is known to wait for that; it may begin
+    /// to at this moment. For its own thread.
     #[inline]
-    pub(crate) fn hide(self, id: SharedId) -> Option<Awaited> {
+    pub(crate) fn hide(self) -> Option<Awaited> {
+        self.hide_if(|shown| shown != 0)
+    }
+
+    /// [`hide`](Self::hide), if it is a read of this lock.
+    #[inline]
+    pub(crate) fn hide_of(self, id: SharedId) -> Option<Awaited> {
+        self.hide_if(|shown| shown & !AWAITED == id.key() as u64)
+    }
+
+    #[inline]
+    fn hide_if(self, is_it: impl FnOnce(u64) -> bool) -> Option<Awaited> {
         // Two accesses, where one read-modify-write would miss no writer and cost more than all the rest: a writer that
         // is overlooked looks again by itself (`Park::may_miss_wake_up`).
         let shown = self.0.load(Relaxed);
-        if shown & !AWAITED != id.key() as u64 {
+        if !is_it(shown) {
             return None;
         }
         // ORDERING: Release pairs with the SeqCst load in `shows`: a writer that no longer sees the read sees what

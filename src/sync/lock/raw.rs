@@ -148,7 +148,8 @@ impl<I: Identity> RawLock<I> {
     /// Takes the lock if it has no rank, is free and no thread queues, and the hold has a place among those that are inline.
     #[inline]
     pub(crate) fn try_lock_fast(&self, me: &'static Context, request: Request) -> Option<RawLockGuard> {
-        let place = if I::HAS_OWNERS { Some(me.holds.find()?) } else { None };
+        let find = || if I::HAS_GUARDS { me.holds.find() } else { me.holds.find_ahead() };
+        let place = if I::HAS_OWNERS { Some(find()?) } else { None };
         // ORDERING: Acquire pairs with the Release in `release` and `release_fair`: what was done under the lock is seen.
         self.word.compare_exchange(0, Self::number(me), Acquire, Relaxed).ok()?;
         let list = |place: InlinePlace<'_>| place.take(self.facts(request.type_of), request.site);

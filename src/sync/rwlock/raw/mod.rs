@@ -136,7 +136,7 @@ impl<I: Identity> RawRwLock<I> {
             self.state.compare_exchange(state.0, new.0, Acquire, Relaxed).ok()?;
             return Some(RawRwLockGuard::unlisted(me));
         }
-        let place = me.holds.find()?;
+        let place = if I::HAS_GUARDS { me.holds.find()? } else { me.holds.find_ahead()? };
         let id = self.id();
         let state = self.load();
         match me.visible.entry(place.slot()) {
@@ -236,7 +236,7 @@ impl<I: Identity> RawRwLock<I> {
     #[inline]
     pub(crate) unsafe fn stop_reading(&self, guard: RawRwLockGuard<Reading>) {
         Self::unlist(&guard);
-        match guard.context.visible.of_hold(guard.hold).and_then(|entry| entry.hide(self.id())) {
+        match guard.context.visible.of_hold(guard.hold).and_then(VisibleRead::hide) {
             Some(Awaited::No) => {}
             Some(Awaited::Yes) => self.wake_pending(),
             None => self.count_out(),
@@ -330,7 +330,8 @@ impl<I: Identity> RawRwLock<I> {
     #[inline]
     pub(crate) fn try_write_fast(&self, request: Request) -> Option<RawRwLockGuard<Writing>> {
         let me = registry::current();
-        let place = if I::HAS_OWNERS { Some(me.holds.find()?) } else { None };
+        let find = || if I::HAS_GUARDS { me.holds.find() } else { me.holds.find_ahead() };
+        let place = if I::HAS_OWNERS { Some(find()?) } else { None };
         let state = self.load();
         if !state.is_free::<false>() {
             return None;

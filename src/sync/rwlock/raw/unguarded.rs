@@ -16,7 +16,7 @@ impl<I: Identity> RawRwLock<I> {
     #[inline]
     pub(crate) fn end_listed_read(&self, context: &'static Context, hold: HoldIndex) {
         context.holds.give(hold);
-        match context.visible.of_hold(hold).and_then(|entry| entry.hide(self.id())) {
+        match context.visible.of_hold(hold).and_then(|entry| entry.hide_of(self.id())) {
             Some(Awaited::No) => {}
             Some(Awaited::Yes) => self.wake_pending(),
             // Somebody may have ended it already, in the place of another one.
