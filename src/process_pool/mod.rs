@@ -8,17 +8,21 @@
 // `wire` ← `worker`; all of them ← the interface. The `README.md` beside this file shows who moves what.
 
 mod builder;
+mod current_task;
 mod error;
 mod map;
 mod parent;
 mod pool;
+mod task;
 mod wire;
 mod worker;
 
 pub use builder::ProcessPoolBuilder;
+pub use current_task::{CurrentTask, current_task};
 pub use error::ProcessPoolError;
 #[cfg(all(test, loom))]
 pub(crate) use parent::model::{ModelPool, Moment, Worker};
 pub use pool::ProcessPoolExecutor;
+pub use task::ProcessTask;
 pub use wire::callable::Callable;
 pub use wire::codec::Json;

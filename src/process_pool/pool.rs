@@ -11,6 +11,8 @@ use super::builder::ProcessPoolBuilder;
 use super::map::ProcessCalls;
 use super::parent::shared::Shared;
 use super::parent::shutdown;
+use super::parent::terms::TaskTerms;
+use super::task::ProcessTask;
 use super::wire::callable::Callable;
 use super::worker::entry;
 use crate::deadlock::Name;
@@ -180,7 +182,7 @@ impl ProcessPoolExecutor {
         Self(Arc::new(Handle(shared)))
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.0.0
     }
 
@@ -232,7 +234,7 @@ impl ProcessPoolExecutor {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        self.shared().call(Origin::at(Location::caller(), None), f, args)
+        self.shared().call(Origin::at(Location::caller(), None), TaskTerms::default(), f, args)
     }
 
     /// [Submits](Self::submit) a call under a name, which errors, reports and `Debug` show. Without a name they show
@@ -256,7 +258,33 @@ impl ProcessPoolExecutor {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        self.shared().call(Origin::at(Location::caller(), Some(name.into().as_str())), f, args)
+        self.task(f, args).name(name).submit()
+    }
+
+    /// Returns a call of `f` with `args`, which is yet to be [submitted](ProcessTask::submit): with a time-out of its own, a name, a number
+    /// of retries.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ProcessPoolExecutor, TaskError};
+    /// use std::time::Duration;
+    ///
+    /// fn hang() {
+    ///     loop {
+    ///         std::thread::park();
+    ///     }
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let hangs = pool.task(hang, ()).timeout(Duration::from_millis(10)).grace(Duration::ZERO).submit();
+    /// let next = pool.submit(|n: u32| n + 1, (1,));
+    /// assert!(matches!(hangs.result(), Err(TaskError::Terminated(_))));
+    /// assert_eq!(next.result()?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn task<F, A>(&self, f: F, args: A) -> ProcessTask<'_, F, A> {
+        ProcessTask::new(self, f, args)
     }
 
     /// Calls `f` with each item in the workers, and yields the results in the order of the items, as

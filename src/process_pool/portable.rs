@@ -7,13 +7,17 @@
 // what they build on is here, and a pool's shared state is a type without values.
 
 mod builder;
+mod current_task;
 mod error;
 mod map;
 mod pool;
+mod task;
 
 pub use builder::ProcessPoolBuilder;
+pub use current_task::{CurrentTask, current_task};
 pub use error::ProcessPoolError;
 pub use pool::ProcessPoolExecutor;
+pub use task::ProcessTask;
 pub use wire::callable::Callable;
 pub use wire::codec::Json;
 
@@ -49,6 +53,7 @@ mod wire {
 
 mod parent {
     pub(super) mod options;
+    pub(super) mod terms;
 
     pub(super) mod shared {
         use std::sync::Arc;
@@ -58,6 +63,7 @@ mod parent {
 
         use crate::deadlock::resource::Origin;
         use crate::process_pool::parent::settings::Settings;
+        use crate::process_pool::parent::terms::TaskTerms;
         use crate::process_pool::wire::callable::Callable;
         use crate::task::future::Future;
         use crate::task::results::Results;
@@ -102,7 +108,13 @@ mod parent {
                 match *self {}
             }
 
-            pub(in crate::process_pool) fn call<F, A>(self: &Arc<Self>, _: Origin, _: F, _: A) -> Future<F::Output>
+            pub(in crate::process_pool) fn call<F, A>(
+                self: &Arc<Self>,
+                _: Origin,
+                _: TaskTerms,
+                _: F,
+                _: A,
+            ) -> Future<F::Output>
             where
                 F: Callable<A>,
                 F::Output: Serialize + DeserializeOwned + Send + 'static,
@@ -172,6 +184,27 @@ mod worker {
     pub(super) mod entry {
         /// Does nothing: no process is a worker here.
         pub(in crate::process_pool) fn become_worker() {}
+    }
+
+    pub(super) mod running {
+        /// A task in a worker process.
+        #[derive(Clone, Copy)]
+        pub(in crate::process_pool) enum Running {}
+
+        impl Running {
+            pub(in crate::process_pool) fn should_stop(&self) -> bool {
+                match *self {}
+            }
+
+            pub(in crate::process_pool) fn attempt(&self) -> u32 {
+                match *self {}
+            }
+        }
+
+        /// Returns none: no process is a worker here.
+        pub(in crate::process_pool) fn running() -> Option<Running> {
+            None
+        }
     }
 }
 

@@ -338,6 +338,38 @@ impl<T> Future<T> {
         self.task.cancel() || self.cancelled()
     }
 
+    /// Ends the task within `grace`, by force if it does not stop, and the worker process that runs it with it. Cancels it, if it
+    /// has not begun. Returns whether it is cancelled now, or is being ended; `false` if it is done, or is about to be, or if it is
+    /// no task of a [`ProcessPoolExecutor`](crate::ProcessPoolExecutor): a thread can't be ended from outside.
+    ///
+    /// At once, [`should_stop`](crate::process_pool::CurrentTask::should_stop) is true for the task. After half of the grace the
+    /// worker and the processes that it has started get SIGTERM, and at the end SIGKILL; with a grace of zero, SIGKILL at once.
+    /// Another worker takes the place of that one, and no other task is affected. A task that returns before is not lost: it
+    /// has its result. Otherwise its error is [`TaskError::Terminated`], with what was done and when. It is not run again,
+    /// whatever [`retries`](crate::process_pool::ProcessTask::retries) it has. Further calls can only shorten the grace. Does not wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ProcessPoolExecutor, TaskError};
+    /// use std::time::Duration;
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let hangs = pool.submit(|| -> () { loop { std::thread::park() } }, ());
+    /// let next = pool.submit(|| 42, ());
+    /// while !hangs.running() {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert!(!hangs.cancel() && hangs.terminate(Duration::from_millis(10)));
+    /// assert!(matches!(hangs.result(), Err(TaskError::Terminated(_))));
+    /// assert_eq!(next.result()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "process")]
+    pub fn terminate(&self, grace: Duration) -> bool {
+        self.task.home().terminate(&self.task, grace) || self.cancelled()
+    }
+
     /// Returns the state of the task.
     ///
     /// # Examples

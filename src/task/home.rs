@@ -1,5 +1,8 @@
 //! The home of a task: the one seam between a task and its executor.
 
+#[cfg(feature = "process")]
+use std::time::Duration;
+
 use super::error::TaskError;
 use super::state::Phase;
 use super::task_ref::TaskRef;
@@ -30,6 +33,13 @@ pub(crate) trait Home: Send + Sync + 'static {
         claimed
     }
 
+    /// Cancels the task if it is pending. Otherwise asks it to stop, and, if it runs in another process, has it ended within this
+    /// time, by force if it does not stop. Returns whether it is cancelled, or is being ended.
+    #[cfg(feature = "process")]
+    fn terminate(&self, task: &TaskRef, _grace: Duration) -> bool {
+        task.cancel()
+    }
+
     /// Runs the task on the calling thread, in a context of its own, if it is pending and this thread works for the
     /// executor. The caller is about to wait for the task, on the line `site`. Returns whether the task is done.
     fn run_here(&self, _task: &TaskRef, _site: Site) -> bool {
@@ -54,6 +64,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::Arc;
     use std::thread::{self, ThreadId};
+    #[cfg(not(feature = "process"))]
     use std::time::Duration;
 
     use super::*;

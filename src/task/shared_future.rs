@@ -204,6 +204,12 @@ impl<T> SharedFuture<T> {
         self.shared.future.status()
     }
 
+    /// Ends the task for all owners: see [`Future::terminate`].
+    #[cfg(feature = "process")]
+    pub fn terminate(&self, grace: Duration) -> bool {
+        self.shared.future.terminate(grace)
+    }
+
     /// Returns whether the task was cancelled.
     #[must_use]
     pub fn cancelled(&self) -> bool {

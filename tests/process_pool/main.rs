@@ -11,6 +11,7 @@ mod codec;
 mod contract;
 mod copies;
 mod crashes;
+mod ends;
 mod entry;
 mod faults;
 mod forks;

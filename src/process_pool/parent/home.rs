@@ -1,6 +1,7 @@
 //! A process pool as its tasks see it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::deadlock::resource::Origin;
 use crate::process_pool::wire::reply::Replied;
@@ -15,6 +16,9 @@ use crate::task::trace::TaskSpan;
 pub(in crate::process_pool::parent) trait Sender: Send + Sync + 'static {
     /// Claims a pending task for a canceller, if no process has begun it and none will.
     fn claim_to_cancel(&self, task: &Header) -> bool;
+
+    /// Has a task ended that a process has begun. Returns whether it will end by that.
+    fn terminate(self: &Arc<Self>, task: &Header, grace: Duration) -> bool;
 
     /// Returns whether a task that a process has begun will soon have ended, as a rule.
     fn has_short_tasks(&self) -> bool;
@@ -31,6 +35,10 @@ impl<P: Sender> Home for InProcesses<P> {
             task.fail(TaskError::Cancelled);
         }
         claimed
+    }
+
+    fn terminate(&self, task: &TaskRef, grace: Duration) -> bool {
+        self.cancel(task) || self.0.terminate(task, grace)
     }
 
     fn is_nearly_done(&self) -> bool {

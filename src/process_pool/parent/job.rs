@@ -1,5 +1,6 @@
 //! A task on its way to a worker process.
 
+use super::terms::TimeLimit;
 use crate::process_pool::wire::call::{Call, CallResult, Complete};
 use crate::task::error::TaskError;
 use crate::task::state::Phase;
@@ -29,6 +30,10 @@ pub(super) struct Job {
     retries: u32,
     /// How often it is given to another worker after one died without having begun any task.
     resends: u32,
+    /// For the how manieth time it is run.
+    pub(super) attempt: u32,
+    /// How long it may run.
+    pub(super) limit: Option<TimeLimit>,
     /// Its place in the order in which the pool's tasks were submitted.
     pub(super) number: u64,
     /// It was claimed, and can't be cancelled any more.
@@ -39,8 +44,14 @@ impl Job {
     /// # Safety
     ///
     /// `complete` is for results of the cell's type.
-    pub(super) unsafe fn new(task: TaskRef, call: Call, complete: Complete, retries: u32) -> Self {
-        Self { task, call, complete, retries, resends: MAX_RESENDS, number: 0, is_claimed: false }
+    pub(super) unsafe fn new(
+        task: TaskRef,
+        call: Call,
+        complete: Complete,
+        retries: u32,
+        limit: Option<TimeLimit>,
+    ) -> Self {
+        Self { task, call, complete, retries, resends: MAX_RESENDS, attempt: 1, limit, number: 0, is_claimed: false }
     }
 
     /// Claims the task for a worker. Returns whether it is claimed: `false` if it was cancelled.
@@ -69,7 +80,10 @@ impl Job {
     /// Notes that the worker that had it died. Returns whether another worker may run it.
     pub(super) fn survives(&mut self, died_in: DiedIn) -> bool {
         let left = match died_in {
-            DiedIn::This => &mut self.retries,
+            DiedIn::This => {
+                self.attempt = self.attempt.saturating_add(1);
+                &mut self.retries
+            }
             DiedIn::Another => return true,
             DiedIn::Nothing => &mut self.resends,
         };

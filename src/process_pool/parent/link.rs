@@ -18,12 +18,15 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::Signal;
 
+use super::deadlines::Deadlines;
 use super::dispatcher;
 use super::job::Job;
 use super::process::Process;
+use super::terms::TimeLimit;
 use crate::primitive::Ordering::Relaxed;
-use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError};
+use crate::primitive::quiet::{AtomicBool, AtomicU64, Mutex, MutexGuard, PoisonError};
 use crate::process_pool::wire::call::Call;
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind};
 use crate::process_pool::wire::page::Page;
@@ -69,6 +72,8 @@ pub(super) struct SocketLink {
     sending: Mutex<Sending>,
     /// The stream was full before all was sent. Written with `sending` locked.
     has_rest: AtomicBool,
+    serial: u64,
+    deadlines: Arc<Deadlines>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -77,7 +82,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl SocketLink {
     /// The way to this process, which is up.
-    pub(super) fn new(stream: UnixStream, page: Page, process: Arc<Process>) -> Self {
+    pub(super) fn new(stream: UnixStream, page: Page, process: Arc<Process>, deadlines: Arc<Deadlines>) -> Self {
+        static MADE: AtomicU64 = AtomicU64::new(0);
         process.note_program();
         let look_each = process.look_each();
         // In place of the handshake's limit. It can't fail with a stream and a time that is not zero.
@@ -90,7 +96,14 @@ impl SocketLink {
             pending: Mutex::default(),
             sending: Mutex::default(),
             has_rest: AtomicBool::new(false),
+            serial: MADE.fetch_add(1, Relaxed),
+            deadlines,
         }
+    }
+
+    /// Sends the worker and its children a signal, unless it was reaped.
+    pub(super) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     pub(super) fn page(&self) -> &Page {
@@ -211,7 +224,7 @@ impl AsFd for SocketLink {
 
 impl dispatcher::Link for SocketLink {
     fn enqueue(&self, id: u64, job: &Job) {
-        self.page.offer(id);
+        self.page.offer(id, job.attempt);
         self.push(Kind::Task, id, Some((job.call.payload(), job.call.checksum())));
     }
 
@@ -226,6 +239,22 @@ impl dispatcher::Link for SocketLink {
 
     fn recall(&self, id: u64) -> bool {
         self.page.recall(id)
+    }
+
+    fn limit(&self, id: u64, limit: TimeLimit) {
+        self.deadlines.limit((self.serial, id), limit);
+    }
+
+    fn forget_limit(&self, id: u64) {
+        self.deadlines.forget((self.serial, id));
+    }
+
+    fn ask_to_stop(&self, id: u64) {
+        self.page.ask_to_stop(id);
+    }
+
+    fn serial(&self) -> u64 {
+        self.serial
     }
 
     fn last_time(&self) -> Duration {

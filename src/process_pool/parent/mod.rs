@@ -5,7 +5,9 @@
 
 mod backoff;
 mod callbacks;
+mod deadlines;
 mod dispatcher;
+mod ends;
 mod exit;
 mod fork;
 mod home;
@@ -24,3 +26,4 @@ mod startup;
 mod stderr;
 mod submit;
 mod supervisor;
+pub(super) mod terms;

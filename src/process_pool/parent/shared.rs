@@ -1,11 +1,13 @@
 //! What the handles and the supervisors of a process pool share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::backoff::Backoff;
 use super::callbacks::Callbacks;
+use super::deadlines::Deadlines;
 use super::dispatcher::{Counts, Dispatcher, StartPolicy, Todo};
 use super::fork::Generation;
 use super::home::Sender;
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     backoff: Backoff,
     /// A shutdown was told not to wait, or not for longer: the end of the last handle does not wait either.
     is_detached: AtomicBool,
+    deadlines: Arc<Deadlines>,
     callbacks: Mutex<Option<Arc<Callbacks>>>,
 }
 
@@ -66,6 +69,10 @@ impl Sender for Shared {
     fn claim_to_cancel(&self, task: &Header) -> bool {
         // What is taken back in a fork would be taken from the other process.
         !self.is_forked() && self.dispatcher.claim_to_cancel(task)
+    }
+
+    fn terminate(self: &Arc<Self>, task: &Header, grace: Duration) -> bool {
+        self.end_task(task, grace)
     }
 
     fn has_short_tasks(&self) -> bool {
@@ -105,6 +112,7 @@ impl Shared {
             killed: Latch::default(),
             backoff: Backoff::default(),
             is_detached: AtomicBool::new(false),
+            deadlines: Arc::default(),
             callbacks: Mutex::new(None),
         })
     }
@@ -269,8 +277,14 @@ impl Shared {
         &self.ended
     }
 
+    /// When tasks are to end.
+    pub(super) fn deadlines(&self) -> &Arc<Deadlines> {
+        &self.deadlines
+    }
+
     /// Tells those who wait for the end of the workers.
     pub(super) fn tell_end(&self) {
+        self.deadlines.end();
         happened(&self.ended);
     }
 

@@ -64,7 +64,7 @@ pub(super) fn start(shared: &Shared) -> Result<Started, NotStarted> {
     let mut reader = handshake.reader;
     reader.set_max_size(shared.settings.max_message_size.max(MAX_FAILURE));
     reader.set_reserve(memory::reserve);
-    let link = Arc::new(SocketLink::new(stream, page, Arc::clone(&process)));
+    let link = Arc::new(SocketLink::new(stream, page, Arc::clone(&process), Arc::clone(shared.deadlines())));
     let mut started = Started { process, link, reader };
     if let Err(error) = initialize(&shared.settings, &mut started) {
         return Err(NotStarted::Broken(match error {

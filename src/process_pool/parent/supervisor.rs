@@ -6,6 +6,8 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::backoff::longer;
 use super::dispatcher::{
     AfterReply, FailedStart, Farewell, Left, Link, PoolEnd, SendNext, StartAttempt, StartPolicy, Todo, Unexpected,
@@ -18,7 +20,7 @@ use crate::primitive::spawn_thread;
 use crate::process_pool::wire::call::{CallFailure, CallResult};
 use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{FrameReader, Kind, NoMemory};
-use crate::task::error::{CodecError, Rejected, StartError, TaskError, WorkerExit, WorkerLost};
+use crate::task::error::{CodecError, Rejected, StartError, TaskError, Terminated, WorkerExit, WorkerLost};
 use crate::task::panic;
 
 /// Of a supervisor. If the system refuses other threads it runs callbacks, too.
@@ -216,8 +218,14 @@ fn live(shared: &Arc<Shared>, number: usize, mut started: Started) -> Life {
         work = Work::Begun;
         let lines = started.process.last_lines();
         let ran_for = killed.since.elapsed();
-        let lost = WorkerLost::new(started.process.pid(), exit.clone(), killed.job.name(), ran_for, lines);
-        loss.todo.will_fail(killed.job, TaskError::WorkerLost(lost));
+        let (pid, exit, name) = (started.process.pid(), exit.clone(), killed.job.name());
+        let error = match killed.asked {
+            None => TaskError::WorkerLost(WorkerLost::new(pid, exit, name, ran_for, lines)),
+            Some((cause, asked)) => {
+                TaskError::Terminated(Terminated::new(name, pid, cause, exit, asked.saturating_duration_since(killed.since), asked.elapsed()))
+            }
+        };
+        loss.todo.will_fail(killed.job, error);
     }
     let policy = match loss.farewell {
         Farewell::ToldToStop => StartPolicy::OnlyIfNone,
@@ -270,6 +278,7 @@ fn serve(
                     todo.skip_flush();
                     sends_later = true;
                 }
+                SendNext::Never => link.signal(Signal::KILL),
             }
             let mut event = None;
             let then = match (job, kind) {

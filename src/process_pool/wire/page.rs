@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::claim::{Claims, Line};
+use super::claim::{Claims, Line, SLOTS};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::quiet::{AtomicU32, AtomicU64};
 use crate::primitive::without_write_signals;
@@ -23,6 +23,10 @@ struct Layout {
     fate: Line<AtomicU32>,
     /// How long the last task took, in nanoseconds.
     took: Line<AtomicU32>,
+    /// Of each of the last tasks that were sent: how often it was begun before, by workers that are gone.
+    attempts: Line<[AtomicU32; SLOTS]>,
+    /// The last task that is to stop.
+    to_stop: Line<AtomicU64>,
 }
 
 const SIZE: usize = size_of::<Layout>();
@@ -71,9 +75,30 @@ impl Page {
         unsafe { &*self.map.as_ptr().cast::<Layout>() }
     }
 
-    /// The parent offers task `id` before it sends it: it may be started from now on.
-    pub(in crate::process_pool) fn offer(&self, id: u64) {
+    /// The parent offers task `id` before it sends it: it may be started from now on, for the `attempt`th time.
+    pub(in crate::process_pool) fn offer(&self, id: u64, attempt: u32) {
+        self.attempt_of(id).store(attempt, Relaxed);
         self.layout().claims.offer(id);
+    }
+
+    fn attempt_of(&self, id: u64) -> &AtomicU32 {
+        &self.layout().attempts.0[(id % SLOTS as u64) as usize]
+    }
+
+    /// Returns for the how manieth time task `id` is begun, which the worker has started.
+    pub(in crate::process_pool) fn attempt(&self, id: u64) -> u32 {
+        // ORDERING: Relaxed: it was written before the task was offered.
+        self.attempt_of(id).load(Relaxed)
+    }
+
+    /// The parent asks task `id` to stop.
+    pub(in crate::process_pool) fn ask_to_stop(&self, id: u64) {
+        self.layout().to_stop.0.store(id, Relaxed);
+    }
+
+    /// Returns whether task `id` was asked to stop, while no other was.
+    pub(in crate::process_pool) fn is_asked_to_stop(&self, id: u64) -> bool {
+        self.layout().to_stop.0.load(Relaxed) == id
     }
 
     /// The worker claims task `id` before it looks at it. `false`: it was recalled, and is not to be run.
@@ -164,9 +189,10 @@ mod tests {
         assert!(!worker.start(0) && !worker.is_started(0), "a new page offers nothing, not even task 0");
         let last = SLOTS as u64 + 9;
         for id in 0..=last {
-            parent.offer(id);
+            parent.offer(id, 1 + id as u32 % 3);
             assert!(!parent.is_started(id));
             assert!(worker.start(id));
+            assert_eq!(worker.attempt(id), 1 + id as u32 % 3);
             assert!(parent.is_started(id));
             assert!(!worker.start(id) && !parent.recall(id), "it is decided");
         }
@@ -177,8 +203,8 @@ mod tests {
     #[test]
     fn a_recalled_task_is_not_started_nor_recalled_again() {
         let (parent, worker) = two_mappings();
-        parent.offer(5);
-        parent.offer(6);
+        parent.offer(5, 1);
+        parent.offer(6, 1);
         assert!(parent.recall(6));
         assert!(!worker.start(6) && !parent.recall(6) && !parent.is_started(6));
         assert!(worker.start(5), "its neighbour isn't concerned");
@@ -193,6 +219,14 @@ mod tests {
         assert_eq!(worker.sent(), 2);
         worker.leak().fate().store(7, Relaxed);
         assert_eq!(parent.fate().load(Relaxed), 7);
+    }
+
+    #[test]
+    fn one_task_at_a_time_is_asked_to_stop() {
+        let (parent, worker) = two_mappings();
+        assert!(!worker.is_asked_to_stop(7));
+        parent.ask_to_stop(7);
+        assert!(worker.is_asked_to_stop(7) && !worker.is_asked_to_stop(8));
     }
 
     #[test]
@@ -217,7 +251,7 @@ mod tests {
         };
         let mut recalled = 0;
         for id in 0..ROUNDS {
-            parent.offer(id);
+            parent.offer(id, 1);
             parent.note_sent();
             // Now and then the other side gets a moment's start, so that both win some.
             (0..id % 64).for_each(|_| std::hint::spin_loop());

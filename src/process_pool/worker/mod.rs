@@ -11,6 +11,7 @@ mod high;
 mod main_thread;
 mod overflow;
 mod peer;
+pub(super) mod running;
 mod serve;
 mod stream;
 mod watch;

@@ -9,6 +9,7 @@ use rustix::net::RecvFlags;
 use rustix::process::{getpgrp, getpid};
 
 use super::main_thread::MainThread;
+use super::running;
 use super::stream::Stream;
 use super::watch;
 use crate::primitive::spin::spin_until;
@@ -31,10 +32,11 @@ const MAX_KEPT: usize = 1 << 20;
 pub(super) fn serve(
     descriptor: &OwnedFd,
     reader: FrameReader,
-    page: &Page,
+    page: &'static Page,
     max_size: usize,
     main: &MainThread,
 ) -> io::Result<()> {
+    running::serves_by(page);
     let stream = Stream::new(descriptor)?;
     let this = getpid();
     let served = serve_on(&stream, reader, page, max_size, main);
@@ -69,7 +71,10 @@ fn serve_on(
                     return Ok(());
                 }
                 Kind::Init => run(message, &mut reply, max_size.max(MAX_FAILURE)),
-                Kind::Task if page.start(id) => run(message, &mut reply, max_size),
+                Kind::Task if page.start(id) => {
+                    let _runs = running::begin(id);
+                    run(message, &mut reply, max_size)
+                }
                 Kind::Task => Kind::Skipped,
                 kind => return Err(io::Error::other(format!("the parent sent a frame of the kind {kind:?}"))),
             };

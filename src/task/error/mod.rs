@@ -13,7 +13,7 @@ use std::error::Error;
 use std::fmt;
 
 pub use custom::CustomError;
-pub use process::{CodecError, StartError, StartFailure, WorkerExit, WorkerLost};
+pub use process::{CodecError, StartError, StartFailure, Terminated, TerminationCause, WorkerExit, WorkerLost};
 pub use rejected::Rejected;
 pub use submit::SubmitError;
 
@@ -65,6 +65,8 @@ pub enum TaskError {
     Empty,
     /// The worker process that ran the task is gone. Other tasks are not affected: another worker takes its place.
     WorkerLost(WorkerLost),
+    /// The task was ended while it ran, and the worker process that ran it with it. Other tasks are not affected.
+    Terminated(Terminated),
     /// The arguments, or the result, could not be encoded for the other process, or were longer than the pool allows.
     Encode(CodecError),
     /// The arguments, or the result, could not be decoded where they arrived.
@@ -117,6 +119,7 @@ impl fmt::Display for TaskError {
             Self::Custom(_) => f.write_str("the task failed"),
             Self::Empty => f.write_str("there is no future to wait for"),
             Self::WorkerLost(lost) => fmt::Display::fmt(lost, f),
+            Self::Terminated(terminated) => fmt::Display::fmt(terminated, f),
             Self::Encode(error) => write!(f, "the task's arguments or result could not be encoded: {error}"),
             Self::Decode(error) => write!(f, "the task's arguments or result could not be decoded: {error}"),
         }
@@ -143,6 +146,7 @@ impl fmt::Debug for TaskError {
             Self::Custom(error) => write!(f, "Custom({error:?})"),
             Self::Empty => f.write_str("Empty"),
             Self::WorkerLost(lost) => write!(f, "WorkerLost({lost})"),
+            Self::Terminated(terminated) => write!(f, "Terminated({terminated})"),
             Self::Encode(error) => write!(f, "Encode({error})"),
             Self::Decode(error) => write!(f, "Decode({error})"),
         }
@@ -155,7 +159,7 @@ impl Error for TaskError {
             Self::Rejected(rejected) => rejected.source(),
             Self::Custom(error) => Some(error.get_ref()),
             Self::Panicked(_) | Self::Deadlock(_) => None,
-            Self::WorkerLost(_) | Self::Encode(_) | Self::Decode(_) => None,
+            Self::WorkerLost(_) | Self::Terminated(_) | Self::Encode(_) | Self::Decode(_) => None,
             Self::Cancelled | Self::Timeout | Self::Taken | Self::BrokenPromise | Self::Empty => None,
         }
     }
@@ -175,6 +179,8 @@ mod tests {
     fn all() -> Vec<(TaskError, &'static str)> {
         let lost = WorkerLost::new(4711, WorkerExit::Code(99), "sum", Duration::from_secs(2), Vec::new());
         let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let (asked, second) = (TerminationCause::Asked, Duration::from_secs(1));
+        let terminated = Terminated::new("sum", 4711, asked, WorkerExit::Code(1), second, second);
         let start = |failure| StartError::new(PathBuf::from("/bin/no"), 3, failure, Vec::new());
         let panic = panic::catch(|| -> () { std::panic::resume_unwind(Box::new("meant to")) }).unwrap_err();
         let lock = crate::Lock::named("held", ());
@@ -203,6 +209,7 @@ mod tests {
             (TaskError::Custom(CustomError::new(Box::new(refused()))), "the task failed"),
             (TaskError::Empty, "no future"),
             (TaskError::WorkerLost(lost), "worker process 4711 terminated abruptly with exit code 99"),
+            (TaskError::Terminated(terminated), "was asked to stop, and worker process 4711"),
             (TaskError::Encode(CodecError::new("a key is no text")), "could not be encoded: a key is no text"),
             (TaskError::Decode(CodecError::new("a key is no text")), "could not be decoded: a key is no text"),
         ];

@@ -5,10 +5,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::process_pool::parent::job::Job;
+use crate::task::error::TerminationCause;
 
 /// A task that takes less is quick: another one may lie behind it. What lies behind a task that has run for longer is
 /// taken back.
 pub(super) const LONG: Duration = Duration::from_millis(1);
+
+/// What becomes of a worker whose task is to end.
+pub(super) struct Ending {
+    /// The task.
+    pub(super) id: u64,
+    pub(super) cause: TerminationCause,
+    /// When it was asked to stop.
+    pub(super) asked: Instant,
+    /// A signal was sent, or is about to be: the worker gets no other task, even if it ends this one.
+    pub(super) is_signalled: bool,
+}
 
 /// A job that was sent to a worker.
 pub(super) struct Sent {
@@ -27,9 +39,18 @@ pub(super) struct Member<L> {
     pub(super) sent: VecDeque<Sent>,
     pub(super) is_idle: bool,
     pub(super) was_told_to_stop: bool,
+    /// Of the task that is to end, if it has not.
+    pub(super) ending: Option<Ending>,
+    /// It has ended a task after it was sent a signal, and is being killed.
+    pub(super) is_doomed: bool,
 }
 
 impl<L> Member<L> {
+    /// Returns whether it gets no other task, at least for now.
+    pub(super) fn is_closed(&self) -> bool {
+        self.was_told_to_stop || self.ending.is_some() || self.is_doomed
+    }
+
     pub(super) fn has_task(&self) -> bool {
         self.sent.iter().any(|sent| sent.job.is_some())
     }

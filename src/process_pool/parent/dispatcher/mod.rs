@@ -5,6 +5,7 @@
 //!
 //! Each step is a method that takes the mutex once and answers what its caller does afterwards ([`Todo`]).
 
+mod ending;
 mod member;
 mod start;
 mod state;
@@ -15,17 +16,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::job::{DiedIn, Job};
+use super::terms::TimeLimit;
 use crate::primitive::{Ingredient, Mutex, is_removed};
 use crate::process_pool::wire::usual::Usual;
 use crate::task::error::{Rejected, TaskError};
 use crate::task::header::Header;
 use crate::task::runner::Runner;
 use crate::task::state::Phase;
+pub(in crate::process_pool::parent) use ending::Which;
 use member::{Member, Sent};
 pub(in crate::process_pool::parent) use start::{FailedStart, Left, StartAttempt, StartPolicy};
 use state::{Closing, DEPTH, State};
 pub(in crate::process_pool::parent) use todo::{
-    AfterReply, ClosedNow, Counts, Farewell, Killed, Loss, PoolEnd, SendNext, Todo, Unexpected,
+    AfterReply, Asked, ClosedNow, Counts, Farewell, Killed, Loss, PoolEnd, SendNext, Todo, Unexpected,
 };
 
 /// How many cancelled tasks may lie in the queue beyond the number of others.
@@ -46,6 +49,18 @@ pub(in crate::process_pool::parent) trait Link: Send + Sync {
     /// Takes back the task that was offered under this number. Returns whether it did: `false` if the worker has begun
     /// the task.
     fn recall(&self, id: u64) -> bool;
+
+    /// Has the task under this number ended when it has run for too long, from now on.
+    fn limit(&self, id: u64, limit: TimeLimit);
+
+    /// Forgets the limit of a task that has ended.
+    fn forget_limit(&self, id: u64);
+
+    /// Lets the task under this number know that it is to stop.
+    fn ask_to_stop(&self, id: u64);
+
+    /// Returns a number that no other worker has, nor had.
+    fn serial(&self) -> u64;
 
     /// Returns how long the task took that was replied to last, as the worker says.
     fn last_time(&self) -> Duration;
@@ -96,6 +111,8 @@ impl<L: Link> Dispatcher<L> {
             sent: VecDeque::with_capacity(DEPTH),
             is_idle: false,
             was_told_to_stop: false,
+            ending: None,
+            is_doomed: false,
         });
         state.refill(number, &mut todo);
         // For what was queued while starts failed.
@@ -120,10 +137,16 @@ impl<L: Link> Dispatcher<L> {
         // The reply to a skipped task may come when the worker is idle already, or was told to stop.
         let was_busy = member.has_task();
         let Sent { job, .. } = member.sent.pop_front().expect("it is there");
-        let mut send = SendNext::Now;
+        if job.as_ref().is_some_and(|job| job.limit.is_some()) {
+            member.link.forget_limit(id);
+        }
+        let ending = member.ending.take_if(|ending| ending.id == id);
+        // Whether the signal has come, or comes now, to this task or to none: there will be no other.
+        member.is_doomed |= ending.is_some_and(|ending| ending.is_signalled);
+        let mut send = if member.is_doomed { SendNext::Never } else { SendNext::Now };
         if job.is_some() {
             let took = member.link.last_time();
-            if member.sent.len() > DEPTH {
+            if member.sent.len() > DEPTH && send == SendNext::Now {
                 send = SendNext::WithLaterReplies;
             }
             self.usual.note(took);
@@ -158,6 +181,16 @@ impl<L: Link> Dispatcher<L> {
         state.ahead -= sent.len().saturating_sub(1);
         for (was_begun, sent) in sent {
             let Some(mut job) = sent.job else { continue };
+            if job.limit.is_some() {
+                member.link.forget_limit(sent.id);
+            }
+            let ending = member.ending.as_ref().filter(|ending| ending.id == sent.id);
+            if let Some(ending) = ending {
+                job.claim();
+                let asked = Some((ending.cause, ending.asked));
+                killed.push(Killed { job, since: sent.since, asked });
+                continue;
+            }
             let died_in = match (was_begun, died_in_a_task) {
                 (true, _) => DiedIn::This,
                 (false, true) => DiedIn::Another,
@@ -173,7 +206,7 @@ impl<L: Link> Dispatcher<L> {
                 }
                 _ => {
                     job.claim();
-                    killed.push(Killed { job, since: sent.since });
+                    killed.push(Killed { job, since: sent.since, asked: None });
                 }
             }
         }

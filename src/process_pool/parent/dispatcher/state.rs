@@ -154,12 +154,12 @@ impl<L: Link> State<L> {
         if self.may_start(policy) {
             return Placement::StartWorker;
         }
-        if self.starting > 0 || self.ahead >= self.workers * (self.depth() - 1) {
+        if self.starting > 0 || self.ahead >= self.workers * (self.depth() - 1) || self.next_has_limit() {
             return Placement::Queue;
         }
         let (depth, now) = (self.depth(), self.now());
         let can_take =
-            |member: &Member<L>| member.sent.len() < depth && !member.was_told_to_stop && !member.is_long(now);
+            |member: &Member<L>| member.sent.len() < depth && !member.is_closed() && !member.is_long(now);
         let found = self.members.iter().position(|member| member.as_ref().is_some_and(can_take));
         found.map_or(Placement::Queue, |worker| Placement::SendAhead { worker })
     }
@@ -189,6 +189,11 @@ impl<L: Link> State<L> {
         }
         let goes_far = |job: &Job| is_short(job) && job.number >= self.spread;
         if self.usual.was_short() && self.queue.front().is_none_or(goes_far) { DEPTH_OF_SHORT } else { DEPTH }
+    }
+
+    /// Returns whether the next task of the queue has a time limit: it is never sent ahead, so that it is known when it begins.
+    fn next_has_limit(&self) -> bool {
+        self.queue.iter().find(|job| job.is_live()).is_some_and(|job| job.limit.is_some())
     }
 
     /// Takes the next task of the queue that was not cancelled.
@@ -270,12 +275,15 @@ impl<L: Link> State<L> {
         self.take_back_from_long();
         loop {
             let member = self.members[number].as_ref().expect("only a worker that is up is refilled");
+            if member.ending.is_some() || member.is_doomed {
+                return;
+            }
             let has_task = member.has_task();
             if member.sent.len() >= self.depth() && has_task {
                 return;
             }
             // The rest is for those that have nothing yet.
-            if has_task && (self.starting > 0 || !self.idle.is_empty()) {
+            if has_task && (self.starting > 0 || !self.idle.is_empty() || self.next_has_limit()) {
                 return;
             }
             let job = match self.pop() {
@@ -312,6 +320,9 @@ impl<L: Link> State<L> {
             let id = member.next_id;
             member.next_id += 1;
             member.link.enqueue(id, &job);
+            if let Some(limit) = job.limit {
+                member.link.limit(id, limit);
+            }
             member.sent.push_back(Sent { id, job: Some(job), since: now });
             todo.will_flush(&member.link);
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Link;
 use crate::process_pool::parent::job::Job;
-use crate::task::error::TaskError;
+use crate::task::error::{TaskError, TerminationCause};
 use crate::task::when_done::Then;
 
 /// A task that will not run, and the reason. It is claimed: it can't be cancelled any more.
@@ -101,6 +101,8 @@ pub(in crate::process_pool::parent) enum SendNext {
     Now,
     /// The worker has enough to do: what it gets for several replies is sent at once.
     WithLaterReplies,
+    /// The worker gets nothing: the caller kills it. It was sent a signal.
+    Never,
 }
 
 /// What follows a worker's reply.
@@ -120,6 +122,20 @@ pub(in crate::process_pool::parent) struct Killed {
     pub(in crate::process_pool::parent) job: Job,
     /// When the worker came to the task, as far as the parent knows.
     pub(in crate::process_pool::parent) since: Instant,
+    /// Why, and when, the task was asked to stop.
+    pub(in crate::process_pool::parent) asked: Option<(TerminationCause, Instant)>,
+}
+
+/// What follows when a task is to end.
+pub(in crate::process_pool::parent) enum Asked<L> {
+    /// No worker has begun it.
+    NotBegun,
+    /// It was queued, to be run again after its worker was lost.
+    Cancelled { todo: Todo<L> },
+    /// It has ended, and its reply is under way.
+    Over { todo: Todo<L> },
+    /// It was asked to stop. The caller sends signals to its worker later, and does this now.
+    Running { link: Arc<L>, id: u64, todo: Todo<L> },
 }
 
 /// Whether a worker that is gone had been told to stop.

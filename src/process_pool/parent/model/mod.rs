@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::dispatcher::{Dispatcher, Link};
 use super::home::{Sender, new_task};
 use super::job::Job;
+use super::terms::TimeLimit;
 use crate::deadlock::resource::Origin;
+use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::{self, PoisonError};
 use crate::primitive::{AtomicU64, Mutex, Queue, new_atomic};
 use crate::process_pool::wire::call::{Call, CallResult, complete};
@@ -40,11 +42,14 @@ pub(in crate::process_pool::parent) struct ModelLink {
     sending: Mutex<()>,
     socket: Queue<ModelFrame>,
     pid: u32,
+    serial: u64,
 }
 
 impl ModelLink {
     pub(in crate::process_pool::parent) fn new(pid: u32) -> Self {
+        static MADE: quiet::AtomicU64 = quiet::AtomicU64::new(0);
         Self {
+            serial: MADE.fetch_add(1, Relaxed),
             claims: Claims::new(|| new_atomic(0)),
             pending: quiet::Mutex::default(),
             sending: Mutex::new(()),
@@ -98,6 +103,16 @@ impl Link for ModelLink {
         self.claims.recall(id)
     }
 
+    fn limit(&self, _: u64, _: TimeLimit) {}
+
+    fn forget_limit(&self, _: u64) {}
+
+    fn ask_to_stop(&self, _: u64) {}
+
+    fn serial(&self) -> u64 {
+        self.serial
+    }
+
     fn last_time(&self) -> Duration {
         // Some of the tasks are short, so that workers have now two of them and now many.
         if self.pid % 2 == 1 { Duration::ZERO } else { Duration::from_secs(1) }
@@ -124,7 +139,7 @@ pub(in crate::process_pool::parent) fn job(owner: Arc<impl Sender>, number: u32,
     let call = Call::of(task, (number,), 1 << 10).expect("a number can be sent");
     // SAFETY:
     // - the cell was made for this type of result, and for this future.
-    unsafe { (Job::new(mine, call, complete::<u32>, retries), Future::of(its)) }
+    unsafe { (Job::new(mine, call, complete::<u32>, retries, None), Future::of(its)) }
 }
 
 /// Ends a task with its number as the result, as a worker's reply would.

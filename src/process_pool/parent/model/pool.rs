@@ -8,10 +8,10 @@ use crate::primitive::Ordering::Relaxed;
 use crate::primitive::Queue;
 use crate::primitive::quiet::{AtomicU32, Mutex, PoisonError};
 use crate::process_pool::parent::dispatcher::{
-    AfterReply, Dispatcher, FailedStart, Farewell, Left, PoolEnd, StartAttempt, StartPolicy, Todo,
+    AfterReply, Asked, Dispatcher, FailedStart, Farewell, Left, PoolEnd, StartAttempt, StartPolicy, Todo, Which,
 };
 use crate::process_pool::parent::home::Sender;
-use crate::task::error::{Rejected, TaskError, WorkerExit, WorkerLost};
+use crate::task::error::{Rejected, TaskError, TerminationCause, WorkerExit, WorkerLost};
 use crate::task::future::Future;
 use crate::task::header::Header;
 
@@ -38,6 +38,11 @@ pub(crate) struct ModelPool {
 impl Sender for ModelPool {
     fn claim_to_cancel(&self, task: &Header) -> bool {
         self.dispatcher.claim_to_cancel(task)
+    }
+
+    fn terminate(self: &Arc<Self>, task: &Header, _: Duration) -> bool {
+        let asked = self.dispatcher.ask_to_end(Which::Task(task), TerminationCause::Asked, StartPolicy::AsNeeded);
+        matches!(asked, Asked::Running { .. })
     }
 
     fn has_short_tasks(&self) -> bool {

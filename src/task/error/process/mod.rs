@@ -7,7 +7,9 @@ mod lost;
 #[cfg_attr(any(not(target_os = "linux"), bowline_portable), path = "signal_portable.rs")]
 mod signal;
 mod start;
+mod terminated;
 
 pub use codec::CodecError;
 pub use lost::{WorkerExit, WorkerLost};
 pub use start::{StartError, StartFailure};
+pub use terminated::{Terminated, TerminationCause};

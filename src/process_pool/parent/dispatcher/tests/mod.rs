@@ -30,6 +30,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => any::<usize>().prop_map(Dies),
         12 => any::<usize>().prop_map(Leaves),
         14 => any::<usize>().prop_map(Cancel),
+        5 => any::<usize>().prop_map(Ask),
+        5 => any::<usize>().prop_map(Signal),
         6 => any::<usize>().prop_map(|_| Fail),
         6 => any::<usize>().prop_map(|_| TimePasses),
         1 => any::<usize>().prop_map(|_| CancelQueued),
@@ -63,7 +65,7 @@ fn whatever_happens_each_task_ends_once_and_nobody_is_idle_beside_work() {
     }
     let tally = tally.into_inner();
     assert!(
-        cfg!(miri) || tally.len() == 6 && tally.values().all(|&count| count > 4),
+        cfg!(miri) || tally.len() == 9 && tally.values().all(|&count| count > 4),
         "everything is reached: {tally:?}"
     );
 }

@@ -1,6 +1,6 @@
 //! A pool in which one thing happens at a time, and what must hold after each.
 
-use crate::task::error::{WorkerExit, WorkerLost};
+use crate::task::error::{TerminationCause, WorkerExit, WorkerLost};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,6 +34,10 @@ pub(super) enum Step {
     /// A supervisor has failed what was lost with its worker, or with the start of one.
     Leaves(usize),
     Cancel(usize),
+    /// A task is asked to end.
+    Ask(usize),
+    /// The worker of a task that was asked to end, and has not, gets a signal, and dies.
+    Signal(usize),
     /// A caller fails tasks that the dispatcher gave out for that.
     Fail,
     CancelQueued,
@@ -50,6 +54,11 @@ struct Pool {
 impl Sender for Pool {
     fn claim_to_cancel(&self, task: &Header) -> bool {
         self.dispatcher.claim_to_cancel(task)
+    }
+
+    fn terminate(self: &Arc<Self>, task: &Header, _: Duration) -> bool {
+        let asked = self.dispatcher.ask_to_end(Which::Task(task), TerminationCause::Asked, StartPolicy::AsNeeded);
+        matches!(asked, Asked::Running { .. })
     }
 
     fn has_short_tasks(&self) -> bool {
@@ -81,6 +90,8 @@ struct Task {
     begun: u32,
     was_sent: bool,
     was_cancelled: bool,
+    /// It was asked to end between two workers.
+    was_ended: bool,
 }
 
 /// How often the interesting things happened, over all histories.
@@ -95,6 +106,8 @@ pub(super) struct World<'t> {
     tasks: Vec<Task>,
     /// Tasks that a caller is to fail, and whether it asks for the end afterwards.
     given_out: VecDeque<(Vec<FailedJob>, PoolEnd)>,
+    /// The serial numbers of workers, and the numbers of their tasks that were asked to end.
+    asked: Vec<(u64, u64)>,
     end_was_told: bool,
     /// Whether a worker could be started each time that one was needed.
     starts_at_will: bool,
@@ -110,6 +123,7 @@ impl<'t> World<'t> {
             leaving: Vec::new(),
             tasks: Vec::new(),
             given_out: VecDeque::new(),
+            asked: Vec::new(),
             end_was_told: false,
             starts_at_will: true,
             tally,
@@ -161,6 +175,16 @@ impl<'t> World<'t> {
                     self.cancel(at);
                 }
             }
+            Step::Ask(which) => {
+                if let Some(at) = pick(which, self.tasks.len()) {
+                    self.ask(at);
+                }
+            }
+            Step::Signal(which) => {
+                if let Some(at) = pick(which, self.asked.len()) {
+                    self.signal(at);
+                }
+            }
             Step::Fail => self.fail(),
             Step::CancelQueued => {
                 let todo = self.dispatcher().cancel_queued();
@@ -207,7 +231,7 @@ impl<'t> World<'t> {
             let may_grow = state.workers < state.max_workers && state.closing.is_none() && can_start;
             (!state.idle.is_empty(), may_grow && state.live() + state.ahead + 1 > state.starting)
         };
-        self.tasks.push(Task { future, retries, begun: 0, was_sent: false, was_cancelled: false });
+        self.tasks.push(Task { future, retries, begun: 0, was_sent: false, was_cancelled: false, was_ended: false });
         let todo = self.dispatcher().submit(job, policy);
         self.starts_at_will &= policy == StartPolicy::AsNeeded;
         if was_short && policy == StartPolicy::AsNeeded {
@@ -295,7 +319,11 @@ impl<'t> World<'t> {
         let process = &mut self.processes[at];
         let Some((id, number)) = process.replies.pop_front() else { return self.lost(at) };
         let process_number = process.number;
-        let AfterReply { job, todo, .. } = self.dispatcher().replied(process_number, id).expect("it has this task");
+        let AfterReply { job, send, todo } = self.dispatcher().replied(process_number, id).expect("it has this task");
+        if send == SendNext::Never {
+            self.note("a task ends after the signal");
+            self.kill(at);
+        }
         self.carry_out(todo);
         match (job, number) {
             (Some(job), Some(number)) => assert!(complete_with(job, number).is_none()),
@@ -333,6 +361,48 @@ impl<'t> World<'t> {
             if self.dispatcher().state.lock().ahead < was_ahead {
                 self.note("a task that was ahead is cancelled");
             }
+        }
+    }
+
+    /// A process is killed: what it has sent before is there to be read.
+    fn kill(&mut self, at: usize) {
+        self.processes[at].is_alive = false;
+        self.processes[at].runs = None;
+    }
+
+    fn ask(&mut self, at: usize) {
+        self.cancel(at);
+        let header = self.tasks[at].future.task().clone();
+        let asked = self.dispatcher().ask_to_end(Which::Task(&header), TerminationCause::Asked, StartPolicy::AsNeeded);
+        match asked {
+            Asked::NotBegun => {}
+            Asked::Cancelled { todo } => {
+                self.tasks[at].was_ended = true;
+                self.note("a task is ended between two workers");
+                self.carry_out(todo);
+            }
+            Asked::Over { todo } => self.carry_out(todo),
+            Asked::Running { link, id, todo } => {
+                self.asked.push((link.serial(), id));
+                self.carry_out(todo);
+            }
+        }
+    }
+
+    fn signal(&mut self, at: usize) {
+        let (serial, id) = self.asked.remove(at);
+        if self.dispatcher().will_signal(serial, id).is_none() {
+            return;
+        }
+        let at = self.processes.iter().position(|process| process.link.serial() == serial).expect("it is up");
+        let process = &self.processes[at];
+        assert!(process.last_begun <= id, "a signal meets the task that is to end, or none");
+        if process.is_alive {
+            self.note("a signal ends a worker");
+        }
+        // The signal may come at once, or when the task has ended.
+        if process.runs.is_none() || id % 2 == 0 {
+            self.kill(at);
         }
     }
 
@@ -404,7 +474,7 @@ impl<'t> World<'t> {
             let member = state.members[process.number].as_ref().expect("it is up");
             let has: Vec<_> = member.sent.iter().filter_map(|sent| Some((sent.id, sent.job.as_ref()?))).collect();
             let places = state.idle.iter().filter(|&&number| number == process.number).count();
-            let is_idle = has.is_empty() && !member.was_told_to_stop;
+            let is_idle = has.is_empty() && !member.is_closed();
             assert_eq!(places, usize::from(is_idle), "whoever has nothing to do is idle, once");
             assert!(!is_idle || state.closing.is_none(), "or told to stop");
             assert!(member.sent.len() <= SLOTS);
@@ -450,7 +520,7 @@ impl<'t> World<'t> {
             let result = task.future.try_result().expect("every task resolves");
             match result {
                 Ok(value) => assert!(value == number && task.begun > 0 && !task.was_cancelled),
-                Err(TaskError::Cancelled) => assert_eq!(task.begun, 0),
+                Err(TaskError::Cancelled) => assert!(task.begun == 0 || task.was_ended),
                 Err(TaskError::WorkerLost(_)) => assert!(!task.was_cancelled),
                 Err(TaskError::Rejected(_)) => assert!(task.begun <= task.retries && !task.was_cancelled),
                 Err(error) => panic!("{error}"),

@@ -1,0 +1,78 @@
+//! How a task that runs is ended: it is asked to stop, and its worker gets signals if it does not.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::deadlines::{SentTask, Step};
+use super::dispatcher::{Asked, Link, Which};
+use super::shared::Shared;
+use super::terms::Request;
+use crate::task::error::TerminationCause;
+use crate::task::header::Header;
+
+impl Shared {
+    /// Has a task ended that a process has begun. Returns whether it will end by that.
+    pub(super) fn end_task(self: &Arc<Self>, task: &Header, grace: Duration) -> bool {
+        if self.is_forked() {
+            return false;
+        }
+        // Without a thread that sends the signals later, there is one now.
+        let grace = if self.start_deadlines().is_ok() { grace } else { Duration::ZERO };
+        self.ask_to_end(Which::Task(task), Request { cause: TerminationCause::Asked, grace })
+    }
+
+    /// Starts the thread that ends tasks when that is due, unless it runs.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses it.
+    pub(super) fn start_deadlines(self: &Arc<Self>) -> io::Result<()> {
+        let pool = Arc::downgrade(self);
+        let act = move |task, step| pool.upgrade().inspect(|pool| pool.is_due(task, step)).is_some();
+        if let Some(thread) = self.deadlines().start(|| format!("{}-deadlines", self.name()), act)? {
+            self.add_thread(thread);
+        }
+        Ok(())
+    }
+
+    fn is_due(self: &Arc<Self>, (serial, id): SentTask, step: Step) {
+        match step {
+            Step::Ask { grace } => {
+                let request = Request { cause: TerminationCause::TimedOut, grace };
+                self.ask_to_end(Which::Sent { serial, id }, request);
+            }
+            Step::Terminate => self.signal((serial, id), Signal::TERM),
+            Step::Kill => self.signal((serial, id), Signal::KILL),
+        }
+    }
+
+    /// Sends a signal to the worker of a task that was asked to stop, and has not.
+    fn signal(&self, (serial, id): SentTask, signal: Signal) {
+        if let Some(link) = self.dispatcher.will_signal(serial, id) {
+            link.signal(signal);
+        }
+    }
+
+    /// Asks a task to stop, and has its worker sent signals if it does not. Returns whether it will end by that, or is cancelled.
+    fn ask_to_end(self: &Arc<Self>, which: Which<'_>, request: Request) -> bool {
+        let (will_end, todo) = match self.dispatcher.ask_to_end(which, request.cause, self.start_policy()) {
+            Asked::NotBegun => return false,
+            Asked::Cancelled { todo } => (true, todo),
+            Asked::Over { todo } => (false, todo),
+            Asked::Running { link, id, todo } => {
+                let task = (link.serial(), id);
+                if request.grace.is_zero() {
+                    self.signal(task, Signal::KILL);
+                } else {
+                    self.deadlines().signal_within(task, request.grace);
+                }
+                (true, todo)
+            }
+        };
+        self.carry_out(todo);
+        will_end
+    }
+}

@@ -1,0 +1,113 @@
+//! A call that is about to be submitted, with terms of its own.
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::parent::terms::{TaskTerms, TimeLimit};
+use super::pool::ProcessPoolExecutor;
+use super::wire::callable::Callable;
+use crate::deadlock::Name;
+use crate::deadlock::resource::Origin;
+use crate::task::future::Future;
+
+/// How long a task may take to stop after its time-out, unless it says otherwise.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A call of a function in a worker, with terms of its own: see [`ProcessPoolExecutor::task`].
+///
+/// # Examples
+///
+/// ```
+/// use bowline::ProcessPoolExecutor;
+/// use std::time::Duration;
+///
+/// fn render(tile: u32) -> Vec<u8> {
+///     vec![tile as u8; 256]
+/// }
+///
+/// let pool = ProcessPoolExecutor::new(2)?;
+/// let tile = pool
+///     .task(render, (7,))
+///     .name("tile 7")
+///     .timeout(Duration::from_secs(10)) // then it is asked to stop,
+///     .grace(Duration::from_secs(2)) // and killed if it does not
+///     .retries(1) // in case its worker is lost
+///     .submit();
+/// assert_eq!(tile.result()?.len(), 256);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a task runs when it is submitted"]
+pub struct ProcessTask<'p, F, A> {
+    pool: &'p ProcessPoolExecutor,
+    f: F,
+    args: A,
+    name: Option<Name>,
+    timeout: Option<Duration>,
+    grace: Duration,
+    retries: Option<u32>,
+}
+
+impl<'p, F, A> ProcessTask<'p, F, A> {
+    pub(super) fn new(pool: &'p ProcessPoolExecutor, f: F, args: A) -> Self {
+        Self { pool, f, args, name: None, timeout: None, grace: GRACE, retries: None }
+    }
+
+    /// Sets the task's name, which errors, reports and `Debug` show. Without a name they show the path of the function.
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Ends the task when it has run for so long, as [`terminate`](Future::terminate) does. The time in which it is queued does
+    /// not count, nor does the time that its arguments take to arrive. If it is [run again](Self::retries), it has as long
+    /// again. The default is no limit, and so is a time that the clock can't represent.
+    ///
+    /// It costs the pool a thread, from the first such task on. The worker gets no other task ahead of the end of this one.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets how long the task may take to stop after its [`timeout`](Self::timeout). The default is a second.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Sets how often the task is run again, in another worker, after the worker that ran it has ended by itself. The default is
+    /// what the [pool](super::ProcessPoolBuilder::retries) says. The task can ask
+    /// [for the how manieth time](super::CurrentTask::attempt) it runs.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = Some(retries);
+        self
+    }
+
+    /// [Submits](ProcessPoolExecutor::submit) the task.
+    #[track_caller]
+    pub fn submit(self) -> Future<F::Output>
+    where
+        F: Callable<A>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+        A: Serialize + DeserializeOwned,
+    {
+        let Self { pool, f, args, name, timeout, grace, retries } = self;
+        let limit = timeout.map(|timeout| TimeLimit { timeout, grace });
+        let origin = Origin::at(Location::caller(), name.map(Name::as_str));
+        pool.shared().call(origin, TaskTerms { limit, retries }, f, args)
+    }
+}
+
+impl<F, A> fmt::Debug for ProcessTask<'_, F, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessTask")
+            .field("name", &self.name)
+            .field("timeout", &self.timeout)
+            .field("grace", &self.grace)
+            .field("retries", &self.retries)
+            .finish_non_exhaustive()
+    }
+}
