@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::panic::Location;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::parent::shared::Shared;
 use super::pool::ProcessPoolExecutor;
 use super::wire::call::Call;
 use super::wire::callable::Callable;
-use crate::thread_pool::Initialized;
+use crate::thread_pool::{Initialized, WhenFull};
 
 /// Makes a [`ProcessPoolExecutor`] with chosen settings: see [`ProcessPoolExecutor::builder`].
 ///
@@ -266,6 +267,62 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Sets the maximum number of tasks that no worker has begun. The default is no limit: whoever submits faster than the workers
+    /// work fills the memory with encoded arguments.
+    ///
+    /// Tasks that are run again after their worker was lost don't count.
+    ///
+    /// # Panics
+    ///
+    /// `capacity` is 0, or more than 2³² - 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).queue_capacity(2).build()?;
+    /// for n in 0..100_u64 {
+    ///     drop(pool.submit(|n: u64| n, (n,))); // waits for room
+    ///     assert!(pool.queued() <= 2);
+    /// }
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
+    #[track_caller]
+    pub fn queue_capacity(mut self, capacity: usize) -> Self {
+        let is_right = u32::try_from(capacity).is_ok();
+        let capacity = NonZeroUsize::new(capacity).filter(|_| is_right);
+        self.options.capacity = Some(capacity.expect("queue_capacity must be from 1 to 2^32 - 1"));
+        self
+    }
+
+    /// Sets what [`submit`](ProcessPoolExecutor::submit) does when the queue is full. The default is to wait for room, which is a
+    /// wait for an external event in the wait-for graph.
+    ///
+    /// [`WhenFull::CallerRuns`] runs the task in this process: a crash is this process's, and it has no time-out.
+    /// [`WhenFull::DiscardOldest`] cancels the oldest task that was not sent to a worker yet, and waits for room if all were.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    /// use bowline::thread_pool::WhenFull;
+    /// use std::time::Duration;
+    ///
+    /// let builder = ProcessPoolExecutor::builder().max_workers(1).queue_capacity(1);
+    /// let pool = builder.when_full(WhenFull::Reject).build()?;
+    /// let nap = || std::thread::sleep(Duration::from_secs(1));
+    /// let tasks: Vec<_> = (0..3).map(|_| pool.submit(nap, ())).collect();
+    /// let refused = tasks.iter().filter(|task| task.done()).count();
+    /// assert!(refused >= 1); // one runs, and one is queued
+    /// # pool.kill();
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.options.when_full = when_full;
+        self
+    }
+
     /// Makes the pool. Starts no process yet.
     ///
     /// # Errors
@@ -293,6 +350,8 @@ impl fmt::Debug for ProcessPoolBuilder {
             .field("start_timeout", &self.options.start_timeout)
             .field("max_message_size", &self.options.max_message_size)
             .field("retries", &self.options.retries)
+            .field("queue_capacity", &self.options.capacity)
+            .field("when_full", &self.options.when_full)
             .finish_non_exhaustive()
     }
 }

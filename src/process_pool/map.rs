@@ -7,7 +7,6 @@ use serde::de::DeserializeOwned;
 
 use super::parent::shared::Shared;
 use super::wire::callable::Callable;
-use crate::deadlock::resource::Origin;
 use crate::task::future::Future;
 use crate::task::map::{Chunk, TakesChunks};
 use crate::task::results::Results;
@@ -31,11 +30,11 @@ where
     F::Output: Serialize + DeserializeOwned + Send + 'static,
 {
     fn submit_chunk(&self, chunk: Chunk<T>) -> Future<Results<F::Output>> {
-        self.shared.call_chunk(Origin::at(chunk.site, None), self.f, chunk.items)
+        self.shared.call_chunk(chunk.site, chunk.limit, self.f, chunk.items)
     }
 
     fn has_room(&self) -> bool {
-        true
+        self.shared.has_room()
     }
 
     fn max_workers(&self) -> usize {

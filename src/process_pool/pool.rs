@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +19,7 @@ use super::worker::entry;
 use crate::deadlock::Name;
 use crate::deadlock::resource::Origin;
 use crate::process_pool::error::ProcessPoolError;
+use crate::task::error::SubmitError;
 use crate::task::future::Future;
 use crate::task::map::{HasMap, Map};
 use crate::task::unwind::unwind_safe;
@@ -188,7 +190,8 @@ impl ProcessPoolExecutor {
 
     /// Calls `f` with `args`, a tuple, in a worker, and returns the future of its result.
     ///
-    /// Encodes the arguments, and sends them at once if a worker is idle; never waits for a worker. If no worker is
+    /// Encodes the arguments, and sends them at once if a worker is idle; never waits for a worker, unless the queue has a
+    /// [limit](ProcessPoolBuilder::queue_capacity) and is full. If no worker is
     /// idle and there may be more, starts one in the background. Costs a few allocations, one of them as long as the
     /// encoded arguments, and one system call if the task is sent at once.
     ///
@@ -259,6 +262,74 @@ impl ProcessPoolExecutor {
         A: Serialize + DeserializeOwned,
     {
         self.task(f, args).name(name).submit()
+    }
+
+    /// Submits a call, and never waits for room in the [queue](ProcessPoolBuilder::queue_capacity).
+    ///
+    /// # Errors
+    ///
+    /// The call is refused: the queue is full, or the pool was shut down. The error has the reason, and the function with its arguments.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    /// use bowline::task::Rejected;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).queue_capacity(1).build()?;
+    /// let nap = |seconds| std::thread::sleep(Duration::from_secs(seconds));
+    /// let refused = (0..3).find_map(|_| pool.try_submit(nap, (60,)).err()).expect("one runs, and one is queued");
+    /// assert!(matches!(refused.reason(), Rejected::QueueFull));
+    /// let (_nap, (seconds,)) = refused.into_task();
+    /// assert_eq!(seconds, 60);
+    /// # pool.kill();
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
+    #[track_caller]
+    pub fn try_submit<F, A>(&self, f: F, args: A) -> Result<Future<F::Output>, SubmitError<(F, A)>>
+    where
+        F: Callable<A>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+        A: Serialize + DeserializeOwned,
+    {
+        self.task(f, args).try_submit()
+    }
+
+    /// Submits a call, and waits for room for at most `timeout` if the [queue](ProcessPoolBuilder::queue_capacity) is full.
+    ///
+    /// # Errors
+    ///
+    /// The call is refused: the queue is full, or the pool was shut down. The error has the reason, and the function with its arguments.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    /// use bowline::task::Rejected;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).queue_capacity(1).build()?;
+    /// let nap = |seconds| std::thread::sleep(Duration::from_secs(seconds));
+    /// let submit = || pool.submit_timeout(nap, (60,), Duration::from_millis(10));
+    /// let refused = (0..3).find_map(|_| submit().err()).expect("one runs, and one is queued");
+    /// assert!(matches!(refused.reason(), Rejected::Timeout));
+    /// # pool.kill();
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
+    #[track_caller]
+    pub fn submit_timeout<F, A>(
+        &self,
+        f: F,
+        args: A,
+        timeout: Duration,
+    ) -> Result<Future<F::Output>, SubmitError<(F, A)>>
+    where
+        F: Callable<A>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+        A: Serialize + DeserializeOwned,
+    {
+        self.task(f, args).submit_timeout(timeout)
     }
 
     /// Returns a call of `f` with `args`, which is yet to be [submitted](ProcessTask::submit): with a time-out of its own, a name, a number

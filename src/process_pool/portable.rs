@@ -61,10 +61,12 @@ mod parent {
         use serde::Serialize;
         use serde::de::DeserializeOwned;
 
-        use crate::deadlock::resource::Origin;
+        use crate::deadlock::door::Limit;
+        use crate::deadlock::resource::{Origin, Site};
         use crate::process_pool::parent::settings::Settings;
         use crate::process_pool::parent::terms::TaskTerms;
         use crate::process_pool::wire::callable::Callable;
+        use crate::task::error::SubmitError;
         use crate::task::future::Future;
         use crate::task::results::Results;
 
@@ -123,9 +125,29 @@ mod parent {
                 match **self {}
             }
 
-            pub(in crate::process_pool) fn call_chunk<F, I>(
+            pub(in crate::process_pool) fn try_call<F, A>(
                 self: &Arc<Self>,
                 _: Origin,
+                _: TaskTerms,
+                _: Option<Limit>,
+                _: (F, A),
+            ) -> Result<Future<F::Output>, SubmitError<(F, A)>>
+            where
+                F: Callable<A>,
+                F::Output: Serialize + DeserializeOwned + Send + 'static,
+                A: Serialize + DeserializeOwned,
+            {
+                match **self {}
+            }
+
+            pub(in crate::process_pool) fn has_room(&self) -> bool {
+                match *self {}
+            }
+
+            pub(in crate::process_pool) fn call_chunk<F, I>(
+                self: &Arc<Self>,
+                _: Site,
+                _: Limit,
                 _: F,
                 _: Vec<I>,
             ) -> Future<Results<F::Output>>

@@ -11,7 +11,9 @@ use super::parent::terms::{TaskTerms, TimeLimit};
 use super::pool::ProcessPoolExecutor;
 use super::wire::callable::Callable;
 use crate::deadlock::Name;
-use crate::deadlock::resource::Origin;
+use crate::deadlock::door::Limit;
+use crate::deadlock::resource::{Origin, Site};
+use crate::task::error::SubmitError;
 use crate::task::future::Future;
 
 /// How long a task may take to stop after its time-out, unless it says otherwise.
@@ -94,10 +96,45 @@ impl<'p, F, A> ProcessTask<'p, F, A> {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        let Self { pool, f, args, name, timeout, grace, retries } = self;
-        let limit = timeout.map(|timeout| TimeLimit { timeout, grace });
-        let origin = Origin::at(Location::caller(), name.map(Name::as_str));
-        pool.shared().call(origin, TaskTerms { limit, retries }, f, args)
+        let (origin, terms) = self.terms(Location::caller());
+        self.pool.shared().call(origin, terms, self.f, self.args)
+    }
+
+    /// [Submits](ProcessPoolExecutor::try_submit) the task, and never waits for room in the queue.
+    ///
+    /// # Errors
+    ///
+    /// The task is refused. The error has the reason, and the function with its arguments.
+    #[track_caller]
+    pub fn try_submit(self) -> Result<Future<F::Output>, SubmitError<(F, A)>>
+    where
+        F: Callable<A>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+        A: Serialize + DeserializeOwned,
+    {
+        let (origin, terms) = self.terms(Location::caller());
+        self.pool.shared().try_call(origin, terms, None, (self.f, self.args))
+    }
+
+    /// [Submits](ProcessPoolExecutor::submit_timeout) the task, and waits for room in the queue for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// The task is refused. The error has the reason, and the function with its arguments.
+    #[track_caller]
+    pub fn submit_timeout(self, timeout: Duration) -> Result<Future<F::Output>, SubmitError<(F, A)>>
+    where
+        F: Callable<A>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+        A: Serialize + DeserializeOwned,
+    {
+        let (origin, terms) = self.terms(Location::caller());
+        self.pool.shared().try_call(origin, terms, Some(Limit::after(timeout)), (self.f, self.args))
+    }
+
+    fn terms(&self, site: Site) -> (Origin, TaskTerms) {
+        let limit = self.timeout.map(|timeout| TimeLimit { timeout, grace: self.grace });
+        (Origin::at(site, self.name.map(Name::as_str)), TaskTerms { limit, retries: self.retries })
     }
 }
 

@@ -237,11 +237,16 @@ fn a_task_that_was_ended_is_not_run_again_and_one_that_lost_its_worker_knows_how
     within(LIMIT, || {
         let pool = builder(1).retries(1).build().unwrap();
         let folder = Folder::new();
-        let ended = pool.task(hang, (folder.path(), 0)).retries(5).timeout(Duration::from_millis(10)).grace(Duration::ZERO);
+        let ended =
+            pool.task(hang, (folder.path(), 0)).retries(5).timeout(Duration::from_millis(10)).grace(Duration::ZERO);
         terminated(ended.submit().result());
         assert_eq!(folder.begun(), [0]);
         assert_eq!(pool.task(third_time_lucky, ()).retries(2).submit().result().unwrap(), 3);
-        assert_eq!(lost_by(pool.submit(third_time_lucky, ()).result()), libc::SIGABRT, "one more attempt, says the pool");
+        assert_eq!(
+            lost_by(pool.submit(third_time_lucky, ()).result()),
+            libc::SIGABRT,
+            "one more attempt, says the pool"
+        );
         assert_eq!(lost_by(pool.task(third_time_lucky, ()).retries(0).submit().result()), libc::SIGABRT);
     });
 }
@@ -264,12 +269,12 @@ fn a_pool_whose_tasks_are_being_ended_can_be_shut_down_and_killed() {
         let folder = Folder::new();
         let pool = builder(2).name("ends-here").build().unwrap();
         let hangs = [0, 1].map(|n| pool.task(hang, (folder.path(), n)).timeout(Duration::from_millis(50)).submit());
-        [0, 1].map(|n| folder.until_begun(n));
+        (0..2).for_each(|n| _ = folder.until_begun(n));
         thread_of("ends-here-deadl"); // it runs
         let queued = pool.submit(echo::<u64>, (3,));
         assert!(pool.shutdown().is_complete(), "it waits until they are ended, and runs what is queued");
         assert_eq!(queued.result().unwrap(), 3);
-        hangs.map(|task| terminated(task.result()));
+        hangs.into_iter().for_each(|task| _ = terminated(task.result()));
         let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
         let names = threads.map(|thread| std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default());
         assert!(names.into_iter().all(|name| !name.starts_with("ends-here")), "the thread has ended with the pool");
@@ -290,7 +295,8 @@ fn a_long_limit_and_one_that_the_clock_cannot_represent_are_no_trouble() {
         let pool = pool_of(1);
         let began = Instant::now();
         for timeout in [Duration::MAX, LONG] {
-            let tasks: Vec<_> = (0..500).map(|n| pool.task(echo::<u64>, (n,)).timeout(timeout).grace(timeout)).collect();
+            let tasks: Vec<_> =
+                (0..500).map(|n| pool.task(echo::<u64>, (n,)).timeout(timeout).grace(timeout)).collect();
             let tasks: Vec<_> = tasks.into_iter().map(|task| task.submit()).collect();
             tasks.into_iter().zip(0..).for_each(|(task, n)| assert_eq!(task.result().unwrap(), n));
         }

@@ -1,6 +1,7 @@
 //! A task on its way to a worker process.
 
-use super::terms::TimeLimit;
+use super::room::{Place, forget};
+use super::terms::{TaskTerms, TimeLimit};
 use crate::process_pool::wire::call::{Call, CallResult, Complete};
 use crate::task::error::TaskError;
 use crate::task::state::Phase;
@@ -38,6 +39,17 @@ pub(super) struct Job {
     pub(super) number: u64,
     /// It was claimed, and can't be cancelled any more.
     pub(super) is_claimed: bool,
+    /// Its place in the queue, until a worker begins it.
+    pub(super) place: Place,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // Whoever cancelled it where it lay has freed the place.
+        if !self.is_claimed && self.task.phase() != Phase::Pending {
+            forget(self.place.take());
+        }
+    }
 }
 
 impl Job {
@@ -48,10 +60,11 @@ impl Job {
         task: TaskRef,
         call: Call,
         complete: Complete,
-        retries: u32,
-        limit: Option<TimeLimit>,
+        TaskTerms { limit, retries }: TaskTerms,
+        place: Place,
     ) -> Self {
-        Self { task, call, complete, retries, resends: MAX_RESENDS, attempt: 1, limit, number: 0, is_claimed: false }
+        let (retries, resends) = (retries.unwrap_or(0), MAX_RESENDS);
+        Self { task, call, complete, retries, resends, attempt: 1, limit, number: 0, is_claimed: false, place }
     }
 
     /// Claims the task for a worker. Returns whether it is claimed: `false` if it was cancelled.

@@ -19,6 +19,7 @@ pub(super) mod model;
 pub(super) mod options;
 mod process;
 mod program;
+mod room;
 pub(super) mod settings;
 pub(super) mod shared;
 pub(super) mod shutdown;

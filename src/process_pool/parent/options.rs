@@ -1,11 +1,13 @@
 //! What a pool is asked to be.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::process_pool::wire::call::Call;
 use crate::task::error::TaskError;
+use crate::thread_pool::WhenFull;
 
 /// How long a worker may take to be ready, unless the builder says otherwise.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,6 +27,8 @@ pub(in crate::process_pool) struct Options {
     pub(in crate::process_pool) capture_stderr: bool,
     pub(in crate::process_pool) max_message_size: usize,
     pub(in crate::process_pool) retries: u32,
+    pub(in crate::process_pool) capacity: Option<NonZeroUsize>,
+    pub(in crate::process_pool) when_full: WhenFull,
     pub(in crate::process_pool) initializer: Option<Box<EncodeInitializer>>,
 }
 
@@ -39,6 +43,8 @@ impl Default for Options {
             capture_stderr: false,
             max_message_size: MAX_MESSAGE_SIZE,
             retries: 0,
+            capacity: None,
+            when_full: WhenFull::default(),
             initializer: None,
         }
     }

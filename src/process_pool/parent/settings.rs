@@ -1,5 +1,6 @@
 //! What is decided where a pool is made, and what has to hold there.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::process_pool::wire::identity::Identity;
 use crate::process_pool::wire::role;
 use crate::task::error::{CodecError, TaskError};
 use crate::task::panic::note_locations;
+use crate::thread_pool::WhenFull;
 
 /// The maximum of workers that are inside of each other.
 const MAX_DEPTH: u32 = 3;
@@ -28,6 +30,8 @@ pub(in crate::process_pool) struct Settings {
     pub(super) start_timeout: Duration,
     pub(super) max_message_size: usize,
     pub(super) retries: u32,
+    pub(super) capacity: Option<NonZeroUsize>,
+    pub(super) when_full: WhenFull,
     pub(super) initializer: Option<Call>,
 }
 
@@ -79,6 +83,8 @@ impl Settings {
             start_timeout: options.start_timeout,
             max_message_size: options.max_message_size,
             retries: options.retries,
+            capacity: options.capacity,
+            when_full: options.when_full,
             initializer,
         })
     }

@@ -15,6 +15,7 @@ use super::job::Job;
 use super::latch::Latch;
 use super::link::SocketLink;
 use super::process::Process;
+use super::room::Room;
 use super::settings::Settings;
 use crate::deadlock::resource::Origin;
 use crate::primitive::Ordering::Relaxed;
@@ -102,7 +103,7 @@ impl Shared {
         let site = settings.made_at;
         Arc::new(Self {
             made_in: Generation::now(),
-            dispatcher: Dispatcher::new(settings.max_workers),
+            dispatcher: Dispatcher::new(settings.max_workers, Room::new(settings.capacity, site)),
             settings,
             processes: Mutex::default(),
             threads: Mutex::default(),
@@ -133,6 +134,11 @@ impl Shared {
     /// Returns whether no more tasks are taken.
     pub(in crate::process_pool) fn is_closed(&self) -> bool {
         self.dispatcher.is_closed()
+    }
+
+    /// Returns whether there is room in the queue.
+    pub(in crate::process_pool) fn has_room(&self) -> bool {
+        self.dispatcher.room.is_free()
     }
 
     pub(in crate::process_pool) fn counts(&self) -> Counts {

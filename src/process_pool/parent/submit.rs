@@ -7,14 +7,21 @@ use serde::de::DeserializeOwned;
 
 use super::home::new_task;
 use super::job::Job;
+use super::room::{Place, Room};
 use super::shared::Shared;
 use super::terms::TaskTerms;
-use crate::deadlock::resource::Origin;
+use crate::deadlock::door::Limit;
+use crate::deadlock::nested::run_nested;
+use crate::deadlock::resource::{Origin, Site};
 use crate::process_pool::wire::call::{self, Call, Complete};
 use crate::process_pool::wire::callable::Callable;
-use crate::task::error::{Rejected, TaskError};
+use crate::task::cell::ResultSlot;
+use crate::task::error::{Rejected, SubmitError, TaskError};
 use crate::task::future::Future;
 use crate::task::results::Results;
+use crate::task::task_ref::TaskRef;
+use crate::task::{panic, stack};
+use crate::thread_pool::WhenFull;
 
 impl Shared {
     /// Takes a task.
@@ -31,9 +38,112 @@ impl Shared {
         self.carry_out(todo);
     }
 
-    /// Submits a call of `f` as a task.
+    /// Submits a call of `f` as a task, and does what the pool does if the queue is full.
     pub(in crate::process_pool) fn call<F, A>(
         self: &Arc<Self>,
+        origin: Origin,
+        terms: TaskTerms,
+        f: F,
+        args: A,
+    ) -> Future<F::Output>
+    where
+        F: Callable<A>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+        A: Serialize + DeserializeOwned,
+    {
+        let refused = match self.room().try_take() {
+            Some(place) => return self.call_in(place, origin, terms, f, args),
+            None => self.when_full(origin.made_at()),
+        };
+        match refused {
+            Full::Place(place) => self.call_in(place, origin, terms, f, args),
+            Full::RunHere => self.run_here(origin, f, args),
+            Full::Refused(reason) => {
+                // Their destructors are the user's; the refusal is in the future all the same.
+                panic::contain(|| drop(args));
+                Future::failed(TaskError::Rejected(reason), origin)
+            }
+        }
+    }
+
+    /// Submits a call of `f` as a task, if there is room in the queue before the limit. `None`: at once.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or the pool takes no tasks.
+    pub(in crate::process_pool) fn try_call<F, A>(
+        self: &Arc<Self>,
+        origin: Origin,
+        terms: TaskTerms,
+        limit: Option<Limit>,
+        (f, args): (F, A),
+    ) -> Result<Future<F::Output>, SubmitError<(F, A)>>
+    where
+        F: Callable<A>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+        A: Serialize + DeserializeOwned,
+    {
+        let place = match limit {
+            None => self.room().try_take().ok_or(Rejected::QueueFull),
+            Some(limit) => self.room().take(|| limit, origin.made_at()).ok_or(Rejected::Timeout),
+        };
+        let refusal = if self.is_forked() { Some(Rejected::Forked) } else { self.dispatcher.refusal() };
+        match place.and_then(|place| refusal.map_or(Ok(place), Err)) {
+            Ok(place) => Ok(self.call_in(place, origin, terms, f, args)),
+            Err(reason) => Err(SubmitError::new(reason, (f, args))),
+        }
+    }
+
+    /// Does what the pool does with a submission that found the queue full.
+    #[cold]
+    fn when_full(self: &Arc<Self>, site: Site) -> Full {
+        let when_full = if self.is_closed() { WhenFull::Block } else { self.settings.when_full };
+        loop {
+            match when_full {
+                WhenFull::Reject => return Full::Refused(Rejected::QueueFull),
+                // Such a task may submit others, on top of it: at the end of the stack this waits for room instead.
+                WhenFull::CallerRuns if stack::has_room() => return Full::RunHere,
+                WhenFull::DiscardOldest if let Some(todo) = self.dispatcher.discard_oldest() => self.carry_out(todo),
+                _ => {
+                    let place = self.room().take(|| Limit::None, site);
+                    return place.map_or(Full::Refused(Rejected::QueueFull), Full::Place);
+                }
+            }
+            if let Some(place) = self.room().try_take() {
+                return Full::Place(place);
+            }
+        }
+    }
+
+    /// Calls `f` on the calling thread, in a context of its own.
+    #[cold]
+    fn run_here<F, A>(&self, origin: Origin, f: F, args: A) -> Future<F::Output>
+    where
+        F: Callable<A>,
+        F::Output: Send + 'static,
+    {
+        let (task, mine) = TaskRef::without_task::<F::Output>(origin);
+        let claimed = task.claim();
+        debug_assert!(claimed, "nobody else knows the task");
+        let result = run_nested(task.facts(), origin.made_at(), || panic::catch(|| f.call(args)));
+        if result.is_err() {
+            self.count_panic();
+        }
+        // SAFETY:
+        // - the cell was made with this type.
+        unsafe { task.put::<ResultSlot<F::Output>>(result.map_err(TaskError::Panicked)) };
+        // SAFETY:
+        // - the cell was made with this type, and for this future.
+        unsafe { Future::of(mine) }
+    }
+
+    fn room(&self) -> &Room {
+        &self.dispatcher.room
+    }
+
+    fn call_in<F, A>(
+        self: &Arc<Self>,
+        place: Place,
         origin: Origin,
         terms: TaskTerms,
         f: F,
@@ -47,13 +157,14 @@ impl Shared {
         let call = Call::of(f, args, self.settings.max_message_size);
         // SAFETY:
         // - the function is for results of this type.
-        unsafe { self.submit_call::<F, F::Output>(call, call::complete::<F::Output>, origin, terms) }
+        unsafe { self.submit_call::<F, F::Output>(call, call::complete::<F::Output>, origin, (terms, place)) }
     }
 
-    /// Submits the calls of `f` with each item as one task.
+    /// Submits the calls of `f` with each item as one task, which waits for room in the queue until the limit.
     pub(in crate::process_pool) fn call_chunk<F, I>(
         self: &Arc<Self>,
-        origin: Origin,
+        site: Site,
+        limit: Limit,
         f: F,
         items: Vec<I>,
     ) -> Future<Results<F::Output>>
@@ -62,10 +173,16 @@ impl Shared {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         I: Serialize + DeserializeOwned,
     {
+        let origin = Origin::at(site, None);
+        let Some(place) = self.room().take(|| limit, site) else {
+            return Future::failed(TaskError::Rejected(Rejected::Timeout), origin);
+        };
         let call = Call::of_chunk(f, items, self.settings.max_message_size);
         // SAFETY:
         // - the function is for the results of a chunk.
-        unsafe { self.submit_call::<F, _>(call, call::complete_chunk::<F::Output>, origin, TaskTerms::default()) }
+        unsafe {
+            self.submit_call::<F, _>(call, call::complete_chunk::<F::Output>, origin, (TaskTerms::default(), place))
+        }
     }
 
     /// Submits a call of an `F` with a result of the type `T`.
@@ -78,18 +195,27 @@ impl Shared {
         call: Result<Call, TaskError>,
         complete: Complete,
         origin: Origin,
-        terms: TaskTerms,
+        (terms, place): (TaskTerms, Place),
     ) -> Future<T> {
         let call = match call {
             Ok(call) => call,
             Err(error) => return Future::failed(error, origin),
         };
         let (task, mine) = new_task::<F, T>(Arc::clone(self), origin);
+        let terms = TaskTerms { retries: terms.retries.or(Some(self.settings.retries)), ..terms };
         // SAFETY:
         // - the cell was made with this type, which `complete` is for (caller).
-        self.submit(unsafe { Job::new(task, call, complete, terms.retries.unwrap_or(self.settings.retries), terms.limit) });
+        self.submit(unsafe { Job::new(task, call, complete, terms, place) });
         // SAFETY:
         // - the cell was made with this type, and for this future.
         unsafe { Future::of(mine) }
     }
+}
+
+/// What becomes of a submission that found the queue full.
+enum Full {
+    /// There was room after all.
+    Place(Place),
+    RunHere,
+    Refused(Rejected),
 }

@@ -221,9 +221,14 @@ fn live(shared: &Arc<Shared>, number: usize, mut started: Started) -> Life {
         let (pid, exit, name) = (started.process.pid(), exit.clone(), killed.job.name());
         let error = match killed.asked {
             None => TaskError::WorkerLost(WorkerLost::new(pid, exit, name, ran_for, lines)),
-            Some((cause, asked)) => {
-                TaskError::Terminated(Terminated::new(name, pid, cause, exit, asked.saturating_duration_since(killed.since), asked.elapsed()))
-            }
+            Some((cause, asked)) => TaskError::Terminated(Terminated::new(
+                name,
+                pid,
+                cause,
+                exit,
+                asked.saturating_duration_since(killed.since),
+                asked.elapsed(),
+            )),
         };
         loss.todo.will_fail(killed.job, error);
     }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::job::{DiedIn, Job};
+use super::room::Room;
 use super::terms::TimeLimit;
 use crate::primitive::{Ingredient, Mutex, is_removed};
 use crate::process_pool::wire::usual::Usual;
@@ -73,12 +74,13 @@ pub(in crate::process_pool::parent) trait Link: Send + Sync {
 pub(in crate::process_pool::parent) struct Dispatcher<L> {
     state: Mutex<State<L>>,
     usual: Arc<Usual>,
+    pub(in crate::process_pool::parent) room: Room,
 }
 
 impl<L: Link> Dispatcher<L> {
-    pub(in crate::process_pool::parent) fn new(max_workers: usize) -> Self {
+    pub(in crate::process_pool::parent) fn new(max_workers: usize, room: Room) -> Self {
         let usual = Arc::new(Usual::unknown());
-        Self { state: Mutex::new(State::new(max_workers, Arc::clone(&usual))), usual }
+        Self { state: Mutex::new(State::new(max_workers, Arc::clone(&usual))), usual, room }
     }
 
     /// Takes a task: gives it to an idle worker, or queues it and starts a worker under this policy.
@@ -266,6 +268,7 @@ impl<L: Link> Dispatcher<L> {
         let mut state = self.state.lock();
         if state.closing.is_none() {
             state.closing = Some(Closing::Drain);
+            self.room.close();
         }
         state.stop_idle(&mut todo);
         todo
@@ -280,6 +283,9 @@ impl<L: Link> Dispatcher<L> {
         }
         state.count_failing(&mut todo);
         let was_open = state.closing.is_none();
+        if was_open {
+            self.room.close();
+        }
         if !matches!(state.closing, Some(Closing::Now(_))) {
             state.closing = Some(Closing::Now(reason));
         }
@@ -297,6 +303,24 @@ impl<L: Link> Dispatcher<L> {
         }
         state.count_failing(&mut todo);
         todo
+    }
+
+    /// Cancels the task in the queue that was submitted first. Returns whether there is one: otherwise the oldest lie with workers,
+    /// behind others.
+    pub(in crate::process_pool::parent) fn discard_oldest(&self) -> Option<Todo<L>> {
+        let mut todo = Todo::nothing();
+        let mut state = self.state.lock();
+        let place = state.queue.iter().position(Job::is_pending)?;
+        let mut job = state.queue.remove(place)?;
+        job.claim_to_cancel();
+        todo.will_fail(job, TaskError::Cancelled);
+        state.count_failing(&mut todo);
+        Some(todo)
+    }
+
+    /// Returns why no task is taken, if none is.
+    pub(in crate::process_pool::parent) fn refusal(&self) -> Option<Rejected> {
+        self.state.lock().refusal()
     }
 
     /// Notes that a caller has failed the tasks that it was to fail. Returns whether the pool has come to its end.
@@ -328,6 +352,7 @@ impl<L: Link> Dispatcher<L> {
         }
         let claimed = task.claim_as(Phase::Cancelling);
         if claimed {
+            self.room.free();
             state.tombstones += 1;
             if state.tombstones > state.live() + MAX_TOMBSTONES {
                 state.queue.retain(Job::is_live);

@@ -158,8 +158,7 @@ impl<L: Link> State<L> {
             return Placement::Queue;
         }
         let (depth, now) = (self.depth(), self.now());
-        let can_take =
-            |member: &Member<L>| member.sent.len() < depth && !member.is_closed() && !member.is_long(now);
+        let can_take = |member: &Member<L>| member.sent.len() < depth && !member.is_closed() && !member.is_long(now);
         let found = self.members.iter().position(|member| member.as_ref().is_some_and(can_take));
         found.map_or(Placement::Queue, |worker| Placement::SendAhead { worker })
     }
@@ -315,6 +314,7 @@ impl<L: Link> State<L> {
             } else {
                 let claimed = job.claim();
                 debug_assert!(claimed, "a task is cancelled under this mutex");
+                job.place = None;
                 job.task.set_runner(Runner::Process(member.link.pid()));
             }
             let id = member.next_id;
@@ -337,6 +337,7 @@ impl<L: Link> State<L> {
             *since = now;
             let claimed = job.claim();
             debug_assert!(claimed, "a task is cancelled under this mutex");
+            job.place = None;
             job.task.set_runner(Runner::Process(member.link.pid()));
             self.ahead -= 1;
         }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::dispatcher::{Dispatcher, Link};
 use super::home::{Sender, new_task};
 use super::job::Job;
-use super::terms::TimeLimit;
+use super::room::Room;
+use super::terms::{TaskTerms, TimeLimit};
 use crate::deadlock::resource::Origin;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::{self, PoisonError};
@@ -125,7 +126,7 @@ impl Link for ModelLink {
 
 /// Makes the dispatcher of a pool whose tasks have been quick: it sends some ahead.
 pub(in crate::process_pool::parent) fn quick<L: Link>(max_workers: usize) -> Dispatcher<L> {
-    let dispatcher = Dispatcher::new(max_workers);
+    let dispatcher = Dispatcher::new(max_workers, Room::unlimited());
     dispatcher.note_time(Duration::from_micros(200));
     dispatcher
 }
@@ -136,10 +137,11 @@ pub(in crate::process_pool::parent) fn job(owner: Arc<impl Sender>, number: u32,
         number
     }
     let (mine, its) = new_task::<fn(u32) -> u32, u32>(owner, Origin::here(None));
+    let terms = TaskTerms { limit: None, retries: Some(retries) };
     let call = Call::of(task, (number,), 1 << 10).expect("a number can be sent");
     // SAFETY:
     // - the cell was made for this type of result, and for this future.
-    unsafe { (Job::new(mine, call, complete::<u32>, retries, None), Future::of(its)) }
+    unsafe { (Job::new(mine, call, complete::<u32>, terms, None), Future::of(its)) }
 }
 
 /// Ends a task with its number as the result, as a worker's reply would.

@@ -122,7 +122,10 @@ impl fmt::Display for Terminated {
             TerminationCause::TimedOut => ", which is its time-out",
         };
         let (task, ran_for, took) = (printable(task), Humane(*asked_after), Humane(*took));
-        write!(f, "task '{task}' had run for {ran_for}{why}, was asked to stop, and worker process {pid} {exit} {took} later")
+        write!(
+            f,
+            "task '{task}' had run for {ran_for}{why}, was asked to stop, and worker process {pid} {exit} {took} later"
+        )
     }
 }
 
