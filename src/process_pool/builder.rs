@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::panic::Location;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -323,6 +323,97 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Sets how many tasks a worker runs at most. Then it ends, and another one takes its place, which is started while the last task
+    /// runs: until that ends there is one process more. The default is no limit.
+    ///
+    /// It costs the start of a process for every so many tasks: some milliseconds. A task that was sent to a worker and taken back,
+    /// for another worker or to be cancelled, counts.
+    ///
+    /// # Panics
+    ///
+    /// `tasks` is 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).max_tasks_per_worker(1).build()?;
+    /// let pids = [(); 3].map(|()| pool.submit(std::process::id, ())).map(|pid| pid.result().unwrap());
+    /// assert!(pids[0] != pids[1] && pids[1] != pids[2]);
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
+    #[track_caller]
+    pub fn max_tasks_per_worker(mut self, tasks: u64) -> Self {
+        self.options.lifespan.max_tasks = Some(NonZeroU64::new(tasks).expect("max_tasks_per_worker must not be 0"));
+        self
+    }
+
+    /// Sets how old a worker gets, since it was ready. Then it runs the task that it has, and ends, and another one takes its place. The
+    /// default is no limit.
+    ///
+    /// A worker that has nothing to run ends up to a quarter of that time later (a minute at most), and is replaced when there is a
+    /// task for it. This limit and [`idle_timeout`](Self::idle_timeout) cost the pool a thread, which looks so often.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    /// use std::time::Duration;
+    ///
+    /// let hour = Duration::from_secs(3600);
+    /// let pool = ProcessPoolExecutor::builder().max_workers(2).max_worker_age(hour).build()?;
+    /// assert_eq!(pool.submit(|n: u32| n + 1, (1,)).result()?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn max_worker_age(mut self, age: Duration) -> Self {
+        self.options.lifespan.max_age = Some(age);
+        self
+    }
+
+    /// Sets by how many bytes a worker's memory may grow, since it was ready (after the initializer): what the process has in memory
+    /// (its resident set, as `ps` shows it), not its children. Then it ends after the task that it runs, and another one takes its
+    /// place: so a leak costs restarts, not the machine. The default is no limit.
+    ///
+    /// The memory is read after tasks, at most every 5 ms, which takes some microseconds. Memory that the process has freed, and the
+    /// allocator keeps, counts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(2).max_worker_growth(256 << 20).build()?;
+    /// assert_eq!(pool.submit(|n: u32| n + 1, (1,)).result()?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn max_worker_growth(mut self, bytes: u64) -> Self {
+        self.options.lifespan.max_growth = Some(bytes);
+        self
+    }
+
+    /// Sets after which time a worker ends that has nothing to run. It ends up to a quarter of that time later, a minute at most. Another
+    /// one is started when there is a task for it. The default is never.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::ProcessPoolExecutor;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(4).idle_timeout(Duration::from_millis(10)).build()?;
+    /// assert_eq!(pool.submit(|n: u32| n + 1, (1,)).result()?, 2);
+    /// while pool.worker_count() > 0 {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(pool.submit(|n: u32| n + 1, (2,)).result()?, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.options.lifespan.idle_timeout = Some(timeout);
+        self
+    }
+
     /// Makes the pool. Starts no process yet.
     ///
     /// # Errors
@@ -352,6 +443,10 @@ impl fmt::Debug for ProcessPoolBuilder {
             .field("retries", &self.options.retries)
             .field("queue_capacity", &self.options.capacity)
             .field("when_full", &self.options.when_full)
+            .field("max_tasks_per_worker", &self.options.lifespan.max_tasks)
+            .field("max_worker_age", &self.options.lifespan.max_age)
+            .field("max_worker_growth", &self.options.lifespan.max_growth)
+            .field("idle_timeout", &self.options.lifespan.idle_timeout)
             .finish_non_exhaustive()
     }
 }

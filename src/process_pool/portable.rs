@@ -52,6 +52,7 @@ mod wire {
 }
 
 mod parent {
+    pub(super) mod lifespan;
     pub(super) mod options;
     pub(super) mod terms;
 

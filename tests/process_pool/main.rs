@@ -33,6 +33,7 @@ mod pipes;
 mod pool;
 mod privileges;
 mod programs;
+mod recycling;
 mod replaced;
 mod replies;
 mod results;

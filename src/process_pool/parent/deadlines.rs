@@ -23,7 +23,12 @@ pub(super) enum Step {
     Terminate,
     /// Its worker gets SIGKILL.
     Kill,
+    /// No task's: workers that have nothing to run are looked at.
+    Look,
 }
+
+/// Stands for no task.
+const NO_TASK: SentTask = (u64::MAX, 0);
 
 #[derive(Default)]
 struct State {
@@ -32,6 +37,8 @@ struct State {
     limits: HashMap<SentTask, (Instant, Duration)>,
     is_running: bool,
     is_over: bool,
+    /// A look at the workers is due.
+    will_look: bool,
 }
 
 /// What is due in a pool, and the thread that does it, which runs from the first task with a limit on.
@@ -104,6 +111,16 @@ impl Deadlines {
         self.changed.notify_all();
     }
 
+    /// Has a look at the workers that have nothing to run after this time, unless one is due already.
+    pub(super) fn look_in(&self, time: Duration) {
+        let mut state = self.lock();
+        if !std::mem::replace(&mut state.will_look, true) {
+            state.due.insert((Instant::now() + time, NO_TASK, Step::Look), ());
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
     /// The life of the thread.
     fn run(&self, act: impl Fn(SentTask, Step) -> bool) {
         let mut state = self.lock();
@@ -118,8 +135,10 @@ impl Deadlines {
                 continue;
             }
             state.due.pop_first();
-            if matches!(step, Step::Ask { .. }) {
-                state.limits.remove(&task);
+            match step {
+                Step::Ask { .. } => _ = state.limits.remove(&task),
+                Step::Look => state.will_look = false,
+                Step::Terminate | Step::Kill => {}
             }
             drop(state);
             if !act(task, step) {
@@ -143,11 +162,15 @@ mod tests {
             deadlines.limit((2, id), limit(3600));
             deadlines.forget((1, id));
         }
-        assert_eq!((deadlines.lock().due.len(), deadlines.lock().limits.len()), (1000, 1000));
+        let noted = || {
+            let state = deadlines.lock();
+            (state.due.len(), state.limits.len())
+        };
+        assert_eq!(noted(), (1000, 1000));
         (0..1000).for_each(|id| deadlines.forget((2, id)));
         deadlines.limit((3, 0), limit(u64::MAX));
         deadlines.forget((3, 0));
-        assert!(deadlines.lock().due.is_empty() && deadlines.lock().limits.is_empty());
+        assert_eq!(noted(), (0, 0));
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! How a task that runs is ended: it is asked to stop, and its worker gets signals if it does not.
+//! What a pool does when it is time: tasks that run are ended, and workers that have nothing to run.
+//!
+//! A task is asked to stop, and its worker gets signals if it does not.
 
 use std::io;
 use std::sync::Arc;
@@ -46,6 +48,22 @@ impl Shared {
             }
             Step::Terminate => self.signal((serial, id), Signal::TERM),
             Step::Kill => self.signal((serial, id), Signal::KILL),
+            Step::Look => {
+                let (has_workers, todo) = self.dispatcher.retire_idle();
+                self.carry_out(todo);
+                if has_workers {
+                    self.look_later();
+                }
+            }
+        }
+    }
+
+    /// Has a look at the workers that have nothing to run in a while, if they don't serve for ever. Without a thread for that, they do.
+    pub(super) fn look_later(self: &Arc<Self>) {
+        if let Some(time) = self.settings.lifespan.look_each()
+            && self.start_deadlines().is_ok()
+        {
+            self.deadlines().look_in(time);
         }
     }
 

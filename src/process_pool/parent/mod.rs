@@ -10,9 +10,11 @@ mod dispatcher;
 mod ends;
 mod exit;
 mod fork;
+mod growth;
 mod home;
 mod job;
 mod latch;
+pub(super) mod lifespan;
 mod link;
 #[cfg(test)]
 pub(super) mod model;

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::lifespan::Lifespan;
 use crate::process_pool::wire::call::Call;
 use crate::task::error::TaskError;
 use crate::thread_pool::WhenFull;
@@ -29,6 +30,7 @@ pub(in crate::process_pool) struct Options {
     pub(in crate::process_pool) retries: u32,
     pub(in crate::process_pool) capacity: Option<NonZeroUsize>,
     pub(in crate::process_pool) when_full: WhenFull,
+    pub(in crate::process_pool) lifespan: Lifespan,
     pub(in crate::process_pool) initializer: Option<Box<EncodeInitializer>>,
 }
 
@@ -45,6 +47,7 @@ impl Default for Options {
             retries: 0,
             capacity: None,
             when_full: WhenFull::default(),
+            lifespan: Lifespan::default(),
             initializer: None,
         }
     }

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lifespan::Lifespan;
 use super::options::Options;
 use super::process::Program;
 use super::program;
@@ -32,6 +33,7 @@ pub(in crate::process_pool) struct Settings {
     pub(super) retries: u32,
     pub(super) capacity: Option<NonZeroUsize>,
     pub(super) when_full: WhenFull,
+    pub(super) lifespan: Lifespan,
     pub(super) initializer: Option<Call>,
 }
 
@@ -85,6 +87,7 @@ impl Settings {
             retries: options.retries,
             capacity: options.capacity,
             when_full: options.when_full,
+            lifespan: options.lifespan,
             initializer,
         })
     }

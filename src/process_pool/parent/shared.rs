@@ -103,7 +103,7 @@ impl Shared {
         let site = settings.made_at;
         Arc::new(Self {
             made_in: Generation::now(),
-            dispatcher: Dispatcher::new(settings.max_workers, Room::new(settings.capacity, site)),
+            dispatcher: Dispatcher::new(settings.max_workers, settings.lifespan, Room::new(settings.capacity, site)),
             settings,
             processes: Mutex::default(),
             threads: Mutex::default(),

@@ -12,6 +12,7 @@ use super::backoff::longer;
 use super::dispatcher::{
     AfterReply, FailedStart, Farewell, Left, Link, PoolEnd, SendNext, StartAttempt, StartPolicy, Todo, Unexpected,
 };
+use super::growth::Growth;
 use super::link::{Exchange, SocketLink};
 use super::shared::{Deferred, Shared};
 use super::startup::{NotStarted, Started, StreamState, start};
@@ -206,9 +207,11 @@ struct Life {
 
 /// Gives a worker that is up its tasks, and returns when it is gone.
 fn live(shared: &Arc<Shared>, number: usize, mut started: Started) -> Life {
+    let growth = Growth::watch(started.process.pid(), shared.settings.lifespan.max_growth);
     shared.carry_out(shared.dispatcher.up(number, Arc::clone(&started.link)));
+    shared.look_later();
     let mut work = Work::None;
-    let nonsense = serve(shared, number, &started.link, &mut started.reader, &mut work).err();
+    let nonsense = serve(shared, number, &started.link, &mut started.reader, (&mut work, growth)).err();
     let stream = if nonsense.is_some() { StreamState::Open } else { StreamState::Ended };
     let exit = started.end(shared, stream);
     let exit = nonsense.map_or(exit, |reason| WorkerExit::Protocol(reason.into()));
@@ -254,7 +257,7 @@ fn serve(
     number: usize,
     link: &SocketLink,
     reader: &mut FrameReader,
-    work: &mut Work,
+    (work, mut growth): (&mut Work, Option<Growth>),
 ) -> Result<(), String> {
     // The worker has asked for the rest of a frame: until that is sent, this thread waits for space in the socket, too.
     let mut sends = false;
@@ -320,6 +323,10 @@ fn serve(
             shared.carry_out(todo);
             if let Some(event) = event {
                 event();
+            }
+            if growth.as_mut().is_some_and(Growth::is_too_far) {
+                growth = None;
+                shared.carry_out(shared.dispatcher.retire(number));
             }
         }
         if sends {

@@ -97,7 +97,7 @@ impl<L: Link> State<L> {
     }
 
     /// Gives what is queued to idle workers, or has one started.
-    fn hand_out(&mut self, policy: StartPolicy, todo: &mut Todo<L>) {
+    pub(super) fn hand_out(&mut self, policy: StartPolicy, todo: &mut Todo<L>) {
         while self.live() > 0
             && let Some(idle) = self.pop_idle()
         {

@@ -43,12 +43,25 @@ pub(super) struct Member<L> {
     pub(super) ending: Option<Ending>,
     /// It has ended a task after it was sent a signal, and is being killed.
     pub(super) is_doomed: bool,
+    /// How many tasks were sent to it.
+    pub(super) taken: u64,
+    /// It is told to stop when it has run what it has, and replaced.
+    pub(super) is_retiring: bool,
+    /// Since when it has been up.
+    pub(super) born: Instant,
+    /// Since when it has had nothing to run, if it is idle.
+    pub(super) idle_since: Option<Instant>,
 }
 
 impl<L> Member<L> {
     /// Returns whether it gets no other task, at least for now.
     pub(super) fn is_closed(&self) -> bool {
-        self.was_told_to_stop || self.ending.is_some() || self.is_doomed
+        self.is_leaving() || self.ending.is_some()
+    }
+
+    /// Returns whether it will get no other task.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.was_told_to_stop || self.is_doomed || self.is_retiring
     }
 
     pub(super) fn has_task(&self) -> bool {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::job::{DiedIn, Job};
+use super::lifespan::Lifespan;
 use super::room::Room;
 use super::terms::TimeLimit;
 use crate::primitive::{Ingredient, Mutex, is_removed};
@@ -78,9 +79,9 @@ pub(in crate::process_pool::parent) struct Dispatcher<L> {
 }
 
 impl<L: Link> Dispatcher<L> {
-    pub(in crate::process_pool::parent) fn new(max_workers: usize, room: Room) -> Self {
+    pub(in crate::process_pool::parent) fn new(max_workers: usize, lifespan: Lifespan, room: Room) -> Self {
         let usual = Arc::new(Usual::unknown());
-        Self { state: Mutex::new(State::new(max_workers, Arc::clone(&usual))), usual, room }
+        Self { state: Mutex::new(State::new(max_workers, lifespan, Arc::clone(&usual))), usual, room }
     }
 
     /// Takes a task: gives it to an idle worker, or queues it and starts a worker under this policy.
@@ -98,6 +99,7 @@ impl<L: Link> Dispatcher<L> {
             Some(number) => state.refill(number, &mut todo),
             None => state.place(policy, &mut todo),
         }
+        state.replace_retiring(&mut todo);
         todo
     }
 
@@ -105,6 +107,7 @@ impl<L: Link> Dispatcher<L> {
     pub(in crate::process_pool::parent) fn up(&self, number: usize, link: Arc<L>) -> Todo<L> {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
+        let born = state.now();
         state.starting -= 1;
         state.has_failed_to_start = false;
         state.members[number] = Some(Member {
@@ -115,12 +118,17 @@ impl<L: Link> Dispatcher<L> {
             was_told_to_stop: false,
             ending: None,
             is_doomed: false,
+            taken: 0,
+            is_retiring: false,
+            born,
+            idle_since: None,
         });
         state.refill(number, &mut todo);
         // For what was queued while starts failed.
         if state.may_start(StartPolicy::AsNeeded) {
             state.start_another(&mut todo);
         }
+        state.replace_retiring(&mut todo);
         todo
     }
 
@@ -156,9 +164,15 @@ impl<L: Link> Dispatcher<L> {
             state.completed += 1;
             state.promote(number);
         }
+        let born = state.members[number].as_ref().map(|member| member.born);
+        if born.is_some_and(|born| state.lifespan.max_age.is_some() && state.lifespan.is_over(born, None, state.now()))
+        {
+            state.retire(number, &mut todo);
+        }
         if was_busy {
             state.refill(number, &mut todo);
         }
+        state.replace_retiring(&mut todo);
         Ok(AfterReply { job, send, todo })
     }
 
@@ -168,6 +182,7 @@ impl<L: Link> Dispatcher<L> {
         let mut state = self.state.lock();
         let member = state.members[number].take().expect("a worker is lost once");
         state.idle.retain(|&other| other != number);
+        state.retiring -= usize::from(member.is_retiring);
         if is_removed(Ingredient::CountedToTheLast) {
             state.workers -= 1;
         }
@@ -217,8 +232,27 @@ impl<L: Link> Dispatcher<L> {
         {
             state.refill(idle, &mut todo);
         }
-        let farewell = if member.was_told_to_stop { Farewell::ToldToStop } else { Farewell::Unasked };
+        let was_told = member.was_told_to_stop && !member.is_retiring;
+        let farewell = if was_told { Farewell::ToldToStop } else { Farewell::Unasked };
         Loss { killed, farewell, todo }
+    }
+
+    /// Lets a worker retire: it runs what it has begun, and another one takes its place.
+    pub(in crate::process_pool::parent) fn retire(&self, number: usize) -> Todo<L> {
+        let mut todo = Todo::nothing();
+        let mut state = self.state.lock();
+        state.retire(number, &mut todo);
+        state.hand_out(StartPolicy::AsNeeded, &mut todo);
+        state.replace_retiring(&mut todo);
+        todo
+    }
+
+    /// Lets those workers retire that have nothing to run, and have served their time. Returns whether there are any workers.
+    pub(in crate::process_pool::parent) fn retire_idle(&self) -> (bool, Todo<L>) {
+        let mut todo = Todo::nothing();
+        let mut state = self.state.lock();
+        state.retire_idle(&mut todo);
+        (state.workers > 0, todo)
     }
 
     /// Notes that a worker that was being started did not get up, for this reason. After the last attempt, if no other
@@ -232,7 +266,7 @@ impl<L: Link> Dispatcher<L> {
         let mut state = self.state.lock();
         state.has_failed_to_start = true;
         // A worker that is leaving looks for itself whether another one is needed.
-        let is_alone = state.starting == 1 && state.members.iter().flatten().all(|member| member.was_told_to_stop);
+        let is_alone = state.starting == 1 && state.members.iter().flatten().all(Member::is_leaving);
         if is_alone && attempt == StartAttempt::MayRetry && state.live() > 0 {
             return FailedStart::Retry;
         }

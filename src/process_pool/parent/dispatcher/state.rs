@@ -12,6 +12,7 @@ use super::start::{Placement, StartPolicy};
 use super::todo::{PoolEnd, Todo};
 use crate::primitive::{Ingredient, is_removed, now};
 use crate::process_pool::parent::job::Job;
+use crate::process_pool::parent::lifespan::Lifespan;
 use crate::process_pool::wire::claim::SLOTS;
 use crate::process_pool::wire::usual::Usual;
 use crate::task::error::Rejected;
@@ -59,6 +60,10 @@ pub(super) struct State<L> {
     pub(super) max_workers: usize,
     /// No worker has come up since a start failed.
     pub(super) has_failed_to_start: bool,
+    /// How many workers that are up are retiring. They don't count among the maximum.
+    pub(super) retiring: usize,
+    /// How long a worker serves.
+    pub(super) lifespan: Lifespan,
     /// How many callers are to fail tasks, and have not yet.
     pub(super) failing: usize,
     /// `None`: the pool takes tasks.
@@ -73,7 +78,7 @@ pub(super) struct State<L> {
 }
 
 impl<L: Link> State<L> {
-    pub(super) fn new(max_workers: usize, usual: Arc<Usual>) -> Self {
+    pub(super) fn new(max_workers: usize, lifespan: Lifespan, usual: Arc<Usual>) -> Self {
         Self {
             usual,
             queue: VecDeque::new(),
@@ -89,6 +94,8 @@ impl<L: Link> State<L> {
             workers: 0,
             max_workers,
             has_failed_to_start: false,
+            retiring: 0,
+            lifespan,
             failing: 0,
             closing: None,
             submitted: 0,
@@ -115,9 +122,60 @@ impl<L: Link> State<L> {
     /// Returns whether a worker is to be started: there is more to do than the workers that are being started, or idle,
     /// will take, and there may be one more. It would take what lies behind another task, too.
     pub(super) fn may_start(&self, policy: StartPolicy) -> bool {
-        let has_place = self.workers < self.max_workers && !matches!(self.closing, Some(Closing::Now(_)));
+        let has_place = self.has_place() && !matches!(self.closing, Some(Closing::Now(_)));
         let is_short = self.live() + self.ahead > self.starting && self.idle.is_empty();
         has_place && is_short && (self.workers == 0 || policy == StartPolicy::AsNeeded && self.starts_succeed())
+    }
+
+    /// Returns whether there may be one more worker. Those that retire are on their way out.
+    fn has_place(&self) -> bool {
+        self.workers - self.retiring < self.max_workers
+    }
+
+    /// Starts the worker that takes the place of one that retires, before that is gone, unless others will have time for its tasks.
+    pub(super) fn replace_retiring(&mut self, todo: &mut Todo<L>) {
+        let is_wanted = self.retiring > self.starting && self.idle.is_empty() && self.closing.is_none();
+        if is_wanted && todo.start.is_none() && self.has_place() && self.starts_succeed() {
+            self.start_another(todo);
+        }
+    }
+
+    /// Lets those workers retire that have nothing to run, and have served their time.
+    pub(super) fn retire_idle(&mut self, todo: &mut Todo<L>) {
+        let now = self.now();
+        for number in self.idle.clone() {
+            let member = self.members[number].as_ref().expect("an idle worker is up");
+            if self.lifespan.is_over(member.born, member.idle_since, now) {
+                self.retire(number, todo);
+            }
+        }
+    }
+
+    /// Lets a worker run what it has begun, and nothing else.
+    pub(super) fn retire(&mut self, number: usize, todo: &mut Todo<L>) {
+        let member = self.members[number].as_mut().expect("only a worker that is up retires");
+        if member.is_closed() {
+            return;
+        }
+        member.is_retiring = true;
+        self.retiring += 1;
+        let mut taken = Vec::new();
+        // The last comes first: the worker goes on from the front meanwhile.
+        for sent in
+            member.sent.iter_mut().filter(|sent| sent.job.is_some()).skip(1).collect::<Vec<_>>().into_iter().rev()
+        {
+            if member.link.recall(sent.id) {
+                self.ahead -= 1;
+                taken.extend(sent.job.take());
+            }
+        }
+        if member.is_idle {
+            (member.is_idle, member.idle_since) = (false, None);
+            self.idle.retain(|&other| other != number);
+        }
+        taken.into_iter().for_each(|job| self.queue_again(job));
+        // It is told to stop, if it has nothing to run.
+        self.refill(number, todo);
     }
 
     /// Returns whether starts succeed, as far as is known. While they do not, the last worker that is being started
@@ -176,7 +234,8 @@ impl<L: Link> State<L> {
     /// Takes the idle worker that was busy last.
     pub(super) fn pop_idle(&mut self) -> Option<usize> {
         let number = self.idle.pop()?;
-        self.members[number].as_mut().expect("an idle worker is up").is_idle = false;
+        let member = self.members[number].as_mut().expect("an idle worker is up");
+        (member.is_idle, member.idle_since) = (false, None);
         Some(number)
     }
 
@@ -278,6 +337,12 @@ impl<L: Link> State<L> {
                 return;
             }
             let has_task = member.has_task();
+            if member.is_retiring {
+                if !has_task {
+                    self.tell_to_stop(number, todo);
+                }
+                return;
+            }
             if member.sent.len() >= self.depth() && has_task {
                 return;
             }
@@ -295,16 +360,13 @@ impl<L: Link> State<L> {
                 if has_task {
                     return;
                 }
-                if self.closing.is_none() {
-                    // It may be idle already: then this is the reply to a task that was taken back from it.
-                    if !member.is_idle {
-                        member.is_idle = true;
-                        self.idle.push(number);
-                    }
-                } else if !member.was_told_to_stop {
-                    member.was_told_to_stop = true;
-                    member.link.enqueue_stop();
-                    todo.will_flush(&member.link);
+                if self.closing.is_some() {
+                    self.tell_to_stop(number, todo);
+                } else if !member.is_idle {
+                    // (It may be idle already: then this is the reply to a task that was taken back from it.)
+                    member.is_idle = true;
+                    member.idle_since = Some(now);
+                    self.idle.push(number);
                 }
                 return;
             };
@@ -324,6 +386,22 @@ impl<L: Link> State<L> {
                 member.link.limit(id, limit);
             }
             member.sent.push_back(Sent { id, job: Some(job), since: now });
+            member.taken += 1;
+            todo.will_flush(&member.link);
+            if self.lifespan.max_tasks.is_some_and(|max| member.taken >= max.get()) {
+                member.is_retiring = true;
+                self.retiring += 1;
+                return;
+            }
+        }
+    }
+
+    /// Tells a worker that has nothing to run to stop.
+    fn tell_to_stop(&mut self, number: usize, todo: &mut Todo<L>) {
+        let member = self.members[number].as_mut().expect("only a worker that is up is told");
+        if !member.was_told_to_stop {
+            member.was_told_to_stop = true;
+            member.link.enqueue_stop();
             todo.will_flush(&member.link);
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::dispatcher::{Dispatcher, Link};
 use super::home::{Sender, new_task};
 use super::job::Job;
+use super::lifespan::Lifespan;
 use super::room::Room;
 use super::terms::{TaskTerms, TimeLimit};
 use crate::deadlock::resource::Origin;
@@ -125,8 +126,8 @@ impl Link for ModelLink {
 }
 
 /// Makes the dispatcher of a pool whose tasks have been quick: it sends some ahead.
-pub(in crate::process_pool::parent) fn quick<L: Link>(max_workers: usize) -> Dispatcher<L> {
-    let dispatcher = Dispatcher::new(max_workers, Room::unlimited());
+pub(in crate::process_pool::parent) fn quick<L: Link>(max_workers: usize, lifespan: Lifespan) -> Dispatcher<L> {
+    let dispatcher = Dispatcher::new(max_workers, lifespan, Room::unlimited());
     dispatcher.note_time(Duration::from_micros(200));
     dispatcher
 }

@@ -11,6 +11,7 @@ use crate::process_pool::parent::dispatcher::{
     AfterReply, Asked, Dispatcher, FailedStart, Farewell, Left, PoolEnd, StartAttempt, StartPolicy, Todo, Which,
 };
 use crate::process_pool::parent::home::Sender;
+use crate::process_pool::parent::lifespan::Lifespan;
 use crate::task::error::{Rejected, TaskError, TerminationCause, WorkerExit, WorkerLost};
 use crate::task::future::Future;
 use crate::task::header::Header;
@@ -53,7 +54,7 @@ impl Sender for ModelPool {
 impl ModelPool {
     pub(crate) fn new(max_workers: usize) -> Arc<Self> {
         Arc::new(Self {
-            dispatcher: quick(max_workers),
+            dispatcher: quick(max_workers, Lifespan::default()),
             begun: Default::default(),
             starts: Mutex::default(),
             replies_under_way: AtomicU32::new(0),

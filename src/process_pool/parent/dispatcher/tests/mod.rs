@@ -3,10 +3,14 @@
 
 mod world;
 
+use std::num::NonZeroU64;
+use std::time::Duration;
+
 use proptest::prelude::{Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
 use super::{StartAttempt, StartPolicy};
+use crate::process_pool::parent::lifespan::Lifespan;
 use world::{Step, Tally, World};
 
 fn policy() -> impl Strategy<Value = StartPolicy> {
@@ -16,6 +20,15 @@ fn policy() -> impl Strategy<Value = StartPolicy> {
 
 fn attempt() -> impl Strategy<Value = StartAttempt> {
     any::<bool>().prop_map(|is_last| if is_last { StartAttempt::Last } else { StartAttempt::MayRetry })
+}
+
+fn lifespan() -> impl Strategy<Value = Lifespan> {
+    (prop::option::weighted(0.3, 1..5_u64), prop::option::weighted(0.3, 1..20_u64)).prop_map(|(tasks, idle)| Lifespan {
+        max_tasks: tasks.and_then(NonZeroU64::new),
+        idle_timeout: idle.map(Duration::from_millis),
+        max_age: idle.map(|idle| Duration::from_millis(5 * idle)),
+        max_growth: None,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -32,6 +45,8 @@ fn step() -> impl Strategy<Value = Step> {
         14 => any::<usize>().prop_map(Cancel),
         5 => any::<usize>().prop_map(Ask),
         5 => any::<usize>().prop_map(Signal),
+        3 => any::<usize>().prop_map(Retire),
+        3 => any::<usize>().prop_map(|_| RetireIdle),
         6 => any::<usize>().prop_map(|_| Fail),
         6 => any::<usize>().prop_map(|_| TimePasses),
         1 => any::<usize>().prop_map(|_| CancelQueued),
@@ -45,9 +60,9 @@ fn whatever_happens_each_task_ends_once_and_nobody_is_idle_beside_work() {
     let tally = Tally::default();
     let cases = if cfg!(miri) { 4 } else { 1_000 };
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    let histories = (1..4_usize, prop::bool::weighted(0.3), prop::collection::vec(step(), 0..120));
-    let result = runner.run(&histories, |(max_workers, starts_at_will, steps)| {
-        let mut world = World::new(max_workers, &tally);
+    let histories = (1..4_usize, lifespan(), prop::bool::weighted(0.3), prop::collection::vec(step(), 0..120));
+    let result = runner.run(&histories, |(max_workers, lifespan, starts_at_will, steps)| {
+        let mut world = World::of_lifespan(max_workers, lifespan, &tally);
         for step in steps {
             match step {
                 Step::StartFails { .. } if starts_at_will => {}
@@ -65,7 +80,7 @@ fn whatever_happens_each_task_ends_once_and_nobody_is_idle_beside_work() {
     }
     let tally = tally.into_inner();
     assert!(
-        cfg!(miri) || tally.len() == 9 && tally.values().all(|&count| count > 4),
+        cfg!(miri) || tally.len() == 11 && tally.values().all(|&count| count > 4),
         "everything is reached: {tally:?}"
     );
 }

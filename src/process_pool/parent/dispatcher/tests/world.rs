@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::process_pool::parent::dispatcher::todo::FailedJob;
 use crate::process_pool::parent::dispatcher::*;
 use crate::process_pool::parent::home::Sender;
+use crate::process_pool::parent::lifespan::Lifespan;
 use crate::process_pool::parent::model::{ModelFrame, ModelLink, complete_with, job, quick};
 use crate::process_pool::wire::claim::SLOTS;
 use crate::task::future::Future;
@@ -38,6 +39,10 @@ pub(super) enum Step {
     Ask(usize),
     /// The worker of a task that was asked to end, and has not, gets a signal, and dies.
     Signal(usize),
+    /// A worker is to retire.
+    Retire(usize),
+    /// Workers that have nothing to run retire if they have served their time.
+    RetireIdle,
     /// A caller fails tasks that the dispatcher gave out for that.
     Fail,
     CancelQueued,
@@ -116,8 +121,12 @@ pub(super) struct World<'t> {
 
 impl<'t> World<'t> {
     pub(super) fn new(max_workers: usize, tally: &'t Tally) -> Self {
+        Self::of_lifespan(max_workers, Lifespan::default(), tally)
+    }
+
+    pub(super) fn of_lifespan(max_workers: usize, lifespan: Lifespan, tally: &'t Tally) -> Self {
         Self {
-            pool: Arc::new(Pool { dispatcher: quick(max_workers) }),
+            pool: Arc::new(Pool { dispatcher: quick(max_workers, lifespan) }),
             processes: Vec::new(),
             starting: Vec::new(),
             leaving: Vec::new(),
@@ -185,6 +194,21 @@ impl<'t> World<'t> {
                     self.signal(at);
                 }
             }
+            Step::Retire(which) => {
+                if let Some(at) = pick(which, self.processes.len()) {
+                    let todo = self.dispatcher().retire(self.processes[at].number);
+                    self.note("a worker retires");
+                    self.carry_out(todo);
+                }
+            }
+            Step::RetireIdle => {
+                let idle = self.dispatcher().state.lock().idle.len();
+                let (_, todo) = self.dispatcher().retire_idle();
+                if self.dispatcher().state.lock().idle.len() < idle {
+                    self.note("an idle worker retires");
+                }
+                self.carry_out(todo);
+            }
             Step::Fail => self.fail(),
             Step::CancelQueued => {
                 let todo = self.dispatcher().cancel_queued();
@@ -228,14 +252,16 @@ impl<'t> World<'t> {
         let (was_idle, was_short) = {
             let state = self.dispatcher().state.lock();
             let can_start = state.starts_succeed() || state.workers == 0;
-            let may_grow = state.workers < state.max_workers && state.closing.is_none() && can_start;
+            let may_grow = state.workers - state.retiring < state.max_workers && state.closing.is_none() && can_start;
             (!state.idle.is_empty(), may_grow && state.live() + state.ahead + 1 > state.starting)
         };
         self.tasks.push(Task { future, retries, begun: 0, was_sent: false, was_cancelled: false, was_ended: false });
         let todo = self.dispatcher().submit(job, policy);
         self.starts_at_will &= policy == StartPolicy::AsNeeded;
         if was_short && policy == StartPolicy::AsNeeded {
-            assert_ne!(was_idle, todo.start().is_some(), "a task gets an idle worker, or another one is started");
+            let replaces = was_idle && self.dispatcher().state.lock().retiring > 0;
+            let is_right = was_idle != todo.start().is_some() || replaces;
+            assert!(is_right, "a task gets an idle worker, or another one is started");
         }
         self.carry_out(todo);
     }
@@ -441,7 +467,8 @@ impl<'t> World<'t> {
         self.starting.push(number);
         let state = self.dispatcher().state.lock();
         assert!(!matches!(state.closing, Some(Closing::Now(_))), "no worker is started when nothing is begun any more");
-        assert!(state.live() + state.ahead >= state.starting, "no worker is started without need");
+        let needed = state.live() + state.ahead + state.retiring;
+        assert!(needed >= state.starting, "no worker is started without need");
         assert!(state.idle.is_empty(), "nor while another one is idle");
     }
 
@@ -460,7 +487,12 @@ impl<'t> World<'t> {
         assert_eq!(state.queue.len() - live, state.tombstones, "cancelled tasks in the queue");
         assert_eq!(state.starting, self.starting.len());
         assert_eq!(state.workers, self.starting.len() + self.processes.len() + self.leaving.len());
-        assert!(state.workers <= state.max_workers);
+        let retiring = state.members.iter().flatten().filter(|member| member.is_retiring).count();
+        assert_eq!(state.retiring, retiring);
+        assert!(state.workers - retiring <= state.max_workers + self.leaving.len());
+        if let Some(max) = state.lifespan.max_tasks {
+            assert!(state.members.iter().flatten().all(|member| member.taken <= max.get()));
+        }
         assert!(live == 0 || state.workers > 0, "what is queued will be run, or failed");
         assert!(
             state.queue.is_empty() || state.workers > 0,
@@ -490,7 +522,7 @@ impl<'t> World<'t> {
             }
         }
         assert_eq!(state.ahead, ahead);
-        let is_short = live + behind > state.starting && state.workers < state.max_workers;
+        let is_short = live + behind > state.starting && state.workers - retiring < state.max_workers;
         let may_be_short = !self.starts_at_will || !self.leaving.is_empty() || state.closing.is_some();
         assert!(!is_short || may_be_short, "no task waits for another one where a worker might be started");
         let waiting = state.queue.iter().filter(|job| job.is_live()).map(|job| number_of(&self.tasks, job));

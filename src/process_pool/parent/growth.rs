@@ -1,0 +1,52 @@
+//! How far the memory of a worker has grown.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// How often to read how much memory a worker has.
+const READ_EACH: Duration = Duration::from_millis(5);
+
+/// The growth of a worker's memory, which is that of its process alone.
+pub(super) struct Growth {
+    pid: u32,
+    at_first: u64,
+    max: u64,
+    read_at: Instant,
+}
+
+impl Growth {
+    /// Begins to watch a worker that is ready. `None` if its memory may grow.
+    pub(super) fn watch(pid: u32, max: Option<u64>) -> Option<Self> {
+        Some(Self { pid, at_first: resident(pid)?, max: max?, read_at: Instant::now() })
+    }
+
+    /// Returns whether it has grown too far. Reads that now and then: a few microseconds.
+    pub(super) fn is_too_far(&mut self) -> bool {
+        if self.read_at.elapsed() < READ_EACH {
+            return false;
+        }
+        self.read_at = Instant::now();
+        resident(self.pid).is_some_and(|now| now.saturating_sub(self.at_first) > self.max)
+    }
+}
+
+/// Returns how many bytes of memory a process has.
+fn resident(pid: u32) -> Option<u64> {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_process_is_known() {
+        let before = resident(std::process::id()).expect("it is there");
+        let more = std::hint::black_box(vec![1_u8; 32 << 20]);
+        assert!(resident(std::process::id()).unwrap() > before + (16 << 20));
+        drop(more);
+        assert_eq!(resident(u32::MAX), None);
+    }
+}

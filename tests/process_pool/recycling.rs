@@ -1,0 +1,150 @@
+//! Workers that serve for a while: another one takes the place of a worker that has run enough tasks, is too old, has too much
+//! memory, or has nothing to run.
+
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use bowline::thread_pool::ShutdownOptions;
+use bowline::{Future, ProcessPoolExecutor, TaskError};
+
+use crate::support::processes::until_gone;
+use crate::support::workers::{Held, builder, echo, pid};
+use crate::support::{LIMIT, wait_until, within};
+
+fn pids(pool: &ProcessPoolExecutor, tasks: usize) -> Vec<u32> {
+    (0..tasks).map(|_| pool.submit(pid, ()).result().unwrap()).collect()
+}
+
+#[test]
+fn a_worker_runs_as_many_tasks_as_it_may_and_another_one_is_there_by_then() {
+    within(LIMIT, || {
+        let pool = builder(1).max_tasks_per_worker(3).build().unwrap();
+        let pids = pids(&pool, 30);
+        for three in pids.chunks(3) {
+            assert!(three.iter().all(|pid| *pid == three[0]), "{pids:?}");
+        }
+        let mut workers = pids.clone();
+        workers.dedup();
+        assert_eq!(workers.len(), 10, "{pids:?}");
+        workers[..9].iter().for_each(|&worker| until_gone(worker));
+
+        // While the last task of a worker runs, its successor gets up, and takes the next task before that one ends.
+        let pool = builder(1).max_tasks_per_worker(1).build().unwrap();
+        let held = Held::keep(&pool, 1);
+        assert!(pool.submit(pid, ()).result().is_ok());
+        held.release();
+    });
+}
+
+#[test]
+fn no_task_is_lost_however_often_workers_are_replaced() {
+    within(LIMIT, || {
+        for (workers, max) in [(1, 1), (2, 1), (3, 2), (2, 7)] {
+            let pool = builder(workers).max_tasks_per_worker(max).build().unwrap();
+            let tasks: Vec<_> = (0..60).map(|n| pool.submit(|n: u64| (n, std::process::id()), (n,))).collect();
+            let mut ran = BTreeMap::<u32, u64>::new();
+            for (task, n) in tasks.into_iter().zip(0..) {
+                let (value, pid) = task.result().unwrap();
+                assert_eq!(value, n);
+                *ran.entry(pid).or_default() += 1;
+            }
+            assert!(ran.values().all(|&tasks| tasks <= max), "{ran:?}");
+            assert!(pool.worker_count() <= 2 * workers, "no more than one for each that retires");
+        }
+    });
+}
+
+#[test]
+fn what_is_queued_when_the_pool_ends_runs_in_workers_that_are_replaced_still() {
+    within(LIMIT, || {
+        let pool = builder(3).max_tasks_per_worker(1).build().unwrap();
+        let tasks: Vec<_> = (0..6).map(|n| pool.submit(echo::<u64>, (n,))).collect();
+        assert!(pool.shutdown().is_complete());
+        tasks.into_iter().zip(0..).for_each(|(task, n)| assert_eq!(task.result().unwrap(), n));
+
+        let pool = builder(1).max_tasks_per_worker(1).build().unwrap();
+        let tasks: Vec<_> = (0..6).map(|n| pool.submit(echo::<u64>, (n,))).collect();
+        let report = pool.shutdown_with(ShutdownOptions::new().wait(false));
+        assert!(!report.is_complete() || tasks.iter().all(Future::done));
+        tasks.into_iter().zip(0..).for_each(|(task, n)| assert_eq!(task.result().unwrap(), n));
+    });
+}
+
+#[test]
+fn a_pool_that_is_killed_replaces_no_worker() {
+    within(LIMIT, || {
+        for _ in 0..10 {
+            let pool = builder(2).max_tasks_per_worker(1).build().unwrap();
+            let tasks: Vec<_> = (0..20).map(|n| pool.submit(echo::<u64>, (n,))).collect();
+            tasks[0].wait().unwrap();
+            assert!(pool.kill().is_complete());
+            assert_eq!(pool.worker_count(), 0);
+            for task in tasks {
+                match task.result() {
+                    Ok(_) | Err(TaskError::WorkerLost(_) | TaskError::Rejected(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_worker_that_is_too_old_ends_after_its_task_or_while_it_has_none() {
+    within(LIMIT, || {
+        let pool = builder(1).max_worker_age(Duration::from_millis(40)).build().unwrap();
+        let first = pids(&pool, 1)[0];
+        let nap = pool.submit(|| (thread::sleep(Duration::from_millis(60)), std::process::id()), ());
+        let behind = pool.submit(pid, ());
+        let ((), napped) = nap.result().unwrap();
+        assert_ne!(behind.result().unwrap(), napped, "it is too old for another");
+        until_gone(first);
+        let idle = pids(&pool, 1)[0];
+        until_gone(idle);
+        assert_eq!(pids(&pool, 1).len(), 1, "and is replaced when there is a task");
+    });
+}
+
+#[test]
+fn workers_that_have_nothing_to_run_end_and_come_back() {
+    within(LIMIT, || {
+        let pool = builder(3).idle_timeout(Duration::from_millis(20)).build().unwrap();
+        for _ in 0..3 {
+            let held = Held::keep(&pool, 3);
+            assert_eq!(pool.worker_count(), 3);
+            held.release();
+            wait_until(|| pool.worker_count() == 0);
+            assert!(pool.worker_pids().is_empty());
+        }
+        // One that runs something is not idle.
+        let held = Held::keep(&pool, 1);
+        let worker = pool.worker_pids();
+        thread::sleep(Duration::from_millis(100));
+        assert_eq!(pool.worker_pids(), worker);
+        held.release();
+    });
+}
+
+#[test]
+fn a_worker_that_leaks_is_replaced_and_one_that_does_not_is_kept() {
+    static LEAKED: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+    fn leak(bytes: usize) -> u32 {
+        LEAKED.lock().unwrap().push(std::hint::black_box(vec![1; bytes]));
+        // A look comes after 5 ms.
+        thread::sleep(Duration::from_millis(6));
+        std::process::id()
+    }
+    within(LIMIT, || {
+        let pool = builder(1).max_worker_growth(24 << 20).build().unwrap();
+        let pids: Vec<_> = (0..12).map(|_| pool.submit(leak, (10 << 20,)).result().unwrap()).collect();
+        let mut workers = pids.clone();
+        workers.dedup();
+        assert!(workers.len() >= 3 && workers.len() < 12, "{pids:?}");
+        let calm: Vec<_> = (0..8).map(|_| pool.submit(leak, (100,)).result().unwrap()).collect();
+        assert_eq!(calm[2..].iter().filter(|pid| **pid != calm[7]).count(), 0, "{calm:?}");
+    });
+}
