@@ -168,6 +168,7 @@ impl<L: Link> Dispatcher<L> {
         if born.is_some_and(|born| state.lifespan.max_age.is_some() && state.lifespan.is_over(born, None, state.now()))
         {
             state.retire(number, &mut todo);
+            state.hand_out(StartPolicy::AsNeeded, &mut todo);
         }
         if was_busy {
             state.refill(number, &mut todo);

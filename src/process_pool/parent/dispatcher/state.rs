@@ -132,10 +132,14 @@ impl<L: Link> State<L> {
         self.workers - self.retiring < self.max_workers
     }
 
-    /// Starts the worker that takes the place of one that retires, before that is gone, unless others will have time for its tasks.
+    /// Starts the worker that takes the place of one that retires, before that is gone, unless others will have time for its tasks. If
+    /// several are to be started, each starts the next when it is up.
     pub(super) fn replace_retiring(&mut self, todo: &mut Todo<L>) {
-        let is_wanted = self.retiring > self.starting && self.idle.is_empty() && self.closing.is_none();
-        if is_wanted && todo.start.is_none() && self.has_place() && self.starts_succeed() {
+        if self.retiring == 0 || todo.start.is_some() {
+            return;
+        }
+        let is_alone = self.retiring > self.starting && self.idle.is_empty() && self.closing.is_none();
+        if is_alone && self.has_place() && self.starts_succeed() || self.may_start(StartPolicy::AsNeeded) {
             self.start_another(todo);
         }
     }

@@ -23,10 +23,10 @@ fn attempt() -> impl Strategy<Value = StartAttempt> {
 }
 
 fn lifespan() -> impl Strategy<Value = Lifespan> {
-    (prop::option::weighted(0.3, 1..5_u64), prop::option::weighted(0.3, 1..20_u64)).prop_map(|(tasks, idle)| Lifespan {
+    (prop::option::weighted(0.3, 1..5_u64), prop::option::weighted(0.5, 1..20_u64)).prop_map(|(tasks, idle)| Lifespan {
         max_tasks: tasks.and_then(NonZeroU64::new),
-        idle_timeout: idle.map(Duration::from_millis),
-        max_age: idle.map(|idle| Duration::from_millis(5 * idle)),
+        idle_timeout: idle.map(|idle| Duration::from_micros(100 * idle)),
+        max_age: idle.map(|idle| Duration::from_micros(500 * idle)),
         max_growth: None,
     })
 }
@@ -46,7 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => any::<usize>().prop_map(Ask),
         5 => any::<usize>().prop_map(Signal),
         3 => any::<usize>().prop_map(Retire),
-        3 => any::<usize>().prop_map(|_| RetireIdle),
+        6 => any::<usize>().prop_map(|_| RetireIdle),
         6 => any::<usize>().prop_map(|_| Fail),
         6 => any::<usize>().prop_map(|_| TimePasses),
         1 => any::<usize>().prop_map(|_| CancelQueued),

@@ -202,6 +202,7 @@ impl<'t> World<'t> {
                 }
             }
             Step::RetireIdle => {
+                self.dispatcher().pass(Duration::from_millis(2));
                 let idle = self.dispatcher().state.lock().idle.len();
                 let (_, todo) = self.dispatcher().retire_idle();
                 if self.dispatcher().state.lock().idle.len() < idle {
@@ -523,7 +524,9 @@ impl<'t> World<'t> {
         }
         assert_eq!(state.ahead, ahead);
         let is_short = live + behind > state.starting && state.workers - retiring < state.max_workers;
-        let may_be_short = !self.starts_at_will || !self.leaving.is_empty() || state.closing.is_some();
+        // A worker that gets up starts another one.
+        let is_replaced = retiring > 0 && state.starting > 0;
+        let may_be_short = !self.starts_at_will || !self.leaving.is_empty() || state.closing.is_some() || is_replaced;
         assert!(!is_short || may_be_short, "no task waits for another one where a worker might be started");
         let waiting = state.queue.iter().filter(|job| job.is_live()).map(|job| number_of(&self.tasks, job));
         let waiting: Vec<_> = waiting.filter(|&number| !self.tasks[number].was_sent).collect();
