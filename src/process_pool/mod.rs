@@ -9,6 +9,7 @@
 
 mod builder;
 mod error;
+mod limits;
 mod map;
 mod parent;
 mod pool;

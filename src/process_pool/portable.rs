@@ -8,6 +8,7 @@
 
 mod builder;
 mod error;
+mod limits;
 mod map;
 mod pool;
 
@@ -20,6 +21,7 @@ pub use wire::codec::Json;
 mod wire {
     pub(super) mod callable;
     pub(super) mod codec;
+    pub(super) mod limits;
     pub(super) mod memory;
 
     pub(super) mod call {

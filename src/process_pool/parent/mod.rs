@@ -14,6 +14,7 @@ mod latch;
 mod link;
 #[cfg(test)]
 pub(super) mod model;
+mod oom;
 pub(super) mod options;
 mod process;
 mod program;

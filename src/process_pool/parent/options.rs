@@ -1,10 +1,12 @@
 //! What a pool is asked to be.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::process_pool::wire::call::Call;
+use crate::process_pool::wire::limits::Limits;
 use crate::task::error::TaskError;
 
 /// How long a worker may take to be ready, unless the builder says otherwise.
@@ -26,6 +28,28 @@ pub(in crate::process_pool) struct Options {
     pub(in crate::process_pool) max_message_size: usize,
     pub(in crate::process_pool) retries: u32,
     pub(in crate::process_pool) initializer: Option<Box<EncodeInitializer>>,
+    pub(in crate::process_pool) limits: Limits,
+    pub(in crate::process_pool) folder: Option<PathBuf>,
+    pub(in crate::process_pool) environment: Environment,
+}
+
+/// What is different in the environment of a worker.
+#[derive(Clone, Debug, Default)]
+pub(in crate::process_pool) struct Environment {
+    /// It has only what is set here.
+    pub(in crate::process_pool) is_cleared: bool,
+    /// Variables and their values, or `None` for those that it does not have.
+    pub(in crate::process_pool) variables: BTreeMap<OsString, Option<OsString>>,
+}
+
+impl Environment {
+    pub(in crate::process_pool) fn set(&mut self, name: OsString, value: Option<OsString>) {
+        self.variables.insert(name, value);
+    }
+
+    pub(in crate::process_pool) fn clear(&mut self) {
+        *self = Self { is_cleared: true, variables: BTreeMap::new() };
+    }
 }
 
 impl Default for Options {
@@ -40,6 +64,9 @@ impl Default for Options {
             max_message_size: MAX_MESSAGE_SIZE,
             retries: 0,
             initializer: None,
+            limits: Limits::default(),
+            folder: None,
+            environment: Environment::default(),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::dispatcher::{
 };
 use super::link::{Exchange, SocketLink};
 use super::shared::{Deferred, Shared};
-use super::startup::{NotStarted, Started, StreamState, start};
+use super::startup::{Ended, NotStarted, Started, StreamState, start};
 use crate::deadlock::print_line;
 use crate::primitive::spawn_thread;
 use crate::process_pool::wire::call::{CallFailure, CallResult};
@@ -208,7 +208,7 @@ fn live(shared: &Arc<Shared>, number: usize, mut started: Started) -> Life {
     let mut work = Work::None;
     let nonsense = serve(shared, number, &started.link, &mut started.reader, &mut work).err();
     let stream = if nonsense.is_some() { StreamState::Open } else { StreamState::Ended };
-    let exit = started.end(shared, stream);
+    let Ended { exit, reason: why } = started.end(shared, stream);
     let exit = nonsense.map_or(exit, |reason| WorkerExit::Protocol(reason.into()));
     let mut loss = shared.dispatcher.lost(number);
     loss.todo.flush();
@@ -217,7 +217,7 @@ fn live(shared: &Arc<Shared>, number: usize, mut started: Started) -> Life {
         let lines = started.process.last_lines();
         let ran_for = killed.since.elapsed();
         let lost = WorkerLost::new(started.process.pid(), exit.clone(), killed.job.name(), ran_for, lines);
-        loss.todo.will_fail(killed.job, TaskError::WorkerLost(lost));
+        loss.todo.will_fail(killed.job, TaskError::WorkerLost(lost.with_reason(why)));
     }
     let policy = match loss.farewell {
         Farewell::ToldToStop => StartPolicy::OnlyIfNone,

@@ -34,7 +34,7 @@ fn alone(test: &str) -> Option<()> {
 fn shell(script: &str) -> (Process, UnixStream) {
     // A process that outlives a failed test keeps no descriptor of the test.
     let args = ["-c".into(), format!("exec >/dev/null 2>&1; {script}").into()].to_vec();
-    Process::start(&Program { path: "/bin/sh".into(), args, capture_stderr: false }).expect("a process")
+    Process::start(&Program { path: "/bin/sh".into(), args, ..Program::default() }).expect("a process")
 }
 
 fn wait_until(mut condition: impl FnMut() -> bool) {
