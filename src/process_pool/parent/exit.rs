@@ -98,6 +98,34 @@ mod tests {
     }
 
     #[test]
+    fn a_reason_needs_a_limit_and_an_end_that_it_makes() {
+        let signal = |number| WorkerExit::Signal { number, core_dumped: false };
+        let limits = Limits { cpu_seconds: Some(2), address_space: Some(1 << 20), ..Limits::default() };
+        let none = Limits::default();
+        let (cpu, space) = (LossReason::CpuTime(Duration::from_secs(2)), LossReason::AddressSpace(1 << 20));
+        let time = |millis| Some(Duration::from_millis(millis));
+        for (limits, word, cpu_time, was_killed_here, number, expected) in [
+            (&limits, 0, None, false, libc::SIGXCPU, Some(cpu)),
+            (&none, 0, None, false, libc::SIGXCPU, None),
+            (&limits, 0, time(3000), false, KILL, Some(cpu)),
+            (&limits, 0, time(2000), false, KILL, Some(cpu)),
+            (&limits, 0, time(1990), false, KILL, None),
+            (&limits, 0, None, false, KILL, None),
+            (&limits, 0, time(3000), true, KILL, None),
+            (&none, 0, time(3000), false, KILL, None),
+            (&limits, ALLOCATION_FAILED, None, false, libc::SIGABRT, Some(space)),
+            (&none, ALLOCATION_FAILED, None, false, libc::SIGABRT, None),
+            (&limits, STACK_OVERFLOW, None, false, libc::SIGABRT, None),
+            (&limits, ALLOCATION_FAILED, None, false, libc::SIGSEGV, None),
+        ] {
+            let fate = &AtomicU32::new(word);
+            let evidence = Evidence { limits, fate, cpu_time, was_killed_here, oom_kills: None };
+            assert_eq!(evidence.reason(&signal(number)), expected, "{number} {word} {cpu_time:?}");
+            assert_eq!(evidence.reason(&WorkerExit::Code(1)), None);
+        }
+    }
+
+    #[test]
     fn a_last_word_counts_if_the_process_ended_as_it_says() {
         let signal = |number| WorkerExit::Signal { number, core_dumped: false };
         let closed = WorkerExit::StreamClosed { program: None };
