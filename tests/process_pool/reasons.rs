@@ -202,7 +202,7 @@ fn a_worker_that_the_system_kills_for_want_of_memory_is_told_from_one_that_someb
     within(LIMIT, || {
         let group = match Cgroup::new(128 << 20) {
             Ok(group) => group,
-            Err(reason) => return skipped(&format!("no cgroup with a limit of memory:{reason}")),
+            Err(reason) => return skipped(format!("no cgroup with a limit of memory:{reason}")),
         };
         let procs = group.0.join("cgroup.procs");
         let script = "echo $$ >\"$0\" && exec \"$1\"".into();
