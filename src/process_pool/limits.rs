@@ -22,7 +22,8 @@ impl ProcessPoolBuilder {
     /// end the worker then, and the task fails with [`WorkerLost`](crate::task::WorkerLost), whose
     /// [`reason`](crate::task::WorkerLost::reason) is, likely, this limit; `try_reserve` returns an error.
     ///
-    /// The program itself often takes a hundred MiB of addresses. The default is the limit of this process. Costs a
+    /// The program itself often takes a hundred MiB of addresses, of which the GNU C library reserves 64 MiB for each
+    /// thread, or not, as threads come: leave a few hundred MiB beyond what tasks need. The default is the limit of this process. Costs a
     /// system call for each worker, and nothing for a task.
     ///
     /// If a worker takes more already when it gets up, or this process has a lower limit and may not raise it, no
