@@ -44,7 +44,7 @@ use crate::thread_pool::{Initialized, WhenFull};
 /// ```
 #[must_use = "a builder makes a pool when `build` is called"]
 pub struct ProcessPoolBuilder {
-    options: Options,
+    pub(super) options: Options,
 }
 
 /// The maximum of [`max_message_size`](ProcessPoolBuilder::max_message_size): lengths travel in 32 bits.
@@ -423,6 +423,8 @@ impl ProcessPoolBuilder {
     /// - No [`worker_exe`](Self::worker_exe) was given, and this library is not part of the program's executable, or
     ///   the executable was not found (`/proc` is not mounted, an emulator runs the program).
     /// - A relative `worker_exe` was not found.
+    /// - The [`worker_dir`](Self::worker_dir) is not there, or a variable can't be in a worker's environment
+    ///   ([`worker_env`](Self::worker_env)).
     /// - This program has rights that the user who started it has not.
     /// - The initializer's arguments can't be encoded, or are longer than [`max_message_size`](Self::max_message_size).
     /// - This system is not Linux: it has no process pools ([`Unsupported`](ProcessPoolError::Unsupported)).
@@ -447,6 +449,7 @@ impl fmt::Debug for ProcessPoolBuilder {
             .field("max_worker_age", &self.options.lifespan.max_age)
             .field("max_worker_growth", &self.options.lifespan.max_growth)
             .field("idle_timeout", &self.options.lifespan.idle_timeout)
+            .field("limits", &self.options.limits)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! Why a process pool can't be made.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -52,6 +53,17 @@ pub enum ProcessPoolError {
         /// The path that was given.
         path: PathBuf,
     },
+    /// The `worker_dir` is no folder that this process can see.
+    NoWorkerFolder {
+        /// The path that was given.
+        path: PathBuf,
+    },
+    /// A variable can't be in a worker's environment: its name is empty, has a `=` or a NUL character, or is
+    /// `BOWLINE_WORKER_FOR`, which only this crate sets; or its value has a NUL character.
+    WorkerVariable {
+        /// The name that was given.
+        name: OsString,
+    },
     /// A static initialiser of a worker process makes a pool before the process has become a worker: each worker would
     /// have workers, without end. Or `BOWLINE_WORKER_FOR` is set, which only this crate sets.
     InWorkerStartup,
@@ -94,6 +106,12 @@ be a worker, with `worker_exe`",
                 let place = if path.as_os_str().as_encoded_bytes().contains(&b'/') { "the current directory" } else { "PATH" };
                 write!(f, "there is no `worker_exe` '{}' in {place}", path.display())
             }
+            Self::NoWorkerFolder { path } => write!(f, "there is no folder '{}' for `worker_dir`", path.display()),
+            Self::WorkerVariable { name } => write!(
+                f,
+                "the variable {name:?} can't be in a worker's environment: a name is not empty and has no `=`, neither name \
+nor value has a NUL character, and BOWLINE_WORKER_FOR is set by the pool"
+            ),
             Self::InWorkerStartup => f.write_str(
                 "a worker process made a pool before it had begun: make it where it is needed, not in a static \
 initialiser",
@@ -128,6 +146,8 @@ mod tests {
             (ProcessPoolError::NoWorkerProgram { path: "worker".into() }, ["`worker_exe` 'worker'", "in PATH"]),
             (ProcessPoolError::NoWorkerProgram { path: "./worker".into() }, ["'./worker'", "in the current directory"]),
             (library, ["library '/lib/plug.so' has process pools, and the program '/bin/host'", "`worker_exe`"]),
+            (ProcessPoolError::NoWorkerFolder { path: "/no".into() }, ["no folder '/no'", "`worker_dir`"]),
+            (ProcessPoolError::WorkerVariable { name: "A=\n".into() }, ["variable \"A=\\n\"", "has no `=`"]),
             (ProcessPoolError::InWorkerStartup, ["before it had begun", "not in a static initialiser"]),
             (ProcessPoolError::Unsupported, ["no process pools on this system", "use threads"]),
             (ProcessPoolError::Initializer(CodecError::new("no text")), ["the initializer's arguments", ": no text"]),

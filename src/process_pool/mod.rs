@@ -10,6 +10,7 @@
 mod builder;
 mod current_task;
 mod error;
+mod limits;
 mod map;
 mod parent;
 mod pool;

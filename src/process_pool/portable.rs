@@ -9,6 +9,7 @@
 mod builder;
 mod current_task;
 mod error;
+mod limits;
 mod map;
 mod pool;
 mod task;
@@ -24,6 +25,7 @@ pub use wire::codec::Json;
 mod wire {
     pub(super) mod callable;
     pub(super) mod codec;
+    pub(super) mod limits;
     pub(super) mod memory;
 
     pub(super) mod call {
@@ -239,6 +241,7 @@ mod tests {
     fn a_pool_that_cannot_be_says_so_when_it_is_made() {
         ProcessPoolExecutor::init();
         let builder = ProcessPoolExecutor::builder().name("none").initializer(|n: u8| drop(n), (1,)).retries(1);
+        let builder = builder.worker_nice(1).worker_affinity([0]).worker_dir("/").worker_env("A", "B");
         for made in [ProcessPoolExecutor::new(2), builder.build()] {
             let error = made.unwrap_err();
             assert!(matches!(error, ProcessPoolError::Unsupported), "{error}");

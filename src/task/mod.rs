@@ -40,8 +40,8 @@ pub use crate::deadlock::graph::task_id::TaskId;
 pub use any_future::AnyFuture;
 pub use done_callback::DoneCallback;
 pub use error::{
-    CodecError, CustomError, Rejected, StartError, StartFailure, SubmitError, TaskError, Terminated, TerminationCause,
-    WorkerExit, WorkerLost,
+    CodecError, CustomError, LossReason, Rejected, StartError, StartFailure, SubmitError, TaskError, Terminated,
+    TerminationCause, WorkerExit, WorkerLost,
 };
 pub use future::Future;
 pub use map::Map;

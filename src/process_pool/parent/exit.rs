@@ -1,11 +1,15 @@
 //! How a worker ended, from what the system says of its process and from its last word.
 
-use crate::task::error::WorkerExit;
+use crate::task::error::{LossReason, WorkerExit};
+use std::time::Duration;
+
 use rustix::process::{Signal, WaitIdStatus};
 
+use super::oom::OomKills;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU32;
-use crate::process_pool::wire::fate::{MAIN_THREAD_ENDED, STACK_OVERFLOW, STREAM_LOST};
+use crate::process_pool::wire::fate::{ALLOCATION_FAILED, MAIN_THREAD_ENDED, STACK_OVERFLOW, STREAM_LOST};
+use crate::process_pool::wire::limits::Limits;
 
 /// How a process ended, in the system's terms.
 pub(super) struct Ending {
@@ -20,6 +24,8 @@ impl From<&WaitIdStatus> for Ending {
     }
 }
 
+const KILL: i32 = Signal::KILL.as_raw();
+
 impl WorkerExit {
     /// Returns how the process of this ending ended.
     pub(super) fn of(ending: Ending) -> Self {
@@ -32,7 +38,6 @@ impl WorkerExit {
 
     /// Returns how the process ended, given its last word in the shared page.
     pub(super) fn with_last_word(self, fate: &AtomicU32) -> Self {
-        const KILL: i32 = Signal::KILL.as_raw();
         // ORDERING: Relaxed: the process wrote it before it ended, and the parent has seen its end.
         match (fate.load(Relaxed), &self) {
             // It says so before it dies of this. (A process that was forked off it may have said so, too.)
@@ -43,6 +48,38 @@ impl WorkerExit {
             (STREAM_LOST, Self::Signal { number: KILL, .. } | Self::Unknown) => Self::StreamClosed { program: None },
             (MAIN_THREAD_ENDED, Self::Signal { number: KILL, .. } | Self::Unknown) => Self::MainThreadEnded,
             _ => self,
+        }
+    }
+}
+
+/// What is known of a worker's end, beside how it ended.
+pub(super) struct Evidence<'e> {
+    pub(super) limits: &'e Limits,
+    pub(super) fate: &'e AtomicU32,
+    /// How long its threads had run, if a limit of that may have ended it.
+    pub(super) cpu_time: Option<Duration>,
+    /// This process sent it SIGKILL.
+    pub(super) was_killed_here: bool,
+    /// What the system had counted when it was up.
+    pub(super) oom_kills: Option<&'e OomKills>,
+}
+
+impl Evidence<'_> {
+    /// Returns why the process ended like this, if that is known or likely.
+    pub(super) fn reason(&self, exit: &WorkerExit) -> Option<LossReason> {
+        let &WorkerExit::Signal { number, .. } = exit else { return None };
+        let cpu_limit = self.limits.cpu_seconds.map(Duration::from_secs);
+        match number {
+            libc::SIGXCPU => cpu_limit.map(LossReason::CpuTime),
+            KILL if self.was_killed_here => None,
+            KILL if self.oom_kills.is_some_and(OomKills::have_risen) => Some(LossReason::OutOfMemory),
+            // It has survived the signal at the limit.
+            KILL => cpu_limit.filter(|&limit| self.cpu_time >= Some(limit)).map(LossReason::CpuTime),
+            // ORDERING: Relaxed: the process wrote it before it ended, and the parent has seen its end.
+            libc::SIGABRT if self.fate.load(Relaxed) == ALLOCATION_FAILED => {
+                self.limits.address_space.map(LossReason::AddressSpace)
+            }
+            _ => None,
         }
     }
 }
@@ -58,6 +95,34 @@ mod tests {
         assert_eq!(of(None, Some(9), false), WorkerExit::Signal { number: 9, core_dumped: false });
         assert_eq!(of(None, Some(11), true), WorkerExit::Signal { number: 11, core_dumped: true });
         assert_eq!(of(None, None, false), WorkerExit::Unknown);
+    }
+
+    #[test]
+    fn a_reason_needs_a_limit_and_an_end_that_it_makes() {
+        let signal = |number| WorkerExit::Signal { number, core_dumped: false };
+        let limits = Limits { cpu_seconds: Some(2), address_space: Some(1 << 20), ..Limits::default() };
+        let none = Limits::default();
+        let (cpu, space) = (LossReason::CpuTime(Duration::from_secs(2)), LossReason::AddressSpace(1 << 20));
+        let time = |millis| Some(Duration::from_millis(millis));
+        for (limits, word, cpu_time, was_killed_here, number, expected) in [
+            (&limits, 0, None, false, libc::SIGXCPU, Some(cpu)),
+            (&none, 0, None, false, libc::SIGXCPU, None),
+            (&limits, 0, time(3000), false, KILL, Some(cpu)),
+            (&limits, 0, time(2000), false, KILL, Some(cpu)),
+            (&limits, 0, time(1990), false, KILL, None),
+            (&limits, 0, None, false, KILL, None),
+            (&limits, 0, time(3000), true, KILL, None),
+            (&none, 0, time(3000), false, KILL, None),
+            (&limits, ALLOCATION_FAILED, None, false, libc::SIGABRT, Some(space)),
+            (&none, ALLOCATION_FAILED, None, false, libc::SIGABRT, None),
+            (&limits, STACK_OVERFLOW, None, false, libc::SIGABRT, None),
+            (&limits, ALLOCATION_FAILED, None, false, libc::SIGSEGV, None),
+        ] {
+            let fate = &AtomicU32::new(word);
+            let evidence = Evidence { limits, fate, cpu_time, was_killed_here, oom_kills: None };
+            assert_eq!(evidence.reason(&signal(number)), expected, "{number} {word} {cpu_time:?}");
+            assert_eq!(evidence.reason(&WorkerExit::Code(1)), None);
+        }
     }
 
     #[test]

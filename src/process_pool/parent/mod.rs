@@ -18,6 +18,7 @@ pub(super) mod lifespan;
 mod link;
 #[cfg(test)]
 pub(super) mod model;
+mod oom;
 pub(super) mod options;
 mod process;
 mod program;

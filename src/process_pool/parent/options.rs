@@ -1,5 +1,6 @@
 //! What a pool is asked to be.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use super::lifespan::Lifespan;
 use crate::process_pool::wire::call::Call;
+use crate::process_pool::wire::limits::Limits;
 use crate::task::error::TaskError;
 use crate::thread_pool::WhenFull;
 
@@ -32,6 +34,28 @@ pub(in crate::process_pool) struct Options {
     pub(in crate::process_pool) when_full: WhenFull,
     pub(in crate::process_pool) lifespan: Lifespan,
     pub(in crate::process_pool) initializer: Option<Box<EncodeInitializer>>,
+    pub(in crate::process_pool) limits: Limits,
+    pub(in crate::process_pool) folder: Option<PathBuf>,
+    pub(in crate::process_pool) environment: Environment,
+}
+
+/// What is different in the environment of a worker.
+#[derive(Clone, Debug, Default)]
+pub(in crate::process_pool) struct Environment {
+    /// It has only what is set here.
+    pub(in crate::process_pool) is_cleared: bool,
+    /// Variables and their values, or `None` for those that it does not have.
+    pub(in crate::process_pool) variables: BTreeMap<OsString, Option<OsString>>,
+}
+
+impl Environment {
+    pub(in crate::process_pool) fn set(&mut self, name: OsString, value: Option<OsString>) {
+        self.variables.insert(name, value);
+    }
+
+    pub(in crate::process_pool) fn clear(&mut self) {
+        *self = Self { is_cleared: true, variables: BTreeMap::new() };
+    }
 }
 
 impl Default for Options {
@@ -49,6 +73,9 @@ impl Default for Options {
             when_full: WhenFull::default(),
             lifespan: Lifespan::default(),
             initializer: None,
+            limits: Limits::default(),
+            folder: None,
+            environment: Environment::default(),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What is decided where a pool is made, and what has to hold there.
 
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::lifespan::Lifespan;
-use super::options::Options;
+use super::options::{Environment, Options};
 use super::process::Program;
 use super::program;
 use crate::deadlock::resource::Site;
@@ -14,6 +16,8 @@ use crate::primitive::quiet::AtomicU64;
 use crate::process_pool::error::{MAX_WORKERS, ProcessPoolError};
 use crate::process_pool::wire::call::Call;
 use crate::process_pool::wire::identity::Identity;
+use crate::process_pool::wire::limits::Limits;
+use crate::process_pool::wire::mark;
 use crate::process_pool::wire::role;
 use crate::task::error::{CodecError, TaskError};
 use crate::task::panic::note_locations;
@@ -35,6 +39,7 @@ pub(in crate::process_pool) struct Settings {
     pub(super) when_full: WhenFull,
     pub(super) lifespan: Lifespan,
     pub(super) initializer: Option<Call>,
+    pub(super) limits: Limits,
 }
 
 impl Settings {
@@ -70,6 +75,8 @@ impl Settings {
             None => program::own()?,
         };
         args.extend(options.worker_args);
+        let folder = options.folder.map(existing_folder).transpose()?;
+        check(&options.environment)?;
         let initializer = options.initializer.map(|encode| encode(options.max_message_size)).transpose();
         let initializer = initializer.map_err(|error| match error {
             TaskError::Encode(error) => ProcessPoolError::Initializer(error),
@@ -81,7 +88,13 @@ impl Settings {
             name: options.name.map_or_else(|| format!("ProcessPoolExecutor-{number}").into(), Arc::from),
             made_at,
             max_workers,
-            program: Program { path, args, capture_stderr: options.capture_stderr },
+            program: Program {
+                path,
+                args,
+                folder,
+                environment: options.environment,
+                capture_stderr: options.capture_stderr,
+            },
             start_timeout: options.start_timeout,
             max_message_size: options.max_message_size,
             retries: options.retries,
@@ -89,6 +102,26 @@ impl Settings {
             when_full: options.when_full,
             lifespan: options.lifespan,
             initializer,
+            limits: options.limits,
         })
     }
+}
+
+/// Returns the absolute path of this folder.
+fn existing_folder(path: PathBuf) -> Result<PathBuf, ProcessPoolError> {
+    let absolute = std::path::absolute(&path).ok();
+    absolute.filter(|path| path.is_dir()).ok_or(ProcessPoolError::NoWorkerFolder { path })
+}
+
+/// Checks that these variables can be in a worker's environment.
+fn check(environment: &Environment) -> Result<(), ProcessPoolError> {
+    for (name, value) in &environment.variables {
+        let bytes = name.as_bytes();
+        let is_name = !bytes.is_empty() && !bytes.contains(&b'=') && !bytes.contains(&0);
+        let is_value = value.as_ref().is_none_or(|value| !value.as_bytes().contains(&0));
+        if !is_name || !is_value || bytes == mark::NAME.as_bytes() {
+            return Err(ProcessPoolError::WorkerVariable { name: name.clone() });
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! A worker's start, on its parent's side: the process, the handshake, the initializer.
 
-use crate::task::error::{StartFailure, WorkerExit};
+use crate::task::error::{LossReason, StartFailure, WorkerExit};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
+use super::exit::Evidence;
 use super::link::{Exchange, SocketLink};
+use super::oom::OomKills;
 use super::process::Process;
 use super::settings::Settings;
 use super::shared::Shared;
@@ -40,6 +42,14 @@ pub(super) struct Started {
     pub(super) process: Arc<Process>,
     pub(super) link: Arc<SocketLink>,
     pub(super) reader: FrameReader,
+    /// What the system had counted when it was up.
+    oom_kills: Option<OomKills>,
+}
+
+/// How a worker ended.
+pub(super) struct Ended {
+    pub(super) exit: WorkerExit,
+    pub(super) reason: Option<LossReason>,
 }
 
 /// Why a worker did not start.
@@ -65,7 +75,8 @@ pub(super) fn start(shared: &Shared) -> Result<Started, NotStarted> {
     reader.set_max_size(shared.settings.max_message_size.max(MAX_FAILURE));
     reader.set_reserve(memory::reserve);
     let link = Arc::new(SocketLink::new(stream, page, Arc::clone(&process), Arc::clone(shared.deadlines())));
-    let mut started = Started { process, link, reader };
+    let oom_kills = OomKills::before(process.pid());
+    let mut started = Started { process, link, reader, oom_kills };
     if let Err(error) = initialize(&shared.settings, &mut started) {
         return Err(NotStarted::Broken(match error {
             InitError::Failed(reason) => {
@@ -73,8 +84,9 @@ pub(super) fn start(shared: &Shared) -> Result<Started, NotStarted> {
                 format!("the initializer failed: {reason}")
             }
             InitError::Gone => {
-                let exit = started.end(shared, StreamState::Ended);
-                format!("worker process {} {exit} in the initializer", started.process.pid())
+                let Ended { exit, reason } = started.end(shared, StreamState::Ended);
+                let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                format!("worker process {} {exit} in the initializer{reason}", started.process.pid())
             }
         }));
     }
@@ -84,13 +96,23 @@ pub(super) fn start(shared: &Shared) -> Result<Started, NotStarted> {
 impl Started {
     /// Ends the worker, if it has not ended, and returns how it ended. The stream has ended unless the worker sent
     /// nonsense, or its initializer failed.
-    pub(super) fn end(&self, shared: &Shared, stream: StreamState) -> WorkerExit {
+    pub(super) fn end(&self, shared: &Shared, stream: StreamState) -> Ended {
         let exit = match stream {
             StreamState::Ended => self.process.reap_at_end_of_stream(),
             StreamState::Open => self.process.reap(),
         };
         shared.remove_process(&self.process);
-        exit.with_last_word(self.link.page().fate())
+        let fate = self.link.page().fate();
+        let exit = exit.with_last_word(fate);
+        let evidence = Evidence {
+            limits: &shared.settings.limits,
+            fate,
+            cpu_time: self.process.cpu_time(),
+            was_killed_here: self.process.was_killed_here(),
+            oom_kills: self.oom_kills.as_ref(),
+        };
+        let reason = evidence.reason(&exit);
+        Ended { exit, reason }
     }
 }
 
@@ -148,6 +170,7 @@ impl<'s> Handshake<'s> {
             name: self.settings.name.chars().take(MAX_NAME).collect(),
             max_size: self.settings.max_message_size as u64,
             backtraces: wants_backtraces(),
+            limits: self.settings.limits.clone(),
         };
         let mut payload = Vec::new();
         codec::encode(&setup, &mut payload).map_err(io::Error::other)?;

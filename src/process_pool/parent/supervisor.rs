@@ -15,7 +15,7 @@ use super::dispatcher::{
 use super::growth::Growth;
 use super::link::{Exchange, SocketLink};
 use super::shared::{Deferred, Shared};
-use super::startup::{NotStarted, Started, StreamState, start};
+use super::startup::{Ended, NotStarted, Started, StreamState, start};
 use crate::deadlock::print_line;
 use crate::primitive::spawn_thread;
 use crate::process_pool::wire::call::{CallFailure, CallResult};
@@ -213,7 +213,7 @@ fn live(shared: &Arc<Shared>, number: usize, mut started: Started) -> Life {
     let mut work = Work::None;
     let nonsense = serve(shared, number, &started.link, &mut started.reader, (&mut work, growth)).err();
     let stream = if nonsense.is_some() { StreamState::Open } else { StreamState::Ended };
-    let exit = started.end(shared, stream);
+    let Ended { exit, reason: why } = started.end(shared, stream);
     let exit = nonsense.map_or(exit, |reason| WorkerExit::Protocol(reason.into()));
     let mut loss = shared.dispatcher.lost(number);
     loss.todo.flush();
@@ -223,7 +223,7 @@ fn live(shared: &Arc<Shared>, number: usize, mut started: Started) -> Life {
         let ran_for = killed.since.elapsed();
         let (pid, exit, name) = (started.process.pid(), exit.clone(), killed.job.name());
         let error = match killed.asked {
-            None => TaskError::WorkerLost(WorkerLost::new(pid, exit, name, ran_for, lines)),
+            None => TaskError::WorkerLost(WorkerLost::new(pid, exit, name, ran_for, lines).with_reason(why)),
             Some((cause, asked)) => TaskError::Terminated(Terminated::new(
                 name,
                 pid,

@@ -7,3 +7,5 @@ pub(in crate::process_pool) const STACK_OVERFLOW: u32 = 1;
 pub(in crate::process_pool) const STREAM_LOST: u32 = 2;
 /// The main thread ended, and the process did not.
 pub(in crate::process_pool) const MAIN_THREAD_ENDED: u32 = 3;
+/// A thread aborted right after the system had refused it memory, under a limit of the address space.
+pub(in crate::process_pool) const ALLOCATION_FAILED: u32 = 4;

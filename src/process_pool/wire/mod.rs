@@ -11,6 +11,7 @@ pub(super) mod exiting;
 pub(super) mod fate;
 pub(super) mod frame;
 pub(super) mod identity;
+pub(super) mod limits;
 pub(super) mod mark;
 pub(super) mod memory;
 pub(super) mod object;

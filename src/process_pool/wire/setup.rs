@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limits;
+
 /// The payload of the frame of the kind `Setup`. The descriptor of the shared page comes with that frame.
 #[derive(Serialize, Deserialize, Debug)]
 pub(in crate::process_pool) struct Setup {
@@ -13,4 +15,6 @@ pub(in crate::process_pool) struct Setup {
     pub(in crate::process_pool) max_size: u64,
     /// Whether to capture the backtrace of a panic.
     pub(in crate::process_pool) backtraces: bool,
+    /// What it limits itself to.
+    pub(in crate::process_pool) limits: Limits,
 }

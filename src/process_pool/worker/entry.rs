@@ -14,7 +14,7 @@ use rustix::process::{getpgrp, getpid};
 
 use super::main_thread::MainThread;
 use super::stream::{close_in_forks, send};
-use super::{high, main_thread, overflow, peer, serve, watch};
+use super::{high, limits, main_thread, overflow, peer, serve, watch};
 use crate::deadlock::print_line;
 use crate::primitive::Ordering::Relaxed;
 use crate::process_pool::wire::frame::{self, FrameReader, Kind};
@@ -179,6 +179,8 @@ fn get_up(mark: &Mark, stream: &'static OwnedFd, reader: &mut FrameReader) -> io
     panic::BACKTRACES.store(setup.backtraces, Relaxed);
     close_in_forks(stream);
     debug_assert!(getpgrp() == getpid(), "a worker leads a group");
+    // Last: what comes before needs threads and memory.
+    limits::apply(&setup.limits, page.fate())?;
 
     let max_size = usize::try_from(setup.max_size).unwrap_or(usize::MAX);
     reader.set_max_size(max_size);

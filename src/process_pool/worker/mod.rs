@@ -4,10 +4,12 @@
 //! its ends.
 
 // Under miri and in models no process is a worker.
+mod allocation;
 #[cfg(not(any(miri, all(test, loom))))]
 mod before_main;
 pub(super) mod entry;
 mod high;
+mod limits;
 mod main_thread;
 mod overflow;
 mod peer;

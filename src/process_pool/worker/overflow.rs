@@ -16,6 +16,8 @@ pub(super) fn install(fate: &'static AtomicU32) {
     let _ = linux::install(fate);
 }
 
+pub(super) use linux::stack;
+
 mod linux {
     use std::mem::MaybeUninit;
     use std::ops::Range;
@@ -123,7 +125,7 @@ mod linux {
     }
 
     /// Returns the place of this thread's stack, with its guard.
-    fn stack() -> Option<Range<usize>> {
+    pub(in crate::process_pool::worker) fn stack() -> Option<Range<usize>> {
         let mut attributes = MaybeUninit::uninit();
         let (mut start, mut size, mut guard) = (null_mut(), 0, 0);
         // SAFETY:

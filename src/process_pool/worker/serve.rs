@@ -8,6 +8,7 @@ use std::time::Instant;
 use rustix::net::RecvFlags;
 use rustix::process::{getpgrp, getpid};
 
+use super::allocation;
 use super::main_thread::MainThread;
 use super::running;
 use super::stream::Stream;
@@ -117,6 +118,7 @@ fn serve_on(
 
 /// Runs a call and writes its result, or its error, behind the reply's header. Returns the kind of the reply.
 fn run(message: Message<'_>, reply: &mut Vec<u8>, max_size: usize) -> Kind {
+    allocation::forget_failures();
     let ended = match (message.lost(), Call::read(message.payload())) {
         (Some(lost), _) => Err(CallFailure::Decode(CodecError::new(format!("in the worker {lost}")))),
         // SAFETY:

@@ -13,7 +13,9 @@ use std::error::Error;
 use std::fmt;
 
 pub use custom::CustomError;
-pub use process::{CodecError, StartError, StartFailure, Terminated, TerminationCause, WorkerExit, WorkerLost};
+pub use process::{
+    CodecError, LossReason, StartError, StartFailure, Terminated, TerminationCause, WorkerExit, WorkerLost,
+};
 pub use rejected::Rejected;
 pub use submit::SubmitError;
 

@@ -26,17 +26,21 @@ use rustix::process::{
 
 use super::exit::Ending;
 use super::fork::Window;
+use super::options::Environment;
 use super::program::OWN;
 use super::stderr::Tail;
-use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError};
 use crate::process_pool::wire::exiting::main_thread_exits;
 use crate::process_pool::wire::mark::{self, Mark};
 
 /// How a worker process is started.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::process_pool::parent) struct Program {
     pub(in crate::process_pool::parent) path: PathBuf,
     pub(in crate::process_pool::parent) args: Vec<OsString>,
+    pub(in crate::process_pool::parent) folder: Option<PathBuf>,
+    pub(in crate::process_pool::parent) environment: Environment,
     pub(in crate::process_pool::parent) capture_stderr: bool,
 }
 
@@ -63,6 +67,10 @@ pub(in crate::process_pool::parent) struct Process {
     stderr: Option<Tail>,
     /// Another process may have the worker's end of the stream, which does not end with the worker then.
     may_be_hidden: bool,
+    /// This process has sent it SIGKILL before it ended.
+    was_killed_here: AtomicBool,
+    /// How long its threads had run when a signal ended it that a limit may have sent.
+    cpu_time: OnceLock<Duration>,
 }
 
 impl Process {
@@ -71,7 +79,8 @@ impl Process {
         let window = Window::open();
         let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(&program.path);
-        command.args(&program.args).env(mark::NAME, Mark::of_workers().text()).stdin(OwnedFd::from(theirs));
+        command.args(&program.args).stdin(OwnedFd::from(theirs));
+        surround(&mut command, program);
         // A group of its own: the parent decides about an interrupt from the terminal, and the worker's children end
         // with it.
         command.process_group(0);
@@ -91,8 +100,16 @@ impl Process {
         let descriptor = descriptor_of(pid).map(Arc::new);
         let stderr = child.stderr.take().map(|stderr| Tail::follow(stderr, descriptor.clone()));
         let may_be_hidden = window.saw_a_fork();
-        let process =
-            Self { pid, descriptor, is_reaped: Mutex::new(false), program: OnceLock::new(), stderr, may_be_hidden };
+        let process = Self {
+            pid,
+            descriptor,
+            is_reaped: Mutex::new(false),
+            program: OnceLock::new(),
+            stderr,
+            may_be_hidden,
+            was_killed_here: AtomicBool::new(false),
+            cpu_time: OnceLock::new(),
+        };
         Ok((process, ours))
     }
 
@@ -129,12 +146,33 @@ impl Process {
         // While this is locked, this process does not reap it.
         let is_reaped = self.is_reaped();
         if !*is_reaped {
+            if signal == Signal::KILL {
+                self.note_kill();
+            }
             self.send(signal);
             // One that is stopped gets it when it is continued.
             if signal == Signal::TERM {
                 self.send(Signal::CONT);
             }
         }
+    }
+
+    /// Notes that this process is about to kill the worker, unless that has ended.
+    fn note_kill(&self) {
+        if !self.has_ended() {
+            self.was_killed_here.store(true, Relaxed);
+        }
+    }
+
+    /// Returns whether this process has sent the worker SIGKILL before that ended.
+    pub(in crate::process_pool::parent) fn was_killed_here(&self) -> bool {
+        // Relaxed: the caller has reaped it, and it is noted with `is_reaped` locked.
+        self.was_killed_here.load(Relaxed)
+    }
+
+    /// Returns how long the threads of the process had run, if it was ended by a signal that a limit of that sends.
+    pub(in crate::process_pool::parent) fn cpu_time(&self) -> Option<Duration> {
+        self.cpu_time.get().copied()
     }
 
     /// Sends a signal to the worker and its children, once. Returns whether this process may send it to the worker at
@@ -178,6 +216,7 @@ impl Process {
             if std::mem::replace(&mut *is_reaped, true) {
                 return WorkerExit::Unknown;
             }
+            self.note_kill();
             self.send(Signal::KILL)
         };
         // Not under the mutex: it can take as long as the system needs to free its memory. A worker that has become
@@ -236,7 +275,15 @@ impl Process {
         // The process is not reaped yet: until then its number is its own, and its group's.
         let exit = loop {
             match waitid(self.id(), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
-                Ok(Some(status)) => break WorkerExit::of(Ending::from(&status)),
+                Ok(Some(status)) => {
+                    // As long as it is not reaped, the system tells.
+                    if matches!(status.terminating_signal(), Some(libc::SIGKILL | libc::SIGXCPU))
+                        && let Some(time) = cpu_time(self.pid)
+                    {
+                        let _ = self.cpu_time.set(time);
+                    }
+                    break WorkerExit::of(Ending::from(&status));
+                }
                 Ok(None) | Err(Errno::INTR) => {}
                 // Other code has reaped it: the group's number may be another's.
                 Err(_) => return WorkerExit::Unknown,
@@ -269,6 +316,36 @@ impl Process {
     pub(in crate::process_pool::parent) fn last_lines(&self) -> Vec<String> {
         self.stderr.as_ref().map(Tail::lines).unwrap_or_default()
     }
+}
+
+/// Gives a worker its folder and its environment, with the mark.
+fn surround(command: &mut Command, program: &Program) {
+    if let Some(folder) = &program.folder {
+        command.current_dir(folder);
+    }
+    if program.environment.is_cleared {
+        command.env_clear();
+    }
+    for (name, value) in &program.environment.variables {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.env(mark::NAME, Mark::of_workers().text());
+}
+
+/// Returns how long the threads of this process have run. It may have ended, and was not reaped.
+fn cpu_time(pid: Pid) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // The name, in parentheses, may contain anything. Two fields behind it: user and system time, in ticks.
+    let mut fields = stat.rsplit(')').next()?.split(' ').skip(12);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    let ticks = ticks()?.checked_add(ticks()?)?;
+    // SAFETY:
+    // - `sysconf` has no preconditions, and knows this on every system.
+    let each_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|&ticks| ticks > 0)?;
+    Some(Duration::from_millis(ticks.checked_mul(1000)? / each_second))
 }
 
 /// Returns a descriptor of this child. `None` if there is none, or none that can be waited for.

@@ -34,7 +34,7 @@ fn alone(test: &str) -> Option<()> {
 fn shell(script: &str) -> (Process, UnixStream) {
     // A process that outlives a failed test keeps no descriptor of the test.
     let args = ["-c".into(), format!("exec >/dev/null 2>&1; {script}").into()].to_vec();
-    Process::start(&Program { path: "/bin/sh".into(), args, capture_stderr: false }).expect("a process")
+    Process::start(&Program { path: "/bin/sh".into(), args, ..Program::default() }).expect("a process")
 }
 
 fn wait_until(mut condition: impl FnMut() -> bool) {
@@ -181,4 +181,26 @@ fn a_process_that_ends_just_after_its_stream_is_told_as_it_ended() {
     stream.write_all(b"\n").expect("a process that reads");
     assert_eq!(stream.read(&mut [0]).expect("the end of the stream"), 0);
     assert_eq!(process.reap_at_end_of_stream(), WorkerExit::Code(7));
+}
+
+#[test]
+fn a_process_that_had_ended_was_not_killed_here() {
+    let killed = |process: Process| {
+        let exit = process.reap();
+        assert_eq!(exit, WorkerExit::Signal { number: libc::SIGKILL, core_dumped: false });
+        assert!(process.cpu_time().is_some_and(|time| time < Duration::from_secs(60)), "{:?}", process.cpu_time());
+        process.was_killed_here()
+    };
+    let (process, _stream) = shell("kill -9 $$");
+    wait_until(|| process.has_ended());
+    process.signal(Signal::KILL);
+    assert!(!killed(process));
+    let (process, _stream) = shell("read line");
+    assert!(killed(process), "by its end");
+    let (process, _stream) = shell("read line");
+    process.signal(Signal::TERM);
+    process.signal(Signal::KILL);
+    wait_until(|| process.has_ended());
+    let is_term = matches!(process.reap(), WorkerExit::Signal { number: libc::SIGTERM, .. });
+    assert!(is_term || process.was_killed_here(), "by a signal");
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::reason::LossReason;
 use super::signal;
 use crate::deadlock::render::{Humane, printable};
 
@@ -40,6 +41,7 @@ struct Lost {
     task: &'static str,
     ran_for: Duration,
     stderr: Vec<String>,
+    reason: Option<LossReason>,
 }
 
 /// How a worker process ended.
@@ -93,7 +95,15 @@ pub enum WorkerExit {
 
 impl WorkerLost {
     pub(crate) fn new(pid: u32, exit: WorkerExit, task: &'static str, ran_for: Duration, stderr: Vec<String>) -> Self {
-        Self(Arc::new(Lost { pid, exit, task, ran_for, stderr }))
+        Self(Arc::new(Lost { pid, exit, task, ran_for, stderr, reason: None }))
+    }
+
+    /// Returns the same with this reason, if nobody shares it yet.
+    pub(crate) fn with_reason(mut self, reason: Option<LossReason>) -> Self {
+        if let Some(lost) = Arc::get_mut(&mut self.0) {
+            lost.reason = reason;
+        }
+        self
     }
 
     /// Returns the id of the process. Another process may have it by now.
@@ -106,6 +116,26 @@ impl WorkerLost {
     #[must_use]
     pub fn exit(&self) -> &WorkerExit {
         &self.0.exit
+    }
+
+    /// Returns why the process ended, where more is known than [`exit`](Self::exit) says: a limit that the pool has set,
+    /// or memory that ran out. [`Display`](fmt::Display) ends the first line with it.
+    ///
+    /// # Examples
+    ///
+    #[cfg_attr(feature = "process", doc = "```")]
+    #[cfg_attr(not(feature = "process"), doc = "```ignore")]
+    /// use bowline::{ProcessPoolExecutor, TaskError};
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let error = pool.submit(|| -> u8 { std::process::abort() }, ()).result().unwrap_err();
+    /// let TaskError::WorkerLost(lost) = error else { panic!("{error}") };
+    /// assert_eq!(lost.reason(), None); // its own decision
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn reason(&self) -> Option<LossReason> {
+        self.0.reason
     }
 
     /// Returns the task that it ran: the name under which the task was submitted, or the name of its type.
@@ -133,6 +163,7 @@ impl fmt::Debug for WorkerLost {
         f.debug_struct("WorkerLost")
             .field("pid", &self.0.pid)
             .field("exit", &self.0.exit)
+            .field("reason", &self.0.reason)
             .field("task", &self.0.task)
             .field("ran_for", &self.0.ran_for)
             .field("stderr", &self.0.stderr)
@@ -142,8 +173,11 @@ impl fmt::Debug for WorkerLost {
 
 impl fmt::Display for WorkerLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Lost { pid, exit, task, ran_for, stderr } = &*self.0;
+        let Lost { pid, exit, task, ran_for, stderr, reason } = &*self.0;
         write!(f, "worker process {pid} {exit} after {} of task '{}'", Humane(*ran_for), printable(task))?;
+        if let Some(reason) = reason {
+            write!(f, ": {reason}")?;
+        }
         last_lines(stderr, f)
     }
 }
@@ -238,6 +272,17 @@ mod tests {
             let expected = format!("worker process 4711 {text} after 1.2 s of task 'thumbnail'");
             assert_eq!(lost(exit, &[]).to_string(), expected);
         }
+    }
+
+    #[test]
+    fn the_reason_follows_the_task_and_comes_before_the_last_lines() {
+        let limit = Some(LossReason::CpuTime(Duration::from_secs(2)));
+        assert_eq!(lost(signal(24), &[]).reason(), None);
+        let lost = lost(signal(24), &["one"]).with_reason(limit);
+        assert_eq!(lost.reason(), limit);
+        let expected = "worker process 4711 was killed by signal 24 (SIGXCPU) after 1.2 s of task 'thumbnail': its CPU time \
+                        limit of 2 s\n  last lines of its standard error:\n    one";
+        assert_eq!(lost.to_string(), expected);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod codec;
 mod lost;
+mod reason;
 // The names of signals: the standard ones are Linux's.
 #[cfg_attr(any(not(target_os = "linux"), bowline_portable), path = "signal_portable.rs")]
 mod signal;
@@ -11,5 +12,6 @@ mod terminated;
 
 pub use codec::CodecError;
 pub use lost::{WorkerExit, WorkerLost};
+pub use reason::LossReason;
 pub use start::{StartError, StartFailure};
 pub use terminated::{Terminated, TerminationCause};
