@@ -17,7 +17,8 @@ pub(super) struct Growth {
 impl Growth {
     /// Begins to watch a worker that is ready. `None` if its memory may grow.
     pub(super) fn watch(pid: u32, max: Option<u64>) -> Option<Self> {
-        Some(Self { pid, at_first: resident(pid)?, max: max?, read_at: Instant::now() })
+        let max = max?;
+        Some(Self { pid, at_first: resident(pid)?, max, read_at: Instant::now() })
     }
 
     /// Returns whether it has grown too far. Reads that now and then: a few microseconds.
@@ -34,7 +35,10 @@ impl Growth {
 fn resident(pid: u32) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+    // SAFETY:
+    // - no preconditions.
+    let page_size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    Some(pages * u64::try_from(page_size).ok()?)
 }
 
 #[cfg(all(test, not(loom), not(miri)))]
