@@ -20,5 +20,6 @@ pub use error::ProcessPoolError;
 #[cfg(all(test, loom))]
 pub(crate) use parent::model::{ModelPool, Moment, Worker};
 pub use pool::ProcessPoolExecutor;
+pub use wire::blob::{Blob, BlobMut, SharedVec, SharedVecMut};
 pub use wire::callable::Callable;
 pub use wire::codec::Json;

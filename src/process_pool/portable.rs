@@ -14,10 +14,12 @@ mod pool;
 pub use builder::ProcessPoolBuilder;
 pub use error::ProcessPoolError;
 pub use pool::ProcessPoolExecutor;
+pub use wire::blob::{Blob, BlobMut, SharedVec, SharedVecMut};
 pub use wire::callable::Callable;
 pub use wire::codec::Json;
 
 mod wire {
+    pub(super) mod blob;
     pub(super) mod callable;
     pub(super) mod codec;
     pub(super) mod memory;

@@ -24,9 +24,10 @@ use super::job::Job;
 use super::process::Process;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError};
-use crate::process_pool::wire::call::Call;
+use crate::process_pool::wire::call::{Call, Parcel};
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind};
 use crate::process_pool::wire::page::Page;
+use crate::process_pool::wire::socket;
 
 /// Longer payloads are not copied beside others.
 const SMALL: usize = 16 << 10;
@@ -36,7 +37,13 @@ const BATCH: usize = 64 << 10;
 /// A frame to be sent: its header, and what follows.
 struct Piece {
     header: [u8; HEADER],
-    payload: Option<Arc<Vec<u8>>>,
+    parcel: Option<Arc<Parcel>>,
+}
+
+impl Piece {
+    fn has_blobs(&self) -> bool {
+        self.parcel.as_ref().is_some_and(|parcel| !parcel.blobs().is_empty())
+    }
 }
 
 /// The result of an [exchange](SocketLink::exchange).
@@ -55,7 +62,9 @@ struct Sending {
     /// Whole frames, and the header of the large one that follows.
     bytes: Vec<u8>,
     sent: usize,
-    large: Option<(Arc<Vec<u8>>, usize)>,
+    /// The blobs of the first frame in `bytes`. They go with its first byte.
+    blobs_of: Option<Arc<Parcel>>,
+    large: Option<(Arc<Parcel>, usize)>,
 }
 
 /// The way to a worker process.
@@ -97,16 +106,21 @@ impl SocketLink {
         &self.page
     }
 
-    fn push(&self, kind: Kind, id: u64, payload: Option<(&Arc<Vec<u8>>, u32)>) {
-        let (length, checksum) = payload.map_or((0, frame::checksum(&[])), |(payload, sum)| (payload.len(), sum));
-        // `Call` has checked it against a limit that fits.
-        let header = frame::header(kind, id, length as u32, checksum);
-        lock(&self.pending).push_back(Piece { header, payload: payload.map(|(payload, _)| Arc::clone(payload)) });
+    fn push(&self, kind: Kind, id: u64, call: Option<&Call>) {
+        // `Call` has checked these against limits that fit.
+        let header = match call {
+            Some(call) => {
+                let (length, blobs) = (call.payload().len() as u32, call.parcel().blobs().len() as u8);
+                frame::header_with(kind, id, length, call.checksum(), blobs)
+            }
+            None => frame::header(kind, id, 0, frame::checksum(&[])),
+        };
+        lock(&self.pending).push_back(Piece { header, parcel: call.map(|call| Arc::clone(call.parcel())) });
     }
 
     /// Puts the initializer's call behind what is to be sent.
     pub(super) fn enqueue_init(&self, call: &Call) {
-        self.push(Kind::Init, 0, Some((call.payload(), call.checksum())));
+        self.push(Kind::Init, 0, Some(call));
     }
 
     /// Sends what the stream takes without waiting. Returns whether that is all.
@@ -120,7 +134,7 @@ impl SocketLink {
                 }
                 break true;
             }
-            match rustix::net::send(&self.stream, sending.next(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            match sending.send_some(&self.stream) {
                 Ok(bytes) => {
                     sending.advance(bytes);
                     has_sent = true;
@@ -145,22 +159,15 @@ impl SocketLink {
     /// Waits for bytes, and receives them into the reader. Returns their number. Zero: the worker is gone.
     pub(super) fn receive(&self, reader: &mut FrameReader) -> io::Result<usize> {
         loop {
-            match rustix::net::recv(&self.stream, reader.space(), RecvFlags::empty()) {
-                Ok((bytes, _)) => {
-                    reader.filled(bytes);
-                    return Ok(bytes);
-                }
+            match socket::receive(&self.stream, reader, RecvFlags::empty()) {
+                Ok(bytes) => return Ok(bytes),
                 Err(Errno::INTR) => {}
                 Err(Errno::CONNRESET) => return Ok(0),
                 Err(Errno::AGAIN) if !self.process.has_ended() => {}
                 // What the worker sent before it ended, if it came after the last look.
-                Err(Errno::AGAIN) => match rustix::net::recv(&self.stream, reader.space(), RecvFlags::DONTWAIT) {
-                    Ok((bytes, _)) => {
-                        reader.filled(bytes);
-                        return Ok(bytes);
-                    }
-                    Err(_) => return Ok(0),
-                },
+                Err(Errno::AGAIN) => {
+                    return Ok(socket::receive(&self.stream, reader, RecvFlags::DONTWAIT).unwrap_or(0));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -212,7 +219,7 @@ impl AsFd for SocketLink {
 impl dispatcher::Link for SocketLink {
     fn enqueue(&self, id: u64, job: &Job) {
         self.page.offer(id);
-        self.push(Kind::Task, id, Some((job.call.payload(), job.call.checksum())));
+        self.push(Kind::Task, id, Some(&job.call));
     }
 
     fn enqueue_stop(&self) {
@@ -248,30 +255,53 @@ impl Sending {
         let mut pending = lock(pending);
         while self.bytes.len() < BATCH
             && self.large.is_none()
-            && let Some(piece) = pending.pop_front()
+            // Blobs go with the first byte of what is sent at once.
+            && let Some(piece) = pending.pop_front_if(|piece| self.bytes.is_empty() || !piece.has_blobs())
         {
+            if piece.has_blobs() {
+                self.blobs_of.clone_from(&piece.parcel);
+            }
             self.bytes.extend(piece.header);
-            match piece.payload {
-                Some(payload) if payload.len() > SMALL => self.large = Some((payload, 0)),
-                Some(payload) => self.bytes.extend_from_slice(&payload),
+            match piece.parcel {
+                Some(parcel) if parcel.payload().len() > SMALL => self.large = Some((parcel, 0)),
+                Some(parcel) => self.bytes.extend_from_slice(parcel.payload()),
                 None => {}
             }
         }
         !self.bytes.is_empty()
     }
 
+    /// Sends what the stream takes of the next bytes without waiting. Returns their number.
+    fn send_some(&mut self, stream: &UnixStream) -> Result<usize, Errno> {
+        if let Some(parcel) = &self.blobs_of {
+            match socket::send_with(stream, &self.bytes, parcel.blobs(), SendFlags::DONTWAIT) {
+                Ok(bytes) => {
+                    self.blobs_of = None;
+                    return Ok(bytes);
+                }
+                // That is the end of the task, not of the worker: it is told that the blobs do not come.
+                Err(error) if socket::is_of_descriptors(error) => {
+                    frame::withhold(self.bytes.first_chunk_mut().expect("it begins with a header"));
+                    self.blobs_of = None;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        rustix::net::send(stream, self.next(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+    }
+
     fn next(&self) -> &[u8] {
         match &self.large {
-            Some((payload, sent)) if self.sent == self.bytes.len() => &payload[*sent..],
+            Some((parcel, sent)) if self.sent == self.bytes.len() => &parcel.payload()[*sent..],
             _ => &self.bytes[self.sent..],
         }
     }
 
     fn advance(&mut self, bytes: usize) {
         match &mut self.large {
-            Some((payload, sent)) if self.sent == self.bytes.len() => {
+            Some((parcel, sent)) if self.sent == self.bytes.len() => {
                 *sent += bytes;
-                if *sent == payload.len() {
+                if *sent == parcel.payload().len() {
                     self.large = None;
                 }
             }

@@ -15,9 +15,10 @@ use super::shared::{Deferred, Shared};
 use super::startup::{NotStarted, Started, StreamState, start};
 use crate::deadlock::print_line;
 use crate::primitive::spawn_thread;
+use crate::process_pool::wire::blob::Attached;
 use crate::process_pool::wire::call::{CallFailure, CallResult};
 use crate::process_pool::wire::codec;
-use crate::process_pool::wire::frame::{FrameReader, Kind, NoMemory};
+use crate::process_pool::wire::frame::{FrameReader, Kind, LostDescriptors, NoMemory};
 use crate::task::error::{CodecError, Rejected, StartError, TaskError, WorkerExit, WorkerLost};
 use crate::task::panic;
 
@@ -248,7 +249,7 @@ fn serve(
     // What the worker gets for several replies is sent before this thread sleeps.
     let mut sends_later = false;
     loop {
-        while let Some(message) = reader.next_message().map_err(|error| error.to_string())? {
+        while let Some(mut message) = reader.next_message().map_err(|error| error.to_string())? {
             let (kind, id) = (message.kind, message.id);
             if kind == Kind::More {
                 sends = true;
@@ -274,10 +275,13 @@ fn serve(
             let mut event = None;
             let then = match (job, kind) {
                 (None, Kind::Skipped) => None,
-                (Some(job), Kind::Done) => job.complete(match message.into_payload() {
-                    Ok((bytes, start)) => CallResult::Value { bytes, start },
-                    Err(lost) => without_memory(lost),
-                }),
+                (Some(job), Kind::Done) => {
+                    let attached = Attached::new(message.take_descriptors().map_err(LostDescriptors::text));
+                    job.complete(match message.into_payload() {
+                        Ok((bytes, start)) => CallResult::Value { bytes, start, attached },
+                        Err(lost) => without_memory(lost),
+                    })
+                }
                 (Some(job), Kind::Failed) if let Some(lost) = message.lost() => job.complete(without_memory(lost)),
                 (Some(job), Kind::Failed) => {
                     let error = match codec::decode::<CallFailure>(message.payload()) {

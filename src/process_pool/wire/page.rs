@@ -9,9 +9,9 @@ use std::os::fd::OwnedFd;
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::claim::{Claims, Line};
+use super::memfd;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::quiet::{AtomicU32, AtomicU64};
-use crate::primitive::without_write_signals;
 
 #[repr(C)]
 struct Layout {
@@ -120,27 +120,12 @@ impl Page {
     }
 }
 
-/// The error where the process may make no file of the page's size.
-const FILE_LIMIT: &str = "the file size limit of this process (RLIMIT_FSIZE, `ulimit -f`) leaves no room for the page of \
-                          memory that it would share with the worker";
-
 /// Makes memory of the page's size, by a descriptor that another process can be given.
 fn memory() -> io::Result<OwnedFd> {
-    use rustix::fs::{MemfdFlags, SealFlags};
-    use rustix::io::Errno;
+    use rustix::fs::SealFlags;
 
-    const FLAGS: MemfdFlags = MemfdFlags::CLOEXEC.union(MemfdFlags::ALLOW_SEALING);
-    let create = |flags| rustix::fs::memfd_create("bowline-page", flags);
-    // Some systems require the flag that says that it is not executed; those before Linux 6.3 don't know it.
-    let file = match create(FLAGS.union(MemfdFlags::NOEXEC_SEAL)) {
-        Err(Errno::INVAL) => create(FLAGS)?,
-        created => created?,
-    };
-    // Limits of files hold for this memory, too.
-    without_write_signals(|| rustix::fs::ftruncate(&file, SIZE as u64)).map_err(|error| match error {
-        Errno::FBIG => io::Error::new(io::ErrorKind::FileTooLarge, FILE_LIMIT),
-        error => error.into(),
-    })?;
+    let file = memfd::create("bowline-page")?;
+    memfd::set_length(&file, SIZE, "the page of memory that it would share with the worker")?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file)
 }

@@ -9,13 +9,15 @@ use rustix::net::RecvFlags;
 use rustix::process::{getpgrp, getpid};
 
 use super::main_thread::MainThread;
-use super::stream::Stream;
+use super::stream::{Sent, Stream};
 use super::watch;
 use crate::primitive::spin::spin_until;
+use crate::process_pool::wire::blob::Attachments;
 use crate::process_pool::wire::call::{Call, CallFailure, MAX_FAILURE, too_long};
 use crate::process_pool::wire::codec;
-use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind, Message};
+use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind, LostDescriptors, Message};
 use crate::process_pool::wire::page::Page;
+use crate::process_pool::wire::socket;
 use crate::process_pool::wire::usual::Usual;
 
 /// A reply's buffer with more capacity is freed.
@@ -52,7 +54,7 @@ fn serve_on(
     max_size: usize,
     main: &MainThread,
 ) -> io::Result<()> {
-    let mut reply = Vec::new();
+    let (mut reply, mut attachments) = (Vec::new(), Attachments::none());
     let (pause, mut idle_since) = (Usual::unknown(), None::<Instant>);
     let mut asked_for_more = false;
     loop {
@@ -68,20 +70,22 @@ fn serve_on(
                     main.exits();
                     return Ok(());
                 }
-                Kind::Init => run(message, &mut reply, max_size.max(MAX_FAILURE)),
-                Kind::Task if page.start(id) => run(message, &mut reply, max_size),
+                Kind::Init => run(message, &mut reply, &mut attachments, max_size.max(MAX_FAILURE)),
+                Kind::Task if page.start(id) => run(message, &mut reply, &mut attachments, max_size),
                 Kind::Task => Kind::Skipped,
                 kind => return Err(io::Error::other(format!("the parent sent a frame of the kind {kind:?}"))),
             };
-            let payload = &reply[HEADER..];
-            let header = frame::header(kind, id, payload.len() as u32, frame::checksum(payload));
-            reply[..HEADER].copy_from_slice(&header);
+            put_header(&mut reply, kind, id, &attachments);
             let ended = Instant::now();
             // A skipped task took no time, which says nothing of tasks.
             if kind != Kind::Skipped {
                 page.note_time(u32::try_from((ended - began).as_nanos()).unwrap_or(u32::MAX));
             }
-            stream.send(&reply, ended)?;
+            if attachments.is_empty() {
+                stream.send(&reply, ended)?;
+            } else {
+                send_with(stream, id, &mut reply, std::mem::take(&mut attachments), max_size, ended)?;
+            }
             if reply.capacity() > MAX_KEPT {
                 reply = Vec::new();
             }
@@ -99,10 +103,9 @@ fn serve_on(
             spin_until(|| page.sent() != sent);
         }
         let descriptor = stream.descriptor();
-        match rustix::io::retry_on_intr(|| rustix::net::recv(descriptor, reader.space(), RecvFlags::empty()))? {
+        if rustix::io::retry_on_intr(|| socket::receive(descriptor, &mut reader, RecvFlags::empty()))? == 0 {
             // The stream ended without a frame of the kind `Stop`.
-            (0, _) => return Err(io::ErrorKind::ConnectionReset.into()),
-            (bytes, _) => reader.filled(bytes),
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
         if let Some(since) = idle_since.take() {
             pause.note(since.elapsed());
@@ -110,13 +113,38 @@ fn serve_on(
     }
 }
 
+/// Writes the header of a reply, which has its payload.
+fn put_header(reply: &mut [u8], kind: Kind, id: u64, attachments: &Attachments) {
+    let (header, payload) = reply.split_at_mut(HEADER);
+    let (length, blobs) = (payload.len() as u32, attachments.blobs().len() as u8);
+    header.copy_from_slice(&frame::header_with(kind, id, length, frame::checksum(payload), blobs));
+}
+
+/// Sends a reply with blobs, or an error in its place if the system refuses to send the blobs.
+#[cold]
+fn send_with(
+    stream: &Stream<'_>,
+    id: u64,
+    reply: &mut Vec<u8>,
+    attachments: Attachments,
+    max_size: usize,
+    now: Instant,
+) -> io::Result<()> {
+    let Sent::Nothing(error) = stream.send_with(reply, attachments.blobs(), now)? else { return Ok(()) };
+    drop(attachments);
+    let text = format!("{}: {error}", LostDescriptors::Withheld);
+    put_failure(CallFailure::Encode(CodecError::new(text)), reply, max_size);
+    put_header(reply, Kind::Failed, id, &Attachments::none());
+    stream.send(reply, now)
+}
+
 /// Runs a call and writes its result, or its error, behind the reply's header. Returns the kind of the reply.
-fn run(message: Message<'_>, reply: &mut Vec<u8>, max_size: usize) -> Kind {
+fn run(message: Message<'_>, reply: &mut Vec<u8>, attachments: &mut Attachments, max_size: usize) -> Kind {
     let ended = match (message.lost(), Call::read(message.payload())) {
         (Some(lost), _) => Err(CallFailure::Decode(CodecError::new(format!("in the worker {lost}")))),
         // SAFETY:
         // - the parent encoded the call with a value of this function (`Call::of`); it runs the same build.
-        (None, Some(thunk)) => unsafe { thunk(message, reply) },
+        (None, Some(thunk)) => unsafe { thunk(message, reply, attachments) },
         (None, None) => Err(CallFailure::NoFunction),
     };
     let failure = match ended {
@@ -126,6 +154,13 @@ fn run(message: Message<'_>, reply: &mut Vec<u8>, max_size: usize) -> Kind {
         }
         Err(failure) => failure,
     };
+    attachments.truncate(0);
+    put_failure(failure, reply, max_size);
+    Kind::Failed
+}
+
+/// Writes a call's error behind the reply's header.
+fn put_failure(failure: CallFailure, reply: &mut Vec<u8>, max_size: usize) {
     reply.truncate(HEADER);
     // It is made of text and numbers: it can be written.
     let _ = codec::encode(&failure, reply);
@@ -135,5 +170,4 @@ fn run(message: Message<'_>, reply: &mut Vec<u8>, max_size: usize) -> Kind {
         reply.truncate(HEADER);
         let _ = codec::encode(&failure.shortened(max_size), reply);
     }
-    Kind::Failed
 }
