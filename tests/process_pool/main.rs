@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod blob_descriptors;
 mod blobs;
 mod callbacks;
 mod cancel;

@@ -11,12 +11,10 @@ use rustix::net::{
 };
 
 use super::blob::{Blob, MAX_ATTACHMENTS};
-use super::frame::{FrameReader, MAX_DESCRIPTORS};
+use super::frame::FrameReader;
 
 /// The length of a control message with as many descriptors as the kernel takes.
-const CONTROL: usize = rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS));
-
-const _: () = assert!(MAX_ATTACHMENTS == MAX_DESCRIPTORS);
+const CONTROL: usize = rustix::cmsg_space!(ScmRights(MAX_ATTACHMENTS));
 
 /// Receives bytes, and the descriptors that come with them, into the reader. Returns the number of bytes.
 ///

@@ -7,12 +7,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use super::{FrameError, HEADER, sign};
-
-/// How many descriptors the kernel takes with one message.
-pub(crate) const MAX_DESCRIPTORS: usize = 253;
 
 /// In a header: the frame has descriptors, and the system refused to send them.
 const WITHHELD: u8 = u8::MAX;
@@ -54,6 +52,9 @@ impl fmt::Display for LostDescriptors {
         f.write_str(self.text())
     }
 }
+
+/// The descriptors of a frame, or why they did not come.
+pub(super) type Came = Result<Vec<OwnedFd>, LostDescriptors>;
 
 /// Descriptors that came at once.
 struct Arrival {
@@ -105,23 +106,23 @@ impl Arrivals {
         self.waiting.clear();
     }
 
-    /// Takes what came with the frame in this place, which announces this many.
+    /// Takes what came with the frame in this place, which announces this many and is whole.
     ///
     /// # Errors
     ///
     /// Others came, or they came with a place where no frame begins.
     #[inline]
-    pub(super) fn take(&mut self, at: u64, announced: u8) -> Result<Result<Vec<OwnedFd>, LostDescriptors>, FrameError> {
-        if announced == 0 && self.waiting.is_empty() { Ok(Ok(Vec::new())) } else { self.take_some(at, announced) }
+    pub(super) fn take(&mut self, frame: Range<u64>, announced: u8) -> Result<Came, FrameError> {
+        if announced == 0 && self.waiting.is_empty() { Ok(Ok(Vec::new())) } else { self.take_some(frame, announced) }
     }
 
     #[cold]
-    fn take_some(&mut self, at: u64, announced: u8) -> Result<Result<Vec<OwnedFd>, LostDescriptors>, FrameError> {
+    fn take_some(&mut self, frame: Range<u64>, announced: u8) -> Result<Came, FrameError> {
         let taken = match announced {
             0 => Ok(Vec::new()),
             WITHHELD => Err(LostDescriptors::Withheld),
             _ => {
-                let Some(arrival) = self.waiting.pop_front().filter(|arrival| arrival.came_with(at)) else {
+                let Some(arrival) = self.waiting.pop_front().filter(|arrival| arrival.came_with(frame.start)) else {
                     return Err(FrameError::Descriptors);
                 };
                 match arrival {
@@ -132,7 +133,8 @@ impl Arrivals {
             }
         };
         match self.waiting.front() {
-            Some(next) if next.until <= at => Err(FrameError::Descriptors),
+            // The next frame begins behind the bytes that these came with.
+            Some(next) if next.until <= frame.end => Err(FrameError::Descriptors),
             _ => Ok(taken),
         }
     }

@@ -20,8 +20,8 @@ use std::fmt;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
-use descriptors::Arrivals;
-pub(crate) use descriptors::{LostDescriptors, MAX_DESCRIPTORS, withhold};
+use descriptors::{Arrivals, Came};
+pub(crate) use descriptors::{LostDescriptors, withhold};
 
 /// The length of a header.
 pub(crate) const HEADER: usize = 24;
@@ -81,7 +81,7 @@ pub(crate) fn header(kind: Kind, id: u64, payload_length: u32, payload_crc: u32)
     header_with(kind, id, payload_length, payload_crc, 0)
 }
 
-/// As [`header`], of a frame with which this many descriptors go, at most [`MAX_DESCRIPTORS`].
+/// As [`header`], of a frame with which this many descriptors go, at most 253: that is what the kernel takes.
 pub(crate) fn header_with(kind: Kind, id: u64, payload_length: u32, payload_crc: u32, descriptors: u8) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[0] = kind as u8;
@@ -131,7 +131,7 @@ pub(crate) struct Message<'b> {
     bytes: Cow<'b, [u8]>,
     payload: usize,
     lost: Option<NoMemory>,
-    descriptors: Result<Vec<OwnedFd>, LostDescriptors>,
+    descriptors: Came,
 }
 
 impl Message<'_> {
@@ -228,7 +228,7 @@ impl Head {
 }
 
 /// A frame's header, the place of its payload, if that was not thrown away, and what came with it.
-type Taken = (Head, Option<Range<usize>>, Result<Vec<OwnedFd>, LostDescriptors>);
+type Taken = (Head, Option<Range<usize>>, Came);
 
 /// Reserves memory in a buffer for this many bytes behind those that are in it. Returns whether there is memory.
 pub(crate) type Reserve = fn(&mut Vec<u8>, usize) -> bool;
@@ -417,7 +417,7 @@ impl FrameReader {
         if let Some(payload) = &payload {
             self.start = payload.end;
         }
-        let descriptors = self.arrivals.take(at, head.descriptors)?;
+        let descriptors = self.arrivals.take(at..self.position(), head.descriptors)?;
         Ok(Some((head, payload, descriptors)))
     }
 
