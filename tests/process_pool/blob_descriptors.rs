@@ -39,7 +39,7 @@ fn first(blob: Blob) -> u8 {
 }
 
 /// A task: the number of descriptors of its worker.
-fn descriptors() -> usize {
+fn count_open() -> usize {
     open_descriptors()
 }
 
@@ -216,10 +216,10 @@ fn the_bytes_of_a_blob_do_not_go_through_the_stream() {
 
 #[test]
 fn descriptors_of_tasks_that_end_in_any_way_are_closed_in_the_worker() {
-    within(LIMIT, || {
+    alone(|| {
         let pool = quick_pool(1);
         let folder = Folder::new();
-        let before = pool.submit(descriptors, ()).result().unwrap();
+        let before = pool.submit(count_open, ()).result().unwrap();
         for round in 0..20 {
             assert_eq!(pool.submit(first, (blob(1),)).result().unwrap(), 1);
             assert_eq!(pool.submit(echo::<Blob>, (blob(2),)).result().unwrap()[0], 2);
@@ -233,7 +233,7 @@ fn descriptors_of_tasks_that_end_in_any_way_are_closed_in_the_worker() {
             folder.put(&gate);
             held.result().unwrap();
         }
-        assert_eq!(pool.submit(descriptors, ()).result().unwrap(), before);
+        assert_eq!(pool.submit(count_open, ()).result().unwrap(), before);
     });
 }
 
@@ -353,7 +353,7 @@ const TOO_MANY: &str = "could not take its blobs: it has too many open files";
 
 #[test]
 fn blobs_that_a_worker_has_no_descriptors_for_fail_their_task_alone() {
-    within(LIMIT, || {
+    alone(|| {
         let pool = pool_of(1);
         let worker = pool.submit(leave_in_worker, (3,)).result().unwrap();
         for _ in 0..3 {

@@ -11,7 +11,7 @@ use bowline::{Json, TaskError};
 use serde::{Deserialize, Serialize};
 
 use crate::support::workers::{builder, echo, pid, pool_of};
-use crate::support::{LIMIT, within};
+use crate::support::{LIMIT, alone, within};
 
 const MIB: usize = 1 << 20;
 
@@ -192,7 +192,7 @@ fn tamper(blob: Blob) -> (String, Vec<Result<(), i32>>, Blob) {
 
 #[test]
 fn a_blob_that_was_received_can_not_be_written_to() {
-    within(LIMIT, || {
+    alone(|| {
         let pool = pool_of(1);
         let sent = blob(5000);
         let (permissions, tries, back) = pool.submit(tamper, (sent.clone(),)).result().unwrap();

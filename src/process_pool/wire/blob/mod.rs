@@ -6,7 +6,9 @@ mod bytes;
 mod memory;
 mod vec;
 
+#[cfg(all(target_os = "linux", not(bowline_portable)))]
+pub(super) use attachments::MAX_ATTACHMENTS;
 pub(in crate::process_pool) use attachments::{Attached, Attachments};
-pub(super) use attachments::{MAX_ATTACHMENTS, NAME, pass, take_wanted};
+pub(super) use attachments::{NAME, pass, take_wanted};
 pub use bytes::{Blob, BlobMut};
 pub use vec::{SharedVec, SharedVecMut};
