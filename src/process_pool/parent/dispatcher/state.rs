@@ -23,6 +23,9 @@ pub(super) const DEPTH: usize = 2;
 const DEPTH_OF_SHORT: usize = SLOTS;
 /// The maximum length of a call that counts as short, in bytes.
 const MAX_SHORT_CALL: usize = 1 << 10;
+/// The maximum number of blobs of a task that is sent ahead. The system allows a user as many descriptors on their way as
+/// a process may have open.
+const MAX_BLOBS_AHEAD: usize = 4;
 /// How a pool that takes no more tasks comes to its end.
 pub(super) enum Closing {
     /// Workers run what is queued.
@@ -183,8 +186,9 @@ impl<L: Link> State<L> {
 
     /// Returns how many tasks a worker may have, the next one of the queue included.
     pub(super) fn depth(&self) -> usize {
-        let is_short = |job: &Job| job.call.payload().len() <= MAX_SHORT_CALL;
-        if !self.was_quick.was_short() {
+        let blobs = |job: &Job| job.call.parcel().blobs().len();
+        let is_short = |job: &Job| job.call.payload().len() <= MAX_SHORT_CALL && blobs(job) == 0;
+        if !self.was_quick.was_short() || self.queue.front().is_some_and(|job| blobs(job) > MAX_BLOBS_AHEAD) {
             return 1;
         }
         let goes_far = |job: &Job| is_short(job) && job.number >= self.spread;

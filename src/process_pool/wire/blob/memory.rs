@@ -234,6 +234,16 @@ mod tests {
     }
 
     #[test]
+    fn memory_with_huge_pages_is_refused() {
+        use rustix::fs::MemfdFlags;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
+        // Where the kernel has none there is nothing to refuse.
+        let Ok(file) = rustix::fs::memfd_create("huge", flags) else { return };
+        rustix::fs::fcntl_add_seals(&file, SEALS).expect("seals");
+        assert!(matches!(Sealed::open(file, 0), Err(Refusal::NoMemory)));
+    }
+
+    #[test]
     fn memory_that_is_still_mapped_to_be_written_to_is_not_sealed() {
         let unsealed = Unsealed::new(1).expect("memory");
         let copy = unsealed.file.try_clone().expect("a descriptor");
