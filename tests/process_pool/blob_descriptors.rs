@@ -23,6 +23,7 @@ use rustix::net::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use serde_bytes::ByteBuf;
 
 use crate::support::folder::{Folder, begin, note, pass};
 use crate::support::processes::{kill, open_descriptors, until_gone};
@@ -209,6 +210,41 @@ fn the_bytes_of_a_blob_do_not_go_through_the_stream() {
         wait_until(|| !folder.lines("count").is_empty());
         let count: usize = folder.lines("count")[0].parse().unwrap();
         assert!((10_000..65_536).contains(&count), "{count} bytes in all");
+    });
+}
+
+#[test]
+fn from_the_second_long_argument_on_the_bytes_do_not_go_through_the_stream() {
+    within(LIMIT, || {
+        let folder = Folder::new();
+        let pool = rogues(1, "counts", &folder).build().unwrap();
+        let long = |len: usize| pool.submit(|bytes: ByteBuf| bytes.len(), (ByteBuf::from(vec![5; len]),)).result();
+        for _ in 0..5 {
+            assert_eq!(long(16 << 20).unwrap(), 16 << 20);
+        }
+        assert!(pool.shutdown().is_complete());
+        wait_until(|| !folder.lines("count").is_empty());
+        let count: usize = folder.lines("count")[0].parse().unwrap();
+        assert!((16 << 20..17 << 20).contains(&count), "{count} bytes in all");
+    });
+}
+
+/// A task: a long call's length, in a worker that may open no more files.
+fn with_no_more(bytes: ByteBuf) -> (usize, u32) {
+    leave(0);
+    (bytes.len(), pid())
+}
+
+#[test]
+fn a_worker_that_can_have_no_more_descriptors_gets_long_arguments_through_the_stream() {
+    alone(|| {
+        let pool = pool_of(1);
+        let short = ByteBuf::from(vec![5; 10]);
+        let (_, worker) = pool.submit(with_no_more, (short,)).result().unwrap();
+        for _ in 0..3 {
+            let long = ByteBuf::from(vec![5; 5 << 20]);
+            assert_eq!(pool.submit(with_no_more, (long,)).result().unwrap(), (5 << 20, worker));
+        }
     });
 }
 

@@ -23,6 +23,7 @@ mod kill;
 mod kills;
 mod leaks;
 mod library;
+mod long_calls;
 mod map;
 mod mix;
 mod nesting;

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +22,13 @@ use rustix::net::{RecvFlags, SendFlags};
 use super::dispatcher;
 use super::job::Job;
 use super::process::Process;
-use crate::primitive::Ordering::Relaxed;
-use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError};
+use crate::primitive::Ordering::{Acquire, Relaxed, Release};
+use crate::primitive::quiet::{AtomicBool, AtomicU64, Mutex, MutexGuard, PoisonError};
+use crate::process_pool::wire::blob::Blob;
 use crate::process_pool::wire::call::{Call, Parcel};
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind};
 use crate::process_pool::wire::page::Page;
+use crate::process_pool::wire::region::Writable;
 use crate::process_pool::wire::socket;
 
 /// Longer payloads are not copied beside others.
@@ -34,15 +36,33 @@ const SMALL: usize = 16 << 10;
 /// About how many bytes are sent at once.
 const BATCH: usize = 64 << 10;
 
-/// A frame to be sent: its header, and what follows.
+/// A frame to be sent.
 struct Piece {
-    header: [u8; HEADER],
+    kind: Kind,
+    id: u64,
     parcel: Option<Arc<Parcel>>,
 }
 
 impl Piece {
     fn has_blobs(&self) -> bool {
         self.parcel.as_ref().is_some_and(|parcel| !parcel.blobs().is_empty())
+    }
+
+    fn header(&self) -> [u8; HEADER] {
+        match &self.parcel {
+            // `Call` has checked these against limits that fit.
+            Some(parcel) => {
+                let (length, blobs) = (parcel.payload().len() as u32, parcel.blobs().len() as u8);
+                frame::header_with(self.kind, self.id, length, parcel.checksum(), blobs)
+            }
+            None => frame::header(self.kind, self.id, 0, frame::checksum(&[])),
+        }
+    }
+
+    /// Returns the call, if it goes through the region where there is one.
+    fn long_call(&self) -> Option<&[u8]> {
+        let parcel = self.parcel.as_ref().filter(|parcel| self.kind == Kind::Task && parcel.is_long());
+        parcel.map(|parcel| parcel.payload())
     }
 }
 
@@ -62,9 +82,38 @@ struct Sending {
     /// Whole frames, and the header of the large one that follows.
     bytes: Vec<u8>,
     sent: usize,
-    /// The blobs of the first frame in `bytes`. They go with its first byte.
-    blobs_of: Option<Arc<Parcel>>,
+    /// What goes with the first byte of the first frame in `bytes`.
+    with: Option<With>,
+    region: Region,
     large: Option<(Arc<Parcel>, usize)>,
+}
+
+/// Descriptors that go with a frame.
+enum With {
+    Blobs(Arc<Parcel>),
+    Region(OwnedFd),
+}
+
+impl With {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Blobs(parcel) => parcel.blobs().iter().map(Blob::descriptor).collect(),
+            Self::Region(file) => vec![file.as_fd()],
+        }
+    }
+}
+
+/// The memory by which long calls get to the worker.
+#[derive(Default)]
+enum Region {
+    /// No call was long.
+    #[default]
+    NotYet,
+    /// The worker has not said that it has mapped it.
+    Offered(Writable),
+    Open(Writable),
+    /// There is none, for want of something.
+    Never,
 }
 
 /// The way to a worker process.
@@ -76,6 +125,8 @@ pub(super) struct SocketLink {
     look_each: Option<Duration>,
     pending: Mutex<VecDeque<Piece>>,
     sending: Mutex<Sending>,
+    /// The task whose call is in the region. Zero: none.
+    in_region: AtomicU64,
     /// The stream was full before all was sent. Written with `sending` locked.
     has_rest: AtomicBool,
 }
@@ -98,6 +149,7 @@ impl SocketLink {
             look_each,
             pending: Mutex::default(),
             sending: Mutex::default(),
+            in_region: AtomicU64::new(0),
             has_rest: AtomicBool::new(false),
         }
     }
@@ -107,15 +159,24 @@ impl SocketLink {
     }
 
     fn push(&self, kind: Kind, id: u64, call: Option<&Call>) {
-        // `Call` has checked these against limits that fit.
-        let header = match call {
-            Some(call) => {
-                let (length, blobs) = (call.payload().len() as u32, call.parcel().blobs().len() as u8);
-                frame::header_with(kind, id, length, call.checksum(), blobs)
-            }
-            None => frame::header(kind, id, 0, frame::checksum(&[])),
+        lock(&self.pending).push_back(Piece { kind, id, parcel: call.map(|call| Arc::clone(call.parcel())) });
+    }
+
+    /// Notes that the worker has mapped the region.
+    pub(super) fn open_region(&self) {
+        let region = &mut lock(&self.sending).region;
+        *region = match std::mem::take(region) {
+            Region::Offered(memory) => Region::Open(memory),
+            other => other,
         };
-        lock(&self.pending).push_back(Piece { header, parcel: call.map(|call| Arc::clone(call.parcel())) });
+    }
+
+    /// Notes that the worker has replied to a task: it does not read its call any more.
+    pub(super) fn note_reply(&self, id: u64) {
+        if self.in_region.load(Relaxed) == id {
+            // ORDERING: Release, for the Acquire of `fill`: the next call is written after the worker has read this one.
+            self.in_region.store(0, Release);
+        }
     }
 
     /// Puts the initializer's call behind what is to be sent.
@@ -128,7 +189,7 @@ impl SocketLink {
         let mut sending = lock(&self.sending);
         let mut has_sent = false;
         let all = loop {
-            if !sending.fill(&self.pending) {
+            if !sending.fill(&self.pending, &self.in_region) {
                 if self.has_rest() {
                     self.has_rest.store(false, Relaxed);
                 }
@@ -246,43 +307,74 @@ impl dispatcher::Link for SocketLink {
 
 impl Sending {
     /// Takes the next frames, if everything was sent. Returns whether there is something to send.
-    fn fill(&mut self, pending: &Mutex<VecDeque<Piece>>) -> bool {
+    fn fill(&mut self, pending: &Mutex<VecDeque<Piece>>, in_region: &AtomicU64) -> bool {
         if self.sent < self.bytes.len() || self.large.is_some() {
             return true;
         }
         self.bytes.clear();
         self.sent = 0;
-        let mut pending = lock(pending);
-        while self.bytes.len() < BATCH
-            && self.large.is_none()
-            // Blobs go with the first byte of what is sent at once.
-            && let Some(piece) = pending.pop_front_if(|piece| self.bytes.is_empty() || !piece.has_blobs())
-        {
-            if piece.has_blobs() {
-                self.blobs_of.clone_from(&piece.parcel);
+        while self.bytes.len() < BATCH && self.large.is_none() {
+            // Descriptors go with the first byte of what is sent at once.
+            let may_follow = |piece: &mut Piece| self.bytes.is_empty() || !piece.has_blobs();
+            let Some(piece) = lock(pending).pop_front_if(may_follow) else { break };
+            if let Some(call) = piece.long_call()
+                && self.put_in_region(piece.id, call, in_region)
+            {
+                continue;
             }
-            self.bytes.extend(piece.header);
-            match piece.parcel {
-                Some(parcel) if parcel.payload().len() > SMALL => self.large = Some((parcel, 0)),
-                Some(parcel) => self.bytes.extend_from_slice(parcel.payload()),
-                None => {}
+            self.bytes.extend(piece.header());
+            let Some(parcel) = piece.parcel else { continue };
+            if !parcel.blobs().is_empty() {
+                self.with = Some(With::Blobs(Arc::clone(&parcel)));
+            }
+            if parcel.payload().len() > SMALL {
+                self.large = Some((parcel, 0));
+            } else {
+                self.bytes.extend_from_slice(parcel.payload());
             }
         }
         !self.bytes.is_empty()
     }
 
+    /// Puts a long call into the region, and behind the bytes a frame that says so. Returns `false` if it goes through
+    /// the stream: the region is in use, or not there. If there was none before, offers one.
+    #[cold]
+    fn put_in_region(&mut self, id: u64, call: &[u8], in_region: &AtomicU64) -> bool {
+        match &mut self.region {
+            // ORDERING: Acquire, for the Release of `note_reply`.
+            Region::Open(memory) if in_region.load(Acquire) == 0 => {
+                let is_there = memory.put(call);
+                if is_there {
+                    in_region.store(id, Relaxed);
+                    frame::append(&mut self.bytes, Kind::TaskInRegion, id, &(call.len() as u32).to_le_bytes());
+                }
+                return is_there;
+            }
+            Region::NotYet if self.bytes.is_empty() => match Writable::new() {
+                Ok((memory, file)) => {
+                    self.region = Region::Offered(memory);
+                    self.with = Some(With::Region(file));
+                    self.bytes.extend(frame::header_with(Kind::Region, 0, 0, frame::checksum(&[]), 1));
+                }
+                Err(_) => self.region = Region::Never,
+            },
+            _ => {}
+        }
+        false
+    }
+
     /// Sends what the stream takes of the next bytes without waiting. Returns their number.
     fn send_some(&mut self, stream: &UnixStream) -> Result<usize, Errno> {
-        if let Some(parcel) = &self.blobs_of {
-            match socket::send_with(stream, &self.bytes, parcel.blobs(), SendFlags::DONTWAIT) {
+        if let Some(with) = &self.with {
+            match socket::send_with(stream, &self.bytes, &with.descriptors(), SendFlags::DONTWAIT) {
                 Ok(bytes) => {
-                    self.blobs_of = None;
+                    self.with = None;
                     return Ok(bytes);
                 }
-                // That is the end of the task, not of the worker: it is told that the blobs do not come.
+                // That is the end of the task, not of the worker: it is told that the descriptors do not come.
                 Err(error) if socket::is_of_descriptors(error) => {
                     frame::withhold(self.bytes.first_chunk_mut().expect("it begins with a header"));
-                    self.blobs_of = None;
+                    self.with = None;
                 }
                 Err(error) => return Err(error),
             }

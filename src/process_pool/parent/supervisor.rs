@@ -255,9 +255,14 @@ fn serve(
                 sends = true;
                 continue;
             }
+            if kind == Kind::Region {
+                link.open_region();
+                continue;
+            }
             if !matches!(kind, Kind::Done | Kind::Failed | Kind::Skipped) {
                 return Err(format!("a frame of the kind {kind:?}"));
             }
+            link.note_reply(id);
             let replied = shared.dispatcher.replied(number, id);
             let AfterReply { job, send, mut todo } =
                 replied.map_err(|Unexpected| format!("a reply to task {id}, which it has not"))?;

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::any::type_name;
 use std::mem::size_of;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use super::callable::Callable;
 use super::codec;
 use super::frame::{self, LostDescriptors, Message};
 use super::identity::{Identity, NotHere};
+use super::region::LONG;
 use super::registry;
 use super::reply::{ReadReply, Replied, Reply};
 use crate::primitive::quiet::Mutex;
@@ -229,11 +230,22 @@ fn encode_result<R: Serialize>(
 pub(in crate::process_pool) struct Parcel {
     payload: Vec<u8>,
     attachments: Attachments,
+    /// Of the payload. Of a long one only when it goes through the stream.
+    checksum: OnceLock<u32>,
 }
 
 impl Parcel {
     pub(in crate::process_pool) fn payload(&self) -> &[u8] {
         &self.payload
+    }
+
+    pub(in crate::process_pool) fn checksum(&self) -> u32 {
+        *self.checksum.get_or_init(|| frame::checksum(&self.payload))
+    }
+
+    /// Returns whether the payload goes through the [region](super::region), if there is one.
+    pub(in crate::process_pool) fn is_long(&self) -> bool {
+        self.payload.len() > LONG && self.attachments.is_empty()
     }
 
     /// Returns the blobs that go with the payload.
@@ -246,7 +258,6 @@ impl Parcel {
 #[derive(Clone)]
 pub(in crate::process_pool) struct Call {
     parcel: Arc<Parcel>,
-    checksum: u32,
 }
 
 /// Encoded arguments with more unused capacity are shrunk.
@@ -308,8 +319,12 @@ impl Call {
         if payload.len() > max_size {
             return Err(TaskError::Encode(too_long("the arguments take", payload.len(), max_size, type_name::<A>())));
         }
-        let checksum = frame::checksum(&payload);
-        Ok(Self { parcel: Arc::new(Parcel { payload, attachments }), checksum })
+        let parcel = Parcel { payload, attachments, checksum: OnceLock::new() };
+        if !parcel.is_long() {
+            // Here, and not on the thread that sends it.
+            parcel.checksum();
+        }
+        Ok(Self { parcel: Arc::new(parcel) })
     }
 
     pub(in crate::process_pool) fn parcel(&self) -> &Arc<Parcel> {
@@ -318,10 +333,6 @@ impl Call {
 
     pub(in crate::process_pool) fn payload(&self) -> &[u8] {
         self.parcel.payload()
-    }
-
-    pub(in crate::process_pool) fn checksum(&self) -> u32 {
-        self.checksum
     }
 
     /// Returns the encoded arguments, which are behind the function's place.

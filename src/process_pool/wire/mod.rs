@@ -17,6 +17,7 @@ mod memfd;
 pub(super) mod memory;
 pub(super) mod object;
 pub(super) mod page;
+pub(super) mod region;
 pub(super) mod registry;
 pub(super) mod reply;
 pub(super) mod role;

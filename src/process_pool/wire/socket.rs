@@ -10,7 +10,7 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-use super::blob::{Blob, MAX_ATTACHMENTS};
+use super::blob::MAX_ATTACHMENTS;
 use super::frame::FrameReader;
 
 /// The length of a control message with as many descriptors as the kernel takes.
@@ -43,19 +43,17 @@ pub(in crate::process_pool) fn receive(
     Ok(bytes)
 }
 
-/// Sends bytes, and the descriptors of these blobs with the first of them. Returns how many bytes were sent: if any, all
-/// descriptors were.
+/// Sends bytes, and descriptors with the first of them. Returns how many bytes were sent: if any, all descriptors were.
 #[cold]
 pub(in crate::process_pool) fn send_with(
     stream: impl AsFd,
     bytes: &[u8],
-    blobs: &[Blob],
+    descriptors: &[BorrowedFd<'_>],
     flags: SendFlags,
 ) -> Result<usize, Errno> {
-    let descriptors: Vec<BorrowedFd<'_>> = blobs.iter().map(Blob::descriptor).collect();
     let mut space = [MaybeUninit::uninit(); CONTROL];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let pushed = control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let pushed = control.push(SendAncillaryMessage::ScmRights(descriptors));
     debug_assert!(pushed, "a message has at most as many");
     sendmsg(stream, &[IoSlice::new(bytes)], &mut control, flags | SendFlags::NOSIGNAL)
 }

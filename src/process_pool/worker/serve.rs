@@ -17,6 +17,7 @@ use crate::process_pool::wire::call::{Call, CallFailure, MAX_FAILURE, too_long};
 use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind, LostDescriptors, Message};
 use crate::process_pool::wire::page::Page;
+use crate::process_pool::wire::region::Readable;
 use crate::process_pool::wire::socket;
 use crate::process_pool::wire::usual::Usual;
 
@@ -57,11 +58,28 @@ fn serve_on(
     let (mut reply, mut attachments) = (Vec::new(), Attachments::none());
     let (pause, mut idle_since) = (Usual::unknown(), None::<Instant>);
     let mut asked_for_more = false;
+    let mut region = None;
     loop {
         let sent = page.sent();
-        while let Some(message) = reader.next_message().map_err(io::Error::other)? {
+        while let Some(mut message) = reader.next_message().map_err(io::Error::other)? {
             asked_for_more = false;
             let id = message.id;
+            if message.kind == Kind::Region {
+                // Without it long calls go on coming through the stream.
+                region = open_region(&mut message);
+                if region.is_some() {
+                    let mut mapped = Vec::new();
+                    frame::append(&mut mapped, Kind::Region, 0, &[]);
+                    stream.send(&mapped, Instant::now())?;
+                }
+                continue;
+            }
+            if message.kind == Kind::TaskInRegion {
+                let length = message.payload().first_chunk().map(|&length| u32::from_le_bytes(length) as usize);
+                let call = length.and_then(|length| region.as_ref()?.call(length));
+                let call = call.ok_or_else(|| io::Error::other("the parent sent a task in no region"))?;
+                message = Message::with_payload(Kind::Task, id, call);
+            }
             reply.clear();
             reply.resize(HEADER, 0);
             let began = Instant::now();
@@ -111,6 +129,13 @@ fn serve_on(
             pause.note(since.elapsed());
         }
     }
+}
+
+/// Maps the region of the parent, if it came and can be mapped.
+#[cold]
+fn open_region(message: &mut Message<'_>) -> Option<Readable> {
+    let descriptors = message.take_descriptors().ok()?;
+    Readable::open(descriptors.first()?).ok()
 }
 
 /// Writes the header of a reply, which has its payload.

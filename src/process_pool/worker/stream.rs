@@ -55,7 +55,8 @@ impl<'f> Stream<'f> {
     /// Sends a frame with blobs, as [`send`](Self::send) does.
     pub(super) fn send_with(&self, frame: &[u8], blobs: &[Blob], now: Instant) -> io::Result<Sent> {
         self.check(now)?;
-        let send_first = || socket::send_with(self.descriptor, frame, blobs, SendFlags::empty());
+        let descriptors: Vec<_> = blobs.iter().map(Blob::descriptor).collect();
+        let send_first = || socket::send_with(self.descriptor, frame, &descriptors, SendFlags::empty());
         match rustix::io::retry_on_intr(send_first) {
             Ok(sent) => send(self.descriptor, &frame[sent..]).map(|()| Sent::All),
             Err(error) if socket::is_of_descriptors(error) => Ok(Sent::Nothing(error)),

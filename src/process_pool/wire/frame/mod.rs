@@ -53,6 +53,8 @@ pub(crate) enum Kind {
     More = 9,
     Stop = 10,
     Refused = 11,
+    Region = 12,
+    TaskInRegion = 13,
 }
 
 impl TryFrom<u8> for Kind {
@@ -71,6 +73,8 @@ impl TryFrom<u8> for Kind {
             9 => Self::More,
             10 => Self::Stop,
             11 => Self::Refused,
+            12 => Self::Region,
+            13 => Self::TaskInRegion,
             unknown => return Err(FrameError::Kind(unknown)),
         })
     }
@@ -134,7 +138,12 @@ pub(crate) struct Message<'b> {
     descriptors: Came,
 }
 
-impl Message<'_> {
+impl<'b> Message<'b> {
+    /// Makes a message whose payload came in another way.
+    pub(crate) fn with_payload(kind: Kind, id: u64, payload: &'b [u8]) -> Self {
+        Self { kind, id, bytes: Cow::Borrowed(payload), payload: 0, lost: None, descriptors: Ok(Vec::new()) }
+    }
+
     /// Returns the payload. Empty if it was [lost](Self::lost).
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[self.payload..]
