@@ -5,6 +5,7 @@ mod support;
 
 mod blob_descriptors;
 mod blobs;
+mod bulk_calls;
 mod callbacks;
 mod cancel;
 mod captured;
@@ -23,7 +24,6 @@ mod kill;
 mod kills;
 mod leaks;
 mod library;
-mod long_calls;
 mod map;
 mod mix;
 mod nesting;

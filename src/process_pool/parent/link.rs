@@ -60,8 +60,8 @@ impl Piece {
     }
 
     /// Returns the call, if it goes through the region where there is one.
-    fn long_call(&self) -> Option<&[u8]> {
-        let parcel = self.parcel.as_ref().filter(|parcel| self.kind == Kind::Task && parcel.is_long());
+    fn bulk_call(&self) -> Option<&[u8]> {
+        let parcel = self.parcel.as_ref().filter(|parcel| self.kind == Kind::Task && parcel.is_bulk());
         parcel.map(|parcel| parcel.payload())
     }
 }
@@ -103,10 +103,10 @@ impl With {
     }
 }
 
-/// The memory by which long calls get to the worker.
+/// The memory by which bulk calls get to the worker.
 #[derive(Default)]
 enum Region {
-    /// No call was long.
+    /// There was no bulk call.
     #[default]
     NotYet,
     /// The worker has not said that it has mapped it.
@@ -317,7 +317,7 @@ impl Sending {
             // Descriptors go with the first byte of what is sent at once.
             let may_follow = |piece: &mut Piece| self.bytes.is_empty() || !piece.has_blobs();
             let Some(piece) = lock(pending).pop_front_if(may_follow) else { break };
-            if let Some(call) = piece.long_call()
+            if let Some(call) = piece.bulk_call()
                 && self.put_in_region(piece.id, call, in_region)
             {
                 continue;
@@ -336,7 +336,7 @@ impl Sending {
         !self.bytes.is_empty()
     }
 
-    /// Puts a long call into the region, and behind the bytes a frame that says so. Returns `false` if it goes through
+    /// Puts a bulk call into the region, and behind the bytes a frame that says so. Returns `false` if it goes through
     /// the stream: the region is in use, or not there. If there was none before, offers one.
     #[cold]
     fn put_in_region(&mut self, id: u64, call: &[u8], in_region: &AtomicU64) -> bool {

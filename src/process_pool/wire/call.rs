@@ -14,7 +14,7 @@ use super::callable::Callable;
 use super::codec;
 use super::frame::{self, LostDescriptors, Message};
 use super::identity::{Identity, NotHere};
-use super::region::LONG;
+use super::region::BULK;
 use super::registry;
 use super::reply::{ReadReply, Replied, Reply};
 use crate::primitive::quiet::Mutex;
@@ -230,7 +230,7 @@ fn encode_result<R: Serialize>(
 pub(in crate::process_pool) struct Parcel {
     payload: Vec<u8>,
     attachments: Attachments,
-    /// Of the payload. Of a long one only when it goes through the stream.
+    /// Of the payload. Of a bulk call only when it goes through the stream.
     checksum: OnceLock<u32>,
 }
 
@@ -244,8 +244,8 @@ impl Parcel {
     }
 
     /// Returns whether the payload goes through the [region](super::region), if there is one.
-    pub(in crate::process_pool) fn is_long(&self) -> bool {
-        self.payload.len() > LONG && self.attachments.is_empty()
+    pub(in crate::process_pool) fn is_bulk(&self) -> bool {
+        self.payload.len() > BULK && self.attachments.is_empty()
     }
 
     /// Returns the blobs that go with the payload.
@@ -320,7 +320,7 @@ impl Call {
             return Err(TaskError::Encode(too_long("the arguments take", payload.len(), max_size, type_name::<A>())));
         }
         let parcel = Parcel { payload, attachments, checksum: OnceLock::new() };
-        if !parcel.is_long() {
+        if !parcel.is_bulk() {
             // Here, and not on the thread that sends it.
             parcel.checksum();
         }

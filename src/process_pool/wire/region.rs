@@ -1,6 +1,6 @@
 //! Memory by which long arguments get into a worker: the parent writes to it, and the worker reads.
 //!
-//! A worker has one such region, from the first long call on. Its pages are used again and again, which takes a fraction
+//! A worker has one such region, from the first bulk call on. Its pages are used again and again, which takes a fraction
 //! of the time that new ones take.
 
 use std::io;
@@ -12,7 +12,7 @@ use rustix::fs::SealFlags;
 use super::memfd;
 
 /// Longer calls go through the region. A new worker's region costs more than a shorter call.
-pub(in crate::process_pool) const LONG: usize = 2 << 20;
+pub(in crate::process_pool) const BULK: usize = 2 << 20;
 /// The length of a region. Longer calls go through the stream.
 const LENGTH: usize = 32 << 20;
 

@@ -65,7 +65,7 @@ fn serve_on(
             asked_for_more = false;
             let id = message.id;
             if message.kind == Kind::Region {
-                // Without it long calls go on coming through the stream.
+                // Without it bulk calls go on coming through the stream.
                 region = open_region(&mut message);
                 if region.is_some() {
                     let mut mapped = Vec::new();

@@ -25,7 +25,7 @@ fn check(bytes: ByteBuf, seed: u8) -> u32 {
     pid()
 }
 
-/// Submits a long call.
+/// Submits a bulk call.
 fn submit(pool: &ProcessPoolExecutor, len: usize, seed: u8) -> Future<u32> {
     pool.submit(check, (pattern(len, seed), seed))
 }
@@ -46,7 +46,7 @@ fn long_arguments_arrive_as_they_were_whatever_their_length_and_order() {
 }
 
 #[test]
-fn a_long_call_that_is_taken_back_gives_the_memory_to_the_next() {
+fn a_bulk_call_that_is_taken_back_gives_the_memory_to_the_next() {
     within(LIMIT, || {
         let pool = quick_pool(1);
         let folder = Folder::new();
@@ -67,7 +67,7 @@ fn a_long_call_that_is_taken_back_gives_the_memory_to_the_next() {
 }
 
 #[test]
-fn workers_that_die_with_long_calls_leave_nothing_and_others_run_what_they_had() {
+fn workers_that_die_with_bulk_calls_leave_nothing_and_others_run_what_they_had() {
     alone(|| {
         let before = open_descriptors();
         {
