@@ -46,6 +46,10 @@ fn count_open() -> usize {
 
 // ---- What a worker may send.
 
+const REGION: u8 = 12;
+const DONE_IN_REGION: u8 = 14;
+const REGION_SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE | libc::F_SEAL_SEAL;
+
 /// Memory with these seals.
 fn memory(bytes: &[u8], seals: i32) -> OwnedFd {
     // SAFETY:
@@ -131,6 +135,20 @@ fn rogue() {
     }
     rogue.get_up();
     let id = rogue.begin_task();
+    if let Some((length, memory)) = match &*step {
+        "no region" => Some((5, None)),
+        "a region that is none" => Some((5, Some(memory(b"four", SEALS)))),
+        "more than a region" => Some(((32 << 20) + 1, Some(memory(&vec![0; 32 << 20], REGION_SEALS)))),
+        _ => None,
+    } {
+        if let Some(memory) = memory {
+            let mut region = header(REGION, 0, 0, 0);
+            region[1] = 1;
+            send_with(&rogue.stream, &sign(region), &[memory]);
+        }
+        rogue.say_frame(DONE_IN_REGION, id, &u32::to_le_bytes(length));
+        rogue.sleep();
+    }
     let (place, bytes, announced, descriptors) = match &*step {
         "no memory" => (0, 0, 1, vec![fs::File::open("/dev/null").expect("a file").into()]),
         "not sealed" => (0, 4, 1, vec![memory(b"four", SEALS & !libc::F_SEAL_WRITE)]),
@@ -214,36 +232,51 @@ fn the_bytes_of_a_blob_do_not_go_through_the_stream() {
 }
 
 #[test]
-fn from_the_second_long_argument_on_the_bytes_do_not_go_through_the_stream() {
+fn from_the_second_on_long_arguments_and_results_do_not_go_through_the_stream() {
     within(LIMIT, || {
         let folder = Folder::new();
         let pool = rogues(1, "counts", &folder).build().unwrap();
-        let long = |len: usize| pool.submit(|bytes: ByteBuf| bytes.len(), (ByteBuf::from(vec![5; len]),)).result();
         for _ in 0..5 {
-            assert_eq!(long(16 << 20).unwrap(), 16 << 20);
+            let bytes = ByteBuf::from(vec![5; 16 << 20]);
+            assert_eq!(pool.submit(echo::<ByteBuf>, (bytes,)).result().unwrap().len(), 16 << 20);
         }
         assert!(pool.shutdown().is_complete());
         wait_until(|| !folder.lines("count").is_empty());
         let count: usize = folder.lines("count")[0].parse().unwrap();
-        assert!((16 << 20..17 << 20).contains(&count), "{count} bytes in all");
+        assert!((32 << 20..33 << 20).contains(&count), "{count} bytes in all");
     });
 }
 
-/// A task: a long call's length, in a worker that may open no more files.
-fn with_no_more(bytes: ByteBuf) -> (usize, u32) {
+#[test]
+fn a_result_in_a_region_that_is_none_is_the_end_of_the_worker() {
+    within(LIMIT, || {
+        for step in ["no region", "a region that is none", "more than a region"] {
+            let folder = Folder::new();
+            let pool = rogues(1, step, &folder).build().unwrap();
+            match lost(pool.submit(make, ()).result()).exit() {
+                WorkerExit::Protocol(text) => assert!(text.contains("in no region"), "{step}: {text}"),
+                other => panic!("{step}: {other:?}"),
+            }
+            assert_eq!(pool.submit(echo::<u64>, (3,)).result().unwrap(), 3, "by another worker");
+        }
+    });
+}
+
+/// A task: its argument, in a worker that may open no more files.
+fn with_no_more(bytes: ByteBuf) -> (ByteBuf, u32) {
     leave(0);
-    (bytes.len(), pid())
+    (bytes, pid())
 }
 
 #[test]
-fn a_worker_that_can_have_no_more_descriptors_gets_long_arguments_through_the_stream() {
+fn a_worker_that_can_have_no_more_descriptors_uses_the_stream_for_long_values() {
     alone(|| {
         let pool = pool_of(1);
         let short = ByteBuf::from(vec![5; 10]);
         let (_, worker) = pool.submit(with_no_more, (short,)).result().unwrap();
         for _ in 0..3 {
             let long = ByteBuf::from(vec![5; 5 << 20]);
-            assert_eq!(pool.submit(with_no_more, (long,)).result().unwrap(), (5 << 20, worker));
+            assert!(pool.submit(with_no_more, (long.clone(),)).result().unwrap() == (long, worker));
         }
     });
 }

@@ -1,4 +1,4 @@
-//! Long arguments: from the second on they get to a worker through memory, and not through the stream.
+//! Long arguments and results: from the second on they go through memory, and not through the stream.
 //!
 //! The bytes of the stream are counted by this binary, in the test `rogue` of `blob_descriptors`.
 
@@ -9,7 +9,7 @@ use serde_bytes::ByteBuf;
 
 use crate::support::folder::{Folder, pass};
 use crate::support::processes::{kill, open_descriptors, until_gone};
-use crate::support::workers::{idle_pool, pid, quick_pool};
+use crate::support::workers::{echo, idle_pool, pid, quick_pool};
 use crate::support::{LIMIT, alone, wait_until, within};
 
 const MIB: usize = 1 << 20;
@@ -46,6 +46,27 @@ fn long_arguments_arrive_as_they_were_whatever_their_length_and_order() {
 }
 
 #[test]
+fn long_results_arrive_as_they_were_whatever_their_length_and_order() {
+    within(LIMIT, || {
+        let pool = quick_pool(1);
+        let submit = |len: usize, seed: u8| pool.submit(pattern, (len, seed));
+        for len in [3 * MIB, 3 * MIB, 2 * MIB - 20, 2 * MIB, 32 * MIB - 100, 32 * MIB + 1, 3 * MIB, 10, 5 * MIB] {
+            assert!(submit(len, len as u8).result().unwrap() == pattern(len, len as u8), "{len}");
+        }
+        // Many at once: the worker goes on while a result is taken.
+        let tasks: Vec<_> = (0..30_u8).map(|n| submit(3 * MIB - 50 * usize::from(n), n)).collect();
+        for (n, task) in (0..30).zip(tasks) {
+            assert!(task.result().unwrap() == pattern(3 * MIB - 50 * usize::from(n), n), "{n}");
+        }
+        // Both ways.
+        for seed in 0..3 {
+            let sent = pattern(20 * MIB, seed);
+            assert!(pool.submit(echo::<ByteBuf>, (sent.clone(),)).result().unwrap() == sent);
+        }
+    });
+}
+
+#[test]
 fn a_bulk_call_that_is_taken_back_gives_the_memory_to_the_next() {
     within(LIMIT, || {
         let pool = quick_pool(1);
@@ -74,7 +95,9 @@ fn workers_that_die_with_bulk_calls_leave_nothing_and_others_run_what_they_had()
             let pool = idle_pool(2);
             for seed in 0..5_u8 {
                 submit(&pool, 3 * MIB, seed).result().unwrap();
+                assert_eq!(pool.submit(pattern, (3 * MIB, seed)).result().unwrap().len(), 3 * MIB);
                 let tasks: Vec<_> = (0..6).map(|n| submit(&pool, 3 * MIB + n, seed)).collect();
+                drop(pool.submit(pattern, (3 * MIB, seed)));
                 pool.worker_pids().into_iter().for_each(|worker| {
                     kill(worker);
                     until_gone(worker);

@@ -23,6 +23,8 @@ struct Layout {
     fate: Line<AtomicU32>,
     /// How long the last task took, in nanoseconds.
     took: Line<AtomicU32>,
+    /// How much of what the worker has put into its region the parent has taken out.
+    taken: Line<AtomicU64>,
 }
 
 const SIZE: usize = size_of::<Layout>();
@@ -112,6 +114,18 @@ impl Page {
     /// Returns how long the task took that the worker replied to last, in nanoseconds.
     pub(in crate::process_pool) fn time(&self) -> u32 {
         self.layout().took.0.load(Relaxed)
+    }
+
+    /// Counts what the parent has taken out of the worker's region, the region itself first.
+    pub(in crate::process_pool) fn note_taken(&self) {
+        // ORDERING: Release, for the Acquire of `taken`: the parent has read what the worker will write over.
+        self.layout().taken.0.fetch_add(1, Release);
+    }
+
+    /// Returns how much the parent has taken out of the worker's region.
+    pub(in crate::process_pool) fn taken(&self) -> u64 {
+        // ORDERING: Acquire, for the Release of `note_taken`.
+        self.layout().taken.0.load(Acquire)
     }
 
     /// The worker's last word: why it ends, or 0. The parent reads it when the worker is gone.

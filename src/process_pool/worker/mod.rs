@@ -6,6 +6,7 @@
 // Under miri and in models no process is a worker.
 #[cfg(not(any(miri, all(test, loom))))]
 mod before_main;
+mod bulk;
 pub(super) mod entry;
 mod high;
 mod main_thread;

@@ -8,11 +8,12 @@ use std::time::Instant;
 use rustix::net::RecvFlags;
 use rustix::process::{getpgrp, getpid};
 
+use super::bulk::BulkResults;
 use super::main_thread::MainThread;
 use super::stream::{Sent, Stream};
 use super::watch;
 use crate::primitive::spin::spin_until;
-use crate::process_pool::wire::blob::Attachments;
+use crate::process_pool::wire::blob::{Attachments, Blob};
 use crate::process_pool::wire::call::{Call, CallFailure, MAX_FAILURE, too_long};
 use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind, LostDescriptors, Message};
@@ -58,7 +59,7 @@ fn serve_on(
     let (mut reply, mut attachments) = (Vec::new(), Attachments::none());
     let (pause, mut idle_since) = (Usual::unknown(), None::<Instant>);
     let mut asked_for_more = false;
-    let mut region = None;
+    let (mut region, mut bulk_results) = (None, BulkResults::NotYet);
     loop {
         let sent = page.sent();
         while let Some(mut message) = reader.next_message().map_err(io::Error::other)? {
@@ -83,7 +84,7 @@ fn serve_on(
             reply.clear();
             reply.resize(HEADER, 0);
             let began = Instant::now();
-            let kind = match message.kind {
+            let mut kind = match message.kind {
                 Kind::Stop => {
                     main.exits();
                     return Ok(());
@@ -93,6 +94,12 @@ fn serve_on(
                 Kind::Task => Kind::Skipped,
                 kind => return Err(io::Error::other(format!("the parent sent a frame of the kind {kind:?}"))),
             };
+            if kind == Kind::Done && attachments.is_empty() && bulk_results.put(&reply[HEADER..], stream, page)? {
+                kind = Kind::DoneInRegion;
+                let length = (reply.len() - HEADER) as u32;
+                reply.truncate(HEADER);
+                reply.extend(length.to_le_bytes());
+            }
             put_header(&mut reply, kind, id, &attachments);
             let ended = Instant::now();
             // A skipped task took no time, which says nothing of tasks.
@@ -155,7 +162,8 @@ fn send_with(
     max_size: usize,
     now: Instant,
 ) -> io::Result<()> {
-    let Sent::Nothing(error) = stream.send_with(reply, attachments.blobs(), now)? else { return Ok(()) };
+    let descriptors: Vec<_> = attachments.blobs().iter().map(Blob::descriptor).collect();
+    let Sent::Nothing(error) = stream.send_with(reply, &descriptors, now)? else { return Ok(()) };
     drop(attachments);
     let text = format!("{}: {error}", LostDescriptors::Withheld);
     put_failure(CallFailure::Encode(CodecError::new(text)), reply, max_size);

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -10,7 +10,6 @@ use rustix::net::SendFlags;
 
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicI32;
-use crate::process_pool::wire::blob::Blob;
 use crate::process_pool::wire::socket;
 
 /// How long the stream is taken to be there after a check. Its high number is another file's only when all lower ones
@@ -52,11 +51,10 @@ impl<'f> Stream<'f> {
         send(self.descriptor, bytes)
     }
 
-    /// Sends a frame with blobs, as [`send`](Self::send) does.
-    pub(super) fn send_with(&self, frame: &[u8], blobs: &[Blob], now: Instant) -> io::Result<Sent> {
+    /// Sends a frame with descriptors, as [`send`](Self::send) does.
+    pub(super) fn send_with(&self, frame: &[u8], descriptors: &[BorrowedFd<'_>], now: Instant) -> io::Result<Sent> {
         self.check(now)?;
-        let descriptors: Vec<_> = blobs.iter().map(Blob::descriptor).collect();
-        let send_first = || socket::send_with(self.descriptor, frame, &descriptors, SendFlags::empty());
+        let send_first = || socket::send_with(self.descriptor, frame, descriptors, SendFlags::empty());
         match rustix::io::retry_on_intr(send_first) {
             Ok(sent) => send(self.descriptor, &frame[sent..]).map(|()| Sent::All),
             Err(error) if socket::is_of_descriptors(error) => Ok(Sent::Nothing(error)),
@@ -75,10 +73,10 @@ impl<'f> Stream<'f> {
     }
 }
 
-/// What became of a frame with blobs.
+/// What became of a frame with descriptors.
 pub(super) enum Sent {
     All,
-    /// The system refused to send the blobs, and nothing was sent.
+    /// The system refused to send the descriptors, and nothing was sent.
     Nothing(Errno),
 }
 

@@ -50,12 +50,9 @@ pub(in crate::process_pool::wire) fn take_wanted<R>(write: impl FnOnce() -> R) -
     (written, take_passed())
 }
 
-/// Runs what takes a blob.
-pub(in crate::process_pool::wire) fn pass<R>(blob: Blob, read: impl FnOnce() -> R) -> R {
+/// Passes a blob to its type, which takes it next.
+pub(in crate::process_pool::wire) fn pass(blob: Blob) {
     replace(Passing::Blob(blob));
-    let read = read();
-    replace(Passing::Nothing);
-    read
 }
 
 /// Takes the blob that the other side has given.

@@ -150,7 +150,8 @@ impl<'a, 'de> Reader<'a, 'de> {
         self.schema.note(DataType::Blob);
         let (place, bytes) = (self.unsigned()?, self.varint()?);
         let blob = self.attached.blob(place, bytes).map_err(Fault::without_advice)?;
-        blob::pass(blob, || visitor.visit_unit())
+        blob::pass(blob);
+        visitor.visit_unit()
     }
 
     /// Reads elements up to their end.

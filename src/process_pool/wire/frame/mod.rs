@@ -55,6 +55,7 @@ pub(crate) enum Kind {
     Refused = 11,
     Region = 12,
     TaskInRegion = 13,
+    DoneInRegion = 14,
 }
 
 impl TryFrom<u8> for Kind {
@@ -75,6 +76,7 @@ impl TryFrom<u8> for Kind {
             11 => Self::Refused,
             12 => Self::Region,
             13 => Self::TaskInRegion,
+            14 => Self::DoneInRegion,
             unknown => return Err(FrameError::Kind(unknown)),
         })
     }

@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::{Frame, FrameError, FrameReader, HEADER, Kind, NoMemory, USUAL_BUFFER, append, checksum, header, withhold};
 use check::{Outcome, read_in_cuts, repair};
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind::Hello,
     Kind::Setup,
     Kind::Init,
@@ -27,6 +27,7 @@ const KINDS: [Kind; 13] = [
     Kind::Refused,
     Kind::Region,
     Kind::TaskInRegion,
+    Kind::DoneInRegion,
 ];
 
 /// What the readers of the tests take.
@@ -188,7 +189,7 @@ fn a_length_over_the_cap_is_an_error_and_the_cap_is_none() {
 
 #[test]
 fn an_unknown_kind_is_an_error() {
-    for kind in [0, 14, 42, 255] {
+    for kind in [0, 15, 42, 255] {
         assert_eq!(first_error(&forged(|header| header[0] = kind)), Some(FrameError::Kind(kind)));
     }
 }
