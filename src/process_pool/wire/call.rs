@@ -14,6 +14,7 @@ use super::callable::Callable;
 use super::codec;
 use super::frame::{self, LostDescriptors, Message};
 use super::identity::{Identity, NotHere};
+use super::memory;
 use super::region::BULK;
 use super::registry;
 use super::reply::{ReadReply, Replied, Reply};
@@ -251,6 +252,12 @@ impl Parcel {
     /// Returns the blobs that go with the payload.
     pub(in crate::process_pool) fn blobs(&self) -> &[Blob] {
         self.attachments.blobs()
+    }
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        memory::keep(std::mem::take(&mut self.payload));
     }
 }
 

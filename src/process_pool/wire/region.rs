@@ -104,7 +104,7 @@ impl Copied {
         if length > LENGTH {
             return None;
         }
-        let mut bytes = Vec::new();
+        let mut bytes = memory::take_kept(length).unwrap_or_default();
         if !memory::reserve(&mut bytes, length) {
             return Some(Err(NoMemory { bytes: length }));
         }

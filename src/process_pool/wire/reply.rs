@@ -7,6 +7,7 @@ use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 
 use super::blob::Attached;
+use super::memory;
 use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceType, Site, TypeOf};
@@ -40,7 +41,9 @@ pub(in crate::process_pool) struct Reply<T> {
 
 impl<T> Reply<T> {
     fn read(mut self) -> Result<T, TaskError> {
-        (self.read)(&self.bytes[self.start..], &mut self.attached, self.process)
+        let result = (self.read)(&self.bytes[self.start..], &mut self.attached, self.process);
+        memory::keep(self.bytes);
+        result
     }
 }
 

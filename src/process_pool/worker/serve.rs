@@ -17,12 +17,13 @@ use crate::process_pool::wire::blob::{Attachments, Blob};
 use crate::process_pool::wire::call::{Call, CallFailure, MAX_FAILURE, too_long};
 use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind, LostDescriptors, Message};
+use crate::process_pool::wire::memory;
 use crate::process_pool::wire::page::Page;
 use crate::process_pool::wire::region::Readable;
 use crate::process_pool::wire::socket;
 use crate::process_pool::wire::usual::Usual;
 
-/// A reply's buffer with more capacity is freed.
+/// A reply's buffer with more capacity is not kept for the next reply, but for a long one.
 const MAX_KEPT: usize = 1 << 20;
 
 /// Serves until the parent says that nothing will follow.
@@ -112,7 +113,7 @@ fn serve_on(
                 send_with(stream, id, &mut reply, std::mem::take(&mut attachments), max_size, ended)?;
             }
             if reply.capacity() > MAX_KEPT {
-                reply = Vec::new();
+                memory::keep(std::mem::take(&mut reply));
             }
             idle_since = Some(Instant::now());
         }

@@ -9,6 +9,7 @@ use super::headroom::Headroom;
 use super::names::{END, NEW, Written};
 use super::schema::{DataType, Schema};
 use crate::process_pool::wire::blob::{self, Attachments};
+use crate::process_pool::wire::memory;
 
 /// Writes one value behind what is in the buffer.
 pub(super) struct Writer<'b> {
@@ -44,6 +45,11 @@ impl<'b> Writer<'b> {
 
     #[cold]
     fn grow(&mut self, bytes: usize) -> Result<(), Fault> {
+        if let Some(mut kept) = memory::take_kept(self.buffer.len().saturating_add(bytes)) {
+            kept.extend_from_slice(self.buffer);
+            *self.buffer = kept;
+            return Ok(());
+        }
         self.buffer.try_reserve(bytes).map_err(|_| Fault::no_memory(bytes))
     }
 
