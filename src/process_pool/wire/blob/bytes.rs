@@ -30,8 +30,8 @@ const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker
 ///
 /// # Costs
 ///
-/// A blob takes a descriptor in each process that has it, and whole pages of memory. To make one takes about six system
-/// calls, to receive one about five, which is more than a copy of some ten kilobytes. A clone takes none of these. At
+/// A blob takes a descriptor in each process that has it, and whole pages of memory. To make one takes some ten system
+/// calls, to receive one about six, which is more than a copy of some ten kilobytes. A clone takes none of these. At
 /// most 253 blobs go with one call or result, of which the same blob and its clones are one.
 ///
 /// # Limits

@@ -15,6 +15,35 @@ use super::bytes::{Blob, BlobMut};
 const ALIGNMENT: usize = 4096;
 
 /// Compiles for types that can lie in a blob.
+///
+/// ```
+/// #[derive(Clone, Copy)]
+/// #[repr(C, align(4096))]
+/// struct Page([u8; 4096]);
+/// // SAFETY:
+/// // - it is bytes, without padding.
+/// unsafe impl bytemuck::Zeroable for Page {}
+/// // SAFETY:
+/// // - as above.
+/// unsafe impl bytemuck::Pod for Page {}
+/// let pages = bowline::process_pool::SharedVecMut::<Page>::new(2);
+/// assert!(pages.is_err() || pages.is_ok_and(|pages| pages.len() == 2));
+/// ```
+///
+/// And not for those whose alignment is that of more than a page:
+///
+/// ```compile_fail,E0080
+/// #[derive(Clone, Copy)]
+/// #[repr(C, align(8192))]
+/// struct Pages([u8; 8192]);
+/// // SAFETY:
+/// // - it is bytes, without padding.
+/// unsafe impl bytemuck::Zeroable for Pages {}
+/// // SAFETY:
+/// // - as above.
+/// unsafe impl bytemuck::Pod for Pages {}
+/// let pages = bowline::process_pool::SharedVecMut::<Pages>::new(2);
+/// ```
 const fn fits<T>() {
     assert!(align_of::<T>() <= ALIGNMENT, "the alignment of a `SharedVec`'s elements is at most 4096");
     assert!(size_of::<T>() > 0, "the elements of a `SharedVec` have a size");
