@@ -179,7 +179,16 @@ mod worker {
 
 #[cfg(test)]
 mod tests {
-    use super::{ProcessPoolError, ProcessPoolExecutor};
+    use super::{Blob, BlobMut, ProcessPoolError, ProcessPoolExecutor, SharedVec, SharedVecMut};
+
+    #[test]
+    fn sealed_memory_that_cannot_be_says_so_when_it_is_made() {
+        let made = [Blob::from_bytes(b"one").err(), BlobMut::new(1).err()];
+        let vectors = [SharedVec::from_slice(&[1_u16]).err(), SharedVecMut::<u16>::new(1).err()];
+        for error in made.into_iter().chain(vectors) {
+            assert_eq!(error.map(|error| error.kind()), Some(std::io::ErrorKind::Unsupported));
+        }
+    }
 
     #[test]
     fn a_pool_that_cannot_be_says_so_when_it_is_made() {
