@@ -401,3 +401,23 @@ impl Sending {
         }
     }
 }
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use super::*;
+    use crate::process_pool::wire::region::Readable;
+
+    #[test]
+    fn a_call_is_not_written_over_before_the_worker_has_replied_to_it() {
+        let (memory, file) = Writable::new().expect("a region");
+        let worker = Readable::open(&file).expect("the same region");
+        let mut sending = Sending { region: Region::Open(memory), ..Sending::default() };
+        let in_region = AtomicU64::new(0);
+        assert!(sending.put_in_region(5, b"first", &in_region));
+        assert!(!sending.put_in_region(6, b"other", &in_region));
+        assert_eq!((worker.call(5), in_region.load(Relaxed)), (Some(&b"first"[..]), 5));
+        in_region.store(0, Relaxed);
+        assert!(sending.put_in_region(6, b"other", &in_region));
+        assert_eq!((worker.call(5), in_region.load(Relaxed)), (Some(&b"other"[..]), 6));
+    }
+}

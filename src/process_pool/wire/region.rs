@@ -147,6 +147,9 @@ mod tests {
         let other = memfd::create("other").expect("memory");
         assert!(copied.read(LENGTH + 1).is_none());
         assert!(Readable::open(&other).is_err() && Copied::open(other).is_err());
+        let unsealed = memfd::create("unsealed").expect("memory");
+        memfd::set_length(&unsealed, LENGTH, "a test").expect("a length");
+        assert!(Readable::open(&unsealed).is_err() && Copied::open(unsealed).is_err());
         let null = std::fs::File::open("/dev/null").expect("a file");
         assert!(Copied::open(null.into()).is_err());
     }
