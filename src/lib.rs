@@ -175,7 +175,7 @@ pub use deadlock::Name;
 #[doc(hidden)]
 pub use process_pool::Callable;
 #[cfg(feature = "process")]
-pub use process_pool::{Json, ProcessPoolExecutor};
+pub use process_pool::{Blob, Json, ProcessPoolExecutor, SharedVec};
 pub use sync::{Barrier, BoundedSemaphore, Condition, Event, LazyLock, Lock, Once, OnceLock, RLock, RwLock, Semaphore};
 #[doc(hidden)]
 pub use task::AnyFuture;

@@ -15,7 +15,7 @@ mod frame;
 mod check;
 
 use check::{read_in_cuts, repair};
-use frame::{FrameError, FrameReader, HEADER, append, checksum};
+use frame::{FrameError, FrameReader, HEADER, append, checksum, withhold};
 
 const MAX_SIZE: usize = 1 << 20;
 

@@ -299,7 +299,8 @@ impl ProcessPoolBuilder {
     /// Sets what [`submit`](ProcessPoolExecutor::submit) does when the queue is full. The default is to wait for room, which is a
     /// wait for an external event in the wait-for graph.
     ///
-    /// [`WhenFull::CallerRuns`] runs the task in this process: a crash is this process's, and it has no time-out.
+    /// [`WhenFull::CallerRuns`] runs the task in this process, where the initializer has not run: a crash is this process's, and the task
+    /// has no time-out and is no [`current_task`](super::current_task).
     /// [`WhenFull::DiscardOldest`] cancels the oldest task that was not sent to a worker yet, and waits for room if all were.
     ///
     /// # Examples
@@ -324,7 +325,7 @@ impl ProcessPoolBuilder {
     }
 
     /// Sets how many tasks a worker runs at most. Then it ends, and another one takes its place, which is started while the last task
-    /// runs: until that ends there is one process more. The default is no limit.
+    /// runs, and waits for its end: there is one process more meanwhile, but no more tasks run at a time. The default is no limit.
     ///
     /// It costs the start of a process for every so many tasks: some milliseconds. A task that was sent to a worker and taken back,
     /// for another worker or to be cancelled, counts.

@@ -25,5 +25,6 @@ pub use error::ProcessPoolError;
 pub(crate) use parent::model::{ModelPool, Moment, Worker};
 pub use pool::ProcessPoolExecutor;
 pub use task::ProcessTask;
+pub use wire::blob::{Blob, BlobMut, SharedVec, SharedVecMut};
 pub use wire::callable::Callable;
 pub use wire::codec::Json;

@@ -59,7 +59,8 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor);
 ///
 /// A task calls a function item, or a closure that captures nothing; its data are the arguments. Arguments and results
 /// are encoded with serde. A value arrives as it was, or as an error of its task: types that can go in no other way go
-/// as [`Json`](crate::Json). A value that takes more than 1 MiB of stack to be written or read, or more than there is,
+/// as [`Json`](crate::Json). Bytes and numbers in great quantities go as a [`Blob`](crate::Blob) or a
+/// [`SharedVec`](crate::SharedVec), which are not copied. A value that takes more than 1 MiB of stack to be written or read, or more than there is,
 /// is such an error. A worker has its own statics, thread-locals and panic hook. It runs its tasks one after the other
 /// on its main thread. Standard output and standard error are those of the program; the standard input of a worker is
 /// empty.

@@ -19,10 +19,12 @@ pub use current_task::{CurrentTask, current_task};
 pub use error::ProcessPoolError;
 pub use pool::ProcessPoolExecutor;
 pub use task::ProcessTask;
+pub use wire::blob::{Blob, BlobMut, SharedVec, SharedVecMut};
 pub use wire::callable::Callable;
 pub use wire::codec::Json;
 
 mod wire {
+    pub(super) mod blob;
     pub(super) mod callable;
     pub(super) mod codec;
     pub(super) mod limits;
@@ -235,7 +237,16 @@ mod worker {
 
 #[cfg(test)]
 mod tests {
-    use super::{ProcessPoolError, ProcessPoolExecutor};
+    use super::{Blob, BlobMut, ProcessPoolError, ProcessPoolExecutor, SharedVec, SharedVecMut};
+
+    #[test]
+    fn sealed_memory_that_cannot_be_says_so_when_it_is_made() {
+        let made = [Blob::from_bytes(b"one").err(), BlobMut::new(1).err()];
+        let vectors = [SharedVec::from_slice(&[1_u16]).err(), SharedVecMut::<u16>::new(1).err()];
+        for error in made.into_iter().chain(vectors) {
+            assert_eq!(error.map(|error| error.kind()), Some(std::io::ErrorKind::Unsupported));
+        }
+    }
 
     #[test]
     fn a_pool_that_cannot_be_says_so_when_it_is_made() {

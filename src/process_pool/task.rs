@@ -64,9 +64,9 @@ impl<'p, F, A> ProcessTask<'p, F, A> {
         self
     }
 
-    /// Ends the task when it has run for so long, as [`terminate`](Future::terminate) does. The time in which it is queued does
-    /// not count, nor does the time that its arguments take to arrive. If it is [run again](Self::retries), it has as long
-    /// again. The default is no limit, and so is a time that the clock can't represent.
+    /// Ends the task when it has run for so long, as [`terminate`](Future::terminate) does. The time counts from when the task is sent to
+    /// a worker that has nothing else to do: not while it is queued, but while its arguments are on their way. If it is
+    /// [run again](Self::retries), it has as long again. The default is no limit, and so is a time that the clock can't represent.
     ///
     /// It costs the pool a thread, from the first such task on. The worker gets no other task ahead of the end of this one.
     pub fn timeout(mut self, timeout: Duration) -> Self {

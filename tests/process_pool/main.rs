@@ -3,7 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod blob_descriptors;
+mod blobs;
 mod bounded;
+mod bulk_calls;
 mod callbacks;
 mod cancel;
 mod captured;

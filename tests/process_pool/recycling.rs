@@ -31,12 +31,6 @@ fn a_worker_runs_as_many_tasks_as_it_may_and_another_one_is_there_by_then() {
         workers.dedup();
         assert_eq!(workers.len(), 10, "{pids:?}");
         workers[..9].iter().for_each(|&worker| until_gone(worker));
-
-        // While the last task of a worker runs, its successor gets up, and takes the next task before that one ends.
-        let pool = builder(1).max_tasks_per_worker(1).build().unwrap();
-        let held = Held::keep(&pool, 1);
-        assert!(pool.submit(pid, ()).result().is_ok());
-        held.release();
     });
 }
 
@@ -145,5 +139,20 @@ fn a_worker_that_leaks_is_replaced_and_one_that_does_not_is_kept() {
         assert!(workers.len() >= 3 && workers.len() < 12, "{pids:?}");
         let calm: Vec<_> = (0..8).map(|_| pool.submit(leak, (100,)).result().unwrap()).collect();
         assert_eq!(calm[2..].iter().filter(|pid| **pid != calm[7]).count(), 0, "{calm:?}");
+    });
+}
+
+#[test]
+fn no_more_tasks_run_at_a_time_than_there_may_be_workers() {
+    within(LIMIT, || {
+        let pool = builder(2).max_tasks_per_worker(1).build().unwrap();
+        let held = Held::keep(&pool, 2);
+        let more: Vec<_> = (0..5).map(|n| pool.submit(echo::<u64>, (n,))).collect();
+        // The successors are up, and have nothing to run.
+        wait_until(|| pool.worker_pids().len() == 4);
+        thread::sleep(Duration::from_millis(20));
+        assert_eq!((pool.active_count(), pool.worker_pids().len(), pool.queued()), (2, 4, 5));
+        held.release();
+        more.into_iter().zip(0..).for_each(|(task, n)| assert_eq!(task.result().unwrap(), n));
     });
 }

@@ -15,7 +15,7 @@ const STACK_SIZE: usize = 256 << 10;
 pub(super) type SentTask = (u64, u64);
 
 /// What is due. The order is that of what is due at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Step {
     /// The task has run for as long as it may: it is asked to stop, and has this long.
     Ask { grace: Duration },
@@ -35,6 +35,8 @@ struct State {
     due: BTreeMap<(Instant, SentTask, Step), ()>,
     /// When each task that has a limit is asked to stop.
     limits: HashMap<SentTask, (Instant, Duration)>,
+    /// When the workers of tasks that were asked to stop get signals.
+    signals: HashMap<(SentTask, Step), Instant>,
     is_running: bool,
     is_over: bool,
     /// A look at the workers is due.
@@ -89,9 +91,14 @@ impl Deadlines {
         self.changed.notify_all();
     }
 
-    /// Forgets the limit of a task that has ended.
+    /// Forgets the limit of a task that has ended, and the signals.
     pub(super) fn forget(&self, task: SentTask) {
         let mut state = self.lock();
+        for step in [Step::Terminate, Step::Kill] {
+            if let Some(at) = state.signals.remove(&(task, step)) {
+                state.due.remove(&(at, task, step));
+            }
+        }
         if let Some((at, grace)) = state.limits.remove(&task) {
             state.due.remove(&(at, task, Step::Ask { grace }));
         }
@@ -103,7 +110,12 @@ impl Deadlines {
         let mut state = self.lock();
         for (step, after) in [(Step::Terminate, grace / 2), (Step::Kill, grace)] {
             // The end of a grace that the clock can't represent does not come.
-            if let Some(at) = now.checked_add(after) {
+            let Some(at) = now.checked_add(after) else { continue };
+            let before = state.signals.get(&(task, step)).copied();
+            // A grace can only be shortened.
+            if before.is_none_or(|before| at < before) {
+                before.map(|before| state.due.remove(&(before, task, step)));
+                state.signals.insert((task, step), at);
                 state.due.insert((at, task, step), ());
             }
         }
@@ -138,7 +150,7 @@ impl Deadlines {
             match step {
                 Step::Ask { .. } => _ = state.limits.remove(&task),
                 Step::Look => state.will_look = false,
-                Step::Terminate | Step::Kill => {}
+                Step::Terminate | Step::Kill => _ = state.signals.remove(&(task, step)),
             }
             drop(state);
             if !act(task, step) {
@@ -167,6 +179,9 @@ mod tests {
             (state.due.len(), state.limits.len())
         };
         assert_eq!(noted(), (1000, 1000));
+        (0..50).for_each(|_| deadlines.signal_within((2, 7), Duration::from_secs(7200)));
+        (0..50).for_each(|n| deadlines.signal_within((2, 7), Duration::from_secs(3600 - n)));
+        assert_eq!(noted(), (1002, 1000), "one of each kind for a task");
         (0..1000).for_each(|id| deadlines.forget((2, id)));
         deadlines.limit((3, 0), limit(u64::MAX));
         deadlines.forget((3, 0));

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use super::deadlines::{SentTask, Step};
 use super::dispatcher::{Asked, Link, Which};
 use super::shared::Shared;
+use super::supervisor::as_one_of;
 use super::terms::Request;
 use crate::task::error::TerminationCause;
 use crate::task::header::Header;
@@ -33,7 +34,11 @@ impl Shared {
     /// The system refuses it.
     pub(super) fn start_deadlines(self: &Arc<Self>) -> io::Result<()> {
         let pool = Arc::downgrade(self);
-        let act = move |task, step| pool.upgrade().inspect(|pool| pool.is_due(task, step)).is_some();
+        let act = move |task, step| {
+            let Some(pool) = pool.upgrade() else { return false };
+            as_one_of(&pool, || pool.is_due(task, step));
+            true
+        };
         if let Some(thread) = self.deadlines().start(|| format!("{}-deadlines", self.name()), act)? {
             self.add_thread(thread);
         }
@@ -69,8 +74,10 @@ impl Shared {
 
     /// Sends a signal to the worker of a task that was asked to stop, and has not.
     fn signal(&self, (serial, id): SentTask, signal: Signal) {
-        if let Some(link) = self.dispatcher.will_signal(serial, id) {
-            link.signal(signal);
+        match self.dispatcher.will_signal(serial, id) {
+            Some(link) if signal == Signal::KILL => link.kill(),
+            Some(link) => link.signal(signal),
+            None => {}
         }
     }
 

@@ -72,9 +72,9 @@ impl Evidence<'_> {
         match number {
             libc::SIGXCPU => cpu_limit.map(LossReason::CpuTime),
             KILL if self.was_killed_here => None,
-            KILL if self.oom_kills.is_some_and(OomKills::have_risen) => Some(LossReason::OutOfMemory),
             // It has survived the signal at the limit.
-            KILL => cpu_limit.filter(|&limit| self.cpu_time >= Some(limit)).map(LossReason::CpuTime),
+            KILL if cpu_limit.is_some_and(|limit| self.cpu_time >= Some(limit)) => cpu_limit.map(LossReason::CpuTime),
+            KILL if self.oom_kills.is_some_and(OomKills::have_risen) => Some(LossReason::OutOfMemory),
             // ORDERING: Relaxed: the process wrote it before it ended, and the parent has seen its end.
             libc::SIGABRT if self.fate.load(Relaxed) == ALLOCATION_FAILED => {
                 self.limits.address_space.map(LossReason::AddressSpace)

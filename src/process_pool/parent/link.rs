@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,21 +25,48 @@ use super::dispatcher;
 use super::job::Job;
 use super::process::Process;
 use super::terms::TimeLimit;
-use crate::primitive::Ordering::Relaxed;
+use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::quiet::{AtomicBool, AtomicU64, Mutex, MutexGuard, PoisonError};
-use crate::process_pool::wire::call::Call;
+use crate::process_pool::wire::blob::Blob;
+use crate::process_pool::wire::call::{Call, Parcel};
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind};
 use crate::process_pool::wire::page::Page;
+use crate::process_pool::wire::region::Writable;
+use crate::process_pool::wire::socket;
 
 /// Longer payloads are not copied beside others.
 const SMALL: usize = 16 << 10;
 /// About how many bytes are sent at once.
 const BATCH: usize = 64 << 10;
 
-/// A frame to be sent: its header, and what follows.
+/// A frame to be sent.
 struct Piece {
-    header: [u8; HEADER],
-    payload: Option<Arc<Vec<u8>>>,
+    kind: Kind,
+    id: u64,
+    parcel: Option<Arc<Parcel>>,
+}
+
+impl Piece {
+    fn has_blobs(&self) -> bool {
+        self.parcel.as_ref().is_some_and(|parcel| !parcel.blobs().is_empty())
+    }
+
+    fn header(&self) -> [u8; HEADER] {
+        match &self.parcel {
+            // `Call` has checked these against limits that fit.
+            Some(parcel) => {
+                let (length, blobs) = (parcel.payload().len() as u32, parcel.blobs().len() as u8);
+                frame::header_with(self.kind, self.id, length, parcel.checksum(), blobs)
+            }
+            None => frame::header(self.kind, self.id, 0, frame::checksum(&[])),
+        }
+    }
+
+    /// Returns the call, if it goes through the region where there is one.
+    fn bulk_call(&self) -> Option<&[u8]> {
+        let parcel = self.parcel.as_ref().filter(|parcel| self.kind == Kind::Task && parcel.is_bulk());
+        parcel.map(|parcel| parcel.payload())
+    }
 }
 
 /// The result of an [exchange](SocketLink::exchange).
@@ -58,7 +85,38 @@ struct Sending {
     /// Whole frames, and the header of the large one that follows.
     bytes: Vec<u8>,
     sent: usize,
-    large: Option<(Arc<Vec<u8>>, usize)>,
+    /// What goes with the first byte of the first frame in `bytes`.
+    with: Option<With>,
+    region: Region,
+    large: Option<(Arc<Parcel>, usize)>,
+}
+
+/// Descriptors that go with a frame.
+enum With {
+    Blobs(Arc<Parcel>),
+    Region(OwnedFd),
+}
+
+impl With {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Blobs(parcel) => parcel.blobs().iter().map(Blob::descriptor).collect(),
+            Self::Region(file) => vec![file.as_fd()],
+        }
+    }
+}
+
+/// The memory by which bulk calls get to the worker.
+#[derive(Default)]
+enum Region {
+    /// There was no bulk call.
+    #[default]
+    NotYet,
+    /// The worker has not said that it has mapped it.
+    Offered(Writable),
+    Open(Writable),
+    /// There is none, for want of something.
+    Never,
 }
 
 /// The way to a worker process.
@@ -70,6 +128,8 @@ pub(super) struct SocketLink {
     look_each: Option<Duration>,
     pending: Mutex<VecDeque<Piece>>,
     sending: Mutex<Sending>,
+    /// The task whose call is in the region. Zero: none.
+    in_region: AtomicU64,
     /// The stream was full before all was sent. Written with `sending` locked.
     has_rest: AtomicBool,
     serial: u64,
@@ -95,10 +155,18 @@ impl SocketLink {
             look_each,
             pending: Mutex::default(),
             sending: Mutex::default(),
+            in_region: AtomicU64::new(0),
             has_rest: AtomicBool::new(false),
             serial: MADE.fetch_add(1, Relaxed),
             deadlines,
         }
+    }
+
+    /// Kills the worker and its children, unless it was reaped. What it has sent before is there to be read.
+    pub(super) fn kill(&self) {
+        self.process.signal(Signal::KILL);
+        // A process that has left the group may have the other end.
+        self.cut();
     }
 
     /// Sends the worker and its children a signal, unless it was reaped.
@@ -110,16 +178,30 @@ impl SocketLink {
         &self.page
     }
 
-    fn push(&self, kind: Kind, id: u64, payload: Option<(&Arc<Vec<u8>>, u32)>) {
-        let (length, checksum) = payload.map_or((0, frame::checksum(&[])), |(payload, sum)| (payload.len(), sum));
-        // `Call` has checked it against a limit that fits.
-        let header = frame::header(kind, id, length as u32, checksum);
-        lock(&self.pending).push_back(Piece { header, payload: payload.map(|(payload, _)| Arc::clone(payload)) });
+    fn push(&self, kind: Kind, id: u64, call: Option<&Call>) {
+        lock(&self.pending).push_back(Piece { kind, id, parcel: call.map(|call| Arc::clone(call.parcel())) });
+    }
+
+    /// Notes that the worker has mapped the region.
+    pub(super) fn open_region(&self) {
+        let region = &mut lock(&self.sending).region;
+        *region = match std::mem::take(region) {
+            Region::Offered(memory) => Region::Open(memory),
+            other => other,
+        };
+    }
+
+    /// Notes that the worker has replied to a task: it does not read its call any more.
+    pub(super) fn note_reply(&self, id: u64) {
+        if self.in_region.load(Relaxed) == id {
+            // ORDERING: Release, for the Acquire of `fill`: the next call is written after the worker has read this one.
+            self.in_region.store(0, Release);
+        }
     }
 
     /// Puts the initializer's call behind what is to be sent.
     pub(super) fn enqueue_init(&self, call: &Call) {
-        self.push(Kind::Init, 0, Some((call.payload(), call.checksum())));
+        self.push(Kind::Init, 0, Some(call));
     }
 
     /// Sends what the stream takes without waiting. Returns whether that is all.
@@ -127,13 +209,13 @@ impl SocketLink {
         let mut sending = lock(&self.sending);
         let mut has_sent = false;
         let all = loop {
-            if !sending.fill(&self.pending) {
+            if !sending.fill(&self.pending, &self.in_region) {
                 if self.has_rest() {
                     self.has_rest.store(false, Relaxed);
                 }
                 break true;
             }
-            match rustix::net::send(&self.stream, sending.next(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            match sending.send_some(&self.stream) {
                 Ok(bytes) => {
                     sending.advance(bytes);
                     has_sent = true;
@@ -158,22 +240,15 @@ impl SocketLink {
     /// Waits for bytes, and receives them into the reader. Returns their number. Zero: the worker is gone.
     pub(super) fn receive(&self, reader: &mut FrameReader) -> io::Result<usize> {
         loop {
-            match rustix::net::recv(&self.stream, reader.space(), RecvFlags::empty()) {
-                Ok((bytes, _)) => {
-                    reader.filled(bytes);
-                    return Ok(bytes);
-                }
+            match socket::receive(&self.stream, reader, RecvFlags::empty()) {
+                Ok(bytes) => return Ok(bytes),
                 Err(Errno::INTR) => {}
                 Err(Errno::CONNRESET) => return Ok(0),
                 Err(Errno::AGAIN) if !self.process.has_ended() => {}
                 // What the worker sent before it ended, if it came after the last look.
-                Err(Errno::AGAIN) => match rustix::net::recv(&self.stream, reader.space(), RecvFlags::DONTWAIT) {
-                    Ok((bytes, _)) => {
-                        reader.filled(bytes);
-                        return Ok(bytes);
-                    }
-                    Err(_) => return Ok(0),
-                },
+                Err(Errno::AGAIN) => {
+                    return Ok(socket::receive(&self.stream, reader, RecvFlags::DONTWAIT).unwrap_or(0));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -225,7 +300,7 @@ impl AsFd for SocketLink {
 impl dispatcher::Link for SocketLink {
     fn enqueue(&self, id: u64, job: &Job) {
         self.page.offer(id, job.attempt);
-        self.push(Kind::Task, id, Some((job.call.payload(), job.call.checksum())));
+        self.push(Kind::Task, id, Some(&job.call));
     }
 
     fn enqueue_stop(&self) {
@@ -268,43 +343,117 @@ impl dispatcher::Link for SocketLink {
 
 impl Sending {
     /// Takes the next frames, if everything was sent. Returns whether there is something to send.
-    fn fill(&mut self, pending: &Mutex<VecDeque<Piece>>) -> bool {
+    fn fill(&mut self, pending: &Mutex<VecDeque<Piece>>, in_region: &AtomicU64) -> bool {
         if self.sent < self.bytes.len() || self.large.is_some() {
             return true;
         }
         self.bytes.clear();
         self.sent = 0;
-        let mut pending = lock(pending);
-        while self.bytes.len() < BATCH
-            && self.large.is_none()
-            && let Some(piece) = pending.pop_front()
-        {
-            self.bytes.extend(piece.header);
-            match piece.payload {
-                Some(payload) if payload.len() > SMALL => self.large = Some((payload, 0)),
-                Some(payload) => self.bytes.extend_from_slice(&payload),
-                None => {}
+        while self.bytes.len() < BATCH && self.large.is_none() {
+            // Descriptors go with the first byte of what is sent at once.
+            let may_follow = |piece: &mut Piece| self.bytes.is_empty() || !piece.has_blobs();
+            let Some(piece) = lock(pending).pop_front_if(may_follow) else { break };
+            if let Some(call) = piece.bulk_call()
+                && self.put_in_region(piece.id, call, in_region)
+            {
+                continue;
+            }
+            self.bytes.extend(piece.header());
+            let Some(parcel) = piece.parcel else { continue };
+            if !parcel.blobs().is_empty() {
+                self.with = Some(With::Blobs(Arc::clone(&parcel)));
+            }
+            if parcel.payload().len() > SMALL {
+                self.large = Some((parcel, 0));
+            } else {
+                self.bytes.extend_from_slice(parcel.payload());
             }
         }
         !self.bytes.is_empty()
     }
 
+    /// Puts a bulk call into the region, and behind the bytes a frame that says so. Returns `false` if it goes through
+    /// the stream: the region is in use, or not there. If there was none before, offers one.
+    #[cold]
+    fn put_in_region(&mut self, id: u64, call: &[u8], in_region: &AtomicU64) -> bool {
+        match &mut self.region {
+            // ORDERING: Acquire, for the Release of `note_reply`.
+            Region::Open(memory) if in_region.load(Acquire) == 0 => {
+                let is_there = memory.put(call);
+                if is_there {
+                    in_region.store(id, Relaxed);
+                    frame::append(&mut self.bytes, Kind::TaskInRegion, id, &(call.len() as u32).to_le_bytes());
+                }
+                return is_there;
+            }
+            Region::NotYet if self.bytes.is_empty() => match Writable::new() {
+                Ok((memory, file)) => {
+                    self.region = Region::Offered(memory);
+                    self.with = Some(With::Region(file));
+                    self.bytes.extend(frame::header_with(Kind::Region, 0, 0, frame::checksum(&[]), 1));
+                }
+                Err(_) => self.region = Region::Never,
+            },
+            _ => {}
+        }
+        false
+    }
+
+    /// Sends what the stream takes of the next bytes without waiting. Returns their number.
+    fn send_some(&mut self, stream: &UnixStream) -> Result<usize, Errno> {
+        if let Some(with) = &self.with {
+            match socket::send_with(stream, &self.bytes, &with.descriptors(), SendFlags::DONTWAIT) {
+                Ok(bytes) => {
+                    self.with = None;
+                    return Ok(bytes);
+                }
+                // That is the end of the task, not of the worker: it is told that the descriptors do not come.
+                Err(error) if socket::is_of_descriptors(error) => {
+                    frame::withhold(self.bytes.first_chunk_mut().expect("it begins with a header"));
+                    self.with = None;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        rustix::net::send(stream, self.next(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+    }
+
     fn next(&self) -> &[u8] {
         match &self.large {
-            Some((payload, sent)) if self.sent == self.bytes.len() => &payload[*sent..],
+            Some((parcel, sent)) if self.sent == self.bytes.len() => &parcel.payload()[*sent..],
             _ => &self.bytes[self.sent..],
         }
     }
 
     fn advance(&mut self, bytes: usize) {
         match &mut self.large {
-            Some((payload, sent)) if self.sent == self.bytes.len() => {
+            Some((parcel, sent)) if self.sent == self.bytes.len() => {
                 *sent += bytes;
-                if *sent == payload.len() {
+                if *sent == parcel.payload().len() {
                     self.large = None;
                 }
             }
             _ => self.sent += bytes,
         }
+    }
+}
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use super::*;
+    use crate::process_pool::wire::region::Readable;
+
+    #[test]
+    fn a_call_is_not_written_over_before_the_worker_has_replied_to_it() {
+        let (memory, file) = Writable::new().expect("a region");
+        let worker = Readable::open(&file).expect("the same region");
+        let mut sending = Sending { region: Region::Open(memory), ..Sending::default() };
+        let in_region = AtomicU64::new(0);
+        assert!(sending.put_in_region(5, b"first", &in_region));
+        assert!(!sending.put_in_region(6, b"other", &in_region));
+        assert_eq!((worker.call(5), in_region.load(Relaxed)), (Some(&b"first"[..]), 5));
+        in_region.store(0, Relaxed);
+        assert!(sending.put_in_region(6, b"other", &in_region));
+        assert_eq!((worker.call(5), in_region.load(Relaxed)), (Some(&b"other"[..]), 6));
     }
 }

@@ -20,7 +20,8 @@ impl Room {
     /// The room in the queue of a pool that was made there.
     pub(super) fn new(capacity: Option<NonZeroUsize>, made_at: Site) -> Self {
         let origin = Origin::at(made_at, Some("room in the queue"));
-        Self(capacity.map(|capacity| Arc::new(Semaphore::at(origin, capacity.get()))))
+        let permits = |capacity: NonZeroUsize| capacity.get().min(Semaphore::MAX_PERMITS / 2);
+        Self(capacity.map(|capacity| Arc::new(Semaphore::at(origin, permits(capacity)))))
     }
 
     /// As much as anybody wants.

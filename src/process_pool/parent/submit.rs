@@ -52,6 +52,8 @@ impl Shared {
         A: Serialize + DeserializeOwned,
     {
         let refused = match self.room().try_take() {
+            // Nobody makes room in a fork.
+            _ if self.is_forked() => Full::Refused(Rejected::Forked),
             Some(place) => return self.call_in(place, origin, terms, f, args),
             None => self.when_full(origin.made_at()),
         };
@@ -83,12 +85,14 @@ impl Shared {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
+        if self.is_forked() {
+            return Err(SubmitError::new(Rejected::Forked, (f, args)));
+        }
         let place = match limit {
             None => self.room().try_take().ok_or(Rejected::QueueFull),
             Some(limit) => self.room().take(|| limit, origin.made_at()).ok_or(Rejected::Timeout),
         };
-        let refusal = if self.is_forked() { Some(Rejected::Forked) } else { self.dispatcher.refusal() };
-        match place.and_then(|place| refusal.map_or(Ok(place), Err)) {
+        match place.and_then(|place| self.dispatcher.refusal().map_or(Ok(place), Err)) {
             Ok(place) => Ok(self.call_in(place, origin, terms, f, args)),
             Err(reason) => Err(SubmitError::new(reason, (f, args))),
         }
@@ -98,19 +102,17 @@ impl Shared {
     #[cold]
     fn when_full(self: &Arc<Self>, site: Site) -> Full {
         let when_full = if self.is_closed() { WhenFull::Block } else { self.settings.when_full };
-        loop {
-            match when_full {
-                WhenFull::Reject => return Full::Refused(Rejected::QueueFull),
-                // Such a task may submit others, on top of it: at the end of the stack this waits for room instead.
-                WhenFull::CallerRuns if stack::has_room() => return Full::RunHere,
-                WhenFull::DiscardOldest if let Some(todo) = self.dispatcher.discard_oldest() => self.carry_out(todo),
-                _ => {
-                    let place = self.room().take(|| Limit::None, site);
-                    return place.map_or(Full::Refused(Rejected::QueueFull), Full::Place);
-                }
+        match when_full {
+            WhenFull::Reject => Full::Refused(Rejected::QueueFull),
+            // Such a task may submit others, on top of it: at the end of the stack this waits for room instead.
+            WhenFull::CallerRuns if stack::has_room() => Full::RunHere,
+            WhenFull::DiscardOldest if let Some((place, todo)) = self.dispatcher.discard_oldest() => {
+                self.carry_out(todo);
+                Full::Place(place)
             }
-            if let Some(place) = self.room().try_take() {
-                return Full::Place(place);
+            _ => {
+                let place = self.room().take(|| Limit::None, site);
+                place.map_or(Full::Refused(Rejected::QueueFull), Full::Place)
             }
         }
     }
@@ -174,8 +176,13 @@ impl Shared {
         I: Serialize + DeserializeOwned,
     {
         let origin = Origin::at(site, None);
-        let Some(place) = self.room().take(|| limit, site) else {
-            return Future::failed(TaskError::Rejected(Rejected::Timeout), origin);
+        let place = if self.is_forked() { Err(Rejected::Forked) } else { Ok(self.room().take(|| limit, site)) };
+        let place = match place.and_then(|place| place.ok_or(Rejected::Timeout)) {
+            Ok(place) => place,
+            Err(reason) => {
+                panic::contain(|| drop(items));
+                return Future::failed(TaskError::Rejected(reason), origin);
+            }
         };
         let call = Call::of_chunk(f, items, self.settings.max_message_size);
         // SAFETY:

@@ -2,25 +2,27 @@
 
 use std::cell::Cell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use rustix::process::Signal;
 
 use super::backoff::longer;
 use super::dispatcher::{
     AfterReply, FailedStart, Farewell, Left, Link, PoolEnd, SendNext, StartAttempt, StartPolicy, Todo, Unexpected,
 };
 use super::growth::Growth;
+use super::job::Job;
 use super::link::{Exchange, SocketLink};
 use super::shared::{Deferred, Shared};
 use super::startup::{Ended, NotStarted, Started, StreamState, start};
 use crate::deadlock::print_line;
 use crate::primitive::spawn_thread;
+use crate::process_pool::wire::blob::Attached;
 use crate::process_pool::wire::call::{CallFailure, CallResult};
 use crate::process_pool::wire::codec;
-use crate::process_pool::wire::frame::{FrameReader, Kind, NoMemory};
+use crate::process_pool::wire::frame::{FrameReader, Kind, LostDescriptors, NoMemory};
+use crate::process_pool::wire::region::Copied;
 use crate::task::error::{CodecError, Rejected, StartError, TaskError, Terminated, WorkerExit, WorkerLost};
 use crate::task::panic;
 
@@ -34,6 +36,14 @@ const LONG_LIFE: Duration = Duration::from_secs(1);
 thread_local! {
     /// The pool whose supervisor this thread is.
     static SUPERVISES: Cell<*const Shared> = const { Cell::new(ptr::null()) };
+}
+
+/// Runs code on a thread of this pool that is none of its supervisors, and that is waited for as they are.
+pub(super) fn as_one_of<R>(shared: &Arc<Shared>, run: impl FnOnce() -> R) -> R {
+    let before = SUPERVISES.replace(Arc::as_ptr(shared));
+    let result = run();
+    SUPERVISES.set(before);
+    result
 }
 
 /// Returns whether the calling thread is a supervisor of this pool.
@@ -247,6 +257,31 @@ fn without_memory(lost: NoMemory) -> CallResult {
     CallResult::Error(TaskError::Decode(CodecError::new(lost.to_string())))
 }
 
+/// Takes the worker's region for results, if it came and is one.
+#[cold]
+fn open_results(link: &SocketLink, came: Result<Vec<OwnedFd>, LostDescriptors>) -> Option<Copied> {
+    let results = Copied::open(came.ok()?.pop()?).ok()?;
+    link.page().note_taken();
+    Some(results)
+}
+
+/// Copies a result out of the region, whose length is the payload. `None`: there is no such result.
+fn read_bulk(shared: &Shared, payload: &[u8], results: Option<&Copied>) -> Option<Result<Vec<u8>, NoMemory>> {
+    let length = u32::from_le_bytes(*payload.first_chunk()?) as usize;
+    if length > shared.settings.max_message_size {
+        return None;
+    }
+    results?.read(length)
+}
+
+/// Will fail a task whose reply makes no sense.
+#[cold]
+fn lose(link: &SocketLink, todo: &mut Todo<SocketLink>, job: Job, reason: &str) {
+    let exit = WorkerExit::Protocol(reason.into());
+    let lost = WorkerLost::new(link.pid(), exit, job.name(), Duration::ZERO, Vec::new());
+    todo.will_fail(job, TaskError::WorkerLost(lost));
+}
+
 /// Reads replies until the worker is gone, and notes whether it has ended a task.
 ///
 /// # Errors
@@ -263,16 +298,27 @@ fn serve(
     let mut sends = false;
     // What the worker gets for several replies is sent before this thread sleeps.
     let mut sends_later = false;
+    let mut results = None;
     loop {
-        while let Some(message) = reader.next_message().map_err(|error| error.to_string())? {
+        while let Some(mut message) = reader.next_message().map_err(|error| error.to_string())? {
             let (kind, id) = (message.kind, message.id);
             if kind == Kind::More {
                 sends = true;
                 continue;
             }
-            if !matches!(kind, Kind::Done | Kind::Failed | Kind::Skipped) {
+            if kind == Kind::Region {
+                match message.take_descriptors() {
+                    // The answer to that for calls.
+                    Ok(descriptors) if descriptors.is_empty() => link.open_region(),
+                    // Without it results go on coming through the stream.
+                    descriptors => results = open_results(link, descriptors),
+                }
+                continue;
+            }
+            if !matches!(kind, Kind::Done | Kind::DoneInRegion | Kind::Failed | Kind::Skipped) {
                 return Err(format!("a frame of the kind {kind:?}"));
             }
+            link.note_reply(id);
             let replied = shared.dispatcher.replied(number, id);
             let AfterReply { job, send, mut todo } =
                 replied.map_err(|Unexpected| format!("a reply to task {id}, which it has not"))?;
@@ -283,18 +329,37 @@ fn serve(
             match send {
                 SendNext::Now => todo.flush(),
                 SendNext::WithLaterReplies => {
-                    todo.skip_flush();
+                    todo.skip_flush(link);
                     sends_later = true;
                 }
-                SendNext::Never => link.signal(Signal::KILL),
+                SendNext::Never => link.kill(),
             }
             let mut event = None;
             let then = match (job, kind) {
                 (None, Kind::Skipped) => None,
-                (Some(job), Kind::Done) => job.complete(match message.into_payload() {
-                    Ok((bytes, start)) => CallResult::Value { bytes, start },
-                    Err(lost) => without_memory(lost),
-                }),
+                (Some(job), Kind::Done) => {
+                    let attached = Attached::new(message.take_descriptors().map_err(LostDescriptors::text));
+                    job.complete(match message.into_payload() {
+                        Ok((bytes, start)) => CallResult::Value { bytes, start, attached },
+                        Err(lost) => without_memory(lost),
+                    })
+                }
+                (Some(job), Kind::DoneInRegion) => {
+                    let bytes = read_bulk(shared, message.payload(), results.as_ref());
+                    link.page().note_taken();
+                    match bytes {
+                        Some(Ok(bytes)) => {
+                            job.complete(CallResult::Value { bytes, start: 0, attached: Attached::none() })
+                        }
+                        Some(Err(lost)) => job.complete(without_memory(lost)),
+                        None => {
+                            let reason = format!("the result of task {id} in no region");
+                            lose(link, &mut todo, job, &reason);
+                            shared.carry_out(todo);
+                            return Err(reason);
+                        }
+                    }
+                }
                 (Some(job), Kind::Failed) if let Some(lost) = message.lost() => job.complete(without_memory(lost)),
                 (Some(job), Kind::Failed) => {
                     let error = match codec::decode::<CallFailure>(message.payload()) {
@@ -310,9 +375,7 @@ fn serve(
                 (None, _) => return Err(format!("a reply to task {id}, which was taken back")),
                 (Some(job), _) => {
                     let reason = format!("it skipped task {id}, which it was to run");
-                    let exit = WorkerExit::Protocol(reason.as_str().into());
-                    let lost = WorkerLost::new(link.pid(), exit, job.name(), Duration::ZERO, Vec::new());
-                    todo.will_fail(job, TaskError::WorkerLost(lost));
+                    lose(link, &mut todo, job, &reason);
                     shared.carry_out(todo);
                     return Err(reason);
                 }
@@ -325,8 +388,9 @@ fn serve(
                 event();
             }
             if growth.as_mut().is_some_and(Growth::is_too_far) {
-                growth = None;
-                shared.carry_out(shared.dispatcher.retire(number));
+                let (will_end, todo) = shared.dispatcher.retire(number);
+                growth.take_if(|_| will_end);
+                shared.carry_out(todo);
             }
         }
         if sends {

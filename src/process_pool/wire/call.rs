@@ -4,17 +4,20 @@ use std::any::Any;
 use std::any::type_name;
 use std::mem::size_of;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::blob::{Attached, Attachments, Blob};
 use super::callable::Callable;
 use super::codec;
-use super::frame::{self, Message};
+use super::frame::{self, LostDescriptors, Message};
 use super::identity::{Identity, NotHere};
+use super::memory;
+use super::region::BULK;
 use super::registry;
-use super::reply::{Replied, Reply};
+use super::reply::{ReadReply, Replied, Reply};
 use crate::primitive::quiet::Mutex;
 use crate::task::error::{CodecError, TaskError};
 use crate::task::panic::{self, Caught, PanicInfo, PanicLocation};
@@ -25,14 +28,16 @@ use crate::task::when_done::Then;
 use crate::thread_pool::Initialized;
 
 /// The code that a worker runs for a call: reads the arguments, drops the message that they came in, and writes the
-/// result behind what is in the buffer.
-pub(in crate::process_pool) type Thunk = unsafe fn(Message<'_>, &mut Vec<u8>) -> Result<(), CallFailure>;
+/// result behind what is in the buffer, with its blobs.
+pub(in crate::process_pool) type Thunk =
+    unsafe fn(Message<'_>, &mut Vec<u8>, &mut Attachments) -> Result<(), CallFailure>;
 
 /// Reads the arguments of a call, and drops the message: while the function runs, large arguments are in memory only as
 /// values.
-fn read_arguments<A: DeserializeOwned>(message: Message<'_>) -> Result<A, CallFailure> {
+fn read_arguments<A: DeserializeOwned>(mut message: Message<'_>) -> Result<A, CallFailure> {
+    let mut attached = Attached::new(message.take_descriptors().map_err(LostDescriptors::text));
     let bytes = Call::arguments(message.payload());
-    caught(|| codec::decode::<A>(bytes))?.map_err(CallFailure::Decode)
+    caught(|| codec::decode_with::<A>(bytes, &mut attached))?.map_err(CallFailure::Decode)
 }
 
 /// Why a call has no result, as the worker sends it.
@@ -147,6 +152,7 @@ unsafe fn conjure<F: Copy>() -> F {
 unsafe fn run<F: Callable<A>, A: DeserializeOwned>(
     message: Message<'_>,
     result: &mut Vec<u8>,
+    attachments: &mut Attachments,
 ) -> Result<(), CallFailure>
 where
     F::Output: Serialize,
@@ -156,7 +162,7 @@ where
     let f = unsafe { conjure::<F>() };
     let args = read_arguments::<A>(message)?;
     let value = caught(|| f.call(args))?;
-    encode_result(value, result)
+    encode_result(value, result, attachments)
 }
 
 /// Runs the calls of one chunk. A call that panics does not affect the others.
@@ -167,6 +173,7 @@ where
 unsafe fn run_chunk<F: Callable<(I,)>, I: DeserializeOwned>(
     message: Message<'_>,
     result: &mut Vec<u8>,
+    attachments: &mut Attachments,
 ) -> Result<(), CallFailure>
 where
     F::Output: Serialize,
@@ -176,7 +183,7 @@ where
     let f = unsafe { conjure::<F>() };
     let items = read_arguments::<Vec<I>>(message)?;
     let call = |item| panic::catch(|| f.call((item,))).map_err(RemotePanic::from);
-    encode_result(items.into_iter().map(call).collect::<Vec<_>>(), result)
+    encode_result(items.into_iter().map(call).collect::<Vec<_>>(), result, attachments)
 }
 
 /// Runs an initializer, whose error is the result.
@@ -187,6 +194,7 @@ where
 unsafe fn run_initializer<F: Callable<A>, A: DeserializeOwned>(
     message: Message<'_>,
     result: &mut Vec<u8>,
+    attachments: &mut Attachments,
 ) -> Result<(), CallFailure>
 where
     F::Output: Initialized,
@@ -197,7 +205,7 @@ where
     let args = read_arguments::<A>(message)?;
     let ended = caught(|| f.call(args).into_result())?;
     // The limit is that of other errors, whatever the limit for values is.
-    encode_result(ended.err().map(|reason| shortened(&reason)), result)
+    encode_result(ended.err().map(|reason| shortened(&reason)), result, attachments)
 }
 
 /// Runs code of the user's, and returns its panic as a failure.
@@ -206,20 +214,57 @@ fn caught<R>(run: impl FnOnce() -> R) -> Result<R, CallFailure> {
 }
 
 /// Writes a result, and drops it: the value's destructor is the user's code, too.
-fn encode_result<R: Serialize>(value: R, result: &mut Vec<u8>) -> Result<(), CallFailure> {
+fn encode_result<R: Serialize>(
+    value: R,
+    result: &mut Vec<u8>,
+    attachments: &mut Attachments,
+) -> Result<(), CallFailure> {
     let encoded = caught(|| {
-        let encoded = codec::encode(&value, result);
+        let encoded = codec::encode_with(&value, result, attachments);
         drop(value);
         encoded
     });
     encoded?.map_err(CallFailure::Encode)
 }
 
+/// What is sent of a call.
+pub(in crate::process_pool) struct Parcel {
+    payload: Vec<u8>,
+    attachments: Attachments,
+    /// Of the payload. Of a bulk call only when it goes through the stream.
+    checksum: OnceLock<u32>,
+}
+
+impl Parcel {
+    pub(in crate::process_pool) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    pub(in crate::process_pool) fn checksum(&self) -> u32 {
+        *self.checksum.get_or_init(|| frame::checksum(&self.payload))
+    }
+
+    /// Returns whether the payload goes through the [region](super::region), if there is one.
+    pub(in crate::process_pool) fn is_bulk(&self) -> bool {
+        self.payload.len() > BULK && self.attachments.is_empty()
+    }
+
+    /// Returns the blobs that go with the payload.
+    pub(in crate::process_pool) fn blobs(&self) -> &[Blob] {
+        self.attachments.blobs()
+    }
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        memory::keep(std::mem::take(&mut self.payload));
+    }
+}
+
 /// A call that was encoded: where its function is, and the arguments.
 #[derive(Clone)]
 pub(in crate::process_pool) struct Call {
-    payload: Arc<Vec<u8>>,
-    checksum: u32,
+    parcel: Arc<Parcel>,
 }
 
 /// Encoded arguments with more unused capacity are shrunk.
@@ -265,10 +310,11 @@ impl Call {
     fn encode<A: Serialize>(thunk: Thunk, args: A, max_size: usize) -> Result<Self, TaskError> {
         let place = Identity::of_this().offset_of(thunk as usize);
         let place = place.map_err(|error: NotHere| TaskError::Encode(CodecError::new(error.to_string())))?;
+        let mut attachments = Attachments::none();
         let encoded = panic::catch(|| {
             let mut payload = Vec::with_capacity(OFFSET + size_of::<A>());
             payload.extend(place.to_le_bytes());
-            let encoded = codec::encode(&args, &mut payload);
+            let encoded = codec::encode_with(&args, &mut payload, &mut attachments);
             // The destructors of the arguments are the user's code, too.
             drop(args);
             encoded.map(|()| payload)
@@ -280,16 +326,20 @@ impl Call {
         if payload.len() > max_size {
             return Err(TaskError::Encode(too_long("the arguments take", payload.len(), max_size, type_name::<A>())));
         }
-        let checksum = frame::checksum(&payload);
-        Ok(Self { payload: Arc::new(payload), checksum })
+        let parcel = Parcel { payload, attachments, checksum: OnceLock::new() };
+        if !parcel.is_bulk() {
+            // Here, and not on the thread that sends it.
+            parcel.checksum();
+        }
+        Ok(Self { parcel: Arc::new(parcel) })
     }
 
-    pub(in crate::process_pool) fn payload(&self) -> &Arc<Vec<u8>> {
-        &self.payload
+    pub(in crate::process_pool) fn parcel(&self) -> &Arc<Parcel> {
+        &self.parcel
     }
 
-    pub(in crate::process_pool) fn checksum(&self) -> u32 {
-        self.checksum
+    pub(in crate::process_pool) fn payload(&self) -> &[u8] {
+        self.parcel.payload()
     }
 
     /// Returns the encoded arguments, which are behind the function's place.
@@ -321,8 +371,8 @@ pub(in crate::process_pool) type Complete = unsafe fn(&TaskRef, CallResult) -> O
 
 /// How a call ended.
 pub(in crate::process_pool) enum CallResult {
-    /// A value, encoded in these bytes from `start` on.
-    Value { bytes: Vec<u8>, start: usize },
+    /// A value, encoded in these bytes from `start` on, and its blobs.
+    Value { bytes: Vec<u8>, start: usize, attached: Attached },
     /// An error.
     Error(TaskError),
 }
@@ -333,11 +383,11 @@ impl CallResult {
     /// # Safety
     ///
     /// The cell's result is of the type `T`, and the caller claimed the task.
-    unsafe fn put<T>(self, task: &TaskRef, read: fn(&[u8], u32) -> Result<T, TaskError>) -> Option<Then> {
+    unsafe fn put<T>(self, task: &TaskRef, read: ReadReply<T>) -> Option<Then> {
         let given = match self {
-            Self::Value { bytes, start } => {
+            Self::Value { bytes, start, attached } => {
                 let process = if let Some(Runner::Process(pid)) = task.runner() { pid } else { 0 };
-                Ok(Reply { bytes, start, process, read })
+                Ok(Reply { bytes, start, attached, process, read })
             }
             Self::Error(error) => Err(error),
         };
@@ -348,8 +398,8 @@ impl CallResult {
 }
 
 /// Reads a value: that runs the user's code.
-fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, TaskError> {
-    match panic::catch(|| codec::decode::<V>(bytes)) {
+fn read<V: DeserializeOwned>(bytes: &[u8], attached: &mut Attached) -> Result<V, TaskError> {
+    match panic::catch(|| codec::decode_with::<V>(bytes, attached)) {
         Ok(decoded) => decoded.map_err(TaskError::Decode),
         Err(panic) => Err(TaskError::Panicked(panic)),
     }
@@ -366,7 +416,7 @@ pub(in crate::process_pool) unsafe fn complete<T: DeserializeOwned>(
 ) -> Option<Then> {
     // SAFETY:
     // - the caller's contract.
-    unsafe { result.put(task, |bytes, _| read::<T>(bytes)) }
+    unsafe { result.put(task, |bytes, attached, _| read::<T>(bytes, attached)) }
 }
 
 /// Puts the results of a chunk into the cell of its task, which the caller claimed.
@@ -378,10 +428,14 @@ pub(in crate::process_pool) unsafe fn complete_chunk<T: DeserializeOwned>(
     task: &TaskRef,
     result: CallResult,
 ) -> Option<Then> {
-    fn read_chunk<T: DeserializeOwned>(bytes: &[u8], process: u32) -> Result<Results<T>, TaskError> {
+    fn read_chunk<T: DeserializeOwned>(
+        bytes: &[u8],
+        attached: &mut Attached,
+        process: u32,
+    ) -> Result<Results<T>, TaskError> {
         let of_item =
             |result: Result<T, RemotePanic>| result.map_err(|panic| TaskError::Panicked(panic.into_info(process)));
-        read::<Vec<Result<T, RemotePanic>>>(bytes).map(|results| results.into_iter().map(of_item).collect())
+        read::<Vec<Result<T, RemotePanic>>>(bytes, attached).map(|results| results.into_iter().map(of_item).collect())
     }
     // SAFETY:
     // - the caller's contract.

@@ -3,6 +3,10 @@
 //! A process whose allocation fails ends, unless it asks first. Buffers ask; the types that a message is decoded to do
 //! not. So the decoder asks beforehand, and the memory counts as promised until the message is decoded: no buffer of
 //! another worker takes it.
+//!
+//! One buffer of a long message is kept for the next one, since new pages take several times the time of a copy.
+
+use std::ops::RangeInclusive;
 
 use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +35,32 @@ pub(in crate::process_pool) fn reserve(buffer: &mut Vec<u8>, more: usize) -> boo
     }
     let promised = promised();
     buffer.try_reserve_exact(more).is_ok() && (*promised == 0 || is_there(*promised))
+}
+
+/// A buffer that was used, for the next long message: its pages are there.
+static LAST: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+
+/// The capacities of buffers that are kept.
+const KEPT: RangeInclusive<usize> = 2 << 20..=33 << 20;
+
+/// Keeps a buffer that is not needed any more, if it is long.
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nothing is sent"))]
+pub(in crate::process_pool) fn keep(mut buffer: Vec<u8>) {
+    if KEPT.contains(&buffer.capacity()) {
+        buffer.clear();
+        let kept = LAST.lock().unwrap_or_else(PoisonError::into_inner).replace(buffer);
+        drop(kept);
+    }
+}
+
+/// Returns an empty buffer that was kept, if it is long enough for this many bytes, and at most twice as long.
+#[cold]
+pub(in crate::process_pool) fn take_kept(bytes: usize) -> Option<Vec<u8>> {
+    if !KEPT.contains(&bytes) {
+        return None;
+    }
+    let fits = |kept: &mut Vec<u8>| (bytes..=bytes.saturating_mul(2)).contains(&kept.capacity());
+    LAST.lock().unwrap_or_else(PoisonError::into_inner).take_if(fits)
 }
 
 /// Memory to decode a message with, until this is dropped.
@@ -65,6 +95,17 @@ impl Drop for Reserved {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_buffer_is_kept_for_a_message_that_it_fits() {
+        let long = 3 << 20;
+        keep(Vec::with_capacity(100));
+        keep(Vec::with_capacity(40 << 20));
+        assert!(take_kept(100).is_none() && take_kept(40 << 20).is_none());
+        keep(vec![1; long]);
+        assert!(take_kept(long + 1).is_none() && take_kept(2 << 20).is_some_and(|kept| kept.is_empty()));
+        assert!(take_kept(2 << 20).is_none(), "once");
+    }
 
     #[test]
     fn more_than_a_process_can_have_is_not_promised_and_short_messages_are() {

@@ -3,6 +3,7 @@
 //! Both sides import this room, and it imports neither. The `README.md` beside this file describes the stream and who
 //! may make a worker run what.
 
+pub(super) mod blob;
 pub(super) mod call;
 pub(super) mod callable;
 pub(super) mod claim;
@@ -13,11 +14,14 @@ pub(super) mod frame;
 pub(super) mod identity;
 pub(super) mod limits;
 pub(super) mod mark;
+mod memfd;
 pub(super) mod memory;
 pub(super) mod object;
 pub(super) mod page;
+pub(super) mod region;
 pub(super) mod registry;
 pub(super) mod reply;
 pub(super) mod role;
 pub(super) mod setup;
+pub(super) mod socket;
 pub(super) mod usual;

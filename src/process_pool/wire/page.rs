@@ -9,9 +9,9 @@ use std::os::fd::OwnedFd;
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::claim::{Claims, Line, SLOTS};
+use super::memfd;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::quiet::{AtomicU32, AtomicU64};
-use crate::primitive::without_write_signals;
 
 #[repr(C)]
 struct Layout {
@@ -27,6 +27,8 @@ struct Layout {
     attempts: Line<[AtomicU32; SLOTS]>,
     /// The last task that is to stop.
     to_stop: Line<AtomicU64>,
+    /// How much of what the worker has put into its region the parent has taken out.
+    taken: Line<AtomicU64>,
 }
 
 const SIZE: usize = size_of::<Layout>();
@@ -139,33 +141,30 @@ impl Page {
         self.layout().took.0.load(Relaxed)
     }
 
+    /// Counts what the parent has taken out of the worker's region, the region itself first.
+    pub(in crate::process_pool) fn note_taken(&self) {
+        // ORDERING: Release, for the Acquire of `taken`: the parent has read what the worker will write over.
+        self.layout().taken.0.fetch_add(1, Release);
+    }
+
+    /// Returns how much the parent has taken out of the worker's region.
+    pub(in crate::process_pool) fn taken(&self) -> u64 {
+        // ORDERING: Acquire, for the Release of `note_taken`.
+        self.layout().taken.0.load(Acquire)
+    }
+
     /// The worker's last word: why it ends, or 0. The parent reads it when the worker is gone.
     pub(in crate::process_pool) fn fate(&self) -> &AtomicU32 {
         &self.layout().fate.0
     }
 }
 
-/// The error where the process may make no file of the page's size.
-const FILE_LIMIT: &str = "the file size limit of this process (RLIMIT_FSIZE, `ulimit -f`) leaves no room for the page of \
-                          memory that it would share with the worker";
-
 /// Makes memory of the page's size, by a descriptor that another process can be given.
 fn memory() -> io::Result<OwnedFd> {
-    use rustix::fs::{MemfdFlags, SealFlags};
-    use rustix::io::Errno;
+    use rustix::fs::SealFlags;
 
-    const FLAGS: MemfdFlags = MemfdFlags::CLOEXEC.union(MemfdFlags::ALLOW_SEALING);
-    let create = |flags| rustix::fs::memfd_create("bowline-page", flags);
-    // Some systems require the flag that says that it is not executed; those before Linux 6.3 don't know it.
-    let file = match create(FLAGS.union(MemfdFlags::NOEXEC_SEAL)) {
-        Err(Errno::INVAL) => create(FLAGS)?,
-        created => created?,
-    };
-    // Limits of files hold for this memory, too.
-    without_write_signals(|| rustix::fs::ftruncate(&file, SIZE as u64)).map_err(|error| match error {
-        Errno::FBIG => io::Error::new(io::ErrorKind::FileTooLarge, FILE_LIMIT),
-        error => error.into(),
-    })?;
+    let file = memfd::create("bowline-page")?;
+    memfd::set_length(&file, SIZE, "the page of memory that it would share with the worker")?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file)
 }

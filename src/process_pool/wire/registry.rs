@@ -110,7 +110,8 @@ mod table {
 #[cfg(all(test, not(loom), not(miri), target_arch = "x86_64"))]
 mod tests {
     use super::*;
-    use crate::process_pool::wire::call::Call;
+    use crate::process_pool::wire::blob::Attachments;
+    use crate::process_pool::wire::call::{Call, CallFailure};
     use crate::process_pool::wire::frame::Message;
     use crate::process_pool::wire::identity::Identity;
 
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_function_of_this_program_that_nobody_sends_is_not_registered() {
-        unsafe fn thunk(_: Message<'_>, _: &mut Vec<u8>) -> Result<(), crate::process_pool::wire::call::CallFailure> {
+        unsafe fn thunk(_: Message<'_>, _: &mut Vec<u8>, _: &mut Attachments) -> Result<(), CallFailure> {
             Ok(())
         }
         let function: crate::process_pool::wire::call::Thunk = thunk;

@@ -6,6 +6,8 @@
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 
+use super::blob::Attached;
+use super::memory;
 use crate::deadlock::door::{Limit, WaitError};
 use crate::deadlock::registry;
 use crate::deadlock::resource::{Origin, ResourceType, Site, TypeOf};
@@ -23,19 +25,25 @@ use crate::task::task_ref::TaskRef;
 use crate::task::trace::TaskSpan;
 use crate::task::wait::one::wait_done;
 
+/// Reads an encoded result, with the blobs that came with it, of the process with this id.
+pub(in crate::process_pool) type ReadReply<T> = fn(&[u8], &mut Attached, u32) -> Result<T, TaskError>;
+
 /// A result as it came from the other process.
 pub(in crate::process_pool) struct Reply<T> {
     /// The encoded result is behind the first `start` of these.
     pub(in crate::process_pool) bytes: Vec<u8>,
     pub(in crate::process_pool) start: usize,
+    pub(in crate::process_pool) attached: Attached,
     pub(in crate::process_pool) process: u32,
-    /// Reads the result. Contains the panics of the user's code.
-    pub(in crate::process_pool) read: fn(&[u8], u32) -> Result<T, TaskError>,
+    /// Contains the panics of the user's code.
+    pub(in crate::process_pool) read: ReadReply<T>,
 }
 
 impl<T> Reply<T> {
-    fn read(self) -> Result<T, TaskError> {
-        (self.read)(&self.bytes[self.start..], self.process)
+    fn read(mut self) -> Result<T, TaskError> {
+        let result = (self.read)(&self.bytes[self.start..], &mut self.attached, self.process);
+        memory::keep(self.bytes);
+        result
     }
 }
 
@@ -235,8 +243,8 @@ mod tests {
     #[test]
     fn of_many_that_look_at_a_reply_one_reads_it() {
         let (task, future) = task();
-        let read = |bytes: &[u8], process: u32| Ok(bytes[0] + process as u8);
-        put(&task, Ok(Reply { bytes: vec![0, 7], start: 1, process: 1, read }));
+        let read = |bytes: &[u8], _: &mut Attached, process: u32| Ok(bytes[0] + process as u8);
+        put(&task, Ok(Reply { bytes: vec![0, 7], start: 1, attached: Attached::none(), process: 1, read }));
         let shared = future.shared();
         looked_at_by_many(&shared, |shared| assert_eq!(shared.result().unwrap(), 8));
     }

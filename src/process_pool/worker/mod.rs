@@ -7,6 +7,7 @@
 mod allocation;
 #[cfg(not(any(miri, all(test, loom))))]
 mod before_main;
+mod bulk;
 pub(super) mod entry;
 mod high;
 mod limits;

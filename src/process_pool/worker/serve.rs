@@ -9,18 +9,23 @@ use rustix::net::RecvFlags;
 use rustix::process::{getpgrp, getpid};
 
 use super::allocation;
+use super::bulk::BulkResults;
 use super::main_thread::MainThread;
 use super::running;
-use super::stream::Stream;
+use super::stream::{Sent, Stream};
 use super::watch;
 use crate::primitive::spin::spin_until;
+use crate::process_pool::wire::blob::{Attachments, Blob};
 use crate::process_pool::wire::call::{Call, CallFailure, MAX_FAILURE, too_long};
 use crate::process_pool::wire::codec;
-use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind, Message};
+use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind, LostDescriptors, Message};
+use crate::process_pool::wire::memory;
 use crate::process_pool::wire::page::Page;
+use crate::process_pool::wire::region::Readable;
+use crate::process_pool::wire::socket;
 use crate::process_pool::wire::usual::Usual;
 
-/// A reply's buffer with more capacity is freed.
+/// A reply's buffer with more capacity is not kept for the next reply, but for a long one.
 const MAX_KEPT: usize = 1 << 20;
 
 /// Serves until the parent says that nothing will follow.
@@ -55,41 +60,66 @@ fn serve_on(
     max_size: usize,
     main: &MainThread,
 ) -> io::Result<()> {
-    let mut reply = Vec::new();
+    let (mut reply, mut attachments) = (Vec::new(), Attachments::none());
     let (pause, mut idle_since) = (Usual::unknown(), None::<Instant>);
     let mut asked_for_more = false;
+    let (mut region, mut bulk_results) = (None, BulkResults::NotYet);
     loop {
         let sent = page.sent();
-        while let Some(message) = reader.next_message().map_err(io::Error::other)? {
+        while let Some(mut message) = reader.next_message().map_err(io::Error::other)? {
             asked_for_more = false;
             let id = message.id;
+            if message.kind == Kind::Region {
+                // Without it bulk calls go on coming through the stream.
+                region = open_region(&mut message);
+                if region.is_some() {
+                    let mut mapped = Vec::new();
+                    frame::append(&mut mapped, Kind::Region, 0, &[]);
+                    stream.send(&mapped, Instant::now())?;
+                }
+                continue;
+            }
+            if message.kind == Kind::TaskInRegion {
+                let length = message.payload().first_chunk().map(|&length| u32::from_le_bytes(length) as usize);
+                let call = length.and_then(|length| region.as_ref()?.call(length));
+                let call = call.ok_or_else(|| io::Error::other("the parent sent a task in no region"))?;
+                message = Message::with_payload(Kind::Task, id, call);
+            }
             reply.clear();
             reply.resize(HEADER, 0);
             let began = Instant::now();
-            let kind = match message.kind {
+            let mut kind = match message.kind {
                 Kind::Stop => {
                     main.exits();
                     return Ok(());
                 }
-                Kind::Init => run(message, &mut reply, max_size.max(MAX_FAILURE)),
+                Kind::Init => run(message, &mut reply, &mut attachments, max_size.max(MAX_FAILURE)),
                 Kind::Task if page.start(id) => {
                     let _runs = running::begin(id);
-                    run(message, &mut reply, max_size)
+                    run(message, &mut reply, &mut attachments, max_size)
                 }
                 Kind::Task => Kind::Skipped,
                 kind => return Err(io::Error::other(format!("the parent sent a frame of the kind {kind:?}"))),
             };
-            let payload = &reply[HEADER..];
-            let header = frame::header(kind, id, payload.len() as u32, frame::checksum(payload));
-            reply[..HEADER].copy_from_slice(&header);
+            if kind == Kind::Done && attachments.is_empty() && bulk_results.put(&reply[HEADER..], stream, page)? {
+                kind = Kind::DoneInRegion;
+                let length = (reply.len() - HEADER) as u32;
+                reply.truncate(HEADER);
+                reply.extend(length.to_le_bytes());
+            }
+            put_header(&mut reply, kind, id, &attachments);
             let ended = Instant::now();
             // A skipped task took no time, which says nothing of tasks.
             if kind != Kind::Skipped {
                 page.note_time(u32::try_from((ended - began).as_nanos()).unwrap_or(u32::MAX));
             }
-            stream.send(&reply, ended)?;
+            if attachments.is_empty() {
+                stream.send(&reply, ended)?;
+            } else {
+                send_with(stream, id, &mut reply, std::mem::take(&mut attachments), max_size, ended)?;
+            }
             if reply.capacity() > MAX_KEPT {
-                reply = Vec::new();
+                memory::keep(std::mem::take(&mut reply));
             }
             idle_since = Some(Instant::now());
         }
@@ -105,10 +135,9 @@ fn serve_on(
             spin_until(|| page.sent() != sent);
         }
         let descriptor = stream.descriptor();
-        match rustix::io::retry_on_intr(|| rustix::net::recv(descriptor, reader.space(), RecvFlags::empty()))? {
+        if rustix::io::retry_on_intr(|| socket::receive(descriptor, &mut reader, RecvFlags::empty()))? == 0 {
             // The stream ended without a frame of the kind `Stop`.
-            (0, _) => return Err(io::ErrorKind::ConnectionReset.into()),
-            (bytes, _) => reader.filled(bytes),
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
         if let Some(since) = idle_since.take() {
             pause.note(since.elapsed());
@@ -116,14 +145,47 @@ fn serve_on(
     }
 }
 
+/// Maps the region of the parent, if it came and can be mapped.
+#[cold]
+fn open_region(message: &mut Message<'_>) -> Option<Readable> {
+    let descriptors = message.take_descriptors().ok()?;
+    Readable::open(descriptors.first()?).ok()
+}
+
+/// Writes the header of a reply, which has its payload.
+fn put_header(reply: &mut [u8], kind: Kind, id: u64, attachments: &Attachments) {
+    let (header, payload) = reply.split_at_mut(HEADER);
+    let (length, blobs) = (payload.len() as u32, attachments.blobs().len() as u8);
+    header.copy_from_slice(&frame::header_with(kind, id, length, frame::checksum(payload), blobs));
+}
+
+/// Sends a reply with blobs, or an error in its place if the system refuses to send the blobs.
+#[cold]
+fn send_with(
+    stream: &Stream<'_>,
+    id: u64,
+    reply: &mut Vec<u8>,
+    attachments: Attachments,
+    max_size: usize,
+    now: Instant,
+) -> io::Result<()> {
+    let descriptors: Vec<_> = attachments.blobs().iter().map(Blob::descriptor).collect();
+    let Sent::Nothing(error) = stream.send_with(reply, &descriptors, now)? else { return Ok(()) };
+    drop(attachments);
+    let text = format!("{}: {error}", LostDescriptors::Withheld);
+    put_failure(CallFailure::Encode(CodecError::new(text)), reply, max_size);
+    put_header(reply, Kind::Failed, id, &Attachments::none());
+    stream.send(reply, now)
+}
+
 /// Runs a call and writes its result, or its error, behind the reply's header. Returns the kind of the reply.
-fn run(message: Message<'_>, reply: &mut Vec<u8>, max_size: usize) -> Kind {
+fn run(message: Message<'_>, reply: &mut Vec<u8>, attachments: &mut Attachments, max_size: usize) -> Kind {
     allocation::forget_failures();
     let ended = match (message.lost(), Call::read(message.payload())) {
         (Some(lost), _) => Err(CallFailure::Decode(CodecError::new(format!("in the worker {lost}")))),
         // SAFETY:
         // - the parent encoded the call with a value of this function (`Call::of`); it runs the same build.
-        (None, Some(thunk)) => unsafe { thunk(message, reply) },
+        (None, Some(thunk)) => unsafe { thunk(message, reply, attachments) },
         (None, None) => Err(CallFailure::NoFunction),
     };
     let failure = match ended {
@@ -133,6 +195,13 @@ fn run(message: Message<'_>, reply: &mut Vec<u8>, max_size: usize) -> Kind {
         }
         Err(failure) => failure,
     };
+    attachments.truncate(0);
+    put_failure(failure, reply, max_size);
+    Kind::Failed
+}
+
+/// Writes a call's error behind the reply's header.
+fn put_failure(failure: CallFailure, reply: &mut Vec<u8>, max_size: usize) {
     reply.truncate(HEADER);
     // It is made of text and numbers: it can be written.
     let _ = codec::encode(&failure, reply);
@@ -142,5 +211,4 @@ fn run(message: Message<'_>, reply: &mut Vec<u8>, max_size: usize) -> Kind {
         reply.truncate(HEADER);
         let _ = codec::encode(&failure.shortened(max_size), reply);
     }
-    Kind::Failed
 }

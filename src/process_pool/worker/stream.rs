@@ -2,13 +2,15 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicI32;
+use crate::process_pool::wire::socket;
 
 /// How long the stream is taken to be there after a check. Its high number is another file's only when all lower ones
 /// are taken, or after a loop over all numbers: either takes a thousand system calls. (A number of no file is an error
@@ -45,14 +47,37 @@ impl<'f> Stream<'f> {
 
     /// Sends to the parent, and to no other file. `now` is the present time.
     pub(super) fn send(&self, bytes: &[u8], now: Instant) -> io::Result<()> {
+        self.check(now)?;
+        send(self.descriptor, bytes)
+    }
+
+    /// Sends a frame with descriptors, as [`send`](Self::send) does.
+    pub(super) fn send_with(&self, frame: &[u8], descriptors: &[BorrowedFd<'_>], now: Instant) -> io::Result<Sent> {
+        self.check(now)?;
+        let send_first = || socket::send_with(self.descriptor, frame, descriptors, SendFlags::empty());
+        match rustix::io::retry_on_intr(send_first) {
+            Ok(sent) => send(self.descriptor, &frame[sent..]).map(|()| Sent::All),
+            Err(error) if socket::is_of_descriptors(error) => Ok(Sent::Nothing(error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn check(&self, now: Instant) -> io::Result<()> {
         if now - self.checked.get() > TAKEN_TO_BE_THERE {
             if !self.is_there() {
                 return Err(io::ErrorKind::NotConnected.into());
             }
             self.checked.set(now);
         }
-        send(self.descriptor, bytes)
+        Ok(())
     }
+}
+
+/// What became of a frame with descriptors.
+pub(super) enum Sent {
+    All,
+    /// The system refused to send the descriptors, and nothing was sent.
+    Nothing(Errno),
 }
 
 /// Sends all bytes, and waits until they are sent. EPIPE instead of SIGPIPE.

@@ -321,18 +321,6 @@ impl Semaphore {
 
     /// Gives the permits of a guard back.
     #[inline]
-    /// Makes a semaphore of this origin.
-    #[cfg(feature = "process")]
-    pub(crate) fn at(origin: Origin, permits: usize) -> Self {
-        Self { permits: Permits::new(checked(permits)), origin }
-    }
-
-    /// Takes a permit on behalf of that line, if there is one before the limit.
-    #[cfg(feature = "process")]
-    pub(crate) fn take_arc(self: &Arc<Self>, limit: impl FnOnce() -> Limit, site: Site) -> Option<ArcSemaphoreGuard> {
-        self.take(1, limit, site).then(|| ArcSemaphoreGuard::new(Arc::clone(self), 1))
-    }
-
     fn give_back(&self, permits: usize) {
         // Above what `release` lets there be is room for as many once more. What does not fit is lost: nobody will miss it.
         let _fits = self.permits.add(permits, 2 * MAX_PERMITS);
@@ -356,6 +344,18 @@ impl Semaphore {
         let me = registry::current();
         let waiter = SemaphoreWait { semaphore: self, me, permits };
         door::wait(me, &waiter, Terms { site, limit, failure: Failure::Never, relock: false }).is_ok()
+    }
+
+    /// Makes a semaphore of this origin.
+    #[cfg(feature = "process")]
+    pub(crate) fn at(origin: Origin, permits: usize) -> Self {
+        Self { permits: Permits::new(checked(permits)), origin }
+    }
+
+    /// Takes a permit on behalf of that line, if there is one before the limit.
+    #[cfg(feature = "process")]
+    pub(crate) fn take_arc(self: &Arc<Self>, limit: impl FnOnce() -> Limit, site: Site) -> Option<ArcSemaphoreGuard> {
+        self.take(1, limit, site).then(|| ArcSemaphoreGuard::new(Arc::clone(self), 1))
     }
 
     #[cfg(all(test, loom))]

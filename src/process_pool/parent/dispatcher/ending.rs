@@ -39,6 +39,14 @@ impl<L: Link> Dispatcher<L> {
             return Asked::NotBegun;
         }
         let id = sent.id;
+        if member.sent.iter().take(place).any(|sent| sent.job.is_some()) && member.link.recall(id) {
+            // It was claimed for another worker, which is lost, and lies behind a task that runs.
+            let job = member.sent[place].job.take().expect("it was found by its job");
+            state.ahead -= 1;
+            todo.will_fail(job, TaskError::Cancelled);
+            state.count_failing(&mut todo);
+            return Asked::Cancelled { todo };
+        }
         let (mut taken, mut is_over) = (Vec::new(), false);
         // The last comes first: the worker goes on from the front meanwhile.
         for sent in member.sent.iter_mut().skip(place + 1).rev().filter(|sent| sent.job.is_some()) {

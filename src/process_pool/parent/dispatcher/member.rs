@@ -47,6 +47,10 @@ pub(super) struct Member<L> {
     pub(super) taken: u64,
     /// It is told to stop when it has run what it has, and replaced.
     pub(super) is_retiring: bool,
+    /// Another worker was started in its place.
+    pub(super) is_replaced: bool,
+    /// As many workers as there may be have a task, some of which retire: it waits until one of them has none.
+    pub(super) is_spare: bool,
     /// Since when it has been up.
     pub(super) born: Instant,
     /// Since when it has had nothing to run, if it is idle.
@@ -56,7 +60,7 @@ pub(super) struct Member<L> {
 impl<L> Member<L> {
     /// Returns whether it gets no other task, at least for now.
     pub(super) fn is_closed(&self) -> bool {
-        self.is_leaving() || self.ending.is_some()
+        self.is_leaving() || self.ending.is_some() || self.is_spare
     }
 
     /// Returns whether it will get no other task.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::job::{DiedIn, Job};
 use super::lifespan::Lifespan;
-use super::room::Room;
+use super::room::{Place, Room};
 use super::terms::TimeLimit;
 use crate::primitive::{Ingredient, Mutex, is_removed};
 use crate::process_pool::wire::usual::Usual;
@@ -120,6 +120,8 @@ impl<L: Link> Dispatcher<L> {
             is_doomed: false,
             taken: 0,
             is_retiring: false,
+            is_replaced: false,
+            is_spare: false,
             born,
             idle_since: None,
         });
@@ -147,10 +149,10 @@ impl<L: Link> Dispatcher<L> {
         // The reply to a skipped task may come when the worker is idle already, or was told to stop.
         let was_busy = member.has_task();
         let Sent { job, .. } = member.sent.pop_front().expect("it is there");
-        if job.as_ref().is_some_and(|job| job.limit.is_some()) {
+        let ending = member.ending.take_if(|ending| ending.id == id);
+        if ending.is_some() || job.as_ref().is_some_and(|job| job.limit.is_some()) {
             member.link.forget_limit(id);
         }
-        let ending = member.ending.take_if(|ending| ending.id == id);
         // Whether the signal has come, or comes now, to this task or to none: there will be no other.
         member.is_doomed |= ending.is_some_and(|ending| ending.is_signalled);
         let mut send = if member.is_doomed { SendNext::Never } else { SendNext::Now };
@@ -165,6 +167,7 @@ impl<L: Link> Dispatcher<L> {
             state.promote(number);
         }
         let born = state.members[number].as_ref().map(|member| member.born);
+        state.admit_spares(&mut todo);
         if born.is_some_and(|born| state.lifespan.max_age.is_some() && state.lifespan.is_over(born, None, state.now()))
         {
             state.retire(number, &mut todo);
@@ -184,6 +187,7 @@ impl<L: Link> Dispatcher<L> {
         let member = state.members[number].take().expect("a worker is lost once");
         state.idle.retain(|&other| other != number);
         state.retiring -= usize::from(member.is_retiring);
+        state.spares -= usize::from(member.is_spare);
         if is_removed(Ingredient::CountedToTheLast) {
             state.workers -= 1;
         }
@@ -199,10 +203,10 @@ impl<L: Link> Dispatcher<L> {
         state.ahead -= sent.len().saturating_sub(1);
         for (was_begun, sent) in sent {
             let Some(mut job) = sent.job else { continue };
-            if job.limit.is_some() {
+            let ending = member.ending.as_ref().filter(|ending| ending.id == sent.id);
+            if ending.is_some() || job.limit.is_some() {
                 member.link.forget_limit(sent.id);
             }
-            let ending = member.ending.as_ref().filter(|ending| ending.id == sent.id);
             if let Some(ending) = ending {
                 job.claim();
                 let asked = Some((ending.cause, ending.asked));
@@ -233,19 +237,22 @@ impl<L: Link> Dispatcher<L> {
         {
             state.refill(idle, &mut todo);
         }
+        state.admit_spares(&mut todo);
         let was_told = member.was_told_to_stop && !member.is_retiring;
         let farewell = if was_told { Farewell::ToldToStop } else { Farewell::Unasked };
         Loss { killed, farewell, todo }
     }
 
-    /// Lets a worker retire: it runs what it has begun, and another one takes its place.
-    pub(in crate::process_pool::parent) fn retire(&self, number: usize) -> Todo<L> {
+    /// Lets a worker retire: it runs what it has begun, and another one takes its place. Returns whether it will end; not yet, if its
+    /// task is to end, and it may get others afterwards.
+    pub(in crate::process_pool::parent) fn retire(&self, number: usize) -> (bool, Todo<L>) {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
         state.retire(number, &mut todo);
         state.hand_out(StartPolicy::AsNeeded, &mut todo);
         state.replace_retiring(&mut todo);
-        todo
+        let will_end = state.members[number].as_ref().is_none_or(Member::is_leaving);
+        (will_end, todo)
     }
 
     /// Lets those workers retire that have nothing to run, and have served their time. Returns whether there are any workers.
@@ -340,17 +347,18 @@ impl<L: Link> Dispatcher<L> {
         todo
     }
 
-    /// Cancels the task in the queue that was submitted first. Returns whether there is one: otherwise the oldest lie with workers,
-    /// behind others.
-    pub(in crate::process_pool::parent) fn discard_oldest(&self) -> Option<Todo<L>> {
+    /// Cancels the task in the queue that was submitted first, and returns its place. `None`: the oldest lie with workers, behind others.
+    pub(in crate::process_pool::parent) fn discard_oldest(&self) -> Option<(Place, Todo<L>)> {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
-        let place = state.queue.iter().position(Job::is_pending)?;
-        let mut job = state.queue.remove(place)?;
+        let oldest = state.queue.iter().position(Job::is_pending)?;
+        let mut job = state.queue.remove(oldest)?;
         job.claim_to_cancel();
+        // Not free in between: others wait for room.
+        let place = job.place.take();
         todo.will_fail(job, TaskError::Cancelled);
         state.count_failing(&mut todo);
-        Some(todo)
+        Some((place, todo))
     }
 
     /// Returns why no task is taken, if none is.

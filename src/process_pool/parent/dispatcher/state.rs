@@ -24,6 +24,9 @@ pub(super) const DEPTH: usize = 2;
 const DEPTH_OF_SHORT: usize = SLOTS;
 /// The maximum length of a call that counts as short, in bytes.
 const MAX_SHORT_CALL: usize = 1 << 10;
+/// The maximum number of blobs of a task that is sent ahead. The system allows a user as many descriptors on their way as
+/// a process may have open.
+const MAX_BLOBS_AHEAD: usize = 4;
 /// How a pool that takes no more tasks comes to its end.
 pub(super) enum Closing {
     /// Workers run what is queued.
@@ -60,8 +63,10 @@ pub(super) struct State<L> {
     pub(super) max_workers: usize,
     /// No worker has come up since a start failed.
     pub(super) has_failed_to_start: bool,
-    /// How many workers that are up are retiring. They don't count among the maximum.
+    /// How many workers that are up are retiring. So many of them as there may be workers don't count among these.
     pub(super) retiring: usize,
+    /// How many workers are up ahead of time.
+    pub(super) spares: usize,
     /// How long a worker serves.
     pub(super) lifespan: Lifespan,
     /// How many callers are to fail tasks, and have not yet.
@@ -95,6 +100,7 @@ impl<L: Link> State<L> {
             max_workers,
             has_failed_to_start: false,
             retiring: 0,
+            spares: 0,
             lifespan,
             failing: 0,
             closing: None,
@@ -129,7 +135,7 @@ impl<L: Link> State<L> {
 
     /// Returns whether there may be one more worker. Those that retire are on their way out.
     fn has_place(&self) -> bool {
-        self.workers - self.retiring < self.max_workers
+        self.workers - self.retiring.min(self.max_workers) < self.max_workers
     }
 
     /// Starts the worker that takes the place of one that retires, before that is gone, unless others will have time for its tasks. If
@@ -138,9 +144,31 @@ impl<L: Link> State<L> {
         if self.retiring == 0 || todo.start.is_some() {
             return;
         }
-        let is_alone = self.retiring > self.starting && self.idle.is_empty() && self.closing.is_none();
-        if is_alone && self.has_place() && self.starts_succeed() || self.may_start(StartPolicy::AsNeeded) {
+        let may_be_ahead = self.has_place() && self.closing.is_none() && self.starts_succeed() && self.idle.is_empty();
+        let mut retiring = self.members.iter_mut().flatten().filter(|member| member.is_retiring);
+        let replaces =
+            retiring.find(|member| may_be_ahead && !member.is_replaced).map(|member| member.is_replaced = true);
+        if replaces.is_some() || self.may_start(StartPolicy::AsNeeded) {
             self.start_another(todo);
+        }
+    }
+
+    /// Returns how many workers have a task.
+    fn busy(&self) -> usize {
+        self.members.iter().flatten().filter(|member| member.has_task()).count()
+    }
+
+    /// Gives tasks to workers that are up ahead of time, as workers before them have none any more.
+    pub(super) fn admit_spares(&mut self, todo: &mut Todo<L>) {
+        if self.spares == 0 {
+            return;
+        }
+        for number in 0..self.members.len() {
+            if self.members[number].as_ref().is_some_and(|member| member.is_spare) && self.busy() < self.max_workers {
+                self.members[number].as_mut().expect("it is a spare").is_spare = false;
+                self.spares -= 1;
+                self.refill(number, todo);
+            }
         }
     }
 
@@ -245,8 +273,9 @@ impl<L: Link> State<L> {
 
     /// Returns how many tasks a worker may have, the next one of the queue included.
     pub(super) fn depth(&self) -> usize {
-        let is_short = |job: &Job| job.call.payload().len() <= MAX_SHORT_CALL;
-        if !self.was_quick.was_short() {
+        let blobs = |job: &Job| job.call.parcel().blobs().len();
+        let is_short = |job: &Job| job.call.payload().len() <= MAX_SHORT_CALL && blobs(job) == 0;
+        if !self.was_quick.was_short() || self.queue.front().is_some_and(|job| blobs(job) > MAX_BLOBS_AHEAD) {
             return 1;
         }
         let goes_far = |job: &Job| is_short(job) && job.number >= self.spread;
@@ -345,6 +374,11 @@ impl<L: Link> State<L> {
                 if !has_task {
                     self.tell_to_stop(number, todo);
                 }
+                return;
+            }
+            if !has_task && self.retiring > 0 && self.busy() >= self.max_workers {
+                let member = self.members[number].as_mut().expect("as above");
+                self.spares += usize::from(!std::mem::replace(&mut member.is_spare, true));
                 return;
             }
             if member.sent.len() >= self.depth() && has_task {

@@ -53,10 +53,10 @@ impl<L: Link> Todo<L> {
         self.link.take().into_iter().chain(self.more_links.drain(..)).for_each(|link| link.flush());
     }
 
-    /// Sends nothing: the caller flushes its link later.
-    pub(in crate::process_pool::parent) fn skip_flush(&mut self) {
-        self.link = None;
-        self.more_links.clear();
+    /// Sends nothing to this worker: the caller flushes its link later.
+    pub(in crate::process_pool::parent) fn skip_flush(&mut self, link: &L) {
+        self.link.take_if(|other| std::ptr::eq(&raw const **other, link));
+        self.more_links.retain(|other| !std::ptr::eq(&raw const **other, link));
     }
 
     /// The number under which a worker is to be started.

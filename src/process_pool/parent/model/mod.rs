@@ -16,6 +16,7 @@ use crate::deadlock::resource::Origin;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::{self, PoisonError};
 use crate::primitive::{AtomicU64, Mutex, Queue, new_atomic};
+use crate::process_pool::wire::blob::Attached;
 use crate::process_pool::wire::call::{Call, CallResult, complete};
 use crate::process_pool::wire::claim::Claims;
 use crate::process_pool::wire::codec;
@@ -149,5 +150,5 @@ pub(in crate::process_pool::parent) fn job(owner: Arc<impl Sender>, number: u32,
 pub(in crate::process_pool::parent) fn complete_with(job: Job, number: u32) -> Option<Then> {
     let mut bytes = Vec::new();
     codec::encode(&number, &mut bytes).expect("a number can be sent");
-    job.complete(CallResult::Value { bytes, start: 0 })
+    job.complete(CallResult::Value { bytes, start: 0, attached: Attached::none() })
 }

@@ -9,6 +9,7 @@
 //! map          as a sequence, of a key and a value each
 //! struct       (name | value) … | 0
 //! enum         name | nothing, value, tuple or struct
+//! blob         its place among the descriptors of the message | length
 //! name         1 | length | bytes, the first time   or   2 + its place among the names of the message (254 at most)
 //! ```
 //!
@@ -37,44 +38,87 @@ pub use json::Json;
 use read::Reader;
 use write::Writer;
 
+use super::blob::{Attached, Attachments};
 use super::memory::Reserved;
 use crate::task::error::CodecError;
 
-/// Appends a value's bytes to the buffer.
+/// Appends the bytes of a value without blobs to the buffer.
 ///
 /// # Errors
 ///
-/// The value's `Serialize` fails or is not consistent, the value is nested too deep for the stack, or there is no
-/// memory. The buffer is unchanged then.
+/// As [`encode_with`]; or there is a blob.
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nothing is sent"))]
 pub(in crate::process_pool) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: &mut Vec<u8>,
 ) -> Result<(), CodecError> {
+    encode_into(value, buffer, None)
+}
+
+/// Appends a value's bytes to the buffer, and its blobs to those that go with the message.
+///
+/// # Errors
+///
+/// The value's `Serialize` fails or is not consistent, the value is nested too deep for the stack, has too many blobs, or
+/// there is no memory. The buffer and the blobs are unchanged then.
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nothing is sent"))]
+pub(in crate::process_pool) fn encode_with<T: Serialize + ?Sized>(
+    value: &T,
+    buffer: &mut Vec<u8>,
+    attachments: &mut Attachments,
+) -> Result<(), CodecError> {
+    let before = attachments.blobs().len();
+    encode_into(value, buffer, Some(attachments)).inspect_err(|_| attachments.truncate(before))
+}
+
+fn encode_into<T: Serialize + ?Sized>(
+    value: &T,
+    buffer: &mut Vec<u8>,
+    attachments: Option<&mut Attachments>,
+) -> Result<(), CodecError> {
     let before = buffer.len();
-    write(value, buffer).map_err(|fault| {
+    write(value, buffer, attachments).map_err(|fault| {
         buffer.truncate(before);
         error_of::<T>("written", &fault)
     })
 }
 
-fn write<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> Result<(), Fault> {
-    let mut writer = Writer::new(buffer);
+fn write<T: Serialize + ?Sized>(
+    value: &T,
+    buffer: &mut Vec<u8>,
+    attachments: Option<&mut Attachments>,
+) -> Result<(), Fault> {
+    let mut writer = Writer::new(buffer, attachments);
     value.serialize(&mut writer)?;
     writer.finish()
 }
 
-/// Reads a value that [`encode`] has written, from all of the bytes.
+/// Reads a value without blobs that [`encode`] has written, from all of the bytes.
+///
+/// # Errors
+///
+/// As [`decode_with`].
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nothing is received"))]
+pub(in crate::process_pool) fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, CodecError> {
+    decode_with(bytes, &mut Attached::none())
+}
+
+/// Reads a value that [`encode_with`] has written, from all of the bytes, with the blobs that came with them.
 ///
 /// # Errors
 ///
 /// The bytes are no such value, or more than one, the type's `Deserialize` fails, the value is nested too deep for the
-/// stack, or there is no memory for a large one.
-pub(in crate::process_pool) fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, CodecError> {
-    read(bytes, PhantomData::<T>).map_err(|fault| error_of::<T>("read back", &fault))
+/// stack, there is no memory for a large one, or a blob did not come or is not what it should be.
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nothing is received"))]
+pub(in crate::process_pool) fn decode_with<'b, T: Deserialize<'b>>(
+    bytes: &'b [u8],
+    attached: &mut Attached,
+) -> Result<T, CodecError> {
+    read(bytes, attached, PhantomData::<T>).map_err(|fault| error_of::<T>("read back", &fault))
 }
 
-fn read<'b, S: DeserializeSeed<'b>>(bytes: &'b [u8], seed: S) -> Result<S::Value, Fault> {
-    let mut reader = Reader::new(bytes)?;
+fn read<'b, S: DeserializeSeed<'b>>(bytes: &'b [u8], attached: &mut Attached, seed: S) -> Result<S::Value, Fault> {
+    let mut reader = Reader::new(bytes, attached)?;
     // The type allocates what it reads by code that ends the process if there is no memory.
     let _reserved = Reserved::to_decode(bytes.len()).ok_or_else(|| Fault::no_memory(bytes.len().saturating_mul(2)))?;
     let value = seed.deserialize(&mut reader)?;

@@ -7,22 +7,26 @@ use super::error::Fault;
 use super::headroom::Headroom;
 use super::names::{END, NEW, Read};
 use super::schema::{DataType, SUM, Schema};
+use crate::process_pool::wire::blob::{self, Attached};
 
 /// Reads one value.
-pub(super) struct Reader<'de> {
+pub(super) struct Reader<'a, 'de> {
     rest: &'de [u8],
     sum: [u8; SUM],
     names: Read<'de>,
     schema: Schema,
     headroom: Headroom,
+    /// The blobs that came with the message.
+    attached: &'a mut Attached,
     /// How many compounds were begun and not read to their end.
     open: usize,
 }
 
-impl<'de> Reader<'de> {
-    pub(super) fn new(message: &'de [u8]) -> Result<Self, Fault> {
+impl<'a, 'de> Reader<'a, 'de> {
+    pub(super) fn new(message: &'de [u8], attached: &'a mut Attached) -> Result<Self, Fault> {
         let (rest, &sum) = message.split_last_chunk().ok_or_else(Fault::ended)?;
-        Ok(Self { rest, sum, names: Read::new(), schema: Schema::new(), headroom: Headroom::here(), open: 0 })
+        let (names, schema, headroom) = (Read::new(), Schema::new(), Headroom::here());
+        Ok(Self { rest, sum, names, schema, headroom, attached, open: 0 })
     }
 
     /// Checks the end of the message.
@@ -139,12 +143,23 @@ impl<'de> Reader<'de> {
         Ok(name)
     }
 
+    /// Reads a blob.
+    #[cold]
+    fn blob<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
+        self.schema.note(DataType::Unit);
+        self.schema.note(DataType::Blob);
+        let (place, bytes) = (self.unsigned()?, self.varint()?);
+        let blob = self.attached.blob(place, bytes).map_err(Fault::without_advice)?;
+        blob::pass(blob);
+        visitor.visit_unit()
+    }
+
     /// Reads elements up to their end.
     #[inline]
     fn elements<V>(
         &mut self,
         left: Left,
-        read: impl FnOnce(&mut Elements<'_, 'de>) -> Result<V, Fault>,
+        read: impl FnOnce(&mut Elements<'_, '_, 'de>) -> Result<V, Fault>,
     ) -> Result<V, Fault> {
         self.headroom.check()?;
         self.open += 1;
@@ -159,7 +174,7 @@ impl<'de> Reader<'de> {
 
     /// Reads elements whose number comes first or not at all, and their padding.
     #[inline]
-    fn padded<V>(&mut self, read: impl FnOnce(&mut Elements<'_, 'de>) -> Result<V, Fault>) -> Result<V, Fault> {
+    fn padded<V>(&mut self, read: impl FnOnce(&mut Elements<'_, '_, 'de>) -> Result<V, Fault>) -> Result<V, Fault> {
         let length = self.varint()?;
         let start = self.rest.len();
         let (left, length) = match length.checked_sub(1).map(usize::try_from) {
@@ -220,7 +235,7 @@ macro_rules! read {
     };
 }
 
-impl<'de> Deserializer<'de> for &mut Reader<'de> {
+impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
     type Error = Fault;
 
     #[inline]
@@ -281,7 +296,10 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 
     #[inline]
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
+        if std::ptr::eq(name, blob::NAME) {
+            return self.blob(visitor);
+        }
         self.headroom.check()?;
         visitor.visit_newtype_struct(self)
     }
@@ -346,12 +364,12 @@ enum Left {
 }
 
 /// The elements of a sequence, a map or a tuple.
-struct Elements<'r, 'de> {
-    reader: &'r mut Reader<'de>,
+struct Elements<'r, 'a, 'de> {
+    reader: &'r mut Reader<'a, 'de>,
     left: Left,
 }
 
-impl<'de> Elements<'_, 'de> {
+impl<'de> Elements<'_, '_, 'de> {
     /// Goes on to the next element. Returns whether there is one.
     #[inline]
     fn has_next(&mut self) -> Result<bool, Fault> {
@@ -381,7 +399,7 @@ impl<'de> Elements<'_, 'de> {
     }
 }
 
-impl<'de> de::SeqAccess<'de> for &mut Elements<'_, 'de> {
+impl<'de> de::SeqAccess<'de> for &mut Elements<'_, '_, 'de> {
     type Error = Fault;
 
     #[inline]
@@ -394,7 +412,7 @@ impl<'de> de::SeqAccess<'de> for &mut Elements<'_, 'de> {
     }
 }
 
-impl<'de> de::MapAccess<'de> for &mut Elements<'_, 'de> {
+impl<'de> de::MapAccess<'de> for &mut Elements<'_, '_, 'de> {
     type Error = Fault;
 
     #[inline]
@@ -413,12 +431,12 @@ impl<'de> de::MapAccess<'de> for &mut Elements<'_, 'de> {
 }
 
 /// The fields of a struct, as a map with their names as keys.
-struct Fields<'r, 'de> {
-    reader: &'r mut Reader<'de>,
+struct Fields<'r, 'a, 'de> {
+    reader: &'r mut Reader<'a, 'de>,
     has_ended: bool,
 }
 
-impl<'de> de::MapAccess<'de> for &mut Fields<'_, 'de> {
+impl<'de> de::MapAccess<'de> for &mut Fields<'_, '_, 'de> {
     type Error = Fault;
 
     #[inline]
@@ -439,7 +457,7 @@ impl<'de> de::MapAccess<'de> for &mut Fields<'_, 'de> {
     }
 }
 
-impl<'de> de::EnumAccess<'de> for &mut Reader<'de> {
+impl<'de> de::EnumAccess<'de> for &mut Reader<'_, 'de> {
     type Error = Fault;
     type Variant = Self;
 
@@ -450,7 +468,7 @@ impl<'de> de::EnumAccess<'de> for &mut Reader<'de> {
     }
 }
 
-impl<'de> de::VariantAccess<'de> for &mut Reader<'de> {
+impl<'de> de::VariantAccess<'de> for &mut Reader<'_, 'de> {
     type Error = Fault;
 
     #[inline]

@@ -34,6 +34,7 @@ pub(super) enum DataType {
     NewtypeVariant,
     TupleVariant,
     StructVariant,
+    Blob,
 }
 
 /// The types of all calls, in their order. Two different ones have the same sum in one of four billion cases.

@@ -8,6 +8,8 @@ use super::error::Fault;
 use super::headroom::Headroom;
 use super::names::{END, NEW, Written};
 use super::schema::{DataType, Schema};
+use crate::process_pool::wire::blob::{self, Attachments};
+use crate::process_pool::wire::memory;
 
 /// Writes one value behind what is in the buffer.
 pub(super) struct Writer<'b> {
@@ -15,13 +17,16 @@ pub(super) struct Writer<'b> {
     names: Written,
     schema: Schema,
     headroom: Headroom,
+    /// The blobs that go with the message, if it may have any.
+    attachments: Option<&'b mut Attachments>,
     /// A part of the value failed.
     is_broken: bool,
 }
 
 impl<'b> Writer<'b> {
-    pub(super) fn new(buffer: &'b mut Vec<u8>) -> Self {
-        Self { buffer, names: Written::new(), schema: Schema::new(), headroom: Headroom::here(), is_broken: false }
+    pub(super) fn new(buffer: &'b mut Vec<u8>, attachments: Option<&'b mut Attachments>) -> Self {
+        let (names, schema, headroom) = (Written::new(), Schema::new(), Headroom::here());
+        Self { buffer, names, schema, headroom, attachments, is_broken: false }
     }
 
     /// Writes the end of the message.
@@ -40,6 +45,11 @@ impl<'b> Writer<'b> {
 
     #[cold]
     fn grow(&mut self, bytes: usize) -> Result<(), Fault> {
+        if let Some(mut kept) = memory::take_kept(self.buffer.len().saturating_add(bytes)) {
+            kept.extend_from_slice(self.buffer);
+            *self.buffer = kept;
+            return Ok(());
+        }
         self.buffer.try_reserve(bytes).map_err(|_| Fault::no_memory(bytes))
     }
 
@@ -101,6 +111,21 @@ impl<'b> Writer<'b> {
         // A `Serialize` that goes on nevertheless leaves half of it behind.
         self.is_broken |= written.is_err();
         written
+    }
+
+    /// Writes the blob that a value gives.
+    #[cold]
+    fn blob<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+        let (written, blob) = blob::take_wanted(|| value.serialize(&mut *self));
+        written?;
+        let blob = blob.ok_or_else(|| Fault::without_advice("it has the name of a blob, and is none"))?;
+        let bytes = blob.len() as u64;
+        let attachments = self.attachments.as_deref_mut();
+        let attachments = attachments.ok_or_else(|| Fault::without_advice("a blob can't be sent here"))?;
+        let place = attachments.place_of(blob).map_err(Fault::without_advice)?;
+        self.schema.note(DataType::Blob);
+        self.varint(place as u64)?;
+        self.varint(bytes)
     }
 
     fn elements(&mut self, announced: Option<usize>) -> Result<Elements<'_, 'b>, Fault> {
@@ -216,7 +241,10 @@ impl<'w, 'b> Serializer for &'w mut Writer<'b> {
     }
 
     #[inline]
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Fault> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), Fault> {
+        if std::ptr::eq(name, blob::NAME) {
+            return self.blob(value);
+        }
         self.headroom.check()?;
         value.serialize(self)
     }

@@ -1,19 +1,27 @@
 //! The messages of the socket between a pool and a worker: a header, with a checksum of its own, and a payload.
 //!
 //! ```text
-//! kind  0  0  0 | length | id             | payload's CRC | header's CRC | payload
-//! 1     1  1  1   4        8                4               4              length      (bytes, little endian)
+//! kind  descriptors  0  0 | length | id             | payload's CRC | header's CRC | payload
+//! 1     1            1  1   4        8                4               4              length      (bytes, little endian)
 //! ```
+//!
+//! Descriptors come with the first byte of their frame's header (`descriptors.rs`); the header says how many there are.
 //!
 //! A reader believes a header, its length above all, only when the header's own checksum is right: a stray line of text
 //! in the stream is an error at once, and not a wait for two gigabytes.
 //!
 //! This file names nothing else of the crate, and its items are `pub(crate)`: the fuzz target in `fuzz/` includes it.
 
+mod descriptors;
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
+
+use descriptors::{Arrivals, Came};
+pub(crate) use descriptors::{LostDescriptors, withhold};
 
 /// The length of a header.
 pub(crate) const HEADER: usize = 24;
@@ -45,6 +53,9 @@ pub(crate) enum Kind {
     More = 9,
     Stop = 10,
     Refused = 11,
+    Region = 12,
+    TaskInRegion = 13,
+    DoneInRegion = 14,
 }
 
 impl TryFrom<u8> for Kind {
@@ -63,6 +74,9 @@ impl TryFrom<u8> for Kind {
             9 => Self::More,
             10 => Self::Stop,
             11 => Self::Refused,
+            12 => Self::Region,
+            13 => Self::TaskInRegion,
+            14 => Self::DoneInRegion,
             unknown => return Err(FrameError::Kind(unknown)),
         })
     }
@@ -70,14 +84,25 @@ impl TryFrom<u8> for Kind {
 
 /// Makes the header of a frame whose payload has this length and this [`checksum`].
 pub(crate) fn header(kind: Kind, id: u64, payload_length: u32, payload_crc: u32) -> [u8; HEADER] {
+    header_with(kind, id, payload_length, payload_crc, 0)
+}
+
+/// As [`header`], of a frame with which this many descriptors go, at most 253: that is what the kernel takes.
+pub(crate) fn header_with(kind: Kind, id: u64, payload_length: u32, payload_crc: u32, descriptors: u8) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[0] = kind as u8;
+    bytes[1] = descriptors;
     bytes[4..8].copy_from_slice(&payload_length.to_le_bytes());
     bytes[8..16].copy_from_slice(&id.to_le_bytes());
     bytes[16..20].copy_from_slice(&payload_crc.to_le_bytes());
-    let own = checksum(&bytes[..CHECKED]);
-    bytes[CHECKED..].copy_from_slice(&own.to_le_bytes());
+    sign(&mut bytes);
     bytes
+}
+
+/// Writes the header's own checksum.
+fn sign(header: &mut [u8; HEADER]) {
+    let own = checksum(&header[..CHECKED]);
+    header[CHECKED..].copy_from_slice(&own.to_le_bytes());
 }
 
 /// Returns the checksum of a payload: CRC-32, which finds any damage within four bytes in a row.
@@ -112,9 +137,15 @@ pub(crate) struct Message<'b> {
     bytes: Cow<'b, [u8]>,
     payload: usize,
     lost: Option<NoMemory>,
+    descriptors: Came,
 }
 
-impl Message<'_> {
+impl<'b> Message<'b> {
+    /// Makes a message whose payload came in another way.
+    pub(crate) fn with_payload(kind: Kind, id: u64, payload: &'b [u8]) -> Self {
+        Self { kind, id, bytes: Cow::Borrowed(payload), payload: 0, lost: None, descriptors: Ok(Vec::new()) }
+    }
+
     /// Returns the payload. Empty if it was [lost](Self::lost).
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[self.payload..]
@@ -145,6 +176,18 @@ impl Message<'_> {
         }
     }
 
+    /// Returns the descriptors that came with the frame, once. Those that nobody takes are closed with it.
+    ///
+    /// # Errors
+    ///
+    /// They did not come.
+    pub(crate) fn take_descriptors(&mut self) -> Result<Vec<OwnedFd>, LostDescriptors> {
+        match &mut self.descriptors {
+            Ok(descriptors) => Ok(std::mem::take(descriptors)),
+            Err(lost) => Err(*lost),
+        }
+    }
+
     /// Returns why the payload is missing, if it was read and thrown away. Its checksum was right.
     pub(crate) fn lost(&self) -> Option<NoMemory> {
         self.lost
@@ -167,6 +210,7 @@ impl fmt::Display for NoMemory {
 #[derive(Clone, Copy)]
 struct Head {
     kind: Kind,
+    descriptors: u8,
     id: u64,
     length: usize,
     payload_crc: u32,
@@ -175,14 +219,16 @@ struct Head {
 impl Head {
     fn parse(bytes: &[u8; HEADER], max_size: usize) -> Result<Self, FrameError> {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        if word(CHECKED) != checksum(&bytes[..CHECKED]) || bytes[1..4] != [0; 3] {
+        if word(CHECKED) != checksum(&bytes[..CHECKED]) || bytes[2..4] != [0; 2] {
             return Err(FrameError::Header);
         }
         let kind = Kind::try_from(bytes[0])?;
+        let descriptors = bytes[1];
         let length = word(4);
         match usize::try_from(length) {
             Ok(payload) if payload <= max_size => Ok(Self {
                 kind,
+                descriptors,
                 id: u64::from(word(8)) | u64::from(word(12)) << 32,
                 length: payload,
                 payload_crc: word(16),
@@ -192,8 +238,8 @@ impl Head {
     }
 }
 
-/// A frame's header and the place of its payload, if that was not thrown away.
-type Taken = (Head, Option<Range<usize>>);
+/// A frame's header, the place of its payload, if that was not thrown away, and what came with it.
+type Taken = (Head, Option<Range<usize>>, Came);
 
 /// Reserves memory in a buffer for this many bytes behind those that are in it. Returns whether there is memory.
 pub(crate) type Reserve = fn(&mut Vec<u8>, usize) -> bool;
@@ -201,6 +247,8 @@ pub(crate) type Reserve = fn(&mut Vec<u8>, usize) -> bool;
 /// A payload that there is no memory for, while it is being read and thrown away.
 struct Discarded {
     head: Head,
+    /// Where the header is in the stream.
+    at: u64,
     /// How many bytes of it have not arrived.
     left: usize,
     crc: crc32fast::Hasher,
@@ -222,6 +270,8 @@ pub(crate) struct FrameReader {
     discarded: Option<Discarded>,
     reserve: Reserve,
     broken: Option<FrameError>,
+    /// What came with the bytes.
+    arrivals: Arrivals,
     /// How many bytes were moved within the buffer, or with it.
     #[cfg(test)]
     moved: usize,
@@ -240,6 +290,7 @@ impl FrameReader {
             discarded: None,
             reserve: |buffer, more| buffer.try_reserve_exact(more).is_ok(),
             broken: None,
+            arrivals: Arrivals::default(),
             #[cfg(test)]
             moved: 0,
         }
@@ -291,6 +342,18 @@ impl FrameReader {
     pub(crate) fn filled(&mut self, bytes: usize) {
         assert!(bytes <= self.buffer.len() - self.end, "more bytes were read than there was space for");
         self.end += bytes;
+        self.arrivals.count(bytes);
+    }
+
+    /// As [`filled`](Self::filled), with descriptors that came with these bytes. `is_cut`: some of them were lost.
+    ///
+    /// # Panics
+    ///
+    /// If there was less space.
+    #[cold]
+    pub(crate) fn filled_with(&mut self, bytes: usize, descriptors: Vec<OwnedFd>, is_cut: bool) {
+        self.arrivals.add(bytes, descriptors, is_cut);
+        self.filled(bytes);
     }
 
     /// Takes out the next frame. `None` if it has not arrived as a whole.
@@ -299,7 +362,7 @@ impl FrameReader {
     ///
     /// The bytes are no frame, or there was no memory for a frame. From then on every call returns the same error.
     pub(crate) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
-        let Some((head, payload)) = self.take()? else { return Ok(None) };
+        let Some((head, payload, _)) = self.take()? else { return Ok(None) };
         let Some(payload) = payload else {
             let error = FrameError::NoMemory(NoMemory { bytes: head.length });
             self.broken = Some(error);
@@ -316,33 +379,62 @@ impl FrameReader {
     ///
     /// The bytes are no frame. From then on every call returns the same error.
     pub(crate) fn next_message(&mut self) -> Result<Option<Message<'_>>, FrameError> {
-        let Some((Head { kind, id, length, .. }, payload)) = self.take()? else { return Ok(None) };
+        let Some((Head { kind, id, length, .. }, payload, descriptors)) = self.take()? else { return Ok(None) };
         let Some(payload) = payload else {
             let lost = Some(NoMemory { bytes: length });
-            return Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&[]), payload: 0, lost }));
+            return Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&[]), payload: 0, lost, descriptors }));
         };
         if length > USUAL_BUFFER && payload.end == self.end {
             (self.start, self.end) = (0, 0);
             let mut buffer = std::mem::take(&mut self.buffer);
             buffer.truncate(payload.end);
-            return Ok(Some(Message { kind, id, bytes: Cow::Owned(buffer), payload: payload.start, lost: None }));
+            let (bytes, payload) = (Cow::Owned(buffer), payload.start);
+            return Ok(Some(Message { kind, id, bytes, payload, lost: None, descriptors }));
         }
-        Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&self.buffer[payload]), payload: 0, lost: None }))
+        let bytes = Cow::Borrowed(&self.buffer[payload]);
+        Ok(Some(Message { kind, id, bytes, payload: 0, lost: None, descriptors }))
     }
 
-    /// Takes out the next frame: its header, and the place of its payload, if that was not thrown away.
+    /// Takes out the next frame: its header, the place of its payload, if that was not thrown away, and what came with
+    /// it.
     fn take(&mut self) -> Result<Option<Taken>, FrameError> {
-        let found = match self.broken {
-            Some(error) => Err(error),
-            None if self.discarded.is_some() => self.end_of_discarded().map(|head| head.map(|head| (head, None))),
-            None => self.find().map(|found| found.map(|(head, payload)| (head, Some(payload)))),
-        };
-        match &found {
-            Ok(Some((_, Some(payload)))) => self.start = payload.end,
-            Ok(_) => {}
-            Err(error) => self.broken = Some(*error),
+        if let Some(error) = self.broken {
+            return Err(error);
         }
-        found
+        let taken = self.take_next();
+        if let Err(error) = taken {
+            self.broken = Some(error);
+            self.arrivals.close();
+        }
+        taken
+    }
+
+    fn take_next(&mut self) -> Result<Option<Taken>, FrameError> {
+        let found = if self.discarded.is_some() {
+            self.end_of_discarded()?.map(|(at, head)| (at, head, None))
+        } else {
+            self.find()?.map(|(head, payload)| (self.position(), head, Some(payload)))
+        };
+        let Some((at, head, payload)) = found else {
+            if self.arrivals.has_some() {
+                let (at, head) = match &self.discarded {
+                    Some(discarded) => (discarded.at, Some(discarded.head)),
+                    None => (self.position(), self.head()?),
+                };
+                self.arrivals.check_unfinished(at, head.map(|head| head.descriptors))?;
+            }
+            return Ok(None);
+        };
+        if let Some(payload) = &payload {
+            self.start = payload.end;
+        }
+        let descriptors = self.arrivals.take(at..self.position(), head.descriptors)?;
+        Ok(Some((head, payload, descriptors)))
+    }
+
+    /// Returns where in the stream that begins which was not handed out.
+    fn position(&self) -> u64 {
+        self.arrivals.bytes() - (self.end - self.start) as u64
     }
 
     /// Returns whether the stream, if it ends here, ends in the middle of a frame. Called when [`next`](Self::next) has
@@ -361,12 +453,12 @@ impl FrameReader {
     }
 
     /// Returns the header of the payload that was thrown away, if all of it was.
-    fn end_of_discarded(&mut self) -> Result<Option<Head>, FrameError> {
+    fn end_of_discarded(&mut self) -> Result<Option<(u64, Head)>, FrameError> {
         self.absorb();
-        let Some(Discarded { head, crc, .. }) = self.discarded.take_if(|discarded| discarded.left == 0) else {
+        let Some(Discarded { at, head, crc, .. }) = self.discarded.take_if(|discarded| discarded.left == 0) else {
             return Ok(None);
         };
-        if crc.finalize() == head.payload_crc { Ok(Some(head)) } else { Err(FrameError::Payload) }
+        if crc.finalize() == head.payload_crc { Ok(Some((at, head))) } else { Err(FrameError::Payload) }
     }
 
     /// Returns the next frame's header and the place of its payload, if all of it is here.
@@ -435,7 +527,7 @@ impl FrameReader {
         // A whole payload is there to be taken out.
         let Some(left) = head.length.checked_sub(arrived.len()).filter(|&left| left > 0) else { return };
         crc.update(arrived);
-        self.discarded = Some(Discarded { head, left, crc });
+        self.discarded = Some(Discarded { head, at: self.position(), left, crc });
         self.buffer = Vec::new();
         (self.start, self.end) = (0, 0);
         self.resize(USUAL_BUFFER);
@@ -456,6 +548,8 @@ pub(crate) enum FrameError {
     Payload,
     /// There is no such kind of frame.
     Kind(u8),
+    /// The descriptors that came are not those that were announced.
+    Descriptors,
     /// The announced length is more than this reader takes.
     TooLong { length: u32, max_size: usize },
     /// It is a frame, and there was no memory for it.
@@ -467,6 +561,7 @@ impl fmt::Display for FrameError {
         match self {
             Self::Header => f.write_str("what arrived is not the header of a message"),
             Self::Payload => f.write_str("a message was damaged on its way"),
+            Self::Descriptors => f.write_str("other descriptors came with a message than it announces"),
             Self::Kind(kind) => write!(f, "a message is of an unknown kind ({kind})"),
             Self::TooLong { length, max_size } => {
                 write!(f, "a message has {length} bytes, and at most {max_size} are allowed")

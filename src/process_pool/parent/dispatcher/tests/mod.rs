@@ -1,6 +1,7 @@
 //! Random histories of a pool, one step at a time, against what must hold after each: nobody is idle beside work,
 //! nothing is run twice, started in vain or forgotten, and the end is told when it has come.
 
+mod ahead;
 mod world;
 
 use std::num::NonZeroU64;

@@ -114,6 +114,8 @@ pub(super) struct World<'t> {
     /// The serial numbers of workers, and the numbers of their tasks that were asked to end.
     asked: Vec<(u64, u64)>,
     end_was_told: bool,
+    /// Whether a worker has retired.
+    has_retired: bool,
     /// Whether a worker could be started each time that one was needed.
     starts_at_will: bool,
     tally: &'t Tally,
@@ -133,6 +135,7 @@ impl<'t> World<'t> {
             tasks: Vec::new(),
             given_out: VecDeque::new(),
             asked: Vec::new(),
+            has_retired: false,
             end_was_told: false,
             starts_at_will: true,
             tally,
@@ -196,7 +199,7 @@ impl<'t> World<'t> {
             }
             Step::Retire(which) => {
                 if let Some(at) = pick(which, self.processes.len()) {
-                    let todo = self.dispatcher().retire(self.processes[at].number);
+                    let (_, todo) = self.dispatcher().retire(self.processes[at].number);
                     self.note("a worker retires");
                     self.carry_out(todo);
                 }
@@ -253,7 +256,8 @@ impl<'t> World<'t> {
         let (was_idle, was_short) = {
             let state = self.dispatcher().state.lock();
             let can_start = state.starts_succeed() || state.workers == 0;
-            let may_grow = state.workers - state.retiring < state.max_workers && state.closing.is_none() && can_start;
+            let limit = state.max_workers + state.retiring.min(state.max_workers);
+            let may_grow = state.workers < limit && state.closing.is_none() && can_start;
             (!state.idle.is_empty(), may_grow && state.live() + state.ahead + 1 > state.starting)
         };
         self.tasks.push(Task { future, retries, begun: 0, was_sent: false, was_cancelled: false, was_ended: false });
@@ -423,7 +427,8 @@ impl<'t> World<'t> {
         }
         let at = self.processes.iter().position(|process| process.link.serial() == serial).expect("it is up");
         let process = &self.processes[at];
-        assert!(process.last_begun <= id, "a signal meets the task that is to end, or none");
+        let is_right = process.last_begun <= id && process.runs.is_none_or(|(runs, _)| runs == id);
+        assert!(is_right, "a signal meets the task that is to end, or none");
         if process.is_alive {
             self.note("a signal ends a worker");
         }
@@ -468,8 +473,9 @@ impl<'t> World<'t> {
         self.starting.push(number);
         let state = self.dispatcher().state.lock();
         assert!(!matches!(state.closing, Some(Closing::Now(_))), "no worker is started when nothing is begun any more");
-        let needed = state.live() + state.ahead + state.retiring;
-        assert!(needed >= state.starting, "no worker is started without need");
+        // The successor of one that has retired may still be on its way when that is gone.
+        let is_ahead = self.has_retired || state.retiring > 0;
+        assert!(state.live() + state.ahead >= state.starting || is_ahead, "no worker is started without need");
         assert!(state.idle.is_empty(), "nor while another one is idle");
     }
 
@@ -490,7 +496,13 @@ impl<'t> World<'t> {
         assert_eq!(state.workers, self.starting.len() + self.processes.len() + self.leaving.len());
         let retiring = state.members.iter().flatten().filter(|member| member.is_retiring).count();
         assert_eq!(state.retiring, retiring);
-        assert!(state.workers - retiring <= state.max_workers + self.leaving.len());
+        self.has_retired |= retiring > 0;
+        assert!(state.workers <= 2 * state.max_workers + self.leaving.len());
+        let busy = state.members.iter().flatten().filter(|member| member.has_task()).count();
+        assert!(busy <= state.max_workers, "no more tasks run at a time than there may be workers");
+        let spares = state.members.iter().flatten().filter(|member| member.is_spare).count();
+        assert_eq!(state.spares, spares);
+        assert!(spares == 0 || busy == state.max_workers, "nobody is spare without need");
         if let Some(max) = state.lifespan.max_tasks {
             assert!(state.members.iter().flatten().all(|member| member.taken <= max.get()));
         }
@@ -523,7 +535,8 @@ impl<'t> World<'t> {
             }
         }
         assert_eq!(state.ahead, ahead);
-        let is_short = live + behind > state.starting && state.workers - retiring < state.max_workers;
+        let is_short =
+            live + behind > state.starting && state.workers - retiring.min(state.max_workers) < state.max_workers;
         // A worker that gets up starts another one.
         let is_replaced = retiring > 0 && state.starting > 0;
         let may_be_short = !self.starts_at_will || !self.leaving.is_empty() || state.closing.is_some() || is_replaced;

@@ -13,7 +13,12 @@ use serde::ser::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{bytes_of, encode};
-use crate::process_pool::wire::codec::read;
+use crate::process_pool::wire::blob::Attached;
+use crate::process_pool::wire::codec::error::Fault;
+
+fn read<'b, S: DeserializeSeed<'b>>(bytes: &'b [u8], seed: S) -> Result<S::Value, Fault> {
+    crate::process_pool::wire::codec::read(bytes, &mut Attached::none(), seed)
+}
 
 /// Names of fields and variants.
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];

@@ -1,7 +1,7 @@
 //! What any stream of bytes must hold a [`FrameReader`] to. Shared with the fuzz target in `fuzz/`, which has the same
 //! names one level up.
 
-use super::{FrameError, FrameReader, HEADER, append, checksum};
+use super::{FrameError, FrameReader, HEADER, append, checksum, withhold};
 
 /// How large the buffer may be however little has arrived.
 const USUAL_BUFFER: usize = 64 * 1024;
@@ -54,6 +54,10 @@ pub(super) fn read_in_cuts(
                     assert_eq!(outcome.error, None, "a broken stream has no more frames");
                     let from = outcome.accepted.len();
                     append(&mut outcome.accepted, frame.kind, frame.id, frame.payload);
+                    if bytes.get(from + 1) == Some(&u8::MAX) {
+                        // It says that its descriptors do not come: the only frame with some that is whole without them.
+                        withhold(outcome.accepted[from..].first_chunk_mut().expect("a header"));
+                    }
                     outcome.frames += 1;
                     let to = outcome.accepted.len();
                     assert!(to <= arrived && outcome.accepted[from..] == bytes[from..to], "what is accepted was sent");

@@ -1,6 +1,7 @@
 //! The frame reader against streams that are whole, cut, damaged and made up.
 
 mod check;
+mod descriptors;
 
 use std::cell::Cell;
 
@@ -9,10 +10,10 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::{Frame, FrameError, FrameReader, HEADER, Kind, NoMemory, USUAL_BUFFER, append, checksum, header};
+use super::{Frame, FrameError, FrameReader, HEADER, Kind, NoMemory, USUAL_BUFFER, append, checksum, header, withhold};
 use check::{Outcome, read_in_cuts, repair};
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 14] = [
     Kind::Hello,
     Kind::Setup,
     Kind::Init,
@@ -24,6 +25,9 @@ const KINDS: [Kind; 11] = [
     Kind::More,
     Kind::Stop,
     Kind::Refused,
+    Kind::Region,
+    Kind::TaskInRegion,
+    Kind::DoneInRegion,
 ];
 
 /// What the readers of the tests take.
@@ -185,7 +189,7 @@ fn a_length_over_the_cap_is_an_error_and_the_cap_is_none() {
 
 #[test]
 fn an_unknown_kind_is_an_error() {
-    for kind in [0, 12, 42, 255] {
+    for kind in [0, 15, 42, 255] {
         assert_eq!(first_error(&forged(|header| header[0] = kind)), Some(FrameError::Kind(kind)));
     }
 }
@@ -193,7 +197,7 @@ fn an_unknown_kind_is_an_error() {
 #[test]
 fn a_reserved_byte_that_is_set_is_an_error() {
     assert_eq!(read(&forged(|_| ()), &[]).frames, 1, "a frame, but for what is changed below");
-    for at in 1..4 {
+    for at in 2..4 {
         assert_eq!(first_error(&forged(|header| header[at] = 1)), Some(FrameError::Header));
     }
 }
@@ -491,7 +495,11 @@ fn damage() -> impl Strategy<Value = Damage> {
     prop_oneof![
         (any::<Index>(), any::<u8>()).prop_map(|(at, bit)| Damage::Flip(at, bit)),
         (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Set(at, byte)),
-        (any::<Index>(), prop_oneof![Just(0), 0..HEADER], any::<u8>())
+        (
+            any::<Index>(),
+            prop_oneof![2 => Just(0), 1 => Just(1), 2 => 0..HEADER],
+            prop_oneof![4 => any::<u8>(), 1 => Just(u8::MAX)]
+        )
             .prop_map(|(frame, at, byte)| Damage::Header(frame, at, byte)),
         (any::<Index>(), 1..80_usize).prop_map(|(at, count)| Damage::Remove(at, count)),
         (any::<Index>(), vec(any::<u8>(), 1..80)).prop_map(|(at, more)| Damage::Insert(at, more)),
@@ -528,5 +536,5 @@ fn damaged_streams_give_what_was_whole_and_then_an_error_or_nothing() {
         *seen.borrow_mut().entry(outcome.error.map(|error| std::mem::discriminant(&error))).or_default() += 1;
     });
     let seen = seen.into_inner();
-    assert!(seen.len() == 5 && seen.values().all(|&count| count > 5), "every outcome is reached: {seen:?}");
+    assert!(seen.len() == 6 && seen.values().all(|&count| count > 5), "every outcome is reached: {seen:?}");
 }

@@ -1,0 +1,229 @@
+//! Bytes in sealed memory.
+
+use std::fmt;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::ser::{self, Serialize, Serializer};
+
+use super::attachments::{NAME, give, take_passed};
+use super::memory::{Sealed, Unsealed};
+
+/// What is wrong with a blob that is written or read by another format.
+const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker only, as or in an argument or a \
+                         result, and not inside of `Json`";
+
+/// Immutable bytes in memory of their own, which goes to a worker and back without a copy.
+///
+/// As an argument of a process pool's task, in one, or in a result, a blob is sent as a descriptor of its memory. The
+/// other process maps that memory and reads it where it lies. A gigabyte is sent as fast as a byte, and does not count
+/// towards [`max_message_size`](crate::process_pool::ProcessPoolBuilder::max_message_size). One blob can go to many
+/// workers, and all of them share its memory.
+///
+/// The memory is sealed: no process can change it any more, and a descriptor from a worker is looked at before it is
+/// believed. It has no name, and is freed with the last process that has it, however that ends.
+///
+/// [`from_bytes`](Self::from_bytes) copies. To make the bytes in place, write to a [`BlobMut`] and
+/// [`seal`](BlobMut::seal) it; for other types than bytes there is [`SharedVec`](crate::process_pool::SharedVec).
+///
+/// # Costs
+///
+/// A blob takes a descriptor in each process that has it, and whole pages of memory. To make one takes some ten system
+/// calls, to receive one about six, which is more than a copy of some ten kilobytes. A clone takes none of these. At
+/// most 253 blobs go with one call or result, of which the same blob and its clones are one.
+///
+/// # Limits
+///
+/// On Linux; elsewhere making one is an error. Any other serializer or deserializer than a pool's is refused, those of
+/// [`Json`](crate::process_pool::Json) included. A sealed blob can't be written to again: copy it into a [`BlobMut`].
+///
+/// # Examples
+///
+/// ```
+/// use bowline::process_pool::{Blob, BlobMut};
+/// use bowline::ProcessPoolExecutor;
+///
+/// /// Runs in a worker: reads one blob, and makes another one in place.
+/// fn invert(image: Blob) -> std::io::Result<Blob> {
+///     let mut inverted = BlobMut::new(image.len())?;
+///     inverted.iter_mut().zip(&*image).for_each(|(to, from)| *to = !from);
+///     inverted.seal()
+/// }
+///
+/// # #[cfg(all(target_os = "linux", not(bowline_portable)))] {
+/// let pool = ProcessPoolExecutor::new(1)?;
+/// let image = Blob::from_bytes(&vec![1; 16 << 20])?;
+/// let inverted = pool.submit(|image: Blob| invert(image).expect("memory"), (image.clone(),)).result()?;
+/// assert_eq!(inverted[0], !image[0]);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Blob {
+    memory: Arc<Sealed>,
+}
+
+impl Blob {
+    /// Makes a blob with a copy of these bytes.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory, no descriptor, or a limit of the process is reached (`RLIMIT_FSIZE`, `RLIMIT_AS`); the kernel
+    /// has no sealed memory; or this system is not Linux.
+    pub fn from_bytes(bytes: &[u8]) -> io::Result<Self> {
+        Sealed::from_bytes(bytes).map(Self::of)
+    }
+
+    pub(super) fn of(memory: Sealed) -> Self {
+        Self { memory: Arc::new(memory) }
+    }
+
+    /// Returns the descriptor by which the blob is sent.
+    #[cfg(all(target_os = "linux", not(bowline_portable)))]
+    pub(in crate::process_pool) fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.memory.descriptor()
+    }
+
+    /// Returns whether both are the same memory.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory)
+    }
+}
+
+impl Deref for Blob {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.memory
+    }
+}
+
+impl AsRef<[u8]> for Blob {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl PartialEq for Blob {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other) || **self == **other
+    }
+}
+
+impl Eq for Blob {}
+
+/// Its length, and not its bytes.
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blob").field("len", &self.len()).finish()
+    }
+}
+
+/// For the codec between processes. Everywhere else an error.
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_newtype_struct(NAME, &Inner(self))
+    }
+}
+
+/// What a serializer finds in a blob: nothing, unless it is the codec's, which has asked for the blob.
+struct Inner<'b>(&'b Blob);
+
+impl Serialize for Inner<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if give(self.0) { serializer.serialize_unit() } else { Err(ser::Error::custom(WRONG_WAY)) }
+    }
+}
+
+/// For the codec between processes. Everywhere else an error.
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Passed;
+
+        impl<'de> Visitor<'de> for Passed {
+            type Value = Blob;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a blob, which came with a call or a result")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Blob, E> {
+                take_passed().ok_or_else(|| E::custom(WRONG_WAY))
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, _: D) -> Result<Blob, D::Error> {
+                Err(de::Error::custom(WRONG_WAY))
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(NAME, Passed)
+    }
+}
+
+/// Bytes that become a [`Blob`] when all of them are written.
+///
+/// It has its memory from the beginning, all zero: no write to it lacks memory. A process that is forked off this one does
+/// not have that memory.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(all(target_os = "linux", not(bowline_portable)))] {
+/// use bowline::process_pool::BlobMut;
+///
+/// let mut squares = BlobMut::new(10)?;
+/// (0..).zip(&mut *squares).for_each(|(n, square)| *square = n * n);
+/// let squares = squares.seal()?;
+/// assert_eq!(squares[9], 81);
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct BlobMut {
+    memory: Unsealed,
+}
+
+impl BlobMut {
+    /// Makes this many bytes, all zero.
+    ///
+    /// # Errors
+    ///
+    /// As [`Blob::from_bytes`].
+    pub fn new(len: usize) -> io::Result<Self> {
+        Unsealed::new(len).map(|memory| Self { memory })
+    }
+
+    /// Makes a blob of it, without a copy.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no sealed memory, or still writes to this memory (for a read from a device that is under way).
+    pub fn seal(self) -> io::Result<Blob> {
+        self.memory.seal().map(Blob::of)
+    }
+}
+
+impl Deref for BlobMut {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.memory
+    }
+}
+
+impl DerefMut for BlobMut {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory
+    }
+}
+
+/// Its length, and not its bytes.
+impl fmt::Debug for BlobMut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobMut").field("len", &self.len()).finish()
+    }
+}

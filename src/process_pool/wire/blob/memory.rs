@@ -1,0 +1,296 @@
+//! Memory that nobody can change any more, whoever has its descriptor.
+
+use std::fmt;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use memmap2::{Advice, Mmap, MmapMut, MmapOptions};
+use rustix::fs::{FallocateFlags, SealFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::primitive::without_write_signals;
+use crate::process_pool::wire::memfd;
+
+/// A descriptor that came from another process.
+pub(in crate::process_pool) type Descriptor = OwnedFd;
+
+/// With these nobody can write to the memory, change its length, or add or remove a seal.
+const SEALS: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// What `fstatfs` calls memory with pages of the usual size.
+const TMPFS: u32 = 0x0102_1994;
+
+/// How many bytes of memory are requested at once: a signal interrupts the request, and what it got is lost.
+const STEP: u64 = 4 << 20;
+
+/// Makes memory of this length. The pages come with the first write.
+fn memory(bytes: usize) -> io::Result<OwnedFd> {
+    let file = memfd::create("bowline-blob")?;
+    memfd::set_length(&file, bytes, &format!("a blob of {bytes} bytes"))?;
+    Ok(file)
+}
+
+/// Memory of a fixed length that this process alone writes to.
+pub(super) struct Unsealed {
+    file: OwnedFd,
+    /// `None`: it is empty.
+    map: Option<MmapMut>,
+}
+
+impl Unsealed {
+    /// Makes memory, all zero. All of it is there: no later write lacks memory.
+    pub(super) fn new(bytes: usize) -> io::Result<Self> {
+        let file = memory(bytes)?;
+        if bytes == 0 {
+            return Ok(Self { file, map: None });
+        }
+        let end = bytes as u64;
+        for start in (0..end).step_by(STEP as usize) {
+            let step = STEP.min(end - start);
+            let request = || rustix::fs::fallocate(&file, FallocateFlags::empty(), start, step);
+            without_write_signals(|| retry_on_intr(request))?;
+        }
+        // SAFETY:
+        // - nobody else has the descriptor of the memory, which has no name: only this mapping changes the memory. It
+        //   has this length, and nobody shortens it.
+        let map = unsafe { MmapOptions::new().len(bytes).map_mut(&file) }?;
+        // A process that is forked off this one, on its way to another program for example, would have a mapping that
+        // can be written to: the memory could not be sealed meanwhile.
+        map.advise(Advice::DontFork)?;
+        Ok(Self { file, map: Some(map) })
+    }
+
+    /// Ends all writing to the memory.
+    pub(super) fn seal(self) -> io::Result<Sealed> {
+        let Self { file, map } = self;
+        let bytes = map.as_ref().map_or(0, |map| map.len());
+        // The kernel refuses the seal as long as there is a mapping that can be written to.
+        drop(map);
+        Sealed::seal(file, bytes)
+    }
+}
+
+impl Deref for Unsealed {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.map.as_deref().unwrap_or_default()
+    }
+}
+
+impl DerefMut for Unsealed {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.map.as_deref_mut().unwrap_or_default()
+    }
+}
+
+/// Memory that nobody can write to: a descriptor with all [`SEALS`], and its mapping.
+pub(super) struct Sealed {
+    file: OwnedFd,
+    /// `None`: it is empty.
+    map: Option<Mmap>,
+}
+
+impl Sealed {
+    /// Makes sealed memory with a copy of these bytes.
+    pub(super) fn from_bytes(bytes: &[u8]) -> io::Result<Self> {
+        let file = memory(bytes.len())?;
+        let mut rest = bytes;
+        // A write fills pages that were not there faster than a copy into a mapping, which the kernel clears first.
+        while !rest.is_empty() {
+            let written = without_write_signals(|| retry_on_intr(|| rustix::io::write(&file, rest)))?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            rest = &rest[written..];
+        }
+        Self::seal(file, bytes.len())
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    fn seal(file: OwnedFd, bytes: usize) -> io::Result<Self> {
+        rustix::fs::fcntl_add_seals(&file, SEALS).map_err(|error| match error {
+            Errno::BUSY => io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "the memory of a blob can't be sealed: something of the system still writes to it",
+            ),
+            error => error.into(),
+        })?;
+        // SAFETY:
+        // - the memory was just sealed, and has this length (`memory`).
+        unsafe { Self::map(file, bytes) }
+    }
+
+    /// Maps memory that another process made and says to have this length.
+    pub(super) fn open(file: Descriptor, bytes: u64) -> Result<Self, Refusal> {
+        let seals = rustix::fs::fcntl_get_seals(&file).map_err(|_| Refusal::NoMemory)?;
+        if !seals.contains(SEALS) {
+            return Err(Refusal::NotSealed);
+        }
+        // A mapping of huge pages would follow other rules.
+        let system = rustix::fs::fstatfs(&file).map_err(Refusal::System)?;
+        if u32::try_from(system.f_type) != Ok(TMPFS) {
+            return Err(Refusal::NoMemory);
+        }
+        let size = rustix::fs::fstat(&file).map_err(Refusal::System)?.st_size;
+        let is_right = u64::try_from(size) == Ok(bytes);
+        let bytes = usize::try_from(bytes).ok().filter(|_| is_right).ok_or(Refusal::Length { size, said: bytes })?;
+        // SAFETY:
+        // - the kernel says that the memory is sealed and of this length; both are for ever.
+        unsafe { Self::map(file, bytes) }.map_err(Refusal::Map)
+    }
+
+    /// # Safety
+    ///
+    /// The memory has this length and all [`SEALS`].
+    unsafe fn map(file: OwnedFd, bytes: usize) -> io::Result<Self> {
+        if bytes == 0 {
+            return Ok(Self { file, map: None });
+        }
+        let mut options = MmapOptions::new();
+        options.len(bytes);
+        // SAFETY:
+        // - the seals keep every process from writing to the memory and from changing its length (caller): the slice
+        //   that this lends never changes, and no page behind it goes away.
+        let map = match unsafe { options.map(&file) } {
+            // Before Linux 6.7 sealed memory can't be mapped as shared, not even to be read.
+            // SAFETY:
+            // - as above. The mapping shows the same pages: nobody writes to it.
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => unsafe {
+                options.map_copy_read_only(&file)
+            },
+            mapped => mapped,
+        };
+        Ok(Self { map: Some(map?), file })
+    }
+}
+
+impl Deref for Sealed {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.map.as_deref().unwrap_or_default()
+    }
+}
+
+/// Why a descriptor of another process is not taken for sealed memory.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It is something else.
+    NoMemory,
+    NotSealed,
+    Length {
+        size: i64,
+        said: u64,
+    },
+    System(Errno),
+    Map(io::Error),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("what came as a blob is not sealed memory"),
+            Self::NotSealed => f.write_str("what came as a blob is memory without all its seals: it could change"),
+            Self::Length { size, said } => {
+                write!(f, "a blob came with {size} bytes, and {said} were announced")
+            }
+            Self::System(error) => write!(f, "the memory of a blob can't be looked at: {error}"),
+            Self::Map(error) => write!(f, "the memory of a blob can't be mapped: {error}"),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use super::*;
+
+    fn sealed(bytes: &[u8], seals: SealFlags) -> OwnedFd {
+        let file = memory(bytes.len()).expect("memory");
+        assert_eq!(rustix::io::write(&file, bytes), Ok(bytes.len()));
+        rustix::fs::fcntl_add_seals(&file, seals).expect("seals");
+        file
+    }
+
+    #[test]
+    fn what_is_not_sealed_memory_of_the_announced_length_is_refused() {
+        let null = std::fs::File::open("/dev/null").expect("a file").into();
+        assert!(matches!(Sealed::open(null, 0), Err(Refusal::NoMemory)));
+        for missing in [SealFlags::WRITE, SealFlags::SHRINK, SealFlags::GROW, SealFlags::SEAL] {
+            let refused = Sealed::open(sealed(b"four", SEALS - missing), 4);
+            assert!(matches!(refused, Err(Refusal::NotSealed)), "without {missing:?}");
+        }
+        for said in [0, 3, 5, 4096, u64::MAX] {
+            let refused = Sealed::open(sealed(b"four", SEALS), said);
+            assert!(matches!(refused, Err(Refusal::Length { size: 4, .. })), "{said} bytes");
+        }
+        assert_eq!(&*Sealed::open(sealed(b"four", SEALS), 4).expect("sealed memory"), b"four");
+        assert_eq!(&*Sealed::open(sealed(b"", SEALS), 0).expect("sealed memory"), b"");
+    }
+
+    #[test]
+    fn memory_with_huge_pages_is_refused() {
+        use rustix::fs::MemfdFlags;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
+        // Where the kernel has none there is nothing to refuse.
+        let Ok(file) = rustix::fs::memfd_create("huge", flags) else { return };
+        rustix::fs::fcntl_add_seals(&file, SEALS).expect("seals");
+        assert!(matches!(Sealed::open(file, 0), Err(Refusal::NoMemory)));
+    }
+
+    #[test]
+    fn memory_that_is_still_mapped_to_be_written_to_is_not_sealed() {
+        let unsealed = Unsealed::new(1).expect("memory");
+        let copy = unsealed.file.try_clone().expect("a descriptor");
+        // SAFETY:
+        // - nothing is read or written by it.
+        let other = unsafe { MmapOptions::new().len(1).map_mut(&copy) }.expect("a mapping");
+        let error = unsealed.seal().err().expect("it can be written to");
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+        drop(other);
+    }
+
+    #[test]
+    fn sealed_memory_has_all_seals_and_can_be_written_to_by_no_means() {
+        let mut unsealed = Unsealed::new(5000).expect("memory");
+        assert!(unsealed.iter().all(|&byte| byte == 0));
+        unsealed.fill(7);
+        let made = unsealed.seal().expect("sealed memory");
+        for sealed in [made, Sealed::from_bytes(&[7; 5000]).expect("sealed memory")] {
+            assert_eq!(rustix::fs::fcntl_get_seals(&sealed.file).map(|seals| seals.contains(SEALS)), Ok(true));
+            assert_eq!(rustix::io::pwrite(&sealed.file, &[1], 0), Err(Errno::PERM));
+            assert_eq!(rustix::fs::ftruncate(&sealed.file, 1), Err(Errno::PERM));
+            assert_eq!(rustix::fs::ftruncate(&sealed.file, 9000), Err(Errno::PERM));
+            // SAFETY:
+            // - nothing is read or written by it.
+            assert!(unsafe { MmapOptions::new().len(5000).map_mut(&sealed.file) }.is_err());
+            assert_eq!(*sealed, [7; 5000]);
+        }
+    }
+
+    #[test]
+    fn a_fork_on_its_way_to_another_program_does_not_keep_memory_from_being_sealed() {
+        let unsealed = Unsealed::new(1).expect("memory");
+        // SAFETY:
+        // - the process that is forked off only waits for its end.
+        let fork = unsafe { libc::fork() };
+        if fork == 0 {
+            // SAFETY:
+            // - it may be called after a fork.
+            unsafe { libc::pause() };
+        }
+        let sealed = unsealed.seal();
+        // SAFETY:
+        // - the process is this one's child, and was not waited for.
+        unsafe {
+            libc::kill(fork, libc::SIGKILL);
+            libc::waitpid(fork, std::ptr::null_mut(), 0);
+        }
+        sealed.expect("sealed memory");
+    }
+}

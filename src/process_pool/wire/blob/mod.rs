@@ -1,0 +1,14 @@
+//! Large data that goes between processes as a descriptor of sealed memory: no byte of it goes through the stream.
+
+mod attachments;
+mod bytes;
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), path = "memory_portable.rs")]
+mod memory;
+mod vec;
+
+#[cfg(all(target_os = "linux", not(bowline_portable)))]
+pub(super) use attachments::MAX_ATTACHMENTS;
+pub(in crate::process_pool) use attachments::{Attached, Attachments};
+pub(super) use attachments::{NAME, pass, take_wanted};
+pub use bytes::{Blob, BlobMut};
+pub use vec::{SharedVec, SharedVecMut};

@@ -1,0 +1,304 @@
+//! Blobs: bytes that go to a worker and back as a descriptor of sealed memory.
+
+#![cfg(target_os = "linux")]
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+
+use bowline::process_pool::{Blob, BlobMut, SharedVec, SharedVecMut};
+use bowline::{Json, TaskError};
+use serde::{Deserialize, Serialize};
+
+use crate::support::workers::{builder, echo, pid, pool_of};
+use crate::support::{LIMIT, alone, within};
+
+const MIB: usize = 1 << 20;
+
+/// Bytes of which none is like its neighbours.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at * 31 + at / 251) as u8).collect()
+}
+
+fn blob(len: usize) -> Blob {
+    Blob::from_bytes(&pattern(len)).expect("memory")
+}
+
+/// A task: whether these are the bytes, and how many there are.
+fn check(blob: Blob) -> usize {
+    assert!(*blob == *pattern(blob.len()), "the bytes are others");
+    blob.len()
+}
+
+fn inverted(blob: Blob) -> Blob {
+    let mut made = BlobMut::new(blob.len()).expect("memory");
+    made.iter_mut().zip(&*blob).for_each(|(to, from)| *to = !from);
+    made.seal().expect("sealed memory")
+}
+
+#[test]
+fn blobs_arrive_as_they_were_whatever_their_length() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        for len in [0, 1, 4095, 4096, 4097, MIB + 1, 64 * MIB] {
+            let blob = blob(len);
+            assert_eq!(pool.submit(check, (blob.clone(),)).result().unwrap(), len);
+            let result = pool.submit(inverted, (blob.clone(),)).result().unwrap();
+            assert!(result.len() == len && result.iter().zip(&*blob).all(|(made, from)| *made == !from));
+            assert_eq!(pool.submit(echo::<Blob>, (blob.clone(),)).result().unwrap(), blob);
+        }
+    });
+}
+
+#[derive(Serialize, Deserialize, Debug, PartialEq, Default)]
+struct Layers {
+    name: String,
+    layers: Vec<Option<Blob>>,
+    by_name: HashMap<String, (u8, Blob)>,
+    weights: Option<SharedVec<f32>>,
+}
+
+#[test]
+fn several_blobs_in_one_value_arrive_each_in_its_place() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let weights = SharedVec::from_slice(&[1.5, -2.25]).unwrap();
+        let by_name = [("a", 10), ("b", 20)].map(|(name, len)| (name.to_owned(), (len as u8, blob(len))));
+        let layers = vec![Some(blob(3)), None, Some(blob(0)), Some(blob(5000))];
+        let all = Layers { name: "n".to_owned(), layers, by_name: by_name.into(), weights: Some(weights) };
+        let sent = Layers {
+            name: all.name.clone(),
+            layers: all.layers.clone(),
+            by_name: all.by_name.clone(),
+            weights: all.weights.clone(),
+        };
+        assert_eq!(pool.submit(echo::<Layers>, (sent,)).result().unwrap(), all);
+    });
+}
+
+/// A task: the addresses of both.
+fn addresses(one: Blob, other: Blob) -> (usize, usize, Blob) {
+    (one.as_ptr().addr(), other.as_ptr().addr(), one)
+}
+
+#[test]
+fn the_same_blob_twice_is_one_blob_in_the_worker() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let same = blob(10);
+        let (one, other, same) = pool.submit(addresses, (same.clone(), same)).result().unwrap();
+        assert_eq!(one, other);
+        let (one, other, _) = pool.submit(addresses, (same, blob(10))).result().unwrap();
+        assert_ne!(one, other);
+    });
+}
+
+#[test]
+fn blobs_go_with_the_chunks_of_a_map_and_come_back() {
+    within(LIMIT, || {
+        let pool = pool_of(2);
+        let map = pool.map(inverted, (0..100).map(blob)).chunk_size(7);
+        let results: Vec<Blob> = map.collect::<Result<_, _>>().unwrap();
+        assert_eq!(results.len(), 100);
+        for (len, result) in results.iter().enumerate() {
+            assert!(**result == *pattern(len).iter().map(|byte| !byte).collect::<Vec<_>>(), "{len}");
+        }
+    });
+}
+
+thread_local! {
+    static TABLE: std::cell::RefCell<Option<Blob>> = const { std::cell::RefCell::new(None) };
+}
+
+fn keep(table: Blob) {
+    TABLE.set(Some(table));
+}
+
+fn look_up(at: usize) -> (u8, u32) {
+    TABLE.with_borrow(|table| (table.as_ref().expect("a table")[at], pid()))
+}
+
+#[test]
+fn an_initializer_gets_a_blob_in_every_worker() {
+    within(LIMIT, || {
+        let table = blob(3 * MIB);
+        let pool = builder(2).initializer(keep, (table.clone(),)).build().unwrap();
+        for at in [0, 17, 2 * MIB, 3 * MIB - 1] {
+            let (byte, worker) = pool.submit(look_up, (at,)).result().unwrap();
+            assert_eq!(byte, table[at]);
+            // The next one is another worker, which gets the same blob.
+            // SAFETY:
+            // - numbers.
+            unsafe { libc::kill(worker as i32, libc::SIGKILL) };
+            crate::support::processes::until_gone(worker);
+        }
+    });
+}
+
+#[test]
+fn a_result_of_one_worker_goes_on_to_another_as_the_same_memory() {
+    within(LIMIT, || {
+        let pools = [pool_of(1), pool_of(1)];
+        let inode = |blob: Blob| -> (u64, Blob) { (inode_of(&blob), blob) };
+        let (first, made) = pools[0].submit(inode, (inverted(blob(MIB)),)).result().unwrap();
+        let (second, made) = pools[1].submit(inode, (made,)).result().unwrap();
+        assert_eq!((first, second), (inode_of(&made), inode_of(&made)), "all processes map the same file");
+        assert!(made.iter().zip(pattern(MIB)).all(|(made, from)| *made == !from));
+    });
+}
+
+/// The line of `/proc/self/maps` that says what the blob's memory is.
+fn mapping_of(blob: &Blob) -> Vec<String> {
+    let start = format!("{:x}-", blob.as_ptr().addr());
+    let maps = fs::read_to_string("/proc/self/maps").expect("Linux");
+    let line = maps.lines().find(|line| line.starts_with(&start)).expect("a mapping of its own");
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+fn inode_of(blob: &Blob) -> u64 {
+    mapping_of(blob)[4].parse().expect("a number")
+}
+
+/// A task: tries to make a blob's memory writable, and returns what the kernel says.
+fn tamper(blob: Blob) -> (String, Vec<Result<(), i32>>, Blob) {
+    let permissions = mapping_of(&blob)[1].clone();
+    let said = |result: i32| if result < 0 { Err(io::Error::last_os_error().raw_os_error().unwrap()) } else { Ok(()) };
+    let start = blob.as_ptr().cast_mut().cast();
+    let mut tries = Vec::new();
+    // SAFETY:
+    // - it is the start of a mapping. Were it made writable, nothing would be written.
+    tries.push(said(unsafe { libc::mprotect(start, blob.len(), libc::PROT_READ | libc::PROT_WRITE) }));
+    for entry in fs::read_dir("/proc/self/fd").unwrap() {
+        let path = entry.unwrap().path();
+        if !fs::read_link(&path).is_ok_and(|link| link.to_str().is_some_and(|link| link.contains("bowline-blob"))) {
+            continue;
+        }
+        // By a descriptor of its own, which may be written to as far as its mode says.
+        let file = fs::File::options().read(true).write(true).open(&path).unwrap();
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file);
+        // SAFETY:
+        // - a new mapping, which is refused, and numbers.
+        unsafe {
+            let flags = libc::PROT_READ | libc::PROT_WRITE;
+            let mapped = libc::mmap(std::ptr::null_mut(), blob.len(), flags, libc::MAP_SHARED, descriptor, 0);
+            tries.push(said(if mapped == libc::MAP_FAILED { -1 } else { 0 }));
+            tries.push(said(libc::ftruncate(descriptor, 1)));
+            tries.push(said(libc::ftruncate(descriptor, 1 << 20)));
+        }
+        tries.push(io::Write::write(&mut &file, b"other").map(drop).map_err(|error| error.raw_os_error().unwrap()));
+    }
+    (permissions, tries, blob)
+}
+
+#[test]
+fn a_blob_that_was_received_can_not_be_written_to() {
+    alone(|| {
+        let pool = pool_of(1);
+        let sent = blob(5000);
+        let (permissions, tries, back) = pool.submit(tamper, (sent.clone(),)).result().unwrap();
+        assert_eq!(permissions, "r--s");
+        assert_eq!(tries, [Err(libc::EACCES), Err(libc::EPERM), Err(libc::EPERM), Err(libc::EPERM), Err(libc::EPERM)]);
+        assert_eq!(mapping_of(&back)[1], "r--s");
+        assert_eq!(*back, *pattern(5000));
+        check(sent);
+    });
+}
+
+fn scaled(by: f64, from: SharedVec<f64>) -> SharedVec<f64> {
+    let mut to = SharedVecMut::new(from.len()).expect("memory");
+    to.iter_mut().zip(&*from).for_each(|(to, from)| *to = by * from);
+    to.seal().expect("sealed memory")
+}
+
+#[test]
+fn shared_vectors_arrive_with_their_elements_and_results_are_made_in_place() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        for len in [0, 1, 1000, 1_000_000] {
+            let numbers: Vec<f64> = (0..len).map(f64::from).collect();
+            let sent = SharedVec::from_slice(&numbers).unwrap();
+            let back = pool.submit(scaled, (-0.5, sent)).result().unwrap();
+            assert!(back.iter().zip(&numbers).all(|(back, number)| *back == -0.5 * number));
+            assert_eq!(back.len(), numbers.len());
+        }
+        // Any plain data, at the alignment that it needs.
+        let wide = SharedVec::from_slice(&[u128::MAX, 7]).unwrap();
+        assert_eq!(*pool.submit(echo::<SharedVec<u128>>, (wide,)).result().unwrap(), [u128::MAX, 7]);
+        let pixels = SharedVec::from_slice(&[[1_u8, 2, 3], [4, 5, 6]]).unwrap();
+        assert_eq!(*pool.submit(echo::<SharedVec<[u8; 3]>>, (pixels,)).result().unwrap(), [[1, 2, 3], [4, 5, 6]]);
+    });
+}
+
+#[test]
+fn a_blob_is_a_shared_vector_of_whole_elements_only() {
+    let odd = Blob::from_bytes(&[1, 2, 3]).unwrap();
+    let odd = SharedVec::<u16>::from_blob(odd).unwrap_err();
+    let bytes = SharedVec::<u8>::from_blob(odd).unwrap();
+    assert_eq!((&*bytes, &*bytes.clone().into_blob()), (&[1, 2, 3][..], &[1, 2, 3][..]));
+    assert!(SharedVecMut::<u64>::new(usize::MAX / 4).is_err());
+}
+
+#[test]
+fn a_blob_on_any_other_way_is_an_error_that_says_so() {
+    within(LIMIT, || {
+        let says = |error: String| assert!(error.contains("can be sent to or from a worker only"), "{error}");
+        let vector = SharedVec::from_slice(&[1_u16]).unwrap();
+        says(serde_json::to_string(&blob(3)).unwrap_err().to_string());
+        says(serde_json::to_string(&vec![vector]).unwrap_err().to_string());
+        for text in ["null", "0", "[0, 3]"] {
+            says(serde_json::from_str::<Blob>(text).unwrap_err().to_string());
+        }
+        let pool = pool_of(1);
+        let in_json = pool.submit(echo::<Json<Blob>>, (Json(blob(3)),)).result();
+        assert!(matches!(&in_json, Err(TaskError::Encode(_))), "{in_json:?}");
+        says(in_json.unwrap_err().to_string());
+        // And it leaves nothing behind: the next one is sent.
+        assert_eq!(pool.submit(check, (blob(3),)).result().unwrap(), 3);
+        says(serde_json::to_string(&blob(3)).unwrap_err().to_string());
+    });
+}
+
+fn make_many(n: usize) -> Vec<Blob> {
+    (0..n).map(|n| Blob::from_bytes(&[n as u8]).expect("memory")).collect()
+}
+
+#[test]
+fn a_message_with_as_many_blobs_as_there_may_be_arrives_and_one_more_is_an_error() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let worker = pool.submit(pid, ()).result().unwrap();
+        let most = pool.submit(echo::<Vec<Blob>>, (make_many(253),)).result().unwrap();
+        assert!(most.len() == 253 && most.iter().enumerate().all(|(n, blob)| **blob == [n as u8]));
+        // The same ones once more, in any number.
+        let twice = [&most[..], &most[..]].concat();
+        assert_eq!(pool.submit(echo::<Vec<Blob>>, (twice,)).result().unwrap().len(), 506);
+        let says = |result: Result<Vec<Blob>, TaskError>| match result {
+            Err(TaskError::Encode(error)) => assert!(error.to_string().contains("more than 253 blobs"), "{error}"),
+            other => panic!("{other:?}"),
+        };
+        says(pool.submit(echo::<Vec<Blob>>, (make_many(254),)).result());
+        says(pool.submit(make_many, (254,)).result());
+        assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
+    });
+}
+
+#[test]
+fn long_values_beside_blobs_arrive_with_them() {
+    within(LIMIT, || {
+        let pool = pool_of(2);
+        // Whatever is sent at once: short frames with blobs and without, and long ones.
+        let lengths = [0, 100, 20_000, 300_000];
+        let pair = |text: String, blob: Option<Blob>| (blob.clone().map(check), text, blob);
+        let tasks: Vec<_> = (0..200)
+            .map(|n| {
+                let (long, len) = (lengths[n % 4], n * 7);
+                (long, len, pool.submit(pair, ("x".repeat(long), n.is_multiple_of(3).then(|| blob(len)))))
+            })
+            .collect();
+        for (n, (long, len, task)) in tasks.into_iter().enumerate() {
+            let (checked, text, blob) = task.result().unwrap();
+            assert_eq!((checked, text.len()), (n.is_multiple_of(3).then_some(len), long));
+            assert_eq!(blob.map(check), checked);
+        }
+    });
+}
