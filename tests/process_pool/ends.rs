@@ -14,7 +14,7 @@ use bowline::{Future, TaskError, ThreadPoolExecutor};
 use crate::support::folder::{Folder, note, put};
 use crate::support::processes::{thread_of, until_gone};
 use crate::support::workers::{builder, echo, lost_by, pid, pool_of};
-use crate::support::{Dice, LIMIT, wait_until, within};
+use crate::support::{Dice, LIMIT, alone, wait_until, within};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -265,7 +265,7 @@ fn the_time_in_which_a_task_is_queued_is_not_its_own() {
 
 #[test]
 fn a_pool_whose_tasks_are_being_ended_can_be_shut_down_and_killed() {
-    within(LIMIT, || {
+    alone(|| {
         let folder = Folder::new();
         let pool = builder(2).name("ends-here").build().unwrap();
         let hangs = [0, 1].map(|n| pool.task(hang, (folder.path(), n)).timeout(Duration::from_millis(50)).submit());
