@@ -113,8 +113,8 @@ layer std_sync 'facade|task|thread|thread_pool|process_pool' "$root_reexport"
 layer facade 'std_sync|task|thread|thread_pool|process_pool' "$root_reexport"
 layer task 'sync|std_sync|facade|thread_pool|process_pool'
 layer thread_pool 'std_sync|facade|process_pool'
-layer process_pool 'sync|std_sync|facade'
-interface='process_pool::(builder|limits|map|pool)'
+layer process_pool 'std_sync|facade'
+interface='process_pool::(builder|current_task|limits|map|pool|task)'
 layer process_pool/wire "process_pool::(error|parent|worker)|$interface"
 layer process_pool/error "process_pool::(parent|worker)|$interface"
 layer process_pool/worker "process_pool::(error|parent)|$interface"
