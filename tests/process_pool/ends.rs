@@ -134,6 +134,7 @@ fn a_task_that_returns_after_the_signal_has_its_result_and_its_worker_is_replace
 
 #[test]
 fn only_the_worker_of_the_task_is_ended_and_what_the_task_has_started() {
+    #[expect(clippy::zombie_processes, reason = "it is killed with the task")]
     fn start_and_hang(folder: String, number: u64) -> u64 {
         let child = Command::new("sleep").arg("300").stdin(Stdio::null()).spawn().unwrap();
         note(&folder, "children", &child.id().to_string());
