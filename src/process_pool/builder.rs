@@ -373,7 +373,7 @@ impl ProcessPoolBuilder {
     }
 
     /// Sets by how many bytes a worker's memory may grow, since it was ready (after the initializer): what the process has in memory
-    /// (its resident set, as `ps` shows it), not its children. Then it ends after the task that it runs, and another one takes its
+    /// of its own (resident, and not shared: neither code nor [`Blob`](crate::Blob)s), not its children. Then it ends after the task that it runs, and another one takes its
     /// place: so a leak costs restarts, not the machine. The default is no limit.
     ///
     /// The memory is read after tasks, at most every 5 ms, which takes some microseconds. Memory that the process has freed, and the

@@ -9,7 +9,6 @@ mod deadlines;
 mod dispatcher;
 mod ends;
 mod exit;
-mod fork;
 mod growth;
 mod home;
 mod job;

@@ -250,26 +250,45 @@ fn initialize(settings: &Settings, started: &mut Started) -> Result<(), InitErro
             Exchange::Again => {}
             Exchange::Gone => return Err(InitError::Gone),
         }
+        // What came is taken out each time: it has no limit otherwise.
+        while let Some(frame) = reader.next()? {
+            if let Some(end) = end_of_initializer(&frame, started.process.pid()) {
+                return end;
+            }
+        }
     }
     loop {
         match reader.next()? {
-            Some(frame) if frame.kind == Kind::Done => {
-                let error = codec::decode::<Option<String>>(frame.payload)?;
-                return error.map_or(Ok(()), |error| Err(InitError::Failed(error)));
+            Some(frame) => {
+                if let Some(end) = end_of_initializer(&frame, started.process.pid()) {
+                    return end;
+                }
             }
-            Some(frame) if frame.kind == Kind::Failed => {
-                let failure = codec::decode::<CallFailure>(frame.payload)?;
-                return Err(InitError::Failed(failure.into_error(started.process.pid()).to_string()));
-            }
-            // The rest of the arguments is on its way.
-            Some(frame) if frame.kind == Kind::More => {}
-            Some(frame) => return Err(InitError::Failed(format!("the worker sent {:?}", frame.kind))),
             None => {
                 if link.receive(reader)? == 0 {
                     return Err(InitError::Gone);
                 }
             }
         }
+    }
+}
+
+/// Returns how the initializer ended, if this frame says that it did.
+fn end_of_initializer(frame: &Frame<'_>, pid: u32) -> Option<Result<(), InitError>> {
+    let failed = |reason: String| Some(Err(InitError::Failed(reason)));
+    match frame.kind {
+        Kind::Done => match codec::decode::<Option<String>>(frame.payload) {
+            Ok(None) => Some(Ok(())),
+            Ok(Some(error)) => failed(error),
+            Err(error) => failed(error.to_string()),
+        },
+        Kind::Failed => match codec::decode::<CallFailure>(frame.payload) {
+            Ok(failure) => failed(failure.into_error(pid).to_string()),
+            Err(error) => failed(error.to_string()),
+        },
+        // The rest of the arguments is on its way.
+        Kind::More => None,
+        kind => failed(format!("the worker sent {kind:?}")),
     }
 }
 

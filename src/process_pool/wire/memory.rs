@@ -48,7 +48,8 @@ const KEPT: RangeInclusive<usize> = 2 << 20..=33 << 20;
 pub(in crate::process_pool) fn keep(mut buffer: Vec<u8>) {
     if KEPT.contains(&buffer.capacity()) {
         buffer.clear();
-        let kept = LAST.lock().unwrap_or_else(PoisonError::into_inner).replace(buffer);
+        // Not waited for: a thread that is not in this fork may have had it.
+        let kept = LAST.try_lock().map(|mut last| last.replace(buffer));
         drop(kept);
     }
 }
@@ -60,7 +61,7 @@ pub(in crate::process_pool) fn take_kept(bytes: usize) -> Option<Vec<u8>> {
         return None;
     }
     let fits = |kept: &mut Vec<u8>| (bytes..=bytes.saturating_mul(2)).contains(&kept.capacity());
-    LAST.lock().unwrap_or_else(PoisonError::into_inner).take_if(fits)
+    LAST.try_lock().ok()?.take_if(fits)
 }
 
 /// Memory to decode a message with, until this is dropped.

@@ -6,10 +6,11 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use memmap2::{Advice, Mmap, MmapMut, MmapOptions};
+use memmap2::{Mmap, MmapOptions};
 use rustix::fs::SealFlags;
 
 use super::frame::NoMemory;
+use super::own_map::OwnMap;
 use super::{memfd, memory};
 
 /// Longer calls go through the region. A new worker's region costs more than a shorter call.
@@ -22,7 +23,7 @@ const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlag
 
 /// The writer's end.
 pub(in crate::process_pool) struct Writable {
-    map: MmapMut,
+    map: OwnMap,
 }
 
 impl Writable {
@@ -34,7 +35,7 @@ impl Writable {
         // - nobody else has the descriptor: no other mapping can be written to, and after the seals none will be. The
         //   length stays.
         let map = unsafe { MmapOptions::new().len(LENGTH).map_mut(&file) }?;
-        map.advise(Advice::DontFork)?;
+        let map = OwnMap::new(map)?;
         rustix::fs::fcntl_add_seals(&file, SEALS)?;
         Ok((Self { map }, file))
     }
@@ -42,10 +43,9 @@ impl Writable {
     /// Writes to the region, which the reader does not read now. Returns whether there is space, and memory.
     pub(in crate::process_pool) fn put(&mut self, payload: &[u8]) -> bool {
         // A write to a page that there is no memory for would be a signal.
-        let has_space =
-            payload.len() <= LENGTH && self.map.advise_range(Advice::PopulateWrite, 0, payload.len()).is_ok();
+        let has_space = payload.len() <= LENGTH && !self.map.is_elsewhere() && self.map.populate(payload.len());
         if has_space {
-            self.map[..payload.len()].copy_from_slice(payload);
+            self.map.bytes_mut()[..payload.len()].copy_from_slice(payload);
         }
         has_space
     }

@@ -25,13 +25,13 @@ use rustix::process::{
 };
 
 use super::exit::Ending;
-use super::fork::Window;
 use super::options::Environment;
 use super::program::OWN;
 use super::stderr::Tail;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError};
 use crate::process_pool::wire::exiting::main_thread_exits;
+use crate::process_pool::wire::fork::Window;
 use crate::process_pool::wire::mark::{self, Mark};
 
 /// How a worker process is started.

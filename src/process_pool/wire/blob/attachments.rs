@@ -45,7 +45,16 @@ pub(super) fn give(blob: &Blob) -> bool {
 
 /// Runs what may give a blob, and returns that, with the result.
 pub(in crate::process_pool::wire) fn take_wanted<R>(write: impl FnOnce() -> R) -> (R, Option<Blob>) {
+    /// Asks no more, whatever becomes of the question: the code that is asked may panic.
+    struct Asked;
+
+    impl Drop for Asked {
+        fn drop(&mut self) {
+            replace(Passing::Nothing);
+        }
+    }
     replace(Passing::Wanted);
+    let _asked = Asked;
     let written = write();
     (written, take_passed())
 }

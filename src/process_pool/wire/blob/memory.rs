@@ -5,12 +5,13 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use memmap2::{Advice, Mmap, MmapMut, MmapOptions};
+use memmap2::{Mmap, MmapOptions};
 use rustix::fs::{FallocateFlags, SealFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::primitive::without_write_signals;
 use crate::process_pool::wire::memfd;
+use crate::process_pool::wire::own_map::OwnMap;
 
 /// A descriptor that came from another process.
 pub(in crate::process_pool) type Descriptor = OwnedFd;
@@ -35,7 +36,7 @@ fn memory(bytes: usize) -> io::Result<OwnedFd> {
 pub(super) struct Unsealed {
     file: OwnedFd,
     /// `None`: it is empty.
-    map: Option<MmapMut>,
+    map: Option<OwnMap>,
 }
 
 impl Unsealed {
@@ -57,14 +58,16 @@ impl Unsealed {
         let map = unsafe { MmapOptions::new().len(bytes).map_mut(&file) }?;
         // A process that is forked off this one, on its way to another program for example, would have a mapping that
         // can be written to: the memory could not be sealed meanwhile.
-        map.advise(Advice::DontFork)?;
-        Ok(Self { file, map: Some(map) })
+        Ok(Self { file, map: Some(OwnMap::new(map)?) })
     }
 
     /// Ends all writing to the memory.
     pub(super) fn seal(self) -> io::Result<Sealed> {
         let Self { file, map } = self;
-        let bytes = map.as_ref().map_or(0, |map| map.len());
+        if map.as_ref().is_some_and(OwnMap::is_elsewhere) {
+            return Err(io::Error::other("a process that is forked off another one does not have its unsealed memory"));
+        }
+        let bytes = map.as_ref().map_or(0, |map| map.bytes().len());
         // The kernel refuses the seal as long as there is a mapping that can be written to.
         drop(map);
         Sealed::seal(file, bytes)
@@ -75,13 +78,13 @@ impl Deref for Unsealed {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or_default()
+        self.map.as_ref().map(OwnMap::bytes).unwrap_or_default()
     }
 }
 
 impl DerefMut for Unsealed {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.map.as_deref_mut().unwrap_or_default()
+        self.map.as_mut().map(OwnMap::bytes_mut).unwrap_or_default()
     }
 }
 
@@ -136,9 +139,14 @@ impl Sealed {
         if u32::try_from(system.f_type) != Ok(TMPFS) {
             return Err(Refusal::NoMemory);
         }
-        let size = rustix::fs::fstat(&file).map_err(Refusal::System)?.st_size;
+        let stat = rustix::fs::fstat(&file).map_err(Refusal::System)?;
+        let size = stat.st_size;
         let is_right = u64::try_from(size) == Ok(bytes);
         let bytes = usize::try_from(bytes).ok().filter(|_| is_right).ok_or(Refusal::Length { size, said: bytes })?;
+        // A look at a page that is not there would make it, at the expense of this process, or be a signal.
+        if i64::try_from(stat.st_blocks).is_ok_and(|blocks| blocks.saturating_mul(512) < size) {
+            return Err(Refusal::Holes);
+        }
         // SAFETY:
         // - the kernel says that the memory is sealed and of this length; both are for ever.
         unsafe { Self::map(file, bytes) }.map_err(Refusal::Map)
@@ -184,6 +192,8 @@ pub(super) enum Refusal {
     /// It is something else.
     NoMemory,
     NotSealed,
+    /// Parts of it were never written.
+    Holes,
     Length {
         size: i64,
         said: u64,
@@ -197,6 +207,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::NoMemory => f.write_str("what came as a blob is not sealed memory"),
             Self::NotSealed => f.write_str("what came as a blob is memory without all its seals: it could change"),
+            Self::Holes => f.write_str("what came as a blob is memory of which parts were never written"),
             Self::Length { size, said } => {
                 write!(f, "a blob came with {size} bytes, and {said} were announced")
             }
@@ -271,6 +282,46 @@ mod tests {
             assert!(unsafe { MmapOptions::new().len(5000).map_mut(&sealed.file) }.is_err());
             assert_eq!(*sealed, [7; 5000]);
         }
+    }
+
+    #[test]
+    fn memory_that_was_not_written_is_refused() {
+        let file = memory(1 << 20).expect("memory");
+        rustix::io::pwrite(&file, b"some", 4096).expect("written");
+        rustix::fs::fcntl_add_seals(&file, SEALS).expect("seals");
+        assert!(matches!(Sealed::open(file, 1 << 20), Err(Refusal::Holes)));
+    }
+
+    #[test]
+    fn a_fork_leaves_what_takes_the_place_of_unsealed_memory_alone() {
+        const LENGTH: usize = 1 << 16;
+        let unsealed = Unsealed::new(LENGTH).expect("memory");
+        let place = unsealed.as_ptr().cast_mut().cast::<libc::c_void>();
+        // SAFETY:
+        // - the process that is forked off calls what may be called there, but for the panic that it catches.
+        let fork = unsafe { libc::fork() };
+        if fork == 0 {
+            let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            // SAFETY:
+            // - the flag refuses a place that is taken.
+            let taken = unsafe { libc::mmap(place, LENGTH, access, flags | libc::MAP_FIXED_NOREPLACE, -1, 0) };
+            // SAFETY:
+            // - it was just mapped, in the place of the memory that is not there.
+            unsafe { taken.cast::<u8>().write(7) };
+            let is_refused = unsealed.seal().is_err();
+            // SAFETY:
+            // - as above: sealing has dropped the memory, and this is still there.
+            let is_there = unsafe { taken.cast::<u8>().read() } == 7;
+            // SAFETY:
+            // - it may be called after a fork.
+            unsafe { libc::_exit(i32::from(!(taken == place && is_refused && is_there))) };
+        }
+        let mut status = 0;
+        // SAFETY:
+        // - the process is this one's child, and was not waited for.
+        unsafe { libc::waitpid(fork, &raw mut status, 0) };
+        assert_eq!(status, 0, "it did not end by itself, or saw something else");
+        drop(unsealed);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::deadlock::render::{Humane, printable};
 /// had run into its [`timeout`](crate::process_pool::ProcessTask::timeout). What the task had done remains; the task is not run
 /// again.
 ///
-/// Cheap to clone. [`Display`](fmt::Display) prints one line, for example `task 'render' had run for 10.0 s, which is its time-out,
+/// Cheap to clone. [`Display`](fmt::Display) prints one line, for example `task 'render' had run for 10 s, which is its time-out,
 /// was asked to stop, and worker process 4711 was killed by signal 9 (SIGKILL) 2.0 s later`.
 ///
 /// # Examples
@@ -143,13 +143,13 @@ mod tests {
         };
         assert_eq!(
             of(TerminationCause::TimedOut, 9).to_string(),
-            "task 'render' had run for 10.0 s, which is its time-out, was asked to stop, and worker process 4711 was killed by signal 9 \
+            "task 'render' had run for 10 s, which is its time-out, was asked to stop, and worker process 4711 was killed by signal 9 \
              (SIGKILL) 1.5 s later"
         );
         let asked = of(TerminationCause::Asked, 15);
         assert_eq!(
             asked.to_string(),
-            "task 'render' had run for 10.0 s, was asked to stop, and worker process 4711 was killed by signal 15 (SIGTERM) 1.5 s later"
+            "task 'render' had run for 10 s, was asked to stop, and worker process 4711 was killed by signal 15 (SIGTERM) 1.5 s later"
         );
         assert_eq!((asked.task(), asked.pid(), asked.exit().signal_name()), ("render", 4711, Some("SIGTERM")));
         assert_eq!((asked.asked_after(), asked.took()), (Duration::from_secs(10), Duration::from_millis(1500)));

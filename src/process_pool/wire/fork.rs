@@ -34,31 +34,31 @@ fn count() {
 
 /// This process, among those that are forked off each other.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Generation(u32);
+pub(in crate::process_pool) struct Generation(u32);
 
 impl Generation {
     /// Returns the generation of this process.
-    pub(super) fn now() -> Self {
+    pub(in crate::process_pool) fn now() -> Self {
         count();
         Self(GENERATION.load(SeqCst))
     }
 
     /// Returns whether this process was forked off that one since.
-    pub(super) fn is_past(self) -> bool {
+    pub(in crate::process_pool) fn is_past(self) -> bool {
         GENERATION.load(SeqCst) != self.0
     }
 }
 
 /// A time in which a descriptor is open that no fork should copy.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(in crate::process_pool) struct Window {
     begun: u32,
     was_quiet: bool,
 }
 
 impl Window {
     /// Begins such a time: called before there is a descriptor.
-    pub(super) fn open() -> Self {
+    pub(in crate::process_pool) fn open() -> Self {
         count();
         let begun = BEGUN.load(SeqCst);
         Self { begun, was_quiet: MADE.load(SeqCst) == begun }
@@ -68,7 +68,7 @@ impl Window {
     ///
     /// A fork that has it copied the table of descriptors before the descriptor was closed here, and was counted before
     /// that.
-    pub(super) fn saw_a_fork(&self) -> bool {
+    pub(in crate::process_pool) fn saw_a_fork(&self) -> bool {
         !self.was_quiet || BEGUN.load(SeqCst) != self.begun
     }
 }
