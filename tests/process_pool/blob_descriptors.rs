@@ -50,14 +50,15 @@ const REGION: u8 = 12;
 const DONE_IN_REGION: u8 = 14;
 const REGION_SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE | libc::F_SEAL_SEAL;
 
-/// Memory with these seals.
+/// Memory with these bytes and seals.
 fn memory(bytes: &[u8], seals: i32) -> OwnedFd {
     // SAFETY:
     // - a name, and flags; the descriptor is new.
     let file = unsafe {
         OwnedFd::from_raw_fd(libc::memfd_create(c"rogue".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING))
     };
-    fs::File::from(file.try_clone().expect("a descriptor")).set_len(bytes.len() as u64).expect("memory");
+    let mut writer = fs::File::from(file.try_clone().expect("a descriptor"));
+    std::io::Write::write_all(&mut writer, bytes).expect("memory");
     // SAFETY:
     // - numbers.
     assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) }, 0);
