@@ -144,7 +144,7 @@ impl Sealed {
         let is_right = u64::try_from(size) == Ok(bytes);
         let bytes = usize::try_from(bytes).ok().filter(|_| is_right).ok_or(Refusal::Length { size, said: bytes })?;
         // A look at a page that is not there would make it, at the expense of this process, or be a signal.
-        if i64::try_from(stat.st_blocks).is_ok_and(|blocks| blocks.saturating_mul(512) < size) {
+        if i128::from(stat.st_blocks) * 512 < i128::from(size) {
             return Err(Refusal::Holes);
         }
         // SAFETY:
