@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::WorkerExit;
 use crate::deadlock::render::{Humane, printable};
 
-/// A task in a worker process that was ended while it ran: by [`Future::terminate`](crate::Future::terminate), or because it
-/// had run into its [`timeout`](crate::process_pool::ProcessTask::timeout). What the task had done remains; the task is not run
+/// A task in a worker process that was ended while it ran: by `Future::terminate`, or because it
+/// had run into its `timeout`. What the task had done remains; the task is not run
 /// again.
 ///
 /// Cheap to clone. [`Display`](fmt::Display) prints one line, for example `task 'render' had run for 10 s, which is its time-out,
@@ -46,9 +46,9 @@ struct Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TerminationCause {
-    /// [`Future::terminate`](crate::Future::terminate) was called.
+    /// `Future::terminate` was called.
     Asked,
-    /// It had run for as long as its [`timeout`](crate::process_pool::ProcessTask::timeout) allows.
+    /// It had run for as long as its `timeout` allows.
     TimedOut,
 }
 
