@@ -114,7 +114,7 @@ layer facade 'std_sync|task|thread|thread_pool|process_pool' "$root_reexport"
 layer task 'sync|std_sync|facade|thread_pool|process_pool'
 layer thread_pool 'std_sync|facade|process_pool'
 layer process_pool 'std_sync|facade'
-interface='process_pool::(builder|current_task|limits|map|pool|task)'
+interface='process_pool::(builder|current_task|limits|map|pool|submit|task)'
 layer process_pool/wire "process_pool::(error|parent|worker)|$interface"
 layer process_pool/error "process_pool::(parent|worker)|$interface"
 layer process_pool/worker "process_pool::(error|parent)|$interface"

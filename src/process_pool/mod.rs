@@ -14,6 +14,7 @@ mod limits;
 mod map;
 mod parent;
 mod pool;
+mod submit;
 mod task;
 mod wire;
 mod worker;

@@ -12,6 +12,7 @@ mod error;
 mod limits;
 mod map;
 mod pool;
+mod submit;
 mod task;
 
 pub use builder::ProcessPoolBuilder;

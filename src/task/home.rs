@@ -33,8 +33,8 @@ pub(crate) trait Home: Send + Sync + 'static {
         claimed
     }
 
-    /// Cancels the task if it is pending. Otherwise asks it to stop, and, if it runs in another process, has it ended within this
-    /// time, by force if it does not stop. Returns whether it is cancelled, or is being ended.
+    /// Cancels the task if it is pending. Otherwise asks it to stop, and, if it runs in another process, ends it within
+    /// this time. Returns whether it is cancelled, or is being ended.
     #[cfg(feature = "process")]
     fn terminate(&self, task: &TaskRef, _grace: Duration) -> bool {
         task.cancel()

@@ -1,7 +1,8 @@
-//! When tasks that run are to end: the time limits of a pool's tasks, and the signals that follow.
+//! The clock of a pool: when its tasks run for too long, when signals follow, and when to look at idle workers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ const STACK_SIZE: usize = 256 << 10;
 pub(super) type SentTask = (u64, u64);
 
 /// What is due. The order is that of what is due at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
     /// The task has run for as long as it may: it is asked to stop, and has this long.
     Ask { grace: Duration },
@@ -32,15 +33,44 @@ const NO_TASK: SentTask = (u64::MAX, 0);
 
 #[derive(Default)]
 struct State {
-    due: BTreeMap<(Instant, SentTask, Step), ()>,
-    /// When each task that has a limit is asked to stop.
-    limits: HashMap<SentTask, (Instant, Duration)>,
-    /// When the workers of tasks that were asked to stop get signals.
-    signals: HashMap<(SentTask, Step), Instant>,
+    due: BTreeSet<(Instant, SentTask, Step)>,
+    /// What is due of each task.
+    of: HashMap<SentTask, Vec<(Instant, Step)>>,
     is_running: bool,
     is_over: bool,
-    /// A look at the workers is due.
-    will_look: bool,
+}
+
+impl State {
+    /// Adds what is due of a task, unless the same is due sooner.
+    fn add(&mut self, task: SentTask, at: Instant, step: Step) {
+        let steps = self.of.entry(task).or_default();
+        if let Some(place) = steps.iter().position(|(_, other)| discriminant(other) == discriminant(&step)) {
+            if steps[place].0 <= at {
+                return;
+            }
+            let (before, other) = steps.swap_remove(place);
+            self.due.remove(&(before, task, other));
+        }
+        steps.push((at, step));
+        self.due.insert((at, task, step));
+    }
+
+    /// Removes what is due first, if that is now. Otherwise returns how long it takes until then; `None`: nothing is due.
+    fn pop(&mut self) -> Result<(SentTask, Step), Option<Duration>> {
+        let &(at, task, step) = self.due.first().ok_or(None)?;
+        let left = at.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            return Err(Some(left));
+        }
+        self.due.pop_first();
+        if let Some(steps) = self.of.get_mut(&task) {
+            steps.retain(|&(_, other)| other != step);
+            if steps.is_empty() {
+                self.of.remove(&task);
+            }
+        }
+        Ok((task, step))
+    }
 }
 
 /// What is due in a pool, and the thread that does it, which runs from the first task with a limit on.
@@ -83,53 +113,36 @@ impl Deadlines {
 
     /// Notes that a task begins now that has a limit. A time that the clock can't represent is none.
     pub(super) fn limit(&self, task: SentTask, limit: TimeLimit) {
-        let Some(at) = Instant::now().checked_add(limit.timeout) else { return };
-        let mut state = self.lock();
-        state.limits.insert(task, (at, limit.grace));
-        state.due.insert((at, task, Step::Ask { grace: limit.grace }), ());
-        drop(state);
-        self.changed.notify_all();
+        self.add(task, [(limit.timeout, Step::Ask { grace: limit.grace })]);
     }
 
-    /// Forgets the limit of a task that has ended, and the signals.
-    pub(super) fn forget(&self, task: SentTask) {
-        let mut state = self.lock();
-        for step in [Step::Terminate, Step::Kill] {
-            if let Some(at) = state.signals.remove(&(task, step)) {
-                state.due.remove(&(at, task, step));
-            }
-        }
-        if let Some((at, grace)) = state.limits.remove(&task) {
-            state.due.remove(&(at, task, Step::Ask { grace }));
-        }
-    }
-
-    /// Has signals sent to the worker of a task that was asked to stop now, unless it stops before.
+    /// Schedules the signals for the worker of a task that was asked to stop now. Nothing is due later than it was before.
     pub(super) fn signal_within(&self, task: SentTask, grace: Duration) {
+        self.add(task, [(grace / 2, Step::Terminate), (grace, Step::Kill)]);
+    }
+
+    /// Schedules a look at the idle workers, unless one is due sooner.
+    pub(super) fn look_in(&self, time: Duration) {
+        self.add(NO_TASK, [(time, Step::Look)]);
+    }
+
+    fn add<const N: usize>(&self, task: SentTask, steps: [(Duration, Step); N]) {
         let now = Instant::now();
         let mut state = self.lock();
-        for (step, after) in [(Step::Terminate, grace / 2), (Step::Kill, grace)] {
-            // The end of a grace that the clock can't represent does not come.
-            let Some(at) = now.checked_add(after) else { continue };
-            let before = state.signals.get(&(task, step)).copied();
-            // A grace can only be shortened.
-            if before.is_none_or(|before| at < before) {
-                before.map(|before| state.due.remove(&(before, task, step)));
-                state.signals.insert((task, step), at);
-                state.due.insert((at, task, step), ());
+        for (after, step) in steps {
+            if let Some(at) = now.checked_add(after) {
+                state.add(task, at, step);
             }
         }
         drop(state);
         self.changed.notify_all();
     }
 
-    /// Has a look at the workers that have nothing to run after this time, unless one is due already.
-    pub(super) fn look_in(&self, time: Duration) {
+    /// Forgets a task that has ended.
+    pub(super) fn forget(&self, task: SentTask) {
         let mut state = self.lock();
-        if !std::mem::replace(&mut state.will_look, true) {
-            state.due.insert((Instant::now() + time, NO_TASK, Step::Look), ());
-            drop(state);
-            self.changed.notify_all();
+        for (at, step) in state.of.remove(&task).unwrap_or_default() {
+            state.due.remove(&(at, task, step));
         }
     }
 
@@ -137,26 +150,19 @@ impl Deadlines {
     fn run(&self, act: impl Fn(SentTask, Step) -> bool) {
         let mut state = self.lock();
         while !state.is_over {
-            let Some((&(at, task, step), ())) = state.due.first_key_value() else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = at.saturating_duration_since(Instant::now());
-            if !left.is_zero() {
-                state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-                continue;
+            match state.pop() {
+                Ok((task, step)) => {
+                    drop(state);
+                    if !act(task, step) {
+                        return;
+                    }
+                    state = self.lock();
+                }
+                Err(Some(left)) => {
+                    state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                Err(None) => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
-            state.due.pop_first();
-            match step {
-                Step::Ask { .. } => _ = state.limits.remove(&task),
-                Step::Look => state.will_look = false,
-                Step::Terminate | Step::Kill => _ = state.signals.remove(&(task, step)),
-            }
-            drop(state);
-            if !act(task, step) {
-                return;
-            }
-            state = self.lock();
         }
     }
 }
@@ -176,7 +182,7 @@ mod tests {
         }
         let noted = || {
             let state = deadlines.lock();
-            (state.due.len(), state.limits.len())
+            (state.due.len(), state.of.len())
         };
         assert_eq!(noted(), (1000, 1000));
         (0..50).for_each(|_| deadlines.signal_within((2, 7), Duration::from_secs(7200)));

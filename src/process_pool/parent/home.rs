@@ -17,7 +17,7 @@ pub(in crate::process_pool::parent) trait Sender: Send + Sync + 'static {
     /// Claims a pending task for a canceller, if no process has begun it and none will.
     fn claim_to_cancel(&self, task: &Header) -> bool;
 
-    /// Has a task ended that a process has begun. Returns whether it will end by that.
+    /// Ends a task that a process has begun. Returns whether it ends by that.
     fn terminate(self: &Arc<Self>, task: &Header, grace: Duration) -> bool;
 
     /// Returns whether a task that a process has begun will soon have ended, as a rule.

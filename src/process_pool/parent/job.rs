@@ -45,7 +45,7 @@ pub(super) struct Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        // Whoever cancelled it where it lay has freed the place.
+        // The canceller of a queued task frees its place.
         if !self.is_claimed && self.task.phase() != Phase::Pending {
             forget(self.place.take());
         }

@@ -7,7 +7,7 @@ mod backoff;
 mod callbacks;
 mod deadlines;
 mod dispatcher;
-mod ends;
+mod due;
 mod exit;
 mod growth;
 mod home;

@@ -250,7 +250,7 @@ fn initialize(settings: &Settings, started: &mut Started) -> Result<(), InitErro
             Exchange::Again => {}
             Exchange::Gone => return Err(InitError::Gone),
         }
-        // What came is taken out each time: it has no limit otherwise.
+        // Frames are taken out each time: otherwise their number has no limit.
         while let Some(frame) = reader.next()? {
             if let Some(end) = end_of_initializer(&frame, started.process.pid()) {
                 return end;

@@ -47,18 +47,9 @@ impl<L: Link> Dispatcher<L> {
             state.count_failing(&mut todo);
             return Asked::Cancelled { todo };
         }
-        let (mut taken, mut is_over) = (Vec::new(), false);
-        // The last comes first: the worker goes on from the front meanwhile.
-        for sent in member.sent.iter_mut().skip(place + 1).rev().filter(|sent| sent.job.is_some()) {
-            if member.link.recall(sent.id) {
-                state.ahead -= 1;
-                taken.extend(sent.job.take());
-            } else {
-                // The worker has begun what comes after it.
-                is_over = true;
-            }
-        }
-        if !is_over {
+        let (taken, is_running) = member.take_back_behind(place);
+        state.ahead -= taken.len();
+        if is_running {
             let ending = Ending { id, cause, asked: now, is_signalled: false };
             member.ending.get_or_insert(ending);
             member.link.ask_to_stop(id);
@@ -66,7 +57,7 @@ impl<L: Link> Dispatcher<L> {
         let link = Arc::clone(&member.link);
         taken.into_iter().for_each(|job| state.queue_again(job));
         state.hand_out(policy, &mut todo);
-        if is_over { Asked::Over { todo } } else { Asked::Running { link, id, todo } }
+        if is_running { Asked::Running { link, id, todo } } else { Asked::Over { todo } }
     }
 
     /// Returns the way to the worker with this serial number, if the task with this number is to end and has not: the caller sends a

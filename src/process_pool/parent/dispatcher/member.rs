@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Link;
 use crate::process_pool::parent::job::Job;
 use crate::task::error::TerminationCause;
 
@@ -55,6 +56,27 @@ pub(super) struct Member<L> {
     pub(super) born: Instant,
     /// Since when it has had nothing to run, if it is idle.
     pub(super) idle_since: Option<Instant>,
+}
+
+impl<L: Link> Member<L> {
+    /// Takes back what lies behind the task in this place, the last first: the worker goes on from the front meanwhile. Returns the
+    /// tasks, and whether those are all: otherwise the worker has begun one that comes after it.
+    pub(super) fn take_back_behind(&mut self, place: usize) -> (Vec<Job>, bool) {
+        let (mut taken, mut are_all) = (Vec::new(), true);
+        for sent in self.sent.iter_mut().skip(place + 1).rev().filter(|sent| sent.job.is_some()) {
+            if self.link.recall(sent.id) {
+                taken.extend(sent.job.take());
+            } else {
+                are_all = false;
+            }
+        }
+        (taken, are_all)
+    }
+
+    /// Returns the place of the task that it runs.
+    pub(super) fn running(&self) -> Option<usize> {
+        self.sent.iter().position(|sent| sent.job.is_some())
+    }
 }
 
 impl<L> Member<L> {

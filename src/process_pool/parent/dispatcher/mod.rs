@@ -7,6 +7,7 @@
 
 mod ending;
 mod member;
+mod retiring;
 mod start;
 mod state;
 mod todo;
@@ -52,7 +53,7 @@ pub(in crate::process_pool::parent) trait Link: Send + Sync {
     /// the task.
     fn recall(&self, id: u64) -> bool;
 
-    /// Has the task under this number ended when it has run for too long, from now on.
+    /// Starts the clock of the task under this number: when its limit is over, it is ended.
     fn limit(&self, id: u64, limit: TimeLimit);
 
     /// Forgets the limit of a task that has ended.
@@ -166,10 +167,8 @@ impl<L: Link> Dispatcher<L> {
             state.completed += 1;
             state.promote(number);
         }
-        let born = state.members[number].as_ref().map(|member| member.born);
         state.admit_spares(&mut todo);
-        if born.is_some_and(|born| state.lifespan.max_age.is_some() && state.lifespan.is_over(born, None, state.now()))
-        {
+        if state.is_too_old(number) {
             state.retire(number, &mut todo);
             state.hand_out(StartPolicy::AsNeeded, &mut todo);
         }
@@ -241,26 +240,6 @@ impl<L: Link> Dispatcher<L> {
         let was_told = member.was_told_to_stop && !member.is_retiring;
         let farewell = if was_told { Farewell::ToldToStop } else { Farewell::Unasked };
         Loss { killed, farewell, todo }
-    }
-
-    /// Lets a worker retire: it runs what it has begun, and another one takes its place. Returns whether it will end; not yet, if its
-    /// task is to end, and it may get others afterwards.
-    pub(in crate::process_pool::parent) fn retire(&self, number: usize) -> (bool, Todo<L>) {
-        let mut todo = Todo::nothing();
-        let mut state = self.state.lock();
-        state.retire(number, &mut todo);
-        state.hand_out(StartPolicy::AsNeeded, &mut todo);
-        state.replace_retiring(&mut todo);
-        let will_end = state.members[number].as_ref().is_none_or(Member::is_leaving);
-        (will_end, todo)
-    }
-
-    /// Lets those workers retire that have nothing to run, and have served their time. Returns whether there are any workers.
-    pub(in crate::process_pool::parent) fn retire_idle(&self) -> (bool, Todo<L>) {
-        let mut todo = Todo::nothing();
-        let mut state = self.state.lock();
-        state.retire_idle(&mut todo);
-        (state.workers > 0, todo)
     }
 
     /// Notes that a worker that was being started did not get up, for this reason. After the last attempt, if no other

@@ -134,80 +134,8 @@ impl<L: Link> State<L> {
     }
 
     /// Returns whether there may be one more worker. Those that retire are on their way out.
-    fn has_place(&self) -> bool {
+    pub(super) fn has_place(&self) -> bool {
         self.workers - self.retiring.min(self.max_workers) < self.max_workers
-    }
-
-    /// Starts the worker that takes the place of one that retires, before that is gone, unless others will have time for its tasks. If
-    /// several are to be started, each starts the next when it is up.
-    pub(super) fn replace_retiring(&mut self, todo: &mut Todo<L>) {
-        if self.retiring == 0 || todo.start.is_some() {
-            return;
-        }
-        let may_be_ahead = self.has_place() && self.closing.is_none() && self.starts_succeed() && self.idle.is_empty();
-        let mut retiring = self.members.iter_mut().flatten().filter(|member| member.is_retiring);
-        let replaces =
-            retiring.find(|member| may_be_ahead && !member.is_replaced).map(|member| member.is_replaced = true);
-        if replaces.is_some() || self.may_start(StartPolicy::AsNeeded) {
-            self.start_another(todo);
-        }
-    }
-
-    /// Returns how many workers have a task.
-    fn busy(&self) -> usize {
-        self.members.iter().flatten().filter(|member| member.has_task()).count()
-    }
-
-    /// Gives tasks to workers that are up ahead of time, as workers before them have none any more.
-    pub(super) fn admit_spares(&mut self, todo: &mut Todo<L>) {
-        if self.spares == 0 {
-            return;
-        }
-        for number in 0..self.members.len() {
-            if self.members[number].as_ref().is_some_and(|member| member.is_spare) && self.busy() < self.max_workers {
-                self.members[number].as_mut().expect("it is a spare").is_spare = false;
-                self.spares -= 1;
-                self.refill(number, todo);
-            }
-        }
-    }
-
-    /// Lets those workers retire that have nothing to run, and have served their time.
-    pub(super) fn retire_idle(&mut self, todo: &mut Todo<L>) {
-        let now = self.now();
-        for number in self.idle.clone() {
-            let member = self.members[number].as_ref().expect("an idle worker is up");
-            if self.lifespan.is_over(member.born, member.idle_since, now) {
-                self.retire(number, todo);
-            }
-        }
-    }
-
-    /// Lets a worker run what it has begun, and nothing else.
-    pub(super) fn retire(&mut self, number: usize, todo: &mut Todo<L>) {
-        let member = self.members[number].as_mut().expect("only a worker that is up retires");
-        if member.is_closed() {
-            return;
-        }
-        member.is_retiring = true;
-        self.retiring += 1;
-        let mut taken = Vec::new();
-        // The last comes first: the worker goes on from the front meanwhile.
-        for sent in
-            member.sent.iter_mut().filter(|sent| sent.job.is_some()).skip(1).collect::<Vec<_>>().into_iter().rev()
-        {
-            if member.link.recall(sent.id) {
-                self.ahead -= 1;
-                taken.extend(sent.job.take());
-            }
-        }
-        if member.is_idle {
-            (member.is_idle, member.idle_since) = (false, None);
-            self.idle.retain(|&other| other != number);
-        }
-        taken.into_iter().for_each(|job| self.queue_again(job));
-        // It is told to stop, if it has nothing to run.
-        self.refill(number, todo);
     }
 
     /// Returns whether starts succeed, as far as is known. While they do not, the last worker that is being started
@@ -315,14 +243,10 @@ impl<L: Link> State<L> {
         }
         let mut taken = Vec::new();
         for member in self.members.iter_mut().flatten() {
-            // The last comes first: the worker goes on from the front meanwhile.
-            let behind: Vec<_> = member.sent.iter_mut().filter(|sent| sent.job.is_some()).skip(1).collect();
-            for sent in behind.into_iter().rev() {
-                if member.link.recall(sent.id) {
-                    self.ahead -= 1;
-                    taken.extend(sent.job.take());
-                }
-            }
+            let Some(place) = member.running() else { continue };
+            let (behind, _) = member.take_back_behind(place);
+            self.ahead -= behind.len();
+            taken.extend(behind);
         }
         taken.sort_unstable_by_key(|job| std::cmp::Reverse(job.number));
         self.spread = taken.first().map_or(self.spread, |last| self.spread.max(last.number + 1));

@@ -1,4 +1,4 @@
-//! What a pool does when it is time: tasks that run are ended, and workers that have nothing to run.
+//! What a pool does when it is due: it ends tasks that run for too long, and workers that are idle for too long.
 //!
 //! A task is asked to stop, and its worker gets signals if it does not.
 
@@ -17,12 +17,12 @@ use crate::task::error::TerminationCause;
 use crate::task::header::Header;
 
 impl Shared {
-    /// Has a task ended that a process has begun. Returns whether it will end by that.
+    /// Ends a task that a process has begun. Returns whether it ends by that.
     pub(super) fn end_task(self: &Arc<Self>, task: &Header, grace: Duration) -> bool {
         if self.is_forked() {
             return false;
         }
-        // Without a thread that sends the signals later, there is one now.
+        // Without a thread that sends signals later, this one kills the worker now.
         let grace = if self.start_deadlines().is_ok() { grace } else { Duration::ZERO };
         self.ask_to_end(Which::Task(task), Request { cause: TerminationCause::Asked, grace })
     }
@@ -63,7 +63,7 @@ impl Shared {
         }
     }
 
-    /// Has a look at the workers that have nothing to run in a while, if they don't serve for ever. Without a thread for that, they do.
+    /// Schedules a look at the idle workers, unless they serve for ever. Without a thread for that, they do.
     pub(super) fn look_later(self: &Arc<Self>) {
         if let Some(time) = self.settings.lifespan.look_each()
             && self.start_deadlines().is_ok()
@@ -81,7 +81,7 @@ impl Shared {
         }
     }
 
-    /// Asks a task to stop, and has its worker sent signals if it does not. Returns whether it will end by that, or is cancelled.
+    /// Asks a task to stop, and schedules the signals for its worker. Returns whether it ends by that, or is cancelled.
     fn ask_to_end(self: &Arc<Self>, which: Which<'_>, request: Request) -> bool {
         let (will_end, todo) = match self.dispatcher.ask_to_end(which, request.cause, self.start_policy()) {
             Asked::NotBegun => return false,
