@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::worker::running::{Running, running};
+use crate::task::error::CodecError;
 
 /// The task that this worker process runs: see [`current_task`].
 #[derive(Clone, Copy)]
@@ -44,6 +47,41 @@ impl CurrentTask {
     #[must_use]
     pub fn should_stop(&self) -> bool {
         self.0.should_stop()
+    }
+
+    /// Tells the submitter of the task how far it is, or whatever else there is to be told, if it
+    /// [listens](super::ProcessTask::on_progress); otherwise does nothing. When the task has ended, too, nothing is told.
+    ///
+    /// Costs a system call, and waits while the submitter has not heard about a thousand values before this one, or a megabyte of
+    /// them. Whatever thread of the task this is called on, the submitter hears the values in the order in which they are sent.
+    ///
+    /// # Errors
+    ///
+    /// The value is not of the type to which the submitter listens, can't be encoded, or is longer than
+    /// [`max_message_size`](super::ProcessPoolBuilder::max_message_size). Nothing is told then, and the task goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ProcessPoolExecutor, process_pool};
+    ///
+    /// fn copy(files: Vec<String>) -> usize {
+    ///     for file in &files {
+    ///         if let Some(task) = process_pool::current_task() {
+    ///             let _ = task.progress(file.clone());
+    ///         }
+    ///     }
+    ///     files.len()
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let files = vec!["hawser".to_owned(), "painter".to_owned()];
+    /// let copies = pool.task(copy, (files,)).on_progress(|file: String| println!("copying {file}")).submit();
+    /// assert_eq!(copies.result()?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn progress<P: Serialize + 'static>(&self, value: P) -> Result<(), CodecError> {
+        self.0.progress(&value)
     }
 
     /// Returns for the how manieth time the task runs: 1, or more if a worker was lost that ran it, and it has

@@ -12,6 +12,7 @@ use super::parent::terms::TaskTerms;
 use super::pool::ProcessPoolExecutor;
 use super::task::ProcessTask;
 use super::wire::callable::Callable;
+use super::wire::invocation::Invocation;
 use crate::deadlock::Name;
 use crate::deadlock::resource::Origin;
 use crate::task::error::SubmitError;
@@ -68,7 +69,7 @@ impl ProcessPoolExecutor {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        self.shared().call(Origin::at(Location::caller(), None), TaskTerms::default(), f, args)
+        self.shared().call(Origin::at(Location::caller(), None), TaskTerms::default(), Invocation::new(f, args))
     }
 
     /// [Submits](Self::submit) a call under a name, which errors, reports and `Debug` show. Without a name they show

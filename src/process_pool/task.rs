@@ -7,9 +7,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::parent::listener::Listener;
 use super::parent::terms::{TaskTerms, TimeLimit};
 use super::pool::ProcessPoolExecutor;
 use super::wire::callable::Callable;
+use super::wire::invocation::Invocation;
 use crate::deadlock::Name;
 use crate::deadlock::door::Limit;
 use crate::deadlock::resource::{Origin, Site};
@@ -45,17 +47,18 @@ const GRACE: Duration = Duration::from_secs(1);
 #[must_use = "a task runs when it is submitted"]
 pub struct ProcessTask<'p, F, A> {
     pool: &'p ProcessPoolExecutor,
-    f: F,
-    args: A,
+    invocation: Invocation<F, A>,
     name: Option<Name>,
     timeout: Option<Duration>,
     grace: Duration,
     retries: Option<u32>,
+    listener: Option<Listener>,
 }
 
 impl<'p, F, A> ProcessTask<'p, F, A> {
     pub(super) fn new(pool: &'p ProcessPoolExecutor, f: F, args: A) -> Self {
-        Self { pool, f, args, name: None, timeout: None, grace: GRACE, retries: None }
+        let invocation = Invocation::new(f, args);
+        Self { pool, invocation, name: None, timeout: None, grace: GRACE, retries: None, listener: None }
     }
 
     /// Sets the task's name, which errors, reports and `Debug` show. Without a name they show the path of the function.
@@ -88,6 +91,54 @@ impl<'p, F, A> ProcessTask<'p, F, A> {
         self
     }
 
+    /// Calls `hear` with each value that the task gives to [`CurrentTask::progress`](super::CurrentTask::progress), in order, and
+    /// before the task is done: until the call for the last value returns, nobody gets the result. If the task is
+    /// [run again](Self::retries), what it says then follows.
+    ///
+    /// The calls come one at a time, on a thread of the pool that runs callbacks. The values are of the type that `hear` takes; a task
+    /// that gives others gets an error. While about a thousand values, or a megabyte of them, are not heard, the task waits before it
+    /// gives another one. A panic is contained, as one of a callback is, and the next value is heard. What `hear` owns is dropped
+    /// before the task is done: the receiver of a channel whose sender it has then comes to its end.
+    ///
+    /// A task that runs on the thread of its submitter ([`CallerRuns`](crate::thread_pool::WhenFull::CallerRuns)) says nothing.
+    ///
+    /// # Deadlocks
+    ///
+    /// `hear` takes part in the wait-for graph as what the task waits for: if it waits for the result of the task, that is a deadlock,
+    /// and reported.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ProcessPoolExecutor, process_pool};
+    ///
+    /// fn sum(of: Vec<u64>) -> u64 {
+    ///     let (task, mut sum) = (process_pool::current_task(), 0);
+    ///     for (done, number) in of.iter().enumerate() {
+    ///         sum += number;
+    ///         task.map(|task| task.progress(done)).transpose().expect("a number can be sent");
+    ///     }
+    ///     sum
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// let (sender, receiver) = std::sync::mpsc::channel();
+    /// let sum = pool.task(sum, (vec![3, 4, 5],)).on_progress(move |done: usize| drop(sender.send(done))).submit();
+    /// assert_eq!(receiver.iter().collect::<Vec<_>>(), [0, 1, 2]);
+    /// assert_eq!(sum.result()?, 12);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_progress<P>(self, hear: impl FnMut(P) + Send + 'static) -> Self
+    where
+        F: Callable<A>,
+        F::Output: Serialize,
+        A: Serialize + DeserializeOwned,
+        P: DeserializeOwned + 'static,
+    {
+        let listener = Some(Listener::new(hear));
+        Self { invocation: self.invocation.listened_to::<P>(), listener, ..self }
+    }
+
     /// [Submits](ProcessPoolExecutor::submit) the task.
     #[track_caller]
     pub fn submit(self) -> Future<F::Output>
@@ -96,8 +147,8 @@ impl<'p, F, A> ProcessTask<'p, F, A> {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        let (origin, terms) = self.terms(Location::caller());
-        self.pool.shared().call(origin, terms, self.f, self.args)
+        let (pool, origin, terms, invocation) = self.into_parts(Location::caller());
+        pool.shared().call(origin, terms, invocation)
     }
 
     /// [Submits](ProcessPoolExecutor::try_submit) the task, and never waits for room in the queue.
@@ -112,8 +163,8 @@ impl<'p, F, A> ProcessTask<'p, F, A> {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        let (origin, terms) = self.terms(Location::caller());
-        self.pool.shared().try_call(origin, terms, None, (self.f, self.args))
+        let (pool, origin, terms, invocation) = self.into_parts(Location::caller());
+        pool.shared().try_call(origin, terms, None, invocation)
     }
 
     /// [Submits](ProcessPoolExecutor::submit_timeout) the task, and waits for room in the queue for at most `timeout`.
@@ -128,13 +179,14 @@ impl<'p, F, A> ProcessTask<'p, F, A> {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        let (origin, terms) = self.terms(Location::caller());
-        self.pool.shared().try_call(origin, terms, Some(Limit::after(timeout)), (self.f, self.args))
+        let (pool, origin, terms, invocation) = self.into_parts(Location::caller());
+        pool.shared().try_call(origin, terms, Some(Limit::after(timeout)), invocation)
     }
 
-    fn terms(&self, site: Site) -> (Origin, TaskTerms) {
+    fn into_parts(self, site: Site) -> (&'p ProcessPoolExecutor, Origin, TaskTerms, Invocation<F, A>) {
         let limit = self.timeout.map(|timeout| TimeLimit { timeout, grace: self.grace });
-        (Origin::at(site, self.name.map(Name::as_str)), TaskTerms { limit, retries: self.retries })
+        let terms = TaskTerms { limit, retries: self.retries, listener: self.listener };
+        (self.pool, Origin::at(site, self.name.map(Name::as_str)), terms, self.invocation)
     }
 }
 
@@ -145,6 +197,7 @@ impl<F, A> fmt::Debug for ProcessTask<'_, F, A> {
             .field("timeout", &self.timeout)
             .field("grace", &self.grace)
             .field("retries", &self.retries)
+            .field("on_progress", &self.listener.is_some())
             .finish_non_exhaustive()
     }
 }

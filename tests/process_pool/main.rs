@@ -37,6 +37,7 @@ mod pipes;
 mod pool;
 mod privileges;
 mod programs;
+mod progress;
 mod reasons;
 mod recycling;
 mod replaced;

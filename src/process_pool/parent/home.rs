@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::notes::Notes;
 use crate::deadlock::resource::Origin;
 use crate::process_pool::wire::reply::Replied;
 use crate::task::cell::TaskOf;
@@ -25,24 +26,29 @@ pub(in crate::process_pool::parent) trait Sender: Send + Sync + 'static {
 }
 
 /// The pool whose workers run the task.
-struct InProcesses<P>(Arc<P>);
+struct InProcesses<P> {
+    pool: Arc<P>,
+    notes: Option<Arc<Notes>>,
+}
 
 /// Until a worker has begun the task, nobody in this process can end it: a child that lives is external.
 impl<P: Sender> Home for InProcesses<P> {
     fn cancel(&self, task: &TaskRef) -> bool {
-        let claimed = self.0.claim_to_cancel(task);
+        let claimed = self.pool.claim_to_cancel(task);
         if claimed {
             task.fail(TaskError::Cancelled);
+            // Here, and not where the pool comes across what is left of the task.
+            self.notes.iter().for_each(|notes| notes.forget_listener());
         }
         claimed
     }
 
     fn terminate(&self, task: &TaskRef, grace: Duration) -> bool {
-        self.cancel(task) || self.0.terminate(task, grace)
+        self.cancel(task) || self.pool.terminate(task, grace)
     }
 
     fn is_nearly_done(&self) -> bool {
-        self.0.has_short_tasks()
+        self.pool.has_short_tasks()
     }
 }
 
@@ -51,12 +57,12 @@ impl<P: Sender> Home for InProcesses<P> {
 pub(in crate::process_pool::parent) fn new_task<F: 'static, T: Send + 'static>(
     pool: Arc<impl Sender>,
     origin: Origin,
+    notes: Option<Arc<Notes>>,
 ) -> (TaskRef, TaskRef) {
+    let home = InProcesses { pool, notes };
     // SAFETY:
     // - the result can be sent (bound), and lasts.
-    let pair = unsafe {
-        TaskRef::new_pair::<_, _, TaskOf<F>>(InProcesses(pool), Replied::<T>::not_yet(), origin, TaskSpan::none())
-    };
+    let pair = unsafe { TaskRef::new_pair::<_, _, TaskOf<F>>(home, Replied::<T>::not_yet(), origin, TaskSpan::none()) };
     pair.0.make_lasting();
     pair
 }

@@ -1,9 +1,13 @@
 //! A task on its way to a worker process.
 
+use std::sync::Arc;
+
+use super::notes::Notes;
 use super::room::{Place, forget};
-use super::terms::{TaskTerms, TimeLimit};
+use super::terms::TimeLimit;
 use crate::process_pool::wire::call::{Call, CallResult, Complete};
 use crate::task::error::TaskError;
+use crate::task::runner::Runner;
 use crate::task::state::Phase;
 use crate::task::task_ref::TaskRef;
 use crate::task::when_done::Then;
@@ -33,6 +37,8 @@ pub(super) struct Job {
     resends: u32,
     /// For the how manieth time it is run.
     pub(super) attempt: u32,
+    /// What it says while it runs, if anybody hears it.
+    pub(super) notes: Option<Arc<Notes>>,
     /// How long it may run.
     pub(super) limit: Option<TimeLimit>,
     /// Its place in the order in which the pool's tasks were submitted.
@@ -41,6 +47,15 @@ pub(super) struct Job {
     pub(super) is_claimed: bool,
     /// Its place in the queue, until a worker begins it.
     pub(super) place: Place,
+}
+
+/// The terms of a task in a pool.
+#[derive(Default)]
+pub(super) struct JobTerms {
+    pub(super) limit: Option<TimeLimit>,
+    /// How often it is run again after its worker died in it.
+    pub(super) retries: u32,
+    pub(super) notes: Option<Arc<Notes>>,
 }
 
 impl Drop for Job {
@@ -60,11 +75,11 @@ impl Job {
         task: TaskRef,
         call: Call,
         complete: Complete,
-        TaskTerms { limit, retries }: TaskTerms,
+        JobTerms { limit, retries, notes }: JobTerms,
         place: Place,
     ) -> Self {
-        let (retries, resends) = (retries.unwrap_or(0), MAX_RESENDS);
-        Self { task, call, complete, retries, resends, attempt: 1, limit, number: 0, is_claimed: false, place }
+        let (resends, attempt, number) = (MAX_RESENDS, 1, 0);
+        Self { task, call, complete, retries, resends, attempt, notes, limit, number, is_claimed: false, place }
     }
 
     /// Claims the task for a worker. Returns whether it is claimed: `false` if it was cancelled.
@@ -78,6 +93,14 @@ impl Job {
         let claimed = !self.is_claimed && self.task.claim_as(Phase::Cancelling);
         self.is_claimed |= claimed;
         claimed
+    }
+
+    /// Notes that this process runs it.
+    pub(super) fn runs_in(&self, process: u32) {
+        match &self.notes {
+            None => self.task.set_runner(Runner::Process(process)),
+            Some(notes) => notes.runs_in(process, &self.task),
+        }
     }
 
     /// Returns whether it can still be cancelled.

@@ -15,8 +15,10 @@ mod job;
 mod latch;
 pub(super) mod lifespan;
 mod link;
+pub(super) mod listener;
 #[cfg(test)]
 pub(super) mod model;
+mod notes;
 mod oom;
 pub(super) mod options;
 mod process;

@@ -8,11 +8,12 @@ use rustix::process::Signal;
 use super::backoff::Backoff;
 use super::callbacks::Callbacks;
 use super::deadlines::Deadlines;
-use super::dispatcher::{Counts, Dispatcher, StartPolicy, Todo};
+use super::dispatcher::{Counts, Dispatcher, FailedJob, StartPolicy, Todo};
 use super::home::Sender;
 use super::job::Job;
 use super::latch::Latch;
 use super::link::SocketLink;
+use super::notes::{Note, Notes, Taker};
 use super::process::Process;
 use super::room::Room;
 use super::settings::Settings;
@@ -20,6 +21,7 @@ use crate::deadlock::resource::Origin;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::Thread;
 use crate::primitive::quiet::{AtomicBool, AtomicU64, Mutex, MutexGuard, PoisonError};
+use crate::process_pool::wire::call::CallResult;
 use crate::process_pool::wire::fork::Generation;
 use crate::task::cell::ResultSlot;
 use crate::task::header::Header;
@@ -179,14 +181,26 @@ impl Shared {
     /// Sends what is to be sent, and fails the tasks that will not run.
     pub(super) fn flush_and_fail(&self, todo: &mut Todo<SocketLink>, deferred: &mut Vec<Deferred>) {
         todo.flush();
-        let then = todo.take_failed().into_iter().filter_map(|failed| failed.fail());
-        deferred.extend(then.filter_map(|then| self.hand_over(then)));
+        let failed = todo.take_failed().into_iter().map(FailedJob::into_end);
+        deferred.extend(failed.filter_map(|(job, result)| self.finish(job, result)));
     }
 
-    /// Runs the callbacks and wakers of a task that is done.
-    pub(super) fn run_later(&self, then: Then) {
-        if let Some(run) = self.hand_over(then) {
-            run();
+    /// Ends a task, which was claimed: now, or when what it has said before is heard. Returns what there is no thread for.
+    pub(super) fn finish(&self, job: Job, result: CallResult) -> Option<Deferred> {
+        match job.notes.clone() {
+            None => job.complete(result).and_then(|then| self.hand_over(then)),
+            Some(notes) => self.note(&notes, &job.task.clone(), Note::End(job, result)),
+        }
+    }
+
+    /// Has the user's code hear a note of this task. Returns what there is no thread for.
+    pub(super) fn note(&self, notes: &Arc<Notes>, task: &TaskRef, note: Note) -> Option<Deferred> {
+        match notes.put(note) {
+            Taker::IsThere => None,
+            Taker::Wanted => {
+                let (notes, task) = (Arc::clone(notes), task.clone());
+                self.callbacks_or_new().submit(task.origin(), Box::new(move || notes.drain(&task))).err()
+            }
         }
     }
 

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::home::new_task;
-use super::job::Job;
+use super::job::{Job, JobTerms};
+use super::notes::Notes;
 use super::room::{Place, Room};
 use super::shared::Shared;
 use super::terms::TaskTerms;
@@ -15,6 +16,7 @@ use crate::deadlock::nested::run_nested;
 use crate::deadlock::resource::{Origin, Site};
 use crate::process_pool::wire::call::{self, Call, Complete};
 use crate::process_pool::wire::callable::Callable;
+use crate::process_pool::wire::invocation::Invocation;
 use crate::task::cell::ResultSlot;
 use crate::task::error::{Rejected, SubmitError, TaskError};
 use crate::task::future::Future;
@@ -43,8 +45,7 @@ impl Shared {
         self: &Arc<Self>,
         origin: Origin,
         terms: TaskTerms,
-        f: F,
-        args: A,
+        invocation: Invocation<F, A>,
     ) -> Future<F::Output>
     where
         F: Callable<A>,
@@ -54,15 +55,16 @@ impl Shared {
         let refused = match self.room().try_take() {
             // Nobody makes room in a fork.
             _ if self.is_forked() => Full::Refused(Rejected::Forked),
-            Some(place) => return self.call_in(place, origin, terms, f, args),
+            Some(place) => return self.call_in(place, origin, terms, invocation),
             None => self.when_full(origin.made_at()),
         };
         match refused {
-            Full::Place(place) => self.call_in(place, origin, terms, f, args),
-            Full::RunHere => self.run_here(origin, f, args),
+            Full::Place(place) => self.call_in(place, origin, terms, invocation),
+            Full::RunHere => self.run_here(origin, invocation),
             Full::Refused(reason) => {
                 // Their destructors are the user's; the refusal is in the future all the same.
-                panic::contain(|| drop(args));
+                panic::contain(|| drop(invocation));
+                panic::contain(|| drop(terms));
                 Future::failed(TaskError::Rejected(reason), origin)
             }
         }
@@ -78,23 +80,24 @@ impl Shared {
         origin: Origin,
         terms: TaskTerms,
         limit: Option<Limit>,
-        (f, args): (F, A),
+        invocation: Invocation<F, A>,
     ) -> Result<Future<F::Output>, SubmitError<(F, A)>>
     where
         F: Callable<A>,
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
+        let refuse = |reason, Invocation { f, args, .. }| Err(SubmitError::new(reason, (f, args)));
         if self.is_forked() {
-            return Err(SubmitError::new(Rejected::Forked, (f, args)));
+            return refuse(Rejected::Forked, invocation);
         }
         let place = match limit {
             None => self.room().try_take().ok_or(Rejected::QueueFull),
             Some(limit) => self.room().take(|| limit, origin.made_at()).ok_or(Rejected::Timeout),
         };
         match place.and_then(|place| self.dispatcher.refusal().map_or(Ok(place), Err)) {
-            Ok(place) => Ok(self.call_in(place, origin, terms, f, args)),
-            Err(reason) => Err(SubmitError::new(reason, (f, args))),
+            Ok(place) => Ok(self.call_in(place, origin, terms, invocation)),
+            Err(reason) => refuse(reason, invocation),
         }
     }
 
@@ -119,7 +122,7 @@ impl Shared {
 
     /// Calls `f` on the calling thread, in a context of its own.
     #[cold]
-    fn run_here<F, A>(&self, origin: Origin, f: F, args: A) -> Future<F::Output>
+    fn run_here<F, A>(&self, origin: Origin, Invocation { f, args, .. }: Invocation<F, A>) -> Future<F::Output>
     where
         F: Callable<A>,
         F::Output: Send + 'static,
@@ -148,15 +151,14 @@ impl Shared {
         place: Place,
         origin: Origin,
         terms: TaskTerms,
-        f: F,
-        args: A,
+        invocation: Invocation<F, A>,
     ) -> Future<F::Output>
     where
         F: Callable<A>,
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        let call = Call::of(f, args, self.settings.max_message_size);
+        let call = invocation.encode(self.settings.max_message_size);
         // SAFETY:
         // - the function is for results of this type.
         unsafe { self.submit_call::<F, F::Output>(call, call::complete::<F::Output>, origin, (terms, place)) }
@@ -206,10 +208,15 @@ impl Shared {
     ) -> Future<T> {
         let call = match call {
             Ok(call) => call,
-            Err(error) => return Future::failed(error, origin),
+            Err(error) => {
+                panic::contain(|| drop(terms));
+                return Future::failed(error, origin);
+            }
         };
-        let (task, mine) = new_task::<F, T>(Arc::clone(self), origin);
-        let terms = TaskTerms { retries: terms.retries.or(Some(self.settings.retries)), ..terms };
+        let TaskTerms { limit, retries, listener } = terms;
+        let notes = listener.map(|listener| Arc::new(Notes::for_listener(listener)));
+        let (task, mine) = new_task::<F, T>(Arc::clone(self), origin, notes.clone());
+        let terms = JobTerms { limit, retries: retries.unwrap_or(self.settings.retries), notes };
         // SAFETY:
         // - the cell was made with this type, which `complete` is for (caller).
         self.submit(unsafe { Job::new(task, call, complete, terms, place) });

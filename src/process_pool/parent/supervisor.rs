@@ -14,6 +14,7 @@ use super::dispatcher::{
 use super::growth::Growth;
 use super::job::Job;
 use super::link::{Exchange, SocketLink};
+use super::notes::{Note, Said};
 use super::shared::{Deferred, Shared};
 use super::startup::{Ended, NotStarted, Started, StreamState, start};
 use crate::deadlock::print_line;
@@ -21,7 +22,8 @@ use crate::primitive::spawn_thread;
 use crate::process_pool::wire::blob::Attached;
 use crate::process_pool::wire::call::{CallFailure, CallResult};
 use crate::process_pool::wire::codec;
-use crate::process_pool::wire::frame::{FrameReader, Kind, LostDescriptors, NoMemory};
+use crate::process_pool::wire::frame::{FrameReader, Kind, LostDescriptors, Message, NoMemory};
+use crate::process_pool::wire::progress;
 use crate::process_pool::wire::region::Copied;
 use crate::task::error::{CodecError, Rejected, StartError, TaskError, Terminated, WorkerExit, WorkerLost};
 use crate::task::panic;
@@ -274,6 +276,27 @@ fn read_bulk(shared: &Shared, payload: &[u8], results: Option<&Copied>) -> Optio
     results?.read(length)
 }
 
+impl Shared {
+    /// Has the user's code hear what the task of this number says, if it is the one that the worker runs and somebody listens.
+    #[cold]
+    fn hear(&self, number: usize, link: &Arc<SocketLink>, mut message: Message<'_>) {
+        let (id, length) = (message.id, message.lost().map_or(message.payload().len(), |lost| lost.bytes));
+        let weight = progress::weight(length);
+        let attached = Attached::new(message.take_descriptors().map_err(LostDescriptors::text));
+        let Ok((bytes, start)) = message.into_payload() else {
+            let name = self.name();
+            print_line(format_args!("bowline: {name} has no memory for {length} bytes that a task has said"));
+            return link.page().note_heard(weight);
+        };
+        let said = Said { bytes, start, attached, from: Arc::clone(link), weight };
+        if let Some((notes, task)) = self.dispatcher.notes_of(number, id)
+            && let Some(run) = self.note(&notes, &task, Note::Progress(said))
+        {
+            run();
+        }
+    }
+}
+
 /// Will fail a task whose reply makes no sense.
 #[cold]
 fn lose(link: &SocketLink, todo: &mut Todo<SocketLink>, job: Job, reason: &str) {
@@ -290,7 +313,7 @@ fn lose(link: &SocketLink, todo: &mut Todo<SocketLink>, job: Job, reason: &str) 
 fn serve(
     shared: &Arc<Shared>,
     number: usize,
-    link: &SocketLink,
+    link: &Arc<SocketLink>,
     reader: &mut FrameReader,
     (work, mut growth): (&mut Work, Option<Growth>),
 ) -> Result<(), String> {
@@ -315,6 +338,10 @@ fn serve(
                 }
                 continue;
             }
+            if kind == Kind::Progress {
+                shared.hear(number, link, message);
+                continue;
+            }
             if !matches!(kind, Kind::Done | Kind::DoneInRegion | Kind::Failed | Kind::Skipped) {
                 return Err(format!("a frame of the kind {kind:?}"));
             }
@@ -335,23 +362,24 @@ fn serve(
                 SendNext::Never => link.kill(),
             }
             let mut event = None;
-            let then = match (job, kind) {
+            let deferred = match (job, kind) {
                 (None, Kind::Skipped) => None,
                 (Some(job), Kind::Done) => {
                     let attached = Attached::new(message.take_descriptors().map_err(LostDescriptors::text));
-                    job.complete(match message.into_payload() {
+                    let result = match message.into_payload() {
                         Ok((bytes, start)) => CallResult::Value { bytes, start, attached },
                         Err(lost) => without_memory(lost),
-                    })
+                    };
+                    shared.finish(job, result)
                 }
                 (Some(job), Kind::DoneInRegion) => {
                     let bytes = read_bulk(shared, message.payload(), results.as_ref());
                     link.page().note_taken();
                     match bytes {
                         Some(Ok(bytes)) => {
-                            job.complete(CallResult::Value { bytes, start: 0, attached: Attached::none() })
+                            shared.finish(job, CallResult::Value { bytes, start: 0, attached: Attached::none() })
                         }
-                        Some(Err(lost)) => job.complete(without_memory(lost)),
+                        Some(Err(lost)) => shared.finish(job, without_memory(lost)),
                         None => {
                             let reason = format!("the result of task {id} in no region");
                             lose(link, &mut todo, job, &reason);
@@ -360,7 +388,9 @@ fn serve(
                         }
                     }
                 }
-                (Some(job), Kind::Failed) if let Some(lost) = message.lost() => job.complete(without_memory(lost)),
+                (Some(job), Kind::Failed) if let Some(lost) = message.lost() => {
+                    shared.finish(job, without_memory(lost))
+                }
                 (Some(job), Kind::Failed) => {
                     let error = match codec::decode::<CallFailure>(message.payload()) {
                         Ok(failure) => failure.into_error(link.pid()),
@@ -370,7 +400,7 @@ fn serve(
                         shared.count_panic();
                         event = shared.trace_panic(&job, panic);
                     }
-                    job.complete(CallResult::Error(error))
+                    shared.finish(job, CallResult::Error(error))
                 }
                 (None, _) => return Err(format!("a reply to task {id}, which was taken back")),
                 (Some(job), _) => {
@@ -380,13 +410,8 @@ fn serve(
                     return Err(reason);
                 }
             };
-            if let Some(then) = then {
-                shared.run_later(then);
-            }
             shared.carry_out(todo);
-            if let Some(event) = event {
-                event();
-            }
+            deferred.into_iter().chain(event).for_each(|run| run());
             if growth.as_mut().is_some_and(Growth::is_too_far) {
                 let (will_end, todo) = shared.dispatcher.retire(number);
                 growth.take_if(|_| will_end);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::listener::Listener;
 use crate::task::error::TerminationCause;
 
 /// How long a task may run, and how long it may take to stop then.
@@ -12,11 +13,13 @@ pub(in crate::process_pool) struct TimeLimit {
 }
 
 /// What a task is submitted with, beside its call.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Default)]
 pub(in crate::process_pool) struct TaskTerms {
     pub(in crate::process_pool) limit: Option<TimeLimit>,
     /// How often it is run again after its worker was lost, if not as often as the pool says.
     pub(in crate::process_pool) retries: Option<u32>,
+    /// The code that hears of its progress.
+    pub(in crate::process_pool) listener: Option<Listener>,
 }
 
 /// Why a task is to end, and how long it may take to stop.

@@ -15,6 +15,7 @@ use super::codec;
 use super::frame::{self, LostDescriptors, Message};
 use super::identity::{Identity, NotHere};
 use super::memory;
+use super::progress;
 use super::region::BULK;
 use super::registry;
 use super::reply::{ReadReply, Replied, Reply};
@@ -165,6 +166,24 @@ where
     encode_result(value, result, attachments)
 }
 
+/// Runs one call of `F`, whose submitter listens to values of the type `P`.
+///
+/// # Safety
+///
+/// As [`run`].
+unsafe fn run_listened_to<F: Callable<A>, A: DeserializeOwned, P: 'static>(
+    message: Message<'_>,
+    result: &mut Vec<u8>,
+    attachments: &mut Attachments,
+) -> Result<(), CallFailure>
+where
+    F::Output: Serialize,
+{
+    // SAFETY:
+    // - the caller's contract.
+    progress::listened_to::<P, _>(|| unsafe { run::<F, A>(message, result, attachments) })
+}
+
 /// Runs the calls of one chunk. A call that panics does not affect the others.
 ///
 /// # Safety
@@ -283,6 +302,18 @@ impl Call {
     {
         registry::register!(run::<F, A>);
         Self::encode(run::<F, A>, args, max_size)
+    }
+
+    /// Makes a call of `F` whose submitter listens to values of the type `P`.
+    pub(in crate::process_pool) fn listened_to<F, A, P>(_: F, args: A, max_size: usize) -> Result<Self, TaskError>
+    where
+        F: Callable<A>,
+        F::Output: Serialize,
+        A: Serialize + DeserializeOwned,
+        P: 'static,
+    {
+        registry::register!(run_listened_to::<F, A, P>);
+        Self::encode(run_listened_to::<F, A, P>, args, max_size)
     }
 
     /// Makes a call of `F` for each item.

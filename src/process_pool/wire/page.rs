@@ -29,6 +29,8 @@ struct Layout {
     to_stop: Line<AtomicU64>,
     /// How much of what the worker has put into its region the parent has taken out.
     taken: Line<AtomicU64>,
+    /// How much of what the worker's tasks have said the parent has heard.
+    heard: Line<AtomicU64>,
 }
 
 const SIZE: usize = size_of::<Layout>();
@@ -151,6 +153,16 @@ impl Page {
     pub(in crate::process_pool) fn taken(&self) -> u64 {
         // ORDERING: Acquire, for the Release of `note_taken`.
         self.layout().taken.0.load(Acquire)
+    }
+
+    /// Counts what the parent has heard of the worker's tasks: as much more as this.
+    pub(in crate::process_pool) fn note_heard(&self, weight: u64) {
+        self.layout().heard.0.fetch_add(weight, Relaxed);
+    }
+
+    /// Returns how much the parent has heard of the worker's tasks.
+    pub(in crate::process_pool) fn heard(&self) -> u64 {
+        self.layout().heard.0.load(Relaxed)
     }
 
     /// The worker's last word: why it ends, or 0. The parent reads it when the worker is gone.

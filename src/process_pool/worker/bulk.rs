@@ -22,7 +22,7 @@ pub(super) enum BulkResults {
 impl BulkResults {
     /// Puts a long result into the region. Returns `false` if it goes through the stream: it is short or too long, or the
     /// parent has not taken the one before, or there is no region. If there was none before, offers one.
-    pub(super) fn put(&mut self, payload: &[u8], stream: &Stream<'_>, page: &Page) -> io::Result<bool> {
+    pub(super) fn put(&mut self, payload: &[u8], stream: &Stream, page: &Page) -> io::Result<bool> {
         if payload.len() <= BULK {
             return Ok(false);
         }
@@ -41,7 +41,7 @@ impl BulkResults {
     }
 
     #[cold]
-    fn offer(stream: &Stream<'_>) -> io::Result<Self> {
+    fn offer(stream: &Stream) -> io::Result<Self> {
         let Ok((memory, file)) = Writable::new() else { return Ok(Self::Never) };
         let offer = frame::header_with(Kind::Region, 0, 0, frame::checksum(&[]), 1);
         match stream.send_with(&offer, &[file.as_fd()], Instant::now())? {

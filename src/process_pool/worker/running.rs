@@ -1,46 +1,122 @@
-//! The task that this worker runs.
+//! The task that this worker runs, and what it says while it runs.
 
-use crate::primitive::Ordering::{Acquire, Relaxed, Release};
-use crate::primitive::quiet::{AtomicPtr, AtomicU64};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::stream::{Sent, Stream};
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::AtomicU64;
+use crate::process_pool::wire::blob::{Attachments, Blob};
+use crate::process_pool::wire::call::too_long;
+use crate::process_pool::wire::codec;
+use crate::process_pool::wire::frame::{self, HEADER, Kind, LostDescriptors};
 use crate::process_pool::wire::page::Page;
+use crate::process_pool::wire::progress::{self, MAX_UNHEARD, listened};
+use crate::task::error::CodecError;
 
-/// The page, once this process is a worker that serves.
-static PAGE: AtomicPtr<Page> = AtomicPtr::new(std::ptr::null_mut());
+/// What this process serves by.
+pub(super) struct Serving {
+    page: &'static Page,
+    pub(super) stream: Stream,
+    /// The maximum length of a message.
+    max_size: usize,
+    /// How much its tasks have said.
+    said: AtomicU64,
+}
+
+/// Once this process is a worker that serves.
+static SERVING: OnceLock<Serving> = OnceLock::new();
 /// The number of the task that it runs; 0 between tasks.
 static ID: AtomicU64 = AtomicU64::new(0);
 
 /// A task, by its number.
 #[derive(Clone, Copy)]
 pub(in crate::process_pool) struct Running {
-    page: &'static Page,
+    serving: &'static Serving,
     id: u64,
 }
 
 impl Running {
     pub(in crate::process_pool) fn should_stop(&self) -> bool {
-        self.page.is_asked_to_stop(self.id)
+        self.serving.page.is_asked_to_stop(self.id)
     }
 
     pub(in crate::process_pool) fn attempt(&self) -> u32 {
-        self.page.attempt(self.id)
+        self.serving.page.attempt(self.id)
+    }
+
+    fn is_over(&self) -> bool {
+        ID.load(Relaxed) != self.id
+    }
+
+    /// Sends a value to the submitter, if it listens.
+    ///
+    /// # Errors
+    ///
+    /// The value is not what it listens to, or can't be sent.
+    pub(in crate::process_pool) fn progress<P: Serialize + 'static>(&self, value: &P) -> Result<(), CodecError> {
+        let Some(listened) = listened() else { return Ok(()) };
+        if let Err(error) = listened.check::<P>() {
+            // Perhaps those of the next task are of another type.
+            return if self.is_over() { Ok(()) } else { Err(error) };
+        }
+        let (mut frame, mut attachments) = (vec![0; HEADER], Attachments::none());
+        codec::encode_with(value, &mut frame, &mut attachments)?;
+        let length = frame.len() - HEADER;
+        if length > self.serving.max_size {
+            return Err(too_long(
+                "the task's progress takes",
+                length,
+                self.serving.max_size,
+                std::any::type_name::<P>(),
+            ));
+        }
+        let blobs = attachments.blobs();
+        let checksum = frame::checksum(&frame[HEADER..]);
+        let header = frame::header_with(Kind::Progress, self.id, length as u32, checksum, blobs.len() as u8);
+        frame[..HEADER].copy_from_slice(&header);
+        let descriptors: Vec<_> = blobs.iter().map(Blob::descriptor).collect();
+        let weight = progress::weight(length);
+        self.wait_until_heard(weight);
+        match self.serving.stream.send_unless(|| self.is_over(), &frame, &descriptors) {
+            Ok(Some(Sent::All)) => {
+                self.serving.said.fetch_add(weight, Relaxed);
+                Ok(())
+            }
+            Ok(Some(Sent::Nothing(error))) => Err(CodecError::new(format!("{}: {error}", LostDescriptors::Withheld))),
+            // The task has ended; or the process is about to end, or is a fork of the worker.
+            Ok(None) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Waits until the parent has heard so much that there is room for what has this weight. A task that is to stop does not wait: it
+    /// ends soon.
+    fn wait_until_heard(&self, weight: u64) {
+        let mut pause = Duration::from_micros(20);
+        loop {
+            let unheard = self.serving.said.load(Relaxed).saturating_sub(self.serving.page.heard());
+            let has_room = unheard == 0 || unheard.saturating_add(weight) <= MAX_UNHEARD;
+            if has_room || self.should_stop() || self.is_over() {
+                return;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(1));
+        }
     }
 }
 
 /// Returns the task that this process runs.
 pub(in crate::process_pool) fn running() -> Option<Running> {
     let id = ID.load(Relaxed);
-    // ORDERING: Acquire pairs with the Release in `serves_by`.
-    //
-    // SAFETY:
-    // - null, or a page that lasts (`serves_by`).
-    let page = unsafe { PAGE.load(Acquire).as_ref() }?;
-    (id != 0).then_some(Running { page, id })
+    let serving = SERVING.get()?;
+    (id != 0).then_some(Running { serving, id })
 }
 
-/// Notes the page by which this process serves.
-pub(super) fn serves_by(page: &'static Page) {
-    // ORDERING: Release publishes the page.
-    PAGE.store(std::ptr::from_ref(page).cast_mut(), Release);
+/// Notes by what this process serves.
+pub(super) fn serves_by(page: &'static Page, stream: Stream, max_size: usize) -> &'static Serving {
+    SERVING.get_or_init(|| Serving { page, stream, max_size, said: AtomicU64::new(0) })
 }
 
 /// Notes that a task begins; returns what notes its end when it is dropped.

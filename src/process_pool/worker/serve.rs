@@ -36,16 +36,15 @@ const MAX_KEPT: usize = 1 << 20;
 ///
 /// The parent is gone (broken pipe, connection reset), or it sends nonsense.
 pub(super) fn serve(
-    descriptor: &OwnedFd,
+    descriptor: &'static OwnedFd,
     reader: FrameReader,
     page: &'static Page,
     max_size: usize,
     main: &MainThread,
 ) -> io::Result<()> {
-    running::serves_by(page);
-    let stream = Stream::new(descriptor)?;
+    let stream = &running::serves_by(page, Stream::new(descriptor)?, max_size).stream;
     let this = getpid();
-    let served = serve_on(&stream, reader, page, max_size, main);
+    let served = serve_on(stream, reader, page, max_size, main);
     // A process that a task has forked off, and that came here in its turn, has no stream to begin with.
     if served.is_err() && getpid() == this && !stream.is_there() {
         watch::lose(page.fate(), getpgrp());
@@ -54,7 +53,7 @@ pub(super) fn serve(
 }
 
 fn serve_on(
-    stream: &Stream<'_>,
+    stream: &Stream,
     mut reader: FrameReader,
     page: &Page,
     max_size: usize,
@@ -162,7 +161,7 @@ fn put_header(reply: &mut [u8], kind: Kind, id: u64, attachments: &Attachments) 
 /// Sends a reply with blobs, or an error in its place if the system refuses to send the blobs.
 #[cold]
 fn send_with(
-    stream: &Stream<'_>,
+    stream: &Stream,
     id: u64,
     reply: &mut Vec<u8>,
     attachments: Attachments,

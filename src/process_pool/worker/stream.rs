@@ -1,6 +1,5 @@
 //! The worker's end of the stream: a descriptor whose number a task can close, or give to another file.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -9,7 +8,8 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use crate::primitive::Ordering::Relaxed;
-use crate::primitive::quiet::AtomicI32;
+use crate::primitive::quiet::{AtomicI32, Mutex, MutexGuard, PoisonError};
+use crate::process_pool::wire::fork::Generation;
 use crate::process_pool::wire::socket;
 
 /// How long the stream is taken to be there after a check. Its high number is another file's only when all lower ones
@@ -17,11 +17,14 @@ use crate::process_pool::wire::socket;
 /// of the call.)
 const TAKEN_TO_BE_THERE: Duration = Duration::from_micros(100);
 
-/// The stream, by its number.
-pub(super) struct Stream<'f> {
-    descriptor: &'f OwnedFd,
+/// The stream, by its number. Any thread of this process may send, a whole frame at a time.
+pub(super) struct Stream {
+    descriptor: &'static OwnedFd,
     file: (u64, u64),
-    checked: Cell<Instant>,
+    /// A process that is forked off this one may not send, nor wait for a thread that was sending then.
+    made_in: Generation,
+    /// When the number was looked at last. Locked while a thread sends.
+    checked: Mutex<Instant>,
 }
 
 /// Returns what the kernel knows a file by: its device and its number.
@@ -30,13 +33,14 @@ fn file_of(descriptor: &OwnedFd) -> io::Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-impl<'f> Stream<'f> {
+impl Stream {
     /// The stream that this descriptor is of now.
-    pub(super) fn new(descriptor: &'f OwnedFd) -> io::Result<Self> {
-        Ok(Self { file: file_of(descriptor)?, descriptor, checked: Cell::new(Instant::now()) })
+    pub(super) fn new(descriptor: &'static OwnedFd) -> io::Result<Self> {
+        let (file, checked) = (file_of(descriptor)?, Mutex::new(Instant::now()));
+        Ok(Self { descriptor, file, made_in: Generation::now(), checked })
     }
 
-    pub(super) fn descriptor(&self) -> &'f OwnedFd {
+    pub(super) fn descriptor(&self) -> &'static OwnedFd {
         self.descriptor
     }
 
@@ -46,14 +50,32 @@ impl<'f> Stream<'f> {
     }
 
     /// Sends to the parent, and to no other file. `now` is the present time.
-    pub(super) fn send(&self, bytes: &[u8], now: Instant) -> io::Result<()> {
-        self.check(now)?;
-        send(self.descriptor, bytes)
+    pub(super) fn send(&self, frame: &[u8], now: Instant) -> io::Result<()> {
+        let _sends = self.begin(now)?;
+        send(self.descriptor, frame)
     }
 
     /// Sends a frame with descriptors, as [`send`](Self::send) does.
     pub(super) fn send_with(&self, frame: &[u8], descriptors: &[BorrowedFd<'_>], now: Instant) -> io::Result<Sent> {
-        self.check(now)?;
+        let _sends = self.begin(now)?;
+        self.send_frame(frame, descriptors)
+    }
+
+    /// Sends a frame with descriptors, unless it is too late by the time that no other thread sends: then returns `None`.
+    pub(super) fn send_unless(
+        &self,
+        is_too_late: impl FnOnce() -> bool,
+        frame: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<Option<Sent>> {
+        let _sends = self.begin(Instant::now())?;
+        if is_too_late() { Ok(None) } else { self.send_frame(frame, descriptors).map(Some) }
+    }
+
+    fn send_frame(&self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<Sent> {
+        if descriptors.is_empty() {
+            return send(self.descriptor, frame).map(|()| Sent::All);
+        }
         let send_first = || socket::send_with(self.descriptor, frame, descriptors, SendFlags::empty());
         match rustix::io::retry_on_intr(send_first) {
             Ok(sent) => send(self.descriptor, &frame[sent..]).map(|()| Sent::All),
@@ -62,14 +84,19 @@ impl<'f> Stream<'f> {
         }
     }
 
-    fn check(&self, now: Instant) -> io::Result<()> {
-        if now - self.checked.get() > TAKEN_TO_BE_THERE {
+    /// Waits until no other thread sends, and checks that the number is that of the stream.
+    fn begin(&self, now: Instant) -> io::Result<MutexGuard<'_, Instant>> {
+        if self.made_in.is_past() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(*checked) > TAKEN_TO_BE_THERE {
             if !self.is_there() {
                 return Err(io::ErrorKind::NotConnected.into());
             }
-            self.checked.set(now);
+            *checked = now;
         }
-        Ok(())
+        Ok(checked)
     }
 }
 

@@ -18,20 +18,21 @@ use std::time::Duration;
 
 use super::job::{DiedIn, Job};
 use super::lifespan::Lifespan;
+use super::notes::Notes;
 use super::room::{Place, Room};
 use super::terms::TimeLimit;
 use crate::primitive::{Ingredient, Mutex, is_removed};
 use crate::process_pool::wire::usual::Usual;
 use crate::task::error::{Rejected, TaskError};
 use crate::task::header::Header;
-use crate::task::runner::Runner;
 use crate::task::state::Phase;
+use crate::task::task_ref::TaskRef;
 pub(in crate::process_pool::parent) use ending::Which;
 use member::{Member, Sent};
 pub(in crate::process_pool::parent) use start::{FailedStart, Left, StartAttempt, StartPolicy};
 use state::{Closing, DEPTH, State};
 pub(in crate::process_pool::parent) use todo::{
-    AfterReply, Asked, ClosedNow, Counts, Farewell, Killed, Loss, PoolEnd, SendNext, Todo, Unexpected,
+    AfterReply, Asked, ClosedNow, Counts, FailedJob, Farewell, Killed, Loss, PoolEnd, SendNext, Todo, Unexpected,
 };
 
 /// How many cancelled tasks may lie in the queue beyond the number of others.
@@ -177,6 +178,14 @@ impl<L: Link> Dispatcher<L> {
         }
         state.replace_retiring(&mut todo);
         Ok(AfterReply { job, send, todo })
+    }
+
+    /// Returns what hears the task of this number, if the worker runs it, with the task.
+    pub(in crate::process_pool::parent) fn notes_of(&self, number: usize, id: u64) -> Option<(Arc<Notes>, TaskRef)> {
+        let state = self.state.lock();
+        let member = state.members[number].as_ref()?;
+        let job = member.sent.get(member.running()?).filter(|sent| sent.id == id)?.job.as_ref()?;
+        Some((Arc::clone(job.notes.as_ref()?), job.task.clone()))
     }
 
     /// Takes from a worker that is gone what it had. The worker is counted until it [leaves](Self::leave).
@@ -364,7 +373,7 @@ impl<L: Link> Dispatcher<L> {
             if job.is_claimed || !link.recall(sent.id) {
                 // It was sent ahead, and its worker has begun it before the reply to the task before it is here.
                 if job.claim() {
-                    job.task.set_runner(Runner::Process(link.pid()));
+                    job.runs_in(link.pid());
                 }
                 return false;
             }

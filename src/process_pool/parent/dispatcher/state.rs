@@ -16,7 +16,6 @@ use crate::process_pool::parent::lifespan::Lifespan;
 use crate::process_pool::wire::claim::SLOTS;
 use crate::process_pool::wire::usual::Usual;
 use crate::task::error::Rejected;
-use crate::task::runner::Runner;
 
 /// How many tasks a worker may have while they are quick, the one that it runs included.
 pub(super) const DEPTH: usize = 2;
@@ -339,7 +338,7 @@ impl<L: Link> State<L> {
                 let claimed = job.claim();
                 debug_assert!(claimed, "a task is cancelled under this mutex");
                 job.place = None;
-                job.task.set_runner(Runner::Process(member.link.pid()));
+                job.runs_in(member.link.pid());
             }
             let id = member.next_id;
             member.next_id += 1;
@@ -378,7 +377,7 @@ impl<L: Link> State<L> {
             let claimed = job.claim();
             debug_assert!(claimed, "a task is cancelled under this mutex");
             job.place = None;
-            job.task.set_runner(Runner::Process(member.link.pid()));
+            job.runs_in(member.link.pid());
             self.ahead -= 1;
         }
     }

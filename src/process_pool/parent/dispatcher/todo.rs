@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use super::Link;
 use crate::process_pool::parent::job::Job;
+use crate::process_pool::wire::call::CallResult;
 use crate::task::error::{TaskError, TerminationCause};
+#[cfg(test)]
 use crate::task::when_done::Then;
 
 /// A task that will not run, and the reason. It is claimed: it can't be cancelled any more.
@@ -15,7 +17,13 @@ pub(in crate::process_pool::parent) struct FailedJob {
 }
 
 impl FailedJob {
+    /// Returns the task, and the result with which it ends.
+    pub(in crate::process_pool::parent) fn into_end(self) -> (Job, CallResult) {
+        (self.job, CallResult::Error(self.error))
+    }
+
     /// Ends the task with its error. The caller runs what is returned.
+    #[cfg(test)]
     pub(in crate::process_pool::parent) fn fail(self) -> Option<Then> {
         self.job.fail(self.error)
     }

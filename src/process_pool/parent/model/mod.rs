@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::dispatcher::{Dispatcher, Link};
 use super::home::{Sender, new_task};
-use super::job::Job;
+use super::job::{Job, JobTerms};
 use super::lifespan::Lifespan;
 use super::room::Room;
-use super::terms::{TaskTerms, TimeLimit};
+use super::terms::TimeLimit;
 use crate::deadlock::resource::Origin;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::{self, PoisonError};
@@ -138,8 +138,8 @@ pub(in crate::process_pool::parent) fn job(owner: Arc<impl Sender>, number: u32,
     fn task(number: u32) -> u32 {
         number
     }
-    let (mine, its) = new_task::<fn(u32) -> u32, u32>(owner, Origin::here(None));
-    let terms = TaskTerms { limit: None, retries: Some(retries) };
+    let (mine, its) = new_task::<fn(u32) -> u32, u32>(owner, Origin::here(None), None);
+    let terms = JobTerms { retries, ..JobTerms::default() };
     let call = Call::of(task, (number,), 1 << 10).expect("a number can be sent");
     // SAFETY:
     // - the cell was made for this type of result, and for this future.

@@ -56,6 +56,7 @@ pub(crate) enum Kind {
     Region = 12,
     TaskInRegion = 13,
     DoneInRegion = 14,
+    Progress = 15,
 }
 
 impl TryFrom<u8> for Kind {
@@ -77,6 +78,7 @@ impl TryFrom<u8> for Kind {
             12 => Self::Region,
             13 => Self::TaskInRegion,
             14 => Self::DoneInRegion,
+            15 => Self::Progress,
             unknown => return Err(FrameError::Kind(unknown)),
         })
     }

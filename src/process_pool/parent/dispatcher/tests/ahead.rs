@@ -6,10 +6,9 @@ use std::time::Duration;
 use crate::deadlock::resource::Origin;
 use crate::process_pool::parent::dispatcher::state::State;
 use crate::process_pool::parent::home::{Sender, new_task};
-use crate::process_pool::parent::job::Job;
+use crate::process_pool::parent::job::{Job, JobTerms};
 use crate::process_pool::parent::lifespan::Lifespan;
 use crate::process_pool::parent::model::ModelLink;
-use crate::process_pool::parent::terms::TaskTerms;
 use crate::process_pool::wire::blob::Blob;
 use crate::process_pool::wire::call::{Call, complete};
 use crate::process_pool::wire::usual::Usual;
@@ -36,11 +35,11 @@ fn job_with(blobs: usize) -> Job {
         blobs.len() as u32
     }
     let blobs = (0..blobs).map(|_| Blob::from_bytes(b"some").expect("memory")).collect();
-    let (mine, _) = new_task::<fn(Vec<Blob>) -> u32, u32>(Arc::new(Nobody), Origin::here(None));
+    let (mine, _) = new_task::<fn(Vec<Blob>) -> u32, u32>(Arc::new(Nobody), Origin::here(None), None);
     let call = Call::of(count, (blobs,), 1 << 10).expect("blobs can be sent");
     // SAFETY:
     // - the cell was made for this type of result.
-    unsafe { Job::new(mine, call, complete::<u32>, TaskTerms::default(), None) }
+    unsafe { Job::new(mine, call, complete::<u32>, JobTerms::default(), None) }
 }
 
 #[test]

@@ -1,0 +1,396 @@
+//! What a task says while it runs reaches its submitter: in order, before the result, and nobody else.
+
+#![cfg(target_os = "linux")]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use bowline::process_pool::{Blob, current_task};
+use bowline::task::WorkerExit;
+use bowline::{Future, TaskError};
+use serde::{Deserialize, Serialize};
+
+use crate::support::workers::{builder, echo, pid, pool_of};
+use crate::support::{LIMIT, within};
+
+/// Says every number below this, and returns their number.
+fn count(to: u64) -> u64 {
+    let task = current_task().expect("it runs in a worker");
+    (0..to).for_each(|number| task.progress(number).expect("somebody listens to numbers"));
+    to
+}
+
+/// Collects what is said.
+fn collect<P: Send + 'static>() -> (impl FnMut(P) + Send + 'static, Arc<Mutex<Vec<P>>>) {
+    let all = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&all);
+    (move |value| heard.lock().unwrap().push(value), all)
+}
+
+#[test]
+fn what_a_task_says_is_heard_in_order_and_before_its_result() {
+    within(LIMIT, || {
+        let pool = pool_of(2);
+        let tasks: Vec<_> = (0..40)
+            .map(|n| {
+                let (hear, heard) = collect::<u64>();
+                (n, pool.task(count, (n * 7,)).on_progress(hear).submit(), heard)
+            })
+            .collect();
+        for (n, task, heard) in tasks {
+            assert_eq!(task.result().unwrap(), n * 7);
+            assert_eq!(*heard.lock().unwrap(), (0..n * 7).collect::<Vec<_>>());
+        }
+    });
+}
+
+#[test]
+fn a_slow_hearer_holds_the_task_up_and_misses_nothing() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let heard = Arc::new(AtomicUsize::new(0));
+        let hear = {
+            let heard = Arc::clone(&heard);
+            move |bytes: Vec<u8>| {
+                assert_eq!(bytes.len(), 100_000);
+                // The first one holds up all others.
+                if heard.fetch_add(1, Ordering::Relaxed) == 0 {
+                    thread::sleep(Duration::from_millis(300));
+                }
+            }
+        };
+        fn flood(values: usize) -> (usize, bool) {
+            let task = current_task().expect("it runs in a worker");
+            let began = std::time::Instant::now();
+            for _ in 0..values {
+                task.progress(vec![1_u8; 100_000]).expect("somebody listens");
+            }
+            (values, began.elapsed() > Duration::from_millis(200))
+        }
+        let flood = pool.task(flood, (200,)).on_progress(hear).submit();
+        assert_eq!(flood.result().unwrap(), (200, true), "it waited for its hearer");
+        assert_eq!(heard.load(Ordering::Relaxed), 200);
+    });
+}
+
+#[test]
+fn what_nobody_listens_to_is_not_sent_and_another_type_is_an_error() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        assert_eq!(pool.submit(count, (10,)).result().unwrap(), 10);
+        fn mixed() -> Vec<Option<String>> {
+            let task = current_task().expect("it runs in a worker");
+            let text = |told: Result<(), bowline::task::CodecError>| told.err().map(|error| error.to_string());
+            vec![text(task.progress(1_u8)), text(task.progress("one".to_owned())), text(task.progress(2_u8))]
+        }
+        let (hear, heard) = collect::<u8>();
+        let errors = pool.task(mixed, ()).on_progress(hear).submit().result().unwrap();
+        assert_eq!((&errors[0], &errors[2]), (&None, &None));
+        let error = errors[1].as_ref().expect("a text is no number");
+        assert!(error.contains("String") && error.contains("u8") && error.contains("on_progress"), "{error}");
+        assert_eq!(*heard.lock().unwrap(), [1, 2]);
+        // And the next task is not listened to.
+        assert_eq!(pool.submit(count, (10,)).result().unwrap(), 10);
+        assert!(current_task().is_none());
+    });
+}
+
+#[test]
+fn a_value_that_can_not_be_sent_is_an_error_and_the_task_goes_on() {
+    #[derive(Debug)]
+    struct Unsendable(u8);
+
+    impl Serialize for Unsendable {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.0 {
+                0 => Err(serde::ser::Error::custom("it refuses")),
+                1 => panic!("it panics"),
+                n => serializer.serialize_u8(n),
+            }
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Unsendable {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            match u8::deserialize(deserializer)? {
+                2 => Err(serde::de::Error::custom("it is not read")),
+                3 => panic!("it panics while it is read"),
+                n => Ok(Self(n)),
+            }
+        }
+    }
+    within(LIMIT, || {
+        fn tries() -> Vec<bool> {
+            let task = current_task().expect("it runs in a worker");
+            let say = |n| std::panic::catch_unwind(|| task.progress(Unsendable(n)).is_ok()).unwrap_or(false);
+            (0..6).map(say).collect()
+        }
+        let pool = builder(1).max_message_size(2000).build().unwrap();
+        let (hear, heard) = collect::<Unsendable>();
+        let tried = pool.task(tries, ()).on_progress(hear).submit().result().unwrap();
+        assert_eq!(tried, [false, false, true, true, true, true]);
+        assert_eq!(heard.lock().unwrap().iter().map(|value| value.0).collect::<Vec<_>>(), [4, 5], "which can be read");
+        fn long() -> String {
+            let task = current_task().expect("it runs in a worker");
+            task.progress(vec![0_u8; 4000]).expect_err("it is too long").to_string()
+        }
+        let error = pool.task(long, ()).on_progress(|_: Vec<u8>| ()).submit().result().unwrap();
+        assert!(error.contains("max_message_size"), "{error}");
+    });
+}
+
+#[test]
+fn a_hearer_that_panics_hears_the_next_value_and_the_result_arrives() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let heard = Arc::new(AtomicUsize::new(0));
+        let hear = {
+            let heard = Arc::clone(&heard);
+            move |n: u64| {
+                heard.fetch_add(1, Ordering::Relaxed);
+                assert!(n % 2 == 0, "odd");
+            }
+        };
+        assert_eq!(pool.task(count, (10,)).on_progress(hear).submit().result().unwrap(), 10);
+        assert_eq!(heard.load(Ordering::Relaxed), 10);
+    });
+}
+
+#[test]
+fn what_a_task_said_before_its_worker_died_is_heard_and_a_retry_says_it_again() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        fn dies_once() -> u32 {
+            let task = current_task().expect("it runs in a worker");
+            let attempt = task.attempt();
+            (0..3_u32).for_each(|n| task.progress((attempt, n)).expect("somebody listens"));
+            if attempt == 1 {
+                std::process::abort();
+            }
+            attempt
+        }
+        let (hear, heard) = collect::<(u32, u32)>();
+        let task = pool.task(dies_once, ()).on_progress(hear).retries(1).submit();
+        assert_eq!(task.result().unwrap(), 2);
+        assert_eq!(*heard.lock().unwrap(), [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]);
+
+        let (hear, heard) = collect::<(u32, u32)>();
+        let lost = pool.task(dies_once, ()).on_progress(hear).submit().result().unwrap_err();
+        let TaskError::WorkerLost(lost) = lost else { panic!("{lost}") };
+        assert!(matches!(lost.exit(), WorkerExit::Signal { number: libc::SIGABRT, .. }));
+        assert_eq!(*heard.lock().unwrap(), [(1, 0), (1, 1), (1, 2)], "before the error");
+    });
+}
+
+#[test]
+fn threads_of_a_task_may_speak_and_what_they_say_after_its_end_is_nobodys() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        fn several(threads: u64, each: u64) -> u64 {
+            let task = current_task().expect("it runs in a worker");
+            thread::scope(|scope| {
+                for thread in 0..threads {
+                    scope.spawn(move || (0..each).for_each(|n| task.progress((thread, n)).expect("they listen")));
+                }
+            });
+            // One that goes on when the task is over, and while others run.
+            thread::spawn(move || {
+                for n in 0..20_000 {
+                    let _ = task.progress((99, n));
+                }
+            });
+            each
+        }
+        for _ in 0..10 {
+            let (hear, heard) = collect::<(u64, u64)>();
+            let task = pool.task(several, (4, 50)).on_progress(hear).submit();
+            assert_eq!(task.result().unwrap(), 50);
+            let heard = heard.lock().unwrap();
+            for thread in 0..4 {
+                let its = heard.iter().filter(|said| said.0 == thread).map(|said| said.1);
+                assert_eq!(its.collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
+            }
+            drop(heard);
+            let (hear, heard) = collect::<u64>();
+            assert_eq!(pool.task(count, (50,)).on_progress(hear).submit().result().unwrap(), 50);
+            assert_eq!(*heard.lock().unwrap(), (0..50).collect::<Vec<_>>(), "what the thread says is not this task's");
+        }
+    });
+}
+
+#[test]
+fn a_fork_of_a_task_says_nothing() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        fn forks() -> i32 {
+            let task = current_task().expect("it runs in a worker");
+            // SAFETY:
+            // - the child calls what does nothing in it, and ends.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let told = task.progress(7_u64).is_ok();
+                // SAFETY:
+                // - ends this process.
+                unsafe { libc::_exit(i32::from(!told)) };
+            }
+            let mut status = -1;
+            // SAFETY:
+            // - waits for the child above.
+            unsafe { libc::waitpid(child, &raw mut status, 0) };
+            task.progress(8_u64).expect("somebody listens");
+            status
+        }
+        let (hear, heard) = collect::<u64>();
+        assert_eq!(pool.task(forks, ()).on_progress(hear).submit().result().unwrap(), 0);
+        assert_eq!(*heard.lock().unwrap(), [8]);
+    });
+}
+
+#[test]
+fn blobs_go_along_without_a_copy() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        fn previews() -> usize {
+            let task = current_task().expect("it runs in a worker");
+            for n in 1..=5_u8 {
+                task.progress((n, Blob::from_bytes(&vec![n; 100_000]).expect("memory"))).expect("they listen");
+            }
+            5
+        }
+        let (hear, heard) = collect::<(u8, Blob)>();
+        assert_eq!(pool.task(previews, ()).on_progress(hear).submit().result().unwrap(), 5);
+        let heard = heard.lock().unwrap();
+        assert_eq!(heard.len(), 5);
+        for (n, blob) in &*heard {
+            assert!(blob.len() == 100_000 && blob.iter().all(|byte| byte == n));
+        }
+    });
+}
+
+#[test]
+fn a_hearer_that_waits_for_the_task_is_a_deadlock_and_told_so() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let (give, given) = mpsc::channel::<Future<u64>>();
+        let (tell, told) = mpsc::channel();
+        let hear = move |_: u64| {
+            if let Ok(task) = given.recv() {
+                tell.send(task.result().map_err(|error| error.to_string())).unwrap();
+            }
+        };
+        let task = pool.task(count, (1,)).on_progress(hear).submit();
+        give.send(task).unwrap();
+        let error = told.recv().unwrap().unwrap_err();
+        assert!(error.contains("deadlock"), "{error}");
+        assert_eq!(pool.submit(echo::<u8>, (3,)).result().unwrap(), 3);
+    });
+}
+
+#[test]
+fn a_hearer_that_waits_for_whoever_waits_for_the_task_is_a_deadlock() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let lock = Arc::new(bowline::Lock::new(()));
+        let (begin, begun) = mpsc::channel();
+        let hear = {
+            let lock = Arc::clone(&lock);
+            move |_: u64| {
+                begun.recv().unwrap();
+                drop(lock.lock());
+            }
+        };
+        let task = pool.task(count, (1,)).on_progress(hear).submit();
+        let held = lock.lock();
+        begin.send(()).unwrap();
+        // One of the two waits is ended.
+        let result = task.result();
+        drop(held);
+        if let Err(error) = result {
+            assert!(error.to_string().contains("deadlock"), "{error}");
+        }
+    });
+}
+
+/// Notes that it is dropped.
+struct Dropped(mpsc::Sender<&'static str>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let _ = self.0.send("dropped");
+    }
+}
+
+#[test]
+fn the_hearer_is_dropped_when_the_task_ends_however_it_ends() {
+    within(LIMIT, || {
+        let pool = builder(1).queue_capacity(2).build().unwrap();
+        let (tell, told) = mpsc::channel();
+        let hear = || {
+            let dropped = Dropped(tell.clone());
+            move |_: u64| _ = &dropped
+        };
+        assert_eq!(pool.task(count, (2,)).on_progress(hear()).submit().result().unwrap(), 2);
+        assert_eq!(told.try_recv(), Ok("dropped"), "before the result");
+        let nap = pool.submit(|| thread::sleep(Duration::from_millis(50)), ());
+        let cancelled = pool.task(count, (2,)).on_progress(hear()).submit();
+        assert!(cancelled.cancel());
+        assert_eq!(told.try_recv(), Ok("dropped"), "by the canceller");
+        let refused = (0..3).find_map(|_| pool.task(count, (2,)).on_progress(hear()).try_submit().err());
+        assert!(refused.is_some());
+        nap.result().unwrap();
+        let hangs = pool.task(|_: u64| thread::sleep(LIMIT), (1,)).on_progress(hear()).submit();
+        while !hangs.running() {
+            thread::yield_now();
+        }
+        assert!(hangs.terminate(Duration::ZERO));
+        hangs.result().unwrap_err();
+        drop(pool);
+        drop(tell);
+        assert!(told.iter().count() >= 3, "all of them");
+    });
+}
+
+#[test]
+fn a_pool_that_is_shut_down_has_everything_heard_first() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let (hear, heard) = collect::<u64>();
+        let hear_slowly = {
+            let mut hear = hear;
+            move |n| {
+                thread::sleep(Duration::from_millis(5));
+                hear(n);
+            }
+        };
+        let task = pool.task(count, (20,)).on_progress(hear_slowly).submit();
+        pool.shutdown();
+        assert!(task.done(), "the pool has waited for it");
+        assert_eq!(heard.lock().unwrap().len(), 20);
+    });
+}
+
+#[test]
+fn a_worker_that_is_killed_while_it_waits_to_be_heard_costs_one_task() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let (go_on, gone_on) = mpsc::channel::<()>();
+        let hear = move |n: u64| {
+            if n == 0 {
+                let _ = gone_on.recv();
+            }
+        };
+        let floods = pool.task(count, (1 << 20,)).on_progress(hear).submit();
+        while !floods.running() {
+            thread::yield_now();
+        }
+        thread::sleep(Duration::from_millis(20));
+        assert!(floods.terminate(Duration::ZERO));
+        let next = pool.submit(pid, ());
+        assert!(next.result().is_ok(), "while the hearer still has the first value");
+        assert!(!floods.done());
+        drop(go_on);
+        assert!(matches!(floods.result(), Err(TaskError::Terminated(_))));
+    });
+}
