@@ -1,17 +1,17 @@
-//! An image that is rendered in tiles by worker processes: each tile comes back as memory that is shared and not copied, each has a
-//! time-out, and the picture is whole although one tile hangs at first and another one leaks.
+//! An image that is rendered in tiles by worker processes: each tile comes back as memory that is shared and not copied, says how far
+//! it is, and has a time-out; and the picture is whole although one tile hangs at first and another one leaks.
 //!
 //! `cargo run --example render_tiles`
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::hint::black_box;
-use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use bowline::process_pool::{self, SharedVecMut};
 use bowline::task::as_completed;
 use bowline::{Future, ProcessPoolExecutor, SharedVec, TaskError};
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// The picture, in points and in lines of text.
 const WIDTH: usize = 96;
@@ -38,6 +38,9 @@ fn render(tile: usize, must_work: bool) -> Result<(SharedVec<u8>, u32), String> 
         if task.should_stop() {
             return Err("it takes too long".to_owned());
         }
+        if at % WIDTH == WIDTH - 1 {
+            task.progress(tile).map_err(|error| error.to_string())?; // one more line
+        }
         let (x, y) = (at % WIDTH, tile * TILE + at / WIDTH);
         *point = escape(x as f64 / WIDTH as f64 * 3.2 - 2.3, y as f64 / HEIGHT as f64 * 2.4 - 1.2);
     }
@@ -59,25 +62,22 @@ fn escape(cx: f64, cy: f64) -> u8 {
 
 type Tile = Result<(SharedVec<u8>, u32), String>;
 
-fn submit(pool: &ProcessPoolExecutor, tile: usize, must_work: bool) -> Future<Tile> {
+fn submit(pool: &ProcessPoolExecutor, bar: &ProgressBar, tile: usize, must_work: bool) -> Future<Tile> {
+    let bar = bar.clone();
     let render = pool.task(render, (tile, must_work)).name(format!("tile {tile}"));
+    let render = render.on_progress(move |_: usize| bar.inc(1));
     // Time enough for a machine that is busy with something else.
     render.timeout(Duration::from_secs(if tile == HANGS && !must_work { 1 } else { 30 })).grace(Duration::ZERO).submit()
-}
-
-fn bar(done: usize) {
-    if std::io::stdout().is_terminal() {
-        print!("\r[{:<TILES$}] {done} of {TILES} tiles", "#".repeat(done));
-        _ = std::io::stdout().flush();
-    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     // A worker that has grown by 32 MiB is replaced after its task.
     let pool = ProcessPoolExecutor::builder().max_workers(2).name("tiles").max_worker_growth(32 << 20).build()?;
+    let style = ProgressStyle::with_template("[{wide_bar}] {pos} of {len} lines")?;
+    let bar = ProgressBar::new(HEIGHT as u64).with_style(style);
     let mut picture = BTreeMap::new();
     let mut leaky = None;
-    let mut under_way: Vec<_> = (0..TILES).map(|tile| (tile, submit(&pool, tile, false))).collect();
+    let mut under_way: Vec<_> = (0..TILES).map(|tile| (tile, submit(&pool, &bar, tile, false))).collect();
     while !under_way.is_empty() {
         let (numbers, futures): (Vec<_>, Vec<_>) = under_way.drain(..).unzip();
         let ids: Vec<_> = futures.iter().map(Future::id).collect();
@@ -89,17 +89,17 @@ fn main() -> Result<(), Box<dyn Error>> {
                     let (points, worker) = rendered?;
                     leaky = if tile == LEAKS { Some(worker) } else { leaky };
                     picture.insert(tile, points);
-                    bar(picture.len());
                 }
                 Err(TaskError::Terminated(terminated)) => {
-                    println!("{}{terminated}: once more", if std::io::stdout().is_terminal() { "\r" } else { "" });
-                    under_way.push((tile, submit(&pool, tile, true)));
+                    bar.suspend(|| println!("{terminated}: once more"));
+                    under_way.push((tile, submit(&pool, &bar, tile, true)));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
-    println!();
+    assert_eq!(bar.position(), HEIGHT as u64, "every line was heard of");
+    bar.finish();
     for point in picture.values().flat_map(|points| points.chunks(WIDTH)) {
         let line: String = point.iter().map(|&n| b" .:-=+*#%@"[usize::from(n) * 9 / 200] as char).collect();
         println!("{}", line.trim_end());

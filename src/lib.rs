@@ -90,7 +90,7 @@
 //! | `process` | `ProcessPoolExecutor`: tasks in worker processes (Linux) |
 //! | `signal` | `deadlock::dump_on_signal`, and `BOWLINE_DUMP`: the wait-for graph on a signal (Unix) |
 //! | `backtrace` | `BOWLINE_BACKTRACE`: stacks in dumps and reports (Linux) |
-//! | `tracing` | the submitter's span around each task; deadlocks, hazards, long waits, panics of tasks and broken pools as events |
+//! | `tracing` | the submitter's span around each task; spans and events of worker processes; deadlocks, hazards, long waits, panics of tasks and broken pools as events |
 //! | `serde` | locks, reports and snapshots can be serialized, and locks deserialized |
 //!
 //! # Environment

@@ -28,6 +28,7 @@ mod wire {
     pub(super) mod blob;
     pub(super) mod callable;
     pub(super) mod codec;
+    pub(super) mod invocation;
     pub(super) mod limits;
     pub(super) mod memory;
 
@@ -50,14 +51,38 @@ mod wire {
                 F::Output: Initialized,
                 A: Serialize + DeserializeOwned,
             {
-                Err(TaskError::Encode(CodecError::new("there is nobody to send it to")))
+                nobody()
             }
+
+            pub(in crate::process_pool) fn of<F, A>(_: F, _: A, _: usize) -> Result<Self, TaskError>
+            where
+                F: Callable<A>,
+                F::Output: Serialize,
+                A: Serialize + DeserializeOwned,
+            {
+                nobody()
+            }
+
+            pub(in crate::process_pool) fn listened_to<F, A, P>(_: F, _: A, _: usize) -> Result<Self, TaskError>
+            where
+                F: Callable<A>,
+                F::Output: Serialize,
+                A: Serialize + DeserializeOwned,
+                P: 'static,
+            {
+                nobody()
+            }
+        }
+
+        fn nobody() -> Result<Call, TaskError> {
+            Err(TaskError::Encode(CodecError::new("there is nobody to send it to")))
         }
     }
 }
 
 mod parent {
     pub(super) mod lifespan;
+    pub(super) mod listener;
     pub(super) mod options;
     pub(super) mod terms;
 
@@ -72,6 +97,7 @@ mod parent {
         use crate::process_pool::parent::settings::Settings;
         use crate::process_pool::parent::terms::TaskTerms;
         use crate::process_pool::wire::callable::Callable;
+        use crate::process_pool::wire::invocation::Invocation;
         use crate::task::error::SubmitError;
         use crate::task::future::Future;
         use crate::task::results::Results;
@@ -120,8 +146,7 @@ mod parent {
                 self: &Arc<Self>,
                 _: Origin,
                 _: TaskTerms,
-                _: F,
-                _: A,
+                _: Invocation<F, A>,
             ) -> Future<F::Output>
             where
                 F: Callable<A>,
@@ -136,7 +161,7 @@ mod parent {
                 _: Origin,
                 _: TaskTerms,
                 _: Option<Limit>,
-                _: (F, A),
+                _: Invocation<F, A>,
             ) -> Result<Future<F::Output>, SubmitError<(F, A)>>
             where
                 F: Callable<A>,
@@ -215,6 +240,10 @@ mod worker {
     }
 
     pub(super) mod running {
+        use serde::Serialize;
+
+        use crate::task::error::CodecError;
+
         /// A task in a worker process.
         #[derive(Clone, Copy)]
         pub(in crate::process_pool) enum Running {}
@@ -225,6 +254,10 @@ mod worker {
             }
 
             pub(in crate::process_pool) fn attempt(&self) -> u32 {
+                match *self {}
+            }
+
+            pub(in crate::process_pool) fn progress<P: Serialize + 'static>(&self, _: &P) -> Result<(), CodecError> {
                 match *self {}
             }
         }

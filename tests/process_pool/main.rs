@@ -51,4 +51,5 @@ mod signals;
 mod streams;
 mod surroundings;
 mod terminate;
+mod tracing;
 mod values;

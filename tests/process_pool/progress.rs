@@ -150,7 +150,7 @@ fn a_hearer_that_panics_hears_the_next_value_and_the_result_arrives() {
             let heard = Arc::clone(&heard);
             move |n: u64| {
                 heard.fetch_add(1, Ordering::Relaxed);
-                assert!(n % 2 == 0, "odd");
+                assert!(n.is_multiple_of(2), "odd");
             }
         };
         assert_eq!(pool.task(count, (10,)).on_progress(hear).submit().result().unwrap(), 10);

@@ -10,6 +10,7 @@ use crate::task::cell::TaskOf;
 use crate::task::error::TaskError;
 use crate::task::header::Header;
 use crate::task::home::Home;
+use crate::task::panic;
 use crate::task::task_ref::TaskRef;
 use crate::task::trace::TaskSpan;
 
@@ -38,7 +39,8 @@ impl<P: Sender> Home for InProcesses<P> {
         if claimed {
             task.fail(TaskError::Cancelled);
             // Here, and not where the pool comes across what is left of the task.
-            self.notes.iter().for_each(|notes| notes.forget_listener());
+            let audience = self.notes.as_ref().and_then(|notes| notes.take_audience());
+            panic::contain(|| drop(audience));
         }
         claimed
     }

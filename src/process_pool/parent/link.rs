@@ -23,7 +23,9 @@ use rustix::process::Signal;
 use super::deadlines::Deadlines;
 use super::dispatcher;
 use super::job::Job;
+use super::notes::Speaker;
 use super::process::Process;
+use super::relay;
 use super::terms::TimeLimit;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::quiet::{AtomicBool, AtomicU64, Mutex, MutexGuard, PoisonError};
@@ -297,9 +299,22 @@ impl AsFd for SocketLink {
     }
 }
 
+impl Speaker for SocketLink {
+    fn note_heard(&self, weight: u64) {
+        self.page.note_heard(weight);
+    }
+
+    fn serial(&self) -> u64 {
+        self.serial
+    }
+}
+
 impl dispatcher::Link for SocketLink {
     fn enqueue(&self, id: u64, job: &Job) {
         self.page.offer(id, job.attempt);
+        if cfg!(feature = "tracing") {
+            self.page.set_level(relay::wanted());
+        }
         self.push(Kind::Task, id, Some(&job.call));
     }
 

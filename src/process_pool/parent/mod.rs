@@ -23,10 +23,13 @@ mod oom;
 pub(super) mod options;
 mod process;
 mod program;
+mod relay;
 mod room;
 pub(super) mod settings;
 pub(super) mod shared;
 pub(super) mod shutdown;
+#[cfg(feature = "tracing")]
+mod sources;
 mod startup;
 mod stderr;
 mod submit;

@@ -8,17 +8,26 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::job::Job;
-use super::link::SocketLink;
 use super::listener::Listener;
+use super::relay::Relay;
 use crate::deadlock::{print_line, registry};
 use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
 use crate::process_pool::wire::blob::Attached;
-use crate::process_pool::wire::call::CallResult;
 use crate::process_pool::wire::memory;
+use crate::task::error::CodecError;
 use crate::task::panic;
 use crate::task::runner::Runner;
 use crate::task::task_ref::TaskRef;
+use crate::task::when_done::Then;
+
+/// The worker whose task says something.
+pub(super) trait Speaker: Send + Sync {
+    /// Notes that so much of what its tasks have said was heard.
+    fn note_heard(&self, weight: u64);
+
+    /// Returns a number that no other worker has, nor had.
+    fn serial(&self) -> u64;
+}
 
 /// The bytes of a note, from a worker, which waits while too much of what it has said was not heard.
 pub(super) struct Said {
@@ -26,23 +35,28 @@ pub(super) struct Said {
     pub(super) bytes: Vec<u8>,
     pub(super) start: usize,
     pub(super) attached: Attached,
-    pub(super) from: Arc<SocketLink>,
+    pub(super) from: Arc<dyn Speaker>,
     pub(super) weight: u64,
 }
 
 impl Drop for Said {
     fn drop(&mut self) {
         memory::keep(std::mem::take(&mut self.bytes));
-        self.from.page().note_heard(self.weight);
+        self.from.note_heard(self.weight);
     }
 }
 
 /// A note, or the end of the task.
 pub(super) enum Note {
     Progress(Said),
-    /// The task, which was claimed, ends with this result.
-    End(Job, CallResult),
+    /// A span, or an event.
+    Trace(Said),
+    /// This ends the task, which was claimed.
+    End(End),
 }
+
+/// Ends a task, and returns what its caller runs.
+type End = Box<dyn FnOnce() -> Option<Then> + Send>;
 
 /// Whether a thread takes out what is put in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +81,20 @@ struct Queue {
 /// What a task says while it runs, and who hears it.
 pub(super) struct Notes {
     queue: Mutex<Queue>,
-    /// Elsewhere while it hears.
-    listener: Mutex<Option<Listener>>,
+    audience: Mutex<Audience>,
+}
+
+/// Who hears what a task says. Each is elsewhere while it hears.
+#[derive(Default)]
+pub(super) struct Audience {
+    pub(super) listener: Option<Listener>,
+    pub(super) relay: Option<Relay>,
+}
+
+impl Audience {
+    fn is_there(&self) -> bool {
+        self.listener.is_some() || self.relay.is_some()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -76,9 +102,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Notes {
-    /// Of a task to which this listens.
-    pub(super) fn for_listener(listener: Listener) -> Self {
-        Self { queue: Mutex::default(), listener: Mutex::new(Some(listener)) }
+    /// Of a task with this audience. `None`: there is nobody in it.
+    pub(super) fn for_audience(audience: Audience) -> Option<Arc<Self>> {
+        audience.is_there().then(|| Arc::new(Self { queue: Mutex::default(), audience: Mutex::new(audience) }))
+    }
+
+    /// Returns whether the task has said nothing that was not heard, and its end need not wait for the audience's.
+    pub(super) fn is_quiet(&self) -> bool {
+        !lock(&self.queue).is_drained && lock(&self.audience).listener.is_none()
     }
 
     /// Puts in a note, behind the others.
@@ -108,10 +139,23 @@ impl Notes {
             };
             drop(queue);
             match note {
-                Note::Progress(said) => self.hear(task, said),
-                Note::End(job, result) => {
-                    self.forget_listener();
-                    if let Some(then) = job.complete(result) {
+                Note::Progress(mut said) => {
+                    let Some(mut listener) = lock(&self.audience).listener.take() else { continue };
+                    self.hear(task, || listener.hear(&said.bytes[said.start..], &mut said.attached));
+                    lock(&self.audience).listener = Some(listener);
+                }
+                Note::Trace(said) => {
+                    let Some(mut relay) = lock(&self.audience).relay.take() else { continue };
+                    self.hear(task, || relay.hear(said.from.serial(), &said.bytes[said.start..]));
+                    lock(&self.audience).relay = Some(relay);
+                }
+                Note::End(end) => {
+                    let audience = self.take_audience();
+                    self.hear(task, || {
+                        drop(audience);
+                        Ok(())
+                    });
+                    if let Some(then) = end() {
                         then.run();
                     }
                 }
@@ -119,29 +163,26 @@ impl Notes {
         }
     }
 
-    /// Drops the user's code, which hears nothing any more.
-    pub(super) fn forget_listener(&self) {
-        let listener = lock(&self.listener).take();
-        panic::contain(|| drop(listener));
+    /// Takes the audience, which hears nothing any more. To drop it is to run the user's code.
+    pub(super) fn take_audience(&self) -> Option<Audience> {
+        let audience = std::mem::take(&mut *lock(&self.audience));
+        audience.is_there().then_some(audience)
     }
 
-    fn hear(&self, task: &TaskRef, mut said: Said) {
-        let Some(mut listener) = lock(&self.listener).take() else { return };
+    /// Runs code of the user's for which the task waits.
+    fn hear(&self, task: &TaskRef, hear: impl FnOnce() -> Result<(), CodecError>) {
         lock(&self.queue).is_heard = true;
         task.set_runner(Runner::Context(registry::current().id()));
-        let bytes = said.start;
         let mut heard = Ok(());
-        panic::contain(|| heard = listener.hear(&said.bytes[bytes..], &mut said.attached));
+        panic::contain(|| heard = hear());
         if let Err(error) = heard {
             let name = task.name().unwrap_or_else(|| task.type_name());
-            print_line(format_args!("bowline: the progress of the task '{name}' can't be read: {error}"));
+            print_line(format_args!("bowline: what the task '{name}' says can't be read: {error}"));
         }
         let mut queue = lock(&self.queue);
         queue.is_heard = false;
         if let Some(process) = queue.process {
             task.set_runner(Runner::Process(process));
         }
-        drop(queue);
-        *lock(&self.listener) = Some(listener);
     }
 }

@@ -13,7 +13,7 @@ use super::home::Sender;
 use super::job::Job;
 use super::latch::Latch;
 use super::link::SocketLink;
-use super::notes::{Note, Notes, Taker};
+use super::notes::{Audience, Note, Notes, Taker};
 use super::process::Process;
 use super::room::Room;
 use super::settings::Settings;
@@ -188,8 +188,17 @@ impl Shared {
     /// Ends a task, which was claimed: now, or when what it has said before is heard. Returns what there is no thread for.
     pub(super) fn finish(&self, job: Job, result: CallResult) -> Option<Deferred> {
         match job.notes.clone() {
-            None => job.complete(result).and_then(|then| self.hand_over(then)),
-            Some(notes) => self.note(&notes, &job.task.clone(), Note::End(job, result)),
+            None => {
+                let origin = job.task.origin();
+                let then = job.complete(result);
+                self.hand_over(origin, then, None)
+            }
+            Some(notes) if notes.is_quiet() => {
+                let (audience, origin) = (notes.take_audience(), job.task.origin());
+                let then = job.complete(result);
+                self.hand_over(origin, then, audience)
+            }
+            Some(notes) => self.note(&notes, &job.task.clone(), Note::End(Box::new(move || job.complete(result)))),
         }
     }
 
@@ -204,15 +213,19 @@ impl Shared {
         }
     }
 
-    /// Tells the waits for several tasks, and leaves wakers and callbacks, which may wait for anything, to
+    /// Tells the waits for several tasks, and leaves wakers, callbacks and the end of the audience, which may wait for anything, to
     /// [`Callbacks`]. Returns what there is no thread for.
-    fn hand_over(&self, mut then: Then) -> Option<Deferred> {
-        then.notify_waits();
-        if then.is_empty() {
+    fn hand_over(&self, of: Origin, mut then: Option<Then>, audience: Option<Audience>) -> Option<Deferred> {
+        then.iter_mut().for_each(Then::notify_waits);
+        let then = then.filter(|then| !then.is_empty());
+        if then.is_none() && audience.is_none() {
             return None;
         }
-        let callbacks = self.callbacks_or_new();
-        callbacks.submit(then.origin, Box::new(move || then.run())).err()
+        let run = move || {
+            then.into_iter().for_each(Then::run);
+            drop(audience);
+        };
+        self.callbacks_or_new().submit(of, Box::new(run)).err()
     }
 
     fn callbacks_or_new(&self) -> Arc<Callbacks> {

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 
 use super::home::new_task;
 use super::job::{Job, JobTerms};
-use super::notes::Notes;
+use super::notes::{Audience, Notes};
+use super::relay::Relay;
 use super::room::{Place, Room};
 use super::shared::Shared;
 use super::terms::TaskTerms;
@@ -214,7 +215,7 @@ impl Shared {
             }
         };
         let TaskTerms { limit, retries, listener } = terms;
-        let notes = listener.map(|listener| Arc::new(Notes::for_listener(listener)));
+        let notes = Notes::for_audience(Audience { listener, relay: Relay::here() });
         let (task, mine) = new_task::<F, T>(Arc::clone(self), origin, notes.clone());
         let terms = JobTerms { limit, retries: retries.unwrap_or(self.settings.retries), notes };
         // SAFETY:

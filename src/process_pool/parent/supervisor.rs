@@ -280,7 +280,8 @@ impl Shared {
     /// Has the user's code hear what the task of this number says, if it is the one that the worker runs and somebody listens.
     #[cold]
     fn hear(&self, number: usize, link: &Arc<SocketLink>, mut message: Message<'_>) {
-        let (id, length) = (message.id, message.lost().map_or(message.payload().len(), |lost| lost.bytes));
+        let (kind, id, length) =
+            (message.kind, message.id, message.lost().map_or(message.payload().len(), |lost| lost.bytes));
         let weight = progress::weight(length);
         let attached = Attached::new(message.take_descriptors().map_err(LostDescriptors::text));
         let Ok((bytes, start)) = message.into_payload() else {
@@ -288,9 +289,10 @@ impl Shared {
             print_line(format_args!("bowline: {name} has no memory for {length} bytes that a task has said"));
             return link.page().note_heard(weight);
         };
-        let said = Said { bytes, start, attached, from: Arc::clone(link), weight };
+        let said = Said { bytes, start, attached, from: Arc::<SocketLink>::clone(link), weight };
+        let note = if kind == Kind::Progress { Note::Progress(said) } else { Note::Trace(said) };
         if let Some((notes, task)) = self.dispatcher.notes_of(number, id)
-            && let Some(run) = self.note(&notes, &task, Note::Progress(said))
+            && let Some(run) = self.note(&notes, &task, note)
         {
             run();
         }
@@ -338,7 +340,7 @@ fn serve(
                 }
                 continue;
             }
-            if kind == Kind::Progress {
+            if matches!(kind, Kind::Progress | Kind::Trace) {
                 shared.hear(number, link, message);
                 continue;
             }

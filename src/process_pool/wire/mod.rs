@@ -28,4 +28,6 @@ pub(super) mod reply;
 pub(super) mod role;
 pub(super) mod setup;
 pub(super) mod socket;
+#[cfg(feature = "tracing")]
+pub(super) mod trace;
 pub(super) mod usual;

@@ -31,6 +31,8 @@ struct Layout {
     taken: Line<AtomicU64>,
     /// How much of what the worker's tasks have said the parent has heard.
     heard: Line<AtomicU64>,
+    /// The number of the most verbose level of spans and events of which the parent wants to hear.
+    level: Line<AtomicU32>,
 }
 
 const SIZE: usize = size_of::<Layout>();
@@ -163,6 +165,16 @@ impl Page {
     /// Returns how much the parent has heard of the worker's tasks.
     pub(in crate::process_pool) fn heard(&self) -> u64 {
         self.layout().heard.0.load(Relaxed)
+    }
+
+    /// Notes of which spans and events the parent wants to hear, before it sends a task.
+    pub(in crate::process_pool) fn set_level(&self, level: u32) {
+        self.layout().level.0.store(level, Relaxed);
+    }
+
+    /// Returns of which spans and events the parent wants to hear.
+    pub(in crate::process_pool) fn level(&self) -> u32 {
+        self.layout().level.0.load(Relaxed)
     }
 
     /// The worker's last word: why it ends, or 0. The parent reads it when the worker is gone.

@@ -9,6 +9,7 @@ mod allocation;
 mod before_main;
 mod bulk;
 pub(super) mod entry;
+mod forward;
 mod high;
 mod limits;
 mod main_thread;

@@ -62,6 +62,21 @@ impl Running {
             // Perhaps those of the next task are of another type.
             return if self.is_over() { Ok(()) } else { Err(error) };
         }
+        self.say(Kind::Progress, value)
+    }
+
+    /// Returns whether this is the same task as another.
+    #[cfg(feature = "tracing")]
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+
+    /// Sends what the parent hears of the task, unless the task has ended.
+    ///
+    /// # Errors
+    ///
+    /// It can't be sent.
+    pub(super) fn say<P: Serialize>(&self, kind: Kind, value: &P) -> Result<(), CodecError> {
         let (mut frame, mut attachments) = (vec![0; HEADER], Attachments::none());
         codec::encode_with(value, &mut frame, &mut attachments)?;
         let length = frame.len() - HEADER;
@@ -75,7 +90,7 @@ impl Running {
         }
         let blobs = attachments.blobs();
         let checksum = frame::checksum(&frame[HEADER..]);
-        let header = frame::header_with(Kind::Progress, self.id, length as u32, checksum, blobs.len() as u8);
+        let header = frame::header_with(kind, self.id, length as u32, checksum, blobs.len() as u8);
         frame[..HEADER].copy_from_slice(&header);
         let descriptors: Vec<_> = blobs.iter().map(Blob::descriptor).collect();
         let weight = progress::weight(length);

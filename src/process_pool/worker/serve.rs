@@ -10,6 +10,7 @@ use rustix::process::{getpgrp, getpid};
 
 use super::allocation;
 use super::bulk::BulkResults;
+use super::forward;
 use super::main_thread::MainThread;
 use super::running;
 use super::stream::{Sent, Stream};
@@ -94,6 +95,7 @@ fn serve_on(
                 }
                 Kind::Init => run(message, &mut reply, &mut attachments, max_size.max(MAX_FAILURE)),
                 Kind::Task if page.start(id) => {
+                    forward::up_to(page.level());
                     let _runs = running::begin(id);
                     run(message, &mut reply, &mut attachments, max_size)
                 }

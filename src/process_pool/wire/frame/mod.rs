@@ -57,6 +57,7 @@ pub(crate) enum Kind {
     TaskInRegion = 13,
     DoneInRegion = 14,
     Progress = 15,
+    Trace = 16,
 }
 
 impl TryFrom<u8> for Kind {
@@ -79,6 +80,7 @@ impl TryFrom<u8> for Kind {
             13 => Self::TaskInRegion,
             14 => Self::DoneInRegion,
             15 => Self::Progress,
+            16 => Self::Trace,
             unknown => return Err(FrameError::Kind(unknown)),
         })
     }
