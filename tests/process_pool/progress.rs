@@ -2,7 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -12,8 +12,9 @@ use bowline::task::WorkerExit;
 use bowline::{Future, TaskError};
 use serde::{Deserialize, Serialize};
 
+use crate::support::folder::{Folder, note};
 use crate::support::workers::{builder, echo, pid, pool_of};
-use crate::support::{LIMIT, within};
+use crate::support::{LIMIT, wait_until, within};
 
 /// Says every number below this, and returns their number.
 fn count(to: u64) -> u64 {
@@ -46,32 +47,43 @@ fn what_a_task_says_is_heard_in_order_and_before_its_result() {
     });
 }
 
+/// Says bytes, and notes how often it has.
+fn flood(folder: String, values: u64, length: u64) -> u64 {
+    let task = current_task().expect("it runs in a worker");
+    for _ in 0..values {
+        task.progress(vec![1_u8; length as usize]).expect("somebody listens");
+        note(&folder, "said", "1");
+    }
+    values
+}
+
 #[test]
 fn a_slow_hearer_holds_the_task_up_and_misses_nothing() {
     within(LIMIT, || {
         let pool = pool_of(1);
-        let heard = Arc::new(AtomicUsize::new(0));
-        let hear = {
-            let heard = Arc::clone(&heard);
-            move |bytes: Vec<u8>| {
-                assert_eq!(bytes.len(), 100_000);
-                // The first one holds up all others.
-                if heard.fetch_add(1, Ordering::Relaxed) == 0 {
-                    thread::sleep(Duration::from_millis(300));
+        for (values, length, window) in [(5000, 1, 1024), (100, 100_000, 11)] {
+            let folder = Folder::new();
+            let (go_on, gone_on) = mpsc::channel::<()>();
+            let heard = Arc::new(AtomicU64::new(0));
+            let hear = {
+                let heard = Arc::clone(&heard);
+                move |bytes: Vec<u8>| {
+                    assert_eq!(bytes.len() as u64, length);
+                    if heard.fetch_add(1, Ordering::Relaxed) == 0 {
+                        let _ = gone_on.recv();
+                    }
                 }
-            }
-        };
-        fn flood(values: usize) -> (usize, bool) {
-            let task = current_task().expect("it runs in a worker");
-            let began = std::time::Instant::now();
-            for _ in 0..values {
-                task.progress(vec![1_u8; 100_000]).expect("somebody listens");
-            }
-            (values, began.elapsed() > Duration::from_millis(200))
+            };
+            let floods = pool.task(flood, (folder.path(), values, length)).on_progress(hear).submit();
+            let said = || folder.lines("said").len() as u64;
+            wait_until(|| said() + 10 > window);
+            // Time enough for all of them.
+            thread::sleep(Duration::from_millis(200));
+            assert!(said() <= window, "it waits: {} of {window}", said());
+            drop(go_on);
+            assert_eq!(floods.result().unwrap(), values);
+            assert_eq!(heard.load(Ordering::Relaxed), values);
         }
-        let flood = pool.task(flood, (200,)).on_progress(hear).submit();
-        assert_eq!(flood.result().unwrap(), (200, true), "it waited for its hearer");
-        assert_eq!(heard.load(Ordering::Relaxed), 200);
     });
 }
 
@@ -226,25 +238,38 @@ fn a_fork_of_a_task_says_nothing() {
         let pool = pool_of(1);
         fn forks() -> i32 {
             let task = current_task().expect("it runs in a worker");
-            // SAFETY:
-            // - the child calls what does nothing in it, and ends.
-            let child = unsafe { libc::fork() };
-            if child == 0 {
-                let told = task.progress(7_u64).is_ok();
-                // SAFETY:
-                // - ends this process.
-                unsafe { libc::_exit(i32::from(!told)) };
-            }
-            let mut status = -1;
-            // SAFETY:
-            // - waits for the child above.
-            unsafe { libc::waitpid(child, &raw mut status, 0) };
-            task.progress(8_u64).expect("somebody listens");
-            status
+            let is_over = AtomicU64::new(0);
+            let mut all = 0;
+            thread::scope(|scope| {
+                // Another thread is in the middle of a value now and then.
+                scope.spawn(|| {
+                    while is_over.load(Ordering::Relaxed) == 0 {
+                        task.progress(8_u64).expect("somebody listens");
+                    }
+                });
+                for _ in 0..100 {
+                    // SAFETY:
+                    // - the child calls what does nothing in it, and ends.
+                    let child = unsafe { libc::fork() };
+                    if child == 0 {
+                        let told = task.progress(7_u64).is_ok();
+                        // SAFETY:
+                        // - ends this process.
+                        unsafe { libc::_exit(i32::from(!told)) };
+                    }
+                    let mut status = -1;
+                    // SAFETY:
+                    // - waits for the child above.
+                    unsafe { libc::waitpid(child, &raw mut status, 0) };
+                    all |= status;
+                }
+                is_over.store(1, Ordering::Relaxed);
+            });
+            all
         }
         let (hear, heard) = collect::<u64>();
         assert_eq!(pool.task(forks, ()).on_progress(hear).submit().result().unwrap(), 0);
-        assert_eq!(*heard.lock().unwrap(), [8]);
+        assert!(heard.lock().unwrap().iter().all(|&value| value == 8));
     });
 }
 
@@ -313,6 +338,42 @@ fn a_hearer_that_waits_for_whoever_waits_for_the_task_is_a_deadlock() {
     });
 }
 
+#[test]
+fn a_hearer_that_waits_for_a_task_that_was_begun_again_is_a_deadlock() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let folder = Folder::new();
+        fn dies_once(folder: String) -> u32 {
+            let task = current_task().expect("it runs in a worker");
+            if task.attempt() == 1 {
+                task.progress(1_u64).expect("somebody listens");
+                std::process::abort();
+            }
+            note(&folder, "begun", &format!("0 {}", std::process::id()));
+            thread::sleep(Duration::from_millis(200));
+            task.attempt()
+        }
+        let lock = Arc::new(bowline::Lock::new(()));
+        let (begin, begun) = mpsc::channel();
+        let hear = {
+            let lock = Arc::clone(&lock);
+            move |_: u64| {
+                begun.recv().unwrap();
+                drop(lock.lock());
+            }
+        };
+        let task = pool.task(dies_once, (folder.path(),)).on_progress(hear).retries(1).submit();
+        let held = lock.lock();
+        folder.until_begun(0);
+        begin.send(()).unwrap();
+        let result = task.result();
+        drop(held);
+        if let Err(error) = result {
+            assert!(error.to_string().contains("deadlock"), "{error}");
+        }
+    });
+}
+
 /// Notes that it is dropped.
 struct Dropped(mpsc::Sender<&'static str>);
 
@@ -331,7 +392,8 @@ fn the_hearer_is_dropped_when_the_task_ends_however_it_ends() {
             let dropped = Dropped(tell.clone());
             move |_: u64| _ = &dropped
         };
-        assert_eq!(pool.task(count, (2,)).on_progress(hear()).submit().result().unwrap(), 2);
+        let task = pool.task(count, (2,)).on_progress(hear()).submit().shared();
+        assert_eq!(task.result().unwrap(), 2);
         assert_eq!(told.try_recv(), Ok("dropped"), "before the result");
         let nap = pool.submit(|| thread::sleep(Duration::from_millis(50)), ());
         let cancelled = pool.task(count, (2,)).on_progress(hear()).submit();

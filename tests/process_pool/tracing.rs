@@ -366,3 +366,45 @@ fn a_subscriber_that_panics_or_submits_tasks_disturbs_nobody() {
         assert_eq!(*busy.1.lock().unwrap_or_else(std::sync::PoisonError::into_inner), 10);
     });
 }
+
+#[test]
+fn a_fork_of_a_task_is_not_heard_and_does_not_hang() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        fn forks() -> i32 {
+            let is_over = std::sync::atomic::AtomicBool::new(false);
+            let mut all = 0;
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        let _span = info_span!("thread").entered();
+                    }
+                });
+                for _ in 0..100 {
+                    // SAFETY:
+                    // - the child calls what does nothing in it, and ends.
+                    let child = unsafe { libc::fork() };
+                    if child == 0 {
+                        let _span = info_span!("fork").entered();
+                        info!("fork");
+                        // SAFETY:
+                        // - ends this process.
+                        unsafe { libc::_exit(0) };
+                    }
+                    let mut status = -1;
+                    // SAFETY:
+                    // - waits for the child above.
+                    unsafe { libc::waitpid(child, &raw mut status, 0) };
+                    all |= status;
+                }
+                is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            info!("parent");
+            all
+        }
+        let recorder = Recorder::up_to(LevelFilter::INFO);
+        let task = tracing::subscriber::with_default(recorder.clone(), || pool.submit(forks, ()));
+        assert_eq!(task.result().unwrap(), 0);
+        assert_eq!(recorder.events(), ["INFO message=parent"]);
+    });
+}

@@ -17,6 +17,7 @@ mod on {
 
     use crate::primitive::Ordering::Relaxed;
     use crate::primitive::quiet::{AtomicU32, AtomicU64, Mutex, MutexGuard, PoisonError};
+    use crate::process_pool::wire::fork::Generation;
     use crate::process_pool::wire::frame::Kind;
     use crate::process_pool::wire::trace::{self, Heard, Source, Value, Values};
     use crate::process_pool::worker::running::{Running, running};
@@ -33,7 +34,11 @@ mod on {
         }
         LEVEL.store(level, Relaxed);
         if before == 0 {
-            let _ = tracing::subscriber::set_global_default(Forward::default());
+            let _ = tracing::subscriber::set_global_default(Forward {
+                made_in: Generation::now(),
+                spans: Mutex::default(),
+                opened: AtomicU64::new(0),
+            });
         }
         tracing::callsite::rebuild_interest_cache();
     }
@@ -46,8 +51,8 @@ mod on {
         task: Option<Running>,
     }
 
-    #[derive(Default)]
     struct Forward {
+        made_in: Generation,
         spans: Mutex<HashMap<u64, Open>>,
         opened: AtomicU64,
     }
@@ -63,8 +68,9 @@ mod on {
     }
 
     impl Forward {
-        fn spans(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
-            self.spans.lock().unwrap_or_else(PoisonError::into_inner)
+        /// The spans; none in a fork of the worker, where nobody lets go of what another thread had locked.
+        fn spans(&self) -> Option<MutexGuard<'_, HashMap<u64, Open>>> {
+            (!self.made_in.is_past()).then(|| self.spans.lock().unwrap_or_else(PoisonError::into_inner))
         }
 
         /// Returns the parent of a span or an event, if this task has opened it.
@@ -74,8 +80,13 @@ mod on {
         }
 
         fn is_of(&self, span: u64, task: &Running) -> bool {
-            self.spans().get(&span).and_then(|open| open.task).is_some_and(|of| of.is(task))
+            self.spans().and_then(|spans| spans.get(&span)?.task).is_some_and(|of| of.is(task))
         }
+    }
+
+    /// The task that this process runs, if it is the worker itself.
+    fn here() -> Option<Running> {
+        running().filter(|task| !task.is_forked())
     }
 
     fn tell(task: &Running, heard: &Heard) {
@@ -98,14 +109,16 @@ mod on {
 
         fn new_span(&self, span: &Attributes<'_>) -> Id {
             let id = self.opened.fetch_add(1, Relaxed) + 1;
-            let (metadata, task) = (span.metadata(), running());
+            let (metadata, task) = (span.metadata(), here());
             let heard = task.as_ref().map(|task| {
                 let parent = self.parent(span.parent(), span.is_contextual(), task);
                 let mut values = Seen::default();
                 span.record(&mut values);
                 Heard::Span { id, parent, source: Source::of(metadata), values: values.0 }
             });
-            self.spans().insert(id, Open { metadata, handles: 1, task });
+            if let Some(mut spans) = self.spans() {
+                spans.insert(id, Open { metadata, handles: 1, task });
+            }
             if let (Some(task), Some(heard)) = (task, heard) {
                 tell(&task, &heard);
             }
@@ -113,7 +126,7 @@ mod on {
         }
 
         fn record(&self, span: &Id, record: &Record<'_>) {
-            let Some(task) = running().filter(|task| self.is_of(span.into_u64(), task)) else { return };
+            let Some(task) = here().filter(|task| self.is_of(span.into_u64(), task)) else { return };
             let mut values = Seen::default();
             record.record(&mut values);
             tell(&task, &Heard::Values { id: span.into_u64(), values: values.0 });
@@ -122,7 +135,7 @@ mod on {
         fn record_follows_from(&self, _: &Id, _: &Id) {}
 
         fn event(&self, event: &Event<'_>) {
-            let Some(task) = running() else { return };
+            let Some(task) = here() else { return };
             let parent = self.parent(event.parent(), event.is_contextual(), &task);
             let mut values = Seen::default();
             event.record(&mut values);
@@ -143,7 +156,9 @@ mod on {
         }
 
         fn clone_span(&self, span: &Id) -> Id {
-            if let Some(open) = self.spans().get_mut(&span.into_u64()) {
+            if let Some(mut spans) = self.spans()
+                && let Some(open) = spans.get_mut(&span.into_u64())
+            {
                 open.handles += 1;
             }
             span.clone()
@@ -151,7 +166,7 @@ mod on {
 
         fn try_close(&self, span: Id) -> bool {
             let id = span.into_u64();
-            let mut spans = self.spans();
+            let Some(mut spans) = self.spans() else { return false };
             let Some(open) = spans.get_mut(&id) else { return false };
             open.handles -= 1;
             if open.handles > 0 {
@@ -159,7 +174,7 @@ mod on {
             }
             let open = spans.remove(&id).expect("it is there");
             drop(spans);
-            if let Some(task) = running().filter(|task| open.task.is_some_and(|of| of.is(task))) {
+            if let Some(task) = here().filter(|task| open.task.is_some_and(|of| of.is(task))) {
                 tell(&task, &Heard::Closed { id });
             }
             true
@@ -167,10 +182,8 @@ mod on {
 
         fn current_span(&self) -> Current {
             let Some(id) = entered() else { return Current::none() };
-            match self.spans().get(&id) {
-                Some(open) => Current::new(Id::from_u64(id), open.metadata),
-                None => Current::none(),
-            }
+            let metadata = self.spans().and_then(|spans| Some(spans.get(&id)?.metadata));
+            metadata.map_or_else(Current::none, |metadata| Current::new(Id::from_u64(id), metadata))
         }
     }
 

@@ -47,6 +47,11 @@ impl Running {
         self.serving.page.attempt(self.id)
     }
 
+    /// Returns whether this process is a fork of the worker.
+    pub(super) fn is_forked(&self) -> bool {
+        self.serving.stream.is_forked()
+    }
+
     fn is_over(&self) -> bool {
         ID.load(Relaxed) != self.id
     }
@@ -57,6 +62,10 @@ impl Running {
     ///
     /// The value is not what it listens to, or can't be sent.
     pub(in crate::process_pool) fn progress<P: Serialize + 'static>(&self, value: &P) -> Result<(), CodecError> {
+        // In a fork nobody lets go of what another thread had locked.
+        if self.is_forked() {
+            return Ok(());
+        }
         let Some(listened) = listened() else { return Ok(()) };
         if let Err(error) = listened.check::<P>() {
             // Perhaps those of the next task are of another type.
@@ -101,7 +110,7 @@ impl Running {
                 Ok(())
             }
             Ok(Some(Sent::Nothing(error))) => Err(CodecError::new(format!("{}: {error}", LostDescriptors::Withheld))),
-            // The task has ended; or the process is about to end, or is a fork of the worker.
+            // The task has ended, or the process is about to.
             Ok(None) | Err(_) => Ok(()),
         }
     }

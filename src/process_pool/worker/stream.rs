@@ -44,6 +44,11 @@ impl Stream {
         self.descriptor
     }
 
+    /// Returns whether this process is forked off the one that has the stream.
+    pub(super) fn is_forked(&self) -> bool {
+        self.made_in.is_past()
+    }
+
     /// Returns whether the number is still that of the stream.
     pub(super) fn is_there(&self) -> bool {
         file_of(self.descriptor).is_ok_and(|file| file == self.file)
@@ -86,7 +91,7 @@ impl Stream {
 
     /// Waits until no other thread sends, and checks that the number is that of the stream.
     fn begin(&self, now: Instant) -> io::Result<MutexGuard<'_, Instant>> {
-        if self.made_in.is_past() {
+        if self.is_forked() {
             return Err(io::ErrorKind::NotConnected.into());
         }
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
