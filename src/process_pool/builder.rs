@@ -188,6 +188,40 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Sets whether to keep the last lines that a worker writes to standard output, for the error of the task that it
+    /// dies in: 20 lines, of up to 1024 bytes. They still appear on the standard output of the program. The default is
+    /// `false`: a worker has the program's own standard output. It costs a thread, a descriptor and a copy for each
+    /// worker.
+    ///
+    /// The standard output of a worker is a pipe then, and no terminal, even where the program's is one: programs and
+    /// libraries may leave out colours, and those in C write in blocks of some KiB rather than line by line, so that
+    /// what they have not written yet is lost in a crash. (Rust's `print!` still writes each line at its end.) Whether
+    /// a line of standard output appears before or after one of standard error is open. A line of up to 4096 bytes that
+    /// a worker writes in one piece appears in one piece.
+    ///
+    /// A process that outlives its worker loses its standard output, as with [`capture_stderr`](Self::capture_stderr).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ProcessPoolExecutor, TaskError};
+    ///
+    /// fn crash() {
+    ///     println!("three knots tied");
+    ///     std::process::abort();
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).capture_stdout(true).build()?;
+    /// let error = pool.submit(crash, ()).result().unwrap_err();
+    /// let TaskError::WorkerLost(lost) = error else { panic!("{error}") };
+    /// assert_eq!(lost.stdout(), ["three knots tied"]);
+    /// # Ok::<(), bowline::process_pool::ProcessPoolError>(())
+    /// ```
+    pub fn capture_stdout(mut self, capture: bool) -> Self {
+        self.options.capture_stdout = capture;
+        self
+    }
+
     /// Sets whether to keep the last lines that a worker writes to standard error, for the error of the task that it
     /// dies in: 20 lines, of up to 1024 bytes. They still appear on the standard error of the program. The default is
     /// `false`: it costs a thread, a descriptor and a copy for each worker.

@@ -51,8 +51,8 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor);
 /// as [`Json`](crate::Json). Bytes and numbers in great quantities go as a [`Blob`](crate::Blob) or a
 /// [`SharedVec`](crate::SharedVec), which are not copied. A value that takes more than 1 MiB of stack to be written or read, or more than there is,
 /// is such an error. A worker has its own statics, thread-locals and panic hook. It runs its tasks one after the other
-/// on its main thread. Standard output and standard error are those of the program; the standard input of a worker is
-/// empty.
+/// on its main thread. Standard output and standard error are those of the program, or reach them through it if the pool
+/// [captures](crate::process_pool::ProcessPoolBuilder::capture_stdout) them; the standard input of a worker is empty.
 ///
 /// A result is decoded (by its `Deserialize`) when a thread asks for it, on that thread; a result that no thread asks
 /// for is never decoded. A task whose result can't be decoded has [finished](crate::task::Status::Finished): a thread that

@@ -10,8 +10,9 @@ use bowline::process_pool::{Blob, BlobMut, SharedVec, SharedVecMut};
 use bowline::{Json, TaskError};
 use serde::{Deserialize, Serialize};
 
-use crate::support::workers::{builder, echo, pid, pool_of};
-use crate::support::{LIMIT, alone, within};
+use crate::support::processes::kill;
+use crate::support::workers::{builder, echo, lost_by, panic_of, pid, pool_of};
+use crate::support::{LIMIT, alone, wait_until, within};
 
 const MIB: usize = 1 << 20;
 
@@ -299,6 +300,48 @@ fn long_values_beside_blobs_arrive_with_them() {
             let (checked, text, blob) = task.result().unwrap();
             assert_eq!((checked, text.len()), (n.is_multiple_of(3).then_some(len), long));
             assert_eq!(blob.map(check), checked);
+        }
+    });
+}
+
+/// How much shared memory this process has in use, in bytes.
+fn shared_memory(process: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssShmem:")).expect("Linux 4.5");
+    1024 * line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number")
+}
+
+/// A task: looks at each page of a blob, and ends in this way. Returns how much shared memory the worker has.
+fn look_at_all(blob: Blob, end: String) -> usize {
+    assert_eq!(blob.iter().step_by(4096).map(|&byte| usize::from(byte)).sum::<usize>(), blob.len() / 4096);
+    match &*end {
+        "panics" => panic!("a panic that was asked for"),
+        "is killed" => kill(pid()),
+        _ => {}
+    }
+    shared_memory(pid())
+}
+
+#[test]
+fn the_memory_of_a_large_blob_is_given_back_however_its_task_ends() {
+    alone(|| {
+        const LARGE: usize = 64 * MIB;
+        let pool = pool_of(1);
+        for end in ["returns", "panics", "is killed", "returns"] {
+            let large = Blob::from_bytes(&vec![1; LARGE]).unwrap();
+            assert!(large.iter().step_by(4096).all(|&byte| byte == 1) && shared_memory(pid()) >= LARGE);
+            let result = pool.submit(look_at_all, (large.clone(), end.to_owned())).result();
+            match end {
+                "returns" => assert!(result.unwrap() >= LARGE),
+                "panics" => assert_eq!(panic_of(result).message(), "a panic that was asked for"),
+                _ => assert_eq!(lost_by(result), libc::SIGKILL),
+            }
+            let worker = pool.submit(pid, ()).result().unwrap();
+            // The program still has it.
+            wait_until(|| shared_memory(worker) < LARGE / 4);
+            assert!(shared_memory(pid()) >= LARGE);
+            drop(large);
+            wait_until(|| shared_memory(pid()) < LARGE / 4);
         }
     });
 }

@@ -53,7 +53,7 @@ fn a_crash_fails_the_task_that_ran_and_no_other() {
         assert!(error.to_string().starts_with(&format!("worker process {doomed} ")), "{error}");
         let lost = lost(crash.result());
         assert_eq!((lost.pid(), lost.exit(), lost.task()), (doomed, &WorkerExit::Code(99), "thumbnail"));
-        assert!(lost.stderr().is_empty(), "it is not captured");
+        assert!(lost.stdout().is_empty() && lost.stderr().is_empty(), "they are not captured");
         assert!(is_gone(doomed) && !pool.worker_pids().contains(&doomed));
         // The next one needs a new worker.
         let next = pool.submit(pid, ()).result().unwrap();

@@ -297,6 +297,27 @@ fn nothing_is_left_of_a_pool_whose_initializer_failed() {
     });
 }
 
+#[test]
+fn a_pool_that_is_broken_can_be_ended_in_any_way() {
+    within(LIMIT, || {
+        for end in [ProcessPoolExecutor::kill, ProcessPoolExecutor::terminate, ProcessPoolExecutor::shutdown] {
+            // While it breaks, and afterwards.
+            for waits in [false, true] {
+                let pool = pool_with(2, || Err::<(), _>("no licence"), ());
+                let tasks: Vec<_> = (0..5).map(|_| pool.submit(pid, ())).collect();
+                if waits {
+                    assert!(reason(pool.submit(pid, ())).contains("no licence"));
+                }
+                let _ = end(&pool);
+                assert!(pool.shutdown().is_complete());
+                assert_eq!(pool.worker_count(), 0);
+                assert!(tasks.into_iter().all(|task| task.done() && task.result().is_err()));
+                assert!(pool.submit(pid, ()).result().is_err());
+            }
+        }
+    });
+}
+
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
 #[test]

@@ -68,7 +68,7 @@ fn builder() -> ProcessPoolBuilder {
 fn use_pools() -> Vec<u32> {
     let mut groups = Vec::new();
     for captures in [false, true] {
-        let pool = builder().capture_stderr(captures).retries(1).build().expect("a pool");
+        let pool = builder().capture_stdout(captures).capture_stderr(captures).retries(1).build().expect("a pool");
         let tasks: Vec<_> = (0..50).map(|_| pool.submit(pid, ())).collect();
         groups.extend(tasks.into_iter().map(|task| task.result().expect("a worker")));
         // Big messages, both ways, more than fits into a socket; and one whose worker dies while it is sent.
@@ -76,7 +76,7 @@ fn use_pools() -> Vec<u32> {
         assert_eq!(pool.submit(echo, (bytes.clone(),)).result().expect("an echo").len(), bytes.len());
         pool.submit(|_: Vec<u8>| exit(3), (bytes.clone(),)).result().unwrap_err();
         // Ends of every kind, in a pool of their own: one whose workers die young waits longer each time.
-        let pool = builder().capture_stderr(captures).build().expect("a pool");
+        let pool = builder().capture_stdout(captures).capture_stderr(captures).build().expect("a pool");
         pool.submit(exit, (1,)).result().unwrap_err();
         pool.submit(|| -> () { process::abort() }, ()).result().unwrap_err();
         pool.submit(panic, ("a panic that was asked for".to_owned(),)).result().unwrap_err();
@@ -169,7 +169,7 @@ fn pools_leave_no_process_thread_descriptor_or_file_behind_however_they_were_use
             wait_until(|| children().is_empty());
             // What the workers started was killed before them, and may not be reaped yet by whoever took it in.
             wait_until(|| processes(|stat| groups.contains(&stat.group) && stat.state != 'Z').is_empty());
-            // Those that follow a worker's standard error end with that.
+            // Those that follow a worker's streams end with that.
             wait_until(|| names("/proc/self/task").len() == before.1);
             assert_eq!(descriptors(), before.0);
         }

@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use bowline::ProcessPoolExecutor;
 use bowline::process_pool::ProcessPoolError;
 use bowline::task::{CodecError, StartError, Status, WorkerLost};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use static_assertions::{assert_eq_size, assert_impl_all};
 
 use crate::support::folder::{Folder, begin, hold};
-use crate::support::processes::{children, is_gone};
-use crate::support::workers::{echo, keep, pid, pool_of};
+use crate::support::processes::{children, is_gone, open_descriptors};
+use crate::support::workers::{Held, echo, keep, pid, pool_of};
 use crate::support::{LIMIT, alone, wait_until, within};
 
 assert_impl_all!(ProcessPoolExecutor: Send, Sync, Clone, Eq);
@@ -134,6 +135,23 @@ fn many_times_more_tasks_than_workers_start_as_many_as_there_may_be_and_no_more(
         let used: HashSet<_> = tasks.into_iter().map(|task| task.result().unwrap()).collect();
         assert!(used.iter().all(|worker| started.contains(worker)), "{used:?} of {started:?}");
         assert_eq!((pool.worker_count(), pool.completed(), pool.queued()), (WORKERS, 15 * WORKERS as u64, 0));
+    });
+}
+
+#[test]
+fn a_queue_of_any_length_takes_no_descriptors() {
+    const TASKS: u64 = 10_000;
+    alone(|| {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum }).unwrap();
+        let pool = pool_of(2);
+        let held = Held::keep(&pool, 2);
+        let before = open_descriptors();
+        let tasks: Vec<_> = (0..TASKS).map(|n| pool.submit(echo::<u64>, (n,))).collect();
+        assert_eq!((pool.queued() as u64, open_descriptors()), (TASKS, before));
+        held.release();
+        tasks.into_iter().zip(0..).for_each(|(task, n)| assert_eq!(task.result().unwrap(), n));
+        assert_eq!((pool.worker_count(), open_descriptors()), (2, before));
     });
 }
 

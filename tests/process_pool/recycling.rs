@@ -5,14 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use bowline::task::Rejected;
 use bowline::thread_pool::ShutdownOptions;
 use bowline::{Future, ProcessPoolExecutor, TaskError};
 
-use crate::support::processes::until_gone;
-use crate::support::workers::{Held, builder, echo, pid};
+use crate::support::processes::{is_gone, until_gone};
+use crate::support::workers::{Held, builder, echo, lost_by, pid};
 use crate::support::{LIMIT, wait_until, within};
 
 fn pids(pool: &ProcessPoolExecutor, tasks: usize) -> Vec<u32> {
@@ -31,6 +33,23 @@ fn a_worker_runs_as_many_tasks_as_it_may_and_another_one_is_there_by_then() {
         workers.dedup();
         assert_eq!(workers.len(), 10, "{pids:?}");
         workers[..9].iter().for_each(|&worker| until_gone(worker));
+    });
+}
+
+#[test]
+fn a_worker_that_takes_the_place_of_another_begins_with_fresh_statics() {
+    static RAN: AtomicU32 = AtomicU32::new(0);
+    fn count() -> (u32, u32) {
+        (std::process::id(), RAN.fetch_add(1, SeqCst))
+    }
+    within(LIMIT, || {
+        // What this process counts is its own: a worker is no fork of it.
+        RAN.store(100, SeqCst);
+        let pool = builder(1).max_tasks_per_worker(2).build().unwrap();
+        let ran: Vec<_> = (0..10).map(|_| pool.submit(count, ()).result().unwrap()).collect();
+        assert!(ran.iter().map(|(_, counted)| *counted).eq([0, 1].into_iter().cycle().take(10)), "{ran:?}");
+        assert!(ran.chunks(2).all(|two| two[0].0 == two[1].0), "{ran:?}");
+        assert_eq!(RAN.load(SeqCst), 100);
     });
 }
 
@@ -69,6 +88,27 @@ fn what_is_queued_when_the_pool_ends_runs_in_workers_that_are_replaced_still() {
 }
 
 #[test]
+fn what_is_queued_runs_in_workers_that_are_replaced_though_nobody_has_the_pool_any_more() {
+    within(LIMIT, || {
+        let pool = builder(1).max_tasks_per_worker(1).build().unwrap();
+        let held = Held::keep(&pool, 1);
+        let tasks: Vec<_> = (0..6).map(|n| pool.submit(|n: u64| (n, std::process::id()), (n,))).collect();
+        assert!(!pool.shutdown_with(ShutdownOptions::new().wait(false)).is_complete());
+        drop(pool);
+        held.release();
+        let mut workers = Vec::new();
+        for (task, n) in tasks.into_iter().zip(0..) {
+            let (value, worker) = task.result().unwrap();
+            assert_eq!(value, n);
+            workers.push(worker);
+        }
+        workers.dedup();
+        assert_eq!(workers.len(), 6);
+        workers.into_iter().for_each(until_gone);
+    });
+}
+
+#[test]
 fn a_pool_that_is_killed_replaces_no_worker() {
     within(LIMIT, || {
         for _ in 0..10 {
@@ -79,10 +119,24 @@ fn a_pool_that_is_killed_replaces_no_worker() {
             assert_eq!(pool.worker_count(), 0);
             for task in tasks {
                 match task.result() {
-                    Ok(_) | Err(TaskError::WorkerLost(_) | TaskError::Rejected(_)) => {}
+                    Ok(_) | Err(TaskError::WorkerLost(_) | TaskError::Rejected(Rejected::Killed)) => {}
                     Err(error) => panic!("{error}"),
                 }
             }
+        }
+        // While workers retire, and their successors are up.
+        let pool = builder(2).max_tasks_per_worker(1).build().unwrap();
+        let held = Held::keep(&pool, 2);
+        let queued: Vec<_> = (0..5).map(|n| pool.submit(echo::<u64>, (n,))).collect();
+        wait_until(|| pool.worker_pids().len() == 4);
+        let workers = pool.worker_pids();
+        assert!(pool.kill().is_complete());
+        assert_eq!((pool.worker_count(), pool.worker_pids()), (0, Vec::new()));
+        assert!(workers.into_iter().all(is_gone));
+        assert!(held.results().into_iter().all(|result| lost_by(result) == libc::SIGKILL));
+        for task in queued {
+            let error = task.result().unwrap_err();
+            assert!(error.to_string().contains("forcefully shut down"), "{error}");
         }
     });
 }

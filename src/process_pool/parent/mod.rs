@@ -21,6 +21,7 @@ pub(super) mod model;
 mod notes;
 mod oom;
 pub(super) mod options;
+mod output;
 mod process;
 mod program;
 mod relay;
@@ -31,7 +32,6 @@ pub(super) mod shutdown;
 #[cfg(feature = "tracing")]
 mod sources;
 mod startup;
-mod stderr;
 mod submit;
 mod supervisor;
 pub(super) mod terms;

@@ -93,6 +93,7 @@ impl Settings {
                 args,
                 folder,
                 environment: options.environment,
+                capture_stdout: options.capture_stdout,
                 capture_stderr: options.capture_stderr,
             },
             start_timeout: options.start_timeout,

@@ -1,6 +1,6 @@
 //! A worker's start, on its parent's side: the process, the handshake, the initializer.
 
-use crate::task::error::{LossReason, StartFailure, WorkerExit};
+use crate::task::error::{LastLines, LossReason, StartFailure, WorkerExit};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -55,14 +55,14 @@ pub(super) struct Ended {
 /// Why a worker did not start.
 pub(super) enum NotStarted {
     /// The start can be tried again.
-    Failed { failure: StartFailure, stderr: Vec<String> },
+    Failed { failure: StartFailure, lines: LastLines },
     /// The initializer failed, for this reason: it would fail again.
     Broken(String),
 }
 
 /// Starts a worker and waits until it is ready.
 pub(super) fn start(shared: &Shared) -> Result<Started, NotStarted> {
-    let failed = |error| NotStarted::Failed { failure: StartFailure::Spawn(error), stderr: Vec::new() };
+    let failed = |error| NotStarted::Failed { failure: StartFailure::Spawn(error), lines: LastLines::default() };
     let (process, stream) = Process::start(&shared.settings.program).map_err(failed)?;
     let process = Arc::new(process);
     shared.add_process(&process);
@@ -142,7 +142,7 @@ fn give_up(shared: &Shared, process: &Arc<Process>, ended: HandshakeError) -> No
         }
     };
     shared.remove_process(process);
-    NotStarted::Failed { failure, stderr: process.last_lines() }
+    NotStarted::Failed { failure, lines: process.last_lines() }
 }
 
 struct Handshake<'s> {

@@ -25,7 +25,7 @@ use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{FrameReader, Kind, LostDescriptors, Message, NoMemory};
 use crate::process_pool::wire::progress;
 use crate::process_pool::wire::region::Copied;
-use crate::task::error::{CodecError, Rejected, StartError, TaskError, Terminated, WorkerExit, WorkerLost};
+use crate::task::error::{CodecError, LastLines, Rejected, StartError, TaskError, Terminated, WorkerExit, WorkerLost};
 use crate::task::panic;
 
 /// Of a supervisor. If the system refuses other threads it runs callbacks, too.
@@ -179,10 +179,10 @@ fn note_failure(shared: &Arc<Shared>, failure: NotStarted, failures: u32) -> Fai
             break_down(shared, &reason);
             Failed { reason: Rejected::Broken(reason.into()), attempt: StartAttempt::Last }
         }
-        NotStarted::Failed { failure, stderr } => {
+        NotStarted::Failed { failure, lines } => {
             shared.backoff().note_failure();
             let program = shared.settings.program.path.clone();
-            let reason = Rejected::NoWorker(StartError::new(program, failures, failure, stderr));
+            let reason = Rejected::NoWorker(StartError::new(program, failures, failure, lines));
             let is_last = failures >= MAX_STARTS || shared.killed().is_set();
             Failed { reason, attempt: if is_last { StartAttempt::Last } else { StartAttempt::MayRetry } }
         }
@@ -303,7 +303,7 @@ impl Shared {
 #[cold]
 fn lose(link: &SocketLink, todo: &mut Todo<SocketLink>, job: Job, reason: &str) {
     let exit = WorkerExit::Protocol(reason.into());
-    let lost = WorkerLost::new(link.pid(), exit, job.name(), Duration::ZERO, Vec::new());
+    let lost = WorkerLost::new(link.pid(), exit, job.name(), Duration::ZERO, LastLines::default());
     todo.will_fail(job, TaskError::WorkerLost(lost));
 }
 

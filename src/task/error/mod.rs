@@ -13,6 +13,8 @@ use std::error::Error;
 use std::fmt;
 
 pub use custom::CustomError;
+#[cfg(any(test, all(feature = "process", target_os = "linux", not(bowline_portable))))]
+pub(crate) use process::last_lines::LastLines;
 pub use process::{
     CodecError, LossReason, StartError, StartFailure, Terminated, TerminationCause, WorkerExit, WorkerLost,
 };
@@ -179,11 +181,11 @@ mod tests {
 
     /// Returns every kind of error there is, with what its text has to say.
     fn all() -> Vec<(TaskError, &'static str)> {
-        let lost = WorkerLost::new(4711, WorkerExit::Code(99), "sum", Duration::from_secs(2), Vec::new());
+        let lost = WorkerLost::new(4711, WorkerExit::Code(99), "sum", Duration::from_secs(2), LastLines::default());
         let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
         let (asked, second) = (TerminationCause::Asked, Duration::from_secs(1));
         let terminated = Terminated::new("sum", 4711, asked, WorkerExit::Code(1), second, second);
-        let start = |failure| StartError::new(PathBuf::from("/bin/no"), 3, failure, Vec::new());
+        let start = |failure| StartError::new(PathBuf::from("/bin/no"), 3, failure, LastLines::default());
         let panic = panic::catch(|| -> () { std::panic::resume_unwind(Box::new("meant to")) }).unwrap_err();
         let lock = crate::Lock::named("held", ());
         let _guard = lock.lock();

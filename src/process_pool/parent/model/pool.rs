@@ -12,7 +12,7 @@ use crate::process_pool::parent::dispatcher::{
 };
 use crate::process_pool::parent::home::Sender;
 use crate::process_pool::parent::lifespan::Lifespan;
-use crate::task::error::{Rejected, TaskError, TerminationCause, WorkerExit, WorkerLost};
+use crate::task::error::{LastLines, Rejected, TaskError, TerminationCause, WorkerExit, WorkerLost};
 use crate::task::future::Future;
 use crate::task::header::Header;
 
@@ -262,7 +262,7 @@ impl Worker {
         let loss = self.pool.dispatcher.lost(self.number);
         for killed in loss.killed {
             let job = killed.job;
-            let lost = WorkerLost::new(0, WorkerExit::Code(1), job.name(), Duration::ZERO, Vec::new());
+            let lost = WorkerLost::new(0, WorkerExit::Code(1), job.name(), Duration::ZERO, LastLines::default());
             assert!(job.fail(TaskError::WorkerLost(lost)).is_none(), "nothing is to be run");
         }
         self.pool.carry_out(loss.todo);

@@ -4,7 +4,7 @@
 //! for ever, whoever reaps it; on systems without such descriptors by its number, as long as the system says that it is
 //! a child of this process.
 
-use crate::task::error::WorkerExit;
+use crate::task::error::{LastLines, WorkerExit};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -26,8 +26,8 @@ use rustix::process::{
 
 use super::exit::Ending;
 use super::options::Environment;
+use super::output::Output;
 use super::program::OWN;
-use super::stderr::Tail;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError};
 use crate::process_pool::wire::exiting::main_thread_exits;
@@ -41,6 +41,7 @@ pub(in crate::process_pool::parent) struct Program {
     pub(in crate::process_pool::parent) args: Vec<OsString>,
     pub(in crate::process_pool::parent) folder: Option<PathBuf>,
     pub(in crate::process_pool::parent) environment: Environment,
+    pub(in crate::process_pool::parent) capture_stdout: bool,
     pub(in crate::process_pool::parent) capture_stderr: bool,
 }
 
@@ -64,7 +65,7 @@ pub(in crate::process_pool::parent) struct Process {
     is_reaped: Mutex<bool>,
     /// The device and the number of the file that it executes as a worker.
     program: OnceLock<(u64, u64)>,
-    stderr: Option<Tail>,
+    output: Output,
     /// Another process may have the worker's end of the stream, which does not end with the worker then.
     may_be_hidden: bool,
     /// This process has sent it SIGKILL before it ended.
@@ -84,6 +85,9 @@ impl Process {
         // A group of its own: the parent decides about an interrupt from the terminal, and the worker's children end
         // with it.
         command.process_group(0);
+        if program.capture_stdout {
+            command.stdout(Stdio::piped());
+        }
         if program.capture_stderr {
             command.stderr(Stdio::piped());
         }
@@ -98,14 +102,14 @@ impl Process {
         drop(command);
         let pid = Pid::from_child(&child);
         let descriptor = descriptor_of(pid).map(Arc::new);
-        let stderr = child.stderr.take().map(|stderr| Tail::follow(stderr, descriptor.clone()));
+        let output = Output::follow(&mut child, descriptor.as_ref());
         let may_be_hidden = window.saw_a_fork();
         let process = Self {
             pid,
             descriptor,
             is_reaped: Mutex::new(false),
             program: OnceLock::new(),
-            stderr,
+            output,
             may_be_hidden,
             was_killed_here: AtomicBool::new(false),
             cpu_time: OnceLock::new(),
@@ -222,9 +226,7 @@ impl Process {
         // Not under the mutex: it can take as long as the system needs to free its memory. A worker that has become
         // another user's program is left alone.
         let exit = if can_be_ended || self.ends_within(MAX_DYING) { self.wait() } else { WorkerExit::Unknown };
-        if let Some(stderr) = &self.stderr {
-            stderr.finish();
-        }
+        self.output.finish();
         exit
     }
 
@@ -312,9 +314,9 @@ impl Process {
         }
     }
 
-    /// Returns the last lines that it wrote to standard error, if they were captured.
-    pub(in crate::process_pool::parent) fn last_lines(&self) -> Vec<String> {
-        self.stderr.as_ref().map(Tail::lines).unwrap_or_default()
+    /// Returns the last lines that it wrote to the standard streams that are captured.
+    pub(in crate::process_pool::parent) fn last_lines(&self) -> LastLines {
+        self.output.last_lines()
     }
 }
 

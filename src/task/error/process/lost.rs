@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::last_lines::LastLines;
 use super::reason::LossReason;
 use super::signal;
 use crate::deadlock::render::{Humane, printable};
@@ -14,7 +15,7 @@ use crate::deadlock::render::{Humane, printable};
 ///
 /// Cheap to clone. [`Display`](fmt::Display) prints one line, for example
 /// `worker process 4711 was killed by signal 9 (SIGKILL) after 1.2 s of task 'thumbnail'`, and the last lines that the
-/// process wrote to its standard error, if the pool captures those.
+/// process wrote to its standard output and standard error, if the pool captures those.
 ///
 /// # Examples
 ///
@@ -40,7 +41,7 @@ struct Lost {
     exit: WorkerExit,
     task: &'static str,
     ran_for: Duration,
-    stderr: Vec<String>,
+    lines: LastLines,
     reason: Option<LossReason>,
 }
 
@@ -94,8 +95,8 @@ pub enum WorkerExit {
 }
 
 impl WorkerLost {
-    pub(crate) fn new(pid: u32, exit: WorkerExit, task: &'static str, ran_for: Duration, stderr: Vec<String>) -> Self {
-        Self(Arc::new(Lost { pid, exit, task, ran_for, stderr, reason: None }))
+    pub(crate) fn new(pid: u32, exit: WorkerExit, task: &'static str, ran_for: Duration, lines: LastLines) -> Self {
+        Self(Arc::new(Lost { pid, exit, task, ran_for, lines, reason: None }))
     }
 
     /// Returns the same with this reason, if nobody shares it yet.
@@ -150,11 +151,18 @@ impl WorkerLost {
         self.0.ran_for
     }
 
+    /// Returns the last lines that the process wrote to its standard output, during this task or before. Empty unless
+    /// the pool captures (`capture_stdout`) them.
+    #[must_use]
+    pub fn stdout(&self) -> &[String] {
+        &self.0.lines.stdout
+    }
+
     /// Returns the last lines that the process wrote to its standard error, during this task or before. Empty unless
     /// the pool captures (`capture_stderr`) them.
     #[must_use]
     pub fn stderr(&self) -> &[String] {
-        &self.0.stderr
+        &self.0.lines.stderr
     }
 }
 
@@ -166,32 +174,24 @@ impl fmt::Debug for WorkerLost {
             .field("reason", &self.0.reason)
             .field("task", &self.0.task)
             .field("ran_for", &self.0.ran_for)
-            .field("stderr", &self.0.stderr)
+            .field("stdout", &self.0.lines.stdout)
+            .field("stderr", &self.0.lines.stderr)
             .finish()
     }
 }
 
 impl fmt::Display for WorkerLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Lost { pid, exit, task, ran_for, stderr, reason } = &*self.0;
+        let Lost { pid, exit, task, ran_for, lines, reason } = &*self.0;
         write!(f, "worker process {pid} {exit} after {} of task '{}'", Humane(*ran_for), printable(task))?;
         if let Some(reason) = reason {
             write!(f, ": {reason}")?;
         }
-        last_lines(stderr, f)
+        fmt::Display::fmt(lines, f)
     }
 }
 
 impl Error for WorkerLost {}
-
-/// Writes the last lines of a process's standard error, indented, below the line about the process.
-pub(super) fn last_lines(lines: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_str(if lines.is_empty() { "" } else { "\n  last lines of its standard error:" })?;
-    lines.iter().map(|line| printable(line.trim_end())).try_for_each(|line| {
-        let indent = if line.is_empty() { "" } else { "    " };
-        write!(f, "\n{indent}{line}")
-    })
-}
 
 impl WorkerExit {
     /// Returns the name of the signal that ended the process: `SIGKILL`, `SIGRTMIN+3`. `None` if no signal did, or if
@@ -243,8 +243,12 @@ mod tests {
     }
 
     fn lost(exit: WorkerExit, stderr: &[&str]) -> WorkerLost {
-        let stderr = stderr.iter().copied().map(String::from).collect();
-        WorkerLost::new(4711, exit, "thumbnail", Duration::from_millis(1290), stderr)
+        lost_with(exit, &[], stderr)
+    }
+
+    fn lost_with(exit: WorkerExit, stdout: &[&str], stderr: &[&str]) -> WorkerLost {
+        let [stdout, stderr] = [stdout, stderr].map(|lines| lines.iter().copied().map(String::from).collect());
+        WorkerLost::new(4711, exit, "thumbnail", Duration::from_millis(1290), LastLines { stdout, stderr })
     }
 
     #[test]
@@ -294,6 +298,19 @@ mod tests {
 
       two\\u{1b}[31m";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_last_lines_of_each_stream_are_shown_apart() {
+        let lost = lost_with(signal(9), &["a result"], &["a complaint"]);
+        let expected = "worker process 4711 was killed by signal 9 (SIGKILL) after 1.2 s of task 'thumbnail'
+  last lines of its standard output:
+    a result
+  last lines of its standard error:
+    a complaint";
+        assert_eq!(lost.to_string(), expected);
+        assert_eq!((lost.stdout(), lost.stderr()), (&["a result".to_owned()][..], &["a complaint".to_owned()][..]));
+        assert!(format!("{lost:?}").contains(r#"stdout: ["a result"], stderr: ["a complaint"]"#), "{lost:?}");
     }
 
     #[test]

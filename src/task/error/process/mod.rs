@@ -2,6 +2,7 @@
 //! an error comes and goes with a feature.
 
 mod codec;
+pub(super) mod last_lines;
 mod lost;
 mod reason;
 // The names of signals: the standard ones are Linux's.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lost::{WorkerExit, last_lines};
+use super::last_lines::LastLines;
+use super::lost::WorkerExit;
 use crate::deadlock::render::{Humane, printable};
 
 /// A worker process that could not be started, in several attempts.
@@ -36,7 +37,7 @@ struct Start {
     program: PathBuf,
     attempts: u32,
     failure: StartFailure,
-    stderr: Vec<String>,
+    lines: LastLines,
 }
 
 /// Why a worker process could not be started.
@@ -72,8 +73,8 @@ pub enum StartFailure {
 }
 
 impl StartError {
-    pub(crate) fn new(program: PathBuf, attempts: u32, failure: StartFailure, stderr: Vec<String>) -> Self {
-        Self(Arc::new(Start { program, attempts, failure, stderr }))
+    pub(crate) fn new(program: PathBuf, attempts: u32, failure: StartFailure, lines: LastLines) -> Self {
+        Self(Arc::new(Start { program, attempts, failure, lines }))
     }
 
     /// Returns the executable that was to be the worker: `/proc/self/exe` is that of this process.
@@ -94,11 +95,18 @@ impl StartError {
         &self.0.failure
     }
 
+    /// Returns the last lines that the process of the last attempt wrote to its standard output. Empty unless the pool
+    /// captures (`capture_stdout`) them.
+    #[must_use]
+    pub fn stdout(&self) -> &[String] {
+        &self.0.lines.stdout
+    }
+
     /// Returns the last lines that the process of the last attempt wrote to its standard error. Empty unless the pool
     /// captures (`capture_stderr`) them.
     #[must_use]
     pub fn stderr(&self) -> &[String] {
-        &self.0.stderr
+        &self.0.lines.stderr
     }
 }
 
@@ -108,14 +116,15 @@ impl fmt::Debug for StartError {
             .field("program", &self.0.program)
             .field("attempts", &self.0.attempts)
             .field("failure", &self.0.failure)
-            .field("stderr", &self.0.stderr)
+            .field("stdout", &self.0.lines.stdout)
+            .field("stderr", &self.0.lines.stderr)
             .finish()
     }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Start { program, attempts, failure, stderr } = &*self.0;
+        let Start { program, attempts, failure, lines } = &*self.0;
         let program = program.display().to_string();
         write!(f, "no worker process could be started from '{}', ", printable(&program))?;
         match attempts {
@@ -127,7 +136,7 @@ impl fmt::Display for StartError {
             StartFailure::Spawn(_) => f.write_str("the system refused it")?,
             other => fmt::Display::fmt(other, f)?,
         }
-        last_lines(stderr, f)
+        fmt::Display::fmt(lines, f)
     }
 }
 
@@ -159,7 +168,7 @@ mod tests {
     use super::*;
 
     fn failed(attempts: u32, failure: StartFailure) -> StartError {
-        StartError::new("/bin/worker".into(), attempts, failure, Vec::new())
+        StartError::new("/bin/worker".into(), attempts, failure, LastLines::default())
     }
 
     #[test]
@@ -187,9 +196,16 @@ mod tests {
     #[test]
     fn what_the_process_wrote_is_shown_below() {
         let failure = StartFailure::Ended(WorkerExit::Code(1));
-        let error = StartError::new("/bin/worker".into(), 1, failure, vec!["no such library".into()]);
+        let lines = LastLines { stdout: vec!["version 2".into()], stderr: vec!["no such library".into()] };
+        let error = StartError::new("/bin/worker".into(), 1, failure, lines);
         let text = error.to_string();
-        assert!(text.ends_with("ready\n  last lines of its standard error:\n    no such library"), "{text}");
+        let expected = "ready\n  last lines of its standard output:\n    version 2\n  last lines of its standard error:\n    \
+                        no such library";
+        assert!(text.ends_with(expected), "{text}");
+        assert_eq!(
+            (error.stdout(), error.stderr()),
+            (&["version 2".to_owned()][..], &["no such library".to_owned()][..])
+        );
     }
 
     #[test]

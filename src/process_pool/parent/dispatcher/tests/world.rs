@@ -1,6 +1,6 @@
 //! A pool in which one thing happens at a time, and what must hold after each.
 
-use crate::task::error::{TerminationCause, WorkerExit, WorkerLost};
+use crate::task::error::{LastLines, TerminationCause, WorkerExit, WorkerLost};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -368,7 +368,7 @@ impl<'t> World<'t> {
         let queued = self.dispatcher().counts().queued;
         let Loss { killed, farewell, mut todo } = self.dispatcher().lost(process.number);
         for killed in killed {
-            let lost = WorkerLost::new(0, WorkerExit::Unknown, "", Duration::ZERO, Vec::new());
+            let lost = WorkerLost::new(0, WorkerExit::Unknown, "", Duration::ZERO, LastLines::default());
             todo.will_fail(killed.job, TaskError::WorkerLost(lost));
         }
         let policy = match farewell {
