@@ -6,7 +6,8 @@ use super::notes::Notes;
 use super::room::{Place, forget};
 use super::terms::TimeLimit;
 use crate::process_pool::wire::call::{Call, CallResult, Complete};
-use crate::task::error::TaskError;
+use crate::task::error::{Rejected, TaskError};
+use crate::task::panic;
 use crate::task::runner::Runner;
 use crate::task::state::Phase;
 use crate::task::task_ref::TaskRef;
@@ -139,6 +140,14 @@ impl Job {
     /// Ends the task with this error, if it was not cancelled before. The caller runs what is returned.
     pub(super) fn fail(mut self, error: TaskError) -> Option<Then> {
         if self.claim() { self.complete(CallResult::Error(error)) } else { None }
+    }
+
+    /// Ends the task, which no worker has and nobody knows yet, with this reason.
+    pub(super) fn refuse(self, reason: Rejected) {
+        // It owns what may be the sender of a channel: its end is the end of the task.
+        let audience = self.notes.as_ref().and_then(|notes| notes.take_audience());
+        panic::contain(|| drop(audience));
+        drop(self.fail(TaskError::Rejected(reason)));
     }
 
     /// Returns the name that people know the task by.

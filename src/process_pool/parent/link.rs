@@ -300,8 +300,8 @@ impl AsFd for SocketLink {
 }
 
 impl Speaker for SocketLink {
-    fn note_heard(&self, weight: u64) {
-        self.page.note_heard(weight);
+    fn note_heard(&self, task: u64, weight: u32) {
+        self.page.note_heard(task, weight);
     }
 
     fn serial(&self) -> u64 {

@@ -14,6 +14,7 @@ use crate::deadlock::{print_line, registry};
 use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
 use crate::process_pool::wire::blob::Attached;
 use crate::process_pool::wire::memory;
+use crate::process_pool::wire::progress::{self, MAX_UNHEARD};
 use crate::task::error::CodecError;
 use crate::task::panic;
 use crate::task::runner::Runner;
@@ -22,8 +23,8 @@ use crate::task::when_done::Then;
 
 /// The worker whose task says something.
 pub(super) trait Speaker: Send + Sync {
-    /// Notes that so much of what its tasks have said was heard.
-    fn note_heard(&self, weight: u64);
+    /// Notes that so much of what this task has said was heard.
+    fn note_heard(&self, task: u64, weight: u32);
 
     /// Returns a number that no other worker has, nor had.
     fn serial(&self) -> u64;
@@ -36,13 +37,15 @@ pub(super) struct Said {
     pub(super) start: usize,
     pub(super) attached: Attached,
     pub(super) from: Arc<dyn Speaker>,
-    pub(super) weight: u64,
+    /// The task's number there.
+    pub(super) id: u64,
+    pub(super) weight: u32,
 }
 
 impl Drop for Said {
     fn drop(&mut self) {
         memory::keep(std::mem::take(&mut self.bytes));
-        self.from.note_heard(self.weight);
+        self.from.note_heard(self.id, self.weight);
     }
 }
 
@@ -71,11 +74,26 @@ pub(super) enum Taker {
 #[derive(Default)]
 struct Queue {
     notes: VecDeque<Note>,
+    /// The serial number of the worker that has spoken last, and the weight of what is here of it.
+    unheard: Option<(u64, u64)>,
     is_drained: bool,
     /// The process that runs the task, or ran it.
     process: Option<u32>,
     /// The user's code hears a note.
     is_heard: bool,
+}
+
+impl Queue {
+    /// Counts a note that is put in, or taken out.
+    fn count(&mut self, note: &Note, how: fn(u64, u64) -> Option<u64>) {
+        let (Note::Progress(said) | Note::Trace(said)) = note else { return };
+        let (serial, weight) = (said.from.serial(), u64::from(said.weight));
+        match &mut self.unheard {
+            Some((of, unheard)) if *of == serial => *unheard = how(*unheard, weight).unwrap_or(0),
+            // Of one that is gone nothing is counted any more: how much it may have said it knew.
+            other => *other = how(0, weight).map(|weight| (serial, weight)).or(*other),
+        }
+    }
 }
 
 /// What a task says while it runs, and who hears it.
@@ -115,8 +133,16 @@ impl Notes {
     /// Puts in a note, behind the others.
     pub(super) fn put(&self, note: Note) -> Taker {
         let mut queue = lock(&self.queue);
+        queue.count(&note, u64::checked_add);
         queue.notes.push_back(note);
         if std::mem::replace(&mut queue.is_drained, true) { Taker::IsThere } else { Taker::Wanted }
+    }
+
+    /// Returns whether more of what the worker with this serial number has said lies here than it may have said before it was heard,
+    /// if its messages have at most so many bytes.
+    pub(super) fn is_flooded_by(&self, serial: u64, max_size: usize) -> bool {
+        let most = u64::from(MAX_UNHEARD) + u64::from(progress::longest(max_size));
+        lock(&self.queue).unheard.is_some_and(|(of, weight)| of == serial && weight > most)
     }
 
     /// Notes that this process runs the task.
@@ -137,6 +163,7 @@ impl Notes {
                 queue.is_drained = false;
                 return;
             };
+            queue.count(&note, u64::checked_sub);
             drop(queue);
             match note {
                 Note::Progress(mut said) => {

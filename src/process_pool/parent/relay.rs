@@ -10,6 +10,7 @@ mod on {
     use tracing::dispatcher::{self, Dispatch};
     use tracing::field::{Field, ValueSet, display};
     use tracing::{Event, Metadata, Span};
+    use tracing_core::subscriber::NoSubscriber;
 
     use crate::process_pool::parent::sources::known;
     use crate::process_pool::wire::codec;
@@ -33,12 +34,13 @@ mod on {
     impl Relay {
         /// Returns the way to the subscriber of this thread, if there may be one.
         pub(in crate::process_pool::parent) fn here() -> Option<Self> {
-            (wanted() > 0).then(|| Self {
-                subscriber: dispatcher::get_default(Clone::clone),
-                around: Span::current(),
-                spans: HashMap::new(),
-                worker: 0,
-            })
+            if wanted() == 0 {
+                return None;
+            }
+            let subscriber = dispatcher::get_default(Clone::clone);
+            // Another thread has one of its own.
+            let is_there = !subscriber.is::<NoSubscriber>();
+            is_there.then(|| Self { subscriber, around: Span::current(), spans: HashMap::new(), worker: 0 })
         }
 
         /// Tells the subscriber what these bytes of a worker are. Runs its code.

@@ -25,7 +25,7 @@ use crate::process_pool::wire::call::CallResult;
 use crate::process_pool::wire::fork::Generation;
 use crate::task::cell::ResultSlot;
 use crate::task::header::Header;
-use crate::task::panic::PanicInfo;
+use crate::task::panic::{self, PanicInfo};
 use crate::task::task_ref::TaskRef;
 use crate::task::trace;
 use crate::task::when_done::Then;
@@ -223,7 +223,7 @@ impl Shared {
         }
         let run = move || {
             then.into_iter().for_each(Then::run);
-            drop(audience);
+            panic::contain(|| drop(audience));
         };
         self.callbacks_or_new().submit(of, Box::new(run)).err()
     }

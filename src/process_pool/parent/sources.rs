@@ -4,68 +4,73 @@
 //! program has so many of them, and not more.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
 
 use tracing::Metadata;
-use tracing::callsite::{Callsite, Identifier, register};
+use tracing::callsite::{Callsite, Identifier};
 use tracing::field::FieldSet;
 use tracing::metadata::Kind;
 use tracing::subscriber::Interest;
+use tracing_core::callsite::DefaultCallsite;
 
-use crate::primitive::Ordering::Relaxed;
-use crate::primitive::quiet::{AtomicBool, Mutex, PoisonError};
+use crate::primitive::quiet::{Mutex, PoisonError};
 use crate::process_pool::wire::trace::Source;
 
-/// The maximum number of places. A program with more than that has none beyond them: they would stay in memory.
-const MAX: usize = 1 << 16;
+/// The maximum length of the texts of a place, and of those of all places together, in bytes. There is none beyond that: they stay in
+/// memory, and a worker that is damaged may say anything.
+const MAX_LENGTH: usize = 16 << 10;
+const MAX_LENGTHS: usize = 16 << 20;
 
-/// A place.
+/// What a place is known by: its address, so it has a size.
 struct Place {
-    metadata: OnceLock<Metadata<'static>>,
-    /// No subscriber wants to hear of it.
-    is_unwanted: AtomicBool,
+    _size: u8,
 }
 
 impl Callsite for Place {
-    fn set_interest(&self, interest: Interest) {
-        self.is_unwanted.store(interest.is_never(), Relaxed);
-    }
+    fn set_interest(&self, _: Interest) {}
 
     fn metadata(&self) -> &Metadata<'_> {
-        self.metadata.get().expect("it has some before anybody knows it")
+        unreachable!("it is registered as a `DefaultCallsite`, which has them")
     }
 }
 
-static KNOWN: Mutex<Option<HashMap<Source, &'static Place>>> = Mutex::new(None);
+#[derive(Default)]
+struct Known {
+    places: HashMap<Source, &'static DefaultCallsite>,
+    lengths: usize,
+}
+
+static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
 
 /// Returns the place, if a subscriber may want to hear of it. Runs the code of subscribers if it is new.
 pub(super) fn known(source: Source) -> Option<&'static Metadata<'static>> {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let all = known.get_or_insert_default();
-    let place = match all.get(&source) {
-        Some(place) => place,
-        None if all.len() == MAX => return None,
+    let known_now = known.get_or_insert_default();
+    let place = match known_now.places.get(&source) {
+        Some(&place) => place,
         None => {
+            let length = source.length();
+            if length > MAX_LENGTH || known_now.lengths + length > MAX_LENGTHS {
+                return None;
+            }
+            known_now.lengths += length;
             let place = new(&source);
-            all.insert(source, place);
-            drop(known);
-            // With no lock held: subscribers are asked. Another thread that finds the place meanwhile takes it to be wanted.
-            register(place);
+            known_now.places.insert(source, place);
             place
         }
     };
-    if place.is_unwanted.load(Relaxed) { None } else { place.metadata.get() }
+    drop(known);
+    // With no lock held: the first time subscribers are asked.
+    if place.interest().is_never() { None } else { Some(place.metadata()) }
 }
 
-fn new(source: &Source) -> &'static Place {
+fn new(source: &Source) -> &'static DefaultCallsite {
     let kept = |text: &str| -> &'static str { Box::leak(Box::from(text)) };
-    let place: &'static Place =
-        Box::leak(Box::new(Place { metadata: OnceLock::new(), is_unwanted: AtomicBool::new(false) }));
+    let place: &'static Place = Box::leak(Box::new(Place { _size: 0 }));
     let names: Vec<&'static str> = source.fields.iter().map(|name| kept(name)).collect();
     let fields = FieldSet::new(Vec::leak(names), Identifier(place));
     let kind = if source.is_span { Kind::SPAN } else { Kind::EVENT };
     let [file, module] = [&source.file, &source.module].map(|text| text.as_deref().map(kept));
     let (name, target) = (kept(&source.name), kept(&source.target));
-    place.metadata.get_or_init(|| Metadata::new(name, target, source.level(), file, source.line, module, fields, kind));
-    place
+    let metadata = Metadata::new(name, target, source.level(), file, source.line, module, fields, kind);
+    Box::leak(Box::new(DefaultCallsite::new(Box::leak(Box::new(metadata)))))
 }

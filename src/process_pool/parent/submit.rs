@@ -30,12 +30,12 @@ impl Shared {
     /// Takes a task.
     fn submit(self: &Arc<Self>, job: Job) {
         if self.is_forked() {
-            return drop(job.fail(TaskError::Rejected(Rejected::Forked)));
+            return job.refuse(Rejected::Forked);
         }
         if job.limit.is_some()
             && let Err(error) = self.start_deadlines()
         {
-            return drop(job.fail(TaskError::Rejected(Rejected::NoThread(Arc::new(error)))));
+            return job.refuse(Rejected::NoThread(Arc::new(error)));
         }
         let todo = self.dispatcher.submit(job, self.start_policy());
         self.carry_out(todo);
@@ -61,9 +61,12 @@ impl Shared {
         };
         match refused {
             Full::Place(place) => self.call_in(place, origin, terms, invocation),
-            Full::RunHere => self.run_here(origin, invocation),
+            // The destructors of what is dropped are the user's; the future has the result, or the refusal, all the same.
+            Full::RunHere => {
+                panic::contain(|| drop(terms));
+                self.run_here(origin, invocation)
+            }
             Full::Refused(reason) => {
-                // Their destructors are the user's; the refusal is in the future all the same.
                 panic::contain(|| drop(invocation));
                 panic::contain(|| drop(terms));
                 Future::failed(TaskError::Rejected(reason), origin)
@@ -88,9 +91,12 @@ impl Shared {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        let refuse = |reason, Invocation { f, args, .. }| Err(SubmitError::new(reason, (f, args)));
+        let refuse = |reason, terms, Invocation { f, args, .. }| {
+            panic::contain(|| drop::<TaskTerms>(terms));
+            Err(SubmitError::new(reason, (f, args)))
+        };
         if self.is_forked() {
-            return refuse(Rejected::Forked, invocation);
+            return refuse(Rejected::Forked, terms, invocation);
         }
         let place = match limit {
             None => self.room().try_take().ok_or(Rejected::QueueFull),
@@ -98,7 +104,7 @@ impl Shared {
         };
         match place.and_then(|place| self.dispatcher.refusal().map_or(Ok(place), Err)) {
             Ok(place) => Ok(self.call_in(place, origin, terms, invocation)),
-            Err(reason) => refuse(reason, invocation),
+            Err(reason) => refuse(reason, terms, invocation),
         }
     }
 

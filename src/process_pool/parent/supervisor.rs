@@ -14,7 +14,7 @@ use super::dispatcher::{
 use super::growth::Growth;
 use super::job::Job;
 use super::link::{Exchange, SocketLink};
-use super::notes::{Note, Said};
+use super::notes::{Note, Said, Speaker};
 use super::shared::{Deferred, Shared};
 use super::startup::{Ended, NotStarted, Started, StreamState, start};
 use crate::deadlock::print_line;
@@ -278,24 +278,32 @@ fn read_bulk(shared: &Shared, payload: &[u8], results: Option<&Copied>) -> Optio
 
 impl Shared {
     /// Has the user's code hear what the task of this number says, if it is the one that the worker runs and somebody listens.
+    ///
+    /// # Errors
+    ///
+    /// The worker has not waited until it was heard.
     #[cold]
-    fn hear(&self, number: usize, link: &Arc<SocketLink>, mut message: Message<'_>) {
-        let (kind, id, length) =
-            (message.kind, message.id, message.lost().map_or(message.payload().len(), |lost| lost.bytes));
-        let weight = progress::weight(length);
+    fn hear(&self, number: usize, link: &Arc<SocketLink>, mut message: Message<'_>) -> Result<(), String> {
+        let (kind, id) = (message.kind, message.id);
+        let length = message.lost().map_or(message.payload().len(), |lost| lost.bytes);
+        let weight = progress::weight(length, message.announced());
         let attached = Attached::new(message.take_descriptors().map_err(LostDescriptors::text));
         let Ok((bytes, start)) = message.into_payload() else {
             let name = self.name();
             print_line(format_args!("bowline: {name} has no memory for {length} bytes that a task has said"));
-            return link.page().note_heard(weight);
+            link.note_heard(id, weight);
+            return Ok(());
         };
-        let said = Said { bytes, start, attached, from: Arc::<SocketLink>::clone(link), weight };
+        let said = Said { bytes, start, attached, from: Arc::<SocketLink>::clone(link), id, weight };
         let note = if kind == Kind::Progress { Note::Progress(said) } else { Note::Trace(said) };
-        if let Some((notes, task)) = self.dispatcher.notes_of(number, id)
-            && let Some(run) = self.note(&notes, &task, note)
-        {
+        let Some((notes, task)) = self.dispatcher.notes_of(number, id) else { return Ok(()) };
+        if notes.is_flooded_by(Link::serial(&**link), self.settings.max_message_size) {
+            return Err(format!("more of task {id} than may be unheard"));
+        }
+        if let Some(run) = self.note(&notes, &task, note) {
             run();
         }
+        Ok(())
     }
 }
 
@@ -341,7 +349,7 @@ fn serve(
                 continue;
             }
             if matches!(kind, Kind::Progress | Kind::Trace) {
-                shared.hear(number, link, message);
+                shared.hear(number, link, message)?;
                 continue;
             }
             if !matches!(kind, Kind::Done | Kind::DoneInRegion | Kind::Failed | Kind::Skipped) {

@@ -10,6 +10,7 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use super::claim::{Claims, Line, SLOTS};
 use super::memfd;
+use super::progress::Count;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::quiet::{AtomicU32, AtomicU64};
 
@@ -29,8 +30,8 @@ struct Layout {
     to_stop: Line<AtomicU64>,
     /// How much of what the worker has put into its region the parent has taken out.
     taken: Line<AtomicU64>,
-    /// How much of what the worker's tasks have said the parent has heard.
-    heard: Line<AtomicU64>,
+    /// Of each of the last tasks that were sent: how much of what it has said the parent has heard.
+    heard: Line<[AtomicU64; SLOTS]>,
     /// The number of the most verbose level of spans and events of which the parent wants to hear.
     level: Line<AtomicU32>,
 }
@@ -84,6 +85,7 @@ impl Page {
     /// The parent offers task `id` before it sends it: it may be started from now on, for the `attempt`th time.
     pub(in crate::process_pool) fn offer(&self, id: u64, attempt: u32) {
         self.attempt_of(id).store(attempt, Relaxed);
+        self.heard_of(id).store(Count::none(id), Relaxed);
         self.layout().claims.offer(id);
     }
 
@@ -157,14 +159,20 @@ impl Page {
         self.layout().taken.0.load(Acquire)
     }
 
-    /// Counts what the parent has heard of the worker's tasks: as much more as this.
-    pub(in crate::process_pool) fn note_heard(&self, weight: u64) {
-        self.layout().heard.0.fetch_add(weight, Relaxed);
+    fn heard_of(&self, id: u64) -> &AtomicU64 {
+        &self.layout().heard.0[(id % SLOTS as u64) as usize]
     }
 
-    /// Returns how much the parent has heard of the worker's tasks.
-    pub(in crate::process_pool) fn heard(&self) -> u64 {
-        self.layout().heard.0.load(Relaxed)
+    /// Counts what the parent has heard of task `id`: as much more as this.
+    pub(in crate::process_pool) fn note_heard(&self, id: u64, weight: u32) {
+        // Of a task that ended long ago nobody wants to know.
+        let more = |word| Count::of(word, id).map(|_| Count::plus(word, weight));
+        let _ = self.heard_of(id).fetch_update(Relaxed, Relaxed, more);
+    }
+
+    /// Returns how much the parent has heard of task `id`.
+    pub(in crate::process_pool) fn heard(&self, id: u64) -> u32 {
+        Count::of(self.heard_of(id).load(Relaxed), id).unwrap_or(0)
     }
 
     /// Notes of which spans and events the parent wants to hear, before it sends a task.
@@ -242,6 +250,21 @@ mod tests {
         assert_eq!(worker.sent(), 2);
         worker.leak().fate().store(7, Relaxed);
         assert_eq!(parent.fate().load(Relaxed), 7);
+    }
+
+    #[test]
+    fn what_is_heard_of_a_task_counts_for_no_other() {
+        let (parent, worker) = two_mappings();
+        let next = 3 + SLOTS as u64;
+        parent.offer(3, 1);
+        parent.note_heard(3, 5);
+        parent.note_heard(3, u32::MAX);
+        assert_eq!((worker.heard(3), worker.heard(next)), (4, 0));
+        parent.offer(next, 1);
+        parent.note_heard(3, 7);
+        assert_eq!((worker.heard(3), worker.heard(next)), (0, 0));
+        parent.note_heard(next, 9);
+        assert_eq!(worker.heard(next), 9);
     }
 
     #[test]

@@ -81,6 +81,12 @@ impl Source {
         }
     }
 
+    /// Returns the length of its texts.
+    pub(in crate::process_pool) fn length(&self) -> usize {
+        let texts = [&self.name, &self.target].into_iter().chain(&self.module).chain(&self.file).chain(&self.fields);
+        texts.map(|text| text.len() + size_of::<Text>()).sum()
+    }
+
     pub(in crate::process_pool) fn level(&self) -> Level {
         let place = usize::from(self.level).saturating_sub(1);
         LEVELS.get(place).copied().unwrap_or(Level::TRACE)

@@ -16,29 +16,44 @@ mod on {
     use tracing_core::span::Current;
 
     use crate::primitive::Ordering::Relaxed;
-    use crate::primitive::quiet::{AtomicU32, AtomicU64, Mutex, MutexGuard, PoisonError};
+    use crate::primitive::quiet::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, PoisonError};
     use crate::process_pool::wire::fork::Generation;
     use crate::process_pool::wire::frame::Kind;
     use crate::process_pool::wire::trace::{self, Heard, Source, Value, Values};
     use crate::process_pool::worker::running::{Running, running};
+    use crate::task::panic;
 
     /// The number of the most verbose level that the parent wants to hear of.
     static LEVEL: AtomicU32 = AtomicU32::new(0);
+
+    /// The subscriber here is set for the whole process.
+    static IS_SET: AtomicBool = AtomicBool::new(false);
+    /// The program has set one of its own.
+    static HAS_ANOTHER: AtomicBool = AtomicBool::new(false);
 
     /// Has the spans and events of tasks handed on, from now on up to the level with this number: unless the program has a subscriber
     /// of its own in this process.
     pub(in crate::process_pool::worker) fn up_to(level: u32) {
         let before = LEVEL.load(Relaxed);
-        if before == level {
+        if before == level || HAS_ANOTHER.load(Relaxed) {
             return;
         }
         LEVEL.store(level, Relaxed);
-        if before == 0 {
-            let _ = tracing::subscriber::set_global_default(Forward {
+        // Subscribers that the program has for single threads are asked, too.
+        panic::contain(|| change(before == 0));
+    }
+
+    fn change(is_first: bool) {
+        if is_first {
+            let set = tracing::subscriber::set_global_default(Forward {
                 made_in: Generation::now(),
                 spans: Mutex::default(),
                 opened: AtomicU64::new(0),
             });
+            if set.is_err() && !IS_SET.load(Relaxed) {
+                return HAS_ANOTHER.store(true, Relaxed);
+            }
+            IS_SET.store(true, Relaxed);
         }
         tracing::callsite::rebuild_interest_cache();
     }

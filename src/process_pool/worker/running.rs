@@ -13,7 +13,7 @@ use crate::process_pool::wire::call::too_long;
 use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{self, HEADER, Kind, LostDescriptors};
 use crate::process_pool::wire::page::Page;
-use crate::process_pool::wire::progress::{self, MAX_UNHEARD, listened};
+use crate::process_pool::wire::progress::{self, Count, MAX_UNHEARD, listened};
 use crate::task::error::CodecError;
 
 /// What this process serves by.
@@ -22,7 +22,7 @@ pub(super) struct Serving {
     pub(super) stream: Stream,
     /// The maximum length of a message.
     max_size: usize,
-    /// How much its tasks have said.
+    /// How much the task has said that it runs.
     said: AtomicU64,
 }
 
@@ -102,32 +102,47 @@ impl Running {
         let header = frame::header_with(kind, self.id, length as u32, checksum, blobs.len() as u8);
         frame[..HEADER].copy_from_slice(&header);
         let descriptors: Vec<_> = blobs.iter().map(Blob::descriptor).collect();
-        let weight = progress::weight(length);
-        self.wait_until_heard(weight);
+        let weight = progress::weight(length, blobs.len());
+        if !self.reserve(weight) {
+            return Ok(());
+        }
         match self.serving.stream.send_unless(|| self.is_over(), &frame, &descriptors) {
-            Ok(Some(Sent::All)) => {
-                self.serving.said.fetch_add(weight, Relaxed);
-                Ok(())
+            Ok(Some(Sent::All)) => Ok(()),
+            Ok(Some(Sent::Nothing(error))) => {
+                self.count(weight.wrapping_neg(), |_| true);
+                Err(CodecError::new(format!("{}: {error}", LostDescriptors::Withheld)))
             }
-            Ok(Some(Sent::Nothing(error))) => Err(CodecError::new(format!("{}: {error}", LostDescriptors::Withheld))),
             // The task has ended, or the process is about to.
             Ok(None) | Err(_) => Ok(()),
         }
     }
 
-    /// Waits until the parent has heard so much that there is room for what has this weight. A task that is to stop does not wait: it
-    /// ends soon.
-    fn wait_until_heard(&self, weight: u64) {
+    /// Waits until the parent has heard so much that the task may say more, and counts this. Returns whether it may: not if the task has
+    /// ended meanwhile, or is to stop and would have to wait.
+    fn reserve(&self, weight: u32) -> bool {
+        let has_room = |said: u32| said.wrapping_sub(self.serving.page.heard(self.id)) < MAX_UNHEARD;
         let mut pause = Duration::from_micros(20);
         loop {
-            let unheard = self.serving.said.load(Relaxed).saturating_sub(self.serving.page.heard());
-            let has_room = unheard == 0 || unheard.saturating_add(weight) <= MAX_UNHEARD;
-            if has_room || self.should_stop() || self.is_over() {
-                return;
+            match self.count(weight, has_room) {
+                Some(is_counted) if is_counted => return true,
+                Some(_) if !self.should_stop() => {}
+                _ => return false,
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(1));
         }
+    }
+
+    /// Counts what the task says, if this holds of what it has said before. Returns whether it does; `None` if the task has ended.
+    fn count(&self, weight: u32, may: impl Fn(u32) -> bool) -> Option<bool> {
+        let mut is_of = true;
+        let more = |word| {
+            let said = Count::of(word, self.id);
+            is_of = said.is_some();
+            said.filter(|&said| may(said)).map(|_| Count::plus(word, weight))
+        };
+        let counted = self.serving.said.fetch_update(Relaxed, Relaxed, more).is_ok();
+        is_of.then_some(counted)
     }
 }
 
@@ -151,6 +166,9 @@ pub(super) fn begin(id: u64) -> impl Drop {
         fn drop(&mut self) {
             ID.store(0, Relaxed);
         }
+    }
+    if let Some(serving) = SERVING.get() {
+        serving.said.store(Count::none(id), Relaxed);
     }
     ID.store(id, Relaxed);
     End

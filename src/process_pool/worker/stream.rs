@@ -94,7 +94,14 @@ impl Stream {
         if self.is_forked() {
             return Err(io::ErrorKind::NotConnected.into());
         }
-        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, mut checked) = match self.checked.try_lock() {
+            Ok(checked) => (now, checked),
+            // It may take long until that thread has sent.
+            Err(_) => {
+                let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+                (Instant::now(), checked)
+            }
+        };
         if now.saturating_duration_since(*checked) > TAKEN_TO_BE_THERE {
             if !self.is_there() {
                 return Err(io::ErrorKind::NotConnected.into());

@@ -141,13 +141,22 @@ pub(crate) struct Message<'b> {
     bytes: Cow<'b, [u8]>,
     payload: usize,
     lost: Option<NoMemory>,
+    announced: u8,
     descriptors: Came,
 }
 
 impl<'b> Message<'b> {
     /// Makes a message whose payload came in another way.
     pub(crate) fn with_payload(kind: Kind, id: u64, payload: &'b [u8]) -> Self {
-        Self { kind, id, bytes: Cow::Borrowed(payload), payload: 0, lost: None, descriptors: Ok(Vec::new()) }
+        Self {
+            kind,
+            id,
+            bytes: Cow::Borrowed(payload),
+            payload: 0,
+            lost: None,
+            announced: 0,
+            descriptors: Ok(Vec::new()),
+        }
     }
 
     /// Returns the payload. Empty if it was [lost](Self::lost).
@@ -178,6 +187,11 @@ impl<'b> Message<'b> {
                 Ok((bytes, self.payload))
             }
         }
+    }
+
+    /// Returns how many descriptors the frame announces, whether they came or not.
+    pub(crate) fn announced(&self) -> usize {
+        self.announced.into()
     }
 
     /// Returns the descriptors that came with the frame, once. Those that nobody takes are closed with it.
@@ -383,20 +397,22 @@ impl FrameReader {
     ///
     /// The bytes are no frame. From then on every call returns the same error.
     pub(crate) fn next_message(&mut self) -> Result<Option<Message<'_>>, FrameError> {
-        let Some((Head { kind, id, length, .. }, payload, descriptors)) = self.take()? else { return Ok(None) };
+        let Some((Head { kind, id, length, descriptors: announced, .. }, payload, descriptors)) = self.take()? else {
+            return Ok(None);
+        };
         let Some(payload) = payload else {
             let lost = Some(NoMemory { bytes: length });
-            return Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&[]), payload: 0, lost, descriptors }));
+            return Ok(Some(Message { kind, id, bytes: Cow::Borrowed(&[]), payload: 0, lost, announced, descriptors }));
         };
         if length > USUAL_BUFFER && payload.end == self.end {
             (self.start, self.end) = (0, 0);
             let mut buffer = std::mem::take(&mut self.buffer);
             buffer.truncate(payload.end);
             let (bytes, payload) = (Cow::Owned(buffer), payload.start);
-            return Ok(Some(Message { kind, id, bytes, payload, lost: None, descriptors }));
+            return Ok(Some(Message { kind, id, bytes, payload, lost: None, announced, descriptors }));
         }
         let bytes = Cow::Borrowed(&self.buffer[payload]);
-        Ok(Some(Message { kind, id, bytes, payload: 0, lost: None, descriptors }))
+        Ok(Some(Message { kind, id, bytes, payload: 0, lost: None, announced, descriptors }))
     }
 
     /// Takes out the next frame: its header, the place of its payload, if that was not thrown away, and what came with
