@@ -11,11 +11,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
-use bowline::process_pool::Blob;
-use bowline::task::WorkerExit;
+use bowline::process_pool::{Blob, ProcessPoolBuilder};
+use bowline::task::{Rejected, WorkerExit};
 use bowline::{Future, ProcessPoolExecutor, TaskError};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -27,7 +28,9 @@ use serde_bytes::ByteBuf;
 
 use crate::support::folder::{Folder, begin, note, pass};
 use crate::support::processes::{kill, open_descriptors, until_gone};
-use crate::support::rogue::{DONE, Rogue, checksum, header, mark, rogues, sign, worker};
+use crate::support::rogue::{
+    DONE, HELLO, READY, Rogue, checksum, frame, header, mark, read_frame, rogues, shell, sign, starts, worker,
+};
 use crate::support::workers::{builder, echo, idle_pool, lost, pid, pool_of, quick_pool};
 use crate::support::{LIMIT, alone, in_fresh_process, wait_until, within};
 
@@ -134,6 +137,23 @@ fn rogue() {
         child.wait().expect("the worker's end");
         rogue.end(0);
     }
+    if step == "the way is full" {
+        let (mut ours, theirs) = UnixStream::pair().expect("a socket");
+        let worker = worker(&mark(), theirs);
+        rogue.say(&frame_of(&mut ours, HELLO));
+        let setup = rogue.hear_setup();
+        rogue.pass_setup_on(&ours, &setup);
+        let ready = frame_of(&mut ours, READY);
+        // What the pool sends next is the initializer's call.
+        let _filled = fill_the_way();
+        rogue.say(&ready);
+        thread::scope(|s| {
+            s.spawn(|| relay(&rogue.stream, &ours, &AtomicUsize::new(0)));
+            relay(&ours, &rogue.stream, &AtomicUsize::new(0));
+        });
+        drop(worker);
+        rogue.sleep();
+    }
     rogue.get_up();
     let id = rogue.begin_task();
     if let Some((length, memory)) = match &*step {
@@ -166,6 +186,13 @@ fn rogue() {
     let id = rogue.begin_task();
     rogue.answer(id, 7);
     rogue.sleep();
+}
+
+/// The next frame, which is of this kind.
+fn frame_of(stream: &mut UnixStream, expected: u8) -> Vec<u8> {
+    let (kind, id, payload) = read_frame(stream);
+    assert_eq!(kind, expected);
+    frame(kind, id, &payload)
 }
 
 /// A task that a rogue answers.
@@ -509,5 +536,52 @@ fn blobs_that_the_system_refuses_to_send_fail_their_task_alone() {
         pool.submit(fill_in_worker, (false,)).result().unwrap();
         assert_eq!(pool.submit(|byte: u8| blob(byte), (3,)).result().unwrap()[0], 3);
         assert_eq!(pool.worker_pids(), workers, "none was lost");
+    });
+}
+
+/// What the initializer got, in a worker.
+static TABLE: OnceLock<Vec<Blob>> = OnceLock::new();
+
+fn keep(table: Vec<Blob>) {
+    TABLE.set(table).expect("once");
+}
+
+fn kept() -> usize {
+    TABLE.get().map_or(0, Vec::len)
+}
+
+/// A pool whose initializer gets so many blobs can't start a worker for this reason, until it can.
+#[track_caller]
+fn assert_starts_again(builder: ProcessPoolBuilder, folder: &Folder, blobs: usize, says: &str) {
+    let table: Vec<_> = (0..blobs).map(|_| blob(1)).collect();
+    let pool = builder.initializer(keep, (table,)).build().unwrap();
+    match pool.submit(kept, ()).result() {
+        Err(TaskError::Rejected(Rejected::NoWorker(error))) => {
+            assert_eq!((error.attempts(), starts(folder)), (3, 3));
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    folder.put("enough");
+    assert_eq!(pool.submit(kept, ()).result().unwrap(), blobs);
+}
+
+#[test]
+fn a_worker_that_has_no_descriptors_for_its_initializers_blobs_is_a_start_that_failed() {
+    within(LIMIT, || {
+        let folder = Folder::new();
+        let script = r#"echo $$ >>"$2/starts"; [ -e "$2/enough" ] || ulimit -S -n 20; exec "$0""#;
+        assert_starts_again(shell(script, &folder), &folder, 30, TOO_MANY);
+    });
+}
+
+#[test]
+fn an_initializers_blobs_that_the_system_refuses_to_send_are_a_start_that_failed() {
+    alone(|| {
+        let folder = Folder::new();
+        drop_capabilities();
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(100), maximum }).expect("a limit");
+        assert_starts_again(rogues(3, "the way is full", &folder), &folder, 1, "the system refused to send its blobs");
     });
 }

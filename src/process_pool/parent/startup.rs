@@ -17,7 +17,7 @@ use super::process::Process;
 use super::settings::Settings;
 use super::shared::Shared;
 use crate::process_pool::wire::call::{CallFailure, MAX_FAILURE};
-use crate::process_pool::wire::frame::{self, Frame, FrameReader, Kind};
+use crate::process_pool::wire::frame::{self, Frame, FrameError, FrameReader, Kind};
 use crate::process_pool::wire::identity::Identity;
 use crate::process_pool::wire::page::Page;
 use crate::process_pool::wire::setup::Setup;
@@ -79,6 +79,10 @@ pub(super) fn start(shared: &Shared) -> Result<Started, NotStarted> {
     let mut started = Started { process, link, reader, oom_kills };
     if let Err(error) = initialize(&shared.settings, &mut started) {
         return Err(NotStarted::Broken(match error {
+            InitError::NotSent(failure) => {
+                started.end(shared, StreamState::Open);
+                return Err(NotStarted::Failed { failure, lines: started.process.last_lines() });
+            }
             InitError::Failed(reason) => {
                 started.end(shared, StreamState::Open);
                 format!("the initializer failed: {reason}")
@@ -225,17 +229,26 @@ impl<'s> Handshake<'s> {
     }
 }
 
-/// Why an initializer failed.
+/// Why an initializer did not end well.
 enum InitError {
     /// The worker ended in it.
     Gone,
-    /// For this reason.
+    /// It failed, for this reason.
     Failed(String),
+    /// It did not begin: its call did not get to the worker as a whole.
+    NotSent(StartFailure),
 }
 
-impl<E: std::error::Error> From<E> for InitError {
-    fn from(error: E) -> Self {
+impl From<FrameError> for InitError {
+    fn from(error: FrameError) -> Self {
         Self::Failed(error.to_string())
+    }
+}
+
+/// The stream is at fault, and not the initializer.
+impl From<io::Error> for InitError {
+    fn from(error: io::Error) -> Self {
+        Self::NotSent(StartFailure::Spawn(error))
     }
 }
 
@@ -283,6 +296,10 @@ fn end_of_initializer(frame: &Frame<'_>, pid: u32) -> Option<Result<(), InitErro
             Err(error) => failed(error.to_string()),
         },
         Kind::Failed => match codec::decode::<CallFailure>(frame.payload) {
+            Ok(CallFailure::WithoutBlobs(error)) => {
+                let refused = StartFailure::Refused(format!("the initializer's arguments: {error}").into());
+                Some(Err(InitError::NotSent(refused)))
+            }
             Ok(failure) => failed(failure.into_error(pid).to_string()),
             Err(error) => failed(error.to_string()),
         },
