@@ -1,37 +1,26 @@
-//! The descriptors of blobs: what they may be, what becomes of them when tasks, workers and pools end, and what happens where
-//! there are no more.
+//! The descriptors of blobs: what they may be, and what becomes of them when tasks, workers and pools end.
 //!
 //! Workers that send wrong ones are played by this binary, in the test `rogue` of this file.
 
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
-use bowline::process_pool::{Blob, ProcessPoolBuilder};
-use bowline::task::{Rejected, WorkerExit};
-use bowline::{Future, ProcessPoolExecutor, TaskError};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
-};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use bowline::process_pool::Blob;
+use bowline::task::WorkerExit;
+use bowline::{Future, TaskError};
 use serde_bytes::ByteBuf;
 
+use crate::support::descriptors::{relay, send_with};
 use crate::support::folder::{Folder, begin, note, pass};
 use crate::support::processes::{kill, open_descriptors, until_gone};
-use crate::support::rogue::{
-    DONE, HELLO, READY, Rogue, checksum, frame, header, mark, read_frame, rogues, shell, sign, starts, worker,
-};
-use crate::support::workers::{builder, echo, idle_pool, lost, pid, pool_of, quick_pool};
+use crate::support::rogue::{DONE, Rogue, checksum, header, mark, rogues, sign, worker};
+use crate::support::workers::{builder, echo, idle_pool, lost, pid, quick_pool};
 use crate::support::{LIMIT, alone, in_fresh_process, wait_until, within};
 
 fn blob(byte: u8) -> Blob {
@@ -84,43 +73,6 @@ fn result(id: u64, place: u8, bytes: u8, announced: u8) -> Vec<u8> {
     [sign(header), payload].concat()
 }
 
-/// Sends bytes, and descriptors with them.
-fn send_with(stream: &UnixStream, bytes: &[u8], descriptors: &[OwnedFd]) {
-    let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() {
-        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
-    }
-    let mut sent = sendmsg(stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).expect("a message");
-    while sent < bytes.len() {
-        sent += rustix::net::send(stream, &bytes[sent..], SendFlags::NOSIGNAL).expect("the rest");
-    }
-}
-
-/// Passes on all bytes and descriptors, and notes how many bytes there were. Ends with the stream.
-fn relay(from: &UnixStream, to: &UnixStream, count: &AtomicUsize) {
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let parts = &mut [IoSliceMut::new(&mut buffer)];
-        let Ok(received) = recvmsg(from, parts, &mut control, RecvFlags::CMSG_CLOEXEC) else { break };
-        if received.bytes == 0 {
-            break;
-        }
-        let mut descriptors = Vec::new();
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(rights) = message {
-                descriptors.extend(rights);
-            }
-        }
-        count.fetch_add(received.bytes, SeqCst);
-        send_with(to, &buffer[..received.bytes], &descriptors);
-    }
-    let _ = to.shutdown(std::net::Shutdown::Write);
-}
-
 /// Not a test: what a rogue does, if this process is one.
 #[test]
 fn rogue() {
@@ -136,23 +88,6 @@ fn rogue() {
         });
         child.wait().expect("the worker's end");
         rogue.end(0);
-    }
-    if step == "the way is full" {
-        let (mut ours, theirs) = UnixStream::pair().expect("a socket");
-        let worker = worker(&mark(), theirs);
-        rogue.say(&frame_of(&mut ours, HELLO));
-        let setup = rogue.hear_setup();
-        rogue.pass_setup_on(&ours, &setup);
-        let ready = frame_of(&mut ours, READY);
-        // What the pool sends next is the initializer's call.
-        let _filled = fill_the_way();
-        rogue.say(&ready);
-        thread::scope(|s| {
-            s.spawn(|| relay(&rogue.stream, &ours, &AtomicUsize::new(0)));
-            relay(&ours, &rogue.stream, &AtomicUsize::new(0));
-        });
-        drop(worker);
-        rogue.sleep();
     }
     rogue.get_up();
     let id = rogue.begin_task();
@@ -186,13 +121,6 @@ fn rogue() {
     let id = rogue.begin_task();
     rogue.answer(id, 7);
     rogue.sleep();
-}
-
-/// The next frame, which is of this kind.
-fn frame_of(stream: &mut UnixStream, expected: u8) -> Vec<u8> {
-    let (kind, id, payload) = read_frame(stream);
-    assert_eq!(kind, expected);
-    frame(kind, id, &payload)
 }
 
 /// A task that a rogue answers.
@@ -286,25 +214,6 @@ fn a_result_in_a_region_that_is_none_is_the_end_of_the_worker() {
                 other => panic!("{step}: {other:?}"),
             }
             assert_eq!(pool.submit(echo::<u64>, (3,)).result().unwrap(), 3, "by another worker");
-        }
-    });
-}
-
-/// A task: its argument, in a worker that may open no more files.
-fn with_no_more(bytes: ByteBuf) -> (ByteBuf, u32) {
-    leave(0);
-    (bytes, pid())
-}
-
-#[test]
-fn a_worker_that_can_have_no_more_descriptors_uses_the_stream_for_long_values() {
-    alone(|| {
-        let pool = pool_of(1);
-        let short = ByteBuf::from(vec![5; 10]);
-        let (_, worker) = pool.submit(with_no_more, (short,)).result().unwrap();
-        for _ in 0..3 {
-            let long = ByteBuf::from(vec![5; 5 << 20]);
-            assert!(pool.submit(with_no_more, (long.clone(),)).result().unwrap() == (long, worker));
         }
     });
 }
@@ -414,174 +323,4 @@ fn a_parent_that_is_killed_with_blobs_under_way_leaves_nothing_behind() {
     assert_eq!(workers.len(), 2, "{text}");
     workers.into_iter().for_each(until_gone);
     assert_eq!(names(), 0);
-}
-
-// ---- Where there are no more.
-
-/// From now on this process may open so many more files. Returns what it might before.
-fn leave(more: usize) -> Rlimit {
-    let before = getrlimit(Resource::Nofile);
-    // Numbers below the limit are given out, whatever their number.
-    let free = (0..).filter(|&number| {
-        // SAFETY:
-        // - a number.
-        unsafe { libc::fcntl(number, libc::F_GETFD) < 0 }
-    });
-    let limit = free.take(more + 1).last().expect("a number") as u64;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: before.maximum }).expect("a limit");
-    before
-}
-
-fn leave_in_worker(more: usize) -> u32 {
-    leave(more);
-    pid()
-}
-
-#[track_caller]
-fn assert_says<T: std::fmt::Debug>(result: Result<T, TaskError>, says: &str) {
-    match result {
-        Err(TaskError::Decode(error) | TaskError::Encode(error)) if error.to_string().contains(says) => {}
-        other => panic!("{other:?}"),
-    }
-}
-
-/// What an error says where a process has too many open files.
-const TOO_MANY: &str = "could not take its blobs: it has too many open files";
-
-#[test]
-fn blobs_that_a_worker_has_no_descriptors_for_fail_their_task_alone() {
-    alone(|| {
-        let pool = pool_of(1);
-        let worker = pool.submit(leave_in_worker, (3,)).result().unwrap();
-        for _ in 0..3 {
-            assert_says(pool.submit(echo::<Vec<Blob>>, (vec![blob(1), blob(2), blob(3), blob(4)],)).result(), TOO_MANY);
-            assert_eq!(pool.submit(first, (blob(8),)).result().unwrap(), 8);
-            // None at all: the system says so in another way.
-            assert_eq!(pool.submit(leave_in_worker, (0,)).result().unwrap(), worker);
-            assert_says(pool.submit(first, (blob(8),)).result(), TOO_MANY);
-            assert_eq!(pool.submit(leave_in_worker, (3,)).result().unwrap(), worker);
-        }
-        assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
-    });
-}
-
-#[test]
-fn blobs_that_the_parent_has_no_descriptors_for_fail_their_task_alone() {
-    alone(|| {
-        let pool = idle_pool(1);
-        let workers = pool.worker_pids();
-        let argument = blob(1);
-        let before = leave(3);
-        for _ in 0..3 {
-            assert_says(pool.submit(several, (argument.clone(),)).result(), TOO_MANY);
-            assert_eq!(pool.submit(echo::<Blob>, (argument.clone(),)).result().unwrap(), argument);
-            let none = leave(0);
-            assert_says(pool.submit(echo::<Blob>, (argument.clone(),)).result(), TOO_MANY);
-            assert!(Blob::from_bytes(b"one").is_err());
-            setrlimit(Resource::Nofile, none).expect("the limit before");
-        }
-        setrlimit(Resource::Nofile, before).expect("the limit before");
-        assert_eq!(pool.submit(several, (argument,)).result().unwrap().len(), 21);
-        assert_eq!(pool.worker_pids(), workers, "none was lost");
-    });
-}
-
-/// Gives up all that this thread may do beyond others.
-fn drop_capabilities() {
-    let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }).expect("less");
-}
-
-/// Descriptors that are on their way to nobody, more than a user may have there.
-fn fill_the_way() -> (UnixStream, UnixStream) {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(100), maximum }).expect("a limit");
-    let (from, to) = UnixStream::pair().expect("a socket");
-    let null = OwnedFd::from(fs::File::open("/dev/null").expect("a file"));
-    let all: Vec<_> = (0..60).map(|_| null.try_clone().expect("a descriptor")).collect();
-    send_with(&from, &[0], &all);
-    send_with(&from, &[0], &all);
-    (from, to)
-}
-
-thread_local! {
-    static FILLED: std::cell::Cell<Option<(UnixStream, UnixStream)>> = const { std::cell::Cell::new(None) };
-}
-
-fn fill_in_worker(fills: bool) {
-    drop_capabilities();
-    FILLED.set(fills.then(fill_the_way));
-}
-
-#[test]
-fn blobs_that_the_system_refuses_to_send_fail_their_task_alone() {
-    const REFUSED: &str = "the system refused to send its blobs";
-    alone(|| {
-        let pool: ProcessPoolExecutor = idle_pool(1);
-        let workers = pool.worker_pids();
-        drop_capabilities();
-        let filled = fill_the_way();
-        for _ in 0..3 {
-            assert_says(pool.submit(first, (blob(1),)).result(), REFUSED);
-            assert_eq!(pool.submit(echo::<u64>, (1,)).result().unwrap(), 1);
-        }
-        drop(filled);
-        assert_eq!(pool.submit(first, (blob(2),)).result().unwrap(), 2);
-        // And the other way.
-        pool.submit(fill_in_worker, (true,)).result().unwrap();
-        for _ in 0..3 {
-            assert_says(pool.submit(|byte: u8| blob(byte), (1,)).result(), REFUSED);
-            assert_eq!(pool.submit(echo::<u64>, (1,)).result().unwrap(), 1);
-        }
-        pool.submit(fill_in_worker, (false,)).result().unwrap();
-        assert_eq!(pool.submit(|byte: u8| blob(byte), (3,)).result().unwrap()[0], 3);
-        assert_eq!(pool.worker_pids(), workers, "none was lost");
-    });
-}
-
-/// What the initializer got, in a worker.
-static TABLE: OnceLock<Vec<Blob>> = OnceLock::new();
-
-fn keep(table: Vec<Blob>) {
-    TABLE.set(table).expect("once");
-}
-
-fn kept() -> usize {
-    TABLE.get().map_or(0, Vec::len)
-}
-
-/// A pool whose initializer gets so many blobs can't start a worker for this reason, until it can.
-#[track_caller]
-fn assert_starts_again(builder: ProcessPoolBuilder, folder: &Folder, blobs: usize, says: &str) {
-    let table: Vec<_> = (0..blobs).map(|_| blob(1)).collect();
-    let pool = builder.initializer(keep, (table,)).build().unwrap();
-    match pool.submit(kept, ()).result() {
-        Err(TaskError::Rejected(Rejected::NoWorker(error))) => {
-            assert_eq!((error.attempts(), starts(folder)), (3, 3));
-            assert!(error.to_string().contains(says), "{error}");
-        }
-        other => panic!("{other:?}"),
-    }
-    folder.put("enough");
-    assert_eq!(pool.submit(kept, ()).result().unwrap(), blobs);
-}
-
-#[test]
-fn a_worker_that_has_no_descriptors_for_its_initializers_blobs_is_a_start_that_failed() {
-    within(LIMIT, || {
-        let folder = Folder::new();
-        let script = r#"echo $$ >>"$2/starts"; [ -e "$2/enough" ] || ulimit -S -n 20; exec "$0""#;
-        assert_starts_again(shell(script, &folder), &folder, 30, TOO_MANY);
-    });
-}
-
-#[test]
-fn an_initializers_blobs_that_the_system_refuses_to_send_are_a_start_that_failed() {
-    alone(|| {
-        let folder = Folder::new();
-        drop_capabilities();
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        setrlimit(Resource::Nofile, Rlimit { current: Some(100), maximum }).expect("a limit");
-        assert_starts_again(rogues(3, "the way is full", &folder), &folder, 1, "the system refused to send its blobs");
-    });
 }
