@@ -10,6 +10,7 @@ use serde::ser::{self, Serialize, Serializer};
 
 use super::attachments::{NAME, give, take_passed};
 use super::memory::{Sealed, Unsealed};
+use super::seal_error::SealError;
 
 /// What is wrong with a blob that is written or read by another format.
 const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker only, as or in an argument or a \
@@ -49,7 +50,7 @@ const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker
 /// fn invert(image: Blob) -> std::io::Result<Blob> {
 ///     let mut inverted = BlobMut::new(image.len())?;
 ///     inverted.iter_mut().zip(&*image).for_each(|(to, from)| *to = !from);
-///     inverted.seal()
+///     Ok(inverted.seal()?)
 /// }
 ///
 /// # #[cfg(all(target_os = "linux", not(bowline_portable)))] {
@@ -199,9 +200,10 @@ impl BlobMut {
     ///
     /// # Errors
     ///
-    /// The kernel has no sealed memory, or still writes to this memory (for a read from a device that is under way).
-    pub fn seal(self) -> io::Result<Blob> {
-        self.memory.seal().map(Blob::of)
+    /// Something else can write to this memory still (the kernel, for a read from a device that is under way; code that
+    /// has mapped it, too), or there is no address space for the blob. The bytes [come back](SealError::into_inner).
+    pub fn seal(self) -> Result<Blob, SealError<Self>> {
+        self.memory.seal().map(Blob::of).map_err(|error| error.map(|memory| Self { memory }))
     }
 }
 
