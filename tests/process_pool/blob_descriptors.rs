@@ -281,6 +281,33 @@ fn nothing_is_left_of_blobs_that_were_under_way_when_workers_and_pools_ended() {
     });
 }
 
+#[test]
+fn the_blobs_of_a_task_that_is_cancelled_in_the_queue_are_freed_at_once() {
+    alone(|| {
+        let (pool, folder) = (idle_pool(1), Folder::new());
+        let held = pool.submit(pass, (folder.path(), 1, "open".to_owned()));
+        folder.until_begun(1);
+        let before = (mapped(), open_descriptors());
+        let submit = || (0..10).map(|n| pool.submit(first, (blob(n),))).collect::<Vec<_>>();
+        for is_reversed in [false, true] {
+            let mut tasks = submit();
+            if is_reversed {
+                tasks.reverse();
+            }
+            for (left, task) in (0..10).rev().zip(&tasks) {
+                assert!(task.cancel());
+                assert_eq!((mapped(), open_descriptors()), (before.0 + left, before.1 + left));
+            }
+        }
+        // And in any order, when none is left before them.
+        let tasks = submit();
+        [5, 3, 8, 0, 9, 1, 2, 7, 4, 6].into_iter().for_each(|at: usize| assert!(tasks[at].cancel()));
+        assert_eq!((mapped(), open_descriptors()), before);
+        folder.put("open");
+        held.result().unwrap();
+    });
+}
+
 fn die_once(folder: String, number: u64, blob: Blob) -> (u8, u32) {
     if !std::path::Path::new(&folder).join("died").exists() {
         note(&folder, "died", "here");
