@@ -282,6 +282,24 @@ fn nothing_is_left_of_blobs_that_were_under_way_when_workers_and_pools_ended() {
 }
 
 #[test]
+fn a_result_has_its_descriptors_from_its_arrival_until_it_is_dropped() {
+    alone(|| {
+        let pool = idle_pool(2);
+        let before = open_descriptors();
+        let mut tasks: Vec<_> = (0..10).map(|_| pool.submit(|| [blob(1), blob(2)], ())).collect();
+        wait_until(|| tasks.iter().all(Future::done));
+        assert_eq!((open_descriptors(), mapped()), (before + 20, 0));
+        let taken = tasks.pop().unwrap().result().unwrap();
+        assert_eq!((open_descriptors(), mapped()), (before + 20, 2));
+        let other = taken.clone();
+        drop((tasks, taken));
+        assert_eq!((open_descriptors(), mapped()), (before + 2, 2));
+        drop(other);
+        assert_eq!((open_descriptors(), mapped()), (before, 0));
+    });
+}
+
+#[test]
 fn the_blobs_of_a_task_that_is_cancelled_in_the_queue_are_freed_at_once() {
     alone(|| {
         let (pool, folder) = (idle_pool(1), Folder::new());

@@ -35,6 +35,24 @@ const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker
 /// calls, to receive one about six, which is more than a copy of some ten kilobytes. A clone takes none of these. At
 /// most 253 blobs go with one call or result, of which the same blob and its clones are one.
 ///
+/// # Descriptors
+///
+/// A process may have a limited number of descriptors (`RLIMIT_NOFILE`, `ulimit -n`; often 1024). A blob has one from
+/// when it is made, or arrives, until it and all of its clones are dropped. One that a worker sends back is another blob
+/// than the one that was sent. In the process that has the pool,
+///
+/// - the blobs of a call are the pool's, too, until its task is done. A task that is cancelled in the queue, between
+///   others, may keep them until these have begun. Those of an initializer are the pool's as long as it is there;
+/// - the blobs of a result are there when it arrives, whether anybody reads it or not. A future that is kept with a result
+///   that nobody has taken has one descriptor for each blob of the result. Whoever takes the result takes them; with the
+///   future they are closed.
+///
+/// So take the results of many tasks as they come, as with [`as_completed`](crate::as_completed), and drop or copy what is
+/// in them. Where a process can have no more descriptors, a task whose blobs do not arrive fails with
+/// [`TaskError::Decode`](crate::TaskError::Decode), and others go on. The same happens while too many
+/// descriptors of one user are on their way between processes: at once to a call, and after a second to a result, whose
+/// error is [`TaskError::Encode`](crate::TaskError::Encode).
+///
 /// # Limits
 ///
 /// On Linux; elsewhere making one is an error. Any other serializer or deserializer than a pool's is refused, those of
