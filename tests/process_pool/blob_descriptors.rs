@@ -5,23 +5,28 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::io;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use bowline::process_pool::Blob;
 use bowline::task::WorkerExit;
 use bowline::{Future, TaskError};
+use rustix::net::sockopt::set_socket_linger;
 use serde_bytes::ByteBuf;
 
 use crate::support::descriptors::{relay, send_with};
 use crate::support::folder::{Folder, begin, note, pass};
-use crate::support::processes::{kill, open_descriptors, until_gone};
+use crate::support::processes::{kill, open_descriptors, state, until_gone};
 use crate::support::rogue::{DONE, Rogue, checksum, header, mark, rogues, sign, worker};
 use crate::support::workers::{builder, echo, idle_pool, lost, pid, quick_pool};
-use crate::support::{LIMIT, alone, in_fresh_process, wait_until, within};
+use crate::support::{LIMIT, alone, in_fresh_process, this_os_id, wait_until, within};
 
 fn blob(byte: u8) -> Blob {
     Blob::from_bytes(&[byte; 5000]).expect("memory")
@@ -105,6 +110,28 @@ fn rogue() {
         rogue.say_frame(DONE_IN_REGION, id, &u32::to_le_bytes(length));
         rogue.sleep();
     }
+    if step == "a socket that lingers" {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut socket = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+        let _nobody_reads = listener.accept().expect("the other end");
+        set_socket_linger(&socket, Some(Duration::from_secs(3600))).expect("an option");
+        socket.set_nonblocking(true).expect("an option");
+        while io::Write::write(&mut socket, &[0; 1 << 16]).is_ok() {}
+        let (socket, result) = ([OwnedFd::from(socket)], result(id, 0, 4, 1));
+        send_with(&rogue.stream, &result[..1], &socket);
+        // The last one to close it waits: not this process, unless the pool has closed it already.
+        let (sender, receiver) = mpsc::channel();
+        let closes = thread::spawn(move || {
+            sender.send(this_os_id()).expect("a listener");
+            drop(socket);
+        });
+        let closer = receiver.recv().expect("a number");
+        wait_until(|| closes.is_finished() || state(closer) == Some('S'));
+        rogue.say(&result[1..]);
+        let id = rogue.begin_task();
+        rogue.answer(id, 7);
+        rogue.sleep();
+    }
     let (place, bytes, announced, descriptors) = match &*step {
         "no memory" => (0, 0, 1, vec![fs::File::open("/dev/null").expect("a file").into()]),
         "not sealed" => (0, 4, 1, vec![memory(b"four", SEALS & !libc::F_SEAL_WRITE)]),
@@ -150,6 +177,18 @@ fn a_descriptor_that_is_not_sealed_memory_of_the_announced_length_fails_its_task
             assert_eq!(pool.submit(echo::<u64>, (1,)).result().unwrap(), 7, "it goes on after {step}");
             drop(pool.kill());
         }
+    });
+}
+
+#[test]
+fn a_descriptor_whose_close_waits_keeps_no_other_task_from_its_result() {
+    within(LIMIT, || {
+        let folder = Folder::new();
+        let pool = rogues(1, "a socket that lingers", &folder).build().unwrap();
+        // What nobody asks for is dropped by the pool.
+        drop(pool.submit(make, ()));
+        assert_eq!(pool.submit(echo::<u64>, (1,)).result().unwrap(), 7);
+        drop(pool.kill());
     });
 }
 

@@ -8,8 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
+use super::arrivals;
 use super::exit::Evidence;
 use super::link::{Exchange, SocketLink};
 use super::oom::OomKills;
@@ -219,11 +221,10 @@ impl<'s> Handshake<'s> {
                 return Err(HandshakeError::Failed(StartFailure::Timeout(self.settings.start_timeout)));
             }
             self.stream.set_read_timeout(left.map(|left| left.clamp(Duration::from_millis(1), DAY)))?;
-            match io::Read::read(&mut &*self.stream, self.reader.space()) {
+            match arrivals::receive(self.stream, &mut self.reader, RecvFlags::empty()) {
                 Ok(0) => return Err(HandshakeError::Gone),
-                Ok(bytes) => self.reader.filled(bytes),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(error) => return Err(error.into()),
+                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
             }
         }
     }

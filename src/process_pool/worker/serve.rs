@@ -136,7 +136,7 @@ fn serve_on(
             spin_until(|| page.sent() != sent);
         }
         let descriptor = stream.descriptor();
-        if rustix::io::retry_on_intr(|| socket::receive(descriptor, &mut reader, RecvFlags::empty()))? == 0 {
+        if rustix::io::retry_on_intr(|| socket::receive(descriptor, &mut reader, RecvFlags::empty(), |_| None))? == 0 {
             // The stream ended without a frame of the kind `Stop`.
             return Err(io::ErrorKind::ConnectionReset.into());
         }
