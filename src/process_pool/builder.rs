@@ -92,6 +92,10 @@ impl ProcessPoolBuilder {
     /// [`Rejected::Broken`](crate::task::Rejected::Broken) and the reason, and so do tasks that are submitted later. There is
     /// no limit of time for it.
     ///
+    /// If `args` have [`Blob`](crate::process_pool::Blob)s, and the system lacks descriptors to give them to a worker,
+    /// that worker has not started. It is tried again as any start that fails, and the pool is not broken: after three
+    /// attempts, queued tasks fail with [`Rejected::NoWorker`](crate::task::Rejected::NoWorker).
+    ///
     /// # Examples
     ///
     /// ```

@@ -26,6 +26,6 @@ pub use error::ProcessPoolError;
 pub(crate) use parent::model::{ModelPool, Moment, Worker};
 pub use pool::ProcessPoolExecutor;
 pub use task::ProcessTask;
-pub use wire::blob::{Blob, BlobMut, SharedVec, SharedVecMut};
+pub use wire::blob::{Blob, BlobMut, SealError, SharedVec, SharedVecMut};
 pub use wire::callable::Callable;
 pub use wire::codec::Json;

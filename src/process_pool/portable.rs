@@ -20,7 +20,7 @@ pub use current_task::{CurrentTask, current_task};
 pub use error::ProcessPoolError;
 pub use pool::ProcessPoolExecutor;
 pub use task::ProcessTask;
-pub use wire::blob::{Blob, BlobMut, SharedVec, SharedVecMut};
+pub use wire::blob::{Blob, BlobMut, SealError, SharedVec, SharedVecMut};
 pub use wire::callable::Callable;
 pub use wire::codec::Json;
 

@@ -1,35 +1,32 @@
-//! The descriptors of blobs: what they may be, what becomes of them when tasks, workers and pools end, and what happens where
-//! there are no more.
+//! The descriptors of blobs: what they may be, and what becomes of them when tasks, workers and pools end.
 //!
 //! Workers that send wrong ones are played by this binary, in the test `rogue` of this file.
 
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use bowline::process_pool::Blob;
 use bowline::task::WorkerExit;
-use bowline::{Future, ProcessPoolExecutor, TaskError};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
-};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use bowline::{Future, TaskError};
+use rustix::net::sockopt::set_socket_linger;
 use serde_bytes::ByteBuf;
 
+use crate::support::descriptors::{relay, send_with};
 use crate::support::folder::{Folder, begin, note, pass};
-use crate::support::processes::{kill, open_descriptors, until_gone};
+use crate::support::processes::{kill, open_descriptors, state, until_gone};
 use crate::support::rogue::{DONE, Rogue, checksum, header, mark, rogues, sign, worker};
-use crate::support::workers::{builder, echo, idle_pool, lost, pid, pool_of, quick_pool};
-use crate::support::{LIMIT, alone, in_fresh_process, wait_until, within};
+use crate::support::workers::{builder, echo, idle_pool, lost, pid, quick_pool};
+use crate::support::{LIMIT, alone, in_fresh_process, this_os_id, wait_until, within};
 
 fn blob(byte: u8) -> Blob {
     Blob::from_bytes(&[byte; 5000]).expect("memory")
@@ -81,43 +78,6 @@ fn result(id: u64, place: u8, bytes: u8, announced: u8) -> Vec<u8> {
     [sign(header), payload].concat()
 }
 
-/// Sends bytes, and descriptors with them.
-fn send_with(stream: &UnixStream, bytes: &[u8], descriptors: &[OwnedFd]) {
-    let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() {
-        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
-    }
-    let mut sent = sendmsg(stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).expect("a message");
-    while sent < bytes.len() {
-        sent += rustix::net::send(stream, &bytes[sent..], SendFlags::NOSIGNAL).expect("the rest");
-    }
-}
-
-/// Passes on all bytes and descriptors, and notes how many bytes there were. Ends with the stream.
-fn relay(from: &UnixStream, to: &UnixStream, count: &AtomicUsize) {
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let parts = &mut [IoSliceMut::new(&mut buffer)];
-        let Ok(received) = recvmsg(from, parts, &mut control, RecvFlags::CMSG_CLOEXEC) else { break };
-        if received.bytes == 0 {
-            break;
-        }
-        let mut descriptors = Vec::new();
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(rights) = message {
-                descriptors.extend(rights);
-            }
-        }
-        count.fetch_add(received.bytes, SeqCst);
-        send_with(to, &buffer[..received.bytes], &descriptors);
-    }
-    let _ = to.shutdown(std::net::Shutdown::Write);
-}
-
 /// Not a test: what a rogue does, if this process is one.
 #[test]
 fn rogue() {
@@ -148,6 +108,28 @@ fn rogue() {
             send_with(&rogue.stream, &sign(region), &[memory]);
         }
         rogue.say_frame(DONE_IN_REGION, id, &u32::to_le_bytes(length));
+        rogue.sleep();
+    }
+    if step == "a socket that lingers" {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut socket = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+        let _nobody_reads = listener.accept().expect("the other end");
+        set_socket_linger(&socket, Some(Duration::from_secs(3600))).expect("an option");
+        socket.set_nonblocking(true).expect("an option");
+        while io::Write::write(&mut socket, &[0; 1 << 16]).is_ok() {}
+        let (socket, result) = ([OwnedFd::from(socket)], result(id, 0, 4, 1));
+        send_with(&rogue.stream, &result[..1], &socket);
+        // The last one to close it waits: not this process, unless the pool has closed it already.
+        let (sender, receiver) = mpsc::channel();
+        let closes = thread::spawn(move || {
+            sender.send(this_os_id()).expect("a listener");
+            drop(socket);
+        });
+        let closer = receiver.recv().expect("a number");
+        wait_until(|| closes.is_finished() || state(closer) == Some('S'));
+        rogue.say(&result[1..]);
+        let id = rogue.begin_task();
+        rogue.answer(id, 7);
         rogue.sleep();
     }
     let (place, bytes, announced, descriptors) = match &*step {
@@ -195,6 +177,18 @@ fn a_descriptor_that_is_not_sealed_memory_of_the_announced_length_fails_its_task
             assert_eq!(pool.submit(echo::<u64>, (1,)).result().unwrap(), 7, "it goes on after {step}");
             drop(pool.kill());
         }
+    });
+}
+
+#[test]
+fn a_descriptor_whose_close_waits_keeps_no_other_task_from_its_result() {
+    within(LIMIT, || {
+        let folder = Folder::new();
+        let pool = rogues(1, "a socket that lingers", &folder).build().unwrap();
+        // What nobody asks for is dropped by the pool.
+        drop(pool.submit(make, ()));
+        assert_eq!(pool.submit(echo::<u64>, (1,)).result().unwrap(), 7);
+        drop(pool.kill());
     });
 }
 
@@ -263,25 +257,6 @@ fn a_result_in_a_region_that_is_none_is_the_end_of_the_worker() {
     });
 }
 
-/// A task: its argument, in a worker that may open no more files.
-fn with_no_more(bytes: ByteBuf) -> (ByteBuf, u32) {
-    leave(0);
-    (bytes, pid())
-}
-
-#[test]
-fn a_worker_that_can_have_no_more_descriptors_uses_the_stream_for_long_values() {
-    alone(|| {
-        let pool = pool_of(1);
-        let short = ByteBuf::from(vec![5; 10]);
-        let (_, worker) = pool.submit(with_no_more, (short,)).result().unwrap();
-        for _ in 0..3 {
-            let long = ByteBuf::from(vec![5; 5 << 20]);
-            assert!(pool.submit(with_no_more, (long.clone(),)).result().unwrap() == (long, worker));
-        }
-    });
-}
-
 // ---- What becomes of descriptors.
 
 #[test]
@@ -345,6 +320,51 @@ fn nothing_is_left_of_blobs_that_were_under_way_when_workers_and_pools_ended() {
     });
 }
 
+#[test]
+fn a_result_has_its_descriptors_from_its_arrival_until_it_is_dropped() {
+    alone(|| {
+        let pool = idle_pool(2);
+        let before = open_descriptors();
+        let mut tasks: Vec<_> = (0..10).map(|_| pool.submit(|| [blob(1), blob(2)], ())).collect();
+        wait_until(|| tasks.iter().all(Future::done));
+        assert_eq!((open_descriptors(), mapped()), (before + 20, 0));
+        let taken = tasks.pop().unwrap().result().unwrap();
+        assert_eq!((open_descriptors(), mapped()), (before + 20, 2));
+        let other = taken.clone();
+        drop((tasks, taken));
+        assert_eq!((open_descriptors(), mapped()), (before + 2, 2));
+        drop(other);
+        assert_eq!((open_descriptors(), mapped()), (before, 0));
+    });
+}
+
+#[test]
+fn the_blobs_of_a_task_that_is_cancelled_in_the_queue_are_freed_at_once() {
+    alone(|| {
+        let (pool, folder) = (idle_pool(1), Folder::new());
+        let held = pool.submit(pass, (folder.path(), 1, "open".to_owned()));
+        folder.until_begun(1);
+        let before = (mapped(), open_descriptors());
+        let submit = || (0..10).map(|n| pool.submit(first, (blob(n),))).collect::<Vec<_>>();
+        for is_reversed in [false, true] {
+            let mut tasks = submit();
+            if is_reversed {
+                tasks.reverse();
+            }
+            for (left, task) in (0..10).rev().zip(&tasks) {
+                assert!(task.cancel());
+                assert_eq!((mapped(), open_descriptors()), (before.0 + left, before.1 + left));
+            }
+        }
+        // And in any order, when none is left before them.
+        let tasks = submit();
+        [5, 3, 8, 0, 9, 1, 2, 7, 4, 6].into_iter().for_each(|at: usize| assert!(tasks[at].cancel()));
+        assert_eq!((mapped(), open_descriptors()), before);
+        folder.put("open");
+        held.result().unwrap();
+    });
+}
+
 fn die_once(folder: String, number: u64, blob: Blob) -> (u8, u32) {
     if !std::path::Path::new(&folder).join("died").exists() {
         note(&folder, "died", "here");
@@ -387,127 +407,4 @@ fn a_parent_that_is_killed_with_blobs_under_way_leaves_nothing_behind() {
     assert_eq!(workers.len(), 2, "{text}");
     workers.into_iter().for_each(until_gone);
     assert_eq!(names(), 0);
-}
-
-// ---- Where there are no more.
-
-/// From now on this process may open so many more files. Returns what it might before.
-fn leave(more: usize) -> Rlimit {
-    let before = getrlimit(Resource::Nofile);
-    // Numbers below the limit are given out, whatever their number.
-    let free = (0..).filter(|&number| {
-        // SAFETY:
-        // - a number.
-        unsafe { libc::fcntl(number, libc::F_GETFD) < 0 }
-    });
-    let limit = free.take(more + 1).last().expect("a number") as u64;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: before.maximum }).expect("a limit");
-    before
-}
-
-fn leave_in_worker(more: usize) -> u32 {
-    leave(more);
-    pid()
-}
-
-#[track_caller]
-fn assert_says<T: std::fmt::Debug>(result: Result<T, TaskError>, says: &str) {
-    match result {
-        Err(TaskError::Decode(error) | TaskError::Encode(error)) if error.to_string().contains(says) => {}
-        other => panic!("{other:?}"),
-    }
-}
-
-/// What an error says where a process has too many open files.
-const TOO_MANY: &str = "could not take its blobs: it has too many open files";
-
-#[test]
-fn blobs_that_a_worker_has_no_descriptors_for_fail_their_task_alone() {
-    alone(|| {
-        let pool = pool_of(1);
-        let worker = pool.submit(leave_in_worker, (3,)).result().unwrap();
-        for _ in 0..3 {
-            assert_says(pool.submit(echo::<Vec<Blob>>, (vec![blob(1), blob(2), blob(3), blob(4)],)).result(), TOO_MANY);
-            assert_eq!(pool.submit(first, (blob(8),)).result().unwrap(), 8);
-            // None at all: the system says so in another way.
-            assert_eq!(pool.submit(leave_in_worker, (0,)).result().unwrap(), worker);
-            assert_says(pool.submit(first, (blob(8),)).result(), TOO_MANY);
-            assert_eq!(pool.submit(leave_in_worker, (3,)).result().unwrap(), worker);
-        }
-        assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
-    });
-}
-
-#[test]
-fn blobs_that_the_parent_has_no_descriptors_for_fail_their_task_alone() {
-    alone(|| {
-        let pool = idle_pool(1);
-        let workers = pool.worker_pids();
-        let argument = blob(1);
-        let before = leave(3);
-        for _ in 0..3 {
-            assert_says(pool.submit(several, (argument.clone(),)).result(), TOO_MANY);
-            assert_eq!(pool.submit(echo::<Blob>, (argument.clone(),)).result().unwrap(), argument);
-            let none = leave(0);
-            assert_says(pool.submit(echo::<Blob>, (argument.clone(),)).result(), TOO_MANY);
-            assert!(Blob::from_bytes(b"one").is_err());
-            setrlimit(Resource::Nofile, none).expect("the limit before");
-        }
-        setrlimit(Resource::Nofile, before).expect("the limit before");
-        assert_eq!(pool.submit(several, (argument,)).result().unwrap().len(), 21);
-        assert_eq!(pool.worker_pids(), workers, "none was lost");
-    });
-}
-
-/// Gives up all that this thread may do beyond others.
-fn drop_capabilities() {
-    let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }).expect("less");
-}
-
-/// Descriptors that are on their way to nobody, more than a user may have there.
-fn fill_the_way() -> (UnixStream, UnixStream) {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(100), maximum }).expect("a limit");
-    let (from, to) = UnixStream::pair().expect("a socket");
-    let null = OwnedFd::from(fs::File::open("/dev/null").expect("a file"));
-    let all: Vec<_> = (0..60).map(|_| null.try_clone().expect("a descriptor")).collect();
-    send_with(&from, &[0], &all);
-    send_with(&from, &[0], &all);
-    (from, to)
-}
-
-thread_local! {
-    static FILLED: std::cell::Cell<Option<(UnixStream, UnixStream)>> = const { std::cell::Cell::new(None) };
-}
-
-fn fill_in_worker(fills: bool) {
-    drop_capabilities();
-    FILLED.set(fills.then(fill_the_way));
-}
-
-#[test]
-fn blobs_that_the_system_refuses_to_send_fail_their_task_alone() {
-    const REFUSED: &str = "the system refused to send its blobs";
-    alone(|| {
-        let pool: ProcessPoolExecutor = idle_pool(1);
-        let workers = pool.worker_pids();
-        drop_capabilities();
-        let filled = fill_the_way();
-        for _ in 0..3 {
-            assert_says(pool.submit(first, (blob(1),)).result(), REFUSED);
-            assert_eq!(pool.submit(echo::<u64>, (1,)).result().unwrap(), 1);
-        }
-        drop(filled);
-        assert_eq!(pool.submit(first, (blob(2),)).result().unwrap(), 2);
-        // And the other way.
-        pool.submit(fill_in_worker, (true,)).result().unwrap();
-        for _ in 0..3 {
-            assert_says(pool.submit(|byte: u8| blob(byte), (1,)).result(), REFUSED);
-            assert_eq!(pool.submit(echo::<u64>, (1,)).result().unwrap(), 1);
-        }
-        pool.submit(fill_in_worker, (false,)).result().unwrap();
-        assert_eq!(pool.submit(|byte: u8| blob(byte), (3,)).result().unwrap()[0], 3);
-        assert_eq!(pool.worker_pids(), workers, "none was lost");
-    });
 }

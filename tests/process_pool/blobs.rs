@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use bowline::process_pool::{Blob, BlobMut, SharedVec, SharedVecMut};
 use bowline::{Json, TaskError};
@@ -227,6 +228,66 @@ fn shared_vectors_arrive_with_their_elements_and_results_are_made_in_place() {
         assert_eq!(*pool.submit(echo::<SharedVec<u128>>, (wide,)).result().unwrap(), [u128::MAX, 7]);
         let pixels = SharedVec::from_slice(&[[1_u8, 2, 3], [4, 5, 6]]).unwrap();
         assert_eq!(*pool.submit(echo::<SharedVec<[u8; 3]>>, (pixels,)).result().unwrap(), [[1, 2, 3], [4, 5, 6]]);
+    });
+}
+
+/// A mapping by which this process can write to the one unsealed memory that it has, beside that of its owner.
+fn map_once_more() -> MappedFile {
+    let fds = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let is_it = |path: &PathBuf| fs::read_link(path).is_ok_and(|link| link.to_string_lossy().contains("bowline-blob"));
+    let file = fs::File::options().read(true).write(true).open(fds.into_iter().find(is_it).unwrap()).unwrap();
+    let len = file.metadata().unwrap().len() as usize;
+    let (access, descriptor) = (libc::PROT_READ | libc::PROT_WRITE, std::os::fd::AsRawFd::as_raw_fd(&file));
+    // SAFETY:
+    // - a new mapping, by which nothing is read or written.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), len, access, libc::MAP_SHARED, descriptor, 0) };
+    assert_ne!(start, libc::MAP_FAILED);
+    MappedFile { start, len }
+}
+
+struct MappedFile {
+    start: *mut libc::c_void,
+    len: usize,
+}
+
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        // SAFETY:
+        // - it was mapped there, and nobody has a reference into it.
+        unsafe { libc::munmap(self.start, self.len) };
+    }
+}
+
+#[test]
+fn what_can_not_be_sealed_yet_comes_back_as_it_was() {
+    alone(|| {
+        let mut bytes = BlobMut::new(10_000).unwrap();
+        bytes.copy_from_slice(&pattern(10_000));
+        let other = map_once_more();
+        let error = bytes.seal().unwrap_err();
+        assert_eq!(error.error().kind(), io::ErrorKind::ResourceBusy);
+        let bytes = error.into_inner().unwrap();
+        assert!(*bytes == *pattern(10_000));
+        drop(other);
+        check(bytes.seal().unwrap());
+
+        let mut numbers = SharedVecMut::<f64>::new(3).unwrap();
+        numbers[1] = 2.5;
+        let other = map_once_more();
+        let mut numbers = numbers.seal().unwrap_err().into_inner().unwrap();
+        drop(other);
+        numbers[2] = -1.0;
+        let numbers = numbers.seal().unwrap();
+        assert_eq!(*numbers, [0.0, 2.5, -1.0]);
+        let pool = pool_of(1);
+        assert_eq!(*pool.submit(scaled, (2.0, numbers)).result().unwrap(), [0.0, 5.0, -2.0]);
+        // Where nobody wants it, it is an error of the system like others.
+        let refused: io::Error = {
+            let bytes = BlobMut::new(1).unwrap();
+            let _other = map_once_more();
+            bytes.seal().unwrap_err().into()
+        };
+        assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
     });
 }
 

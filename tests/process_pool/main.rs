@@ -18,6 +18,7 @@ mod crashes;
 mod entry;
 mod environment;
 mod faults;
+mod few_descriptors;
 mod forks;
 mod frames;
 mod graph;

@@ -8,6 +8,8 @@
 pub(crate) mod alone;
 pub(crate) mod contract;
 pub(crate) mod deadlocks;
+#[cfg(target_os = "linux")]
+pub(crate) mod descriptors;
 pub(crate) mod folder;
 #[cfg(unix)]
 pub(crate) mod foreign;

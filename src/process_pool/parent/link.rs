@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::Signal;
 
+use super::arrivals;
 use super::deadlines::Deadlines;
 use super::dispatcher;
 use super::job::Job;
@@ -242,14 +243,14 @@ impl SocketLink {
     /// Waits for bytes, and receives them into the reader. Returns their number. Zero: the worker is gone.
     pub(super) fn receive(&self, reader: &mut FrameReader) -> io::Result<usize> {
         loop {
-            match socket::receive(&self.stream, reader, RecvFlags::empty()) {
+            match arrivals::receive(&self.stream, reader, RecvFlags::empty()) {
                 Ok(bytes) => return Ok(bytes),
                 Err(Errno::INTR) => {}
                 Err(Errno::CONNRESET) => return Ok(0),
                 Err(Errno::AGAIN) if !self.process.has_ended() => {}
                 // What the worker sent before it ended, if it came after the last look.
                 Err(Errno::AGAIN) => {
-                    return Ok(socket::receive(&self.stream, reader, RecvFlags::DONTWAIT).unwrap_or(0));
+                    return Ok(arrivals::receive(&self.stream, reader, RecvFlags::DONTWAIT).unwrap_or(0));
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -3,6 +3,7 @@
 //! It imports `wire`, and nothing of the worker's side. The `README.md` beside this file has the protocol of the
 //! dispatcher and its proof.
 
+mod arrivals;
 mod backoff;
 mod callbacks;
 mod deadlines;

@@ -18,7 +18,12 @@ impl OomKills {
     pub(super) fn before(pid: u32) -> Option<Self> {
         let cgroups = read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let mounts = read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let files = files(&cgroups, &mounts).into_iter().chain([OF_SYSTEM.into()]);
+        Self::of(&cgroups, &mounts)
+    }
+
+    /// Reads the best count that there is for a process in these cgroups: see [`files`].
+    fn of(cgroups: &str, mounts: &str) -> Option<Self> {
+        let files = files(cgroups, mounts).into_iter().chain([OF_SYSTEM.into()]);
         files.into_iter().find_map(|file| Some(Self { count: read(&file)?, file }))
     }
 
@@ -143,6 +148,39 @@ mod tests {
         assert_eq!([6, 7, 8].map(|count| since(count).have_risen()), [true, false, false]);
         std::fs::remove_file(&folder).expect("the file");
         assert!(!since(6).have_risen(), "what is gone tells nothing");
+    }
+
+    #[test]
+    fn in_version_2_the_count_is_that_of_the_nearest_group_that_has_one() {
+        let root = std::env::temp_dir().join(format!("bowline-cgroup-{}", std::process::id()));
+        let events = |group: &str| root.join(group).join("memory.events");
+        let write = |group: &str, text: &str| {
+            std::fs::create_dir_all(root.join(group)).expect("a folder");
+            std::fs::write(events(group), text).expect("a file");
+        };
+        let counts = |kills: u32| format!("low 0\nhigh 0\nmax 3\noom 1\noom_kill {kills}\noom_group_kill 0\n");
+        write("app", &counts(4));
+        write("app/one", &counts(1));
+        // A group without the controller for memory has no file; the kernel of the last one counts no kills.
+        std::fs::create_dir_all(root.join("app/two/inner")).expect("folders");
+        write("app/three", "low 0\nhigh 0\nmax 3\noom 1\n");
+        let mounts = format!("41 31 0:38 / {} rw,relatime shared:9 - cgroup2 cgroup2 rw\n", root.display());
+        for (group, nearest, count) in
+            [("app/one", "app/one", 1), ("app", "app", 4), ("app/two/inner", "app", 4), ("app/three", "app", 4)]
+        {
+            let kills = OomKills::of(&format!("0::/{group}\n"), &mounts).expect("a count");
+            assert_eq!((&kills.file, kills.count), (&events(nearest), count), "of {group}");
+            assert!(!kills.have_risen());
+            write(nearest, &counts(count as u32 + 1));
+            assert!(kills.have_risen(), "of {group}");
+            write(nearest, &counts(count as u32));
+        }
+        // The group is removed with the process, and a kill in another one tells nothing.
+        let kills = OomKills::of("0::/app/one\n", &mounts).expect("a count");
+        write("app", &counts(5));
+        std::fs::remove_dir_all(root.join("app/one")).expect("the folder");
+        assert!(!kills.have_risen());
+        std::fs::remove_dir_all(&root).expect("the folder");
     }
 
     #[cfg(not(miri))]

@@ -181,7 +181,7 @@ impl Shared {
     /// Sends what is to be sent, and fails the tasks that will not run.
     pub(super) fn flush_and_fail(&self, todo: &mut Todo<SocketLink>, deferred: &mut Vec<Deferred>) {
         todo.flush();
-        let failed = todo.take_failed().into_iter().map(FailedJob::into_end);
+        let failed = todo.take_failed().into_iter().filter_map(FailedJob::into_end);
         deferred.extend(failed.filter_map(|(job, result)| self.finish(job, result)));
     }
 

@@ -8,8 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
+use super::arrivals;
 use super::exit::Evidence;
 use super::link::{Exchange, SocketLink};
 use super::oom::OomKills;
@@ -17,7 +19,7 @@ use super::process::Process;
 use super::settings::Settings;
 use super::shared::Shared;
 use crate::process_pool::wire::call::{CallFailure, MAX_FAILURE};
-use crate::process_pool::wire::frame::{self, Frame, FrameReader, Kind};
+use crate::process_pool::wire::frame::{self, Frame, FrameError, FrameReader, Kind};
 use crate::process_pool::wire::identity::Identity;
 use crate::process_pool::wire::page::Page;
 use crate::process_pool::wire::setup::Setup;
@@ -79,6 +81,10 @@ pub(super) fn start(shared: &Shared) -> Result<Started, NotStarted> {
     let mut started = Started { process, link, reader, oom_kills };
     if let Err(error) = initialize(&shared.settings, &mut started) {
         return Err(NotStarted::Broken(match error {
+            InitError::NotSent(failure) => {
+                started.end(shared, StreamState::Open);
+                return Err(NotStarted::Failed { failure, lines: started.process.last_lines() });
+            }
             InitError::Failed(reason) => {
                 started.end(shared, StreamState::Open);
                 format!("the initializer failed: {reason}")
@@ -215,27 +221,35 @@ impl<'s> Handshake<'s> {
                 return Err(HandshakeError::Failed(StartFailure::Timeout(self.settings.start_timeout)));
             }
             self.stream.set_read_timeout(left.map(|left| left.clamp(Duration::from_millis(1), DAY)))?;
-            match io::Read::read(&mut &*self.stream, self.reader.space()) {
+            match arrivals::receive(self.stream, &mut self.reader, RecvFlags::empty()) {
                 Ok(0) => return Err(HandshakeError::Gone),
-                Ok(bytes) => self.reader.filled(bytes),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(error) => return Err(error.into()),
+                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
             }
         }
     }
 }
 
-/// Why an initializer failed.
+/// Why an initializer did not end well.
 enum InitError {
     /// The worker ended in it.
     Gone,
-    /// For this reason.
+    /// It failed, for this reason.
     Failed(String),
+    /// It did not begin: its call did not get to the worker as a whole.
+    NotSent(StartFailure),
 }
 
-impl<E: std::error::Error> From<E> for InitError {
-    fn from(error: E) -> Self {
+impl From<FrameError> for InitError {
+    fn from(error: FrameError) -> Self {
         Self::Failed(error.to_string())
+    }
+}
+
+/// The stream is at fault, and not the initializer.
+impl From<io::Error> for InitError {
+    fn from(error: io::Error) -> Self {
+        Self::NotSent(StartFailure::Spawn(error))
     }
 }
 
@@ -283,6 +297,10 @@ fn end_of_initializer(frame: &Frame<'_>, pid: u32) -> Option<Result<(), InitErro
             Err(error) => failed(error.to_string()),
         },
         Kind::Failed => match codec::decode::<CallFailure>(frame.payload) {
+            Ok(CallFailure::WithoutBlobs(error)) => {
+                let refused = StartFailure::Refused(format!("the initializer's arguments: {error}").into());
+                Some(Err(InitError::NotSent(refused)))
+            }
             Ok(failure) => failed(failure.into_error(pid).to_string()),
             Err(error) => failed(error.to_string()),
         },

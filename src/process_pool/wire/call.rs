@@ -36,9 +36,11 @@ pub(in crate::process_pool) type Thunk =
 /// Reads the arguments of a call, and drops the message: while the function runs, large arguments are in memory only as
 /// values.
 fn read_arguments<A: DeserializeOwned>(mut message: Message<'_>) -> Result<A, CallFailure> {
-    let mut attached = Attached::new(message.take_descriptors().map_err(LostDescriptors::text));
+    let came = message.take_descriptors();
+    let failure = if came.is_ok() { CallFailure::Decode } else { CallFailure::WithoutBlobs };
+    let mut attached = Attached::new(came.map_err(LostDescriptors::text));
     let bytes = Call::arguments(message.payload());
-    caught(|| codec::decode_with::<A>(bytes, &mut attached))?.map_err(CallFailure::Decode)
+    caught(|| codec::decode_with::<A>(bytes, &mut attached))?.map_err(failure)
 }
 
 /// Why a call has no result, as the worker sends it.
@@ -46,6 +48,8 @@ fn read_arguments<A: DeserializeOwned>(mut message: Message<'_>) -> Result<A, Ca
 pub(in crate::process_pool) enum CallFailure {
     Panicked(RemotePanic),
     Decode(CodecError),
+    /// The arguments can't be decoded because their blobs did not come. Another try may go better.
+    WithoutBlobs(CodecError),
     Encode(CodecError),
     /// The function is not one of this executable's.
     NoFunction,
@@ -101,7 +105,7 @@ impl CallFailure {
     pub(in crate::process_pool) fn into_error(self, process: u32) -> TaskError {
         match self {
             Self::Panicked(panic) => TaskError::Panicked(panic.into_info(process)),
-            Self::Decode(error) => TaskError::Decode(error),
+            Self::Decode(error) | Self::WithoutBlobs(error) => TaskError::Decode(error),
             Self::Encode(error) => TaskError::Encode(error),
             Self::NoFunction => TaskError::Decode(CodecError::new("the worker has no such function")),
         }
@@ -120,6 +124,7 @@ impl CallFailure {
                 backtrace: None,
             }),
             Self::Decode(error) => Self::Decode(CodecError::new(cut(&error.to_string()))),
+            Self::WithoutBlobs(error) => Self::WithoutBlobs(CodecError::new(cut(&error.to_string()))),
             Self::Encode(error) => Self::Encode(CodecError::new(cut(&error.to_string()))),
             Self::NoFunction => Self::NoFunction,
         }

@@ -2,7 +2,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -11,18 +11,20 @@ use rustix::net::{
 };
 
 use super::blob::MAX_ATTACHMENTS;
-use super::frame::FrameReader;
+use super::frame::{FrameReader, LostDescriptors};
 
 /// The length of a control message with as many descriptors as the kernel takes.
 const CONTROL: usize = rustix::cmsg_space!(ScmRights(MAX_ATTACHMENTS));
 
-/// Receives bytes, and the descriptors that come with them, into the reader. Returns the number of bytes.
+/// Receives bytes, and the descriptors that come with them, into the reader. Returns the number of bytes. `look` may take
+/// descriptors away, and then returns why.
 ///
 /// The caller takes all whole frames out of the reader before it receives again.
 pub(in crate::process_pool) fn receive(
     stream: impl AsFd,
     reader: &mut FrameReader,
     flags: RecvFlags,
+    look: impl FnOnce(&mut Vec<OwnedFd>) -> Option<LostDescriptors>,
 ) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); CONTROL];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -36,7 +38,8 @@ pub(in crate::process_pool) fn receive(
         }
     }
     if is_cut || !descriptors.is_empty() {
-        reader.filled_with(bytes, descriptors, is_cut);
+        let lost = look(&mut descriptors).or(is_cut.then_some(LostDescriptors::NotTaken));
+        reader.filled_with(bytes, descriptors, lost);
     } else {
         reader.filled(bytes);
     }

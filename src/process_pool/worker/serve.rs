@@ -136,7 +136,7 @@ fn serve_on(
             spin_until(|| page.sent() != sent);
         }
         let descriptor = stream.descriptor();
-        if rustix::io::retry_on_intr(|| socket::receive(descriptor, &mut reader, RecvFlags::empty()))? == 0 {
+        if rustix::io::retry_on_intr(|| socket::receive(descriptor, &mut reader, RecvFlags::empty(), |_| None))? == 0 {
             // The stream ended without a frame of the kind `Stop`.
             return Err(io::ErrorKind::ConnectionReset.into());
         }
@@ -160,7 +160,7 @@ fn put_header(reply: &mut [u8], kind: Kind, id: u64, attachments: &Attachments) 
     header.copy_from_slice(&frame::header_with(kind, id, length, frame::checksum(payload), blobs));
 }
 
-/// Sends a reply with blobs, or an error in its place if the system refuses to send the blobs.
+/// Sends a reply with blobs, or an error in its place if the system goes on refusing to send the blobs.
 #[cold]
 fn send_with(
     stream: &Stream,
@@ -171,7 +171,7 @@ fn send_with(
     now: Instant,
 ) -> io::Result<()> {
     let descriptors: Vec<_> = attachments.blobs().iter().map(Blob::descriptor).collect();
-    let Sent::Nothing(error) = stream.send_with(reply, &descriptors, now)? else { return Ok(()) };
+    let Sent::Nothing(error) = stream.send_with_patience(reply, &descriptors, now)? else { return Ok(()) };
     drop(attachments);
     let text = format!("{}: {error}", LostDescriptors::Withheld);
     put_failure(CallFailure::Encode(CodecError::new(text)), reply, max_size);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -16,6 +17,12 @@ use crate::process_pool::wire::socket;
 /// are taken, or after a loop over all numbers: either takes a thousand system calls. (A number of no file is an error
 /// of the call.)
 const TAKEN_TO_BE_THERE: Duration = Duration::from_micros(100);
+
+/// The pause after a first refusal of descriptors, because too many of this user's are on their way. Each next one is
+/// twice as long, up to the maximum: a second in all. A receiver that runs takes them out in less than a millisecond.
+/// Those that are still on their way after a second lie with one that is stopped, or busy with a long task.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const MAX_PAUSE: Duration = Duration::from_millis(512);
 
 /// The stream, by its number. Any thread of this process may send, a whole frame at a time.
 pub(super) struct Stream {
@@ -86,6 +93,26 @@ impl Stream {
             Ok(sent) => send(self.descriptor, &frame[sent..]).map(|()| Sent::All),
             Err(error) if socket::is_of_descriptors(error) => Ok(Sent::Nothing(error)),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As [`send_with`](Self::send_with), but if too many descriptors are on their way, waits about a second for them to
+    /// arrive.
+    pub(super) fn send_with_patience(
+        &self,
+        frame: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        mut now: Instant,
+    ) -> io::Result<Sent> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.send_with(frame, descriptors, now)? {
+                Sent::Nothing(Errno::TOOMANYREFS) if pause <= MAX_PAUSE => {
+                    thread::sleep(pause);
+                    (pause, now) = (pause * 2, Instant::now());
+                }
+                sent => return Ok(sent),
+            }
         }
     }
 

@@ -35,9 +35,6 @@ pub(in crate::process_pool::parent) use todo::{
     AfterReply, Asked, ClosedNow, Counts, FailedJob, Farewell, Killed, Loss, PoolEnd, SendNext, Todo, Unexpected,
 };
 
-/// How many cancelled tasks may lie in the queue beyond the number of others.
-const MAX_TOMBSTONES: usize = 64;
-
 /// The way to a worker that is up.
 pub(in crate::process_pool::parent) trait Link: Send + Sync {
     /// Offers a task under this number, and puts it behind what is to be sent: [`flush`](Self::flush) sends it. Never
@@ -308,7 +305,7 @@ impl<L: Link> Dispatcher<L> {
     pub(in crate::process_pool::parent) fn close_now(&self, reason: Rejected) -> ClosedNow<L> {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
-        for job in state.take_back(|_| true) {
+        for job in state.take_back(&mut todo, |_| true) {
             todo.will_fail(job, TaskError::Rejected(reason.clone()));
         }
         state.count_failing(&mut todo);
@@ -327,7 +324,7 @@ impl<L: Link> Dispatcher<L> {
     pub(in crate::process_pool::parent) fn cancel_queued(&self) -> Todo<L> {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
-        for mut job in state.take_back(Job::is_pending) {
+        for mut job in state.take_back(&mut todo, Job::is_pending) {
             job.claim_to_cancel();
             todo.will_fail(job, TaskError::Cancelled);
         }
@@ -363,6 +360,8 @@ impl<L: Link> Dispatcher<L> {
 
     /// Claims a task for a canceller. Returns whether it did: `false` if a worker has begun the task.
     pub(in crate::process_pool::parent) fn claim_to_cancel(&self, task: &Header) -> bool {
+        // Declared first: dropped when the mutex is free.
+        let mut cancelled = Vec::new();
         let mut state = self.state.lock();
         let is_it = |sent: &&mut Sent| sent.job.as_ref().is_some_and(|job| job.task.key() == task.key());
         let state = &mut *state;
@@ -377,18 +376,16 @@ impl<L: Link> Dispatcher<L> {
                 }
                 return false;
             }
-            sent.job = None;
+            // Free now: once the task is claimed, the job forgets its place.
+            job.place = None;
+            cancelled.extend(sent.job.take());
             state.ahead -= 1;
             return task.claim_as(Phase::Cancelling);
         }
         let claimed = task.claim_as(Phase::Cancelling);
         if claimed {
             self.room.free();
-            state.tombstones += 1;
-            if state.tombstones > state.live() + MAX_TOMBSTONES {
-                state.queue.retain(Job::is_live);
-                state.tombstones = 0;
-            }
+            cancelled.extend(state.note_cancelled());
         }
         claimed
     }

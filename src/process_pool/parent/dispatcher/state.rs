@@ -26,6 +26,9 @@ const MAX_SHORT_CALL: usize = 1 << 10;
 /// The maximum number of blobs of a task that is sent ahead. The system allows a user as many descriptors on their way as
 /// a process may have open.
 const MAX_BLOBS_AHEAD: usize = 4;
+/// How many cancelled tasks may lie in the queue beyond the number of others.
+const MAX_TOMBSTONES: usize = 64;
+
 /// How a pool that takes no more tasks comes to its end.
 pub(super) enum Closing {
     /// Workers run what is queued.
@@ -215,14 +218,34 @@ impl<L: Link> State<L> {
     }
 
     /// Takes the next task of the queue that was not cancelled.
-    pub(super) fn pop(&mut self) -> Option<Job> {
+    pub(super) fn pop(&mut self, todo: &mut Todo<L>) -> Option<Job> {
         while let Some(job) = self.queue.pop_front() {
             if job.is_live() {
                 return Some(job);
             }
             self.tombstones -= 1;
+            todo.will_drop(job);
         }
         None
+    }
+
+    /// Notes that a task in the queue was cancelled. Returns tasks that the caller drops when it has left the mutex:
+    /// those cancelled ones that are at an end of the queue, or all if there are many more than others. Whoever cancels
+    /// tasks in the order of submission, or the other way round, leaves none in the queue.
+    pub(super) fn note_cancelled(&mut self) -> Vec<Job> {
+        self.tombstones += 1;
+        if self.tombstones > self.live() + MAX_TOMBSTONES {
+            let (live, cancelled) = std::mem::take(&mut self.queue).into_iter().partition(Job::is_live);
+            (self.queue, self.tombstones) = (live, 0);
+            return Vec::from(cancelled);
+        }
+        let is_cancelled = |job: &mut Job| !job.is_live();
+        let mut cancelled = Vec::new();
+        while let Some(job) = self.queue.pop_front_if(is_cancelled).or_else(|| self.queue.pop_back_if(is_cancelled)) {
+            cancelled.push(job);
+        }
+        self.tombstones -= cancelled.len();
+        cancelled
     }
 
     /// Takes back what lies behind other tasks, if one of these has become long, and queues it again in the order of
@@ -311,7 +334,7 @@ impl<L: Link> State<L> {
             if has_task && (self.starting > 0 || !self.idle.is_empty() || self.next_has_limit()) {
                 return;
             }
-            let job = match self.pop() {
+            let job = match self.pop(todo) {
                 None if !has_task => self.steal(),
                 job => job,
             };
@@ -383,11 +406,10 @@ impl<L: Link> State<L> {
     }
 
     /// Takes out of the queue, and back from the workers, the tasks that `is_meant` selects and no worker has begun.
-    pub(super) fn take_back(&mut self, is_meant: impl Fn(&Job) -> bool) -> Vec<Job> {
-        let live = std::mem::take(&mut self.queue).into_iter().filter(Job::is_live);
-        let (mut taken, left) = live.partition::<Vec<_>, _>(&is_meant);
+    pub(super) fn take_back(&mut self, todo: &mut Todo<L>, is_meant: impl Fn(&Job) -> bool) -> Vec<Job> {
+        self.drop_cancelled(todo);
+        let (mut taken, left) = std::mem::take(&mut self.queue).into_iter().partition::<Vec<_>, _>(&is_meant);
         self.queue = left.into();
-        self.tombstones = 0;
         for member in self.members.iter_mut().flatten() {
             for sent in member.sent.iter_mut().filter(|sent| sent.job.is_some()).skip(1) {
                 if sent.job.as_ref().is_some_and(&is_meant) && member.link.recall(sent.id) {
@@ -397,6 +419,16 @@ impl<L: Link> State<L> {
             }
         }
         taken
+    }
+
+    /// Takes all cancelled tasks out of the queue.
+    fn drop_cancelled(&mut self, todo: &mut Todo<L>) {
+        if self.tombstones > 0 {
+            let (live, cancelled) =
+                std::mem::take(&mut self.queue).into_iter().partition::<VecDeque<_>, _>(Job::is_live);
+            (self.queue, self.tombstones) = (live, 0);
+            cancelled.into_iter().for_each(|job| todo.will_drop(job));
+        }
     }
 
     /// Tells the idle workers to stop.
@@ -413,9 +445,8 @@ impl<L: Link> State<L> {
     pub(super) fn release(&mut self, number: usize, todo: &mut Todo<L>) {
         self.free.push(number);
         if self.live() == 0 {
-            // Perhaps no worker takes these cancelled tasks out any more, and each keeps the pool alive.
-            self.queue.clear();
-            self.tombstones = 0;
+            // Perhaps no worker takes these any more, and each keeps the pool alive.
+            self.drop_cancelled(todo);
         }
         todo.end = self.pool_end();
     }

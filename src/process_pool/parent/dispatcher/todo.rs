@@ -13,19 +13,20 @@ use crate::task::when_done::Then;
 /// A task that will not run, and the reason. It is claimed: it can't be cancelled any more.
 pub(in crate::process_pool::parent) struct FailedJob {
     job: Job,
-    error: TaskError,
+    /// `None`: it was cancelled before, and is only dropped. That unmaps its blobs, and is not done under the mutex.
+    error: Option<TaskError>,
 }
 
 impl FailedJob {
-    /// Returns the task, and the result with which it ends.
-    pub(in crate::process_pool::parent) fn into_end(self) -> (Job, CallResult) {
-        (self.job, CallResult::Error(self.error))
+    /// Returns the task, and the result with which it ends, if it has not ended.
+    pub(in crate::process_pool::parent) fn into_end(self) -> Option<(Job, CallResult)> {
+        self.error.map(|error| (self.job, CallResult::Error(error)))
     }
 
     /// Ends the task with its error. The caller runs what is returned.
     #[cfg(test)]
     pub(in crate::process_pool::parent) fn fail(self) -> Option<Then> {
-        self.job.fail(self.error)
+        self.error.and_then(|error| self.job.fail(error))
     }
 }
 
@@ -72,14 +73,14 @@ impl<L: Link> Todo<L> {
         self.start
     }
 
-    /// Takes the tasks that are to be failed.
+    /// Takes the tasks that are to be failed, or only dropped.
     pub(in crate::process_pool::parent) fn take_failed(&mut self) -> Vec<FailedJob> {
         std::mem::take(&mut self.failed)
     }
 
     /// How many tasks are to be failed.
     pub(in crate::process_pool::parent) fn failed_count(&self) -> usize {
-        self.failed.len()
+        self.failed.iter().filter(|failed| failed.error.is_some()).count()
     }
 
     pub(in crate::process_pool::parent) fn end(&self) -> PoolEnd {
@@ -89,9 +90,14 @@ impl<L: Link> Todo<L> {
     /// Adds a task that is to be failed. While it is queued or sent, this runs under the mutex: it claims the task
     /// before a canceller can.
     pub(in crate::process_pool::parent) fn will_fail(&mut self, mut job: Job, error: TaskError) {
-        if job.claim() {
-            self.failed.push(FailedJob { job, error });
-        }
+        let error = job.claim().then_some(error);
+        self.failed.push(FailedJob { job, error });
+    }
+
+    /// Adds a task that was cancelled, and is to be dropped.
+    #[cold]
+    pub(super) fn will_drop(&mut self, job: Job) {
+        self.failed.push(FailedJob { job, error: None });
     }
 
     pub(super) fn will_flush(&mut self, link: &Arc<L>) {

@@ -10,6 +10,7 @@ use serde::ser::{self, Serialize, Serializer};
 
 use super::attachments::{NAME, give, take_passed};
 use super::memory::{Sealed, Unsealed};
+use super::seal_error::SealError;
 
 /// What is wrong with a blob that is written or read by another format.
 const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker only, as or in an argument or a \
@@ -34,6 +35,24 @@ const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker
 /// calls, to receive one about six, which is more than a copy of some ten kilobytes. A clone takes none of these. At
 /// most 253 blobs go with one call or result, of which the same blob and its clones are one.
 ///
+/// # Descriptors
+///
+/// A process may have a limited number of descriptors (`RLIMIT_NOFILE`, `ulimit -n`; often 1024). A blob has one from
+/// when it is made, or arrives, until it and all of its clones are dropped. One that a worker sends back is another blob
+/// than the one that was sent. In the process that has the pool,
+///
+/// - the blobs of a call are the pool's, too, until its task is done. A task that is cancelled in the queue, between
+///   others, may keep them until these have begun. Those of an initializer are the pool's as long as it is there;
+/// - the blobs of a result are there when it arrives, whether anybody reads it or not. A future that is kept with a result
+///   that nobody has taken has one descriptor for each blob of the result. Whoever takes the result takes them; with the
+///   future they are closed.
+///
+/// So take the results of many tasks as they come, as with [`as_completed`](crate::as_completed), and drop or copy what is
+/// in them. Where a process can have no more descriptors, a task whose blobs do not arrive fails with
+/// [`TaskError::Decode`](crate::TaskError::Decode), and others go on. The same happens while too many
+/// descriptors of one user are on their way between processes: at once to a call, and after a second to a result, whose
+/// error is [`TaskError::Encode`](crate::TaskError::Encode).
+///
 /// # Limits
 ///
 /// On Linux; elsewhere making one is an error. Any other serializer or deserializer than a pool's is refused, those of
@@ -49,7 +68,7 @@ const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker
 /// fn invert(image: Blob) -> std::io::Result<Blob> {
 ///     let mut inverted = BlobMut::new(image.len())?;
 ///     inverted.iter_mut().zip(&*image).for_each(|(to, from)| *to = !from);
-///     inverted.seal()
+///     Ok(inverted.seal()?)
 /// }
 ///
 /// # #[cfg(all(target_os = "linux", not(bowline_portable)))] {
@@ -199,9 +218,10 @@ impl BlobMut {
     ///
     /// # Errors
     ///
-    /// The kernel has no sealed memory, or still writes to this memory (for a read from a device that is under way).
-    pub fn seal(self) -> io::Result<Blob> {
-        self.memory.seal().map(Blob::of)
+    /// Something else can write to this memory still (the kernel, for a read from a device that is under way; code that
+    /// has mapped it, too), or there is no address space for the blob. The bytes [come back](SealError::into_inner).
+    pub fn seal(self) -> Result<Blob, SealError<Self>> {
+        self.memory.seal().map(Blob::of).map_err(|error| error.map(|memory| Self { memory }))
     }
 }
 

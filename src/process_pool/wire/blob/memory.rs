@@ -9,6 +9,7 @@ use memmap2::{Mmap, MmapOptions};
 use rustix::fs::{FallocateFlags, SealFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::seal_error::SealError;
 use crate::primitive::without_write_signals;
 use crate::process_pool::wire::memfd;
 use crate::process_pool::wire::own_map::OwnMap;
@@ -32,6 +33,17 @@ fn memory(bytes: usize) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
+/// Gives the memory all [`SEALS`], unless something can write to it.
+fn seal(file: &OwnedFd) -> io::Result<()> {
+    rustix::fs::fcntl_add_seals(file, SEALS).map_err(|error| match error {
+        Errno::BUSY => io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "the memory of a blob can't be sealed: something of the system still writes to it",
+        ),
+        error => error.into(),
+    })
+}
+
 /// Memory of a fixed length that this process alone writes to.
 pub(super) struct Unsealed {
     file: OwnedFd,
@@ -53,24 +65,47 @@ impl Unsealed {
             without_write_signals(|| retry_on_intr(request))?;
         }
         // SAFETY:
-        // - nobody else has the descriptor of the memory, which has no name: only this mapping changes the memory. It
-        //   has this length, and nobody shortens it.
+        // - the memory was just made with this length, and nobody else has its descriptor.
+        unsafe { Self::map(file, bytes) }
+    }
+
+    /// # Safety
+    ///
+    /// The memory has this length and no name, it is not mapped, and nobody else has its descriptor.
+    unsafe fn map(file: OwnedFd, bytes: usize) -> io::Result<Self> {
+        if bytes == 0 {
+            return Ok(Self { file, map: None });
+        }
+        // SAFETY:
+        // - only this mapping changes the memory. It has this length, and nobody shortens it (caller).
         let map = unsafe { MmapOptions::new().len(bytes).map_mut(&file) }?;
         // A process that is forked off this one, on its way to another program for example, would have a mapping that
         // can be written to: the memory could not be sealed meanwhile.
         Ok(Self { file, map: Some(OwnMap::new(map)?) })
     }
 
-    /// Ends all writing to the memory.
-    pub(super) fn seal(self) -> io::Result<Sealed> {
-        let Self { file, map } = self;
-        if map.as_ref().is_some_and(OwnMap::is_elsewhere) {
-            return Err(io::Error::other("a process that is forked off another one does not have its unsealed memory"));
+    /// Ends all writing to the memory. If it can't be sealed it is mapped again, and comes back.
+    pub(super) fn seal(self) -> Result<Sealed, SealError<Self>> {
+        if self.map.as_ref().is_some_and(OwnMap::is_elsewhere) {
+            let text = "a process that is forked off another one does not have its unsealed memory";
+            return Err(SealError::new(io::Error::other(text), Ok(self)));
         }
+        let Self { file, map } = self;
         let bytes = map.as_ref().map_or(0, |map| map.bytes().len());
         // The kernel refuses the seal as long as there is a mapping that can be written to.
         drop(map);
-        Sealed::seal(file, bytes)
+        if let Err(error) = seal(&file) {
+            // SAFETY:
+            // - it was mapped with this length as memory of this process alone, is not mapped any more, and was not
+            //   sealed.
+            return Err(SealError::new(error, unsafe { Self::map(file, bytes) }));
+        }
+        // SAFETY:
+        // - the memory was just sealed, and has this length.
+        unsafe { Sealed::map(file, bytes) }.map_err(|error| {
+            let gone = io::Error::new(error.kind(), format!("the memory is sealed, and can't be mapped: {error}"));
+            SealError::new(error, Err(gone))
+        })
     }
 }
 
@@ -108,24 +143,14 @@ impl Sealed {
             }
             rest = &rest[written..];
         }
-        Self::seal(file, bytes.len())
+        seal(&file)?;
+        // SAFETY:
+        // - the memory was just sealed, and has this length (`memory`).
+        unsafe { Self::map(file, bytes.len()) }
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
-    }
-
-    fn seal(file: OwnedFd, bytes: usize) -> io::Result<Self> {
-        rustix::fs::fcntl_add_seals(&file, SEALS).map_err(|error| match error {
-            Errno::BUSY => io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                "the memory of a blob can't be sealed: something of the system still writes to it",
-            ),
-            error => error.into(),
-        })?;
-        // SAFETY:
-        // - the memory was just sealed, and has this length (`memory`).
-        unsafe { Self::map(file, bytes) }
     }
 
     /// Maps memory that another process made and says to have this length.
@@ -256,14 +281,22 @@ mod tests {
 
     #[test]
     fn memory_that_is_still_mapped_to_be_written_to_is_not_sealed() {
-        let unsealed = Unsealed::new(1).expect("memory");
+        let mut unsealed = Unsealed::new(5000).expect("memory");
+        unsealed[4999] = 7;
         let copy = unsealed.file.try_clone().expect("a descriptor");
         // SAFETY:
         // - nothing is read or written by it.
         let other = unsafe { MmapOptions::new().len(1).map_mut(&copy) }.expect("a mapping");
-        let error = unsealed.seal().err().expect("it can be written to");
-        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+        for _ in 0..3 {
+            let error = unsealed.seal().err().expect("it can be written to");
+            assert_eq!(error.error().kind(), io::ErrorKind::ResourceBusy);
+            unsealed = error.into_inner().expect("the same memory");
+            assert_eq!((unsealed.len(), unsealed[4999]), (5000, 7));
+        }
         drop(other);
+        unsealed[0] = 8;
+        let sealed = unsealed.seal().expect("nobody else can write to it any more");
+        assert_eq!((sealed.len(), sealed[0], sealed[4999]), (5000, 8, 7));
     }
 
     #[test]

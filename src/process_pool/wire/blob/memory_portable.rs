@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 
+use super::seal_error::SealError;
+
 fn unsupported() -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, "there is no sealed memory on this system")
 }
@@ -23,7 +25,7 @@ impl Unsealed {
         Err(unsupported())
     }
 
-    pub(super) fn seal(self) -> io::Result<Sealed> {
+    pub(super) fn seal(self) -> Result<Sealed, SealError<Self>> {
         match self.0 {}
     }
 }

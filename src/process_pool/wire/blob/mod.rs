@@ -4,6 +4,7 @@ mod attachments;
 mod bytes;
 #[cfg_attr(any(not(target_os = "linux"), bowline_portable), path = "memory_portable.rs")]
 mod memory;
+mod seal_error;
 mod vec;
 
 #[cfg(all(target_os = "linux", not(bowline_portable)))]
@@ -11,4 +12,5 @@ pub(super) use attachments::MAX_ATTACHMENTS;
 pub(in crate::process_pool) use attachments::{Attached, Attachments};
 pub(super) use attachments::{NAME, pass, take_wanted};
 pub use bytes::{Blob, BlobMut};
+pub use seal_error::SealError;
 pub use vec::{SharedVec, SharedVecMut};

@@ -10,6 +10,7 @@ use serde::de::{self, Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 
 use super::bytes::{Blob, BlobMut};
+use super::seal_error::SealError;
 
 /// The alignment that memory has on every processor: that of the smallest page.
 const ALIGNMENT: usize = 4096;
@@ -198,8 +199,9 @@ impl<T: Pod> SharedVecMut<T> {
     /// # Errors
     ///
     /// As [`BlobMut::seal`].
-    pub fn seal(self) -> io::Result<SharedVec<T>> {
-        self.blob.seal().map(|blob| SharedVec { blob, elements: PhantomData })
+    pub fn seal(self) -> Result<SharedVec<T>, SealError<Self>> {
+        let again = |blob| Self { blob, elements: PhantomData };
+        self.blob.seal().map(|blob| SharedVec { blob, elements: PhantomData }).map_err(|error| error.map(again))
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) enum LostDescriptors {
     Withheld,
     /// The receiver could have no more.
     NotTaken,
+    /// Some that came are of something else than memory.
+    Foreign,
 }
 
 impl LostDescriptors {
@@ -43,6 +45,7 @@ impl LostDescriptors {
                 "the process that received it could not take its blobs: it has too many open files (RLIMIT_NOFILE, \
                  `ulimit -n`)"
             }
+            Self::Foreign => "what came as a blob is not sealed memory",
         }
     }
 }
@@ -62,8 +65,8 @@ struct Arrival {
     from: u64,
     until: u64,
     descriptors: Vec<OwnedFd>,
-    /// The process could not take all of them.
-    is_cut: bool,
+    /// Why some of them are not here.
+    lost: Option<LostDescriptors>,
 }
 
 impl Arrival {
@@ -91,9 +94,9 @@ impl Arrivals {
     }
 
     /// Adds descriptors that came with the bytes which are [counted](Self::count) next.
-    pub(super) fn add(&mut self, bytes: usize, descriptors: Vec<OwnedFd>, is_cut: bool) {
+    pub(super) fn add(&mut self, bytes: usize, descriptors: Vec<OwnedFd>, lost: Option<LostDescriptors>) {
         let from = self.bytes;
-        self.waiting.push_back(Arrival { from, until: from + bytes as u64, descriptors, is_cut });
+        self.waiting.push_back(Arrival { from, until: from + bytes as u64, descriptors, lost });
     }
 
     #[inline]
@@ -126,7 +129,7 @@ impl Arrivals {
                     return Err(FrameError::Descriptors);
                 };
                 match arrival {
-                    Arrival { is_cut: true, .. } => Err(LostDescriptors::NotTaken),
+                    Arrival { lost: Some(lost), .. } => Err(lost),
                     Arrival { descriptors, .. } if descriptors.len() == usize::from(announced) => Ok(descriptors),
                     _ => return Err(FrameError::Descriptors),
                 }

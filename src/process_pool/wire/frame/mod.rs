@@ -363,14 +363,14 @@ impl FrameReader {
         self.arrivals.count(bytes);
     }
 
-    /// As [`filled`](Self::filled), with descriptors that came with these bytes. `is_cut`: some of them were lost.
+    /// As [`filled`](Self::filled), with descriptors that came with these bytes. `lost`: why some of them are not here.
     ///
     /// # Panics
     ///
     /// If there was less space.
     #[cold]
-    pub(crate) fn filled_with(&mut self, bytes: usize, descriptors: Vec<OwnedFd>, is_cut: bool) {
-        self.arrivals.add(bytes, descriptors, is_cut);
+    pub(crate) fn filled_with(&mut self, bytes: usize, descriptors: Vec<OwnedFd>, lost: Option<LostDescriptors>) {
+        self.arrivals.add(bytes, descriptors, lost);
         self.filled(bytes);
     }
 

@@ -68,7 +68,8 @@ pub enum StartFailure {
     /// The process runs another program than this one, or another build: this is the difference.
     OtherProgram(Box<str>),
     /// The process refused to be a worker, for this reason (its parent is another process, it has more rights than this
-    /// one); or it sent data that are no message of a worker.
+    /// one; the system lacked descriptors for the blobs of the initializer's arguments); or it sent data that are no
+    /// message of a worker.
     Refused(Box<str>),
 }
 

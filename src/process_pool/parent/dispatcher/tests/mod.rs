@@ -81,7 +81,7 @@ fn whatever_happens_each_task_ends_once_and_nobody_is_idle_beside_work() {
     }
     let tally = tally.into_inner();
     assert!(
-        cfg!(miri) || tally.len() == 11 && tally.values().all(|&count| count > 4),
+        cfg!(miri) || tally.len() == 12 && tally.values().all(|&count| count > 4),
         "everything is reached: {tally:?}"
     );
 }
@@ -111,6 +111,19 @@ fn nobody_is_started_for_what_was_begun_while_somebody_is_idle() {
     let one_is_idle = [Step::Receives(0), Step::Receives(0), Step::Replies(1), Step::Replies(1)];
     let another_dies = [Step::Supervises(1), Step::Supervises(1), Step::Dies(2), Step::Supervises(1), Step::Leaves(0)];
     history(3, &[&up[..], &up, &up, &begun_and_not_known, &one_is_idle, &another_dies].concat());
+}
+
+#[test]
+fn who_cancels_in_order_or_the_other_way_round_leaves_nothing_in_the_queue() {
+    let tally = Tally::default();
+    let mut world = World::new(1, &tally);
+    // Nobody takes them as long as the worker is being started.
+    (0..9).for_each(|_| world.step(SUBMIT));
+    for (cancelled, left) in [(0, 8), (1, 7), (8, 6), (7, 5), (4, 5), (2, 4), (3, 2), (5, 1), (6, 0)] {
+        world.step(Step::Cancel(cancelled));
+        assert_eq!(world.queued(), left, "when {cancelled} is cancelled");
+    }
+    world.finish();
 }
 
 #[test]

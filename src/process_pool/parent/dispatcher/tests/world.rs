@@ -238,6 +238,11 @@ impl<'t> World<'t> {
         member.sent.iter().find_map(|sent| Some(sent.job.as_ref()?.number))
     }
 
+    /// Returns how many tasks are in the queue, those included that were cancelled.
+    pub(super) fn queued(&self) -> usize {
+        self.dispatcher().state.lock().queue.len()
+    }
+
     /// Returns how many workers are up, and how many are being started.
     pub(super) fn workers(&self) -> (usize, usize) {
         (self.processes.len(), self.starting.len())
@@ -450,8 +455,13 @@ impl<'t> World<'t> {
 
     fn carry_out(&mut self, mut todo: Todo<ModelLink>) {
         todo.flush();
-        if todo.failed_count() > 0 {
-            self.given_out.push_back((todo.take_failed(), todo.end()));
+        let to_fail = todo.failed_count();
+        let failed = todo.take_failed();
+        if failed.len() > to_fail {
+            self.note("what is left of a cancelled task is dropped outside of the mutex");
+        }
+        if to_fail > 0 {
+            self.given_out.push_back((failed, todo.end()));
         }
         if todo.end() == PoolEnd::Reached {
             self.end_is_told();

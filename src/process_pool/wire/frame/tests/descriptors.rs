@@ -90,7 +90,7 @@ impl Stream {
         match self.sends.first() {
             Some(&(at, ..)) if at < until => {
                 let (_, descriptors, is_cut) = self.sends.remove(0);
-                reader.filled_with(bytes, descriptors, is_cut);
+                reader.filled_with(bytes, descriptors, is_cut.then_some(LostDescriptors::NotTaken));
             }
             _ => reader.filled(bytes),
         }
@@ -169,7 +169,7 @@ fn outcome(reads: &[(&[u8], usize)]) -> Result<usize, FrameError> {
         let (pipes, given) = Pipes::new(descriptors);
         all.push(pipes);
         if descriptors > 0 {
-            reader.filled_with(bytes.len(), given, false)
+            reader.filled_with(bytes.len(), given, None)
         } else {
             reader.filled(bytes.len())
         }

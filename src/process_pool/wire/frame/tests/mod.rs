@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::{Frame, FrameError, FrameReader, HEADER, Kind, NoMemory, USUAL_BUFFER, append, checksum, header, withhold};
 use check::{Outcome, read_in_cuts, repair};
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 16] = [
     Kind::Hello,
     Kind::Setup,
     Kind::Init,
@@ -28,6 +28,8 @@ const KINDS: [Kind; 14] = [
     Kind::Region,
     Kind::TaskInRegion,
     Kind::DoneInRegion,
+    Kind::Progress,
+    Kind::Trace,
 ];
 
 /// What the readers of the tests take.
@@ -189,7 +191,7 @@ fn a_length_over_the_cap_is_an_error_and_the_cap_is_none() {
 
 #[test]
 fn an_unknown_kind_is_an_error() {
-    for kind in [0, 15, 42, 255] {
+    for kind in [0, 17, 42, 255] {
         assert_eq!(first_error(&forged(|header| header[0] = kind)), Some(FrameError::Kind(kind)));
     }
 }
