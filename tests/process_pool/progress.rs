@@ -12,7 +12,7 @@ use bowline::task::WorkerExit;
 use bowline::{Future, TaskError};
 use serde::{Deserialize, Serialize};
 
-use crate::support::folder::{Folder, note};
+use crate::support::folder::{Folder, note, open, pass};
 use crate::support::workers::{builder, echo, pid, pool_of};
 use crate::support::{LIMIT, wait_until, within};
 
@@ -61,7 +61,7 @@ fn flood(folder: String, values: u64, length: u64) -> u64 {
 fn a_slow_hearer_holds_the_task_up_and_misses_nothing() {
     within(LIMIT, || {
         let pool = pool_of(1);
-        for (values, length, window) in [(5000, 1, 1024), (100, 100_000, 11)] {
+        for (values, length, window) in [(5000_u64, 1, 1024_u64), (100, 100_000, 11), (3, 2 << 20, 1)] {
             let folder = Folder::new();
             let (go_on, gone_on) = mpsc::channel::<()>();
             let heard = Arc::new(AtomicU64::new(0));
@@ -76,7 +76,7 @@ fn a_slow_hearer_holds_the_task_up_and_misses_nothing() {
             };
             let floods = pool.task(flood, (folder.path(), values, length)).on_progress(hear).submit();
             let said = || folder.lines("said").len() as u64;
-            wait_until(|| said() + 10 > window);
+            wait_until(|| said() >= window.saturating_sub(10).max(1));
             // Time enough for all of them.
             thread::sleep(Duration::from_millis(200));
             assert!(said() <= window, "it waits: {} of {window}", said());
@@ -84,6 +84,146 @@ fn a_slow_hearer_holds_the_task_up_and_misses_nothing() {
             assert_eq!(floods.result().unwrap(), values);
             assert_eq!(heard.load(Ordering::Relaxed), values);
         }
+    });
+}
+
+#[test]
+fn blobs_that_nobody_has_heard_of_are_few() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let folder = Folder::new();
+        fn flood(folder: String) {
+            let task = current_task().expect("it runs in a worker");
+            let blob = Blob::from_bytes(b"small").expect("memory");
+            for _ in 0..100 {
+                task.progress(blob.clone()).expect("they listen");
+                note(&folder, "said", "1");
+            }
+        }
+        let (go_on, gone_on) = mpsc::channel::<()>();
+        let heard = Arc::new(AtomicUsize::new(0));
+        let hear = {
+            let heard = Arc::clone(&heard);
+            move |blob: Blob| {
+                assert_eq!(&*blob, b"small");
+                if heard.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let _ = gone_on.recv();
+                }
+            }
+        };
+        let floods = pool.task(flood, (folder.path(),)).on_progress(hear).submit();
+        wait_until(|| folder.lines("said").len() >= 30);
+        thread::sleep(Duration::from_millis(100));
+        assert!(folder.lines("said").len() <= 33, "each has a descriptor");
+        drop(go_on);
+        floods.result().unwrap();
+        assert_eq!(heard.load(Ordering::Relaxed), 100);
+    });
+}
+
+#[test]
+fn what_is_unheard_of_one_task_holds_up_no_other() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let (give, given) = mpsc::channel::<Future<u64>>();
+        let hear = move |n: u64| {
+            if n == 0 {
+                // It runs in the same worker, and says something, while all of this is unheard.
+                assert_eq!(given.recv().unwrap().result().unwrap(), 5);
+            }
+        };
+        let fills = pool.task(count, (1024,)).on_progress(hear).submit();
+        let (also_hear, heard) = collect::<u64>();
+        give.send(pool.task(count, (5,)).on_progress(also_hear).submit()).unwrap();
+        assert_eq!(fills.result().unwrap(), 1024);
+        assert_eq!(heard.lock().unwrap().len(), 5);
+    });
+}
+
+#[test]
+fn a_task_that_is_to_stop_does_not_wait_and_drops_what_there_is_no_room_for() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        fn floods() -> u64 {
+            let task = current_task().expect("it runs in a worker");
+            let mut said = 0;
+            let mut rest = 5000;
+            while rest > 0 {
+                task.progress(said).expect("somebody listens");
+                said += 1;
+                rest -= u64::from(task.should_stop());
+            }
+            said
+        }
+        let (go_on, gone_on) = mpsc::channel::<()>();
+        let (mut collect, heard) = collect::<u64>();
+        let hear = move |n: u64| {
+            collect(n);
+            let _ = gone_on.recv();
+        };
+        let task = pool.task(floods, ()).timeout(Duration::from_millis(200)).grace(LIMIT).on_progress(hear).submit();
+        // The task has ended when this one runs.
+        pool.submit(pid, ()).result().unwrap();
+        drop(go_on);
+        assert!(task.result().unwrap() > 5000);
+        let heard = heard.lock().unwrap();
+        assert!(heard.len() <= 1024 && heard.iter().copied().eq(0..heard.len() as u64), "{}", heard.len());
+    });
+}
+
+#[test]
+fn a_long_value_is_sent_beside_a_thread_that_goes_on_speaking() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        fn both() -> u64 {
+            let task = current_task().expect("it runs in a worker");
+            let is_sent = AtomicU64::new(0);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    while is_sent.load(Ordering::Relaxed) == 0 {
+                        task.progress(vec![0_u8; 1]).expect("they listen");
+                    }
+                });
+                task.progress(vec![1_u8; 3 << 20]).expect("they listen");
+                is_sent.store(1, Ordering::Relaxed);
+            });
+            1
+        }
+        let hear = |_: Vec<u8>| thread::sleep(Duration::from_micros(50));
+        assert_eq!(pool.task(both, ()).on_progress(hear).submit().result().unwrap(), 1);
+    });
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(thread::panicking(), "it is dropped");
+    }
+}
+
+#[test]
+fn a_hearer_whose_destructor_panics_costs_neither_the_result_nor_the_arguments() {
+    within(LIMIT, || {
+        let hear = || {
+            let bomb = Bomb;
+            move |_: u64| _ = &bomb
+        };
+        let pool = builder(1).queue_capacity(1).when_full(bowline::thread_pool::WhenFull::CallerRuns).build().unwrap();
+        assert_eq!(pool.task(count, (3,)).on_progress(hear()).submit().result().unwrap(), 3);
+        let folder = Folder::new();
+        let busy = [0, 1].map(|number| {
+            let busy = pool.submit(pass, (folder.path(), number, open()));
+            wait_until(|| number > 0 || folder.begun() == [0]);
+            busy
+        });
+        let here = pool.task(echo::<u64>, (7,)).on_progress(hear()).submit();
+        assert_eq!(here.result().unwrap(), 7, "it has run on this thread");
+        let refused = pool.task(echo::<u64>, (8,)).on_progress(hear()).try_submit().unwrap_err();
+        assert_eq!(refused.into_task().1, (8,));
+        folder.put("open");
+        busy.into_iter().for_each(|busy| drop(busy.result().unwrap()));
     });
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bowline::process_pool::current_task;
@@ -372,11 +373,11 @@ fn a_fork_of_a_task_is_not_heard_and_does_not_hang() {
     within(LIMIT, || {
         let pool = pool_of(1);
         fn forks() -> i32 {
-            let is_over = std::sync::atomic::AtomicBool::new(false);
+            let is_over = AtomicBool::new(false);
             let mut all = 0;
             std::thread::scope(|scope| {
                 scope.spawn(|| {
-                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    while !is_over.load(Ordering::Relaxed) {
                         let _span = info_span!("thread").entered();
                     }
                 });
@@ -397,7 +398,7 @@ fn a_fork_of_a_task_is_not_heard_and_does_not_hang() {
                     unsafe { libc::waitpid(child, &raw mut status, 0) };
                     all |= status;
                 }
-                is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+                is_over.store(true, Ordering::Relaxed);
             });
             info!("parent");
             all
@@ -406,5 +407,69 @@ fn a_fork_of_a_task_is_not_heard_and_does_not_hang() {
         let task = tracing::subscriber::with_default(recorder.clone(), || pool.submit(forks, ()));
         assert_eq!(task.result().unwrap(), 0);
         assert_eq!(recorder.events(), ["INFO message=parent"]);
+    });
+}
+
+/// Panics when it is told of a place of this name, while this is set.
+struct Picky(&'static str, AtomicBool);
+
+impl Subscriber for &'static Picky {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> tracing::subscriber::Interest {
+        assert!(metadata.target() != self.0 || !self.1.load(Ordering::Relaxed), "picky");
+        tracing::subscriber::Interest::always()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_subscriber_that_panics_at_a_place_of_a_worker_s_breaks_no_other() {
+    static PICKY: Picky = Picky("picky", AtomicBool::new(false));
+    alone(|| {
+        tracing::subscriber::set_global_default(&PICKY).unwrap();
+        let pool = pool_of(1);
+        pool.submit(|| info!(target: "picky", "one"), ()).result().unwrap();
+        PICKY.1.store(true, Ordering::Relaxed);
+        std::panic::catch_unwind(tracing::callsite::rebuild_interest_cache).expect_err("it is asked");
+        PICKY.1.store(false, Ordering::Relaxed);
+        tracing::callsite::rebuild_interest_cache();
+        let recorder = Recorder::up_to(LevelFilter::INFO);
+        let task = tracing::subscriber::with_default(recorder.clone(), || pool.submit(|| info!("two"), ()));
+        task.result().unwrap();
+        assert_eq!(recorder.events(), ["INFO message=two"]);
+    });
+}
+
+#[test]
+fn a_subscriber_of_the_worker_s_that_panics_when_it_is_asked_costs_no_task() {
+    static PICKY: Picky = Picky("worker", AtomicBool::new(false));
+    alone(|| {
+        fn own() {
+            std::mem::forget(tracing::dispatcher::set_default(&tracing::Dispatch::new(&PICKY)));
+            info!(target: "worker", "known");
+            PICKY.1.store(true, Ordering::Relaxed);
+        }
+        let pool = builder(1).initializer(own, ()).build().unwrap();
+        let recorder = Recorder::up_to(LevelFilter::INFO);
+        for _ in 0..3 {
+            let task = tracing::subscriber::with_default(recorder.clone(), || pool.submit(|| 7_u8, ()));
+            assert_eq!(task.result().unwrap(), 7);
+        }
     });
 }

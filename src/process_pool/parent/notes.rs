@@ -213,3 +213,45 @@ impl Notes {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    struct Worker(u64);
+
+    impl Speaker for Worker {
+        fn note_heard(&self, _: u64, _: u32) {}
+
+        fn serial(&self) -> u64 {
+            self.0
+        }
+    }
+
+    fn said(serial: u64, weight: u32) -> Note {
+        let from = Arc::new(Worker(serial));
+        Note::Progress(Said { bytes: Vec::new(), start: 0, attached: Attached::none(), from, id: 1, weight })
+    }
+
+    #[test]
+    fn a_worker_that_says_more_than_it_may_is_found_out() {
+        let listener = Listener::new(|_: u8| ());
+        let audience = Audience { listener: Some(listener), relay: None };
+        let notes = Notes::for_audience(audience).expect("somebody listens");
+        let most = MAX_UNHEARD + progress::longest(0);
+        assert_eq!(notes.put(said(1, MAX_UNHEARD)), Taker::Wanted);
+        assert!(!notes.is_flooded_by(1, 0));
+        // What the worker said that had the task before is not this one's fault.
+        for _ in 0..most {
+            assert!(!notes.is_flooded_by(2, 0));
+            assert_eq!(notes.put(said(2, 1)), Taker::IsThere);
+        }
+        assert!(!notes.is_flooded_by(2, 0));
+        assert_eq!(notes.put(said(2, 1)), Taker::IsThere);
+        assert!(notes.is_flooded_by(2, 0) && !notes.is_flooded_by(2, 1 << 20));
+        let (task, _) = TaskRef::without_task::<()>(crate::deadlock::resource::Origin::here(None));
+        notes.drain(&task);
+        assert!(!notes.is_flooded_by(2, 0), "all of it was heard, or could not be read");
+        assert_eq!(notes.put(said(2, 1)), Taker::Wanted);
+    }
+}

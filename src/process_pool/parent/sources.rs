@@ -74,3 +74,26 @@ fn new(source: &Source) -> &'static DefaultCallsite {
     let metadata = Metadata::new(name, target, source.level(), file, source.line, module, fields, kind);
     Box::leak(Box::new(DefaultCallsite::new(Box::leak(Box::new(metadata)))))
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::process_pool::wire::trace::Source;
+
+    #[test]
+    fn a_place_is_made_once_and_no_text_is_too_long() {
+        let source = |name: String| {
+            let (target, module, file) = ("bowline".into(), None, None);
+            let fields = vec!["message".into()];
+            Source { is_span: false, name: name.into(), target, level: 3, module, file, line: Some(3), fields }
+        };
+        let [one, again, other] = ["one", "one", "other"].map(|name| known(source(name.to_owned())));
+        if let (Some(one), Some(again), Some(other)) = (one, again, other) {
+            assert!(std::ptr::eq(one, again) && one.callsite() == again.callsite());
+            assert!(one.callsite() != other.callsite() && one.name() == "one" && other.name() == "other");
+        }
+        assert!(known(source("x".repeat(MAX_LENGTH))).is_none());
+        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(known.as_ref().map(|known| known.places.len()), Some(2), "the long one is not kept");
+    }
+}

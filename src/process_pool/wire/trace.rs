@@ -15,7 +15,7 @@ pub(in crate::process_pool) struct Source {
     pub(in crate::process_pool) is_span: bool,
     pub(in crate::process_pool) name: Text,
     pub(in crate::process_pool) target: Text,
-    level: u8,
+    pub(in crate::process_pool) level: u8,
     pub(in crate::process_pool) module: Option<Text>,
     pub(in crate::process_pool) file: Option<Text>,
     pub(in crate::process_pool) line: Option<u32>,
