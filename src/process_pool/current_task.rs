@@ -52,8 +52,8 @@ impl CurrentTask {
     /// Tells the submitter of the task how far it is, or whatever else there is to be told, if it
     /// [listens](super::ProcessTask::on_progress); otherwise does nothing. When the task has ended, too, nothing is told.
     ///
-    /// Costs a system call, and waits while the submitter has not heard about a thousand values before this one, or a megabyte of
-    /// them. Whatever thread of the task this is called on, the submitter hears the values in the order in which they are sent.
+    /// Costs a system call, and waits while the submitter has not heard a thousand values before this one, a megabyte of them, or thirty
+    /// blobs. A task that [is to stop](Self::should_stop) does not wait: then a value for which there is no room is dropped. Whatever thread of the task this is called on, the submitter hears the values in the order in which they are sent.
     ///
     /// # Errors
     ///

@@ -96,16 +96,17 @@ impl<'p, F, A> ProcessTask<'p, F, A> {
     /// [run again](Self::retries), what it says then follows.
     ///
     /// The calls come one at a time, on a thread of the pool that runs callbacks. The values are of the type that `hear` takes; a task
-    /// that gives others gets an error. While about a thousand values, or a megabyte of them, are not heard, the task waits before it
-    /// gives another one. A panic is contained, as one of a callback is, and the next value is heard. What `hear` owns is dropped
-    /// before the task is done: the receiver of a channel whose sender it has then comes to its end.
+    /// that gives others gets an error. While a thousand values, a megabyte of them, or thirty blobs, are not heard, the task waits before
+    /// it gives another one. A panic is contained, as one of a callback is, and the next value is heard. What `hear` owns is dropped
+    /// before the task is done, or right after it is cancelled: the receiver of a channel whose sender it has then comes to its end.
     ///
     /// A task that runs on the thread of its submitter ([`CallerRuns`](crate::thread_pool::WhenFull::CallerRuns)) says nothing.
     ///
     /// # Deadlocks
     ///
     /// `hear` takes part in the wait-for graph as what the task waits for: if it waits for the result of the task, that is a deadlock,
-    /// and reported.
+    /// and reported. What is not found: `hear` waits for another task of the pool, or for the pool's end, while its own task waits to be
+    /// heard and keeps the only worker.
     ///
     /// # Examples
     ///
