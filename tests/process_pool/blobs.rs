@@ -271,6 +271,14 @@ fn what_can_not_be_sealed_yet_comes_back_as_it_was() {
         drop(other);
         check(bytes.seal().unwrap());
 
+        // Where nobody wants it, it is an error of the system like others.
+        let refused: io::Error = {
+            let bytes = BlobMut::new(1).unwrap();
+            let _other = map_once_more();
+            bytes.seal().unwrap_err().into()
+        };
+        assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
+
         let mut numbers = SharedVecMut::<f64>::new(3).unwrap();
         numbers[1] = 2.5;
         let other = map_once_more();
@@ -281,13 +289,6 @@ fn what_can_not_be_sealed_yet_comes_back_as_it_was() {
         assert_eq!(*numbers, [0.0, 2.5, -1.0]);
         let pool = pool_of(1);
         assert_eq!(*pool.submit(scaled, (2.0, numbers)).result().unwrap(), [0.0, 5.0, -2.0]);
-        // Where nobody wants it, it is an error of the system like others.
-        let refused: io::Error = {
-            let bytes = BlobMut::new(1).unwrap();
-            let _other = map_once_more();
-            bytes.seal().unwrap_err().into()
-        };
-        assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
     });
 }
 
