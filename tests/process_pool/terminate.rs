@@ -11,7 +11,7 @@ use bowline::task::{Terminated, TerminationCause, WorkerExit};
 use bowline::thread_pool::ShutdownOptions;
 use bowline::{Future, TaskError, ThreadPoolExecutor};
 
-use crate::support::folder::{Folder, note, put};
+use crate::support::folder::{Folder, note, put, wait_for};
 use crate::support::processes::{thread_of, until_gone};
 use crate::support::workers::{builder, echo, lost_by, pid, pool_of};
 use crate::support::{Dice, LIMIT, alone, wait_until, within};
@@ -47,6 +47,13 @@ fn look(folder: String, number: u64) -> u64 {
     while !task.should_stop() {
         thread::sleep(Duration::from_micros(100));
     }
+    number
+}
+
+/// The same, when the gate is open.
+fn look_and_pass(folder: String, number: u64) -> u64 {
+    look(folder.clone(), number);
+    wait_for(&folder, "open");
     number
 }
 
@@ -95,9 +102,10 @@ fn a_task_that_looks_stops_by_itself_and_its_worker_lives_on() {
         let looks = pool.task(look, (folder.path(), 7)).timeout(Duration::from_millis(10)).grace(LONG).submit();
         assert_eq!(looks.result().unwrap(), 7);
         let worker = folder.until_begun(7);
-        let looks = pool.submit(look, (folder.path(), 8));
+        let looks = pool.submit(look_and_pass, (folder.path(), 8));
         folder.until_begun(8);
         assert!(looks.terminate(LONG) && looks.terminate(LONG), "as often as somebody likes");
+        folder.put("open");
         assert_eq!(looks.result().unwrap(), 8);
         // The next is not asked, nor is its worker another one.
         let asked = pool.submit(|| current_task().unwrap().should_stop(), ());
@@ -238,9 +246,10 @@ fn a_task_that_was_ended_is_not_run_again_and_one_that_lost_its_worker_knows_how
     within(LIMIT, || {
         let pool = builder(1).retries(1).build().unwrap();
         let folder = Folder::new();
-        let ended =
-            pool.task(hang, (folder.path(), 0)).retries(5).timeout(Duration::from_millis(10)).grace(Duration::ZERO);
-        terminated(ended.submit().result());
+        let hangs = pool.task(hang, (folder.path(), 0)).retries(5).submit();
+        folder.until_begun(0);
+        assert!(hangs.terminate(Duration::ZERO));
+        terminated(hangs.result());
         assert_eq!(folder.begun(), [0]);
         assert_eq!(pool.task(third_time_lucky, ()).retries(2).submit().result().unwrap(), 3);
         assert_eq!(
