@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -112,6 +113,25 @@ fn a_task_that_looks_stops_by_itself_and_its_worker_lives_on() {
         assert!(!asked.result().unwrap());
         assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
         assert!(current_task().is_none());
+    });
+}
+
+#[test]
+fn no_task_runs_for_a_thread_that_a_task_has_left_behind() {
+    fn leave_a_thread(folder: String) {
+        assert!(current_task().is_some());
+        thread::spawn(move || {
+            while current_task().is_some() {
+                thread::sleep(Duration::from_micros(100));
+            }
+            put(&folder, "none");
+        });
+    }
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let folder = Folder::new();
+        pool.submit(leave_a_thread, (folder.path(),)).result().unwrap();
+        folder.until("none");
     });
 }
 
@@ -258,6 +278,55 @@ fn a_task_that_was_ended_is_not_run_again_and_one_that_lost_its_worker_knows_how
             "one more attempt, says the pool"
         );
         assert_eq!(lost_by(pool.task(third_time_lucky, ()).retries(0).submit().result()), libc::SIGABRT);
+    });
+}
+
+#[test]
+fn a_task_that_waits_for_another_worker_to_run_it_again_is_cancelled() {
+    fn another_waits(folder: String) {
+        if Path::new(&folder).join("crashes").exists() {
+            put(&folder, "another");
+            wait_for(&folder, "initialize");
+        }
+    }
+    fn crash(folder: String, number: u64) {
+        note(&folder, "begun", &format!("{number} {}", std::process::id()));
+        put(&folder, "crashes");
+        std::process::abort()
+    }
+    within(LIMIT, || {
+        let folder = Folder::new();
+        let pool = builder(1).retries(1).initializer(another_waits, (folder.path(),)).build().unwrap();
+        let [waits, next] = [0, 1].map(|n| pool.submit(crash, (folder.path(), n)));
+        folder.until("another");
+        let before = (waits.running(), waits.cancel());
+        let ends = waits.terminate(LONG) && waits.cancelled();
+        folder.put("initialize");
+        assert_eq!((before, ends), ((true, false), true));
+        assert!(matches!(waits.result(), Err(TaskError::Cancelled)));
+        assert_eq!(lost_by(next.result()), libc::SIGABRT);
+        assert_eq!(folder.begun(), [0, 1, 1]);
+    });
+}
+
+#[test]
+fn the_first_reason_for_which_a_task_is_to_end_is_the_one_that_is_told() {
+    fn hear_and_hang(folder: String) {
+        look(folder.clone(), 0);
+        put(&folder, "asked");
+        hang(folder, 1);
+    }
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let folder = Folder::new();
+        let timeout = Duration::from_millis(10);
+        let hangs = pool.task(hear_and_hang, (folder.path(),)).timeout(timeout).grace(LONG).submit();
+        folder.until("asked");
+        thread::sleep(timeout);
+        assert!(hangs.terminate(Duration::ZERO));
+        let ended = terminated(hangs.result());
+        assert_eq!(ended.cause(), TerminationCause::TimedOut);
+        assert!(ended.asked_after() >= timeout && ended.took() >= timeout, "since it was asked first: {ended:?}");
     });
 }
 
