@@ -61,6 +61,17 @@ struct Layers {
 }
 
 #[test]
+fn memory_that_nobody_has_written_to_arrives_as_zeros() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        // More than is requested from the system at once.
+        let zeros = BlobMut::new((9 << 20) + 1).unwrap().seal().unwrap();
+        let is_zero = |blob: Blob| blob.iter().all(|&byte| byte == 0);
+        assert!(pool.submit(is_zero, (zeros,)).result().unwrap());
+    });
+}
+
+#[test]
 fn several_blobs_in_one_value_arrive_each_in_its_place() {
     within(LIMIT, || {
         let pool = pool_of(1);

@@ -2,14 +2,15 @@
 
 #![cfg(target_os = "linux")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use bowline::task::Rejected;
-use bowline::thread_pool::WhenFull;
+use bowline::thread_pool::{ShutdownOptions, WhenFull};
 use bowline::{Future, ProcessPoolExecutor, TaskError};
 
+use crate::support::folder::{Folder, open, pass};
 use crate::support::workers::{Held, builder, echo, exit, panic_of, pid};
 use crate::support::{Dice, LIMIT, until_waiting, wait_until, within};
 
@@ -105,6 +106,21 @@ fn a_full_queue_can_let_the_oldest_task_go() {
 }
 
 #[test]
+fn the_oldest_task_that_a_full_queue_lets_go_is_one_that_was_not_cancelled() {
+    within(LIMIT, || {
+        let pool = bounded(1, 2, WhenFull::DiscardOldest);
+        let held = Held::keep(&pool, 1);
+        let [cancelled, oldest] = [1, 2].map(|n| pool.submit(echo::<u64>, (n,)));
+        assert!(cancelled.cancel());
+        let [newer, newest] = [3, 4].map(|n| pool.submit(echo::<u64>, (n,)));
+        assert!(oldest.cancelled() && !newer.done());
+        assert!(pool.try_submit(echo::<u64>, (5,)).is_err(), "there is no more room than before");
+        held.release();
+        assert_eq!([newer, newest].map(|task| task.result().unwrap()), [3, 4]);
+    });
+}
+
+#[test]
 fn a_task_that_is_cancelled_leaves_its_room_at_once_and_only_once() {
     within(LIMIT, || {
         let pool = bounded(1, 3, WhenFull::Reject);
@@ -121,6 +137,26 @@ fn a_task_that_is_cancelled_leaves_its_room_at_once_and_only_once() {
         assert_eq!(room(&pool), 3);
         drop(last);
         drop(queued);
+    });
+}
+
+#[test]
+fn a_task_leaves_its_room_when_it_begins_though_it_was_sent_ahead_of_that() {
+    within(LIMIT, || {
+        let pool = bounded(1, 3, WhenFull::Reject);
+        for number in 0..30 {
+            // Their worker is known to be quick: it is sent the next one while it runs one.
+            (0..5).for_each(|n| assert_eq!(pool.submit(echo::<u64>, (n,)).result().unwrap(), n));
+            let folder = Folder::new();
+            let nap = pool.submit(thread::sleep, (Duration::from_micros(300),));
+            let held = pool.submit(pass, (folder.path(), number, open()));
+            // By then the pool knows that the next one has begun.
+            nap.result().unwrap();
+            folder.until_begun(number);
+            assert_eq!(room(&pool), 3, "in round {number}");
+            folder.put("open");
+            held.result().unwrap();
+        }
     });
 }
 
@@ -142,18 +178,69 @@ fn whoever_waits_for_room_hears_that_the_pool_ends() {
             if kills {
                 pool.kill();
             } else {
-                thread::scope(|s| {
-                    s.spawn(|| pool.shutdown());
-                    wait_until(|| pool.is_shutdown());
-                    held.release();
-                });
-                assert_eq!(queued.result().unwrap(), 1);
+                let _ = pool.shutdown_with(ShutdownOptions::new().wait(false));
             }
+            // At once: a shutdown lets the tasks go on that are there.
             for submitter in submitters {
                 let is_end = |reason: &Rejected| matches!(reason, Rejected::Shutdown | Rejected::Killed);
                 assert!(is_refused(submitter.join().unwrap(), is_end));
             }
+            if !kills {
+                assert!(!queued.done());
+                held.release();
+                assert_eq!(queued.result().unwrap(), 1);
+            }
         }
+    });
+}
+
+#[test]
+fn a_task_that_can_not_be_sent_takes_no_room() {
+    within(LIMIT, || {
+        let pool = builder(1).queue_capacity(2).when_full(WhenFull::Reject).max_message_size(1024).build().unwrap();
+        let held = Held::keep(&pool, 1);
+        for _ in 0..3 {
+            let too_long = pool.submit(echo::<String>, ("rope".repeat(1024),));
+            assert!(matches!(too_long.result(), Err(TaskError::Encode(_))));
+        }
+        assert_eq!(room(&pool), 2);
+        held.release();
+    });
+}
+
+#[test]
+fn a_map_that_times_out_waits_no_longer_for_room() {
+    within(LIMIT, || {
+        let pool = bounded(1, 1, WhenFull::Block);
+        let held = Held::keep(&pool, 1);
+        let queued = pool.submit(echo::<u64>, (1,));
+        let mut map = pool.map(echo::<u64>, 0..3).timeout(Duration::from_millis(5));
+        assert!(matches!(map.next(), Some(Err(TaskError::Timeout))));
+        assert!(map.next().is_none());
+        held.release();
+        assert_eq!(queued.result().unwrap(), 1);
+    });
+}
+
+#[test]
+fn tasks_that_run_on_top_of_each_other_wait_for_room_before_the_stack_ends() {
+    static POOL: Mutex<Option<ProcessPoolExecutor>> = Mutex::new(None);
+    fn dive() -> u64 {
+        // Not in a worker.
+        let pool = POOL.lock().unwrap().clone();
+        1 + pool.map_or(0, |pool| pool.submit(dive, ()).result().unwrap())
+    }
+    within(LIMIT, || {
+        let pool = bounded(1, 1, WhenFull::CallerRuns);
+        let held = Held::keep(&pool, 1);
+        let queued = pool.submit(echo::<u64>, (1,));
+        *POOL.lock().unwrap() = Some(pool);
+        let dives = thread::Builder::new().name("dives".into()).stack_size(1 << 20).spawn(dive).unwrap();
+        until_waiting("dives");
+        held.release();
+        assert!(dives.join().unwrap() > 2);
+        assert_eq!(queued.result().unwrap(), 1);
+        *POOL.lock().unwrap() = None;
     });
 }
 

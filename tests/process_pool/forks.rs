@@ -5,8 +5,10 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use bowline::process_pool::BlobMut;
 use bowline::task::{Rejected, WorkerExit};
 use bowline::thread_pool::ShutdownOptions;
 use bowline::{Future, ProcessPoolExecutor, TaskError};
@@ -150,6 +152,21 @@ fn opens_a_file_in_a_fork() -> bool {
         i32::from(wait_for_child(fork(|| i32::from(!is_open(stream)))) != 0)
     };
     wait_for_child(fork(fork_of_a_fork)) == 0
+}
+
+#[test]
+fn a_fork_of_the_program_neither_reads_nor_writes_memory_that_is_not_sealed_yet() {
+    alone(|| {
+        let mut memory = BlobMut::new(1 << 16).unwrap();
+        let child = fork(|| {
+            let is_read = catch_unwind(AssertUnwindSafe(|| memory[0])).is_ok();
+            let is_written = catch_unwind(AssertUnwindSafe(|| memory[0] = 1)).is_ok();
+            i32::from(is_read || is_written)
+        });
+        assert_eq!(wait_for_child(child), 0, "it panics instead");
+        memory[0] = 7;
+        assert_eq!(memory.seal().unwrap()[0], 7);
+    });
 }
 
 #[test]

@@ -12,7 +12,7 @@ use bowline::task::{Rejected, StartFailure};
 use bowline::{ProcessPoolExecutor, TaskError};
 
 use crate::support::workers::{builder, echo, exit, lost, pid};
-use crate::support::{LIMIT, within};
+use crate::support::{LIMIT, alone, within};
 
 const MIB: u64 = 1 << 20;
 
@@ -82,6 +82,20 @@ fn limits_are_there_before_the_initializer_and_in_every_worker_and_not_in_the_pa
             lost(pool.submit(exit, (1,)).result());
         }
         assert_eq!(limits(), before);
+    });
+}
+
+#[test]
+fn a_limit_of_cpu_time_is_not_above_the_most_that_the_parent_may_have() {
+    alone(|| {
+        let own = libc::rlimit { rlim_cur: 1000, rlim_max: 1000 };
+        // SAFETY:
+        // - it reads the limit, which is there.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_CPU, &raw const own) }, 0);
+        for (seconds, expected) in [(1000, ["1000", "1000"]), (500, ["500", "501"])] {
+            let pool = builder(1).worker_cpu_time(Duration::from_secs(seconds)).build().unwrap();
+            assert_eq!(pool.submit(limit, ("Max cpu time".to_owned(),)).result().unwrap(), expected);
+        }
     });
 }
 

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
 
-use bowline::TaskError;
 use bowline::process_pool::ProcessPoolBuilder;
 use bowline::task::{LossReason, Rejected, WorkerExit, WorkerLost};
+use bowline::{ProcessPoolExecutor, TaskError};
 
+use crate::support::processes::kill;
 use crate::support::workers::{Held, builder, lost, only_worker};
 use crate::support::{LIMIT, skipped, within};
 
@@ -167,7 +168,7 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     /// `None` if there can't be one: why.
-    fn new(bytes: u64) -> Result<Self, String> {
+    fn new(name: &str, bytes: u64) -> Result<Self, String> {
         let cgroups = read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
         let mut tried = String::new();
         for line in cgroups.lines() {
@@ -178,7 +179,7 @@ impl Cgroup {
                 _ => continue,
             };
             let parent = Path::new(root).join(fields[2].trim_start_matches('/'));
-            let group = Self(parent.join(format!("bowline-test-{}", process::id())));
+            let group = Self(parent.join(format!("bowline-test-{}-{name}", process::id())));
             let made = fs::create_dir(&group.0).and_then(|()| {
                 limits.iter().try_for_each(|(file, value)| fs::write(group.0.join(file), value.to_string()))
             });
@@ -189,6 +190,14 @@ impl Cgroup {
         }
         Err(tried)
     }
+
+    /// A pool of one worker, which is in this group.
+    fn pool(&self) -> ProcessPoolExecutor {
+        let procs = self.0.join("cgroup.procs");
+        let script = "echo $$ >\"$0\" && exec \"$1\"".into();
+        let args = ["-c".into(), script, procs.into_os_string(), current_exe().unwrap().into_os_string()];
+        builder(1).worker_exe("/bin/sh").worker_args(args).build().unwrap()
+    }
 }
 
 impl Drop for Cgroup {
@@ -197,32 +206,34 @@ impl Drop for Cgroup {
     }
 }
 
+/// Kills the worker of the pool, which is told without a reason.
+#[track_caller]
+fn kill_by_hand(pool: &ProcessPoolExecutor) {
+    let held = Held::keep(pool, 1);
+    kill(only_worker(pool));
+    let lost = held.results().into_iter().map(lost).next().unwrap();
+    assert_eq!((lost.exit(), lost.reason()), (&signal(libc::SIGKILL), None), "{lost}");
+}
+
 #[test]
 fn a_worker_that_the_system_kills_for_want_of_memory_is_told_from_one_that_somebody_kills() {
     within(LIMIT, || {
-        let group = match Cgroup::new(128 << 20) {
-            Ok(group) => group,
-            Err(reason) => return skipped(format!("no cgroup with a limit of memory:{reason}")),
+        let groups = ["one", "other"].map(|name| Cgroup::new(name, 128 << 20));
+        let [group, other] = match groups {
+            [Ok(group), Ok(other)] => [group, other],
+            [Err(reason), _] | [_, Err(reason)] => {
+                return skipped(format!("no cgroup with a limit of memory:{reason}"));
+            }
         };
-        let procs = group.0.join("cgroup.procs");
-        let script = "echo $$ >\"$0\" && exec \"$1\"".into();
-        let args = ["-c".into(), script, procs.into_os_string(), current_exe().unwrap().into_os_string()];
-        let pool = builder(1).worker_exe("/bin/sh").worker_args(args).build().unwrap();
-        // Somebody kills it, before and after.
-        let killed_by_hand = || {
-            let held = Held::keep(&pool, 1);
-            let worker = only_worker(&pool);
-            // SAFETY:
-            // - `kill` has no preconditions.
-            unsafe { libc::kill(worker.cast_signed(), libc::SIGKILL) };
-            let lost = held.results().into_iter().map(lost).next().unwrap();
-            assert_eq!((lost.exit(), lost.reason()), (&signal(libc::SIGKILL), None), "{lost}");
-        };
-        killed_by_hand();
+        let [pool, elsewhere] = [&group, &other].map(Cgroup::pool);
+        // The worker is there when the system kills another group's.
+        assert_eq!(elsewhere.submit(fill, (1,)).result().unwrap(), 1);
+        kill_by_hand(&pool);
         let lost = lost(pool.submit(fill, (512 << 20,)).result());
         assert_eq!((lost.exit(), lost.reason()), (&signal(libc::SIGKILL), Some(LossReason::OutOfMemory)), "{lost}");
         assert!(lost.to_string().ends_with(": likely by the system, because memory ran out"), "{lost}");
-        killed_by_hand();
-        assert!(pool.shutdown().is_complete());
+        kill_by_hand(&pool);
+        kill_by_hand(&elsewhere);
+        assert!(pool.shutdown().is_complete() && elsewhere.shutdown().is_complete());
     });
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use bowline::process_pool::Blob;
 use bowline::task::Rejected;
 use bowline::thread_pool::ShutdownOptions;
 use bowline::{Future, ProcessPoolExecutor, TaskError};
@@ -176,15 +177,18 @@ fn workers_that_have_nothing_to_run_end_and_come_back() {
     });
 }
 
+static LEAKED: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// A task: leaks so much memory.
+fn leak(bytes: usize) -> u32 {
+    LEAKED.lock().unwrap().push(std::hint::black_box(vec![1; bytes]));
+    // A look comes after 5 ms.
+    thread::sleep(Duration::from_millis(6));
+    pid()
+}
+
 #[test]
 fn a_worker_that_leaks_is_replaced_and_one_that_does_not_is_kept() {
-    static LEAKED: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
-    fn leak(bytes: usize) -> u32 {
-        LEAKED.lock().unwrap().push(std::hint::black_box(vec![1; bytes]));
-        // A look comes after 5 ms.
-        thread::sleep(Duration::from_millis(6));
-        std::process::id()
-    }
     within(LIMIT, || {
         let pool = builder(1).max_worker_growth(24 << 20).build().unwrap();
         let pids: Vec<_> = (0..12).map(|_| pool.submit(leak, (10 << 20,)).result().unwrap()).collect();
@@ -193,6 +197,29 @@ fn a_worker_that_leaks_is_replaced_and_one_that_does_not_is_kept() {
         assert!(workers.len() >= 3 && workers.len() < 12, "{pids:?}");
         let calm: Vec<_> = (0..8).map(|_| pool.submit(leak, (100,)).result().unwrap()).collect();
         assert_eq!(calm[2..].iter().filter(|pid| **pid != calm[7]).count(), 0, "{calm:?}");
+    });
+}
+
+#[test]
+fn memory_that_a_worker_has_when_it_is_ready_or_shares_with_others_is_not_what_it_leaks() {
+    static KEPT: Mutex<Vec<Blob>> = Mutex::new(Vec::new());
+    const MANY: usize = 40 << 20;
+    fn fill() {
+        LEAKED.lock().unwrap().push(std::hint::black_box(vec![1; MANY]));
+    }
+    fn keep(table: Blob) -> u32 {
+        assert!(table.iter().all(|&byte| byte == 1));
+        KEPT.lock().unwrap().push(table);
+        pid()
+    }
+    within(LIMIT, || {
+        let pool = builder(1).max_worker_growth(MANY as u64 / 2).initializer(fill, ()).build().unwrap();
+        let worker = pool.submit(leak, (100,)).result().unwrap();
+        let table = Blob::from_bytes(&vec![1; MANY]).unwrap();
+        assert_eq!(pool.submit(keep, (table,)).result().unwrap(), worker);
+        for _ in 0..3 {
+            assert_eq!(pool.submit(leak, (100,)).result().unwrap(), worker);
+        }
     });
 }
 

@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use bowline::task::{Terminated, TerminationCause, WorkerExit};
 use bowline::thread_pool::ShutdownOptions;
 use bowline::{Future, TaskError, ThreadPoolExecutor};
 
-use crate::support::folder::{Folder, note, put};
+use crate::support::folder::{Folder, note, put, wait_for};
 use crate::support::processes::{thread_of, until_gone};
 use crate::support::workers::{builder, echo, lost_by, pid, pool_of};
 use crate::support::{Dice, LIMIT, alone, wait_until, within};
@@ -47,6 +48,13 @@ fn look(folder: String, number: u64) -> u64 {
     while !task.should_stop() {
         thread::sleep(Duration::from_micros(100));
     }
+    number
+}
+
+/// The same, when the gate is open.
+fn look_and_pass(folder: String, number: u64) -> u64 {
+    look(folder.clone(), number);
+    wait_for(&folder, "open");
     number
 }
 
@@ -95,15 +103,35 @@ fn a_task_that_looks_stops_by_itself_and_its_worker_lives_on() {
         let looks = pool.task(look, (folder.path(), 7)).timeout(Duration::from_millis(10)).grace(LONG).submit();
         assert_eq!(looks.result().unwrap(), 7);
         let worker = folder.until_begun(7);
-        let looks = pool.submit(look, (folder.path(), 8));
+        let looks = pool.submit(look_and_pass, (folder.path(), 8));
         folder.until_begun(8);
         assert!(looks.terminate(LONG) && looks.terminate(LONG), "as often as somebody likes");
+        folder.put("open");
         assert_eq!(looks.result().unwrap(), 8);
         // The next is not asked, nor is its worker another one.
         let asked = pool.submit(|| current_task().unwrap().should_stop(), ());
         assert!(!asked.result().unwrap());
         assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
         assert!(current_task().is_none());
+    });
+}
+
+#[test]
+fn no_task_runs_for_a_thread_that_a_task_has_left_behind() {
+    fn leave_a_thread(folder: String) {
+        assert!(current_task().is_some());
+        thread::spawn(move || {
+            while current_task().is_some() {
+                thread::sleep(Duration::from_micros(100));
+            }
+            put(&folder, "none");
+        });
+    }
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let folder = Folder::new();
+        pool.submit(leave_a_thread, (folder.path(),)).result().unwrap();
+        folder.until("none");
     });
 }
 
@@ -238,9 +266,10 @@ fn a_task_that_was_ended_is_not_run_again_and_one_that_lost_its_worker_knows_how
     within(LIMIT, || {
         let pool = builder(1).retries(1).build().unwrap();
         let folder = Folder::new();
-        let ended =
-            pool.task(hang, (folder.path(), 0)).retries(5).timeout(Duration::from_millis(10)).grace(Duration::ZERO);
-        terminated(ended.submit().result());
+        let hangs = pool.task(hang, (folder.path(), 0)).retries(5).submit();
+        folder.until_begun(0);
+        assert!(hangs.terminate(Duration::ZERO));
+        terminated(hangs.result());
         assert_eq!(folder.begun(), [0]);
         assert_eq!(pool.task(third_time_lucky, ()).retries(2).submit().result().unwrap(), 3);
         assert_eq!(
@@ -249,6 +278,55 @@ fn a_task_that_was_ended_is_not_run_again_and_one_that_lost_its_worker_knows_how
             "one more attempt, says the pool"
         );
         assert_eq!(lost_by(pool.task(third_time_lucky, ()).retries(0).submit().result()), libc::SIGABRT);
+    });
+}
+
+#[test]
+fn a_task_that_waits_for_another_worker_to_run_it_again_is_cancelled() {
+    fn another_waits(folder: String) {
+        if Path::new(&folder).join("crashes").exists() {
+            put(&folder, "another");
+            wait_for(&folder, "initialize");
+        }
+    }
+    fn crash(folder: String, number: u64) {
+        note(&folder, "begun", &format!("{number} {}", std::process::id()));
+        put(&folder, "crashes");
+        std::process::abort()
+    }
+    within(LIMIT, || {
+        let folder = Folder::new();
+        let pool = builder(1).retries(1).initializer(another_waits, (folder.path(),)).build().unwrap();
+        let [waits, next] = [0, 1].map(|n| pool.submit(crash, (folder.path(), n)));
+        folder.until("another");
+        let before = (waits.running(), waits.cancel());
+        let ends = waits.terminate(LONG) && waits.cancelled();
+        folder.put("initialize");
+        assert_eq!((before, ends), ((true, false), true));
+        assert!(matches!(waits.result(), Err(TaskError::Cancelled)));
+        assert_eq!(lost_by(next.result()), libc::SIGABRT);
+        assert_eq!(folder.begun(), [0, 1, 1]);
+    });
+}
+
+#[test]
+fn the_first_reason_for_which_a_task_is_to_end_is_the_one_that_is_told() {
+    fn hear_and_hang(folder: String) {
+        look(folder.clone(), 0);
+        put(&folder, "asked");
+        hang(folder, 1);
+    }
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let folder = Folder::new();
+        let timeout = Duration::from_millis(10);
+        let hangs = pool.task(hear_and_hang, (folder.path(),)).timeout(timeout).grace(LONG).submit();
+        folder.until("asked");
+        thread::sleep(timeout);
+        assert!(hangs.terminate(Duration::ZERO));
+        let ended = terminated(hangs.result());
+        assert_eq!(ended.cause(), TerminationCause::TimedOut);
+        assert!(ended.asked_after() >= timeout && ended.took() >= timeout, "since it was asked first: {ended:?}");
     });
 }
 

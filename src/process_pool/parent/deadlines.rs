@@ -188,6 +188,10 @@ mod tests {
         (0..50).for_each(|_| deadlines.signal_within((2, 7), Duration::from_secs(7200)));
         (0..50).for_each(|n| deadlines.signal_within((2, 7), Duration::from_secs(3600 - n)));
         assert_eq!(noted(), (1002, 1000), "one of each kind for a task");
+        let due = || deadlines.lock().of[&(2, 7)].clone();
+        let before = due();
+        deadlines.signal_within((2, 7), Duration::from_secs(7200));
+        assert_eq!(due(), before, "nothing is due later than before");
         (0..1000).for_each(|id| deadlines.forget((2, id)));
         deadlines.limit((3, 0), limit(u64::MAX));
         deadlines.forget((3, 0));

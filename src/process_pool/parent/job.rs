@@ -14,7 +14,7 @@ use crate::task::task_ref::TaskRef;
 use crate::task::when_done::Then;
 
 /// How often a task is given to another worker because the one that had it died without having begun any task.
-const MAX_RESENDS: u32 = 3;
+pub(super) const MAX_RESENDS: u32 = 3;
 
 /// The task in which a worker died that had this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -457,19 +457,45 @@ impl Sending {
 #[cfg(all(test, not(loom), not(miri)))]
 mod tests {
     use super::*;
+    use crate::process_pool::parent::process::Program;
     use crate::process_pool::wire::region::Readable;
 
     #[test]
     fn a_call_is_not_written_over_before_the_worker_has_replied_to_it() {
         let (memory, file) = Writable::new().expect("a region");
         let worker = Readable::open(&file).expect("the same region");
-        let mut sending = Sending { region: Region::Open(memory), ..Sending::default() };
-        let in_region = AtomicU64::new(0);
-        assert!(sending.put_in_region(5, b"first", &in_region));
-        assert!(!sending.put_in_region(6, b"other", &in_region));
-        assert_eq!((worker.call(5), in_region.load(Relaxed)), (Some(&b"first"[..]), 5));
-        in_region.store(0, Relaxed);
-        assert!(sending.put_in_region(6, b"other", &in_region));
-        assert_eq!((worker.call(5), in_region.load(Relaxed)), (Some(&b"other"[..]), 6));
+        let program =
+            Program { path: "/bin/sh".into(), args: vec!["-c".into(), "read line".into()], ..Program::default() };
+        let (process, stream) = Process::start(&program).expect("a process");
+        let (page, _) = Page::new().expect("a page");
+        let link = SocketLink::new(stream, page, Arc::new(process), Arc::default());
+        lock(&link.sending).region = Region::Open(memory);
+        let put = |id, call: &[u8]| lock(&link.sending).put_in_region(id, call, &link.in_region);
+        assert!(put(5, b"first"));
+        // The last ones are replies to the task before it, and to one that came through the stream.
+        for reply in [None, Some(4), Some(6)] {
+            reply.into_iter().for_each(|id| link.note_reply(id));
+            assert!(!put(7, b"other"), "after a reply to {reply:?}");
+            assert_eq!((worker.call(5), link.in_region.load(Relaxed)), (Some(&b"first"[..]), 5));
+        }
+        link.note_reply(5);
+        assert!(put(7, b"other"));
+        assert_eq!((worker.call(5), link.in_region.load(Relaxed)), (Some(&b"other"[..]), 7));
+        link.kill();
+        link.process.reap();
+    }
+
+    #[test]
+    fn a_region_is_offered_by_the_first_frame_of_those_that_are_sent_at_once() {
+        let (mut sending, in_region) = (Sending::default(), AtomicU64::new(0));
+        sending.bytes.push(0);
+        assert!(!sending.put_in_region(1, b"call", &in_region));
+        assert!(
+            sending.with.is_none() && matches!(sending.region, Region::NotYet),
+            "its descriptor would be another's"
+        );
+        sending.bytes.clear();
+        assert!(!sending.put_in_region(1, b"call", &in_region), "the worker has yet to map it");
+        assert!(matches!(sending.with, Some(With::Region(_))) && matches!(sending.region, Region::Offered(_)));
     }
 }

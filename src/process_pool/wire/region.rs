@@ -147,9 +147,18 @@ mod tests {
         let other = memfd::create("other").expect("memory");
         assert!(copied.read(LENGTH + 1).is_none());
         assert!(Readable::open(&other).is_err() && Copied::open(other).is_err());
-        let unsealed = memfd::create("unsealed").expect("memory");
-        memfd::set_length(&unsealed, LENGTH, "a test").expect("a length");
-        assert!(Readable::open(&unsealed).is_err() && Copied::open(unsealed).is_err());
+        for missing in [SEALS, SealFlags::SHRINK, SealFlags::GROW, SealFlags::FUTURE_WRITE, SealFlags::SEAL] {
+            let unsealed = memfd::create("unsealed").expect("memory");
+            memfd::set_length(&unsealed, LENGTH, "a test").expect("a length");
+            rustix::fs::fcntl_add_seals(&unsealed, SEALS - missing).expect("seals");
+            assert!(Readable::open(&unsealed).is_err() && Copied::open(unsealed).is_err(), "without {missing:?}");
+        }
+        for length in [LENGTH - 1, LENGTH + 1] {
+            let other = memfd::create("other").expect("memory");
+            memfd::set_length(&other, length, "a test").expect("a length");
+            rustix::fs::fcntl_add_seals(&other, SEALS).expect("seals");
+            assert!(Readable::open(&other).is_err() && Copied::open(other).is_err(), "{length} bytes");
+        }
         let null = std::fs::File::open("/dev/null").expect("a file");
         assert!(Copied::open(null.into()).is_err());
     }

@@ -50,3 +50,40 @@ impl BulkResults {
         }
     }
 }
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use rustix::net::RecvFlags;
+
+    use super::*;
+    use crate::process_pool::wire::frame::FrameReader;
+    use crate::process_pool::wire::region::Copied;
+    use crate::process_pool::wire::socket;
+
+    #[test]
+    fn a_result_is_not_written_over_before_the_parent_has_taken_it() {
+        let (parent, worker) = UnixStream::pair().expect("a stream");
+        let (page, _) = Page::new().expect("a page");
+        let stream = Stream::new(Box::leak(Box::new(worker.into()))).expect("it is there");
+        let mut results = BulkResults::NotYet;
+        let mut put = |length, byte| results.put(&vec![byte; length], &stream, &page).expect("it is there");
+        assert!(!put(BULK + 1, 1), "there is no region yet");
+        let mut reader = FrameReader::new(0);
+        assert!(socket::receive(&parent, &mut reader, RecvFlags::empty(), |_| None).is_ok_and(|bytes| bytes > 0));
+        let mut offer = reader.next_message().expect("a frame").expect("all of it");
+        let file = offer.take_descriptors().ok().and_then(|mut files| files.pop()).expect("the region");
+        let region = Copied::open(file).expect("the region");
+        let first = || region.read(1).expect("a byte").expect("memory")[0];
+        assert!(!put(BULK + 1, 1), "the parent has not taken the region");
+        page.note_taken();
+        for byte in 2..5 {
+            assert!(!put(BULK, 1) && !put(64 << 20, 1), "short or too long: it goes another way");
+            assert!(put(BULK + 1, byte));
+            assert!(!put(BULK + 1, 1), "result {byte} was not taken");
+            assert_eq!(first(), byte);
+            page.note_taken();
+        }
+    }
+}

@@ -3,6 +3,7 @@
 #[cfg(loom)]
 mod pool;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(in crate::process_pool::parent) struct ModelLink {
     /// Locked by the thread that flushes.
     sending: Mutex<()>,
     socket: Queue<ModelFrame>,
+    /// The tasks of which something is due. Written as `pending` is.
+    due: quiet::Mutex<BTreeSet<u64>>,
     pid: u32,
     serial: u64,
 }
@@ -57,12 +60,19 @@ impl ModelLink {
             pending: quiet::Mutex::default(),
             sending: Mutex::new(()),
             socket: Queue::new(),
+            due: quiet::Mutex::default(),
             pid,
         }
     }
 
     fn push(&self, frame: ModelFrame) {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(frame);
+    }
+
+    /// Returns the tasks of which something is due.
+    #[cfg(not(loom))]
+    pub(in crate::process_pool::parent) fn due(&self) -> BTreeSet<u64> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The worker waits for the next frame.
@@ -106,9 +116,13 @@ impl Link for ModelLink {
         self.claims.recall(id)
     }
 
-    fn limit(&self, _: u64, _: TimeLimit) {}
+    fn limit(&self, id: u64, _: TimeLimit) {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
 
-    fn forget_limit(&self, _: u64) {}
+    fn forget_limit(&self, id: u64) {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
 
     fn ask_to_stop(&self, _: u64) {}
 

@@ -163,3 +163,22 @@ impl Attached {
         Ok(blob)
     }
 }
+
+#[cfg(all(test, not(loom), not(miri), target_os = "linux", not(bowline_portable)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_that_came_is_the_same_each_time_that_it_is_named_and_none_with_another_length() {
+        let came = |blob: &Blob| blob.descriptor().try_clone_to_owned().expect("a descriptor");
+        let blob = Blob::from_bytes(b"four").expect("memory");
+        let mut attached = Attached::new(Ok(vec![came(&blob), came(&blob)]));
+        let first = attached.blob(0, 4).expect("it came");
+        assert!(attached.blob(0, 4).is_ok_and(|same| same.is(&first)));
+        assert!(attached.blob(0, 5).is_err_and(|error| error.contains("different lengths")));
+        assert!(attached.blob(1, 5).is_err_and(|error| error.contains("5 were announced")));
+        assert!(attached.blob(2, 4).is_err_and(|error| error.contains("did not come")));
+        // A message that contradicts itself is not believed again.
+        assert!(attached.blob(0, 4).is_err() && attached.blob(1, 4).is_err());
+    }
+}

@@ -35,7 +35,8 @@ fn lifespan() -> impl Strategy<Value = Lifespan> {
 fn step() -> impl Strategy<Value = Step> {
     use Step::*;
     prop_oneof![
-        24 => (policy(), 0..2_u32).prop_map(|(policy, retries)| Submit { policy, retries }),
+        24 => (policy(), 0..2_u32, prop::bool::weighted(0.2))
+            .prop_map(|(policy, retries, has_limit)| Submit { policy, retries, has_limit }),
         12 => any::<usize>().prop_map(Up),
         8 => (any::<usize>(), attempt()).prop_map(|(which, attempt)| StartFails { which, attempt }),
         20 => any::<usize>().prop_map(Receives),
@@ -67,8 +68,8 @@ fn whatever_happens_each_task_ends_once_and_nobody_is_idle_beside_work() {
         for step in steps {
             match step {
                 Step::StartFails { .. } if starts_at_will => {}
-                Step::Submit { retries, .. } if starts_at_will => {
-                    world.step(Step::Submit { policy: StartPolicy::AsNeeded, retries })
+                Step::Submit { retries, has_limit, .. } if starts_at_will => {
+                    world.step(Step::Submit { policy: StartPolicy::AsNeeded, retries, has_limit })
                 }
                 step => world.step(step),
             }
@@ -182,7 +183,7 @@ fn a_start_is_tried_again_beside_a_worker_that_was_told_to_stop() {
     world.finish();
 }
 
-const SUBMIT: Step = Step::Submit { policy: StartPolicy::AsNeeded, retries: 0 };
+const SUBMIT: Step = Step::Submit { policy: StartPolicy::AsNeeded, retries: 0, has_limit: false };
 
 #[test]
 fn what_lies_behind_long_tasks_comes_first_wherever_it_lay() {
@@ -200,6 +201,63 @@ fn what_lies_behind_long_tasks_comes_first_wherever_it_lay() {
     }
     assert_eq!(world.running(1), Some(2));
     world.finish();
+}
+
+#[test]
+fn a_worker_whose_task_is_to_end_gets_no_other_one() {
+    // One before it in the stream, which was taken back, and one that waits for a worker.
+    let one_is_asked = [
+        SUBMIT,
+        Step::Up(0),
+        SUBMIT,
+        SUBMIT,
+        Step::Receives(0),
+        Step::Cancel(1),
+        Step::Replies(0),
+        Step::Supervises(0),
+        Step::Ask(2),
+        SUBMIT,
+    ];
+    let the_other_is_skipped = [Step::Receives(0), Step::Supervises(0)];
+    history(1, &[&one_is_asked[..], &the_other_is_skipped].concat());
+}
+
+#[test]
+fn a_task_that_is_to_be_run_again_and_lies_behind_another_one_ends_without_that() {
+    let first_dies = [
+        Step::Submit { policy: StartPolicy::AsNeeded, retries: 1, has_limit: false },
+        Step::Up(0),
+        SUBMIT,
+        Step::Up(0),
+        Step::Receives(0),
+        Step::Receives(1),
+        Step::Dies(0),
+        Step::Supervises(0),
+    ];
+    // The next one that is submitted has it sent to the worker that is left.
+    history(2, &[&first_dies[..], &[SUBMIT, Step::Ask(0), Step::Signal(0)]].concat());
+}
+
+#[test]
+fn a_task_whose_workers_die_before_they_begin_it_is_not_given_to_others_for_ever() {
+    let dies_before = [Step::Up(0), Step::Dies(0), Step::Supervises(0), Step::Leaves(0)];
+    let tally = Tally::default();
+    let mut world = World::new(1, &tally);
+    world.step(SUBMIT);
+    for starts in [1, 1, 1, 0] {
+        dies_before.into_iter().for_each(|step| world.step(step));
+        assert_eq!(world.workers(), (0, starts));
+    }
+    world.finish();
+}
+
+#[test]
+fn a_task_behind_one_that_kills_its_workers_is_given_to_others_as_often_as_that_is_run() {
+    let one_behind_it =
+        [Step::Submit { policy: StartPolicy::AsNeeded, retries: 5, has_limit: false }, Step::Up(0), SUBMIT];
+    let dies_and_is_replaced =
+        [Step::Receives(0), Step::Dies(0), Step::Supervises(0), Step::Leaves(0), Step::Up(0)].repeat(5);
+    history(1, &[&one_behind_it[..], &dies_and_is_replaced].concat());
 }
 
 #[test]
@@ -248,4 +306,37 @@ fn what_the_dispatcher_gives_up_is_not_a_cancellers_any_more() {
     for gives_up in [Step::CloseNow, Step::StartFails { which: 0, attempt: StartAttempt::Last }, Step::CancelQueued] {
         history(1, &[SUBMIT, SUBMIT, gives_up, Step::Cancel(0), Step::Cancel(1), SUBMIT]);
     }
+}
+
+#[test]
+fn each_worker_that_retires_gets_one_successor() {
+    let tally = Tally::default();
+    let lifespan = Lifespan { max_tasks: NonZeroU64::new(1), ..Lifespan::default() };
+    let mut world = World::of_lifespan(3, lifespan, &tally);
+    let mut workers_after = |steps: &[Step]| {
+        steps.iter().for_each(|&step| world.step(step));
+        world.workers()
+    };
+    assert_eq!(workers_after(&[SUBMIT, Step::Up(0)]), (1, 1), "it has its last task");
+    assert_eq!(workers_after(&[Step::Up(0), SUBMIT]), (2, 1), "and so has its successor");
+    assert_eq!(workers_after(&[Step::Receives(0), Step::Replies(0), Step::Supervises(0)]), (2, 1));
+    world.finish();
+}
+
+#[test]
+fn a_worker_is_idle_since_its_last_task_and_not_since_it_was_idle_before() {
+    let tally = Tally::default();
+    let lifespan = Lifespan { idle_timeout: Some(Duration::from_secs(1)), ..Lifespan::default() };
+    let mut world = World::of_lifespan(1, lifespan, &tally);
+    let runs = [Step::Receives(0), Step::Replies(0), Step::Supervises(0)];
+    // Each look is 2 ms later than the one before.
+    let most_of_the_time = [&[Step::RetireIdle; 300][..], &[Step::Receives(0), Step::Supervises(0)]].concat();
+    let mut is_there_after = |steps: &[Step]| {
+        steps.iter().for_each(|&step| world.step(step));
+        world.workers() == (1, 0)
+    };
+    assert!(is_there_after(&[&[SUBMIT, Step::Up(0)], &runs[..], &most_of_the_time].concat()));
+    assert!(is_there_after(&[&[SUBMIT], &runs[..], &most_of_the_time].concat()));
+    assert!(!is_there_after(&most_of_the_time));
+    world.finish();
 }

@@ -1,6 +1,7 @@
 //! A pool in which one thing happens at a time, and what must hold after each.
 
-use crate::task::error::{LastLines, TerminationCause, WorkerExit, WorkerLost};
+mod check;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,9 +9,10 @@ use std::time::Duration;
 use crate::process_pool::parent::dispatcher::todo::FailedJob;
 use crate::process_pool::parent::dispatcher::*;
 use crate::process_pool::parent::home::Sender;
+use crate::process_pool::parent::job::MAX_RESENDS;
 use crate::process_pool::parent::lifespan::Lifespan;
 use crate::process_pool::parent::model::{ModelFrame, ModelLink, complete_with, job, quick};
-use crate::process_pool::wire::claim::SLOTS;
+use crate::task::error::{LastLines, TerminationCause, WorkerExit, WorkerLost};
 use crate::task::future::Future;
 
 /// What happens next. A number picks one of those that it can happen to.
@@ -19,6 +21,7 @@ pub(super) enum Step {
     Submit {
         policy: StartPolicy,
         retries: u32,
+        has_limit: bool,
     },
     Up(usize),
     StartFails {
@@ -93,11 +96,16 @@ struct Task {
     future: Future<u32>,
     retries: u32,
     begun: u32,
+    /// How often a worker was lost that had this task and had begun none.
+    resent: u32,
     was_sent: bool,
     was_cancelled: bool,
     /// It was asked to end between two workers.
     was_ended: bool,
 }
+
+/// Of tasks that have a limit. It is never due.
+const LIMIT: TimeLimit = TimeLimit { timeout: Duration::MAX, grace: Duration::MAX };
 
 /// How often the interesting things happened, over all histories.
 pub(super) type Tally = RefCell<BTreeMap<&'static str, u32>>;
@@ -152,7 +160,7 @@ impl<'t> World<'t> {
 
     pub(super) fn step(&mut self, step: Step) {
         match step {
-            Step::Submit { policy, retries } => self.submit(policy, retries),
+            Step::Submit { policy, retries, has_limit } => self.submit(policy, retries, has_limit),
             Step::Up(which) => {
                 if let Some(at) = pick(which, self.starting.len()) {
                     self.up(at);
@@ -199,9 +207,7 @@ impl<'t> World<'t> {
             }
             Step::Retire(which) => {
                 if let Some(at) = pick(which, self.processes.len()) {
-                    let (_, todo) = self.dispatcher().retire(self.processes[at].number);
-                    self.note("a worker retires");
-                    self.carry_out(todo);
+                    self.retire(at);
                 }
             }
             Step::RetireIdle => {
@@ -255,9 +261,10 @@ impl<'t> World<'t> {
         }
     }
 
-    fn submit(&mut self, policy: StartPolicy, retries: u32) {
+    fn submit(&mut self, policy: StartPolicy, retries: u32, has_limit: bool) {
         let number = self.tasks.len() as u32;
-        let (job, future) = job(Arc::clone(&self.pool), number, retries);
+        let (mut job, future) = job(Arc::clone(&self.pool), number, retries);
+        job.limit = has_limit.then_some(LIMIT);
         let (was_idle, was_short) = {
             let state = self.dispatcher().state.lock();
             let can_start = state.starts_succeed() || state.workers == 0;
@@ -265,7 +272,15 @@ impl<'t> World<'t> {
             let may_grow = state.workers < limit && state.closing.is_none() && can_start;
             (!state.idle.is_empty(), may_grow && state.live() + state.ahead + 1 > state.starting)
         };
-        self.tasks.push(Task { future, retries, begun: 0, was_sent: false, was_cancelled: false, was_ended: false });
+        self.tasks.push(Task {
+            future,
+            retries,
+            begun: 0,
+            resent: 0,
+            was_sent: false,
+            was_cancelled: false,
+            was_ended: false,
+        });
         let todo = self.dispatcher().submit(job, policy);
         self.starts_at_will &= policy == StartPolicy::AsNeeded;
         if was_short && policy == StartPolicy::AsNeeded {
@@ -370,8 +385,20 @@ impl<'t> World<'t> {
 
     fn lost(&mut self, at: usize) {
         let process = self.processes.remove(at);
+        let had = self.tasks_of(&process);
+        if had.iter().all(|(_, was_begun)| !was_begun) {
+            had.iter().for_each(|&(number, _)| self.tasks[number].resent += 1);
+        }
         let queued = self.dispatcher().counts().queued;
         let Loss { killed, farewell, mut todo } = self.dispatcher().lost(process.number);
+        assert!(process.link.due().is_empty(), "nothing is due of what a lost worker had");
+        for (number, was_begun) in had {
+            let task = &self.tasks[number];
+            let killed = killed.iter().find(|killed| number_of(&self.tasks, &killed.job) == number);
+            let is_over = was_begun && task.begun > task.retries || task.resent > MAX_RESENDS;
+            let is_ended = killed.is_some_and(|killed| killed.asked.is_some()) || self.is_closed_now();
+            assert!(killed.is_some() == is_over || is_ended, "a task fails with its worker after the last attempt");
+        }
         for killed in killed {
             let lost = WorkerLost::new(0, WorkerExit::Unknown, "", Duration::ZERO, LastLines::default());
             todo.will_fail(killed.job, TaskError::WorkerLost(lost));
@@ -385,6 +412,18 @@ impl<'t> World<'t> {
             self.note("what a lost worker had goes back");
         }
         self.carry_out(todo);
+    }
+
+    /// Returns the tasks that a process has, and whether it has begun them.
+    fn tasks_of(&self, process: &Process) -> Vec<(usize, bool)> {
+        let state = self.dispatcher().state.lock();
+        let sent = &state.members[process.number].as_ref().expect("it is up").sent;
+        let had = sent.iter().filter_map(|sent| Some((sent.id, sent.job.as_ref()?)));
+        had.map(|(id, job)| (number_of(&self.tasks, job), process.last_begun >= id)).collect()
+    }
+
+    fn is_closed_now(&self) -> bool {
+        matches!(self.dispatcher().state.lock().closing, Some(Closing::Now(_)))
     }
 
     fn cancel(&mut self, at: usize) {
@@ -419,6 +458,8 @@ impl<'t> World<'t> {
             }
             Asked::Over { todo } => self.carry_out(todo),
             Asked::Running { link, id, todo } => {
+                // The signals.
+                link.limit(id, LIMIT);
                 self.asked.push((link.serial(), id));
                 self.carry_out(todo);
             }
@@ -441,6 +482,17 @@ impl<'t> World<'t> {
         if process.runs.is_none() || id % 2 == 0 {
             self.kill(at);
         }
+    }
+
+    fn retire(&mut self, at: usize) {
+        let number = self.processes[at].number;
+        let was_closed = self.dispatcher().state.lock().members[number].as_ref().expect("it is up").is_closed();
+        let (_, todo) = self.dispatcher().retire(number);
+        self.note("a worker retires");
+        let has = self.tasks_of(&self.processes[at]);
+        let behind = has.iter().skip(1).any(|(_, was_begun)| !was_begun);
+        assert!(was_closed || !behind, "a worker that retires runs what it has begun, and nothing else");
+        self.carry_out(todo);
     }
 
     fn fail(&mut self) {
@@ -487,75 +539,6 @@ impl<'t> World<'t> {
         let is_ahead = self.has_retired || state.retiring > 0;
         assert!(state.live() + state.ahead >= state.starting || is_ahead, "no worker is started without need");
         assert!(state.idle.is_empty(), "nor while another one is idle");
-    }
-
-    fn is_over(&self) -> bool {
-        let state = self.dispatcher().state.lock();
-        let has_workers = !(self.processes.is_empty() && self.starting.is_empty() && self.leaving.is_empty());
-        let is_told_of = self.given_out.iter().any(|(_, end)| *end == PoolEnd::AskWhenFailed);
-        state.closing.is_some() && !has_workers && !is_told_of && state.live() == 0
-    }
-
-    /// Checks what holds after each step.
-    fn check(&mut self) {
-        assert_eq!(self.is_over(), self.end_was_told, "the end is told when it has come");
-        let state = self.pool.dispatcher.state.lock();
-        let live = state.queue.iter().filter(|job| job.is_live()).count();
-        assert_eq!(state.queue.len() - live, state.tombstones, "cancelled tasks in the queue");
-        assert_eq!(state.starting, self.starting.len());
-        assert_eq!(state.workers, self.starting.len() + self.processes.len() + self.leaving.len());
-        let retiring = state.members.iter().flatten().filter(|member| member.is_retiring).count();
-        assert_eq!(state.retiring, retiring);
-        self.has_retired |= retiring > 0;
-        assert!(state.workers <= 2 * state.max_workers + self.leaving.len());
-        let busy = state.members.iter().flatten().filter(|member| member.has_task()).count();
-        assert!(busy <= state.max_workers, "no more tasks run at a time than there may be workers");
-        let spares = state.members.iter().flatten().filter(|member| member.is_spare).count();
-        assert_eq!(state.spares, spares);
-        assert!(spares == 0 || busy == state.max_workers, "nobody is spare without need");
-        if let Some(max) = state.lifespan.max_tasks {
-            assert!(state.members.iter().flatten().all(|member| member.taken <= max.get()));
-        }
-        assert!(live == 0 || state.workers > 0, "what is queued will be run, or failed");
-        assert!(
-            state.queue.is_empty() || state.workers > 0,
-            "no cancelled task is left when nobody comes by to drop it"
-        );
-        assert!(live == 0 || state.idle.is_empty(), "nobody is idle beside the queue");
-        assert!(live == 0 || !matches!(state.closing, Some(Closing::Now(_))), "nothing is to be begun any more");
-
-        let (mut ahead, mut behind) = (0, 0);
-        for process in &self.processes {
-            let member = state.members[process.number].as_ref().expect("it is up");
-            let has: Vec<_> = member.sent.iter().filter_map(|sent| Some((sent.id, sent.job.as_ref()?))).collect();
-            let places = state.idle.iter().filter(|&&number| number == process.number).count();
-            let is_idle = has.is_empty() && !member.is_closed();
-            assert_eq!(places, usize::from(is_idle), "whoever has nothing to do is idle, once");
-            assert!(!is_idle || state.closing.is_none(), "or told to stop");
-            assert!(member.sent.len() <= SLOTS);
-            ahead += has.len().saturating_sub(1);
-            for (place, (id, job)) in has.into_iter().enumerate() {
-                assert!(job.is_live(), "a cancelled task is taken back");
-                assert!(place > 0 || job.is_claimed, "the first can't be cancelled");
-                let is_begun = process.last_begun >= id;
-                behind += usize::from(place > 0 && !is_begun);
-                assert!(place == 0 || state.idle.is_empty() || is_begun, "nobody is idle beside what lies behind");
-                let number = number_of(&self.tasks, job);
-                self.tasks[number].was_sent = true;
-            }
-        }
-        assert_eq!(state.ahead, ahead);
-        let is_short =
-            live + behind > state.starting && state.workers - retiring.min(state.max_workers) < state.max_workers;
-        // A worker that gets up starts another one.
-        let is_replaced = retiring > 0 && state.starting > 0;
-        let may_be_short = !self.starts_at_will || !self.leaving.is_empty() || state.closing.is_some() || is_replaced;
-        assert!(!is_short || may_be_short, "no task waits for another one where a worker might be started");
-        let waiting = state.queue.iter().filter(|job| job.is_live()).map(|job| number_of(&self.tasks, job));
-        let waiting: Vec<_> = waiting.filter(|&number| !self.tasks[number].was_sent).collect();
-        let last_sent = self.tasks.iter().rposition(|task| task.was_sent);
-        let in_order = last_sent.into_iter().chain(waiting);
-        assert!(in_order.is_sorted(), "who comes first is sent first");
     }
 
     /// Lets everything come to its end.
