@@ -1,12 +1,13 @@
-//! Prints the table of large data in `docs/performance.md`: what it costs to get bytes to a worker process and back, beside
-//! one copy of as many into fresh pages in the same run.
+//! Prints the tables of large data in `docs/performance.md`: what it costs to get bytes to a worker process and back, beside
+//! one copy of as many into fresh pages in the same run, and beside Python's pipes.
 //!
-//! `bulk [ROUNDS]`
+//! `bulk [copy|python] [ROUNDS]`
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bowline::{Blob, ProcessPoolExecutor};
+use bowline_benches::processes::{Python, PythonPipes};
 use serde_bytes::ByteBuf;
 
 const DEFAULT_ROUNDS: usize = 15;
@@ -33,8 +34,29 @@ fn make_blob(len: usize) -> Blob {
 }
 
 fn main() {
-    let rounds = std::env::args().nth(1).and_then(|word| word.parse().ok()).unwrap_or(DEFAULT_ROUNDS);
+    let mut words: Vec<_> = std::env::args().skip(1).collect();
+    let rounds = words.last().and_then(|word| word.parse().ok());
+    words.truncate(words.len() - usize::from(rounds.is_some()));
+    let (rounds, is_asked) = (rounds.unwrap_or(DEFAULT_ROUNDS), |what: &str| words.is_empty() || words[0] == what);
     let pool = ProcessPoolExecutor::new(1).expect("a pool");
+    if is_asked("copy") {
+        beside_a_copy(&pool, rounds);
+    }
+    if is_asked("python") {
+        beside_python(&pool, rounds);
+    }
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1000.0
+}
+
+fn beside_a_copy(pool: &ProcessPoolExecutor, rounds: usize) {
     println!(
         "| bytes | one copy, µs | `Vec` to a worker | `Vec` back | `Blob`, copied, to a worker | the same `Blob` | `Blob` back, made in place |"
     );
@@ -60,14 +82,11 @@ fn main() {
                     _ => _ = black_box(look(pool.submit(make_blob, (source.len(),)).result().expect("bytes"))),
                 }
                 if round > 0 {
-                    times.push(began.elapsed().as_nanos() as f64 / 1000.0);
+                    times.push(micros(began.elapsed()));
                 }
             }
         }
-        let medians = times.map(|mut times| {
-            times.sort_by(f64::total_cmp);
-            times[times.len() / 2]
-        });
+        let medians = times.map(median);
         print!("| {} | {:.1}", source.len(), medians[0]);
         medians[1..].iter().for_each(|median| print!(" | {:.2}", median / medians[0]));
         println!(" |");
@@ -80,4 +99,55 @@ fn copy(source: &[u8]) {
     let mut fresh = fresh.expect("memory");
     fresh.copy_from_slice(source);
     black_box(&fresh);
+}
+
+/// The time for one call that takes, or returns, so many bytes. They are there before, and gone after.
+fn measure(pool: &ProcessPoolExecutor, direction: &str, source: &[u8]) -> Duration {
+    if direction == "to" {
+        let argument = ByteBuf::from(source.to_vec());
+        let began = Instant::now();
+        let result = pool.submit(length, (argument,)).result().expect("a length");
+        let elapsed = began.elapsed();
+        assert_eq!(result, source.len());
+        return elapsed;
+    }
+    let began = Instant::now();
+    let result = pool.submit(make, (source.len(),)).result().expect("bytes");
+    let elapsed = began.elapsed();
+    assert_eq!(result.len(), source.len());
+    elapsed
+}
+
+fn beside_python(pool: &ProcessPoolExecutor, rounds: usize) {
+    let Some(version) = Python::version() else {
+        println!("There is no python3 here: its pipes are not measured.");
+        return;
+    };
+    println!("\nBeside {version}:\n");
+    let mut python = PythonPipes::start();
+    println!("| bytes | direction | the best of Python's, µs | bowline | executor | pool | pipe |");
+    println!("|---|---|---|---|---|---|---|");
+    for shift in 10..=28 {
+        let source = vec![7_u8; 1 << shift];
+        // Small ones take so little that what else runs decides.
+        let rounds = if shift < 20 { 4 * rounds } else { rounds };
+        for direction in ["to", "back"] {
+            let mut times = [const { Vec::new() }; 1 + PythonPipes::WAYS.len()];
+            // The first is a warm-up.
+            for round in 0..=rounds {
+                let ours = measure(pool, direction, &source);
+                let theirs = PythonPipes::WAYS.map(|way| python.measure(way, direction, source.len()));
+                if round > 0 {
+                    let all = [&[ours], &theirs[..]].concat();
+                    times.iter_mut().zip(all).for_each(|(times, time)| times.push(micros(time)));
+                }
+            }
+            let medians = times.map(median);
+            let best = medians[1..].iter().copied().fold(f64::INFINITY, f64::min);
+            print!("| {} | {direction} | {best:.1}", source.len());
+            medians.iter().for_each(|median| print!(" | {:.2}", median / best));
+            println!(" |");
+        }
+    }
+    python.end();
 }
