@@ -2,12 +2,12 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::stream::{Sent, Stream};
 use crate::process_pool::wire::frame::{self, Kind};
 use crate::process_pool::wire::page::Page;
-use crate::process_pool::wire::region::{BULK, Writable};
+use crate::process_pool::wire::region::{BULK, MAX_PARTS, Place, Writable};
 
 /// The worker's end of the region for results.
 pub(super) enum BulkResults {
@@ -20,23 +20,42 @@ pub(super) enum BulkResults {
 }
 
 impl BulkResults {
-    /// Puts a long result into the region. Returns `false` if it goes through the stream: it is short or too long, or the
-    /// parent has not taken the one before, or there is no region. If there was none before, offers one.
-    pub(super) fn put(&mut self, payload: &[u8], stream: &Stream<'_>, page: &Page) -> io::Result<bool> {
+    /// Puts a long result into the region, all but the last part of one that is longer than that, and returns where it
+    /// is, or that part. `None`: it goes through the stream, since it is short, or the parent has not taken the one
+    /// before, or there is no region. If there was none before, offers one.
+    pub(super) fn put(
+        &mut self,
+        id: u64,
+        payload: &[u8],
+        stream: &Stream<'_>,
+        page: &Page,
+    ) -> io::Result<Option<Place>> {
         if payload.len() <= BULK {
-            return Ok(false);
+            return Ok(None);
         }
         match self {
             Self::Offered { memory, put } if page.taken() == *put => {
-                let is_there = memory.put(payload);
-                *put += u64::from(is_there);
-                Ok(is_there)
+                if let Some(mut parts) = memory.parts(payload) {
+                    while let Some(place) = memory.put_part(&mut parts, payload) {
+                        *put += 1;
+                        if place.left == 0 {
+                            return Ok(Some(place));
+                        }
+                        let mut part = Vec::new();
+                        frame::append(&mut part, Kind::DoneInRegion, id, &place.to_bytes());
+                        stream.send(&part, Instant::now())?;
+                        wait_until_taken(page, *put - (MAX_PARTS - 1));
+                    }
+                }
+                let place = memory.put(payload);
+                *put += u64::from(place.is_some());
+                Ok(place)
             }
             Self::NotYet => {
                 *self = Self::offer(stream)?;
-                Ok(false)
+                Ok(None)
             }
-            Self::Offered { .. } | Self::Never => Ok(false),
+            Self::Offered { .. } | Self::Never => Ok(None),
         }
     }
 
@@ -48,5 +67,13 @@ impl BulkResults {
             Sent::All => Ok(Self::Offered { memory, put: 1 }),
             Sent::Nothing(_) => Ok(Self::Never),
         }
+    }
+}
+
+/// Waits until the parent has taken so much out of the region. Its supervisor waits for nobody meanwhile, and copies some
+/// megabytes; without it this process ends.
+fn wait_until_taken(page: &Page, wanted: u64) {
+    while page.taken() < wanted {
+        std::thread::sleep(Duration::from_micros(20));
     }
 }

@@ -146,6 +146,13 @@ impl<'b> Message<'b> {
         Self { kind, id, bytes: Cow::Borrowed(payload), payload: 0, lost: None, descriptors: Ok(Vec::new()) }
     }
 
+    /// As [`with_payload`](Self::with_payload), of a payload that there may have been no memory for.
+    pub(crate) fn with_own_payload(kind: Kind, id: u64, payload: Result<Vec<u8>, NoMemory>) -> Self {
+        let lost = payload.as_ref().err().copied();
+        let bytes = Cow::Owned(payload.unwrap_or_default());
+        Self { kind, id, bytes, payload: 0, lost, descriptors: Ok(Vec::new()) }
+    }
+
     /// Returns the payload. Empty if it was [lost](Self::lost).
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[self.payload..]
