@@ -11,7 +11,7 @@ use bowline::{Json, TaskError};
 use serde::{Deserialize, Serialize};
 
 use crate::support::workers::{builder, echo, pid, pool_of};
-use crate::support::{LIMIT, alone, within};
+use crate::support::{LIMIT, alone, wait_until, within};
 
 const MIB: usize = 1 << 20;
 
@@ -300,5 +300,71 @@ fn long_values_beside_blobs_arrive_with_them() {
             assert_eq!((checked, text.len()), (n.is_multiple_of(3).then_some(len), long));
             assert_eq!(blob.map(check), checked);
         }
+    });
+}
+
+/// A task: reads a byte of each page. Returns how many faults that took, and the sum.
+fn look(blob: Blob) -> (i64, usize) {
+    let faults = || {
+        // SAFETY:
+        // - numbers, all of which may be zero.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY:
+        // - `usage` is a place to write to.
+        assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) }, 0);
+        usage.ru_minflt
+    };
+    let before = faults();
+    let sum = blob.iter().step_by(4096).map(|&byte| usize::from(byte)).sum();
+    (faults() - before, sum)
+}
+
+/// How many mappings of blobs a worker has.
+fn mapped(worker: u32) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{worker}/maps")).expect("a worker");
+    maps.lines().filter(|line| line.contains("bowline-blob")).count()
+}
+
+#[test]
+fn a_blob_that_comes_again_is_still_mapped() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let blob = blob(16 * MIB);
+        let (first, sum) = pool.submit(look, (blob.clone(),)).result().unwrap();
+        assert!(first > 100, "{first} faults");
+        for _ in 0..3 {
+            // A worker that had nothing to do for a second has unmapped it.
+            let (again, same) = pool.submit(look, (blob.clone(),)).result().unwrap();
+            if again < first / 4 {
+                assert_eq!(same, sum);
+                return;
+            }
+        }
+        panic!("each look has its faults");
+    });
+}
+
+#[test]
+fn blobs_of_one_length_are_not_taken_for_each_other_and_a_worker_keeps_few_of_them_for_a_second() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let worker = pool.submit(pid, ()).result().unwrap();
+        // Each is gone when the next is made.
+        for round in 0..60_u8 {
+            let blob = Blob::from_bytes(&vec![round; MIB]).expect("memory");
+            for _ in 0..2 {
+                let sum = pool.submit(look, (blob.clone(),)).result().unwrap().1;
+                assert_eq!(sum, usize::from(round) * MIB / 4096);
+            }
+            assert!(mapped(worker) <= 33);
+        }
+        let several: Vec<_> = (0..5).map(|seed| Blob::from_bytes(&vec![seed; 8 * MIB]).expect("memory")).collect();
+        for _ in 0..3 {
+            for (seed, blob) in several.iter().enumerate() {
+                assert_eq!(pool.submit(look, (blob.clone(),)).result().unwrap().1, seed * 8 * MIB / 4096);
+            }
+        }
+        wait_until(|| mapped(worker) == 0);
+        assert_eq!(pool.submit(check, (blob(MIB),)).result().unwrap(), MIB);
     });
 }

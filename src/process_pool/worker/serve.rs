@@ -16,7 +16,7 @@ use super::running;
 use super::stream::{Sent, Stream};
 use super::watch;
 use crate::primitive::spin::spin_until;
-use crate::process_pool::wire::blob::{Attachments, Blob};
+use crate::process_pool::wire::blob::{Attachments, Blob, forget_mappings, keep_mappings};
 use crate::process_pool::wire::call::{Call, CallFailure, MAX_FAILURE, too_long};
 use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind, LostDescriptors, Message};
@@ -46,6 +46,7 @@ pub(super) fn serve(
     main: &MainThread,
 ) -> io::Result<()> {
     running::serves_by(page);
+    keep_mappings();
     let stream = Stream::new(descriptor)?;
     let this = getpid();
     let served = serve_on(&stream, reader, page, max_size, main);
@@ -100,7 +101,7 @@ fn serve_on(
                     Message::with_payload(Kind::Task, id, call)
                 };
             }
-            keeps |= message.payload().len() > BULK;
+            keeps |= message.payload().len() > BULK || message.has_descriptors();
             reply.clear();
             reply.resize(HEADER, 0);
             let began = Instant::now();
@@ -156,6 +157,7 @@ fn serve_on(
         let descriptor = stream.descriptor();
         if std::mem::take(&mut keeps) && is_silent(descriptor) {
             memory::forget_kept();
+            forget_mappings();
         }
         if rustix::io::retry_on_intr(|| socket::receive(descriptor, &mut reader, RecvFlags::empty()))? == 0 {
             // The stream ended without a frame of the kind `Stop`.

@@ -195,6 +195,11 @@ impl<'b> Message<'b> {
         }
     }
 
+    /// Returns whether descriptors came with the frame that nobody has taken.
+    pub(crate) fn has_descriptors(&self) -> bool {
+        self.descriptors.as_ref().is_ok_and(|descriptors| !descriptors.is_empty())
+    }
+
     /// Returns why the payload is missing, if it was read and thrown away. Its checksum was right.
     pub(crate) fn lost(&self) -> Option<NoMemory> {
         self.lost
