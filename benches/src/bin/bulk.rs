@@ -1,7 +1,7 @@
 //! Prints the tables of large data in `docs/performance.md`: what it costs to get bytes to a worker process and back, beside
 //! one copy of as many into fresh pages in the same run, and beside Python's pipes.
 //!
-//! `bulk [copy|python] [ROUNDS]`
+//! `bulk [copy|python] [ROUNDS [LEAST BYTES]]`
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -34,16 +34,17 @@ fn make_blob(len: usize) -> Blob {
 }
 
 fn main() {
-    let mut words: Vec<_> = std::env::args().skip(1).collect();
-    let rounds = words.last().and_then(|word| word.parse().ok());
-    words.truncate(words.len() - usize::from(rounds.is_some()));
-    let (rounds, is_asked) = (rounds.unwrap_or(DEFAULT_ROUNDS), |what: &str| words.is_empty() || words[0] == what);
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let (numbers, tables): (Vec<_>, Vec<_>) = words.iter().partition(|word| word.parse::<usize>().is_ok());
+    let number = |at: usize| numbers.get(at).and_then(|word| word.parse().ok());
+    let (rounds, least) = (number(0).unwrap_or(DEFAULT_ROUNDS), number(1).unwrap_or(0));
+    let is_asked = |what: &str| tables.is_empty() || tables.iter().any(|table| *table == what);
     let pool = ProcessPoolExecutor::new(1).expect("a pool");
     if is_asked("copy") {
-        beside_a_copy(&pool, rounds);
+        beside_a_copy(&pool, rounds, least);
     }
     if is_asked("python") {
-        beside_python(&pool, rounds);
+        beside_python(&pool, rounds, least);
     }
 }
 
@@ -56,12 +57,12 @@ fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1000.0
 }
 
-fn beside_a_copy(pool: &ProcessPoolExecutor, rounds: usize) {
+fn beside_a_copy(pool: &ProcessPoolExecutor, rounds: usize, least: usize) {
     println!(
         "| bytes | one copy, µs | `Vec` to a worker | `Vec` back | `Blob`, copied, to a worker | the same `Blob` | `Blob` back, made in place |"
     );
     println!("|---|---|---|---|---|---|---|");
-    for shift in [10, 14, 16, 18, 20, 22, 24, 26] {
+    for shift in [10, 14, 16, 18, 20, 22, 24, 26].into_iter().filter(|&shift| 1 << shift >= least) {
         let source = vec![7_u8; 1 << shift];
         let blob = Blob::from_bytes(&source).expect("memory");
         let mut times = [const { Vec::new() }; WAYS];
@@ -118,7 +119,7 @@ fn measure(pool: &ProcessPoolExecutor, direction: &str, source: &[u8]) -> Durati
     elapsed
 }
 
-fn beside_python(pool: &ProcessPoolExecutor, rounds: usize) {
+fn beside_python(pool: &ProcessPoolExecutor, rounds: usize, least: usize) {
     let Some(version) = Python::version() else {
         println!("There is no python3 here: its pipes are not measured.");
         return;
@@ -127,7 +128,7 @@ fn beside_python(pool: &ProcessPoolExecutor, rounds: usize) {
     let mut python = PythonPipes::start();
     println!("| bytes | direction | the best of Python's, µs | bowline | executor | pool | pipe |");
     println!("|---|---|---|---|---|---|---|");
-    for shift in 10..=28 {
+    for shift in (10..=28).filter(|&shift| 1 << shift >= least) {
         let source = vec![7_u8; 1 << shift];
         // Small ones take so little that what else runs decides.
         let rounds = if shift < 20 { 4 * rounds } else { rounds };
