@@ -57,13 +57,14 @@ fn a_call_longer_than_the_region_goes_in_parts_which_wait_for_the_worker_and_not
     let ((mut sending, _worker), taken) = (open(), Taken::default());
     let (long, short) = (call(33 * MIB), call(1));
     let pending = Mutex::new(VecDeque::from([piece(1, &long), piece(2, &short)]));
-    let mut parts = Vec::new();
+    let (mut parts, mut waits) = (Vec::new(), 0);
     loop {
         let filled = sending.fill(&pending, &taken);
         let frames = sent(&mut sending);
         if matches!(filled, Filled::Nothing) {
             assert_eq!((sending.parts - taken.parts.load(Relaxed), frames.len()), (MAX_PARTS, 0));
             taken.parts.fetch_add(1, Relaxed);
+            waits += 1;
             continue;
         }
         parts.extend(frames);
@@ -73,6 +74,7 @@ fn a_call_longer_than_the_region_goes_in_parts_which_wait_for_the_worker_and_not
     }
     assert_eq!(parts.pop().map(|frame| frame.0), Some(Kind::Task));
     assert!(parts.iter().all(|frame| (frame.0, frame.1) == (Kind::TaskInRegion, 1)));
+    assert_eq!(waits + MAX_PARTS, parts.len() as u64);
     let left: Vec<_> = parts.iter().map(|frame| frame.2.expect("a place").left).collect();
     assert!(left.is_sorted_by(|one, next| one > next) && left.last() == Some(&0), "{left:?}");
     assert!(!sending.put_in_region(3, &call(MIB), &taken), "the last parts were not taken");
