@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub use self::bowline::Bowline;
 pub use self::echo::Echo;
 pub use self::procspawn::Procspawn;
-pub use self::python::Python;
+pub use self::python::{Python, PythonPipes};
 
 /// The processes of each pool.
 pub const WORKERS: usize = 2;

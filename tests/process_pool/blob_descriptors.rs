@@ -24,7 +24,7 @@ use serde_bytes::ByteBuf;
 use crate::support::descriptors::{relay, send_with};
 use crate::support::folder::{Folder, begin, note, pass};
 use crate::support::processes::{kill, open_descriptors, state, until_gone};
-use crate::support::rogue::{DONE, Rogue, checksum, header, mark, rogues, sign, worker};
+use crate::support::rogue::{DONE, REGION, Rogue, checksum, header, mark, rogues, sign, worker};
 use crate::support::workers::{builder, echo, idle_pool, lost, pid, quick_pool};
 use crate::support::{LIMIT, alone, in_fresh_process, this_os_id, wait_until, within};
 
@@ -43,7 +43,6 @@ fn count_open() -> usize {
 
 // ---- What a worker may send.
 
-const REGION: u8 = 12;
 const DONE_IN_REGION: u8 = 14;
 const REGION_SEALS: i32 = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE | libc::F_SEAL_SEAL;
 

@@ -418,3 +418,69 @@ fn the_memory_of_a_large_blob_is_given_back_however_its_task_ends() {
         }
     });
 }
+
+/// A task: reads a byte of each page. Returns how many faults that took, and the sum.
+fn look(blob: Blob) -> (i64, usize) {
+    let faults = || {
+        // SAFETY:
+        // - numbers, all of which may be zero.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY:
+        // - `usage` is a place to write to.
+        assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) }, 0);
+        usage.ru_minflt
+    };
+    let before = faults();
+    let sum = blob.iter().step_by(4096).map(|&byte| usize::from(byte)).sum();
+    (faults() - before, sum)
+}
+
+/// How many mappings of blobs a worker has.
+fn mapped(worker: u32) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{worker}/maps")).expect("a worker");
+    maps.lines().filter(|line| line.contains("bowline-blob")).count()
+}
+
+#[test]
+fn a_blob_that_comes_again_is_still_mapped() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let blob = blob(16 * MIB);
+        let (first, sum) = pool.submit(look, (blob.clone(),)).result().unwrap();
+        assert!(first > 100, "{first} faults");
+        for _ in 0..3 {
+            // A worker that had nothing to do for a second has unmapped it.
+            let (again, same) = pool.submit(look, (blob.clone(),)).result().unwrap();
+            if again < first / 4 {
+                assert_eq!(same, sum);
+                return;
+            }
+        }
+        panic!("each look has its faults");
+    });
+}
+
+#[test]
+fn blobs_of_one_length_are_not_taken_for_each_other_and_a_worker_keeps_few_of_them_for_a_second() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let worker = pool.submit(pid, ()).result().unwrap();
+        // Each is gone when the next is made.
+        for round in 0..60_u8 {
+            let blob = Blob::from_bytes(&vec![round; MIB]).expect("memory");
+            for _ in 0..2 {
+                let sum = pool.submit(look, (blob.clone(),)).result().unwrap().1;
+                assert_eq!(sum, usize::from(round) * MIB / 4096);
+            }
+            assert!(mapped(worker) <= 33);
+        }
+        let several: Vec<_> = (0..5).map(|seed| Blob::from_bytes(&vec![seed; 8 * MIB]).expect("memory")).collect();
+        for _ in 0..3 {
+            for (seed, blob) in several.iter().enumerate() {
+                assert_eq!(pool.submit(look, (blob.clone(),)).result().unwrap().1, seed * 8 * MIB / 4096);
+            }
+        }
+        wait_until(|| mapped(worker) == 0);
+        assert_eq!(pool.submit(check, (blob(MIB),)).result().unwrap(), MIB);
+    });
+}

@@ -50,6 +50,7 @@ fn rogue() {
     rogue.get_up();
     match &*step {
         "reads when it is told to" => {
+            rogue.ignore_region();
             for round in 0.. {
                 // As a worker does: the first part of the arguments, and a word that there is more.
                 let mut first = vec![0; 64 << 10];
@@ -71,6 +72,7 @@ fn rogue() {
         "answers, and ends in the middle of the next" => {
             rogue.run_first();
             let id = rogue.begin_task();
+            rogue.ignore_region();
             rogue.stream.read_exact(&mut [0; 100]).unwrap();
             rogue.say_frame(MORE, 0, &[]);
             rogue.answer(id, 5);
@@ -84,6 +86,7 @@ fn rogue() {
             rogue.sleep();
         }
         "asks for more, and ends" => {
+            rogue.ignore_region();
             rogue.stream.read_exact(&mut [0; 24]).unwrap();
             rogue.begin(1);
             rogue.say_frame(MORE, 0, &[]);

@@ -35,6 +35,7 @@ fn rogue() {
             rogue.run_first();
             let first = rogue.begin_task();
             // The header of a long one.
+            rogue.ignore_region();
             let mut header = [0; 24];
             rogue.stream.read_exact(&mut header).unwrap();
             let length = u32::from_le_bytes(header[4..8].try_into().unwrap()) as usize;
@@ -50,6 +51,7 @@ fn rogue() {
             rogue.run_first();
             let first = rogue.begin_task();
             rogue.wait_for("ask");
+            rogue.ignore_region();
             let mut part = vec![0; 64 << 10];
             rogue.stream.read_exact(&mut part).unwrap();
             rogue.say_frame(MORE, 0, &[]);

@@ -87,3 +87,22 @@ fn arguments_that_a_worker_has_no_memory_for_are_an_error_and_the_worker_goes_on
         assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
     });
 }
+
+#[test]
+fn arguments_in_parts_that_a_worker_has_no_memory_for_are_an_error_and_the_worker_goes_on() {
+    alone(|| {
+        let pool = pool_of(1);
+        let length = |text: String| text.len() / MIB;
+        // The worker's region comes with the first of them.
+        (0..2).for_each(|_| assert_eq!(pool.submit(length, ("x".repeat(MIB),)).result().unwrap(), 1));
+        let worker = pool.submit(leave_in_worker, (20 * MIB,)).result().unwrap();
+        for _ in 0..2 {
+            let Err(TaskError::Decode(error)) = pool.submit(length, ("x".repeat(50 * MIB),)).result() else {
+                panic!("there is memory")
+            };
+            assert!(error.to_string().contains("there is no memory for "), "{error}");
+            assert_eq!(pool.submit(length, ("x".repeat(MIB),)).result().unwrap(), 1);
+        }
+        assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
+    });
+}

@@ -8,7 +8,7 @@
 //! Every send has `NOSIGNAL`: EPIPE instead of SIGPIPE.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use rustix::process::Signal;
 
 use super::arrivals;
@@ -34,7 +34,7 @@ use crate::process_pool::wire::blob::Blob;
 use crate::process_pool::wire::call::{Call, Parcel};
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind};
 use crate::process_pool::wire::page::Page;
-use crate::process_pool::wire::region::Writable;
+use crate::process_pool::wire::region::{Calls, MAX_PARTS, Parts, Writable};
 use crate::process_pool::wire::socket;
 
 /// Longer payloads are not copied beside others.
@@ -66,9 +66,8 @@ impl Piece {
     }
 
     /// Returns the call, if it goes through the region where there is one.
-    fn bulk_call(&self) -> Option<&[u8]> {
-        let parcel = self.parcel.as_ref().filter(|parcel| self.kind == Kind::Task && parcel.is_bulk());
-        parcel.map(|parcel| parcel.payload())
+    fn bulk_call(&self) -> Option<&Arc<Parcel>> {
+        self.parcel.as_ref().filter(|parcel| self.kind == Kind::Task && parcel.is_bulk())
     }
 }
 
@@ -82,6 +81,14 @@ pub(super) enum Exchange {
     Gone,
 }
 
+/// What there is to send.
+enum Filled {
+    Nothing,
+    Some,
+    /// Nothing, before this has its checksum, which is not computed while others wait for the lock.
+    Unchecked(Arc<Parcel>),
+}
+
 /// What is being sent.
 #[derive(Default)]
 struct Sending {
@@ -92,6 +99,10 @@ struct Sending {
     with: Option<With>,
     region: Region,
     large: Option<(Arc<Parcel>, usize)>,
+    /// The call that goes through the region in parts, and its number. Nothing overtakes it.
+    in_parts: Option<(u64, Arc<Parcel>, Parts)>,
+    /// How many parts were written, of all calls.
+    parts: u64,
 }
 
 /// Descriptors that go with a frame.
@@ -117,9 +128,18 @@ enum Region {
     NotYet,
     /// The worker has not said that it has mapped it.
     Offered(Writable),
-    Open(Writable),
+    Open(Calls),
     /// There is none, for want of something.
     Never,
+}
+
+/// What the worker has taken out of the region.
+#[derive(Default)]
+struct Taken {
+    /// The last task that it has replied to.
+    replied: AtomicU64,
+    /// How many parts of calls.
+    parts: AtomicU64,
 }
 
 /// The way to a worker process.
@@ -131,8 +151,7 @@ pub(super) struct SocketLink {
     look_each: Option<Duration>,
     pending: Mutex<VecDeque<Piece>>,
     sending: Mutex<Sending>,
-    /// The task whose call is in the region. Zero: none.
-    in_region: AtomicU64,
+    taken: Taken,
     /// The stream was full before all was sent. Written with `sending` locked.
     has_rest: AtomicBool,
     serial: u64,
@@ -158,7 +177,7 @@ impl SocketLink {
             look_each,
             pending: Mutex::default(),
             sending: Mutex::default(),
-            in_region: AtomicU64::new(0),
+            taken: Taken::default(),
             has_rest: AtomicBool::new(false),
             serial: MADE.fetch_add(1, Relaxed),
             deadlines,
@@ -189,17 +208,22 @@ impl SocketLink {
     pub(super) fn open_region(&self) {
         let region = &mut lock(&self.sending).region;
         *region = match std::mem::take(region) {
-            Region::Offered(memory) => Region::Open(memory),
+            Region::Offered(memory) => Region::Open(Calls::new(memory)),
             other => other,
         };
     }
 
     /// Notes that the worker has replied to a task: it does not read its call any more.
     pub(super) fn note_reply(&self, id: u64) {
-        if self.in_region.load(Relaxed) == id {
-            // ORDERING: Release, for the Acquire of `fill`: the next call is written after the worker has read this one.
-            self.in_region.store(0, Release);
-        }
+        // ORDERING: Release, for the Acquire of `put_in_region`: the next call is written after the worker has read this
+        // one.
+        self.taken.replied.store(id, Release);
+    }
+
+    /// Notes that the worker has taken a part of a call out of the region. To be followed by a send.
+    pub(super) fn note_part(&self) {
+        // ORDERING: Release, for the Acquire of `put_part`, as above.
+        self.taken.parts.fetch_add(1, Release);
     }
 
     /// Puts the initializer's call behind what is to be sent.
@@ -212,11 +236,20 @@ impl SocketLink {
         let mut sending = lock(&self.sending);
         let mut has_sent = false;
         let all = loop {
-            if !sending.fill(&self.pending, &self.in_region) {
-                if self.has_rest() {
-                    self.has_rest.store(false, Relaxed);
+            match sending.fill(&self.pending, &self.taken) {
+                Filled::Some => {}
+                Filled::Nothing => {
+                    if self.has_rest() {
+                        self.has_rest.store(false, Relaxed);
+                    }
+                    break true;
                 }
-                break true;
+                Filled::Unchecked(parcel) => {
+                    drop(sending);
+                    parcel.checksum();
+                    sending = lock(&self.sending);
+                    continue;
+                }
             }
             match sending.send_some(&self.stream) {
                 Ok(bytes) => {
@@ -359,20 +392,35 @@ impl dispatcher::Link for SocketLink {
 
 impl Sending {
     /// Takes the next frames, if everything was sent. Returns whether there is something to send.
-    fn fill(&mut self, pending: &Mutex<VecDeque<Piece>>, in_region: &AtomicU64) -> bool {
+    fn fill(&mut self, pending: &Mutex<VecDeque<Piece>>, taken: &Taken) -> Filled {
         if self.sent < self.bytes.len() || self.large.is_some() {
-            return true;
+            return Filled::Some;
         }
         self.bytes.clear();
         self.sent = 0;
         while self.bytes.len() < BATCH && self.large.is_none() {
+            if self.in_parts.is_some() {
+                if self.put_part(taken) {
+                    continue;
+                }
+                // Whoever notes that the worker has taken one goes on.
+                break;
+            }
             // Descriptors go with the first byte of what is sent at once.
             let may_follow = |piece: &mut Piece| self.bytes.is_empty() || !piece.has_blobs();
             let Some(piece) = lock(pending).pop_front_if(may_follow) else { break };
-            if let Some(call) = piece.bulk_call()
-                && self.put_in_region(piece.id, call, in_region)
-            {
-                continue;
+            if let Some(parcel) = piece.bulk_call() {
+                if self.put_in_region(piece.id, parcel, taken) {
+                    continue;
+                }
+                if !parcel.has_checksum() {
+                    let parcel = Arc::clone(parcel);
+                    lock(pending).push_front(piece);
+                    if self.bytes.is_empty() {
+                        return Filled::Unchecked(parcel);
+                    }
+                    break;
+                }
             }
             self.bytes.extend(piece.header());
             let Some(parcel) = piece.parcel else { continue };
@@ -385,22 +433,27 @@ impl Sending {
                 self.bytes.extend_from_slice(parcel.payload());
             }
         }
-        !self.bytes.is_empty()
+        if self.bytes.is_empty() { Filled::Nothing } else { Filled::Some }
     }
 
     /// Puts a bulk call into the region, and behind the bytes a frame that says so. Returns `false` if it goes through
-    /// the stream: the region is in use, or not there. If there was none before, offers one.
+    /// the stream: the region is full, or not there. If there was none before, offers one.
     #[cold]
-    fn put_in_region(&mut self, id: u64, call: &[u8], in_region: &AtomicU64) -> bool {
+    fn put_in_region(&mut self, id: u64, parcel: &Arc<Parcel>, taken: &Taken) -> bool {
+        let call = parcel.payload();
         match &mut self.region {
-            // ORDERING: Acquire, for the Release of `note_reply`.
-            Region::Open(memory) if in_region.load(Acquire) == 0 => {
-                let is_there = memory.put(call);
-                if is_there {
-                    in_region.store(id, Relaxed);
-                    frame::append(&mut self.bytes, Kind::TaskInRegion, id, &(call.len() as u32).to_le_bytes());
+            // ORDERING: Acquire, for the Release of `note_part`.
+            Region::Open(_) if self.parts != taken.parts.load(Acquire) => {}
+            Region::Open(calls) => {
+                // ORDERING: Acquire, for the Release of `note_reply`.
+                let replied = taken.replied.load(Acquire);
+                if let Some(parts) = calls.parts(call, replied) {
+                    self.in_parts = Some((id, Arc::clone(parcel), parts));
+                    return true;
                 }
-                return is_there;
+                let Some(place) = calls.put(id, call, replied) else { return false };
+                frame::append(&mut self.bytes, Kind::TaskInRegion, id, &place.to_bytes());
+                return true;
             }
             Region::NotYet if self.bytes.is_empty() => match Writable::new() {
                 Ok((memory, file)) => {
@@ -413,6 +466,28 @@ impl Sending {
             _ => {}
         }
         false
+    }
+
+    /// Puts the next part of a call into the region, and behind the bytes a frame that says so. Returns `false` if there
+    /// is no space before the worker has taken one.
+    #[cold]
+    fn put_part(&mut self, taken: &Taken) -> bool {
+        // ORDERING: Acquire, for the Release of `note_part`.
+        if self.parts.saturating_sub(taken.parts.load(Acquire)) >= MAX_PARTS {
+            return false;
+        }
+        let (Some((id, parcel, parts)), Region::Open(calls)) = (&mut self.in_parts, &mut self.region) else {
+            return false;
+        };
+        if let Some(place) = calls.put_part(parts, parcel.payload()) {
+            self.parts += 1;
+            frame::append(&mut self.bytes, Kind::TaskInRegion, *id, &place.to_bytes());
+            if place.left > 0 {
+                return true;
+            }
+        }
+        self.in_parts = None;
+        true
     }
 
     /// Sends what the stream takes of the next bytes without waiting. Returns their number.
@@ -431,71 +506,29 @@ impl Sending {
                 Err(error) => return Err(error),
             }
         }
-        rustix::net::send(stream, self.next(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
-    }
-
-    fn next(&self) -> &[u8] {
+        let (flags, rest) = (SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &self.bytes[self.sent..]);
         match &self.large {
-            Some((parcel, sent)) if self.sent == self.bytes.len() => &parcel.payload()[*sent..],
-            _ => &self.bytes[self.sent..],
+            // At once: a worker that finds the header alone would ask for the rest.
+            Some((parcel, sent)) => {
+                let parts = [IoSlice::new(rest), IoSlice::new(&parcel.payload()[*sent..])];
+                rustix::net::sendmsg(stream, &parts, &mut SendAncillaryBuffer::default(), flags)
+            }
+            None => rustix::net::send(stream, rest, flags),
         }
     }
 
+    /// Notes that so many bytes were sent.
     fn advance(&mut self, bytes: usize) {
-        match &mut self.large {
-            Some((parcel, sent)) if self.sent == self.bytes.len() => {
-                *sent += bytes;
-                if *sent == parcel.payload().len() {
-                    self.large = None;
-                }
+        let before = bytes.min(self.bytes.len() - self.sent);
+        self.sent += before;
+        if let Some((parcel, sent)) = &mut self.large {
+            *sent += bytes - before;
+            if *sent == parcel.payload().len() {
+                self.large = None;
             }
-            _ => self.sent += bytes,
         }
     }
 }
 
 #[cfg(all(test, not(loom), not(miri)))]
-mod tests {
-    use super::*;
-    use crate::process_pool::parent::process::Program;
-    use crate::process_pool::wire::region::Readable;
-
-    #[test]
-    fn a_call_is_not_written_over_before_the_worker_has_replied_to_it() {
-        let (memory, file) = Writable::new().expect("a region");
-        let worker = Readable::open(&file).expect("the same region");
-        let program =
-            Program { path: "/bin/sh".into(), args: vec!["-c".into(), "read line".into()], ..Program::default() };
-        let (process, stream) = Process::start(&program).expect("a process");
-        let (page, _) = Page::new().expect("a page");
-        let link = SocketLink::new(stream, page, Arc::new(process), Arc::default());
-        lock(&link.sending).region = Region::Open(memory);
-        let put = |id, call: &[u8]| lock(&link.sending).put_in_region(id, call, &link.in_region);
-        assert!(put(5, b"first"));
-        // The last ones are replies to the task before it, and to one that came through the stream.
-        for reply in [None, Some(4), Some(6)] {
-            reply.into_iter().for_each(|id| link.note_reply(id));
-            assert!(!put(7, b"other"), "after a reply to {reply:?}");
-            assert_eq!((worker.call(5), link.in_region.load(Relaxed)), (Some(&b"first"[..]), 5));
-        }
-        link.note_reply(5);
-        assert!(put(7, b"other"));
-        assert_eq!((worker.call(5), link.in_region.load(Relaxed)), (Some(&b"other"[..]), 7));
-        link.kill();
-        link.process.reap();
-    }
-
-    #[test]
-    fn a_region_is_offered_by_the_first_frame_of_those_that_are_sent_at_once() {
-        let (mut sending, in_region) = (Sending::default(), AtomicU64::new(0));
-        sending.bytes.push(0);
-        assert!(!sending.put_in_region(1, b"call", &in_region));
-        assert!(
-            sending.with.is_none() && matches!(sending.region, Region::NotYet),
-            "its descriptor would be another's"
-        );
-        sending.bytes.clear();
-        assert!(!sending.put_in_region(1, b"call", &in_region), "the worker has yet to map it");
-        assert!(matches!(sending.with, Some(With::Region(_))) && matches!(sending.region, Region::Offered(_)));
-    }
-}
+mod tests;

@@ -24,7 +24,7 @@ use crate::process_pool::wire::call::{CallFailure, CallResult};
 use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{FrameReader, Kind, LostDescriptors, Message, NoMemory};
 use crate::process_pool::wire::progress;
-use crate::process_pool::wire::region::Copied;
+use crate::process_pool::wire::region::{Assembly, Copied, Place};
 use crate::task::error::{CodecError, LastLines, Rejected, StartError, TaskError, Terminated, WorkerExit, WorkerLost};
 use crate::task::panic;
 
@@ -267,13 +267,13 @@ fn open_results(link: &SocketLink, came: Result<Vec<OwnedFd>, LostDescriptors>) 
     Some(results)
 }
 
-/// Copies a result out of the region, whose length is the payload. `None`: there is no such result.
-fn read_bulk(shared: &Shared, payload: &[u8], results: Option<&Copied>) -> Option<Result<Vec<u8>, NoMemory>> {
-    let length = u32::from_le_bytes(*payload.first_chunk()?) as usize;
-    if length > shared.settings.max_message_size {
+/// Copies a result, or a part of one, out of the region. `None`: there is no such place, or it is too long.
+fn read_bulk(shared: &Shared, place: Place, results: Option<&Copied>, to: &mut Assembly) -> Option<()> {
+    let whole = to.len().checked_add(place.rest()?)?;
+    if whole > shared.settings.max_message_size {
         return None;
     }
-    results?.read(length)
+    results?.read(place, to)
 }
 
 impl Shared {
@@ -331,11 +331,14 @@ fn serve(
     let mut sends = false;
     // What the worker gets for several replies is sent before this thread sleeps.
     let mut sends_later = false;
-    let mut results = None;
+    let (mut results, mut long_result) = (None, Assembly::new());
     loop {
         while let Some(mut message) = reader.next_message().map_err(|error| error.to_string())? {
             let (kind, id) = (message.kind, message.id);
             if kind == Kind::More {
+                if id > 0 {
+                    link.note_part();
+                }
                 sends = true;
                 continue;
             }
@@ -350,6 +353,13 @@ fn serve(
             }
             if matches!(kind, Kind::Progress | Kind::Trace) {
                 shared.hear(number, link, message)?;
+                continue;
+            }
+            let in_region = (kind == Kind::DoneInRegion).then(|| Place::of_bytes(message.payload())).flatten();
+            if let Some(part) = in_region.filter(|part| part.left > 0) {
+                let is_read = read_bulk(shared, part, results.as_ref(), &mut long_result);
+                is_read.ok_or_else(|| format!("a part of the result of task {id} in no region"))?;
+                link.page().note_taken();
                 continue;
             }
             if !matches!(kind, Kind::Done | Kind::DoneInRegion | Kind::Failed | Kind::Skipped) {
@@ -383,20 +393,19 @@ fn serve(
                     shared.finish(job, result)
                 }
                 (Some(job), Kind::DoneInRegion) => {
-                    let bytes = read_bulk(shared, message.payload(), results.as_ref());
+                    let read = in_region.and_then(|place| read_bulk(shared, place, results.as_ref(), &mut long_result));
                     link.page().note_taken();
-                    match bytes {
-                        Some(Ok(bytes)) => {
-                            shared.finish(job, CallResult::Value { bytes, start: 0, attached: Attached::none() })
-                        }
-                        Some(Err(lost)) => shared.finish(job, without_memory(lost)),
-                        None => {
-                            let reason = format!("the result of task {id} in no region");
-                            lose(link, &mut todo, job, &reason);
-                            shared.carry_out(todo);
-                            return Err(reason);
-                        }
+                    if read.is_none() {
+                        let reason = format!("the result of task {id} in no region");
+                        lose(link, &mut todo, job, &reason);
+                        shared.carry_out(todo);
+                        return Err(reason);
                     }
+                    let result = match long_result.take() {
+                        Ok(bytes) => CallResult::Value { bytes, start: 0, attached: Attached::none() },
+                        Err(lost) => without_memory(lost),
+                    };
+                    shared.finish(job, result)
                 }
                 (Some(job), Kind::Failed) if let Some(lost) = message.lost() => {
                     shared.finish(job, without_memory(lost))

@@ -268,6 +268,11 @@ impl Parcel {
         *self.checksum.get_or_init(|| frame::checksum(&self.payload))
     }
 
+    /// Returns whether the checksum is there.
+    pub(in crate::process_pool) fn has_checksum(&self) -> bool {
+        self.checksum.get().is_some()
+    }
+
     /// Returns whether the payload goes through the [region](super::region), if there is one.
     pub(in crate::process_pool) fn is_bulk(&self) -> bool {
         self.payload.len() > BULK && self.attachments.is_empty()

@@ -34,22 +34,57 @@ pub(in crate::process_pool) fn reserve(buffer: &mut Vec<u8>, more: usize) -> boo
         return buffer.try_reserve_exact(more).is_ok();
     }
     let promised = promised();
-    buffer.try_reserve_exact(more).is_ok() && (*promised == 0 || is_there(*promised))
+    let is_reserved = buffer.try_reserve_exact(more).is_ok() && (*promised == 0 || is_there(*promised));
+    drop(promised);
+    ask_for_large_pages(buffer, buffer.capacity());
+    is_reserved
 }
 
-/// A buffer that was used, for the next long message: its pages are there.
-static LAST: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+/// Asks the system to give a buffer that is longer than those that are kept large pages, where it has none yet: a
+/// fraction of the faults. Systems may have none.
+pub(in crate::process_pool) fn ask_for_large_pages(buffer: &[u8], capacity: usize) {
+    #[cfg(all(target_os = "linux", not(bowline_portable), not(miri)))]
+    if capacity > *KEPT[1].end() {
+        use rustix::mm::{Advice, madvise};
 
-/// The capacities of buffers that are kept.
-const KEPT: RangeInclusive<usize> = 2 << 20..=33 << 20;
+        // To the ends of the first and the last page: memory of which a part had another advice would be copied to grow.
+        let page = rustix::param::page_size();
+        let before = buffer.as_ptr().addr() % page;
+        let first = buffer.as_ptr().wrapping_sub(before).cast_mut().cast();
+        // SAFETY:
+        // - the advice does not change what is in memory, whoever's it is.
+        let _ = unsafe { madvise(first, (before + capacity).next_multiple_of(page), Advice::LinuxHugepage) };
+    }
+    let _ = (buffer, capacity);
+}
+
+/// Buffers that were used, for the next long messages: their pages are there. One of each size.
+static LAST: [Mutex<Option<Vec<u8>>>; 2] = [Mutex::new(None), Mutex::new(None)];
+
+/// The capacities of buffers that are kept, of each size.
+const KEPT: [RangeInclusive<usize>; 2] = [MIN_KEPT..=2 << 20, (2 << 20) + 1..=33 << 20];
+const MIN_KEPT: usize = 32 << 10;
+
+/// Returns where a buffer of this capacity is kept.
+fn place(capacity: usize) -> Option<&'static Mutex<Option<Vec<u8>>>> {
+    let size = KEPT.iter().position(|kept| kept.contains(&capacity))?;
+    Some(&LAST[size])
+}
 
 /// Keeps a buffer that is not needed any more, if it is long.
 #[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nothing is sent"))]
-pub(in crate::process_pool) fn keep(mut buffer: Vec<u8>) {
-    if KEPT.contains(&buffer.capacity()) {
+pub(in crate::process_pool) fn keep(buffer: Vec<u8>) {
+    if buffer.capacity() >= MIN_KEPT {
+        keep_long(buffer);
+    }
+}
+
+#[cold]
+fn keep_long(mut buffer: Vec<u8>) {
+    if let Some(place) = place(buffer.capacity()) {
         buffer.clear();
         // Not waited for: a thread that is not in this fork may have had it.
-        let kept = LAST.try_lock().map(|mut last| last.replace(buffer));
+        let kept = place.try_lock().map(|mut last| last.replace(buffer));
         drop(kept);
     }
 }
@@ -57,11 +92,18 @@ pub(in crate::process_pool) fn keep(mut buffer: Vec<u8>) {
 /// Returns an empty buffer that was kept, if it is long enough for this many bytes, and at most twice as long.
 #[cold]
 pub(in crate::process_pool) fn take_kept(bytes: usize) -> Option<Vec<u8>> {
-    if !KEPT.contains(&bytes) {
-        return None;
-    }
     let fits = |kept: &mut Vec<u8>| (bytes..=bytes.saturating_mul(2)).contains(&kept.capacity());
-    LAST.try_lock().ok()?.take_if(fits)
+    let take = |bytes| place(bytes)?.try_lock().ok()?.take_if(fits);
+    take(bytes).or_else(|| take(bytes.saturating_mul(2)))
+}
+
+/// Frees the buffers that are kept.
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nothing is sent"))]
+pub(in crate::process_pool) fn forget_kept() {
+    for place in &LAST {
+        let kept = place.try_lock().map(|mut last| last.take());
+        drop(kept);
+    }
 }
 
 /// Memory to decode a message with, until this is dropped.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 
 use memmap2::{Advice, MmapMut};
 
@@ -41,10 +42,10 @@ impl OwnMap {
         &mut self.map
     }
 
-    /// Returns whether there is memory for the first bytes, all of which is there from then on.
-    pub(super) fn populate(&self, bytes: usize) -> bool {
+    /// Returns whether there is memory for these bytes, all of which is there from then on.
+    pub(super) fn populate(&self, bytes: Range<usize>) -> bool {
         self.assert_here();
-        self.map.advise_range(Advice::PopulateWrite, 0, bytes).is_ok()
+        self.map.advise_range(Advice::PopulateWrite, bytes.start, bytes.len()).is_ok()
     }
 
     #[inline]

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::stream::{Sent, Stream};
 use crate::process_pool::wire::frame::{self, Kind};
 use crate::process_pool::wire::page::Page;
-use crate::process_pool::wire::region::{BULK, Writable};
+use crate::process_pool::wire::region::{BULK, MAX_PARTS, Place, Writable};
 
 /// The worker's end of the region for results.
 pub(super) enum BulkResults {
@@ -20,23 +20,36 @@ pub(super) enum BulkResults {
 }
 
 impl BulkResults {
-    /// Puts a long result into the region. Returns `false` if it goes through the stream: it is short or too long, or the
-    /// parent has not taken the one before, or there is no region. If there was none before, offers one.
-    pub(super) fn put(&mut self, payload: &[u8], stream: &Stream, page: &Page) -> io::Result<bool> {
+    /// Puts a long result into the region, all but the last part of one that is longer than that, and returns where it
+    /// is, or that part. `None`: it goes through the stream, since it is short, or the parent has not taken the one
+    /// before, or there is no region. If there was none before, offers one.
+    pub(super) fn put(&mut self, id: u64, payload: &[u8], stream: &Stream, page: &Page) -> io::Result<Option<Place>> {
         if payload.len() <= BULK {
-            return Ok(false);
+            return Ok(None);
         }
         match self {
             Self::Offered { memory, put } if page.taken() == *put => {
-                let is_there = memory.put(payload);
-                *put += u64::from(is_there);
-                Ok(is_there)
+                if let Some(mut parts) = memory.parts(payload) {
+                    while let Some(place) = memory.put_part(&mut parts, payload) {
+                        *put += 1;
+                        if place.left == 0 {
+                            return Ok(Some(place));
+                        }
+                        let mut part = Vec::new();
+                        frame::append(&mut part, Kind::DoneInRegion, id, &place.to_bytes());
+                        stream.send(&part, Instant::now())?;
+                        wait_until_taken(page, *put - (MAX_PARTS - 1));
+                    }
+                }
+                let place = memory.put(payload);
+                *put += u64::from(place.is_some());
+                Ok(place)
             }
             Self::NotYet => {
                 *self = Self::offer(stream)?;
-                Ok(false)
+                Ok(None)
             }
-            Self::Offered { .. } | Self::Never => Ok(false),
+            Self::Offered { .. } | Self::Never => Ok(None),
         }
     }
 
@@ -51,6 +64,14 @@ impl BulkResults {
     }
 }
 
+/// Waits until the parent has taken so much out of the region. Its supervisor waits for nobody meanwhile, and copies some
+/// megabytes; without it this process ends.
+fn wait_until_taken(page: &Page, wanted: u64) {
+    while page.taken() < wanted {
+        std::thread::sleep(Duration::from_micros(20));
+    }
+}
+
 #[cfg(all(test, not(loom), not(miri)))]
 mod tests {
     use std::os::unix::net::UnixStream;
@@ -59,7 +80,7 @@ mod tests {
 
     use super::*;
     use crate::process_pool::wire::frame::FrameReader;
-    use crate::process_pool::wire::region::Copied;
+    use crate::process_pool::wire::region::{Assembly, Copied};
     use crate::process_pool::wire::socket;
 
     #[test]
@@ -68,21 +89,25 @@ mod tests {
         let (page, _) = Page::new().expect("a page");
         let stream = Stream::new(Box::leak(Box::new(worker.into()))).expect("it is there");
         let mut results = BulkResults::NotYet;
-        let mut put = |length, byte| results.put(&vec![byte; length], &stream, &page).expect("it is there");
-        assert!(!put(BULK + 1, 1), "there is no region yet");
+        let mut put = |length, byte| results.put(1, &vec![byte; length], &stream, &page).expect("it is there");
+        assert!(put(BULK + 1, 1).is_none(), "there is no region yet");
         let mut reader = FrameReader::new(0);
         assert!(socket::receive(&parent, &mut reader, RecvFlags::empty(), |_| None).is_ok_and(|bytes| bytes > 0));
         let mut offer = reader.next_message().expect("a frame").expect("all of it");
         let file = offer.take_descriptors().ok().and_then(|mut files| files.pop()).expect("the region");
         let region = Copied::open(file).expect("the region");
-        let first = || region.read(1).expect("a byte").expect("memory")[0];
-        assert!(!put(BULK + 1, 1), "the parent has not taken the region");
+        let first = |place| {
+            let mut taken = Assembly::new();
+            region.read(place, &mut taken).expect("it is in the region");
+            taken.take().expect("memory")[0]
+        };
+        assert!(put(BULK + 1, 1).is_none(), "the parent has not taken the region");
         page.note_taken();
         for byte in 2..5 {
-            assert!(!put(BULK, 1) && !put(64 << 20, 1), "short or too long: it goes another way");
-            assert!(put(BULK + 1, byte));
-            assert!(!put(BULK + 1, 1), "result {byte} was not taken");
-            assert_eq!(first(), byte);
+            assert!(put(BULK, 1).is_none(), "it is short, and goes another way");
+            let place = put(BULK + 1, byte).expect("space");
+            assert!(put(BULK + 1, 1).is_none(), "result {byte} was not taken");
+            assert_eq!(first(place), byte);
             page.note_taken();
         }
     }

@@ -3,8 +3,9 @@
 use crate::task::error::CodecError;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::RecvFlags;
 use rustix::process::{getpgrp, getpid};
 
@@ -16,18 +17,20 @@ use super::running;
 use super::stream::{Sent, Stream};
 use super::watch;
 use crate::primitive::spin::spin_until;
-use crate::process_pool::wire::blob::{Attachments, Blob};
+use crate::process_pool::wire::blob::{Attachments, Blob, forget_mappings, keep_mappings};
 use crate::process_pool::wire::call::{Call, CallFailure, MAX_FAILURE, too_long};
 use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind, LostDescriptors, Message};
 use crate::process_pool::wire::memory;
 use crate::process_pool::wire::page::Page;
-use crate::process_pool::wire::region::Readable;
+use crate::process_pool::wire::region::{Assembly, BULK, Place, Readable};
 use crate::process_pool::wire::socket;
 use crate::process_pool::wire::usual::Usual;
 
 /// A reply's buffer with more capacity is not kept for the next reply, but for a long one.
 const MAX_KEPT: usize = 1 << 20;
+/// A worker that has had nothing to do for so long frees what it keeps for the next long message.
+const KEEPS_FOR: Duration = Duration::from_secs(1);
 
 /// Serves until the parent says that nothing will follow.
 ///
@@ -44,6 +47,7 @@ pub(super) fn serve(
     main: &MainThread,
 ) -> io::Result<()> {
     let stream = &running::serves_by(page, Stream::new(descriptor)?, max_size).stream;
+    keep_mappings();
     let this = getpid();
     let served = serve_on(stream, reader, page, max_size, main);
     // A process that a task has forked off, and that came here in its turn, has no stream to begin with.
@@ -62,8 +66,8 @@ fn serve_on(
 ) -> io::Result<()> {
     let (mut reply, mut attachments) = (Vec::new(), Attachments::none());
     let (pause, mut idle_since) = (Usual::unknown(), None::<Instant>);
-    let mut asked_for_more = false;
-    let (mut region, mut bulk_results) = (None, BulkResults::NotYet);
+    let (mut asked_for_more, mut keeps) = (false, false);
+    let (mut region, mut long_call, mut bulk_results) = (None, Assembly::new(), BulkResults::NotYet);
     loop {
         let sent = page.sent();
         while let Some(mut message) = reader.next_message().map_err(io::Error::other)? {
@@ -80,11 +84,24 @@ fn serve_on(
                 continue;
             }
             if message.kind == Kind::TaskInRegion {
-                let length = message.payload().first_chunk().map(|&length| u32::from_le_bytes(length) as usize);
-                let call = length.and_then(|length| region.as_ref()?.call(length));
-                let call = call.ok_or_else(|| io::Error::other("the parent sent a task in no region"))?;
-                message = Message::with_payload(Kind::Task, id, call);
+                let place = Place::of_bytes(message.payload());
+                let call = place.and_then(|place| Some((region.as_ref()?.call(place)?, place.left)));
+                let (call, left) = call.ok_or_else(|| io::Error::other("the parent sent a task in no region"))?;
+                message = if left > 0 || long_call.is_begun() {
+                    long_call.add(call, left);
+                    // The parent writes the next part.
+                    let mut taken = Vec::new();
+                    frame::append(&mut taken, Kind::More, id, &[]);
+                    stream.send(&taken, Instant::now())?;
+                    if left > 0 {
+                        continue;
+                    }
+                    Message::with_own_payload(Kind::Task, id, long_call.take())
+                } else {
+                    Message::with_payload(Kind::Task, id, call)
+                };
             }
+            keeps |= message.payload().len() > BULK || message.announced() > 0;
             reply.clear();
             reply.resize(HEADER, 0);
             let began = Instant::now();
@@ -102,11 +119,13 @@ fn serve_on(
                 Kind::Task => Kind::Skipped,
                 kind => return Err(io::Error::other(format!("the parent sent a frame of the kind {kind:?}"))),
             };
-            if kind == Kind::Done && attachments.is_empty() && bulk_results.put(&reply[HEADER..], stream, page)? {
+            if kind == Kind::Done
+                && attachments.is_empty()
+                && let Some(place) = bulk_results.put(id, &reply[HEADER..], stream, page)?
+            {
                 kind = Kind::DoneInRegion;
-                let length = (reply.len() - HEADER) as u32;
                 reply.truncate(HEADER);
-                reply.extend(length.to_le_bytes());
+                reply.extend(place.to_bytes());
             }
             put_header(&mut reply, kind, id, &attachments);
             let ended = Instant::now();
@@ -121,6 +140,7 @@ fn serve_on(
             }
             if reply.capacity() > MAX_KEPT {
                 memory::keep(std::mem::take(&mut reply));
+                keeps = true;
             }
             idle_since = Some(Instant::now());
         }
@@ -136,6 +156,10 @@ fn serve_on(
             spin_until(|| page.sent() != sent);
         }
         let descriptor = stream.descriptor();
+        if std::mem::take(&mut keeps) && is_silent(descriptor) {
+            memory::forget_kept();
+            forget_mappings();
+        }
         if rustix::io::retry_on_intr(|| socket::receive(descriptor, &mut reader, RecvFlags::empty(), |_| None))? == 0 {
             // The stream ended without a frame of the kind `Stop`.
             return Err(io::ErrorKind::ConnectionReset.into());
@@ -144,6 +168,13 @@ fn serve_on(
             pause.note(since.elapsed());
         }
     }
+}
+
+/// Waits until something comes, or for a second. Returns whether nothing came.
+#[cold]
+fn is_silent(stream: &OwnedFd) -> bool {
+    let limit = KEEPS_FOR.try_into().ok();
+    poll(&mut [PollFd::new(stream, PollFlags::IN)], limit.as_ref()).is_ok_and(|ready| ready == 0)
 }
 
 /// Maps the region of the parent, if it came and can be mapped.

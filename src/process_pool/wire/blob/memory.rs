@@ -9,6 +9,7 @@ use memmap2::{Mmap, MmapOptions};
 use rustix::fs::{FallocateFlags, SealFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::kept::{self, Identity};
 use super::seal_error::SealError;
 use crate::primitive::without_write_signals;
 use crate::process_pool::wire::memfd;
@@ -128,6 +129,16 @@ pub(super) struct Sealed {
     file: OwnedFd,
     /// `None`: it is empty.
     map: Option<Mmap>,
+    /// Of memory that came from another process: the mapping may be kept for the next time.
+    identity: Option<Identity>,
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        if let (Some(identity), Some(map)) = (self.identity, self.map.take()) {
+            kept::keep(identity, map);
+        }
+    }
 }
 
 impl Sealed {
@@ -172,9 +183,15 @@ impl Sealed {
         if i128::from(stat.st_blocks) * 512 < i128::from(size) {
             return Err(Refusal::Holes);
         }
+        let identity = Identity::of(&stat);
+        if let Some(map) = kept::take(identity) {
+            return Ok(Self { file, map: Some(map), identity: Some(identity) });
+        }
         // SAFETY:
         // - the kernel says that the memory is sealed and of this length; both are for ever.
-        unsafe { Self::map(file, bytes) }.map_err(Refusal::Map)
+        let mut sealed = unsafe { Self::map(file, bytes) }.map_err(Refusal::Map)?;
+        sealed.identity = Some(identity);
+        Ok(sealed)
     }
 
     /// # Safety
@@ -182,7 +199,7 @@ impl Sealed {
     /// The memory has this length and all [`SEALS`].
     unsafe fn map(file: OwnedFd, bytes: usize) -> io::Result<Self> {
         if bytes == 0 {
-            return Ok(Self { file, map: None });
+            return Ok(Self { file, map: None, identity: None });
         }
         let mut options = MmapOptions::new();
         options.len(bytes);
@@ -198,7 +215,7 @@ impl Sealed {
             },
             mapped => mapped,
         };
-        Ok(Self { map: Some(map?), file })
+        Ok(Self { map: Some(map?), file, identity: None })
     }
 }
 

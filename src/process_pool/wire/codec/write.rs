@@ -23,6 +23,9 @@ pub(super) struct Writer<'b> {
     is_broken: bool,
 }
 
+/// The space that is left behind bytes for which the buffer grows, if they are more than this.
+const AFTER: usize = 256;
+
 impl<'b> Writer<'b> {
     pub(super) fn new(buffer: &'b mut Vec<u8>, attachments: Option<&'b mut Attachments>) -> Self {
         let (names, schema, headroom) = (Written::new(), Schema::new(), Headroom::here());
@@ -45,12 +48,17 @@ impl<'b> Writer<'b> {
 
     #[cold]
     fn grow(&mut self, bytes: usize) -> Result<(), Fault> {
-        if let Some(mut kept) = memory::take_kept(self.buffer.len().saturating_add(bytes)) {
+        // What follows long bytes is mostly short: to grow once more for that would double the memory.
+        let more = bytes.saturating_add(AFTER);
+        if let Some(mut kept) = memory::take_kept(self.buffer.len().saturating_add(more)) {
             kept.extend_from_slice(self.buffer);
             *self.buffer = kept;
             return Ok(());
         }
-        self.buffer.try_reserve(bytes).map_err(|_| Fault::no_memory(bytes))
+        let more = if bytes > AFTER { more } else { bytes };
+        self.buffer.try_reserve(more).map_err(|_| Fault::no_memory(bytes))?;
+        memory::ask_for_large_pages(self.buffer, self.buffer.capacity());
+        Ok(())
     }
 
     #[inline]

@@ -13,6 +13,7 @@
 //! This file names nothing else of the crate, and its items are `pub(crate)`: the fuzz target in `fuzz/` includes it.
 
 mod descriptors;
+mod message;
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -22,6 +23,7 @@ use std::os::fd::OwnedFd;
 
 use descriptors::{Arrivals, Came};
 pub(crate) use descriptors::{LostDescriptors, withhold};
+pub(crate) use message::Message;
 
 /// The length of a header.
 pub(crate) const HEADER: usize = 24;
@@ -132,84 +134,6 @@ pub(crate) struct Frame<'b> {
     pub(crate) kind: Kind,
     pub(crate) id: u64,
     pub(crate) payload: &'b [u8],
-}
-
-/// A frame that has arrived, whose payload is dropped with it: a large one has the buffer to itself.
-pub(crate) struct Message<'b> {
-    pub(crate) kind: Kind,
-    pub(crate) id: u64,
-    bytes: Cow<'b, [u8]>,
-    payload: usize,
-    lost: Option<NoMemory>,
-    announced: u8,
-    descriptors: Came,
-}
-
-impl<'b> Message<'b> {
-    /// Makes a message whose payload came in another way.
-    pub(crate) fn with_payload(kind: Kind, id: u64, payload: &'b [u8]) -> Self {
-        Self {
-            kind,
-            id,
-            bytes: Cow::Borrowed(payload),
-            payload: 0,
-            lost: None,
-            announced: 0,
-            descriptors: Ok(Vec::new()),
-        }
-    }
-
-    /// Returns the payload. Empty if it was [lost](Self::lost).
-    pub(crate) fn payload(&self) -> &[u8] {
-        &self.bytes[self.payload..]
-    }
-
-    /// Returns the bytes that end with the payload, and where the payload begins.
-    ///
-    /// # Errors
-    ///
-    /// There is no memory for it, or there [was](Self::lost) none.
-    pub(crate) fn into_payload(self) -> Result<(Vec<u8>, usize), NoMemory> {
-        if let Some(lost) = self.lost {
-            return Err(lost);
-        }
-        match self.bytes {
-            Cow::Borrowed(bytes) => {
-                let (payload, mut own) = (&bytes[self.payload..], Vec::new());
-                own.try_reserve_exact(payload.len()).map_err(|_| NoMemory { bytes: payload.len() })?;
-                own.extend_from_slice(payload);
-                Ok((own, 0))
-            }
-            Cow::Owned(mut bytes) => {
-                if bytes.capacity() - bytes.len() > USUAL_BUFFER {
-                    bytes.shrink_to_fit();
-                }
-                Ok((bytes, self.payload))
-            }
-        }
-    }
-
-    /// Returns how many descriptors the frame announces, whether they came or not.
-    pub(crate) fn announced(&self) -> usize {
-        self.announced.into()
-    }
-
-    /// Returns the descriptors that came with the frame, once. Those that nobody takes are closed with it.
-    ///
-    /// # Errors
-    ///
-    /// They did not come.
-    pub(crate) fn take_descriptors(&mut self) -> Result<Vec<OwnedFd>, LostDescriptors> {
-        match &mut self.descriptors {
-            Ok(descriptors) => Ok(std::mem::take(descriptors)),
-            Err(lost) => Err(*lost),
-        }
-    }
-
-    /// Returns why the payload is missing, if it was read and thrown away. Its checksum was right.
-    pub(crate) fn lost(&self) -> Option<NoMemory> {
-        self.lost
-    }
 }
 
 /// There was no memory for a payload of this many bytes.
