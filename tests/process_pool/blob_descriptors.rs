@@ -106,7 +106,8 @@ fn rogue() {
             region[1] = 1;
             send_with(&rogue.stream, &sign(region), &[memory]);
         }
-        rogue.say_frame(DONE_IN_REGION, id, &u32::to_le_bytes(length));
+        let place = [0, length, 0].map(u32::to_le_bytes);
+        rogue.say_frame(DONE_IN_REGION, id, place.as_flattened());
         rogue.sleep();
     }
     if step == "a socket that lingers" {

@@ -484,3 +484,13 @@ fn blobs_of_one_length_are_not_taken_for_each_other_and_a_worker_keeps_few_of_th
         assert_eq!(pool.submit(check, (blob(MIB),)).result().unwrap(), MIB);
     });
 }
+
+#[test]
+fn a_worker_unmaps_what_it_keeps_whatever_it_has_done_last() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        assert_eq!(pool.submit(check, (blob(8 * MIB),)).result().unwrap(), 8 * MIB);
+        let worker = pool.submit(pid, ()).result().unwrap();
+        wait_until(|| mapped(worker) == 0);
+    });
+}

@@ -201,6 +201,23 @@ fn a_worker_that_leaks_is_replaced_and_one_that_does_not_is_kept() {
 }
 
 #[test]
+fn long_messages_are_no_growth() {
+    fn long(bytes: usize) -> serde_bytes::ByteBuf {
+        thread::sleep(Duration::from_millis(6));
+        serde_bytes::ByteBuf::from(vec![1; bytes])
+    }
+    within(LIMIT, || {
+        let pool = builder(1).max_worker_growth(24 << 20).build().unwrap();
+        let worker = pool.submit(pid, ()).result().unwrap();
+        for _ in 0..10 {
+            assert_eq!(pool.submit(long, (20 << 20,)).result().unwrap().len(), 20 << 20);
+            thread::sleep(Duration::from_millis(6));
+            assert_eq!(pool.submit(pid, ()).result().unwrap(), worker);
+        }
+    });
+}
+
+#[test]
 fn memory_that_a_worker_has_when_it_is_ready_or_shares_with_others_is_not_what_it_leaks() {
     static KEPT: Mutex<Vec<Blob>> = Mutex::new(Vec::new());
     const MANY: usize = 40 << 20;

@@ -98,6 +98,8 @@ struct Sending {
     /// What goes with the first byte of the first frame in `bytes`.
     with: Option<With>,
     region: Region,
+    /// A thread computes the checksum of what is next.
+    is_checking: bool,
     large: Option<(Arc<Parcel>, usize)>,
     /// The call that goes through the region in parts, and its number. Nothing overtakes it.
     in_parts: Option<(u64, Arc<Parcel>, Parts)>,
@@ -244,10 +246,14 @@ impl SocketLink {
                     }
                     break true;
                 }
+                // Another thread computes it, and sends what there is then.
+                Filled::Unchecked(_) if sending.is_checking => break true,
                 Filled::Unchecked(parcel) => {
+                    sending.is_checking = true;
                     drop(sending);
                     parcel.checksum();
                     sending = lock(&self.sending);
+                    sending.is_checking = false;
                     continue;
                 }
             }

@@ -176,6 +176,8 @@ impl<'s> Handshake<'s> {
             name: self.settings.name.chars().take(MAX_NAME).collect(),
             max_size: self.settings.max_message_size as u64,
             backtraces: wants_backtraces(),
+            // It would count as growth.
+            keeps_memory: self.settings.lifespan.max_growth.is_none(),
             limits: self.settings.limits.clone(),
         };
         let mut payload = Vec::new();

@@ -331,7 +331,7 @@ fn serve(
     let mut sends = false;
     // What the worker gets for several replies is sent before this thread sleeps.
     let mut sends_later = false;
-    let (mut results, mut long_result) = (None, Assembly::new());
+    let (mut results, mut long_result, mut long_id) = (None, Assembly::new(), 0);
     loop {
         while let Some(mut message) = reader.next_message().map_err(|error| error.to_string())? {
             let (kind, id) = (message.kind, message.id);
@@ -356,7 +356,14 @@ fn serve(
                 continue;
             }
             let in_region = (kind == Kind::DoneInRegion).then(|| Place::of_bytes(message.payload())).flatten();
+            // Whatever comes after a part is the rest of the same result.
+            if long_result.is_begun() && (kind != Kind::DoneInRegion || id != long_id) {
+                return Err(format!(
+                    "a part of the result of task {long_id}, and then a frame of the kind {kind:?} of task {id}"
+                ));
+            }
             if let Some(part) = in_region.filter(|part| part.left > 0) {
+                long_id = id;
                 let is_read = read_bulk(shared, part, results.as_ref(), &mut long_result);
                 is_read.ok_or_else(|| format!("a part of the result of task {id} in no region"))?;
                 link.page().note_taken();

@@ -8,7 +8,8 @@
 
 use std::ops::RangeInclusive;
 
-use crate::primitive::quiet::{Mutex, MutexGuard, PoisonError};
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError};
 
 /// For shorter messages nothing is reserved.
 const LONG: usize = 1 << 20;
@@ -65,6 +66,23 @@ static LAST: [Mutex<Option<Vec<u8>>>; 2] = [Mutex::new(None), Mutex::new(None)];
 const KEPT: [RangeInclusive<usize>; 2] = [MIN_KEPT..=2 << 20, (2 << 20) + 1..=33 << 20];
 const MIN_KEPT: usize = 32 << 10;
 
+/// Whether some were kept since all were freed.
+static HAS_KEPT: AtomicBool = AtomicBool::new(false);
+/// Whether buffers are kept at all.
+static KEEPS: AtomicBool = AtomicBool::new(true);
+
+/// Keeps no buffers from now on: the memory of this process is watched.
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nobody watches it"))]
+pub(in crate::process_pool) fn keep_none() {
+    KEEPS.store(false, Relaxed);
+}
+
+/// Returns whether buffers are kept.
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nothing is sent"))]
+pub(in crate::process_pool) fn has_kept() -> bool {
+    HAS_KEPT.load(Relaxed)
+}
+
 /// Returns where a buffer of this capacity is kept.
 fn place(capacity: usize) -> Option<&'static Mutex<Option<Vec<u8>>>> {
     let size = KEPT.iter().position(|kept| kept.contains(&capacity))?;
@@ -81,7 +99,10 @@ pub(in crate::process_pool) fn keep(buffer: Vec<u8>) {
 
 #[cold]
 fn keep_long(mut buffer: Vec<u8>) {
-    if let Some(place) = place(buffer.capacity()) {
+    if KEEPS.load(Relaxed)
+        && let Some(place) = place(buffer.capacity())
+    {
+        HAS_KEPT.store(true, Relaxed);
         buffer.clear();
         // Not waited for: a thread that is not in this fork may have had it.
         let kept = place.try_lock().map(|mut last| last.replace(buffer));
@@ -100,6 +121,7 @@ pub(in crate::process_pool) fn take_kept(bytes: usize) -> Option<Vec<u8>> {
 /// Frees the buffers that are kept.
 #[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nothing is sent"))]
 pub(in crate::process_pool) fn forget_kept() {
+    HAS_KEPT.store(false, Relaxed);
     for place in &LAST {
         let kept = place.try_lock().map(|mut last| last.take());
         drop(kept);

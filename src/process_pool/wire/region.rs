@@ -188,7 +188,9 @@ impl Place {
     pub(in crate::process_pool) fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::WRITTEN] = bytes.try_into().ok()?;
         let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
-        Some(Self { at: number(0), length: number(4), left: number(8) })
+        let place = Self { at: number(0), length: number(4), left: number(8) };
+        // A payload of parts without bytes would have no end.
+        (place.length > 0 || place.left == 0).then_some(place)
     }
 
     /// Returns how long the payload is from this part on. `None`: no payload is so long.

@@ -15,6 +15,8 @@ pub(in crate::process_pool) struct Setup {
     pub(in crate::process_pool) max_size: u64,
     /// Whether to capture the backtrace of a panic.
     pub(in crate::process_pool) backtraces: bool,
+    /// Whether it may keep memory for the next messages.
+    pub(in crate::process_pool) keeps_memory: bool,
     /// What it limits itself to.
     pub(in crate::process_pool) limits: Limits,
 }

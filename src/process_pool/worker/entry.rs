@@ -22,7 +22,7 @@ use crate::process_pool::wire::identity::Identity;
 use crate::process_pool::wire::mark::{self, Addressee, Mark};
 use crate::process_pool::wire::page::Page;
 use crate::process_pool::wire::setup::Setup;
-use crate::process_pool::wire::{codec, role};
+use crate::process_pool::wire::{codec, memory, role};
 use crate::task::panic;
 
 /// The exit code of a process that was to be a worker, and could not.
@@ -177,6 +177,9 @@ fn get_up(mark: &Mark, stream: &'static OwnedFd, reader: &mut FrameReader) -> io
     overflow::install(page.fate());
     panic::note_locations();
     panic::BACKTRACES.store(setup.backtraces, Relaxed);
+    if !setup.keeps_memory {
+        memory::keep_none();
+    }
     close_in_forks(stream);
     debug_assert!(getpgrp() == getpid(), "a worker leads a group");
     // Last: what comes before needs threads and memory.

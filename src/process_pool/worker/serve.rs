@@ -17,13 +17,13 @@ use super::running;
 use super::stream::{Sent, Stream};
 use super::watch;
 use crate::primitive::spin::spin_until;
-use crate::process_pool::wire::blob::{Attachments, Blob, forget_mappings, keep_mappings};
+use crate::process_pool::wire::blob::{Attachments, Blob, forget_mappings, has_mappings, keep_mappings};
 use crate::process_pool::wire::call::{Call, CallFailure, MAX_FAILURE, too_long};
 use crate::process_pool::wire::codec;
 use crate::process_pool::wire::frame::{self, FrameReader, HEADER, Kind, LostDescriptors, Message};
 use crate::process_pool::wire::memory;
 use crate::process_pool::wire::page::Page;
-use crate::process_pool::wire::region::{Assembly, BULK, Place, Readable};
+use crate::process_pool::wire::region::{Assembly, Place, Readable};
 use crate::process_pool::wire::socket;
 use crate::process_pool::wire::usual::Usual;
 
@@ -66,7 +66,7 @@ fn serve_on(
 ) -> io::Result<()> {
     let (mut reply, mut attachments) = (Vec::new(), Attachments::none());
     let (pause, mut idle_since) = (Usual::unknown(), None::<Instant>);
-    let (mut asked_for_more, mut keeps) = (false, false);
+    let mut asked_for_more = false;
     let (mut region, mut long_call, mut bulk_results) = (None, Assembly::new(), BulkResults::NotYet);
     loop {
         let sent = page.sent();
@@ -101,7 +101,6 @@ fn serve_on(
                     Message::with_payload(Kind::Task, id, call)
                 };
             }
-            keeps |= message.payload().len() > BULK || message.announced() > 0;
             reply.clear();
             reply.resize(HEADER, 0);
             let began = Instant::now();
@@ -140,7 +139,6 @@ fn serve_on(
             }
             if reply.capacity() > MAX_KEPT {
                 memory::keep(std::mem::take(&mut reply));
-                keeps = true;
             }
             idle_since = Some(Instant::now());
         }
@@ -156,7 +154,7 @@ fn serve_on(
             spin_until(|| page.sent() != sent);
         }
         let descriptor = stream.descriptor();
-        if std::mem::take(&mut keeps) && is_silent(descriptor) {
+        if keeps_memory() && is_silent(descriptor) {
             memory::forget_kept();
             forget_mappings();
         }
@@ -168,6 +166,11 @@ fn serve_on(
             pause.note(since.elapsed());
         }
     }
+}
+
+/// Returns whether buffers or mappings are kept for what comes next.
+fn keeps_memory() -> bool {
+    memory::has_kept() || has_mappings()
 }
 
 /// Waits until something comes, or for a second. Returns whether nothing came.

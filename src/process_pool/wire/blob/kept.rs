@@ -37,6 +37,14 @@ static IS_WORKER: AtomicBool = AtomicBool::new(false);
 /// The last is the one that was kept last.
 static KEPT: Mutex<VecDeque<(Identity, Mmap)>> = Mutex::new(VecDeque::new());
 
+/// Whether some were kept since all were unmapped.
+static HAS_SOME: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether some are kept.
+pub(in crate::process_pool) fn has_mappings() -> bool {
+    HAS_SOME.load(Relaxed)
+}
+
 /// Keeps mappings from now on.
 pub(in crate::process_pool) fn keep_mappings() {
     IS_WORKER.store(true, Relaxed);
@@ -46,6 +54,7 @@ pub(in crate::process_pool) fn keep_mappings() {
 pub(in crate::process_pool) fn forget_mappings() {
     if let Ok(mut kept) = KEPT.try_lock() {
         kept.clear();
+        HAS_SOME.store(false, Relaxed);
     }
 }
 
@@ -65,6 +74,7 @@ pub(super) fn keep(identity: Identity, map: Mmap) {
         bytes -= oldest.len();
     }
     kept.push_back((identity, map));
+    HAS_SOME.store(true, Relaxed);
 }
 
 /// Returns the mapping of this memory, if it was kept.

@@ -15,6 +15,6 @@ pub(in crate::process_pool) use attachments::{Attached, Attachments};
 pub(super) use attachments::{NAME, pass, take_wanted};
 pub use bytes::{Blob, BlobMut};
 #[cfg(all(target_os = "linux", not(bowline_portable)))]
-pub(in crate::process_pool) use kept::{forget_mappings, keep_mappings};
+pub(in crate::process_pool) use kept::{forget_mappings, has_mappings, keep_mappings};
 pub use seal_error::SealError;
 pub use vec::{SharedVec, SharedVecMut};

@@ -12,6 +12,9 @@ use std::os::fd::OwnedFd;
 
 use super::{FrameError, HEADER, sign};
 
+/// How often descriptors that are not of memory may come through a stream: whoever closes them may wait for long.
+const MAX_FOREIGN: u32 = 8;
+
 /// In a header: the frame has descriptors, and the system refused to send them.
 const WITHHELD: u8 = u8::MAX;
 
@@ -81,6 +84,8 @@ impl Arrival {
 pub(super) struct Arrivals {
     bytes: u64,
     waiting: VecDeque<Arrival>,
+    /// How often some came that are not of memory.
+    foreign: u32,
 }
 
 impl Arrivals {
@@ -95,6 +100,7 @@ impl Arrivals {
 
     /// Adds descriptors that came with the bytes which are [counted](Self::count) next.
     pub(super) fn add(&mut self, bytes: usize, descriptors: Vec<OwnedFd>, lost: Option<LostDescriptors>) {
+        self.foreign += u32::from(lost == Some(LostDescriptors::Foreign));
         let from = self.bytes;
         self.waiting.push_back(Arrival { from, until: from + bytes as u64, descriptors, lost });
     }
@@ -121,6 +127,9 @@ impl Arrivals {
 
     #[cold]
     fn take_some(&mut self, frame: Range<u64>, announced: u8) -> Result<Came, FrameError> {
+        if self.foreign > MAX_FOREIGN {
+            return Err(FrameError::Descriptors);
+        }
         let taken = match announced {
             0 => Ok(Vec::new()),
             WITHHELD => Err(LostDescriptors::Withheld),

@@ -214,3 +214,18 @@ fn descriptors_that_were_not_announced_and_announced_ones_that_do_not_come_are_e
     // Behind the last frame's end there are none.
     assert_eq!(outcome(&[(&of(&none, 1), 1), (&none[1..2], 1)]), Err(FrameError::Descriptors));
 }
+
+#[test]
+fn a_stream_by_which_something_else_than_memory_comes_again_and_again_is_broken() {
+    let mut reader = FrameReader::new(100);
+    let mut came = 0;
+    for id in 0..100 {
+        let frame = header_with(Kind::Done, id, 0, checksum(&[]), 1);
+        reader.space()[..HEADER].copy_from_slice(&frame);
+        reader.filled_with(HEADER, Vec::new(), Some(LostDescriptors::Foreign));
+        let Ok(message) = reader.next_message() else { break };
+        assert_eq!(message.expect("all of it").take_descriptors().err(), Some(LostDescriptors::Foreign));
+        came += 1;
+    }
+    assert_eq!(came, 8);
+}
