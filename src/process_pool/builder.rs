@@ -415,7 +415,7 @@ impl ProcessPoolBuilder {
     /// place: so a leak costs restarts, not the machine. The default is no limit.
     ///
     /// The memory is read after tasks, at most every 5 ms, which takes some microseconds. Memory that the process has freed, and the
-    /// allocator keeps, counts.
+    /// allocator keeps, counts. What the pool itself would keep for the next long message is freed at once in such workers.
     ///
     /// # Examples
     ///
