@@ -8,11 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use bowline::process_pool::{Blob, current_task};
+use bowline::sync::LockGuard;
 use bowline::task::WorkerExit;
-use bowline::{Future, TaskError};
+use bowline::{Future, Lock, TaskError};
 use serde::{Deserialize, Serialize};
 
 use crate::support::folder::{Folder, note, open, pass};
+use crate::support::processes::fork_often;
 use crate::support::workers::{builder, echo, pid, pool_of};
 use crate::support::{LIMIT, wait_until, within};
 
@@ -378,34 +380,9 @@ fn a_fork_of_a_task_says_nothing() {
         let pool = pool_of(1);
         fn forks() -> i32 {
             let task = current_task().expect("it runs in a worker");
-            let is_over = AtomicU64::new(0);
-            let mut all = 0;
-            thread::scope(|scope| {
-                // Another thread is in the middle of a value now and then.
-                scope.spawn(|| {
-                    while is_over.load(Ordering::Relaxed) == 0 {
-                        task.progress(8_u64).expect("somebody listens");
-                    }
-                });
-                for _ in 0..100 {
-                    // SAFETY:
-                    // - the child calls what does nothing in it, and ends.
-                    let child = unsafe { libc::fork() };
-                    if child == 0 {
-                        let told = task.progress(7_u64).is_ok();
-                        // SAFETY:
-                        // - ends this process.
-                        unsafe { libc::_exit(i32::from(!told)) };
-                    }
-                    let mut status = -1;
-                    // SAFETY:
-                    // - waits for the child above.
-                    unsafe { libc::waitpid(child, &raw mut status, 0) };
-                    all |= status;
-                }
-                is_over.store(1, Ordering::Relaxed);
-            });
-            all
+            // Another thread is in the middle of a value now and then.
+            let speaks = || task.progress(8_u64).expect("somebody listens");
+            fork_often(speaks, || assert!(task.progress(7_u64).is_ok()))
         }
         let (hear, heard) = collect::<u64>();
         assert_eq!(pool.task(forks, ()).on_progress(hear).submit().result().unwrap(), 0);
@@ -453,28 +430,36 @@ fn a_hearer_that_waits_for_the_task_is_a_deadlock_and_told_so() {
     });
 }
 
+/// A lock, and what waits for it as it hears the first value, once it is told to.
+fn waits_for_a_lock() -> (Arc<Lock<()>>, mpsc::Sender<()>, impl FnMut(u64) + Send + 'static) {
+    let lock = Arc::new(Lock::new(()));
+    let (begin, begun) = mpsc::channel();
+    let waited_for = Arc::clone(&lock);
+    let hear = move |_: u64| {
+        begun.recv().unwrap();
+        drop(waited_for.lock());
+    };
+    (lock, begin, hear)
+}
+
+/// Waits for the task under a lock for which its hearer waits: one of the two waits is ended.
+fn ends_as_a_deadlock<T: Send + 'static>(task: Future<T>, held: LockGuard<'_, ()>) {
+    let result = task.result();
+    drop(held);
+    if let Err(error) = result {
+        assert!(error.to_string().contains("deadlock"), "{error}");
+    }
+}
+
 #[test]
 fn a_hearer_that_waits_for_whoever_waits_for_the_task_is_a_deadlock() {
     within(LIMIT, || {
         let pool = pool_of(1);
-        let lock = Arc::new(bowline::Lock::new(()));
-        let (begin, begun) = mpsc::channel();
-        let hear = {
-            let lock = Arc::clone(&lock);
-            move |_: u64| {
-                begun.recv().unwrap();
-                drop(lock.lock());
-            }
-        };
+        let (lock, begin, hear) = waits_for_a_lock();
         let task = pool.task(count, (1,)).on_progress(hear).submit();
         let held = lock.lock();
         begin.send(()).unwrap();
-        // One of the two waits is ended.
-        let result = task.result();
-        drop(held);
-        if let Err(error) = result {
-            assert!(error.to_string().contains("deadlock"), "{error}");
-        }
+        ends_as_a_deadlock(task, held);
     });
 }
 
@@ -493,24 +478,12 @@ fn a_hearer_that_waits_for_a_task_that_was_begun_again_is_a_deadlock() {
             thread::sleep(Duration::from_millis(200));
             task.attempt()
         }
-        let lock = Arc::new(bowline::Lock::new(()));
-        let (begin, begun) = mpsc::channel();
-        let hear = {
-            let lock = Arc::clone(&lock);
-            move |_: u64| {
-                begun.recv().unwrap();
-                drop(lock.lock());
-            }
-        };
+        let (lock, begin, hear) = waits_for_a_lock();
         let task = pool.task(dies_once, (folder.path(),)).on_progress(hear).retries(1).submit();
         let held = lock.lock();
         folder.until_begun(0);
         begin.send(()).unwrap();
-        let result = task.result();
-        drop(held);
-        if let Err(error) = result {
-            assert!(error.to_string().contains("deadlock"), "{error}");
-        }
+        ends_as_a_deadlock(task, held);
     });
 }
 

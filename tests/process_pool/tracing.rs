@@ -13,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber, debug, error, info, info_span, trace, warn};
 
+use crate::support::processes::fork_often;
 use crate::support::workers::{builder, pool_of};
 use crate::support::{LIMIT, alone, within};
 
@@ -373,33 +374,13 @@ fn a_fork_of_a_task_is_not_heard_and_does_not_hang() {
     within(LIMIT, || {
         let pool = pool_of(1);
         fn forks() -> i32 {
-            let is_over = AtomicBool::new(false);
-            let mut all = 0;
-            std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    while !is_over.load(Ordering::Relaxed) {
-                        let _span = info_span!("thread").entered();
-                    }
-                });
-                for _ in 0..100 {
-                    // SAFETY:
-                    // - the child calls what does nothing in it, and ends.
-                    let child = unsafe { libc::fork() };
-                    if child == 0 {
-                        let _span = info_span!("fork").entered();
-                        info!("fork");
-                        // SAFETY:
-                        // - ends this process.
-                        unsafe { libc::_exit(0) };
-                    }
-                    let mut status = -1;
-                    // SAFETY:
-                    // - waits for the child above.
-                    unsafe { libc::waitpid(child, &raw mut status, 0) };
-                    all |= status;
-                }
-                is_over.store(true, Ordering::Relaxed);
-            });
+            let all = fork_often(
+                || drop(info_span!("thread").entered()),
+                || {
+                    let _span = info_span!("fork").entered();
+                    info!("fork");
+                },
+            );
             info!("parent");
             all
         }

@@ -122,3 +122,35 @@ pub(crate) fn die_of(signal: i32) {
     // - it takes a number.
     unsafe { libc::raise(signal) };
 }
+
+/// Forks a hundred times while another thread does something again and again: it may be in the middle of that. The children do
+/// something, and end. Returns zero if all of them have ended well.
+pub(crate) fn fork_often(meanwhile: impl Fn() + Sync, in_child: impl Fn()) -> i32 {
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let mut all = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                meanwhile();
+            }
+        });
+        for _ in 0..100 {
+            // SAFETY:
+            // - what the child calls takes no lock that a thread of the parent may have had (callers), and then it ends.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                in_child();
+                // SAFETY:
+                // - ends this process.
+                unsafe { libc::_exit(0) };
+            }
+            let mut status = -1;
+            // SAFETY:
+            // - waits for the child above.
+            unsafe { libc::waitpid(child, &raw mut status, 0) };
+            all |= status;
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    all
+}
