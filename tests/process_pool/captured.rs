@@ -10,6 +10,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio, abort};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use bowline::process_pool::ProcessPoolBuilder;
@@ -416,12 +418,16 @@ fn what_a_worker_writes_arrives_on_a_stream_whose_writes_do_not_wait() {
         for stream in [Output, Error] {
             let (mut reader, writer) = io::pipe().unwrap();
             fcntl_setfl(&writer, fcntl_getfl(&writer).unwrap() | OFlags::NONBLOCK).unwrap();
+            let expected = (0..10_000).map(|n| format!("line {n} of many\n")).collect::<String>();
+            let read = Arc::new(AtomicUsize::new(0));
+            let has_read = Arc::clone(&read);
             let reads = thread::spawn(move || {
                 let mut text = String::new();
                 // Slowly: the pipe is full most of the time.
                 let mut part = [0; 1 << 10];
                 while let bytes @ 1.. = reader.read(&mut part).unwrap() {
                     text.push_str(str::from_utf8(&part[..bytes]).unwrap());
+                    has_read.fetch_add(bytes, Relaxed);
                     thread::yield_now();
                 }
                 text
@@ -431,8 +437,9 @@ fn what_a_worker_writes_arrives_on_a_stream_whose_writes_do_not_wait() {
                 let speak = |stream: Stream| (0..10_000).for_each(|n| stream.print(&format!("line {n} of many")));
                 pool.submit(speak, (stream,)).result().unwrap();
                 assert!(pool.shutdown().is_complete());
+                // The pool passes on what the worker wrote, for as long as that takes.
+                wait_until(|| read.load(Relaxed) >= expected.len());
             });
-            let expected = (0..10_000).map(|n| format!("line {n} of many\n")).collect::<String>();
             assert!(reads.join().unwrap() == expected);
         }
     });

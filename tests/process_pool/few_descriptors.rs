@@ -15,11 +15,11 @@ use bowline::{ProcessPoolExecutor, TaskError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_bytes::ByteBuf;
 
-use crate::support::descriptors::{drop_capabilities, fill_the_way, leave, relay};
+use crate::support::descriptors::{alone_on_the_way, drop_capabilities, fill_the_way, leave, relay};
 use crate::support::folder::Folder;
 use crate::support::rogue::{HELLO, READY, Rogue, frame, mark, read_frame, rogues, shell, starts, worker};
 use crate::support::workers::{echo, idle_pool, pid, pool_of};
-use crate::support::{LIMIT, alone, this_os_id, until_asleep, wait_until, within};
+use crate::support::{LIMIT, alone, this_os_id, until_asleep, within};
 
 fn blob(byte: u8) -> Blob {
     Blob::from_bytes(&[byte; 5000]).expect("memory")
@@ -151,6 +151,7 @@ fn fill_in_worker(fills: bool) {
 fn blobs_that_the_system_refuses_to_send_fail_their_task_alone() {
     const REFUSED: &str = "the system refused to send its blobs";
     alone(|| {
+        let _way = alone_on_the_way();
         let pool: ProcessPoolExecutor = idle_pool(1);
         let workers = pool.worker_pids();
         drop_capabilities();
@@ -192,6 +193,7 @@ fn make_before_there_is_room() -> Blob {
 #[test]
 fn a_result_whose_blobs_find_too_many_on_their_way_is_sent_when_there_are_fewer() {
     alone(|| {
+        let _way = alone_on_the_way();
         let pool = pool_of(1);
         assert_eq!(pool.submit(make_before_there_is_room, ()).result().unwrap()[0], 6);
     });
@@ -221,8 +223,7 @@ fn assert_starts_again(builder: ProcessPoolBuilder, folder: &Folder, blobs: usiz
         other => panic!("{other:?}"),
     }
     folder.put("enough");
-    // Not at once, if the descriptors that other processes of the same user have on their way are too many just now.
-    wait_until(|| pool.submit(kept, ()).result().is_ok_and(|kept| kept == blobs));
+    assert_eq!(pool.submit(kept, ()).result().unwrap(), blobs);
 }
 
 #[test]
@@ -237,6 +238,7 @@ fn a_worker_that_has_no_descriptors_for_its_initializers_blobs_is_a_start_that_f
 #[test]
 fn an_initializers_blobs_that_the_system_refuses_to_send_are_a_start_that_failed() {
     alone(|| {
+        let _way = alone_on_the_way();
         let folder = Folder::new();
         drop_capabilities();
         let maximum = getrlimit(Resource::Nofile).maximum;

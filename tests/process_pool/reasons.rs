@@ -82,7 +82,7 @@ fn fill(bytes: usize) -> usize {
 fn fill_in_c(bytes: usize) {
     // SAFETY:
     // - `malloc` has no preconditions.
-    if unsafe { libc::malloc(bytes) }.is_null() {
+    if black_box(unsafe { libc::malloc(black_box(bytes)) }).is_null() {
         eprintln!("there is no memory");
         process::abort();
     }

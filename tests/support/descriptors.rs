@@ -71,6 +71,15 @@ pub(crate) fn drop_capabilities() {
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }).expect("less");
 }
 
+/// Waits until no other test, in whichever process, fills the way of descriptors, which is one for all processes of a user. It stays so
+/// until what is returned is dropped.
+pub(crate) fn alone_on_the_way() -> fs::File {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("way");
+    let file = fs::File::options().create(true).append(true).open(path).expect("a file");
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).expect("a lock");
+    file
+}
+
 /// Descriptors that are on their way to nobody, more than a user may have there.
 pub(crate) fn fill_the_way() -> (UnixStream, UnixStream) {
     let maximum = getrlimit(Resource::Nofile).maximum;
