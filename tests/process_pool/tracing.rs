@@ -20,6 +20,8 @@ use crate::support::{LIMIT, alone, within};
 #[derive(Default)]
 struct Heard {
     events: Vec<String>,
+    /// The places of these in the program.
+    places: Vec<String>,
     /// By number: the text, the parent, and how many handles there are.
     spans: HashMap<u64, (String, Option<u64>, u32)>,
     opened: u64,
@@ -100,6 +102,8 @@ impl Subscriber for Recorder {
             next = *parent;
         }
         heard.events.push(format!("{around}{}{}", metadata.level(), text.0));
+        let (target, file, module) = (metadata.target(), metadata.file(), metadata.module_path());
+        heard.places.push(format!("{target} {file:?} {module:?}"));
     }
 
     fn enter(&self, span: &Id) {
@@ -181,36 +185,10 @@ fn events_of_a_task_reach_the_submitter_s_subscriber_in_the_submitter_s_span() {
 
 #[test]
 fn the_place_of_an_event_is_that_in_the_task() {
-    struct Places(Arc<Mutex<Vec<String>>>);
-
-    impl Subscriber for Places {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-        fn event(&self, event: &Event<'_>) {
-            let place = event.metadata();
-            let text = format!("{} {:?} {:?}", place.target(), place.file(), place.module_path());
-            self.0.lock().unwrap().push(text);
-        }
-
-        fn enter(&self, _: &Id) {}
-
-        fn exit(&self, _: &Id) {}
-    }
     within(LIMIT, || {
-        let places = Arc::default();
-        let subscriber = Places(Arc::clone(&places));
+        let recorder = Recorder::up_to(LevelFilter::INFO);
         // Of this thread alone: that of the submitter is meant.
-        tracing::subscriber::with_default(subscriber, || {
+        tracing::subscriber::with_default(recorder.clone(), || {
             let pool = pool_of(1);
             for _ in 0..3 {
                 let task = pool.submit(|| error!(target: "elsewhere", "lost"), ());
@@ -218,7 +196,8 @@ fn the_place_of_an_event_is_that_in_the_task() {
             }
         });
         let place = format!("elsewhere {:?} {:?}", Some(file!()), Some(module_path!()));
-        assert_eq!(places.lock().unwrap().iter().filter(|other| **other == place).count(), 3, "{places:?}");
+        let heard = recorder.heard.lock().unwrap();
+        assert_eq!(heard.places.iter().filter(|other| **other == place).count(), 3, "{:?}", heard.places);
     });
 }
 

@@ -81,7 +81,7 @@ pub(super) enum Exchange {
     Gone,
 }
 
-/// What there is to send.
+/// The result of [`Sending::fill`].
 enum Filled {
     Nothing,
     Some,
@@ -409,7 +409,7 @@ impl Sending {
                 if self.put_part(taken) {
                     continue;
                 }
-                // Whoever notes that the worker has taken one goes on.
+                // The supervisor continues when it notes that the worker has taken one.
                 break;
             }
             // Descriptors go with the first byte of what is sent at once.

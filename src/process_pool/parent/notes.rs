@@ -102,7 +102,7 @@ pub(super) struct Notes {
     audience: Mutex<Audience>,
 }
 
-/// Who hears what a task says. Each is elsewhere while it hears.
+/// The user's code that hears a task. Each part is taken out while it hears a note.
 #[derive(Default)]
 pub(super) struct Audience {
     pub(super) listener: Option<Listener>,

@@ -91,7 +91,7 @@ impl Stream {
                 Ok(0) => return,
                 Ok(written) => bytes = &bytes[written..],
                 Err(Errno::INTR) => {}
-                // Whoever shares the stream has asked for writes that do not wait.
+                // The stream is non-blocking: another process that shares it has set that.
                 Err(Errno::AGAIN) => match poll(&mut [PollFd::from_borrowed_fd(stream, PollFlags::OUT)], None) {
                     Ok(_) | Err(Errno::INTR) => {}
                     Err(_) => return,

@@ -187,22 +187,18 @@ impl Shared {
 
     /// Ends a task, which was claimed: now, or when what it has said before is heard. Returns what there is no thread for.
     pub(super) fn finish(&self, job: Job, result: CallResult) -> Option<Deferred> {
-        match job.notes.clone() {
-            None => {
-                let origin = job.task.origin();
-                let then = job.complete(result);
-                self.hand_over(origin, then, None)
+        let audience = match job.notes.clone() {
+            Some(notes) if !notes.is_quiet() => {
+                return self.note(&notes, &job.task.clone(), Note::End(Box::new(move || job.complete(result))));
             }
-            Some(notes) if notes.is_quiet() => {
-                let (audience, origin) = (notes.take_audience(), job.task.origin());
-                let then = job.complete(result);
-                self.hand_over(origin, then, audience)
-            }
-            Some(notes) => self.note(&notes, &job.task.clone(), Note::End(Box::new(move || job.complete(result)))),
-        }
+            notes => notes.and_then(|notes| notes.take_audience()),
+        };
+        let origin = job.task.origin();
+        let then = job.complete(result);
+        self.hand_over(origin, then, audience)
     }
 
-    /// Has the user's code hear a note of this task. Returns what there is no thread for.
+    /// Passes a note of this task to its audience, on a thread of the callbacks. Returns the callback that there is no thread for.
     pub(super) fn note(&self, notes: &Arc<Notes>, task: &TaskRef, note: Note) -> Option<Deferred> {
         match notes.put(note) {
             Taker::IsThere => None,

@@ -277,7 +277,7 @@ fn read_bulk(shared: &Shared, place: Place, results: Option<&Copied>, to: &mut A
 }
 
 impl Shared {
-    /// Has the user's code hear what the task of this number says, if it is the one that the worker runs and somebody listens.
+    /// Passes what the task of this number says to its audience, if it has one and is the task that the worker runs.
     ///
     /// # Errors
     ///

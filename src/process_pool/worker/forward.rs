@@ -31,8 +31,8 @@ mod on {
     /// The program has set one of its own.
     static HAS_ANOTHER: AtomicBool = AtomicBool::new(false);
 
-    /// Has the spans and events of tasks handed on, from now on up to the level with this number: unless the program has a subscriber
-    /// of its own in this process.
+    /// Forwards the spans and events of tasks from now on, up to the level with this number, unless the program has a subscriber of
+    /// its own in this process.
     pub(in crate::process_pool::worker) fn up_to(level: u32) {
         let before = LEVEL.load(Relaxed);
         if before == level || HAS_ANOTHER.load(Relaxed) {
