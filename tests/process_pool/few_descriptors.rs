@@ -6,10 +6,10 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Barrier, OnceLock};
+use std::sync::{Arc, Barrier, OnceLock, mpsc};
 use std::thread;
 
-use bowline::process_pool::{Blob, ProcessPoolBuilder};
+use bowline::process_pool::{Blob, ProcessPoolBuilder, current_task};
 use bowline::task::Rejected;
 use bowline::{ProcessPoolExecutor, TaskError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -196,6 +196,24 @@ fn a_result_whose_blobs_find_too_many_on_their_way_is_sent_when_there_are_fewer(
         let _way = alone_on_the_way();
         let pool = pool_of(1);
         assert_eq!(pool.submit(make_before_there_is_room, ()).result().unwrap()[0], 6);
+    });
+}
+
+fn say_before_there_is_room() {
+    let made = make_before_there_is_room();
+    current_task().expect("a task").progress(made).expect("it is sent");
+}
+
+#[test]
+fn progress_whose_blobs_find_too_many_on_their_way_is_heard_when_there_are_fewer() {
+    alone(|| {
+        let _way = alone_on_the_way();
+        let (says, hears) = mpsc::channel();
+        let pool = pool_of(1);
+        let task =
+            pool.task(say_before_there_is_room, ()).on_progress(move |made: Blob| says.send(made[0]).expect("a test"));
+        task.submit().result().unwrap();
+        assert_eq!(hears.try_recv(), Ok(6));
     });
 }
 

@@ -59,7 +59,7 @@ impl BulkResults {
         let offer = frame::header_with(Kind::Region, 0, 0, frame::checksum(&[]), 1);
         match stream.send_with(&offer, &[file.as_fd()], Instant::now())? {
             Sent::All => Ok(Self::Offered { memory, put: 1 }),
-            Sent::Nothing(_) => Ok(Self::Never),
+            Sent::Nothing(_) | Sent::TooLate => Ok(Self::Never),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The task that this worker runs, and what it says while it runs.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -106,14 +106,13 @@ impl Running {
         if !self.reserve(weight) {
             return Ok(());
         }
-        match self.serving.stream.send_unless(|| self.is_over(), &frame, &descriptors) {
-            Ok(Some(Sent::All)) => Ok(()),
-            Ok(Some(Sent::Nothing(error))) => {
+        match self.serving.stream.send_with_patience(&frame, &descriptors, Instant::now(), || self.is_over()) {
+            Ok(Sent::Nothing(error)) => {
                 self.count(weight.wrapping_neg(), |_| true);
                 Err(CodecError::new(format!("{}: {error}", LostDescriptors::Withheld)))
             }
-            // The task has ended, or the process is about to.
-            Ok(None) | Err(_) => Ok(()),
+            // If it was not sent, the task has ended, or the process is about to.
+            Ok(Sent::All | Sent::TooLate) | Err(_) => Ok(()),
         }
     }
 

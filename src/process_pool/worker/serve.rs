@@ -205,7 +205,7 @@ fn send_with(
     now: Instant,
 ) -> io::Result<()> {
     let descriptors: Vec<_> = attachments.blobs().iter().map(Blob::descriptor).collect();
-    let Sent::Nothing(error) = stream.send_with_patience(reply, &descriptors, now)? else { return Ok(()) };
+    let Sent::Nothing(error) = stream.send_with_patience(reply, &descriptors, now, || false)? else { return Ok(()) };
     drop(attachments);
     let text = format!("{}: {error}", LostDescriptors::Withheld);
     put_failure(CallFailure::Encode(CodecError::new(text)), reply, max_size);

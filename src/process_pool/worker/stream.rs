@@ -73,17 +73,6 @@ impl Stream {
         self.send_frame(frame, descriptors)
     }
 
-    /// Sends a frame with descriptors, unless it is too late by the time that no other thread sends: then returns `None`.
-    pub(super) fn send_unless(
-        &self,
-        is_too_late: impl FnOnce() -> bool,
-        frame: &[u8],
-        descriptors: &[BorrowedFd<'_>],
-    ) -> io::Result<Option<Sent>> {
-        let _sends = self.begin(Instant::now())?;
-        if is_too_late() { Ok(None) } else { self.send_frame(frame, descriptors).map(Some) }
-    }
-
     fn send_frame(&self, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<Sent> {
         if descriptors.is_empty() {
             return send(self.descriptor, frame).map(|()| Sent::All);
@@ -96,18 +85,24 @@ impl Stream {
         }
     }
 
-    /// As [`send_with`](Self::send_with), but if too many descriptors are on their way, waits about a second for them to
-    /// arrive.
+    /// As [`send_with`](Self::send_with), unless it is too late by the time that no other thread sends. If too many descriptors are on
+    /// their way, waits about a second for them to arrive.
     pub(super) fn send_with_patience(
         &self,
         frame: &[u8],
         descriptors: &[BorrowedFd<'_>],
         mut now: Instant,
+        mut is_too_late: impl FnMut() -> bool,
     ) -> io::Result<Sent> {
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.send_with(frame, descriptors, now)? {
+            let sends = self.begin(now)?;
+            if is_too_late() {
+                return Ok(Sent::TooLate);
+            }
+            match self.send_frame(frame, descriptors)? {
                 Sent::Nothing(Errno::TOOMANYREFS) if pause <= MAX_PAUSE => {
+                    drop(sends);
                     thread::sleep(pause);
                     (pause, now) = (pause * 2, Instant::now());
                 }
@@ -144,6 +139,8 @@ pub(super) enum Sent {
     All,
     /// The system refused to send the descriptors, and nothing was sent.
     Nothing(Errno),
+    /// Nothing was sent.
+    TooLate,
 }
 
 /// Sends all bytes, and waits until they are sent. EPIPE instead of SIGPIPE.
