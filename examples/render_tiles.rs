@@ -79,11 +79,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut leaky = None;
     let mut under_way: Vec<_> = (0..TILES).map(|tile| (tile, submit(&pool, &bar, tile, false))).collect();
     while !under_way.is_empty() {
-        let (numbers, futures): (Vec<_>, Vec<_>) = under_way.drain(..).unzip();
-        let ids: Vec<_> = futures.iter().map(Future::id).collect();
-        for done in as_completed(futures) {
-            let done = done?;
-            let tile = ids.iter().position(|id| *id == done.id()).map(|at| numbers[at]).expect("it was submitted");
+        for done in as_completed(std::mem::take(&mut under_way)) {
+            let (tile, done) = done?;
             match done.result() {
                 Ok(rendered) => {
                     let (points, worker) = rendered?;

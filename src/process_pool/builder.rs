@@ -125,7 +125,8 @@ impl ProcessPoolBuilder {
 
     /// Sets the program that is started as a worker. The default is the executable of this process, even if its file
     /// was replaced or removed. Another program is looked up once, by [`build`](Self::build): a path without a slash in
-    /// `PATH`, a relative path with a slash in the current directory.
+    /// `PATH`, a relative path with a slash in the current directory. An absolute path is not looked up: if it is wrong, the first
+    /// tasks fail with [`Rejected::NoWorker`](crate::task::Rejected::NoWorker).
     ///
     /// The program has to contain this library, from the same build, as the executable or the shared library that this
     /// code is in. For a shared library in a program that is not yours, name a program that loads the library, and then
@@ -193,7 +194,7 @@ impl ProcessPoolBuilder {
     }
 
     /// Sets whether to keep the last lines that a worker writes to standard output, for the error of the task that it
-    /// dies in: 20 lines, of up to 1024 bytes. They still appear on the standard output of the program. The default is
+    /// dies in, or is ended with (time-out, [`terminate`](crate::Future::terminate)): 20 lines, of up to 1024 bytes. They still appear on the standard output of the program. The default is
     /// `false`: a worker has the program's own standard output. It costs a thread, a descriptor and a copy for each
     /// worker.
     ///
@@ -227,7 +228,7 @@ impl ProcessPoolBuilder {
     }
 
     /// Sets whether to keep the last lines that a worker writes to standard error, for the error of the task that it
-    /// dies in: 20 lines, of up to 1024 bytes. They still appear on the standard error of the program. The default is
+    /// dies in, or is ended with (time-out, [`terminate`](crate::Future::terminate)): 20 lines, of up to 1024 bytes. They still appear on the standard error of the program. The default is
     /// `false`: it costs a thread, a descriptor and a copy for each worker.
     ///
     /// A process that outlives its worker (a daemon) and shares its standard error loses it 200 ms after the worker's
@@ -287,8 +288,10 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets how often a task is run again, in another worker, after the worker that ran it has ended. The default is 0:
-    /// a task that is run twice may have done its work twice.
+    /// Sets how often a task is run again, in another worker, after the worker that ran it was lost: what would be
+    /// [`TaskError::WorkerLost`](crate::TaskError::WorkerLost) otherwise. A task that panics, or that was ended (by its time-out,
+    /// [`terminate`](crate::Future::terminate), [`kill`](ProcessPoolExecutor::kill)), is not run again. Of a
+    /// [`map`](ProcessPoolExecutor::map), the whole chunk is. The default is 0: a task that is run twice may have done its work twice.
     ///
     /// # Examples
     ///
@@ -305,8 +308,8 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets the maximum number of tasks that no worker has begun. The default is no limit: whoever submits faster than the workers
-    /// work fills the memory with encoded arguments.
+    /// Sets the maximum number of tasks that no worker has begun. The default is no limit: tasks that are submitted faster than they
+    /// are run fill the memory with encoded arguments.
     ///
     /// Tasks that are run again after their worker was lost don't count.
     ///
@@ -337,8 +340,9 @@ impl ProcessPoolBuilder {
     /// Sets what [`submit`](ProcessPoolExecutor::submit) does when the queue is full. The default is to wait for room, which is a
     /// wait for an external event in the wait-for graph.
     ///
-    /// [`WhenFull::CallerRuns`] runs the task in this process, where the initializer has not run: a crash is this process's, and the task
-    /// has no time-out and is no [`current_task`](super::current_task).
+    /// [`WhenFull::CallerRuns`] runs the task in this process, where the initializer has not run: a crash is this process's. The task is
+    /// no [`current_task`](super::current_task), can't be [terminated](crate::Future::terminate), and has no time-out, retries or progress;
+    /// limits, environment and [`max_message_size`](Self::max_message_size) don't apply.
     /// [`WhenFull::DiscardOldest`] cancels the oldest task that was not sent to a worker yet, and waits for room if all were.
     ///
     /// # Examples
@@ -363,7 +367,8 @@ impl ProcessPoolBuilder {
     }
 
     /// Sets how many tasks a worker runs at most. Then it ends, and another one takes its place, which is started while the last task
-    /// runs, and waits for its end: there is one process more meanwhile, but no more tasks run at a time. The default is no limit.
+    /// runs, and waits for its end: there is one process more meanwhile for each worker that is about to end, but no more tasks run at a
+    /// time. The default is no limit.
     ///
     /// It costs the start of a process for every so many tasks: one to two milliseconds. A task that was sent to a worker and taken back,
     /// for another worker or to be cancelled, counts.
@@ -388,8 +393,8 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets how old a worker gets, since it was ready. Then it runs the task that it has, and ends, and another one takes its place. The
-    /// default is no limit.
+    /// Sets the maximum age of a worker, counted from when it was ready. An older one finishes its task and ends, and another one takes
+    /// its place. The default is no limit.
     ///
     /// A worker that has nothing to run ends up to a quarter of that time later (a minute at most), and is replaced when there is a
     /// task for it. This limit and [`idle_timeout`](Self::idle_timeout) cost the pool a thread, which looks so often.
@@ -431,8 +436,8 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets after which time a worker ends that has nothing to run. It ends up to a quarter of that time later, a minute at most. Another
-    /// one is started when there is a task for it. The default is never.
+    /// Sets how long a worker may have nothing to run before it ends. It ends up to a quarter of that time later, a minute at most.
+    /// Another one is started when there is a task for it. The default is no limit.
     ///
     /// # Examples
     ///
@@ -457,16 +462,20 @@ impl ProcessPoolBuilder {
     ///
     /// # Errors
     ///
-    /// - `max_workers` is 0, or more than 16383.
-    /// - This process is a worker of a worker of a worker, or is to be a worker and has not begun.
-    /// - No [`worker_exe`](Self::worker_exe) was given, and this library is not part of the program's executable, or
+    /// - [`MaxWorkers`](ProcessPoolError::MaxWorkers): `max_workers` is 0, or more than 16383.
+    /// - [`TooDeep`](ProcessPoolError::TooDeep): this process is a worker of a worker of a worker.
+    /// - [`InWorkerStartup`](ProcessPoolError::InWorkerStartup): this process is to be a worker, and has not begun.
+    /// - [`NotTheProgram`](ProcessPoolError::NotTheProgram), [`NoOwnProgram`](ProcessPoolError::NoOwnProgram): no
+    ///   [`worker_exe`](Self::worker_exe) was given, and this library is not part of the program's executable, or
     ///   the executable was not found (`/proc` is not mounted, an emulator runs the program).
-    /// - A relative `worker_exe` was not found.
-    /// - The [`worker_dir`](Self::worker_dir) is not there, or a variable can't be in a worker's environment
+    /// - [`NoWorkerProgram`](ProcessPoolError::NoWorkerProgram): a relative `worker_exe` was not found.
+    /// - [`NoWorkerDir`](ProcessPoolError::NoWorkerDir), [`WorkerVariable`](ProcessPoolError::WorkerVariable): the
+    ///   [`worker_dir`](Self::worker_dir) is not there, or a variable can't be in a worker's environment
     ///   ([`worker_env`](Self::worker_env)).
-    /// - This program has rights that the user who started it has not.
-    /// - The initializer's arguments can't be encoded, or are longer than [`max_message_size`](Self::max_message_size).
-    /// - This system is not Linux: it has no process pools ([`Unsupported`](ProcessPoolError::Unsupported)).
+    /// - [`Privileged`](ProcessPoolError::Privileged): this program has rights that the user who started it has not.
+    /// - [`Initializer`](ProcessPoolError::Initializer): the initializer's arguments can't be encoded, or are longer than
+    ///   [`max_message_size`](Self::max_message_size).
+    /// - [`Unsupported`](ProcessPoolError::Unsupported): this system is not Linux.
     #[track_caller]
     pub fn build(self) -> Result<ProcessPoolExecutor, ProcessPoolError> {
         Settings::of(self.options, Location::caller()).map(|settings| ProcessPoolExecutor::of(Shared::new(settings)))

@@ -49,16 +49,18 @@ impl CurrentTask {
         self.0.should_stop()
     }
 
-    /// Tells the submitter of the task how far it is, or whatever else there is to be told, if it
-    /// [listens](super::ProcessTask::on_progress); otherwise does nothing. When the task has ended, too, nothing is told.
+    /// Sends a value to the [`on_progress`](super::ProcessTask::on_progress) callback of the task's submitter. Does nothing if there is
+    /// none, or if the task has ended.
     ///
-    /// Costs a system call, and waits while the submitter has not heard a thousand values before this one, a megabyte of them, or thirty
-    /// blobs. A task that [is to stop](Self::should_stop) does not wait: then a value for which there is no room is dropped. Whatever thread of the task this is called on, the submitter hears the values in the order in which they are sent.
+    /// Costs a system call, and waits while 1024 values before this one, a megabyte of them, or some thirty blobs, have not reached the
+    /// callback. A task that [is to stop](Self::should_stop) does not wait: then a value for which there is no room is dropped. Any thread
+    /// of the task may call this; the callback gets the values in the order in which they are sent.
     ///
     /// # Errors
     ///
-    /// The value is not of the type to which the submitter listens, can't be encoded, or is longer than
-    /// [`max_message_size`](super::ProcessPoolBuilder::max_message_size). Nothing is told then, and the task goes on.
+    /// The value is not of the type that the callback takes, can't be encoded, or is longer than
+    /// [`max_message_size`](super::ProcessPoolBuilder::max_message_size); or the system goes on refusing to send its blobs for a second.
+    /// Nothing is sent then, and the task goes on.
     ///
     /// # Examples
     ///
@@ -84,8 +86,23 @@ impl CurrentTask {
         self.0.progress(&value)
     }
 
-    /// Returns for the how manieth time the task runs: 1, or more if a worker was lost that ran it, and it has
+    /// Returns the number of this attempt to run the task, from 1. It grows by one each time a worker is lost that runs the task, which has
     /// [`retries`](super::ProcessTask::retries).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use bowline::{ProcessPoolExecutor, process_pool};
+    ///
+    /// fn crash_once() -> u32 {
+    ///     let attempt = process_pool::current_task().expect("it runs in a worker").attempt();
+    ///     if attempt == 1 { std::process::abort() } else { attempt }
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::new(1)?;
+    /// assert_eq!(pool.task(crash_once, ()).retries(1).submit().result()?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.0.attempt()

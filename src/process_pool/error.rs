@@ -32,7 +32,7 @@ pub enum ProcessPoolError {
         /// The level of the new pool's workers: 1 for those of a pool outside of any worker.
         depth: u32,
         /// The maximum level of workers.
-        most: u32,
+        max: u32,
     },
     /// This crate is part of a shared library, and the program that has loaded it can't be a worker: name a program
     /// that can, with `worker_exe`.
@@ -53,8 +53,8 @@ pub enum ProcessPoolError {
         /// The path that was given.
         path: PathBuf,
     },
-    /// The `worker_dir` is no folder that this process can see.
-    NoWorkerFolder {
+    /// The `worker_dir` is no directory that this process can see.
+    NoWorkerDir {
         /// The path that was given.
         path: PathBuf,
     },
@@ -82,9 +82,9 @@ impl fmt::Display for ProcessPoolError {
         match self {
             Self::MaxWorkers(0) => f.write_str("max_workers must be greater than 0"),
             Self::MaxWorkers(many) => write!(f, "max_workers must be at most {MAX_WORKERS}, and is {many}"),
-            Self::TooDeep { depth, most } => write!(
+            Self::TooDeep { depth, max } => write!(
                 f,
-                "a pool in a worker of a pool in a worker goes too deep: its workers would be at level {depth}, and {most} \
+                "a pool in a worker of a pool in a worker goes too deep: its workers would be at level {depth}, and {max} \
 is the last"
             ),
             Self::NotTheProgram { library, program } => write!(
@@ -95,7 +95,7 @@ be a worker, with `worker_exe`",
                 program.display()
             ),
             Self::NoOwnProgram { found } => {
-                f.write_str("what would start this program again was not found")?;
+                f.write_str("the executable of this program was not found")?;
                 match found {
                     Some(found) => write!(f, ", only '{}'", found.display())?,
                     None => f.write_str(" (is /proc mounted?)")?,
@@ -106,7 +106,7 @@ be a worker, with `worker_exe`",
                 let place = if path.as_os_str().as_encoded_bytes().contains(&b'/') { "the current directory" } else { "PATH" };
                 write!(f, "there is no `worker_exe` '{}' in {place}", path.display())
             }
-            Self::NoWorkerFolder { path } => write!(f, "there is no folder '{}' for `worker_dir`", path.display()),
+            Self::NoWorkerDir { path } => write!(f, "there is no directory '{}' for `worker_dir`", path.display()),
             Self::WorkerVariable { name } => write!(
                 f,
                 "the variable {name:?} can't be in a worker's environment: a name is not empty and has no `=`, neither name \
@@ -137,8 +137,8 @@ mod tests {
         for (error, parts) in [
             (ProcessPoolError::MaxWorkers(0), ["max_workers must be greater than 0", ""]),
             (ProcessPoolError::MaxWorkers(16384), ["must be at most 16383", "is 16384"]),
-            (ProcessPoolError::TooDeep { depth: 4, most: 3 }, ["would be at level 4", "3 is the last"]),
-            (ProcessPoolError::NoOwnProgram { found: None }, ["start this program again", "/proc"]),
+            (ProcessPoolError::TooDeep { depth: 4, max: 3 }, ["would be at level 4", "3 is the last"]),
+            (ProcessPoolError::NoOwnProgram { found: None }, ["the executable of this program", "/proc"]),
             (
                 ProcessPoolError::NoOwnProgram { found: Some("/bin/emulator".into()) },
                 ["only '/bin/emulator'", "with `worker_exe`"],
@@ -146,7 +146,7 @@ mod tests {
             (ProcessPoolError::NoWorkerProgram { path: "worker".into() }, ["`worker_exe` 'worker'", "in PATH"]),
             (ProcessPoolError::NoWorkerProgram { path: "./worker".into() }, ["'./worker'", "in the current directory"]),
             (library, ["library '/lib/plug.so' has process pools, and the program '/bin/host'", "`worker_exe`"]),
-            (ProcessPoolError::NoWorkerFolder { path: "/no".into() }, ["no folder '/no'", "`worker_dir`"]),
+            (ProcessPoolError::NoWorkerDir { path: "/no".into() }, ["no directory '/no'", "`worker_dir`"]),
             (ProcessPoolError::WorkerVariable { name: "A=\n".into() }, ["variable \"A=\\n\"", "has no `=`"]),
             (ProcessPoolError::InWorkerStartup, ["before it had begun", "not in a static initialiser"]),
             (ProcessPoolError::Unsupported, ["no process pools on this system", "use threads"]),

@@ -22,9 +22,9 @@ impl ProcessPoolBuilder {
     /// end the worker then, and the task fails with [`WorkerLost`](crate::task::WorkerLost), whose
     /// [`reason`](crate::task::WorkerLost::reason) is, likely, this limit; `try_reserve` returns an error.
     ///
-    /// The program itself often takes a hundred MiB of addresses, of which the GNU C library reserves 64 MiB for each
-    /// thread, or not, as threads come: leave a few hundred MiB beyond what tasks need. The default is the limit of this process. Costs a
-    /// system call for each worker, and nothing for a task.
+    /// The program itself often takes a hundred MiB of addresses, and the GNU C library may reserve 64 MiB for each thread: leave a few
+    /// hundred MiB beyond what tasks need. The default is the limit of this process. Costs a system call for each worker, and nothing for
+    /// a task.
     ///
     /// If a worker takes more already when it gets up, or this process has a lower limit and may not raise it, no
     /// worker starts.
@@ -200,7 +200,7 @@ impl ProcessPoolBuilder {
     /// started. A task that changes the folder changes it for later tasks of that worker.
     ///
     /// If there is no such folder, [`build`](Self::build) returns
-    /// [`NoWorkerFolder`](super::ProcessPoolError::NoWorkerFolder).
+    /// [`NoWorkerDir`](super::ProcessPoolError::NoWorkerDir).
     ///
     /// # Examples
     ///
@@ -213,7 +213,7 @@ impl ProcessPoolBuilder {
     /// assert_eq!(folder.to_str(), Some("/"));
     ///
     /// let error = ProcessPoolExecutor::builder().worker_dir("/no/such/folder").build().unwrap_err();
-    /// assert!(matches!(error, ProcessPoolError::NoWorkerFolder { .. }));
+    /// assert!(matches!(error, ProcessPoolError::NoWorkerDir { .. }));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn worker_dir(mut self, folder: impl Into<PathBuf>) -> Self {

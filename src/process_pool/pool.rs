@@ -33,8 +33,8 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor);
 ///
 /// **A crash costs one task.** If a worker is killed (by a signal, `abort`, `exit`, a stack overflow, the system when
 /// memory runs out), the task that it ran fails with [`TaskError::WorkerLost`](crate::TaskError::WorkerLost), and no
-/// other: tasks that it had not begun go to another worker, and the worker is replaced. A panic is no crash: it goes to
-/// the future, and the worker lives on.
+/// other: tasks that it had not begun go to another worker, and the worker is replaced. (A task whose workers end without having begun
+/// any is given to four of them; then it fails with the same error.) A panic is no crash: it goes to the future, and the worker lives on.
 ///
 /// **Nothing is left behind.** A worker leads a process group, and ends within a second after its parent ends, whatever
 /// ends the parent. The processes that a worker started, and that have not left the group, end with the worker. The
@@ -49,16 +49,16 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor);
 /// A task calls a function item, or a closure that captures nothing; its data are the arguments. Arguments and results
 /// are encoded with serde. A value arrives as it was, or as an error of its task: types that can go in no other way go
 /// as [`Json`](crate::Json). Bytes and numbers in great quantities go as a [`Blob`](crate::Blob) or a
-/// [`SharedVec`](crate::SharedVec), which are not copied. A value that takes more than 1 MiB of stack to be written or read, or more than there is,
-/// is such an error. A worker has its own statics, thread-locals and panic hook. It runs its tasks one after the other
+/// [`SharedVec`](crate::SharedVec), which are not copied. To encode or decode a value fails
+/// if it takes more than 1 MiB of stack, or more than is left. A worker has its own statics, thread-locals and panic hook. It runs its tasks one after the other
 /// on its main thread. Standard output and standard error are those of the program, or reach them through it if the pool
 /// [captures](crate::process_pool::ProcessPoolBuilder::capture_stdout) them; the standard input of a worker is empty.
 ///
 /// A result is decoded (by its `Deserialize`) when a thread asks for it, on that thread; a result that no thread asks
 /// for is never decoded. A task whose result can't be decoded has [finished](crate::task::Status::Finished): a thread that
 /// asks for the result gets [`TaskError::Decode`](crate::TaskError::Decode). Callbacks and wakers run on threads of
-/// their own: those of one task in order, those of several tasks side by side if one takes longer than a millisecond. A
-/// waker may have to wait for a callback that long.
+/// their own. The callbacks of one task run in order. While a callback takes longer than a millisecond, those of other tasks run on another
+/// thread; a waker may have to wait for a callback that long.
 ///
 /// A worker's group is in the background: the system stops a task that reads from the terminal (`/dev/tty`), and a task
 /// that writes to a terminal with `stty tostop`. A stopped worker holds up its task, and a shutdown that waits;
@@ -73,7 +73,8 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor);
 /// # Deadlocks
 ///
 /// A wait for a task in a process is in the wait-for graph and part of no deadlock: this process does not know what the
-/// other does. [`snapshot`](crate::deadlock::snapshot) shows the process that the task runs in. Within each process
+/// other does. (While a callback hears the task's [progress](crate::process_pool::ProcessTask::on_progress), the task waits for that
+/// thread, and a circle through it is found.) [`snapshot`](crate::deadlock::snapshot) shows the process that the task runs in. Within each process
 /// deadlocks are found as anywhere; two processes that wait for each other, by files or sockets of the program's own,
 /// hang.
 ///
@@ -211,7 +212,7 @@ impl ProcessPoolExecutor {
     /// has begun. With a time-out it does not wait for the callbacks.
     ///
     /// After a shutdown without waiting, or with a time-out, the drop of the last handle does not wait: the workers
-    /// that are left are detached, as the report says, and run what is queued.
+    /// that are left are detached, as the report says, and run what is queued, as long as this process lives.
     ///
     /// # Examples
     ///
@@ -243,8 +244,8 @@ impl ProcessPoolExecutor {
     ///
     /// # Deadlocks
     ///
-    /// It waits until the system has ended the processes, and then for the callbacks, as [`shutdown`](Self::shutdown)
-    /// does.
+    /// It waits until the system has ended the processes, and then for the callbacks, those that hear progress included, as
+    /// [`shutdown`](Self::shutdown) does. Both waits are in the wait-for graph.
     ///
     /// # Examples
     ///
@@ -263,7 +264,8 @@ impl ProcessPoolExecutor {
     }
 
     /// Ends the pool now as [`kill`](Self::kill) does, but with SIGTERM, and does not wait, since a task may handle the
-    /// signal: a [`shutdown`](Self::shutdown) waits. A worker that ignores the signal ends after the task that it runs.
+    /// signal: a [`shutdown`](Self::shutdown) waits. A worker that ignores the signal ends after the task that it runs. No task is
+    /// [asked to stop](super::CurrentTask::should_stop) first: [`terminate`](crate::Future::terminate) of a future does that.
     ///
     /// # Examples
     ///
@@ -288,7 +290,7 @@ impl ProcessPoolExecutor {
         self.shared().is_closed()
     }
 
-    /// Returns the maximum number of workers.
+    /// Returns the maximum number of workers that run tasks.
     #[must_use]
     pub fn max_workers(&self) -> usize {
         self.shared().max_workers()
@@ -301,8 +303,9 @@ impl ProcessPoolExecutor {
         self.shared().counts().active
     }
 
-    /// Returns how many workers there are. It counts those that are being started, and those that are gone until their
-    /// tasks have failed.
+    /// Returns how many workers there are. It counts those that are being started, those that are gone until their
+    /// tasks have failed, and those that are started ahead for workers that are about to end: at most twice
+    /// [`max_workers`](Self::max_workers).
     #[must_use]
     pub fn worker_count(&self) -> usize {
         self.shared().counts().workers
@@ -332,8 +335,9 @@ impl ProcessPoolExecutor {
         self.shared().counts().queued
     }
 
-    /// Returns how many tasks have run to their end, with a value, a panic or an error. It does not count tasks that
-    /// were cancelled, or whose worker was lost; a chunk of a [`map`](Self::map) is one task.
+    /// Returns how many tasks have run to their end, with a value, a panic or an error. Tasks that their submitter ran
+    /// ([`CallerRuns`](crate::thread_pool::WhenFull::CallerRuns)) count. Tasks that were cancelled, or whose worker was lost or ended, do
+    /// not. A chunk of a [`map`](Self::map) is one task.
     ///
     /// # Examples
     ///

@@ -95,10 +95,9 @@ mod parent {
         use crate::deadlock::door::Limit;
         use crate::deadlock::resource::{Origin, Site};
         use crate::process_pool::parent::settings::Settings;
-        use crate::process_pool::parent::terms::TaskTerms;
+        use crate::process_pool::parent::terms::{Refused, TaskTerms};
         use crate::process_pool::wire::callable::Callable;
         use crate::process_pool::wire::invocation::Invocation;
-        use crate::task::error::SubmitError;
         use crate::task::future::Future;
         use crate::task::results::Results;
 
@@ -162,7 +161,7 @@ mod parent {
                 _: TaskTerms,
                 _: Option<Limit>,
                 _: Invocation<F, A>,
-            ) -> Result<Future<F::Output>, SubmitError<(F, A)>>
+            ) -> Result<Future<F::Output>, Refused<F, A>>
             where
                 F: Callable<A>,
                 F::Output: Serialize + DeserializeOwned + Send + 'static,

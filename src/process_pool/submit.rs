@@ -33,13 +33,15 @@ impl ProcessPoolExecutor {
     /// In addition to the errors of every future, its error is:
     ///
     /// - [`WorkerLost`](crate::TaskError::WorkerLost): the worker ended in the middle of the task.
+    /// - [`Terminated`](crate::TaskError::Terminated): the task was [terminated](Future::terminate), or its
+    ///   [time-out](ProcessTask::timeout) had passed.
     /// - [`Panicked`](crate::TaskError::Panicked): the task panicked, or the code that encodes or decodes its data did.
     /// - [`Encode`](crate::TaskError::Encode): the arguments or the result can't be encoded, or are longer than
-    ///   [`max_message_size`](super::ProcessPoolBuilder::max_message_size); or the function is in another shared library than
-    ///   this one.
+    ///   [`max_message_size`](super::ProcessPoolBuilder::max_message_size), or have more than 253
+    ///   [blobs](crate::Blob); or the function is in another shared library than this one.
     /// - [`Decode`](crate::TaskError::Decode): the arguments or the result can't be decoded where they arrive.
     /// - [`Rejected`](crate::TaskError::Rejected): the pool was shut down or killed, its initializer failed, or there
-    ///   is no worker and none can be started.
+    ///   is no worker and none can be started. (In this case the pool tries again for tasks that come later.)
     ///
     /// An error that is known at once (arguments that can't be encoded, a pool that takes no more tasks) gives a future
     /// that is done already.
@@ -100,7 +102,9 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     ///
-    /// The call is refused: the queue is full, or the pool was shut down. The error has the reason, and the function with its arguments.
+    /// The call is refused: the queue is full ([`QueueFull`](crate::task::Rejected::QueueFull)), the pool was shut down, killed or is
+    /// broken, or this process is a fork. The error has the reason, and the function with its arguments. Arguments that can't be encoded are
+    /// no such error, but one of the future.
     ///
     /// # Examples
     ///
@@ -125,14 +129,15 @@ impl ProcessPoolExecutor {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        self.task(f, args).try_submit()
+        self.task(f, args).try_submit().map_err(|refused| refused.map(ProcessTask::into_call))
     }
 
     /// Submits a call, and waits for room for at most `timeout` if the [queue](super::ProcessPoolBuilder::queue_capacity) is full.
     ///
     /// # Errors
     ///
-    /// The call is refused: the queue is full, or the pool was shut down. The error has the reason, and the function with its arguments.
+    /// The call is refused, as [`try_submit`](Self::try_submit) says; after the time-out the reason is
+    /// [`Timeout`](crate::task::Rejected::Timeout).
     ///
     /// # Examples
     ///
@@ -161,11 +166,11 @@ impl ProcessPoolExecutor {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        self.task(f, args).submit_timeout(timeout)
+        self.task(f, args).submit_timeout(timeout).map_err(|refused| refused.map(ProcessTask::into_call))
     }
 
-    /// Returns a call of `f` with `args`, which is yet to be [submitted](ProcessTask::submit): with a time-out of its own, a name, a number
-    /// of retries.
+    /// Returns a call of `f` with `args`, which is yet to be [submitted](ProcessTask::submit): with its own time-out, name, number of
+    /// retries, and callback for its progress.
     ///
     /// # Examples
     ///

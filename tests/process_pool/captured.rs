@@ -13,6 +13,7 @@ use std::process::{Command, Stdio, abort};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 use bowline::process_pool::ProcessPoolBuilder;
 use bowline::task::{Rejected, WorkerExit, WorkerLost};
@@ -256,6 +257,26 @@ fn lines_of_several_workers_arrive_whole() {
         // The harness of the test has begun the first one.
         assert_eq!(text.lines().filter(|text| text.ends_with(&line)).count(), LINES, "{letter}");
     }
+}
+
+/// A task that writes a line to each stream, and hangs.
+fn write_and_hang() {
+    [Output, Error].into_iter().for_each(write_one);
+    loop {
+        thread::park();
+    }
+}
+
+#[test]
+fn what_a_task_printed_that_was_ended_is_in_its_error() {
+    within(LIMIT, || {
+        let pool = both_captured();
+        pool.submit(pid, ()).result().unwrap(); // its start takes none of the time
+        let hangs = pool.task(write_and_hang, ()).timeout(Duration::from_millis(100)).grace(Duration::ZERO).submit();
+        let Err(TaskError::Terminated(ended)) = hangs.result() else { panic!("it hangs") };
+        assert_eq!((ended.stdout(), ended.stderr()), (&["one line".to_owned()][..], &["one line".to_owned()][..]));
+        assert_eq!(ended.to_string().lines().count(), 5, "{ended}");
+    });
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn a_folder_that_is_not_there_is_an_error_when_the_pool_is_made() {
     let file = env::current_exe().unwrap();
     for path in [PathBuf::from("/no/such/folder"), "no-such-folder".into(), "".into(), file, "a\0b".into()] {
         match builder(1).worker_dir(&path).build() {
-            Err(ProcessPoolError::NoWorkerFolder { path: told }) => assert_eq!(told, path),
+            Err(ProcessPoolError::NoWorkerDir { path: told }) => assert_eq!(told, path),
             other => panic!("{path:?}: {other:?}"),
         }
     }

@@ -45,7 +45,7 @@ fn descend(path: Vec<u32>) -> (Vec<u32>, String) {
     path.push(process::id());
     match ProcessPoolExecutor::new(1) {
         Ok(pool) => pool.submit(descend, (path,)).result().expect("a result"),
-        Err(error @ ProcessPoolError::TooDeep { depth, most }) => (path, format!("{depth} of {most}: {error}")),
+        Err(error @ ProcessPoolError::TooDeep { depth, max }) => (path, format!("{depth} of {max}: {error}")),
         Err(error) => (path, error.to_string()),
     }
 }

@@ -231,7 +231,7 @@ fn a_program_that_nothing_can_start_again_says_so_where_it_makes_its_pool() {
         command.env("BOWLINE_TEST_COPY", &copy);
         let mut program = Program::start(command);
         let error = program.until("no pool: ");
-        assert!(error.contains("start this program again") && error.contains("`worker_exe`"), "{error}");
+        assert!(error.contains("the executable of this program") && error.contains("`worker_exe`"), "{error}");
         program.until_ended_well();
     });
 }

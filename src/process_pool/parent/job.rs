@@ -36,7 +36,7 @@ pub(super) struct Job {
     retries: u32,
     /// How often it is given to another worker after one died without having begun any task.
     resends: u32,
-    /// For the how manieth time it is run.
+    /// The number of the attempt to run it, from 1.
     pub(super) attempt: u32,
     /// What it says while it runs, if anybody hears it.
     pub(super) notes: Option<Arc<Notes>>,

@@ -65,7 +65,7 @@ type End = Box<dyn FnOnce() -> Option<Then> + Send>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "without a thread the task is never done"]
 pub(super) enum Taker {
-    /// The caller has [`drain`](Notes::drain) run.
+    /// The caller runs [`drain`](Notes::drain), on a thread of the callbacks.
     Wanted,
     IsThere,
 }
@@ -204,7 +204,9 @@ impl Notes {
         panic::contain(|| heard = hear());
         if let Err(error) = heard {
             let name = task.name().unwrap_or_else(|| task.type_name());
-            print_line(format_args!("bowline: what the task '{name}' says can't be read: {error}"));
+            print_line(format_args!(
+                "bowline: a progress value, or an event, of task '{name}' can't be decoded: {error}"
+            ));
         }
         let mut queue = lock(&self.queue);
         queue.is_heard = false;

@@ -63,7 +63,7 @@ impl Settings {
         }
         let depth = role::depth();
         if depth >= MAX_DEPTH {
-            return Err(ProcessPoolError::TooDeep { depth: depth + 1, most: MAX_DEPTH });
+            return Err(ProcessPoolError::TooDeep { depth: depth + 1, max: MAX_DEPTH });
         }
         let identity = Identity::of_this();
         if options.worker_exe.is_none() && !identity.is_main_program() {
@@ -111,7 +111,7 @@ impl Settings {
 /// Returns the absolute path of this folder.
 fn existing_folder(path: PathBuf) -> Result<PathBuf, ProcessPoolError> {
     let absolute = std::path::absolute(&path).ok();
-    absolute.filter(|path| path.is_dir()).ok_or(ProcessPoolError::NoWorkerFolder { path })
+    absolute.filter(|path| path.is_dir()).ok_or(ProcessPoolError::NoWorkerDir { path })
 }
 
 /// Checks that these variables can be in a worker's environment.

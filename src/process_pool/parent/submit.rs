@@ -11,7 +11,7 @@ use super::notes::{Audience, Notes};
 use super::relay::Relay;
 use super::room::{Place, Room};
 use super::shared::Shared;
-use super::terms::TaskTerms;
+use super::terms::{Refused, TaskTerms};
 use crate::deadlock::door::Limit;
 use crate::deadlock::nested::run_nested;
 use crate::deadlock::resource::{Origin, Site};
@@ -19,7 +19,7 @@ use crate::process_pool::wire::call::{self, Call, Complete};
 use crate::process_pool::wire::callable::Callable;
 use crate::process_pool::wire::invocation::Invocation;
 use crate::task::cell::ResultSlot;
-use crate::task::error::{Rejected, SubmitError, TaskError};
+use crate::task::error::{Rejected, TaskError};
 use crate::task::future::Future;
 use crate::task::results::Results;
 use crate::task::task_ref::TaskRef;
@@ -85,26 +85,21 @@ impl Shared {
         terms: TaskTerms,
         limit: Option<Limit>,
         invocation: Invocation<F, A>,
-    ) -> Result<Future<F::Output>, SubmitError<(F, A)>>
+    ) -> Result<Future<F::Output>, Refused<F, A>>
     where
         F: Callable<A>,
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        let refuse = |reason, terms, Invocation { f, args, .. }| {
-            panic::contain(|| drop::<TaskTerms>(terms));
-            Err(SubmitError::new(reason, (f, args)))
-        };
-        if self.is_forked() {
-            return refuse(Rejected::Forked, terms, invocation);
-        }
         let place = match limit {
+            // Nobody makes room in a fork.
+            _ if self.is_forked() => Err(Rejected::Forked),
             None => self.room().try_take().ok_or(Rejected::QueueFull),
             Some(limit) => self.room().take(|| limit, origin.made_at()).ok_or(Rejected::Timeout),
         };
         match place.and_then(|place| self.dispatcher.refusal().map_or(Ok(place), Err)) {
             Ok(place) => Ok(self.call_in(place, origin, terms, invocation)),
-            Err(reason) => refuse(reason, terms, invocation),
+            Err(reason) => Err(Refused { reason, terms, invocation }),
         }
     }
 
@@ -141,6 +136,7 @@ impl Shared {
         if result.is_err() {
             self.count_panic();
         }
+        self.dispatcher.count_completed();
         // SAFETY:
         // - the cell was made with this type.
         unsafe { task.put::<ResultSlot<F::Output>>(result.map_err(TaskError::Panicked)) };

@@ -243,6 +243,7 @@ fn live(shared: &Arc<Shared>, number: usize, mut started: Started) -> Life {
                 exit,
                 asked.saturating_duration_since(killed.since),
                 asked.elapsed(),
+                lines,
             )),
         };
         loss.todo.will_fail(killed.job, error);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::listener::Listener;
-use crate::task::error::TerminationCause;
+use crate::process_pool::wire::invocation::Invocation;
+use crate::task::error::{Rejected, TerminationCause};
 
 /// How long a task may run, and how long it may take to stop then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,13 @@ pub(in crate::process_pool) struct TaskTerms {
     pub(in crate::process_pool) retries: Option<u32>,
     /// The code that hears of its progress.
     pub(in crate::process_pool) listener: Option<Listener>,
+}
+
+/// A submission that the pool did not take, with the reason.
+pub(in crate::process_pool) struct Refused<F, A> {
+    pub(in crate::process_pool) reason: Rejected,
+    pub(in crate::process_pool) terms: TaskTerms,
+    pub(in crate::process_pool) invocation: Invocation<F, A>,
 }
 
 /// Why a task is to end, and how long it may take to stop.

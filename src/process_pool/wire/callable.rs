@@ -6,7 +6,7 @@
 /// implement it: the other process finds the function by its place in the executable, and a captured value has no such
 /// place.
 ///
-/// A captured value without a size (a token) is accepted, and proves nothing in the worker, which never made one.
+/// A captured value without a size (a token) is accepted: in the worker there is one that nobody made, so that it proves nothing there.
 ///
 /// Generic parameters have to be known, and parameters own their data: they can't borrow from another process. The
 /// compiler checks that a closure captures nothing where the call is compiled, not by this trait.

@@ -93,7 +93,7 @@ impl Page {
         &self.layout().attempts.0[(id % SLOTS as u64) as usize]
     }
 
-    /// Returns for the how manieth time task `id` is begun, which the worker has started.
+    /// Returns the number of the attempt to run task `id`, which the worker has started.
     pub(in crate::process_pool) fn attempt(&self, id: u64) -> u32 {
         // ORDERING: Relaxed: it was written before the task was offered.
         self.attempt_of(id).load(Relaxed)

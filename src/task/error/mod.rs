@@ -48,7 +48,7 @@ use crate::deadlock::door::WaitError;
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// The task was cancelled before it began.
+    /// The task was cancelled before it began, or, in a process pool, before it was run again.
     Cancelled,
     /// The task panicked.
     Panicked(PanicInfo),
@@ -184,7 +184,7 @@ mod tests {
         let lost = WorkerLost::new(4711, WorkerExit::Code(99), "sum", Duration::from_secs(2), LastLines::default());
         let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
         let (asked, second) = (TerminationCause::Asked, Duration::from_secs(1));
-        let terminated = Terminated::new("sum", 4711, asked, WorkerExit::Code(1), second, second);
+        let terminated = Terminated::new("sum", 4711, asked, WorkerExit::Code(1), second, second, LastLines::default());
         let start = |failure| StartError::new(PathBuf::from("/bin/no"), 3, failure, LastLines::default());
         let panic = panic::catch(|| -> () { std::panic::resume_unwind(Box::new("meant to")) }).unwrap_err();
         let lock = crate::Lock::named("held", ());

@@ -1,11 +1,12 @@
-//! A closure that an executor did not take.
+//! A task that an executor did not take.
 
 use std::error::Error;
 use std::fmt;
 
 use super::rejected::Rejected;
 
-/// A closure that an executor did not take, with the reason.
+/// A task that an executor did not take, with the reason: the closure, or for a pool of processes the function with its arguments, or
+/// the `ProcessTask`.
 ///
 /// # Examples
 ///
@@ -30,16 +31,22 @@ impl<F> SubmitError<F> {
         Self { reason, task }
     }
 
-    /// Returns why the closure was not taken.
+    /// Returns why the task was not taken.
     #[must_use]
     pub fn reason(&self) -> &Rejected {
         &self.reason
     }
 
-    /// Returns the closure.
+    /// Returns the task as it was submitted.
     #[must_use]
     pub fn into_task(self) -> F {
         self.task
+    }
+
+    /// Returns the same error with this of the task.
+    #[cfg(feature = "process")]
+    pub(crate) fn map<G>(self, map: impl FnOnce(F) -> G) -> SubmitError<G> {
+        SubmitError { reason: self.reason, task: map(self.task) }
     }
 
     pub(crate) fn into_parts(self) -> (Rejected, F) {

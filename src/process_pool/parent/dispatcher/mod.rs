@@ -422,6 +422,11 @@ impl<L: Link> Dispatcher<L> {
         self.state.lock().members.iter().flatten().map(|member| member.link.pid()).collect()
     }
 
+    /// Counts a task that its submitter ran.
+    pub(in crate::process_pool::parent) fn count_completed(&self) {
+        self.state.lock().completed += 1;
+    }
+
     /// Returns how many tasks and workers there are.
     pub(in crate::process_pool::parent) fn counts(&self) -> Counts {
         let state = self.state.lock();

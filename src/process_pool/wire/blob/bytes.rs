@@ -23,10 +23,9 @@ const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker
 /// towards [`max_message_size`](crate::process_pool::ProcessPoolBuilder::max_message_size). One blob can go to many
 /// workers, and all of them share its memory.
 ///
-/// The memory is sealed: no process can change it any more, and a descriptor from a worker is looked at before it is
-/// believed. It has no name, and is freed with the last process that has it, however that ends. A worker keeps up to
-/// 32 MiB of those that it had last, until it has had nothing to do for a second: one that comes again takes no page
-/// faults.
+/// The memory is sealed: no process can change it any more, and the receiver checks seals and length before it maps the
+/// memory. It has no name, and is freed with the last process that has it, however that ends. A worker keeps up to 32 MiB of the last
+/// blobs mapped, until it has had nothing to do for a second: one that comes again causes no page faults.
 ///
 /// [`from_bytes`](Self::from_bytes) copies. To make the bytes in place, write to a [`BlobMut`] and
 /// [`seal`](BlobMut::seal) it; for other types than bytes there is [`SharedVec`](crate::process_pool::SharedVec).
@@ -34,8 +33,10 @@ const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker
 /// # Costs
 ///
 /// A blob takes a descriptor in each process that has it, and whole pages of memory. To make one takes some ten system
-/// calls, to receive one about six, which is more than a copy of some ten kilobytes. A clone takes none of these. At
-/// most 253 blobs go with one call or result, of which the same blob and its clones are one.
+/// calls, to receive one about six, and each new page causes a page fault. So bytes that go once to one worker are faster as bytes
+/// (a `serde_bytes::ByteBuf`) up to some 16 MiB; a blob is faster above, or if it is sent again. A clone takes none of these. At
+/// most 253 blobs go with one call or result, of which the same blob and its clones are one; more are an error of the task
+/// ([`Encode`](crate::TaskError::Encode)).
 ///
 /// # Descriptors
 ///

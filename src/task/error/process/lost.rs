@@ -11,7 +11,7 @@ use super::signal;
 use crate::deadlock::render::{Humane, printable};
 
 /// A worker process that ended in the middle of a task. What the task had done remains; the task is not run again,
-/// unless the pool has `retries`.
+/// unless it or the pool has `retries`.
 ///
 /// Cheap to clone. [`Display`](fmt::Display) prints one line, for example
 /// `worker process 4711 was killed by signal 9 (SIGKILL) after 1.2 s of task 'thumbnail'`, and the last lines that the

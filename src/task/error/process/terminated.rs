@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::WorkerExit;
+use super::last_lines::LastLines;
 use crate::deadlock::render::{Humane, printable};
 
 /// A task in a worker process that was ended while it ran: by `Future::terminate`, or because it
@@ -13,7 +14,8 @@ use crate::deadlock::render::{Humane, printable};
 /// again.
 ///
 /// Cheap to clone. [`Display`](fmt::Display) prints one line, for example `task 'render' had run for 10 s, which is its time-out,
-/// was asked to stop, and worker process 4711 was killed by signal 9 (SIGKILL) 2.0 s later`.
+/// was asked to stop, and worker process 4711 was killed by signal 9 (SIGKILL) 2.0 s later`, and the last lines that the process
+/// wrote to its standard output and standard error, if the pool captures those.
 ///
 /// # Examples
 ///
@@ -40,6 +42,7 @@ struct Ended {
     exit: WorkerExit,
     asked_after: Duration,
     took: Duration,
+    lines: LastLines,
 }
 
 /// Why a task was ended while it ran.
@@ -60,8 +63,9 @@ impl Terminated {
         exit: WorkerExit,
         asked_after: Duration,
         took: Duration,
+        lines: LastLines,
     ) -> Self {
-        Self(Arc::new(Ended { task, pid, cause, exit, asked_after, took }))
+        Self(Arc::new(Ended { task, pid, cause, exit, asked_after, took, lines }))
     }
 
     /// Returns the task: the name under which it was submitted, or the name of its type.
@@ -99,6 +103,20 @@ impl Terminated {
     pub fn took(&self) -> Duration {
         self.0.took
     }
+
+    /// Returns the last lines that the process wrote to its standard output, during this task or before. Empty unless
+    /// the pool captures (`capture_stdout`) them.
+    #[must_use]
+    pub fn stdout(&self) -> &[String] {
+        &self.0.lines.stdout
+    }
+
+    /// Returns the last lines that the process wrote to its standard error, during this task or before. Empty unless
+    /// the pool captures (`capture_stderr`) them.
+    #[must_use]
+    pub fn stderr(&self) -> &[String] {
+        &self.0.lines.stderr
+    }
 }
 
 impl fmt::Debug for Terminated {
@@ -110,13 +128,15 @@ impl fmt::Debug for Terminated {
             .field("exit", &self.0.exit)
             .field("asked_after", &self.0.asked_after)
             .field("took", &self.0.took)
+            .field("stdout", &self.0.lines.stdout)
+            .field("stderr", &self.0.lines.stderr)
             .finish()
     }
 }
 
 impl fmt::Display for Terminated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ended { task, pid, cause, exit, asked_after, took } = &*self.0;
+        let Ended { task, pid, cause, exit, asked_after, took, lines } = &*self.0;
         let why = match cause {
             TerminationCause::Asked => "",
             TerminationCause::TimedOut => ", which is its time-out",
@@ -125,7 +145,8 @@ impl fmt::Display for Terminated {
         write!(
             f,
             "task '{task}' had run for {ran_for}{why}, was asked to stop, and worker process {pid} {exit} {took} later"
-        )
+        )?;
+        fmt::Display::fmt(lines, f)
     }
 }
 
@@ -137,21 +158,23 @@ mod tests {
 
     #[test]
     fn the_line_says_why_how_and_when() {
-        let of = |cause, number| {
+        let (ran, took) = (Duration::from_secs(10), Duration::from_millis(1500));
+        let of = |cause, number, stderr: &[&str]| {
             let exit = WorkerExit::Signal { number, core_dumped: false };
-            Terminated::new("render", 4711, cause, exit, Duration::from_secs(10), Duration::from_millis(1500))
+            let lines = LastLines { stdout: Vec::new(), stderr: stderr.iter().copied().map(String::from).collect() };
+            Terminated::new("render", 4711, cause, exit, ran, took, lines)
         };
         assert_eq!(
-            of(TerminationCause::TimedOut, 9).to_string(),
+            of(TerminationCause::TimedOut, 9, &["tile 7"]).to_string(),
             "task 'render' had run for 10 s, which is its time-out, was asked to stop, and worker process 4711 was killed by signal 9 \
-             (SIGKILL) 1.5 s later"
+             (SIGKILL) 1.5 s later\n  last lines of its standard error:\n    tile 7"
         );
-        let asked = of(TerminationCause::Asked, 15);
+        let asked = of(TerminationCause::Asked, 15, &[]);
         assert_eq!(
             asked.to_string(),
             "task 'render' had run for 10 s, was asked to stop, and worker process 4711 was killed by signal 15 (SIGTERM) 1.5 s later"
         );
         assert_eq!((asked.task(), asked.pid(), asked.exit().signal_name()), ("render", 4711, Some("SIGTERM")));
-        assert_eq!((asked.asked_after(), asked.took()), (Duration::from_secs(10), Duration::from_millis(1500)));
+        assert_eq!((asked.asked_after(), asked.took()), (ran, took));
     }
 }
