@@ -9,21 +9,23 @@ export CARGO_TARGET_DIR=target/loom
 
 # Built by itself first, so that a compile error is not taken for a crate without models.
 cargo test --release --lib --no-run
-count=$(cargo test --release --lib loom_tests -- --list | grep -c ': test$' || true)
-if ((count == 0)); then
+program=$(cargo test --release --lib --no-run 2>&1 | sed -n 's/^ *Executable .* (\(.*\))$/\1/p')
+mapfile -t all < <("$program" loom_tests --list | sed -n 's/: test$//p')
+if ((${#all[@]} == 0)); then
     echo "no model was found: ci/loom-full.sh would pass without having checked anything"
     exit 1
 fi
+
+# Runs these models in processes of one thread each, for the reason that ci/loom.sh gives.
+run() {
+    echo "-- $# $what, at most $LOOM_MAX_PREEMPTIONS preemptions, or as many as each says"
+    printf '%s\n' "$@" | xargs -P "$(nproc)" -n 1 "$program" --exact --quiet --test-threads=1
+}
+
 # With three preemptions a large model can run for an hour, and the executor's models have more threads and steps: two suffice
 # for what they are about, or as many as each says.
 executor='loom_tests::(future|thread_pool|executor_deadlock|executor_controls|process_pool|pool_rest)::'
-mapfile -t all < <(cargo test --release --lib loom_tests -- --list | sed -n 's/: test$//p')
 mapfile -t small < <(printf '%s\n' "${all[@]}" | grep -vE "$executor|::full_")
 mapfile -t large < <(printf '%s\n' "${all[@]}" | grep -E "$executor|::full_")
-export LOOM_MAX_PREEMPTIONS=3
-echo "-- ${#small[@]} models of locks and the wait-for graph, at most $LOOM_MAX_PREEMPTIONS preemptions"
-cargo test --release --lib -- --exact --test-threads=2 "${small[@]}"
-
-export LOOM_MAX_PREEMPTIONS=2
-echo "-- ${#large[@]} large models and models of the executor, at most $LOOM_MAX_PREEMPTIONS preemptions, or as many as each says"
-cargo test --release --lib -- --exact --test-threads=2 "${large[@]}"
+what="models of locks and the wait-for graph" LOOM_MAX_PREEMPTIONS=3 run "${small[@]}"
+what="large models and models of the executor" LOOM_MAX_PREEMPTIONS=2 run "${large[@]}"
