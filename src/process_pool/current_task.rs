@@ -11,8 +11,8 @@ use crate::task::error::CodecError;
 #[derive(Clone, Copy)]
 pub struct CurrentTask(Running);
 
-/// Returns the task that this process runs, on whichever of its threads this is called. `None` in a process that is no worker, and
-/// between tasks.
+/// Returns the task that this process runs, on whichever of its threads this is called. `None` in a process that is no worker, in an
+/// initializer, and between tasks.
 ///
 /// # Examples
 ///

@@ -49,9 +49,10 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor);
 /// A task calls a function item, or a closure that captures nothing; its data are the arguments. Arguments and results
 /// are encoded with serde. A value arrives as it was, or as an error of its task: types that can go in no other way go
 /// as [`Json`](crate::Json). Bytes and numbers in great quantities go as a [`Blob`](crate::Blob) or a
-/// [`SharedVec`](crate::SharedVec), which are not copied. To encode or decode a value fails
-/// if it takes more than 1 MiB of stack, or more than is left. A worker has its own statics, thread-locals and panic hook. It runs its tasks one after the other
-/// on its main thread. Standard output and standard error are those of the program, or reach them through it if the pool
+/// [`SharedVec`](crate::SharedVec), which are not copied. To encode or decode a value fails if it takes more than 1 MiB of
+/// stack, or more than is left. A worker has its own statics, thread-locals and panic hook. It runs its tasks one after
+/// the other on its main thread, whose stack is as large as the system allows (`ulimit -s`). Standard output and standard
+/// error are those of the program, or reach them through it if the pool
 /// [captures](crate::process_pool::ProcessPoolBuilder::capture_stdout) them; the standard input of a worker is empty.
 ///
 /// A result is decoded (by its `Deserialize`) when a thread asks for it, on that thread; a result that no thread asks
@@ -59,6 +60,9 @@ unwind_safe!(ProcessPoolBuilder, ProcessPoolExecutor);
 /// asks for the result gets [`TaskError::Decode`](crate::TaskError::Decode). Callbacks and wakers run on threads of
 /// their own. The callbacks of one task run in order. While a callback takes longer than a millisecond, those of other tasks run on another
 /// thread; a waker may have to wait for a callback that long.
+///
+/// With the feature `tracing` the spans and events of a task reach the subscriber that was current where the task was submitted, in the
+/// span that was current there.
 ///
 /// A worker's group is in the background: the system stops a task that reads from the terminal (`/dev/tty`), and a task
 /// that writes to a terminal with `stty tostop`. A stopped worker holds up its task, and a shutdown that waits;
