@@ -243,7 +243,8 @@ impl ProcessPoolExecutor {
     /// Ends the pool now: takes no more tasks, fails those that no worker has begun with
     /// [`Rejected::Killed`](crate::task::Rejected::Killed), kills the workers and their groups with SIGKILL, and waits until
     /// they are gone. The tasks that they ran fail with [`TaskError::WorkerLost`](crate::TaskError::WorkerLost), even
-    /// if they had [`retries`](ProcessPoolBuilder::retries) left. In the report, `cancelled` is the number of tasks
+    /// if they had [`retries`](ProcessPoolBuilder::retries) left, or with [`Terminated`](crate::TaskError::Terminated) if they had been
+    /// asked to stop. In the report, `cancelled` is the number of tasks
     /// that were not begun.
     ///
     /// # Deadlocks

@@ -72,7 +72,7 @@ impl<'p, F, A> ProcessTask<'p, F, A> {
     /// [run again](Self::retries), it has as long again. The default is no limit, and so is a time that the clock can't represent.
     ///
     /// The error is [`TaskError::Terminated`](crate::TaskError::Terminated), and not `Timeout`, which is about a wait. A task that
-    /// returns before its worker is killed has its result.
+    /// returns, and whose result is sent, before its worker is killed has its result.
     ///
     /// It costs the pool a thread, from the first such task on: if the system refuses that one, the task fails with
     /// [`Rejected::NoThread`](crate::task::Rejected::NoThread). The worker gets no other task ahead of the end of this one.

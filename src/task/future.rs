@@ -344,8 +344,8 @@ impl<T> Future<T> {
     ///
     /// At once, [`should_stop`](crate::process_pool::CurrentTask::should_stop) is true for the task. After half of the grace the
     /// worker and the processes that it has started get SIGTERM, and at the end SIGKILL; with a grace of zero, SIGKILL at once.
-    /// Another worker takes the place of that one, and no other task is affected. A task that returns before is not lost: it
-    /// has its result. Otherwise its error is [`TaskError::Terminated`], with what was done and when. It is not run again,
+    /// Another worker takes the place of that one, and no other task is affected. A task that returns before, and whose result is
+    /// sent by then, is not lost: it has its result. Otherwise its error is [`TaskError::Terminated`], with what was done and when. It is not run again,
     /// whatever [`retries`](crate::process_pool::ProcessTask::retries) it has. Further calls can only shorten the grace. Does not wait.
     ///
     /// # Examples

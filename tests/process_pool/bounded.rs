@@ -117,6 +117,40 @@ fn a_full_queue_can_let_the_oldest_task_go() {
 }
 
 #[test]
+fn a_call_that_can_not_be_sent_costs_no_other_task_its_place() {
+    within(LIMIT, || {
+        let pool = builder(1).queue_capacity(1).when_full(WhenFull::DiscardOldest).max_message_size(1024);
+        let pool = pool.build().unwrap();
+        let held = Held::keep(&pool, 1);
+        let queued = pool.submit(echo::<u64>, (1,));
+        let too_long = pool.submit(echo::<String>, ("rope".repeat(1024),));
+        assert!(matches!(too_long.result(), Err(TaskError::Encode(_))));
+        assert!(!queued.cancelled() && pool.queued() == 1);
+        held.release();
+        assert_eq!(queued.result().unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_full_queue_lets_a_task_go_that_lies_behind_a_long_one() {
+    within(LIMIT, || {
+        let pool = bounded(1, 1, WhenFull::DiscardOldest);
+        for n in 0..100_u64 {
+            assert_eq!(pool.submit(echo::<u64>, (n,)).result().unwrap(), n);
+        }
+        let folder = Folder::new();
+        let long = pool.submit(pass, (folder.path(), 0, open()));
+        let behind = pool.submit(echo::<u64>, (1,)); // it was sent, since tasks were quick
+        folder.until_begun(0);
+        thread::sleep(Duration::from_millis(5));
+        let newest = pool.submit(echo::<u64>, (2,));
+        assert!(behind.cancelled() && !long.done());
+        folder.put("open");
+        assert_eq!((long.result().unwrap(), newest.result().unwrap()), (0, 2));
+    });
+}
+
+#[test]
 fn the_oldest_task_that_a_full_queue_lets_go_is_one_that_was_not_cancelled() {
     within(LIMIT, || {
         let pool = bounded(1, 2, WhenFull::DiscardOldest);

@@ -372,6 +372,23 @@ fn a_worker_whose_standard_error_is_captured_can_write_any_amount() {
 }
 
 #[test]
+fn a_task_that_kills_one_worker_after_another_does_not_make_the_pool_pause() {
+    within(LIMIT, || {
+        let crash = || -> () { process::abort() };
+        // Pauses between these would take seven seconds, and no machine takes as long for the workers themselves.
+        let [one_by_one, again_and_again] = [(12, 0), (1, 12)].map(|(tasks, retries)| {
+            let pool = builder(1).retries(retries).build().unwrap();
+            let began = Instant::now();
+            for task in (0..tasks).map(|_| pool.submit(crash, ())).collect::<Vec<_>>() {
+                lost(task.result());
+            }
+            began.elapsed()
+        });
+        assert!(again_and_again < 5 * one_by_one + Duration::from_secs(3), "{again_and_again:?} {one_by_one:?}");
+    });
+}
+
+#[test]
 fn nothing_is_left_of_workers_that_crashed() {
     alone(|| {
         let pool = pool_of(2);

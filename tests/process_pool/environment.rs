@@ -67,6 +67,19 @@ fn a_folder_that_is_not_there_is_an_error_when_the_pool_is_made() {
 }
 
 #[test]
+fn a_folder_that_is_removed_later_is_what_the_error_names() {
+    within(LIMIT, || {
+        let chosen = Folder::new();
+        let path = chosen.path();
+        let pool = builder(1).worker_dir(&path).build().unwrap();
+        drop(chosen);
+        let error = pool.submit(folder, ()).result().unwrap_err();
+        let source = std::error::Error::source(&error).expect("the system's error").to_string();
+        assert!(source.contains("`worker_dir`") && source.contains(&path), "{error}: {source}");
+    });
+}
+
+#[test]
 fn variables_are_set_and_removed_in_workers_and_the_rest_is_inherited() {
     alone(|| {
         // SAFETY:

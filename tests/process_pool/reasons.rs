@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
+
 use bowline::process_pool::ProcessPoolBuilder;
 use bowline::task::{LossReason, Rejected, WorkerExit, WorkerLost};
 use bowline::{ProcessPoolExecutor, TaskError};
@@ -51,6 +53,58 @@ fn a_cpu_time_limit_that_was_hit_is_named() {
     });
 }
 
+/// A task: has another worker spin, which may not run for longer than its limit, and returns how that one was lost.
+fn spin_in_a_pool(limit: Duration) -> String {
+    let pool = builder(1).worker_cpu_time(limit).build().expect("a pool");
+    lost(pool.submit(spin, ()).result()).to_string()
+}
+
+#[test]
+fn a_cpu_time_limit_that_gives_no_warning_is_named() {
+    within(LIMIT, || {
+        let pool = builder(1).worker_cpu_time(Duration::from_secs(1)).build().unwrap();
+        // The worker may raise its own limit to two seconds, at which the system kills.
+        let lost = pool.submit(spin_in_a_pool, (Duration::from_secs(2),)).result().unwrap();
+        assert!(lost.contains("(SIGKILL)") && lost.ends_with(": its CPU time limit of 2 s"), "{lost}");
+    });
+}
+
+/// A task: uses so many bytes of the stack.
+fn dive(bytes: usize) -> usize {
+    #[inline(never)]
+    fn down_to(end: usize) -> usize {
+        let frame = black_box([1_u8; 512]);
+        let deeper = if frame.as_ptr().addr() > end { down_to(end) } else { 0 };
+        deeper + usize::from(black_box(frame)[7])
+    }
+    let here = black_box(0_u8);
+    down_to((&raw const here).addr().saturating_sub(bytes))
+}
+
+/// A task: how much address space its worker takes, in bytes.
+fn address_space() -> u64 {
+    let pages: u64 = read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap();
+    pages * rustix::param::page_size() as u64
+}
+
+#[test]
+fn a_limit_that_refuses_a_stack_its_growth_is_named() {
+    let deep = 6 << 20;
+    if getrlimit(Resource::Stack).current.is_some_and(|limit| limit < 8 << 20) {
+        return skipped("the stack may not be so large");
+    }
+    within(LIMIT, || {
+        let unlimited = builder(1).build().unwrap();
+        assert!(unlimited.submit(dive, (deep,)).result().unwrap() > 0);
+        let limit = builder(1).build().unwrap().submit(address_space, ()).result().unwrap() + (4 << 20);
+        let pool = builder(1).worker_address_space(limit).build().unwrap();
+        let lost = lost(pool.submit(dive, (deep,)).result());
+        assert_eq!((lost.exit(), lost.reason()), (&WorkerExit::StackOverflow, Some(LossReason::AddressSpace(limit))));
+        let lost = self::lost(unlimited.submit(dive, (1 << 40,)).result());
+        assert_eq!((lost.exit(), lost.reason()), (&WorkerExit::StackOverflow, None), "its own end");
+    });
+}
+
 /// A task: this signal ends its worker.
 fn raise(number: i32) {
     // SAFETY:
@@ -63,7 +117,7 @@ fn the_end_by_a_signal_that_no_limit_has_sent_has_no_reason() {
     within(LIMIT, || {
         let limited = builder(1).worker_cpu_time(Duration::from_secs(100)).worker_address_space(4 << 30);
         let limited = limited.build().unwrap();
-        for number in [libc::SIGKILL, libc::SIGABRT, libc::SIGSEGV, libc::SIGTERM] {
+        for number in [libc::SIGKILL, libc::SIGABRT, libc::SIGSEGV, libc::SIGTERM, libc::SIGXCPU] {
             let lost = lost(limited.submit(raise, (number,)).result());
             assert_eq!((lost.exit(), lost.reason()), (&signal(number), None), "{lost}");
         }

@@ -129,13 +129,18 @@ impl Deadlines {
     fn add<const N: usize>(&self, task: SentTask, steps: [(Duration, Step); N]) {
         let now = Instant::now();
         let mut state = self.lock();
+        let first = state.due.first().copied();
         for (after, step) in steps {
             if let Some(at) = now.checked_add(after) {
                 state.add(task, at, step);
             }
         }
+        let is_first = state.due.first().copied() != first;
         drop(state);
-        self.changed.notify_all();
+        // The thread sleeps until what was due first.
+        if is_first {
+            self.changed.notify_all();
+        }
     }
 
     /// Forgets a task that has ended.

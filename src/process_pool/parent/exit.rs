@@ -3,13 +3,16 @@
 use crate::task::error::{LossReason, WorkerExit};
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use rustix::process::{Signal, WaitIdStatus};
 
 use super::oom::OomKills;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::AtomicU32;
-use crate::process_pool::wire::fate::{ALLOCATION_FAILED, MAIN_THREAD_ENDED, STACK_OVERFLOW, STREAM_LOST};
-use crate::process_pool::wire::limits::Limits;
+use crate::process_pool::wire::fate::{
+    ALLOCATION_FAILED, MAIN_THREAD_ENDED, STACK_OVERFLOW, STACK_REFUSED, STREAM_LOST,
+};
+use crate::process_pool::wire::limits::{self, Limits};
 
 /// How a process ended, in the system's terms.
 pub(super) struct Ending {
@@ -25,6 +28,17 @@ impl From<&WaitIdStatus> for Ending {
 }
 
 const KILL: i32 = Signal::KILL.as_raw();
+/// Returns how much less a process may have run than a limit of its CPU time that has ended it: the system adds up ticks for the limit, which
+/// meet one process or another, and tells what it has measured. This is three times the standard deviation of 100 ticks a second, of which
+/// every other one meets the process, up to a minute, and more than that beyond.
+fn cpu_time_error(limit: Duration) -> Duration {
+    Duration::from_millis(250) + limit / 50
+}
+
+/// Returns the maximum of the limit of CPU time that a worker inherits, in seconds.
+pub(super) fn max_cpu_seconds() -> Option<u64> {
+    getrlimit(Resource::Cpu).maximum
+}
 
 impl WorkerExit {
     /// Returns how the process of this ending ended.
@@ -41,9 +55,10 @@ impl WorkerExit {
         // ORDERING: Relaxed: the process wrote it before it ended, and the parent has seen its end.
         match (fate.load(Relaxed), &self) {
             // It says so before it dies of this. (A process that was forked off it may have said so, too.)
-            (STACK_OVERFLOW, Self::Signal { number: libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT, .. }) => {
-                Self::StackOverflow
-            }
+            (
+                STACK_OVERFLOW | STACK_REFUSED,
+                Self::Signal { number: libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT, .. },
+            ) => Self::StackOverflow,
             // Both kill themselves.
             (STREAM_LOST, Self::Signal { number: KILL, .. } | Self::Unknown) => Self::StreamClosed { program: None },
             (MAIN_THREAD_ENDED, Self::Signal { number: KILL, .. } | Self::Unknown) => Self::MainThreadEnded,
@@ -56,8 +71,10 @@ impl WorkerExit {
 pub(super) struct Evidence<'e> {
     pub(super) limits: &'e Limits,
     pub(super) fate: &'e AtomicU32,
-    /// How long its threads had run, if a limit of that may have ended it.
+    /// How long its threads had run, if a limit of that may have ended it, and the system tells.
     pub(super) cpu_time: Option<Duration>,
+    /// The maximum of that limit, in seconds, that it inherited.
+    pub(super) max_cpu_seconds: Option<u64>,
     /// This process sent it SIGKILL.
     pub(super) was_killed_here: bool,
     /// What the system had counted when it was up.
@@ -67,20 +84,40 @@ pub(super) struct Evidence<'e> {
 impl Evidence<'_> {
     /// Returns why the process ended like this, if that is known or likely.
     pub(super) fn reason(&self, exit: &WorkerExit) -> Option<LossReason> {
-        let &WorkerExit::Signal { number, .. } = exit else { return None };
-        let cpu_limit = self.limits.cpu_seconds.map(Duration::from_secs);
-        match number {
-            libc::SIGXCPU => cpu_limit.map(LossReason::CpuTime),
-            KILL if self.was_killed_here => None,
-            // It has survived the signal at the limit.
-            KILL if cpu_limit.is_some_and(|limit| self.cpu_time >= Some(limit)) => cpu_limit.map(LossReason::CpuTime),
-            KILL if self.oom_kills.is_some_and(OomKills::have_risen) => Some(LossReason::OutOfMemory),
-            // ORDERING: Relaxed: the process wrote it before it ended, and the parent has seen its end.
-            libc::SIGABRT if self.fate.load(Relaxed) == ALLOCATION_FAILED => {
-                self.limits.address_space.map(LossReason::AddressSpace)
+        // ORDERING: Relaxed: the process wrote it before it ended, and the parent has seen its end.
+        let fate = self.fate.load(Relaxed);
+        let number = match exit {
+            WorkerExit::StackOverflow if fate == STACK_REFUSED => {
+                return self.limits.address_space.map(LossReason::AddressSpace);
             }
+            &WorkerExit::Signal { number, .. } => number,
+            _ => return None,
+        };
+        match number {
+            libc::SIGXCPU if self.has_run_for(self.limits.cpu_seconds) => self.cpu_limit(),
+            KILL if self.was_killed_here => None,
+            // It has survived the signal at the limit, or there was none.
+            KILL if self.cpu_time.is_some() && self.has_run_for(self.hard_cpu_limit()) => self.cpu_limit(),
+            KILL if self.oom_kills.is_some_and(OomKills::have_risen) => Some(LossReason::OutOfMemory),
+            libc::SIGABRT if fate == ALLOCATION_FAILED => self.limits.address_space.map(LossReason::AddressSpace),
             _ => None,
         }
+    }
+
+    fn cpu_limit(&self) -> Option<LossReason> {
+        self.limits.cpu_seconds.map(|seconds| LossReason::CpuTime(Duration::from_secs(seconds)))
+    }
+
+    /// Returns the CPU time at which the system sends SIGKILL, in seconds.
+    fn hard_cpu_limit(&self) -> Option<u64> {
+        self.limits.cpu_seconds.map(|seconds| limits::max_cpu_seconds(seconds, self.max_cpu_seconds))
+    }
+
+    /// Returns whether the threads of the process may have run for so many seconds, as far as the system tells.
+    fn has_run_for(&self, seconds: Option<u64>) -> bool {
+        seconds
+            .map(Duration::from_secs)
+            .is_some_and(|limit| self.cpu_time.is_none_or(|time| time.saturating_add(cpu_time_error(limit)) >= limit))
     }
 }
 
@@ -106,10 +143,13 @@ mod tests {
         let time = |millis| Some(Duration::from_millis(millis));
         for (limits, word, cpu_time, was_killed_here, number, expected) in [
             (&limits, 0, None, false, libc::SIGXCPU, Some(cpu)),
+            (&limits, 0, time(1900), false, libc::SIGXCPU, Some(cpu)),
+            // The task's own.
+            (&limits, 0, time(1500), false, libc::SIGXCPU, None),
             (&none, 0, None, false, libc::SIGXCPU, None),
             (&limits, 0, time(3000), false, KILL, Some(cpu)),
-            (&limits, 0, time(2000), false, KILL, Some(cpu)),
-            (&limits, 0, time(1990), false, KILL, None),
+            (&limits, 0, time(2900), false, KILL, Some(cpu)),
+            (&limits, 0, time(2500), false, KILL, None),
             (&limits, 0, None, false, KILL, None),
             (&limits, 0, time(3000), true, KILL, None),
             (&none, 0, time(3000), false, KILL, None),
@@ -119,9 +159,21 @@ mod tests {
             (&limits, ALLOCATION_FAILED, None, false, libc::SIGSEGV, None),
         ] {
             let fate = &AtomicU32::new(word);
-            let evidence = Evidence { limits, fate, cpu_time, was_killed_here, oom_kills: None };
+            let evidence = Evidence { limits, fate, cpu_time, max_cpu_seconds: None, was_killed_here, oom_kills: None };
             assert_eq!(evidence.reason(&signal(number)), expected, "{number} {word} {cpu_time:?}");
             assert_eq!(evidence.reason(&WorkerExit::Code(1)), None);
+            let evidence = Evidence { max_cpu_seconds: Some(2), ..evidence };
+            let at_once = number == KILL && !was_killed_here && limits.cpu_seconds.is_some() && cpu_time.is_some();
+            let expected = if at_once { Some(cpu) } else { expected };
+            assert_eq!(evidence.reason(&signal(number)), expected, "without a signal before: {number} {cpu_time:?}");
+        }
+        for (limits, word, expected) in
+            [(&limits, STACK_REFUSED, Some(space)), (&limits, STACK_OVERFLOW, None), (&none, STACK_REFUSED, None)]
+        {
+            let (fate, max_cpu_seconds) = (&AtomicU32::new(word), None);
+            let evidence =
+                Evidence { limits, fate, cpu_time: None, max_cpu_seconds, was_killed_here: false, oom_kills: None };
+            assert_eq!(evidence.reason(&WorkerExit::StackOverflow), expected, "{word}");
         }
     }
 
@@ -132,6 +184,7 @@ mod tests {
         for (word, exit, expected) in [
             (0, signal(9), signal(9)),
             (STACK_OVERFLOW, signal(libc::SIGSEGV), WorkerExit::StackOverflow),
+            (STACK_REFUSED, signal(libc::SIGSEGV), WorkerExit::StackOverflow),
             (STACK_OVERFLOW, signal(9), signal(9)),
             (STACK_OVERFLOW, WorkerExit::Code(1), WorkerExit::Code(1)),
             (STREAM_LOST, signal(9), closed.clone()),

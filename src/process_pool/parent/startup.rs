@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::arrivals;
-use super::exit::Evidence;
+use super::exit::{self, Evidence};
 use super::link::{Exchange, SocketLink};
 use super::oom::OomKills;
 use super::process::Process;
@@ -114,6 +114,7 @@ impl Started {
             limits: &shared.settings.limits,
             fate,
             cpu_time: self.process.cpu_time(),
+            max_cpu_seconds: exit::max_cpu_seconds(),
             was_killed_here: self.process.was_killed_here(),
             oom_kills: self.oom_kills.as_ref(),
         };

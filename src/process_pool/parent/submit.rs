@@ -53,14 +53,15 @@ impl Shared {
         F::Output: Serialize + DeserializeOwned + Send + 'static,
         A: Serialize + DeserializeOwned,
     {
-        let refused = match self.room().try_take() {
+        let full = match self.room().try_take() {
             // Nobody makes room in a fork.
             _ if self.is_forked() => Full::Refused(Rejected::Forked),
             Some(place) => return self.call_in(place, origin, terms, invocation),
             None => self.when_full(origin.made_at()),
         };
-        match refused {
+        match full {
             Full::Place(place) => self.call_in(place, origin, terms, invocation),
+            Full::DiscardOldest => self.call_in_oldest(origin, terms, invocation),
             // The destructors of what is dropped are the user's; the future has the result, or the refusal, all the same.
             Full::RunHere => {
                 panic::contain(|| drop(terms));
@@ -111,15 +112,42 @@ impl Shared {
             WhenFull::Reject => Full::Refused(Rejected::QueueFull),
             // Such a task may submit others, on top of it: at the end of the stack this waits for room instead.
             WhenFull::CallerRuns if stack::has_room() => Full::RunHere,
-            WhenFull::DiscardOldest if let Some((place, todo)) = self.dispatcher.discard_oldest() => {
-                self.carry_out(todo);
-                Full::Place(place)
-            }
-            _ => {
-                let place = self.room().take(|| Limit::None, site);
-                place.map_or(Full::Refused(Rejected::QueueFull), Full::Place)
-            }
+            WhenFull::DiscardOldest => Full::DiscardOldest,
+            _ => Full::Place(self.wait_for_place(site)),
         }
+    }
+
+    fn wait_for_place(&self, site: Site) -> Place {
+        self.room().take(|| Limit::None, site).expect("a wait without a limit ends with room")
+    }
+
+    /// Submits a call of `f` as a task, in the place of the oldest one that can be cancelled. For a call that can't be submitted none is.
+    #[cold]
+    fn call_in_oldest<F, A>(
+        self: &Arc<Self>,
+        origin: Origin,
+        terms: TaskTerms,
+        invocation: Invocation<F, A>,
+    ) -> Future<F::Output>
+    where
+        F: Callable<A>,
+        F::Output: Serialize + DeserializeOwned + Send + 'static,
+        A: Serialize + DeserializeOwned,
+    {
+        let call = invocation.encode(self.settings.max_message_size);
+        let place = match &call {
+            Err(_) => None,
+            Ok(_) => match self.dispatcher.discard_oldest() {
+                Some((place, todo)) => {
+                    self.carry_out(todo);
+                    place
+                }
+                None => self.wait_for_place(origin.made_at()),
+            },
+        };
+        // SAFETY:
+        // - the function is for results of this type.
+        unsafe { self.submit_call::<F, F::Output>(call, call::complete::<F::Output>, origin, (terms, place)) }
     }
 
     /// Calls `f` on the calling thread, in a context of its own.
@@ -233,6 +261,7 @@ impl Shared {
 enum Full {
     /// There was room after all.
     Place(Place),
+    DiscardOldest,
     RunHere,
     Refused(Rejected),
 }

@@ -229,8 +229,10 @@ fn live(shared: &Arc<Shared>, number: usize, mut started: Started) -> Life {
     let exit = nonsense.map_or(exit, |reason| WorkerExit::Protocol(reason.into()));
     let mut loss = shared.dispatcher.lost(number);
     loss.todo.flush();
-    for killed in loss.killed {
+    if loss.was_in_a_task {
         work = Work::Begun;
+    }
+    for killed in loss.killed {
         let lines = started.process.last_lines();
         let ran_for = killed.since.elapsed();
         let (pid, exit, name) = (started.process.pid(), exit.clone(), killed.job.name());
@@ -373,6 +375,8 @@ fn serve(
             if !matches!(kind, Kind::Done | Kind::DoneInRegion | Kind::Failed | Kind::Skipped) {
                 return Err(format!("a frame of the kind {kind:?}"));
             }
+            // Before the next task takes more.
+            let has_grown = growth.as_mut().is_some_and(Growth::is_too_far);
             link.note_reply(id);
             let replied = shared.dispatcher.replied(number, id);
             let AfterReply { job, send, mut todo } =
@@ -439,7 +443,7 @@ fn serve(
             };
             shared.carry_out(todo);
             deferred.into_iter().chain(event).for_each(|run| run());
-            if growth.as_mut().is_some_and(Growth::is_too_far) {
+            if has_grown {
                 let (will_end, todo) = shared.dispatcher.retire(number);
                 growth.take_if(|_| will_end);
                 shared.carry_out(todo);

@@ -3,6 +3,8 @@
 
 /// A thread's stack overflowed.
 pub(in crate::process_pool) const STACK_OVERFLOW: u32 = 1;
+/// A thread's stack could not grow before its end: the system has refused the memory.
+pub(in crate::process_pool) const STACK_REFUSED: u32 = 5;
 /// The stream to the parent is closed, or another file has its descriptor.
 pub(in crate::process_pool) const STREAM_LOST: u32 = 2;
 /// The main thread ended, and the process did not.

@@ -8,10 +8,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::allocation;
 use crate::primitive::quiet::AtomicU32;
-use crate::process_pool::wire::limits::Limits;
+use crate::process_pool::wire::limits::{Limits, max_cpu_seconds};
 
-/// The CPU time between the signal that a task can handle and the one that it can't, in seconds.
-const CPU_GRACE: u64 = 1;
 /// The least that a worker may take beside what it has when it is up.
 const MIN_ADDRESS_SPACE: u64 = 2 << 20;
 
@@ -32,9 +30,7 @@ pub(super) fn apply(limits: &Limits, fate: &'static AtomicU32) -> io::Result<()>
         run_on(&limits.processors)?;
     }
     if let Some(seconds) = limits.cpu_seconds {
-        // A lower maximum of the parent stays.
-        let maximum = getrlimit(Resource::Cpu).maximum.filter(|&maximum| maximum >= seconds).unwrap_or(u64::MAX);
-        let maximum = maximum.min(seconds.saturating_add(CPU_GRACE));
+        let maximum = max_cpu_seconds(seconds, getrlimit(Resource::Cpu).maximum);
         limit("limit of CPU time", Resource::Cpu, seconds, maximum, format_args!("{seconds} s"))?;
     }
     // Last, so that there is memory to say what is wrong.

@@ -6,7 +6,8 @@
 
 use crate::primitive::quiet::AtomicU32;
 
-/// Installs a handler that stores [`STACK_OVERFLOW`](crate::process_pool::wire::fate::STACK_OVERFLOW) in `fate`, and
+/// Installs a handler that stores [`STACK_OVERFLOW`](crate::process_pool::wire::fate::STACK_OVERFLOW), or
+/// [`STACK_REFUSED`](crate::process_pool::wire::fate::STACK_REFUSED), in `fate`, and
 /// prints a line on standard error, when the calling thread overflows its stack. The process dies of that, and of any
 /// other fault, as it would have done before.
 ///
@@ -28,7 +29,7 @@ mod linux {
     use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed};
     use crate::primitive::quiet::{AtomicPtr, AtomicU32};
     use crate::primitive::without_write_signals;
-    use crate::process_pool::wire::fate::STACK_OVERFLOW;
+    use crate::process_pool::wire::fate::{STACK_OVERFLOW, STACK_REFUSED};
 
     /// The end of a stack raises one of these, depending on the system.
     const SIGNALS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
@@ -38,6 +39,10 @@ mod linux {
 
     /// How far below the main thread's stack its end is: no guard page is there, and nothing else either.
     const BELOW_MAIN: usize = 64 << 10;
+
+    /// How far from the lowest address of the watched memory a stack may end that was not refused more: what is
+    /// [below](BELOW_MAIN) it, and what its limit is rounded by.
+    const END: usize = 2 * BELOW_MAIN;
 
     /// The data of the handler.
     struct Watched {
@@ -102,8 +107,10 @@ mod linux {
         // Codes above zero are the kernel's, for faults. Other signals were sent by a process, without an address.
         let is_fault = code > 0;
         if is_fault && watched.stack.contains(&address) {
+            // Further up the stack had room to grow, and the system has refused the memory.
+            let is_at_end = address < watched.stack.start.saturating_add(END);
             // ORDERING: Relaxed: the parent reads it when it knows of the process's end, which comes after this.
-            watched.fate.store(STACK_OVERFLOW, Relaxed);
+            watched.fate.store(if is_at_end { STACK_OVERFLOW } else { STACK_REFUSED }, Relaxed);
             // The overflow ends the process, not a signal of this write.
             without_write_signals(|| {
                 // SAFETY:
@@ -199,7 +206,7 @@ mod tests {
     use super::*;
     use crate::primitive::Ordering::Relaxed;
     use crate::primitive::{join_thread, spawn_thread};
-    use crate::process_pool::wire::fate::STACK_OVERFLOW;
+    use crate::process_pool::wire::fate::{STACK_OVERFLOW, STACK_REFUSED};
     use crate::process_pool::wire::page::Page;
 
     const ROLE: &str = "BOWLINE_TEST_OVERFLOW";
@@ -334,9 +341,9 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_without_limit_that_finds_no_memory_has_overflowed() {
+    fn a_stack_without_limit_that_finds_no_memory_was_refused_it() {
         if getrlimit(Resource::Stack).maximum.is_none() {
-            assert_eq!(End::of("unlimited"), End::by(libc::SIGSEGV, STACK_OVERFLOW, LINE));
+            assert_eq!(End::of("unlimited"), End::by(libc::SIGSEGV, STACK_REFUSED, LINE));
         }
     }
 

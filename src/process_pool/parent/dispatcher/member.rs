@@ -85,6 +85,12 @@ impl<L> Member<L> {
         self.is_leaving() || self.ending.is_some() || self.is_spare
     }
 
+    /// Returns whether a task may lie behind the one that it runs: not if that has a limit, which may end the worker.
+    pub(super) fn may_have_ahead(&self) -> bool {
+        let running = self.sent.iter().find_map(|sent| sent.job.as_ref());
+        !self.is_closed() && running.is_none_or(|job| job.limit.is_none())
+    }
+
     /// Returns whether it will get no other task.
     pub(super) fn is_leaving(&self) -> bool {
         self.was_told_to_stop || self.is_doomed || self.is_retiring

@@ -204,6 +204,7 @@ impl<L: Link> Dispatcher<L> {
         let sent: Vec<_> = member.sent.into_iter().filter_map(take_back).collect();
         // What lies behind the task in which the worker died has nothing to do with that.
         let died_in_a_task = sent.iter().any(|(was_begun, _)| *was_begun);
+        let was_in_a_task = died_in_a_task || member.ending.is_some();
         let mut killed = Vec::new();
         state.ahead -= sent.len().saturating_sub(1);
         for (was_begun, sent) in sent {
@@ -245,7 +246,7 @@ impl<L: Link> Dispatcher<L> {
         state.admit_spares(&mut todo);
         let was_told = member.was_told_to_stop && !member.is_retiring;
         let farewell = if was_told { Farewell::ToldToStop } else { Farewell::Unasked };
-        Loss { killed, farewell, todo }
+        Loss { killed, was_in_a_task, farewell, todo }
     }
 
     /// Notes that a worker that was being started did not get up, for this reason. After the last attempt, if no other
@@ -332,10 +333,12 @@ impl<L: Link> Dispatcher<L> {
         todo
     }
 
-    /// Cancels the task in the queue that was submitted first, and returns its place. `None`: the oldest lie with workers, behind others.
+    /// Cancels the task in the queue that was submitted first, and returns its place. `None`: the oldest lie with workers, behind others
+    /// that are quick.
     pub(in crate::process_pool::parent) fn discard_oldest(&self) -> Option<(Place, Todo<L>)> {
         let mut todo = Todo::nothing();
         let mut state = self.state.lock();
+        state.take_back_from_long();
         let oldest = state.queue.iter().position(Job::is_pending)?;
         let mut job = state.queue.remove(oldest)?;
         job.claim_to_cancel();

@@ -178,7 +178,8 @@ impl<L: Link> State<L> {
             return Placement::Queue;
         }
         let (depth, now) = (self.depth(), self.now());
-        let can_take = |member: &Member<L>| member.sent.len() < depth && !member.is_closed() && !member.is_long(now);
+        let can_take =
+            |member: &Member<L>| member.sent.len() < depth && member.may_have_ahead() && !member.is_long(now);
         let found = self.members.iter().position(|member| member.as_ref().is_some_and(can_take));
         found.map_or(Placement::Queue, |worker| Placement::SendAhead { worker })
     }
@@ -250,7 +251,7 @@ impl<L: Link> State<L> {
 
     /// Takes back what lies behind other tasks, if one of these has become long, and queues it again in the order of
     /// submission. Looks at the workers at most once in the time in which a task becomes long.
-    fn take_back_from_long(&mut self) {
+    pub(super) fn take_back_from_long(&mut self) {
         let Some(look_at) = self.look_at else { return };
         let now = self.now();
         if now < look_at {
@@ -331,7 +332,8 @@ impl<L: Link> State<L> {
                 return;
             }
             // The rest is for those that have nothing yet.
-            if has_task && (self.starting > 0 || !self.idle.is_empty() || self.next_has_limit()) {
+            let is_alone = self.starting == 0 && self.idle.is_empty();
+            if has_task && !(is_alone && member.may_have_ahead() && !self.next_has_limit()) {
                 return;
             }
             let job = match self.pop(todo) {

@@ -164,6 +164,8 @@ pub(in crate::process_pool::parent) enum Farewell {
 /// What was lost with a worker.
 pub(in crate::process_pool::parent) struct Loss<L> {
     pub(in crate::process_pool::parent) killed: Vec<Killed>,
+    /// The worker had begun a task, or was ended with one.
+    pub(in crate::process_pool::parent) was_in_a_task: bool,
     pub(in crate::process_pool::parent) farewell: Farewell,
     pub(in crate::process_pool::parent) todo: Todo<L>,
 }

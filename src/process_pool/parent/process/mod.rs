@@ -97,7 +97,7 @@ impl Process {
         {
             command.arg0(own);
         }
-        let mut child = command.spawn()?;
+        let mut child = command.spawn().map_err(|error| blame(error, program))?;
         // The command has the worker's end of the stream: closed here, so that its end is the worker's end.
         drop(command);
         let pid = Pid::from_child(&child);
@@ -335,6 +335,17 @@ fn surround(command: &mut Command, program: &Program) {
         };
     }
     command.env(mark::NAME, Mark::of_workers().text());
+}
+
+/// Names the folder, if that is what was not found: the system says the same as for the program.
+fn blame(error: io::Error, program: &Program) -> io::Error {
+    match &program.folder {
+        Some(folder) if error.kind() == io::ErrorKind::NotFound && !folder.is_dir() => {
+            let text = format!("the `worker_dir` '{}' is no directory any more", folder.display());
+            io::Error::new(error.kind(), text)
+        }
+        _ => error,
+    }
 }
 
 /// Returns how long the threads of this process have run. It may have ended, and was not reaped.

@@ -24,11 +24,11 @@ use crate::deadlock::render::Humane;
 #[non_exhaustive]
 pub enum LossReason {
     /// It had used up its CPU time: `worker_cpu_time`, in whole seconds. SIGXCPU ended it; or SIGKILL, a second later,
-    /// because it handled that.
+    /// because it handled that, or at once, because this process may not have more itself.
     CpuTime(Duration),
     /// Likely its address space was full: `worker_address_space`, in bytes. The thread that aborted it had been refused
-    /// memory by the system in this task. (A task that has handled that, and aborts for another reason, looks the
-    /// same.)
+    /// memory by the system in this task (a task that has handled that, and aborts for another reason, looks the
+    /// same); or its stack was, which had not reached its end.
     AddressSpace(u64),
     /// Likely the system killed it because memory ran out. SIGKILL ended it, which the pool had not sent, and since its
     /// start the system has killed processes for that reason: in its cgroup (`memory.events`, `memory.oom_control`), or

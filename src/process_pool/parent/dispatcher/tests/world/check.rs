@@ -62,6 +62,8 @@ impl World<'_> {
                 "nothing lies behind what is to end"
             );
             assert!(!member.is_doomed || has.is_empty(), "a worker that is being killed has nothing");
+            let is_limited = has.first().is_some_and(|(_, job)| job.limit.is_some());
+            assert!(!is_limited || has.len() == 1, "nothing lies behind what may be ended");
             ahead += has.len().saturating_sub(1);
             for (place, (id, job)) in has.into_iter().enumerate() {
                 assert!(job.is_live(), "a cancelled task is taken back");

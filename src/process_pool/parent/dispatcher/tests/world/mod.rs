@@ -390,7 +390,10 @@ impl<'t> World<'t> {
             had.iter().for_each(|&(number, _)| self.tasks[number].resent += 1);
         }
         let queued = self.dispatcher().counts().queued;
-        let Loss { killed, farewell, mut todo } = self.dispatcher().lost(process.number);
+        let Loss { killed, was_in_a_task, farewell, mut todo } = self.dispatcher().lost(process.number);
+        let is_in_a_task =
+            had.iter().any(|&(_, was_begun)| was_begun) || killed.iter().any(|killed| killed.asked.is_some());
+        assert_eq!(was_in_a_task, is_in_a_task, "a worker that dies in a task gets a successor at once");
         assert!(process.link.due().is_empty(), "nothing is due of what a lost worker had");
         for (number, was_begun) in had {
             let task = &self.tasks[number];
