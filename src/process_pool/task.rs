@@ -103,7 +103,7 @@ impl<'p, F, A> ProcessTask<'p, F, A> {
     ///
     /// The calls come one at a time, on a thread of the pool that runs callbacks. The values are of exactly the type that `callback` takes
     /// (`progress(1)` is an `i32`): for one of another type `progress` returns an error to the task. A value that can't be decoded is
-    /// left out, and a line on standard error says so. While 1024 values, a megabyte of them, or some thirty blobs, are not delivered, the
+    /// left out, and a line on standard error says so, once for the task. While 1024 values, a megabyte of them, or some thirty blobs, are not delivered, the
     /// task waits before it sends another one; that time counts towards its [`timeout`](Self::timeout). A panic is contained, as one of a
     /// callback is, and the next value is delivered. What `callback` owns is dropped before the task is done, or right after it is
     /// cancelled: the receiver of a channel whose sender it has then comes to its end.

@@ -81,6 +81,8 @@ struct Queue {
     process: Option<u32>,
     /// The user's code hears a note.
     is_heard: bool,
+    /// A line has said that something can't be decoded.
+    is_told: bool,
 }
 
 impl Queue {
@@ -202,7 +204,9 @@ impl Notes {
         task.set_runner(Runner::Context(registry::current().id()));
         let mut heard = Ok(());
         panic::contain(|| heard = hear());
-        if let Err(error) = heard {
+        if let Err(error) = heard
+            && !std::mem::replace(&mut lock(&self.queue).is_told, true)
+        {
             let name = task.name().unwrap_or_else(|| task.type_name());
             print_line(format_args!(
                 "bowline: a progress value, or an event, of task '{name}' can't be decoded: {error}"
