@@ -188,7 +188,8 @@ impl ProcessPoolExecutor {
     ///
     /// It may be called on several handles, at the same time or again: each call waits for all of that. The first call
     /// also waits until the threads are gone that looked after the workers. A callback of a task may call it: it does
-    /// not wait for itself.
+    /// not wait for itself. A worker that is being started is waited for, too, at most for its
+    /// [`start_timeout`](ProcessPoolBuilder::start_timeout) and its initializer.
     ///
     /// # Deadlocks
     ///

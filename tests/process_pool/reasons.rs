@@ -90,8 +90,8 @@ fn address_space() -> u64 {
 #[test]
 fn a_limit_that_refuses_a_stack_its_growth_is_named() {
     let deep = 6 << 20;
-    if getrlimit(Resource::Stack).current.is_some_and(|limit| limit < 8 << 20) {
-        return skipped("the stack may not be so large");
+    if !getrlimit(Resource::Stack).current.is_some_and(|limit| (8 << 20..1 << 30).contains(&limit)) {
+        return skipped("the stack may be too small for this, or take all memory");
     }
     within(LIMIT, || {
         let unlimited = builder(1).build().unwrap();
