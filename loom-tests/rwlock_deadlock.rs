@@ -98,8 +98,12 @@ fn one_of_two_readers_is_stuck(lock: &Shelf) -> bool {
     let reader = thread::spawn({
         let (lock, mutex) = (Arc::clone(lock), Arc::clone(&mutex));
         move || {
-            let _read = read(&lock);
-            mutex.acquire().is_err()
+            let first = read(&lock);
+            let failed = mutex.acquire().is_err();
+            drop(first);
+            // The writer may have begun to wait for this end at the moment at which it came, with the bystander behind it.
+            let_pauses_end();
+            failed
         }
     });
     let guard = mutex.lock();
