@@ -8,10 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bowline::process_pool::current_task;
-use tracing::field::{Field, Visit};
+use tracing::field::{Empty, Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber, debug, error, info, info_span, trace, warn};
+use tracing_core::callsite::{Callsite, DefaultCallsite, Identifier};
+use tracing_core::field::FieldSet;
+use tracing_core::metadata::Kind;
+use tracing_core::span::Current;
 
 use crate::support::processes::fork_often;
 use crate::support::workers::{builder, pool_of};
@@ -24,6 +28,10 @@ struct Heard {
     places: Vec<String>,
     /// By number: the text, the parent, and how many handles there are.
     spans: HashMap<u64, (String, Option<u64>, u32)>,
+    /// What is known of these, by number.
+    metadata: HashMap<u64, &'static Metadata<'static>>,
+    /// Which follows from which, by name.
+    follows: Vec<String>,
     opened: u64,
 }
 
@@ -55,6 +63,13 @@ impl Recorder {
         self.heard.lock().unwrap().events.clone()
     }
 
+    /// The spans, with all that was recorded.
+    fn spans(&self) -> Vec<String> {
+        let mut spans: Vec<_> = self.heard.lock().unwrap().spans.values().map(|span| span.0.clone()).collect();
+        spans.sort();
+        spans
+    }
+
     fn parent(&self, given: Option<&Id>, is_contextual: bool) -> Option<u64> {
         let inside = || INSIDE.with_borrow(|inside| inside.last().copied());
         given.map(Id::into_u64).or_else(|| if is_contextual { inside() } else { None })
@@ -63,7 +78,7 @@ impl Recorder {
 
 impl Subscriber for Recorder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.level && metadata.target() != "unwanted"
+        *metadata.level() <= self.level && !metadata.target().starts_with("unwanted")
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -78,6 +93,7 @@ impl Subscriber for Recorder {
         heard.opened += 1;
         let id = heard.opened;
         heard.spans.insert(id, (text.0, parent, 1));
+        heard.metadata.insert(id, span.metadata());
         Id::from_u64(id)
     }
 
@@ -87,7 +103,11 @@ impl Subscriber for Recorder {
         self.heard.lock().unwrap().spans.get_mut(&span.into_u64()).expect("it is open").0 += &text.0;
     }
 
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn record_follows_from(&self, span: &Id, follows: &Id) {
+        let mut heard = self.heard.lock().unwrap();
+        let [span, from] = [span, follows].map(|id| heard.spans[&id.into_u64()].0.clone());
+        heard.follows.push(format!("{span} from {from}"));
+    }
 
     fn event(&self, event: &Event<'_>) {
         let metadata = event.metadata();
@@ -127,13 +147,8 @@ impl Subscriber for Recorder {
     }
 
     fn current_span(&self) -> tracing_core::span::Current {
-        // The metadata are not kept: by its id alone a span is not current.
-        let Some(id) = INSIDE.with_borrow(|inside| inside.last().copied()) else {
-            return tracing_core::span::Current::none();
-        };
-        static ANY: std::sync::OnceLock<&'static Metadata<'static>> = std::sync::OnceLock::new();
-        let any = ANY.get_or_init(|| info_span!("any").metadata().expect("it is wanted"));
-        tracing_core::span::Current::new(Id::from_u64(id), any)
+        let Some(id) = INSIDE.with_borrow(|inside| inside.last().copied()) else { return Current::none() };
+        Current::new(Id::from_u64(id), self.heard.lock().unwrap().metadata[&id])
     }
 }
 
@@ -198,6 +213,132 @@ fn the_place_of_an_event_is_that_in_the_task() {
         let place = format!("elsewhere {:?} {:?}", Some(file!()), Some(module_path!()));
         let heard = recorder.heard.lock().unwrap();
         assert_eq!(heard.places.iter().filter(|other| **other == place).count(), 3, "{:?}", heard.places);
+    });
+}
+
+/// More than the texts of a place may be long.
+const LONG: &str = match str::from_utf8(&[b'x'; 20 << 10]) {
+    Ok(text) => text,
+    Err(_) => panic!("it is a text"),
+};
+
+/// Records values of spans that nobody hears of, in this process or in a worker.
+fn records_of_the_unheard() {
+    let record = |span: tracing::Span| {
+        span.record("secret", "of another span");
+        span.follows_from(tracing::Span::current().id());
+        info_span!("within", own = 3).follows_from(span.id());
+        span.in_scope(|| info!("inside"));
+    };
+    record(info_span!(target: "unwanted", "straight in the submitter's", secret = Empty));
+    let _outer = info_span!("outer", user = "Bob").entered();
+    record(info_span!(target: "unwanted", "hidden", secret = Empty));
+    let _hidden = info_span!(target: "unwanted", "hidden", secret = Empty).entered();
+    record(info_span!(target: "unwanted too", "hidden in a hidden one", secret = Empty));
+}
+
+#[test]
+fn what_is_said_of_a_span_that_nobody_wants_is_said_of_no_other() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let heard = |run: &dyn Fn()| {
+            let recorder = Recorder::up_to(LevelFilter::INFO);
+            tracing::subscriber::with_default(recorder.clone(), || {
+                info_span!("request", user = "Ann").in_scope(run);
+            });
+            let follows = recorder.heard.lock().unwrap().follows.clone();
+            (recorder.spans(), recorder.events(), follows)
+        };
+        let here = heard(&records_of_the_unheard);
+        assert_eq!(here.0[..2], ["outer user=\"Bob\"", "request user=\"Ann\""]);
+        assert_eq!(heard(&|| pool.submit(records_of_the_unheard, ()).result().unwrap()), here);
+    });
+}
+
+#[test]
+fn what_is_said_of_a_span_whose_place_is_too_long_is_said_of_no_other() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        fn records() {
+            let _outer = info_span!("outer", user = "Bob").entered();
+            let long = info_span!(target: LONG, "long", secret = Empty);
+            long.record("secret", "of another span");
+            long.follows_from(tracing::Span::current().id());
+            long.in_scope(|| info!("inside"));
+        }
+        let recorder = Recorder::up_to(LevelFilter::INFO);
+        tracing::subscriber::with_default(recorder.clone(), || pool.submit(records, ()).result().unwrap());
+        assert_eq!(recorder.spans(), ["outer user=\"Bob\""]);
+        assert_eq!(recorder.events(), ["outer user=\"Bob\" > INFO message=inside"]);
+        assert_eq!(recorder.heard.lock().unwrap().follows, [""; 0]);
+    });
+}
+
+#[test]
+fn a_span_that_follows_from_another_does_so_for_the_submitter_too() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        fn follows() {
+            let [first, second] = [1, 2].map(|number| info_span!("step", number));
+            second.follows_from(&first);
+        }
+        let recorder = Recorder::up_to(LevelFilter::INFO);
+        tracing::subscriber::with_default(recorder.clone(), || pool.submit(follows, ()).result().unwrap());
+        assert_eq!(recorder.heard.lock().unwrap().follows, ["step number=2 from step number=1"]);
+    });
+}
+
+const MANY: usize = 300;
+
+/// A place, known by its address.
+struct Place(u8);
+
+impl Callsite for Place {
+    fn set_interest(&self, _: tracing::subscriber::Interest) {}
+
+    fn metadata(&self) -> &Metadata<'_> {
+        unreachable!("nobody asks {}", self.0)
+    }
+}
+
+/// An event, and a span, with so many fields that no macro takes them. The span's have their values in two parts.
+fn says_much() {
+    let place = |kind, name| -> &'static Metadata<'static> {
+        let place: &'static Place = Box::leak(Box::new(Place(0)));
+        let names = (0..MANY).map(|n| -> &'static str { format!("f{n}").leak() }).collect::<Vec<_>>().leak();
+        let fields = FieldSet::new(names, Identifier(place));
+        let metadata = Metadata::new(name, "many", Level::INFO, None, None, None, fields, kind);
+        let metadata: &'static _ = Box::leak(Box::new(metadata));
+        let callsite: &'static DefaultCallsite = Box::leak(Box::new(DefaultCallsite::new(metadata)));
+        callsite.interest();
+        metadata
+    };
+    let values: [u64; MANY] = std::array::from_fn(|n| n as u64);
+    let of = |metadata: &'static Metadata<'static>| -> Vec<Field> { metadata.fields().iter().collect() };
+    let event = place(Kind::EVENT, "event");
+    let fields = of(event);
+    let pairs: [_; MANY] = std::array::from_fn(|n| (&fields[n], Some(&values[n] as &dyn tracing::Value)));
+    Event::dispatch(event, &event.fields().value_set(&pairs));
+    let span = place(Kind::SPAN, "span");
+    let fields = of(span);
+    let pairs: [_; MANY] =
+        std::array::from_fn(|n| (&fields[n], (n < 280).then_some(&values[n] as &dyn tracing::Value)));
+    let opened = tracing::Span::new(span, &span.fields().value_set(&pairs));
+    let rest: [_; 20] = std::array::from_fn(|n| (&fields[280 + n], Some(&values[280 + n] as &dyn tracing::Value)));
+    opened.record_all(&span.fields().value_set(&rest));
+}
+
+#[test]
+fn all_fields_of_an_event_and_of_a_span_arrive_however_many_they_are() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let recorder = Recorder::up_to(LevelFilter::INFO);
+        tracing::subscriber::with_default(recorder.clone(), || pool.submit(says_much, ()).result().unwrap());
+        let fields: String = (0..MANY).map(|n| format!(" f{n}={n}")).collect();
+        assert_eq!(
+            (recorder.events(), recorder.spans()),
+            (vec![format!("INFO{fields}")], vec![format!("span{fields}")])
+        );
     });
 }
 
