@@ -458,10 +458,10 @@ fn read_late(worker: u32) -> (OwnedFd, thread::JoinHandle<String>) {
 }
 
 /// More than a small pipe takes, and what the pool's thread holds, and less than these with the worker's pipe.
-const TWO_PAGES: usize = 8000;
+const THREE_PAGES: usize = 11_000;
 
-fn write_two_pages(stream: Stream) {
-    (0..TWO_PAGES / 100).for_each(|_| stream.print(&"x".repeat(99)));
+fn write_three_pages(stream: Stream) {
+    (0..THREE_PAGES / 100).for_each(|_| stream.print(&"x".repeat(99)));
 }
 
 #[test]
@@ -473,11 +473,11 @@ fn what_a_task_wrote_is_passed_on_before_the_pool_has_ended_however_late_it_is_r
                 let worker = pool.submit(pid, ()).result().unwrap();
                 let (writer, reads) = read_late(worker);
                 stream.redirected(Some(writer), || {
-                    pool.submit(write_two_pages, (stream,)).result().unwrap();
+                    pool.submit(write_three_pages, (stream,)).result().unwrap();
                     end(pool);
                 });
                 // What is passed on from now on goes elsewhere.
-                assert_eq!(reads.join().unwrap(), ("x".repeat(99) + "\n").repeat(TWO_PAGES / 100));
+                assert_eq!(reads.join().unwrap(), ("x".repeat(99) + "\n").repeat(THREE_PAGES / 100));
             }
         }
     });
@@ -490,11 +490,11 @@ fn what_a_worker_wrote_that_ended_before_is_passed_on_before_the_pool_has_ended(
         let worker = pool.submit(pid, ()).result().unwrap();
         let (writer, reads) = read_late(worker);
         Output.redirected(Some(writer), || {
-            pool.submit(write_two_pages, (Output,)).result().unwrap();
+            pool.submit(write_three_pages, (Output,)).result().unwrap();
             assert_ne!(pool.submit(pid, ()).result().unwrap(), worker, "it goes on meanwhile");
             assert!(pool.shutdown().is_complete());
         });
-        assert_eq!(reads.join().unwrap(), ("x".repeat(99) + "\n").repeat(TWO_PAGES / 100));
+        assert_eq!(reads.join().unwrap(), ("x".repeat(99) + "\n").repeat(THREE_PAGES / 100));
     });
 }
 
@@ -507,7 +507,7 @@ fn a_kill_ends_a_shutdown_that_waits_for_whoever_reads_what_a_task_wrote() {
         assert!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
         Output.redirected(Some(writer.into()), || {
             let pool = Output.captured();
-            pool.submit(write_two_pages, (Output,)).result().unwrap();
+            pool.submit(write_three_pages, (Output,)).result().unwrap();
             let worker = pool.worker_pids()[0];
             let (quick, is_finished, killed, waited) = thread::scope(|s| {
                 let waits = s.spawn(|| pool.shutdown());
