@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 
 use bowline::process_pool::current_task;
 use tracing::field::{Empty, Field, Visit};
@@ -413,6 +413,55 @@ fn events_and_progress_come_in_the_order_in_which_the_task_makes_them() {
         tracing::subscriber::with_default(recorder.clone(), submit).result().unwrap();
         let wanted = (0..2000).flat_map(|n| [format!("INFO message=event {n}"), format!("progress {n}")]);
         assert_eq!(recorder.events(), wanted.collect::<Vec<_>>());
+    });
+}
+
+/// In a worker: its second task has begun, and the thread of the first has said something meanwhile.
+static BEGUN: Barrier = Barrier::new(2);
+static SAID: Barrier = Barrier::new(2);
+
+/// Leaves a thread behind.
+fn leaves_a_thread() {
+    let task = current_task().expect("it runs in a worker");
+    let span = info_span!("old", late = Empty);
+    std::thread::spawn(move || {
+        BEGUN.wait();
+        task.progress(1_u32).expect("nobody listens any more");
+        span.record("late", 1);
+        span.in_scope(|| info!("in a span of before"));
+        info_span!("new").in_scope(|| info!("in a new span"));
+        current_task().expect("the second one").progress(2_u32).expect("somebody listens");
+        SAID.wait();
+    });
+}
+
+fn lets_it_speak() {
+    BEGUN.wait();
+    SAID.wait();
+}
+
+#[test]
+fn what_a_thread_says_that_outlives_its_task_counts_as_the_next_ones_unless_it_is_bound_to_the_first() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let recorder = Recorder::up_to(LevelFilter::INFO);
+        let (first, second) = (Arc::<Mutex<Vec<u32>>>::default(), Arc::<Mutex<Vec<u32>>>::default());
+        let hear = |heard: &Arc<Mutex<Vec<u32>>>| {
+            let heard = Arc::clone(heard);
+            move |value: u32| heard.lock().unwrap().push(value)
+        };
+        tracing::subscriber::with_default(recorder.clone(), || {
+            let submit = || pool.task(leaves_a_thread, ()).on_progress(hear(&first)).submit();
+            info_span!("first").in_scope(submit).result().unwrap();
+            let submit = || pool.task(lets_it_speak, ()).on_progress(hear(&second)).submit();
+            info_span!("second").in_scope(submit).result().unwrap();
+        });
+        assert_eq!(
+            recorder.events(),
+            ["second > INFO message=in a span of before", "second > new > INFO message=in a new span"]
+        );
+        assert_eq!(recorder.spans(), ["first", "new", "old", "second"]);
+        assert_eq!((first.lock().unwrap().len(), &second.lock().unwrap()[..]), (0, &[2][..]));
     });
 }
 
