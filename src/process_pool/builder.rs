@@ -204,6 +204,13 @@ impl ProcessPoolBuilder {
     /// a line of standard output appears before or after one of standard error is open. A line of up to 4096 bytes that
     /// a worker writes in one piece appears in one piece.
     ///
+    /// A task's result may be there before what the task wrote has appeared: it is in the pipe. The pool passes it on
+    /// before [`shutdown`](ProcessPoolExecutor::shutdown), or the drop of the last handle, returns, and for as long as
+    /// that takes: a reader of the program's standard output that takes nothing (a pager) holds up either, as it holds
+    /// up a `println!`. Nobody waits for it in a [`kill`](ProcessPoolExecutor::kill) and after it, nor in a shutdown
+    /// with a time-out or without waiting. What is in the pipe is lost, too, where the program ends before the pool:
+    /// by [`std::process::exit`], or because the pool is in a `static`, which is never dropped. Shut it down first.
+    ///
     /// A process that outlives its worker loses its standard output, as with [`capture_stderr`](Self::capture_stderr).
     ///
     /// # Examples
@@ -231,9 +238,11 @@ impl ProcessPoolBuilder {
     /// dies in, or is ended with (time-out, [`terminate`](crate::Future::terminate)): 20 lines, of up to 1024 bytes. They still appear on the standard error of the program. The default is
     /// `false`: it costs a thread, a descriptor and a copy for each worker.
     ///
-    /// A process that outlives its worker (a daemon) and shares its standard error loses it 200 ms after the worker's
-    /// end: from then on it writes to a pipe without a reader. (Before Linux 5.4 it keeps it, and with it the thread
-    /// and the descriptor in this process.)
+    /// What a task wrote is lost if the program ends before the pool, by [`std::process::exit`] or with the pool in a
+    /// `static`, as with [`capture_stdout`](Self::capture_stdout).
+    ///
+    /// A process that outlives its worker (a daemon) and shares its standard error loses it some 200 ms after the
+    /// worker's end: from then on it writes to a pipe without a reader.
     ///
     /// # Examples
     ///

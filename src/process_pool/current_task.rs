@@ -14,6 +14,8 @@ pub struct CurrentTask(Running);
 /// Returns the task that this process runs, on whichever of its threads this is called. `None` in a process that is no worker, in an
 /// initializer, and between tasks.
 ///
+/// A thread that outlives its task gets the next one here. The value that it got while its own task ran stays that task's.
+///
 /// # Examples
 ///
 /// ```
@@ -50,7 +52,7 @@ impl CurrentTask {
     }
 
     /// Sends a value to the [`on_progress`](super::ProcessTask::on_progress) callback of the task's submitter. Does nothing if there is
-    /// none, or if the task has ended.
+    /// none, or if the task has ended: a thread that outlives the task, and has kept this value, says nothing to the next one's.
     ///
     /// Costs a system call, and waits while 1024 values before this one, a megabyte of them, or some thirty blobs, have not reached the
     /// callback. A task that [is to stop](Self::should_stop) does not wait: then a value for which there is no room is dropped. Any thread

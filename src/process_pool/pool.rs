@@ -183,8 +183,8 @@ impl ProcessPoolExecutor {
         &self.0.0
     }
 
-    /// Takes no more tasks, runs those that are queued, and waits until every worker has ended, and every callback has
-    /// run.
+    /// Takes no more tasks, runs those that are queued, and waits until every worker has ended, every callback has
+    /// run, and what the workers wrote to [captured](ProcessPoolBuilder::capture_stdout) streams is passed on.
     ///
     /// It may be called on several handles, at the same time or again: each call waits for all of that. The first call
     /// also waits until the threads are gone that looked after the workers. A callback of a task may call it: it does
@@ -214,7 +214,10 @@ impl ProcessPoolExecutor {
     }
 
     /// [Shuts down](Self::shutdown) without waiting, or with a time-out, or after cancelling the tasks that no worker
-    /// has begun. With a time-out it does not wait for the callbacks.
+    /// has begun. With a time-out it waits neither for the callbacks nor until what the workers wrote to
+    /// [captured](ProcessPoolBuilder::capture_stdout) streams is passed on. A task whose
+    /// [progress callback](super::ProcessTask::on_progress) still runs, or has values to take, is not done then, even if
+    /// the report [is complete](ShutdownReport::is_complete): that says that every worker has ended.
     ///
     /// After a shutdown without waiting, or with a time-out, the drop of the last handle does not wait: the workers
     /// that are left are detached, as the report says, and run what is queued, as long as this process lives.
@@ -251,7 +254,8 @@ impl ProcessPoolExecutor {
     /// # Deadlocks
     ///
     /// It waits until the system has ended the processes, and then for the callbacks, those that hear progress included, as
-    /// [`shutdown`](Self::shutdown) does. Both waits are in the wait-for graph.
+    /// [`shutdown`](Self::shutdown) does. Both waits are in the wait-for graph. It does not wait until what the workers wrote
+    /// to [captured](ProcessPoolBuilder::capture_stdout) streams is passed on, and whoever waits for that goes on.
     ///
     /// # Examples
     ///

@@ -17,13 +17,14 @@ use std::time::Duration;
 
 use bowline::process_pool::ProcessPoolBuilder;
 use bowline::task::{Rejected, WorkerExit, WorkerLost};
+use bowline::thread_pool::{ShutdownOptions, ShutdownReport};
 use bowline::{ProcessPoolExecutor, TaskError};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::support::folder::Folder;
-use crate::support::processes::{has_ended, kill};
+use crate::support::processes::{has_ended, kill, until_gone};
 use crate::support::workers::{exit, lost, pid};
 use crate::support::{LIMIT, alone, in_fresh_process, stderr, wait_until, within};
 
@@ -318,14 +319,18 @@ fn start_daemon(stream: Stream, floods: bool) -> u32 {
 }
 
 #[test]
-fn a_daemon_that_keeps_a_lost_workers_stream_keeps_no_thread_and_no_descriptor_of_the_program() {
+fn a_daemon_that_keeps_a_workers_stream_holds_up_no_shutdown_and_keeps_no_thread_and_no_descriptor() {
     alone(|| {
         for (stream, floods) in [(Output, false), (Output, true), (Error, false), (Error, true)] {
             let before = (descriptors(), threads());
             let pool = stream.captured();
             let mut daemons = Vec::new();
-            for _ in 0..3 {
+            for is_lost in [true, true, false] {
                 daemons.push(pool.submit(start_daemon, (stream, floods)).result().unwrap());
+                if !is_lost {
+                    // The last one is told to stop.
+                    continue;
+                }
                 let lost = lost(pool.submit(exit, (7,)).result());
                 assert_eq!(lost.exit(), &WorkerExit::Code(7));
                 assert!(floods || stream.of(&lost).contains(&"the worker's own line".to_owned()), "{lost}");
@@ -428,8 +433,93 @@ fn a_stream_of_the_program_that_nobody_takes_from_holds_up_no_lines_of_the_error
                     (stream.of(&lost), other.of(&lost)),
                     (&["one line".to_owned()][..], &["one line".to_owned()][..])
                 );
+                // A shutdown would wait for whoever takes it, as for a worker that writes there itself.
+                assert!(pool.kill().is_complete());
             });
         }
+    });
+}
+
+/// A pipe as small as can be, to write to, and a thread that returns what comes by it, which takes nothing before this worker is gone,
+/// and for a while after that.
+fn read_late(worker: u32) -> (OwnedFd, thread::JoinHandle<String>) {
+    let (mut reader, writer) = io::pipe().unwrap();
+    // SAFETY:
+    // - numbers.
+    assert!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
+    let reads = thread::spawn(move || {
+        until_gone(worker);
+        thread::sleep(Duration::from_millis(500));
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    });
+    (writer.into(), reads)
+}
+
+/// More than a small pipe takes, and what the pool's thread holds, and less than these with the worker's pipe.
+const THREE_PAGES: usize = 11_000;
+
+fn write_three_pages(stream: Stream) {
+    (0..THREE_PAGES / 100).for_each(|_| stream.print(&"x".repeat(99)));
+}
+
+#[test]
+fn what_a_task_wrote_is_passed_on_before_the_pool_has_ended_however_late_it_is_read() {
+    alone(|| {
+        for stream in [Output, Error] {
+            for end in [|pool: ProcessPoolExecutor| assert!(pool.shutdown().is_complete()), drop] {
+                let pool = stream.captured();
+                let worker = pool.submit(pid, ()).result().unwrap();
+                let (writer, reads) = read_late(worker);
+                stream.redirected(Some(writer), || {
+                    pool.submit(write_three_pages, (stream,)).result().unwrap();
+                    end(pool);
+                });
+                // What is passed on from now on goes elsewhere.
+                assert_eq!(reads.join().unwrap(), ("x".repeat(99) + "\n").repeat(THREE_PAGES / 100));
+            }
+        }
+    });
+}
+
+#[test]
+fn what_a_worker_wrote_that_ended_before_is_passed_on_before_the_pool_has_ended() {
+    alone(|| {
+        let pool = builder().capture_stdout(true).max_tasks_per_worker(2).build().unwrap();
+        let worker = pool.submit(pid, ()).result().unwrap();
+        let (writer, reads) = read_late(worker);
+        Output.redirected(Some(writer), || {
+            pool.submit(write_three_pages, (Output,)).result().unwrap();
+            assert_ne!(pool.submit(pid, ()).result().unwrap(), worker, "it goes on meanwhile");
+            assert!(pool.shutdown().is_complete());
+        });
+        assert_eq!(reads.join().unwrap(), ("x".repeat(99) + "\n").repeat(THREE_PAGES / 100));
+    });
+}
+
+#[test]
+fn a_kill_ends_a_shutdown_that_waits_for_whoever_reads_what_a_task_wrote() {
+    alone(|| {
+        let (_reader, writer) = io::pipe().unwrap();
+        // SAFETY:
+        // - numbers.
+        assert!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
+        Output.redirected(Some(writer.into()), || {
+            let pool = Output.captured();
+            pool.submit(write_three_pages, (Output,)).result().unwrap();
+            let worker = pool.worker_pids()[0];
+            let (quick, is_finished, killed, waited) = thread::scope(|s| {
+                let waits = s.spawn(|| pool.shutdown());
+                until_gone(worker);
+                wait_until(|| pool.worker_count() == 0);
+                let quick = pool.shutdown_with(ShutdownOptions::new().timeout(LIMIT));
+                thread::sleep(Duration::from_millis(50));
+                (quick, waits.is_finished(), pool.kill(), waits.join().unwrap())
+            });
+            assert!(!is_finished, "it waits");
+            assert!([quick, killed, waited].iter().all(ShutdownReport::is_complete));
+        });
     });
 }
 

@@ -40,6 +40,7 @@ mod privileges;
 mod programs;
 mod progress;
 mod reasons;
+mod recorder;
 mod recycling;
 mod replaced;
 mod replies;

@@ -2,140 +2,22 @@
 
 #![cfg(target_os = "linux")]
 
-use std::collections::HashMap;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 
 use bowline::process_pool::current_task;
-use tracing::field::{Field, Visit};
+use tracing::field::{Empty, Field};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber, debug, error, info, info_span, trace, warn};
+use tracing_core::callsite::{Callsite, DefaultCallsite, Identifier};
+use tracing_core::field::FieldSet;
+use tracing_core::metadata::Kind;
 
+use super::recorder::Recorder;
 use crate::support::processes::fork_often;
 use crate::support::workers::{builder, pool_of};
 use crate::support::{LIMIT, alone, within};
-
-#[derive(Default)]
-struct Heard {
-    events: Vec<String>,
-    /// The places of these in the program.
-    places: Vec<String>,
-    /// By number: the text, the parent, and how many handles there are.
-    spans: HashMap<u64, (String, Option<u64>, u32)>,
-    opened: u64,
-}
-
-/// Notes the events, with the spans around them.
-#[derive(Clone)]
-struct Recorder {
-    heard: Arc<Mutex<Heard>>,
-    level: LevelFilter,
-}
-
-thread_local! {
-    static INSIDE: std::cell::RefCell<Vec<u64>> = const { std::cell::RefCell::new(Vec::new()) };
-}
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0 += &format!(" {}={value:?}", field.name());
-    }
-}
-
-impl Recorder {
-    fn up_to(level: LevelFilter) -> Self {
-        Self { heard: Arc::default(), level }
-    }
-
-    fn events(&self) -> Vec<String> {
-        self.heard.lock().unwrap().events.clone()
-    }
-
-    fn parent(&self, given: Option<&Id>, is_contextual: bool) -> Option<u64> {
-        let inside = || INSIDE.with_borrow(|inside| inside.last().copied());
-        given.map(Id::into_u64).or_else(|| if is_contextual { inside() } else { None })
-    }
-}
-
-impl Subscriber for Recorder {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.level && metadata.target() != "unwanted"
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
-    }
-
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        let parent = self.parent(span.parent(), span.is_contextual());
-        let mut text = Text(span.metadata().name().to_owned());
-        span.record(&mut text);
-        let mut heard = self.heard.lock().unwrap();
-        heard.opened += 1;
-        let id = heard.opened;
-        heard.spans.insert(id, (text.0, parent, 1));
-        Id::from_u64(id)
-    }
-
-    fn record(&self, span: &Id, record: &Record<'_>) {
-        let mut text = Text(String::new());
-        record.record(&mut text);
-        self.heard.lock().unwrap().spans.get_mut(&span.into_u64()).expect("it is open").0 += &text.0;
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let metadata = event.metadata();
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        let mut around = String::new();
-        let mut heard = self.heard.lock().unwrap();
-        let mut next = self.parent(event.parent(), event.is_contextual());
-        while let Some(id) = next {
-            let (name, parent, _) = &heard.spans[&id];
-            around = format!("{name} > {around}");
-            next = *parent;
-        }
-        heard.events.push(format!("{around}{}{}", metadata.level(), text.0));
-        let (target, file, module) = (metadata.target(), metadata.file(), metadata.module_path());
-        heard.places.push(format!("{target} {file:?} {module:?}"));
-    }
-
-    fn enter(&self, span: &Id) {
-        INSIDE.with_borrow_mut(|inside| inside.push(span.into_u64()));
-    }
-
-    fn exit(&self, span: &Id) {
-        INSIDE.with_borrow_mut(|inside| assert_eq!(inside.pop(), Some(span.into_u64())));
-    }
-
-    fn clone_span(&self, span: &Id) -> Id {
-        self.heard.lock().unwrap().spans.get_mut(&span.into_u64()).expect("it is open").2 += 1;
-        span.clone()
-    }
-
-    fn try_close(&self, span: Id) -> bool {
-        let mut heard = self.heard.lock().unwrap();
-        let handles = &mut heard.spans.get_mut(&span.into_u64()).expect("it is open").2;
-        *handles -= 1;
-        *handles == 0
-    }
-
-    fn current_span(&self) -> tracing_core::span::Current {
-        // The metadata are not kept: by its id alone a span is not current.
-        let Some(id) = INSIDE.with_borrow(|inside| inside.last().copied()) else {
-            return tracing_core::span::Current::none();
-        };
-        static ANY: std::sync::OnceLock<&'static Metadata<'static>> = std::sync::OnceLock::new();
-        let any = ANY.get_or_init(|| info_span!("any").metadata().expect("it is wanted"));
-        tracing_core::span::Current::new(Id::from_u64(id), any)
-    }
-}
 
 fn inner(depth: u32) {
     let _inside = info_span!("inner", depth).entered();
@@ -198,6 +80,132 @@ fn the_place_of_an_event_is_that_in_the_task() {
         let place = format!("elsewhere {:?} {:?}", Some(file!()), Some(module_path!()));
         let heard = recorder.heard.lock().unwrap();
         assert_eq!(heard.places.iter().filter(|other| **other == place).count(), 3, "{:?}", heard.places);
+    });
+}
+
+/// More than the texts of a place may be long.
+const LONG: &str = match str::from_utf8(&[b'x'; 20 << 10]) {
+    Ok(text) => text,
+    Err(_) => panic!("it is a text"),
+};
+
+/// Records values of spans that nobody hears of, in this process or in a worker.
+fn records_of_the_unheard() {
+    let record = |span: tracing::Span| {
+        span.record("secret", "of another span");
+        span.follows_from(tracing::Span::current().id());
+        info_span!("within", own = 3).follows_from(span.id());
+        span.in_scope(|| info!("inside"));
+    };
+    record(info_span!(target: "unwanted", "straight in the submitter's", secret = Empty));
+    let _outer = info_span!("outer", user = "Bob").entered();
+    record(info_span!(target: "unwanted", "hidden", secret = Empty));
+    let _hidden = info_span!(target: "unwanted", "hidden", secret = Empty).entered();
+    record(info_span!(target: "unwanted too", "hidden in a hidden one", secret = Empty));
+}
+
+#[test]
+fn what_is_said_of_a_span_that_nobody_wants_is_said_of_no_other() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let heard = |run: &dyn Fn()| {
+            let recorder = Recorder::up_to(LevelFilter::INFO);
+            tracing::subscriber::with_default(recorder.clone(), || {
+                info_span!("request", user = "Ann").in_scope(run);
+            });
+            let follows = recorder.heard.lock().unwrap().follows.clone();
+            (recorder.spans(), recorder.events(), follows)
+        };
+        let here = heard(&records_of_the_unheard);
+        assert_eq!(here.0[..2], ["outer user=\"Bob\"", "request user=\"Ann\""]);
+        assert_eq!(heard(&|| pool.submit(records_of_the_unheard, ()).result().unwrap()), here);
+    });
+}
+
+#[test]
+fn what_is_said_of_a_span_whose_place_is_too_long_is_said_of_no_other() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        fn records() {
+            let _outer = info_span!("outer", user = "Bob").entered();
+            let long = info_span!(target: LONG, "long", secret = Empty);
+            long.record("secret", "of another span");
+            long.follows_from(tracing::Span::current().id());
+            long.in_scope(|| info!("inside"));
+        }
+        let recorder = Recorder::up_to(LevelFilter::INFO);
+        tracing::subscriber::with_default(recorder.clone(), || pool.submit(records, ()).result().unwrap());
+        assert_eq!(recorder.spans(), ["outer user=\"Bob\""]);
+        assert_eq!(recorder.events(), ["outer user=\"Bob\" > INFO message=inside"]);
+        assert_eq!(recorder.heard.lock().unwrap().follows, [""; 0]);
+    });
+}
+
+#[test]
+fn a_span_that_follows_from_another_does_so_for_the_submitter_too() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        fn follows() {
+            let [first, second] = [1, 2].map(|number| info_span!("step", number));
+            second.follows_from(&first);
+        }
+        let recorder = Recorder::up_to(LevelFilter::INFO);
+        tracing::subscriber::with_default(recorder.clone(), || pool.submit(follows, ()).result().unwrap());
+        assert_eq!(recorder.heard.lock().unwrap().follows, ["step number=2 from step number=1"]);
+    });
+}
+
+const MANY: usize = 300;
+
+/// A place, known by its address.
+struct Place(u8);
+
+impl Callsite for Place {
+    fn set_interest(&self, _: tracing::subscriber::Interest) {}
+
+    fn metadata(&self) -> &Metadata<'_> {
+        unreachable!("nobody asks {}", self.0)
+    }
+}
+
+/// An event, and a span, with so many fields that no macro takes them. The span's have their values in two parts.
+fn says_much() {
+    let place = |kind, name| -> &'static Metadata<'static> {
+        let place: &'static Place = Box::leak(Box::new(Place(0)));
+        let names = (0..MANY).map(|n| -> &'static str { format!("f{n}").leak() }).collect::<Vec<_>>().leak();
+        let fields = FieldSet::new(names, Identifier(place));
+        let metadata = Metadata::new(name, "many", Level::INFO, None, None, None, fields, kind);
+        let metadata: &'static _ = Box::leak(Box::new(metadata));
+        let callsite: &'static DefaultCallsite = Box::leak(Box::new(DefaultCallsite::new(metadata)));
+        callsite.interest();
+        metadata
+    };
+    let values: [u64; MANY] = std::array::from_fn(|n| n as u64);
+    let of = |metadata: &'static Metadata<'static>| -> Vec<Field> { metadata.fields().iter().collect() };
+    let event = place(Kind::EVENT, "event");
+    let fields = of(event);
+    let pairs: [_; MANY] = std::array::from_fn(|n| (&fields[n], Some(&values[n] as &dyn tracing::Value)));
+    Event::dispatch(event, &event.fields().value_set(&pairs));
+    let span = place(Kind::SPAN, "span");
+    let fields = of(span);
+    let pairs: [_; MANY] =
+        std::array::from_fn(|n| (&fields[n], (n < 280).then_some(&values[n] as &dyn tracing::Value)));
+    let opened = tracing::Span::new(span, &span.fields().value_set(&pairs));
+    let rest: [_; 20] = std::array::from_fn(|n| (&fields[280 + n], Some(&values[280 + n] as &dyn tracing::Value)));
+    opened.record_all(&span.fields().value_set(&rest));
+}
+
+#[test]
+fn all_fields_of_an_event_and_of_a_span_arrive_however_many_they_are() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let recorder = Recorder::up_to(LevelFilter::INFO);
+        tracing::subscriber::with_default(recorder.clone(), || pool.submit(says_much, ()).result().unwrap());
+        let fields: String = (0..MANY).map(|n| format!(" f{n}={n}")).collect();
+        assert_eq!(
+            (recorder.events(), recorder.spans()),
+            (vec![format!("INFO{fields}")], vec![format!("span{fields}")])
+        );
     });
 }
 
@@ -272,6 +280,55 @@ fn events_and_progress_come_in_the_order_in_which_the_task_makes_them() {
         tracing::subscriber::with_default(recorder.clone(), submit).result().unwrap();
         let wanted = (0..2000).flat_map(|n| [format!("INFO message=event {n}"), format!("progress {n}")]);
         assert_eq!(recorder.events(), wanted.collect::<Vec<_>>());
+    });
+}
+
+/// In a worker: its second task has begun, and the thread of the first has said something meanwhile.
+static BEGUN: Barrier = Barrier::new(2);
+static SAID: Barrier = Barrier::new(2);
+
+/// Leaves a thread behind.
+fn leaves_a_thread() {
+    let task = current_task().expect("it runs in a worker");
+    let span = info_span!("old", late = Empty);
+    std::thread::spawn(move || {
+        BEGUN.wait();
+        task.progress(1_u32).expect("nobody listens any more");
+        span.record("late", 1);
+        span.in_scope(|| info!("in a span of before"));
+        info_span!("new").in_scope(|| info!("in a new span"));
+        current_task().expect("the second one").progress(2_u32).expect("somebody listens");
+        SAID.wait();
+    });
+}
+
+fn lets_it_speak() {
+    BEGUN.wait();
+    SAID.wait();
+}
+
+#[test]
+fn what_a_thread_says_that_outlives_its_task_counts_as_the_next_ones_unless_it_is_bound_to_the_first() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let recorder = Recorder::up_to(LevelFilter::INFO);
+        let (first, second) = (Arc::<Mutex<Vec<u32>>>::default(), Arc::<Mutex<Vec<u32>>>::default());
+        let hear = |heard: &Arc<Mutex<Vec<u32>>>| {
+            let heard = Arc::clone(heard);
+            move |value: u32| heard.lock().unwrap().push(value)
+        };
+        tracing::subscriber::with_default(recorder.clone(), || {
+            let submit = || pool.task(leaves_a_thread, ()).on_progress(hear(&first)).submit();
+            info_span!("first").in_scope(submit).result().unwrap();
+            let submit = || pool.task(lets_it_speak, ()).on_progress(hear(&second)).submit();
+            info_span!("second").in_scope(submit).result().unwrap();
+        });
+        assert_eq!(
+            recorder.events(),
+            ["second > INFO message=in a span of before", "second > new > INFO message=in a new span"]
+        );
+        assert_eq!(recorder.spans(), ["first", "new", "old", "second"]);
+        assert_eq!((first.lock().unwrap().len(), &second.lock().unwrap()[..]), (0, &[2][..]));
     });
 }
 

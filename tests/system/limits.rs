@@ -15,7 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::calls::{NO_THREADS, PROCESSES, REFUSED, THREADS};
 use crate::support::folder::{Folder, begin, open, pass};
-use crate::support::processes::{kill, until_gone};
+use crate::support::processes::{children, kill, until_gone};
 use crate::support::rogue::{shell, starts};
 use crate::support::workers::only_worker;
 use crate::support::{LIMIT, alone, wait_until, within};
@@ -196,10 +196,27 @@ fn without_a_thread_tasks_are_rejected_until_there_is_one_again() {
 }
 
 #[test]
-fn without_threads_for_them_nobody_keeps_what_a_worker_says_and_callbacks_run_all_the_same() {
+fn without_a_thread_for_what_a_worker_writes_there_is_no_worker_until_there_is_one_again() {
     alone(|| {
         let folder = Folder::new();
-        let pool = ProcessPoolExecutor::builder().max_workers(1).capture_stderr(true).build().unwrap();
+        for (captures, threads) in [((true, false), 1), ((false, true), 1), ((true, true), 1), ((true, true), 2)] {
+            let builder = ProcessPoolExecutor::builder().max_workers(1).initializer(|| eprintln!("a line"), ());
+            let pool = builder.capture_stdout(captures.0).capture_stderr(captures.1).build().unwrap();
+            THREADS.store(threads, SeqCst);
+            assert_no_process(pool.submit(begin, (folder.path(), 1)), libc::EAGAIN);
+            assert!(children().is_empty(), "none is left");
+            THREADS.store(i64::MAX, SeqCst);
+            assert_eq!(pool.submit(begin, (folder.path(), 2)).result().unwrap(), 2);
+        }
+        assert_eq!((folder.begun_by(1).len(), folder.begun_by(2).len()), (0, 4));
+    });
+}
+
+#[test]
+fn without_threads_for_them_callbacks_run_all_the_same() {
+    alone(|| {
+        let folder = Folder::new();
+        let pool = ProcessPoolExecutor::new(1).unwrap();
         THREADS.store(1, SeqCst);
         let (told, hears) = std::sync::mpsc::channel();
         let task = pool.submit(pass, (folder.path(), 1, open()));
@@ -207,7 +224,7 @@ fn without_threads_for_them_nobody_keeps_what_a_worker_says_and_callbacks_run_al
         task.add_done_callback(move |status| told.send(status).unwrap());
         folder.put("open");
         assert_eq!(hears.recv().unwrap(), Status::Finished);
-        assert_eq!((task.result().unwrap(), REFUSED.load(SeqCst)), (1, 2));
+        assert_eq!((task.result().unwrap(), REFUSED.load(SeqCst)), (1, 1));
         assert!(pool.shutdown().is_complete());
     });
 }

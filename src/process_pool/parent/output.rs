@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, FdFlags};
 
-use crate::primitive::quiet::{Mutex, PoisonError};
-use crate::primitive::{Thread, spawn_thread, without_write_signals};
+use super::latch::Latch;
+use crate::primitive::Ordering::Relaxed;
+use crate::primitive::quiet::{AtomicBool, Mutex, PoisonError};
+use crate::primitive::{spawn_thread, without_write_signals};
 use crate::task::error::LastLines;
 
 /// How many lines are kept.
@@ -21,36 +23,56 @@ const MAX_LENGTH: usize = 1024;
 /// How long a worker's output is awaited after the worker has ended: a process that left its group may have the pipe,
 /// too.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// How often to check whether the worker has ended, where no descriptor tells.
+const LOOK_EACH: Duration = Duration::from_millis(50);
+/// The maximum of a single wait that has no limit.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The standard streams of a worker that are captured.
 ///
 /// Each has a thread of its own: whoever reads the program's standard output slowly (a pager) holds up neither the
 /// worker's standard error nor the lines that are kept of it.
+#[derive(Default)]
 pub(super) struct Output {
-    stdout: Option<Tail>,
-    stderr: Option<Tail>,
+    stdout: Option<Arc<Tail>>,
+    stderr: Option<Arc<Tail>>,
 }
 
 impl Output {
     /// Follows the streams of this child that are pipes, until no process has their other ends, or until this process
-    /// has ended, if there is a descriptor that tells of that.
-    pub(super) fn follow(child: &mut Child, process: Option<&Arc<OwnedFd>>) -> Self {
+    /// has ended, as its descriptor tells, if it has one, and [`finish`](Self::finish) if not.
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread for it. A pipe without a reader is left: what the child writes fails.
+    pub(super) fn follow(child: &mut Child, process: Option<&Arc<OwnedFd>>) -> io::Result<Self> {
         let stdout = child.stdout.take().map(|pipe| Tail::follow(pipe.into(), Stream::Output, process.cloned()));
         let stderr = child.stderr.take().map(|pipe| Tail::follow(pipe.into(), Stream::Error, process.cloned()));
-        Self { stdout, stderr }
+        Ok(Self { stdout: stdout.transpose()?, stderr: stderr.transpose()? })
     }
 
-    /// Waits until the last output of the worker, which has ended, is passed on: the program may be about to end, too.
+    fn tails(&self) -> impl Iterator<Item = &Arc<Tail>> {
+        [&self.stdout, &self.stderr].into_iter().flatten()
+    }
+
+    /// Waits for a moment until the last output of the worker, which has ended, is passed on. If nobody takes it, the
+    /// [rest](Self::rest) is left.
     pub(super) fn finish(&self) {
         let end = Instant::now() + PATIENCE;
-        for tail in [&self.stdout, &self.stderr].into_iter().flatten() {
-            tail.finish(end);
+        self.tails().for_each(|tail| tail.worker_has_ended.store(true, Relaxed));
+        for tail in self.tails() {
+            tail.is_over.wait(end.saturating_duration_since(Instant::now()));
         }
+    }
+
+    /// Returns what is not passed on yet.
+    pub(super) fn rest(&self) -> impl Iterator<Item = Arc<Tail>> {
+        self.tails().filter(|tail| !tail.is_over()).cloned()
     }
 
     /// Returns the last lines that the worker wrote. It has ended, and its output was [awaited](Self::finish).
     pub(super) fn last_lines(&self) -> LastLines {
-        let lines = |tail: &Option<Tail>| tail.as_ref().map(Tail::lines).unwrap_or_default();
+        let lines = |tail: &Option<Arc<Tail>>| tail.as_deref().map(Tail::lines).unwrap_or_default();
         LastLines { stdout: lines(&self.stdout), stderr: lines(&self.stderr) }
     }
 }
@@ -102,10 +124,14 @@ impl Stream {
     }
 }
 
-/// Follows a stream of a worker, and keeps its last lines.
-struct Tail {
-    lines: Arc<Mutex<Lines>>,
-    thread: Mutex<Option<Thread>>,
+/// A stream of a worker, which a thread follows, and its last lines.
+#[derive(Default)]
+pub(super) struct Tail {
+    lines: Mutex<Lines>,
+    /// The worker has ended.
+    worker_has_ended: AtomicBool,
+    /// Set when all is passed on, or nobody is to wait for that any more.
+    is_over: Latch,
 }
 
 #[derive(Default)]
@@ -135,21 +161,42 @@ impl Lines {
 }
 
 impl Tail {
-    fn follow(pipe: OwnedFd, stream: Stream, process: Option<Arc<OwnedFd>>) -> Self {
-        let lines = Arc::<Mutex<Lines>>::default();
-        let kept = Arc::clone(&lines);
-        let follow = move || _ = follow(&pipe, stream, process.as_deref(), &kept);
-        // Without a thread the pipe has no reader: the worker's writes fail, and nothing waits for them.
-        let thread = spawn_thread(stream.thread_name().to_owned(), STACK_SIZE, follow).ok();
-        Self { lines, thread: Mutex::new(thread) }
+    fn follow(pipe: OwnedFd, stream: Stream, process: Option<Arc<OwnedFd>>) -> io::Result<Arc<Self>> {
+        struct Over<'t>(&'t Tail);
+
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                self.0.is_over.set();
+            }
+        }
+        let tail = Arc::<Self>::default();
+        let followed = Arc::clone(&tail);
+        let follow = move || {
+            let _over = Over(&followed);
+            // Closed before that.
+            let (pipe, process) = (pipe, process);
+            let _ = follow(&pipe, stream, process.as_deref(), &followed);
+        };
+        spawn_thread(stream.thread_name().to_owned(), STACK_SIZE, follow)?;
+        Ok(tail)
     }
 
-    /// Waits until the stream has ended and is passed on, or this time has come.
-    fn finish(&self, end: Instant) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        while thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(1));
+    /// Returns whether all is passed on, or nobody is to wait for that any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.is_set()
+    }
+
+    /// Waits until all is passed on, however long that takes: the worker has ended, so that it is up to whoever reads
+    /// the program's stream.
+    pub(super) fn wait(&self) {
+        while !self.is_over.is_set() {
+            self.is_over.wait(DAY);
         }
+    }
+
+    /// Lets nobody wait for the rest any more.
+    pub(super) fn leave(&self) {
+        self.is_over.set();
     }
 
     fn lines(&self) -> Vec<String> {
@@ -174,7 +221,7 @@ const IN_ONE_PIECE: usize = 4096;
 /// # Errors
 ///
 /// The system is short of something.
-fn follow(pipe: &OwnedFd, stream: Stream, process: Option<&OwnedFd>, lines: &Mutex<Lines>) -> io::Result<()> {
+fn follow(pipe: &OwnedFd, stream: Stream, process: Option<&OwnedFd>, tail: &Tail) -> io::Result<()> {
     let mut buffer = [0; IN_ONE_PIECE];
     // How much of the buffer is the beginning of a line that was read, and not passed on.
     let mut held = 0;
@@ -183,17 +230,21 @@ fn follow(pipe: &OwnedFd, stream: Stream, process: Option<&OwnedFd>, lines: &Mut
     loop {
         let output = PollFd::new(pipe, PollFlags::IN);
         // The descriptor is "readable" when the process has ended. It is polled until then.
-        let process = process.filter(|_| ended.is_none()).map(|process| PollFd::new(process, PollFlags::IN));
-        let is_watched = process.is_some();
-        let mut ready = [output.clone(), process.unwrap_or(output)];
-        let left = ended.map(|(end, _)| end.saturating_duration_since(Instant::now()));
+        let watched = process.filter(|_| ended.is_none()).map(|process| PollFd::new(process, PollFlags::IN));
+        let is_watched = watched.is_some();
+        let mut ready = [output.clone(), watched.unwrap_or(output)];
+        let left = match ended {
+            Some((end, _)) => Some(end.saturating_duration_since(Instant::now())),
+            None => process.is_none().then_some(LOOK_EACH),
+        };
         let limit = left.and_then(|left| left.try_into().ok());
         match poll(&mut ready, limit.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let [has_output, is_told] = ready.map(|ready| !ready.revents().is_empty());
-        if is_watched && is_told {
+        let has_ended = if process.is_some() { is_watched && is_told } else { tail.worker_has_ended.load(Relaxed) };
+        if has_ended && ended.is_none() {
             ended = Some((Instant::now() + PATIENCE, rustix::io::ioctl_fionread(pipe)?));
         }
         if has_output {
@@ -204,7 +255,7 @@ fn follow(pipe: &OwnedFd, stream: Stream, process: Option<&OwnedFd>, lines: &Mut
             }
             let end = held + bytes;
             // Kept first: to pass them on may take as long as the program's reader likes.
-            lines.lock().unwrap_or_else(PoisonError::into_inner).add(&buffer[held..end]);
+            tail.lines.lock().unwrap_or_else(PoisonError::into_inner).add(&buffer[held..end]);
             let is_cut = end == buffer.len() && rustix::io::ioctl_fionread(pipe)? > 0;
             let last_line = buffer[..end].iter().rposition(|&byte| byte == b'\n').filter(|_| is_cut);
             let passed = last_line.map_or(end, |newline| newline + 1);
@@ -217,5 +268,28 @@ fn follow(pipe: &OwnedFd, stream: Stream, process: Option<&OwnedFd>, lines: &Mut
             stream.pass_on(&buffer[..held]);
             return Ok(());
         }
+    }
+}
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_silent_daemon_holds_up_nobody_where_no_descriptor_tells_of_the_workers_end() {
+        // The end of the daemon: that of its standard input.
+        let (input, theirs) = std::io::pipe().expect("a pipe");
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "exec 3<&0; setsid cat <&3 & exit 0"]).stdin(input).stdout(Stdio::piped());
+        let mut child = shell.spawn().expect("a process");
+        drop(shell);
+        let output = Output::follow(&mut child, None).expect("a thread");
+        assert!(child.wait().expect("a child").success());
+        output.finish();
+        output.rest().for_each(|tail| tail.wait());
+        assert_eq!(output.rest().count(), 0);
+        drop(theirs);
     }
 }

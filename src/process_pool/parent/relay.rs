@@ -12,21 +12,28 @@ mod on {
     use tracing::{Event, Metadata, Span};
     use tracing_core::subscriber::NoSubscriber;
 
-    use crate::process_pool::parent::sources::known;
+    use crate::process_pool::parent::sources::{MAX_FIELDS, known};
     use crate::process_pool::wire::codec;
     use crate::process_pool::wire::trace::{self, Heard, Source, Value, Values};
     use crate::task::error::CodecError;
 
-    /// As many fields as a span or an event has at most.
-    const MAX_FIELDS: usize = 32;
+    /// As many fields as most spans and events have at most.
+    const FEW_FIELDS: usize = 32;
+
+    /// A span of the worker.
+    struct Opened {
+        /// Its own one here, or, if the subscriber does not want it, the one around it.
+        span: Span,
+        is_own: bool,
+    }
 
     /// The way to the subscriber of a task's submitter.
     pub(in crate::process_pool::parent) struct Relay {
         subscriber: Dispatch,
         /// Which was current at the submission.
         around: Span,
-        /// By their numbers in the worker. In the place of one that the subscriber does not want is the one around it.
-        spans: HashMap<u64, Span>,
+        /// By their numbers in the worker.
+        spans: HashMap<u64, Opened>,
         /// The worker that opened them, by its serial number.
         worker: u64,
     }
@@ -67,14 +74,20 @@ mod on {
                     let open = |metadata: &'static Metadata<'static>| {
                         with_values(metadata, values, |values| Span::child_of(around.id(), metadata, values))
                     };
+                    let is_own = metadata.is_some();
                     let span = metadata.map_or_else(|| around.clone(), open);
-                    self.spans.insert(id, span);
+                    self.spans.insert(id, Opened { span, is_own });
                 }
                 Heard::Values { id, values } => {
-                    if let Some(span) = self.spans.get(&id)
+                    if let Some(span) = self.own(id)
                         && let Some(metadata) = span.metadata()
                     {
                         with_values(metadata, values, |values| _ = span.record_all(values));
+                    }
+                }
+                Heard::Follows { id, from } => {
+                    if let (Some(span), Some(from)) = (self.own(id), self.own(from)) {
+                        span.follows_from(from.id());
                     }
                 }
                 Heard::Closed { id } => drop(self.spans.remove(&id)),
@@ -89,7 +102,12 @@ mod on {
 
         /// Returns the span with this number in the worker, or else the one around the task.
         fn span(&self, number: Option<u64>) -> &Span {
-            number.and_then(|number| self.spans.get(&number)).unwrap_or(&self.around)
+            number.and_then(|number| self.spans.get(&number)).map_or(&self.around, |opened| &opened.span)
+        }
+
+        /// Returns the span with this number in the worker, if the subscriber wants it: what is said of it is meant for no other.
+        fn own(&self, number: u64) -> Option<&Span> {
+            self.spans.get(&number).filter(|opened| opened.is_own).map(|opened| &opened.span)
         }
 
         /// Returns the place in the program, if the subscriber wants to hear of it.
@@ -124,16 +142,25 @@ mod on {
             Some((all.get(usize::from(place))?, value))
         });
         let held: Vec<_> = held.take(MAX_FIELDS).collect();
+        let pairs: Vec<Pair<'_>> = held.iter().map(|(field, value)| (*field, Some(&**value))).collect();
         let Some(any) = all.first() else {
-            let none: [(&Field, Option<&dyn tracing::Value>); 0] = [];
+            let none: [Pair<'_>; 0] = [];
             return use_them(&metadata.fields().value_set(&none));
         };
-        // The interface takes an array: those that are left over have no value.
-        let mut array: [(&Field, Option<&dyn tracing::Value>); MAX_FIELDS] = [(any, None); MAX_FIELDS];
-        for (slot, (field, value)) in array.iter_mut().zip(&held) {
-            *slot = (field, Some(&**value));
+        if pairs.len() <= FEW_FIELDS {
+            use_them(&metadata.fields().value_set(&*array::<FEW_FIELDS>(pairs, any)))
+        } else {
+            use_them(&metadata.fields().value_set(&*array::<MAX_FIELDS>(pairs, any)))
         }
-        use_them(&metadata.fields().value_set(&array))
+    }
+
+    /// A field, and its value.
+    type Pair<'v> = (&'v Field, Option<&'v dyn tracing::Value>);
+
+    /// Makes an array of these, which the interface takes: `any` stands, without a value, in the places that are left over.
+    fn array<'v, const N: usize>(mut pairs: Vec<Pair<'v>>, any: &'v Field) -> Box<[Pair<'v>; N]> {
+        pairs.resize(N, (any, None));
+        pairs.try_into().unwrap_or_else(|_| unreachable!("it has this length"))
     }
 }
 

@@ -14,6 +14,7 @@ use super::job::Job;
 use super::latch::Latch;
 use super::link::SocketLink;
 use super::notes::{Audience, Note, Notes, Taker};
+use super::output::Tail;
 use super::process::Process;
 use super::room::Room;
 use super::settings::Settings;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(super) settings: Settings,
     pub(super) dispatcher: Dispatcher<SocketLink>,
     processes: Mutex<Vec<Arc<Process>>>,
+    /// What is not passed on of what workers wrote that have ended. `None` when nobody is to wait for that.
+    outputs: Mutex<Option<Vec<Arc<Tail>>>>,
     threads: Mutex<Vec<Thread>>,
     /// How many supervisors were started.
     started: AtomicU64,
@@ -108,6 +111,7 @@ impl Shared {
             dispatcher: Dispatcher::new(settings.max_workers, settings.lifespan, Room::new(settings.capacity, site)),
             settings,
             processes: Mutex::default(),
+            outputs: Mutex::new(Some(Vec::new())),
             threads: Mutex::default(),
             started: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
@@ -273,9 +277,25 @@ impl Shared {
         }
     }
 
-    /// Removes a process that was reaped.
+    /// Removes a process that was reaped. What it wrote may not be passed on yet.
     pub(super) fn remove_process(&self, process: &Arc<Process>) {
         lock(&self.processes).retain(|other| !Arc::ptr_eq(other, process));
+        if let Some(outputs) = &mut *lock(&self.outputs) {
+            outputs.retain(|output| !output.is_over());
+            outputs.extend(process.rest_of_output());
+        }
+    }
+
+    /// Waits until what workers wrote that have ended is passed on, unless nobody is to wait for that.
+    pub(super) fn finish_output(&self) {
+        let outputs = lock(&self.outputs).clone().unwrap_or_default();
+        outputs.iter().for_each(|output| output.wait());
+    }
+
+    /// Lets nobody wait until what workers wrote is passed on.
+    pub(super) fn leave_output(&self) {
+        let outputs = lock(&self.outputs).take().unwrap_or_default();
+        outputs.iter().for_each(|output| output.leave());
     }
 
     /// Sends every process this signal, and kills those that are being started.

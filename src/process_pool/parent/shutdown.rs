@@ -43,6 +43,8 @@ pub(in crate::process_pool) fn kill(shared: &Arc<Shared>, site: Site) -> Shutdow
     }
     let start = Start::now(shared);
     let failed = end_now(shared, Signal::KILL);
+    // It depends on whoever reads the program's streams.
+    shared.leave_output();
     start.report(shared, failed, Some(wait(shared, Limit::None, Failure::Value, site)))
 }
 
@@ -89,8 +91,8 @@ pub(in crate::process_pool) fn drop_pool(shared: &Arc<Shared>) {
     }
 }
 
-/// Waits until the last worker is gone, and, without a limit, until the supervisors' threads are gone and the callbacks
-/// have run. The callbacks may wait for whoever waits here.
+/// Waits until the last worker is gone, and, without a limit, until the supervisors' threads are gone, the callbacks
+/// have run, and what the workers wrote is passed on. The callbacks may wait for whoever waits here.
 fn wait(shared: &Shared, limit: Limit, failure: Failure, site: Site) -> Result<(), WaitError> {
     if supervises(shared) {
         // It would wait for itself.
@@ -102,6 +104,7 @@ fn wait(shared: &Shared, limit: Limit, failure: Failure, site: Site) -> Result<(
         if let Some(callbacks) = shared.callbacks() {
             callbacks.end(failure, site)?;
         }
+        shared.finish_output();
     }
     Ok(())
 }

@@ -13,12 +13,14 @@ use tracing::subscriber::Interest;
 use tracing_core::callsite::DefaultCallsite;
 
 use crate::primitive::quiet::{Mutex, PoisonError};
-use crate::process_pool::wire::trace::Source;
+use crate::process_pool::wire::trace::{Source, Text};
 
 /// The maximum length of the texts of a place, and of those of all places together, in bytes. There is none beyond that: they stay in
 /// memory, and a worker that is damaged may say anything.
 const MAX_LENGTH: usize = 16 << 10;
 const MAX_LENGTHS: usize = 16 << 20;
+/// As many fields as a place has at most: each has a name.
+pub(super) const MAX_FIELDS: usize = MAX_LENGTH / size_of::<Text>();
 
 /// What a place is known by: its address, so it has a size.
 struct Place {

@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
 
 /// Text: of the program where it is written, on the heap where it is read.
-type Text = Cow<'static, str>;
+pub(in crate::process_pool) type Text = Cow<'static, str>;
 
 /// The place of a span or an event in the program.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Hash, Debug)]
@@ -38,15 +38,34 @@ pub(in crate::process_pool) enum Value {
 }
 
 /// Values, each with the place of its field among those of the source.
-pub(in crate::process_pool) type Values = Vec<(u8, Value)>;
+pub(in crate::process_pool) type Values = Vec<(u16, Value)>;
 
 /// What the subscriber of a worker hears.
 #[derive(Serialize, Deserialize, Debug)]
 pub(in crate::process_pool) enum Heard {
-    Span { id: u64, parent: Option<u64>, source: Source, values: Values },
-    Values { id: u64, values: Values },
-    Closed { id: u64 },
-    Event { parent: Option<u64>, source: Source, values: Values },
+    Span {
+        id: u64,
+        parent: Option<u64>,
+        source: Source,
+        values: Values,
+    },
+    Values {
+        id: u64,
+        values: Values,
+    },
+    /// One span of the task follows from another.
+    Follows {
+        id: u64,
+        from: u64,
+    },
+    Closed {
+        id: u64,
+    },
+    Event {
+        parent: Option<u64>,
+        source: Source,
+        values: Values,
+    },
 }
 
 /// The levels by their numbers, from 1 on. 0 is none.

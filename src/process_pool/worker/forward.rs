@@ -147,7 +147,11 @@ mod on {
             tell(&task, &Heard::Values { id: span.into_u64(), values: values.0 });
         }
 
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn record_follows_from(&self, span: &Id, follows: &Id) {
+            let [id, from] = [span, follows].map(Id::into_u64);
+            let Some(task) = here().filter(|task| self.is_of(id, task) && self.is_of(from, task)) else { return };
+            tell(&task, &Heard::Follows { id, from });
+        }
 
         fn event(&self, event: &Event<'_>) {
             let Some(task) = here() else { return };
@@ -208,8 +212,10 @@ mod on {
 
     impl Seen {
         fn add(&mut self, field: &Field, value: Value) {
-            // There are 32 at most.
-            self.0.push((field.index() as u8, value));
+            // A place with more of them is too long for the parent.
+            if let Ok(place) = field.index().try_into() {
+                self.0.push((place, value));
+            }
         }
     }
 

@@ -26,7 +26,7 @@ use rustix::process::{
 
 use super::exit::Ending;
 use super::options::Environment;
-use super::output::Output;
+use super::output::{Output, Tail};
 use super::program::OWN;
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError};
@@ -76,6 +76,10 @@ pub(in crate::process_pool::parent) struct Process {
 
 impl Process {
     /// Starts a worker and returns the parent's end of its stream.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses the process, or something that it needs: a socket, or a thread for what it writes.
     pub(in crate::process_pool::parent) fn start(program: &Program) -> io::Result<(Self, UnixStream)> {
         let window = Window::open();
         let (ours, theirs) = UnixStream::pair()?;
@@ -102,7 +106,8 @@ impl Process {
         drop(command);
         let pid = Pid::from_child(&child);
         let descriptor = descriptor_of(pid).map(Arc::new);
-        let output = Output::follow(&mut child, descriptor.as_ref());
+        let followed = Output::follow(&mut child, descriptor.as_ref());
+        let (output, refused) = followed.map_or_else(|error| (Output::default(), Some(error)), |output| (output, None));
         let may_be_hidden = window.saw_a_fork();
         let process = Self {
             pid,
@@ -114,6 +119,11 @@ impl Process {
             was_killed_here: AtomicBool::new(false),
             cpu_time: OnceLock::new(),
         };
+        if let Some(error) = refused {
+            // Whatever its tasks wrote would fail.
+            process.reap();
+            return Err(error);
+        }
         Ok((process, ours))
     }
 
@@ -312,6 +322,11 @@ impl Process {
                 Ok(None) | Err(_) => return has_reaped_it,
             }
         }
+    }
+
+    /// Returns what it wrote to the standard streams that are captured, and what is not passed on yet.
+    pub(in crate::process_pool::parent) fn rest_of_output(&self) -> impl Iterator<Item = Arc<Tail>> {
+        self.output.rest()
     }
 
     /// Returns the last lines that it wrote to the standard streams that are captured.
