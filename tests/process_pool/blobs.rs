@@ -485,6 +485,39 @@ fn blobs_of_one_length_are_not_taken_for_each_other_and_a_worker_keeps_few_of_th
     });
 }
 
+/// A task: whether one of the standard streams is the memory of a blob, while it has one that came and one that it makes.
+fn has_blob_for_stream(came: Blob) -> (bool, Blob) {
+    let mut made = BlobMut::new(came.len()).expect("memory");
+    made.copy_from_slice(&came);
+    println!("a line that is not for a blob");
+    let is_blob = |number: i32| {
+        fs::read_link(format!("/proc/self/fd/{number}")).is_ok_and(|to| to.to_string_lossy().contains("bowline-blob"))
+    };
+    ((0..3).any(is_blob), made.seal().expect("sealed memory"))
+}
+
+/// A task: closes the standard streams of its worker.
+fn close_standard_streams() {
+    for number in 0..3 {
+        // SAFETY:
+        // - nothing of this process reads from it or counts on writing to it.
+        unsafe { libc::close(number) };
+    }
+}
+
+#[test]
+fn no_blob_takes_the_place_of_a_standard_stream() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        pool.submit(close_standard_streams, ()).result().unwrap();
+        for len in [8, 5000] {
+            let (has_one, same) = pool.submit(has_blob_for_stream, (blob(len),)).result().unwrap();
+            assert!(!has_one);
+            assert_eq!(check(same), len);
+        }
+    });
+}
+
 #[test]
 fn a_worker_unmaps_what_it_keeps_whatever_it_has_done_last() {
     within(LIMIT, || {
