@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use bowline::process_pool::{Blob, BlobMut, SharedVec, SharedVecMut};
 use bowline::{Json, TaskError};
@@ -515,6 +517,26 @@ fn no_blob_takes_the_place_of_a_standard_stream() {
             assert!(!has_one);
             assert_eq!(check(same), len);
         }
+    });
+}
+
+/// A task: another thread drops the blob when the worker has looked for the last time at what it keeps.
+fn drop_late(blob: Blob) -> u32 {
+    let drop_it = move || {
+        thread::sleep(Duration::from_millis(2500));
+        drop(blob);
+    };
+    thread::spawn(drop_it);
+    pid()
+}
+
+#[test]
+fn a_blob_that_a_thread_of_an_idle_worker_drops_is_unmapped() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let worker = pool.submit(drop_late, (blob(8 * MIB),)).result().unwrap();
+        assert_eq!(mapped(worker), 1);
+        wait_until(|| mapped(worker) == 0);
     });
 }
 
