@@ -5,7 +5,10 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use bowline::process_pool::{Blob, BlobMut, SharedVec, SharedVecMut};
 use bowline::{Json, TaskError};
@@ -482,6 +485,103 @@ fn blobs_of_one_length_are_not_taken_for_each_other_and_a_worker_keeps_few_of_th
         }
         wait_until(|| mapped(worker) == 0);
         assert_eq!(pool.submit(check, (blob(MIB),)).result().unwrap(), MIB);
+    });
+}
+
+/// A task: another thread drops the blob when the worker has looked for the last time at what it keeps.
+fn drop_late(blob: Blob) -> u32 {
+    let drop_it = move || {
+        thread::sleep(Duration::from_millis(2500));
+        drop(blob);
+    };
+    thread::spawn(drop_it);
+    pid()
+}
+
+#[test]
+fn a_blob_that_a_thread_of_an_idle_worker_drops_is_unmapped() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        let worker = pool.submit(drop_late, (blob(8 * MIB),)).result().unwrap();
+        assert_eq!(mapped(worker), 1);
+        wait_until(|| mapped(worker) == 0);
+    });
+}
+
+/// How many bytes of memory the unsealed blob of a process takes, if it has one.
+fn taken(process: u32) -> u64 {
+    let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("a process").flatten();
+    let is_blob = |path: &PathBuf| fs::read_link(path).is_ok_and(|to| to.to_string_lossy().contains("bowline-blob"));
+    let blobs = descriptors.map(|entry| entry.path()).filter(is_blob);
+    blobs.filter_map(|path| fs::metadata(path).ok()).map(|file| 512 * file.blocks()).sum()
+}
+
+#[test]
+fn a_blob_for_which_a_worker_has_no_addresses_takes_no_memory() {
+    within(LIMIT, || {
+        let pool = builder(1).worker_address_space(400 << 20).build().unwrap();
+        let make = |len: usize| BlobMut::new(len).map(|blob| blob.len()).map_err(|error| error.to_string());
+        assert_eq!(pool.submit(make, (MIB,)).result().unwrap(), Ok(MIB));
+        let worker = pool.submit(pid, ()).result().unwrap();
+        let future = pool.submit(make, (2048 * MIB,));
+        let mut most = 0;
+        while !future.done() {
+            most = most.max(taken(worker));
+        }
+        assert!(future.result().unwrap().is_err());
+        assert_eq!(most, 0, "bytes were taken");
+    });
+}
+
+#[test]
+fn a_blob_that_is_not_sealed_yet_can_not_be_shortened() {
+    alone(|| {
+        let mut unsealed = BlobMut::new(3 * MIB).unwrap();
+        unsealed.fill(7);
+        let mut found = 0;
+        for entry in fs::read_dir("/proc/self/fd").expect("Linux").flatten() {
+            if fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().contains("bowline-blob")) {
+                let file = fs::OpenOptions::new().write(true).open(entry.path()).expect("its memory");
+                assert!(file.set_len(0).is_err() && file.set_len(4 << 20).is_err());
+                found += 1;
+            }
+        }
+        assert_eq!(found, 1);
+        let sealed = unsealed.seal().unwrap();
+        assert!(sealed.len() == 3 * MIB && sealed.iter().all(|&byte| byte == 7));
+    });
+}
+
+/// A task: whether one of the standard streams is the memory of a blob, while it has one that came and one that it makes.
+fn has_blob_for_stream(came: Blob) -> (bool, Blob) {
+    let mut made = BlobMut::new(came.len()).expect("memory");
+    made.copy_from_slice(&came);
+    println!("a line that is not for a blob");
+    let is_blob = |number: i32| {
+        fs::read_link(format!("/proc/self/fd/{number}")).is_ok_and(|to| to.to_string_lossy().contains("bowline-blob"))
+    };
+    ((0..3).any(is_blob), made.seal().expect("sealed memory"))
+}
+
+/// A task: closes the standard streams of its worker.
+fn close_standard_streams() {
+    for number in 0..3 {
+        // SAFETY:
+        // - nothing of this process reads from it or counts on writing to it.
+        unsafe { libc::close(number) };
+    }
+}
+
+#[test]
+fn no_blob_takes_the_place_of_a_standard_stream() {
+    within(LIMIT, || {
+        let pool = pool_of(1);
+        pool.submit(close_standard_streams, ()).result().unwrap();
+        for len in [8, 5000] {
+            let (has_one, same) = pool.submit(has_blob_for_stream, (blob(len),)).result().unwrap();
+            assert!(!has_one);
+            assert_eq!(check(same), len);
+        }
     });
 }
 

@@ -38,7 +38,7 @@ pub(in crate::process_pool) type Thunk =
 fn read_arguments<A: DeserializeOwned>(mut message: Message<'_>) -> Result<A, CallFailure> {
     let came = message.take_descriptors();
     let failure = if came.is_ok() { CallFailure::Decode } else { CallFailure::WithoutBlobs };
-    let mut attached = Attached::new(came.map_err(LostDescriptors::text));
+    let mut attached = Attached::of_parent(came.map_err(LostDescriptors::text));
     let bytes = Call::arguments(message.payload());
     caught(|| codec::decode_with::<A>(bytes, &mut attached))?.map_err(failure)
 }

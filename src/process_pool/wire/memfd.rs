@@ -1,10 +1,10 @@
 //! Memory without a name, behind a descriptor that another process can be given.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use crate::primitive::without_write_signals;
 
@@ -16,10 +16,28 @@ pub(super) fn create(name: &str) -> io::Result<OwnedFd> {
         Err(Errno::INVAL) => memfd_create(name, FLAGS),
         created => created,
     };
-    created.map_err(|error| match error {
+    created.and_then(above_standard).map_err(|error| match error {
         Errno::NOSYS => io::Error::new(io::ErrorKind::Unsupported, "this kernel has no `memfd_create`"),
         error => error.into(),
     })
+}
+
+/// The first number that is not that of standard input, standard output or standard error.
+const FIRST_OTHER: i32 = 3;
+
+/// Returns the descriptor, or another one for the same file if it has the number of standard input, standard output or
+/// standard error. Such a number is free in a process that has closed it; others go on writing to it, as `println!`
+/// does.
+///
+/// # Errors
+///
+/// This process can have no more descriptors. This one is closed.
+#[inline]
+pub(super) fn above_standard(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {
+    if descriptor.as_raw_fd() >= FIRST_OTHER {
+        return Ok(descriptor);
+    }
+    fcntl_dupfd_cloexec(&descriptor, FIRST_OTHER)
 }
 
 /// Gives the memory its length. `what` it is for is named in the error where the process may make no file of this

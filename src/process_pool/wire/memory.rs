@@ -8,7 +8,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::primitive::Ordering::Relaxed;
+use crate::primitive::Ordering::{Relaxed, SeqCst};
 use crate::primitive::quiet::{AtomicBool, Mutex, MutexGuard, PoisonError};
 
 /// For shorter messages nothing is reserved.
@@ -24,7 +24,7 @@ fn promised() -> MutexGuard<'static, usize> {
 }
 
 /// Returns whether there is memory for this many bytes.
-fn is_there(bytes: usize) -> bool {
+pub(super) fn is_there(bytes: usize) -> bool {
     Vec::<u8>::new().try_reserve_exact(bytes.saturating_add(SPARE)).is_ok()
 }
 
@@ -71,6 +71,25 @@ static HAS_KEPT: AtomicBool = AtomicBool::new(false);
 /// Whether buffers are kept at all.
 static KEEPS: AtomicBool = AtomicBool::new(true);
 
+/// Whether this process is a worker without a task: it frees what was kept, and then waits without a limit.
+static IS_IDLE: AtomicBool = AtomicBool::new(false);
+
+/// Notes whether this process is a worker that waits for a task. While it is one, nothing more is kept: what other
+/// threads free then is freed at once.
+#[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nobody serves"))]
+pub(in crate::process_pool) fn note_idle(is_idle: bool) {
+    // ORDERING: SeqCst, as the look at `is_idle`: of a thread that keeps something and the one that notes this, one sees
+    // what the other has stored.
+    IS_IDLE.store(is_idle, SeqCst);
+}
+
+/// Returns whether this process is a worker that waits for a task. Who is about to keep something asks after it has
+/// stored that something may be kept, under the lock by which that is freed.
+pub(super) fn is_idle() -> bool {
+    // ORDERING: SeqCst, see `note_idle`.
+    IS_IDLE.load(SeqCst)
+}
+
 /// Keeps no buffers from now on: the memory of this process is watched.
 #[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nobody watches it"))]
 pub(in crate::process_pool) fn keep_none() {
@@ -80,7 +99,8 @@ pub(in crate::process_pool) fn keep_none() {
 /// Returns whether buffers are kept.
 #[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nothing is sent"))]
 pub(in crate::process_pool) fn has_kept() -> bool {
-    HAS_KEPT.load(Relaxed)
+    // ORDERING: SeqCst, see `note_idle`.
+    HAS_KEPT.load(SeqCst)
 }
 
 /// Returns where a buffer of this capacity is kept.
@@ -102,11 +122,15 @@ fn keep_long(mut buffer: Vec<u8>) {
     if KEEPS.load(Relaxed)
         && let Some(place) = place(buffer.capacity())
     {
-        HAS_KEPT.store(true, Relaxed);
+        // ORDERING: SeqCst, see `note_idle`.
+        HAS_KEPT.store(true, SeqCst);
         buffer.clear();
         // Not waited for: a thread that is not in this fork may have had it.
-        let kept = place.try_lock().map(|mut last| last.replace(buffer));
-        drop(kept);
+        let freed = match place.try_lock() {
+            Ok(mut last) if !is_idle() => last.replace(buffer),
+            _ => Some(buffer),
+        };
+        drop(freed);
     }
 }
 
@@ -118,13 +142,15 @@ pub(in crate::process_pool) fn take_kept(bytes: usize) -> Option<Vec<u8>> {
     take(bytes).or_else(|| take(bytes.saturating_mul(2)))
 }
 
-/// Frees the buffers that are kept.
+/// Frees the buffers that are kept. If another thread has the lock of one, that one stays until the next time.
 #[cfg_attr(any(not(target_os = "linux"), bowline_portable), allow(dead_code, reason = "nothing is sent"))]
 pub(in crate::process_pool) fn forget_kept() {
     HAS_KEPT.store(false, Relaxed);
     for place in &LAST {
-        let kept = place.try_lock().map(|mut last| last.take());
-        drop(kept);
+        match place.try_lock().map(|mut last| last.take()) {
+            Ok(kept) => drop(kept),
+            Err(_) => HAS_KEPT.store(true, Relaxed),
+        }
     }
 }
 
@@ -162,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_buffer_is_kept_for_a_message_that_it_fits() {
+    fn a_long_buffer_is_kept_for_a_message_that_it_fits_and_not_by_a_worker_without_a_task() {
         let long = 3 << 20;
         keep(Vec::with_capacity(100));
         keep(Vec::with_capacity(40 << 20));
@@ -170,6 +196,11 @@ mod tests {
         keep(vec![1; long]);
         assert!(take_kept(long + 1).is_none() && take_kept(2 << 20).is_some_and(|kept| kept.is_empty()));
         assert!(take_kept(2 << 20).is_none(), "once");
+        // Nobody would free it.
+        note_idle(true);
+        keep(vec![1; long]);
+        note_idle(false);
+        assert!(take_kept(long).is_none(), "a worker waits for a task");
     }
 
     #[test]

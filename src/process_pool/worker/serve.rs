@@ -154,7 +154,8 @@ fn serve_on(
             spin_until(|| page.sent() != sent);
         }
         let descriptor = stream.descriptor();
-        if keeps_memory() && is_silent(descriptor) {
+        memory::note_idle(true);
+        while keeps_memory() && is_silent(descriptor) {
             memory::forget_kept();
             forget_mappings();
         }
@@ -162,6 +163,7 @@ fn serve_on(
             // The stream ended without a frame of the kind `Stop`.
             return Err(io::ErrorKind::ConnectionReset.into());
         }
+        memory::note_idle(false);
         if let Some(since) = idle_since.take() {
             pause.note(since.elapsed());
         }

@@ -126,20 +126,27 @@ pub(in crate::process_pool) struct Attached {
     slots: Vec<Slot>,
     /// Why the blobs of the message are not here.
     lost: Option<&'static str>,
+    /// Whether the parent sent them, which is trusted.
+    are_of_parent: bool,
 }
 
 impl Attached {
     pub(in crate::process_pool) const fn none() -> Self {
-        Self { slots: Vec::new(), lost: None }
+        Self { slots: Vec::new(), lost: None, are_of_parent: false }
     }
 
-    /// The descriptors that came, or why they did not.
-    #[cfg_attr(any(not(target_os = "linux"), bowline_portable), expect(dead_code, reason = "nothing comes"))]
+    /// The descriptors that came from a worker, or why they did not.
     pub(in crate::process_pool) fn new(came: Result<Vec<Descriptor>, &'static str>) -> Self {
         match came {
-            Ok(descriptors) => Self { slots: descriptors.into_iter().map(Slot::Closed).collect(), lost: None },
-            Err(lost) => Self { slots: Vec::new(), lost: Some(lost) },
+            Ok(descriptors) => Self { slots: descriptors.into_iter().map(Slot::Closed).collect(), ..Self::none() },
+            Err(lost) => Self { lost: Some(lost), ..Self::none() },
         }
+    }
+
+    /// The descriptors that came from the parent, or why they did not.
+    #[cfg_attr(any(not(target_os = "linux"), bowline_portable), expect(dead_code, reason = "nothing comes"))]
+    pub(in crate::process_pool) fn of_parent(came: Result<Vec<Descriptor>, &'static str>) -> Self {
+        Self { are_of_parent: true, ..Self::new(came) }
     }
 
     /// Returns the blob in this place, which was announced with this length.
@@ -154,7 +161,8 @@ impl Attached {
         let slot = self.slots.get_mut(place).ok_or("a blob is named that did not come with the message")?;
         let blob = match std::mem::replace(slot, Slot::Refused) {
             Slot::Closed(descriptor) => {
-                Blob::of(Sealed::open(descriptor, bytes).map_err(|refusal| refusal.to_string())?)
+                let open = if self.are_of_parent { Sealed::open_of_parent } else { Sealed::open };
+                Blob::of(open(descriptor, bytes).map_err(|refusal| refusal.to_string())?)
             }
             Slot::Open(blob) if blob.len() as u64 == bytes => blob,
             Slot::Open(_) | Slot::Refused => return Err("a blob is named with different lengths".to_owned()),

@@ -25,7 +25,8 @@ const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker
 ///
 /// The memory is sealed: no process can change it any more, and the receiver checks seals and length before it maps the
 /// memory. It has no name, and is freed with the last process that has it, however that ends. A worker keeps up to 32 MiB of the last
-/// blobs mapped, until it has had nothing to do for a second: one that comes again causes no page faults.
+/// blobs mapped, until it has had nothing to do for a second: one that comes again causes no page faults. (One that was sent back
+/// meanwhile may.)
 ///
 /// [`from_bytes`](Self::from_bytes) copies. To make the bytes in place, write to a [`BlobMut`] and
 /// [`seal`](BlobMut::seal) it; for other types than bytes there is [`SharedVec`](crate::process_pool::SharedVec).
@@ -33,7 +34,7 @@ const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker
 /// # Costs
 ///
 /// A blob takes a descriptor in each process that has it, and whole pages of memory. To make one takes some ten system
-/// calls, to receive one about six, and each new page causes a page fault. So bytes that go once to one worker are faster as bytes
+/// calls, to receive one six to eight, and each new page causes a page fault. So bytes that go once to one worker are faster as bytes
 /// (a `serde_bytes::ByteBuf`) up to some 16 MiB; a blob is faster above, or if it is sent again. A clone takes none of these. At
 /// most 253 blobs go with one call or result, of which the same blob and its clones are one; more are an error of the task
 /// ([`Encode`](crate::TaskError::Encode)).
@@ -92,8 +93,8 @@ impl Blob {
     ///
     /// # Errors
     ///
-    /// There is no memory, no descriptor, or a limit of the process is reached (`RLIMIT_FSIZE`, `RLIMIT_AS`); the kernel
-    /// has no sealed memory; or this system is not Linux.
+    /// There is no memory, no descriptor, or a limit of the process is reached (`RLIMIT_FSIZE`, `RLIMIT_AS`,
+    /// `RLIMIT_DATA`); the kernel has no sealed memory; or this system is not Linux.
     pub fn from_bytes(bytes: &[u8]) -> io::Result<Self> {
         Sealed::from_bytes(bytes).map(Self::of)
     }
@@ -209,6 +210,9 @@ pub struct BlobMut {
 
 impl BlobMut {
     /// Makes this many bytes, all zero.
+    ///
+    /// It takes all of its memory at once, after it has asked the system whether there is so much and whether the limits of the
+    /// process allow it: a length that they do not allow takes no memory.
     ///
     /// # Errors
     ///

@@ -6,8 +6,9 @@ use std::collections::VecDeque;
 use memmap2::Mmap;
 use rustix::fs::Stat;
 
-use crate::primitive::Ordering::Relaxed;
+use crate::primitive::Ordering::{Relaxed, SeqCst};
 use crate::primitive::quiet::{AtomicBool, Mutex};
+use crate::process_pool::wire::memory::is_idle;
 
 /// How many bytes are kept, at most.
 const MAX_BYTES: usize = 32 << 20;
@@ -42,7 +43,8 @@ static HAS_SOME: AtomicBool = AtomicBool::new(false);
 
 /// Returns whether some are kept.
 pub(in crate::process_pool) fn has_mappings() -> bool {
-    HAS_SOME.load(Relaxed)
+    // ORDERING: SeqCst, see `memory::note_idle`.
+    HAS_SOME.load(SeqCst)
 }
 
 /// Keeps mappings from now on.
@@ -50,7 +52,7 @@ pub(in crate::process_pool) fn keep_mappings() {
     IS_WORKER.store(true, Relaxed);
 }
 
-/// Unmaps all that are kept.
+/// Unmaps all that are kept. If another thread has their lock, they stay until the next time.
 pub(in crate::process_pool) fn forget_mappings() {
     if let Ok(mut kept) = KEPT.try_lock() {
         kept.clear();
@@ -58,13 +60,19 @@ pub(in crate::process_pool) fn forget_mappings() {
     }
 }
 
-/// Keeps the mapping of a blob that came from the parent, if it is long and not too long, in place of the oldest ones.
+/// Keeps the mapping of a blob that came from the parent, if it is long and not too long, in place of the oldest ones. A
+/// worker without a task keeps no more: it may wait for ever.
 pub(super) fn keep(identity: Identity, map: Mmap) {
     if !IS_WORKER.load(Relaxed) || !(MIN_BYTES..=MAX_BYTES).contains(&map.len()) {
         return;
     }
+    // ORDERING: SeqCst, see `memory::note_idle`.
+    HAS_SOME.store(true, SeqCst);
     // Not waited for: a thread that is not in this fork may have had it.
     let Ok(mut kept) = KEPT.try_lock() else { return };
+    if is_idle() {
+        return;
+    }
     // Of a blob that came again while it was here, one will do.
     kept.retain(|(other, _)| *other != identity);
     let mut bytes: usize = map.len() + kept.iter().map(|(_, map)| map.len()).sum::<usize>();
@@ -74,7 +82,6 @@ pub(super) fn keep(identity: Identity, map: Mmap) {
         bytes -= oldest.len();
     }
     kept.push_back((identity, map));
-    HAS_SOME.store(true, Relaxed);
 }
 
 /// Returns the mapping of this memory, if it was kept.

@@ -1,18 +1,20 @@
 //! Memory that nobody can change any more, whoever has its descriptor.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use memmap2::{Mmap, MmapOptions};
-use rustix::fs::{FallocateFlags, SealFlags};
+use memmap2::{Advice, Mmap, MmapOptions};
+use rustix::fs::{FallocateFlags, SealFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::kept::{self, Identity};
 use super::seal_error::SealError;
 use crate::primitive::without_write_signals;
 use crate::process_pool::wire::memfd;
+use crate::process_pool::wire::memory::is_there;
 use crate::process_pool::wire::own_map::OwnMap;
 
 /// A descriptor that came from another process.
@@ -21,16 +23,25 @@ pub(in crate::process_pool) type Descriptor = OwnedFd;
 /// With these nobody can write to the memory, change its length, or add or remove a seal.
 const SEALS: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
 
+/// With these nobody can change the length of the memory.
+const LENGTH_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
+
 /// What `fstatfs` calls memory with pages of the usual size.
 const TMPFS: u32 = 0x0102_1994;
 
 /// How many bytes of memory are requested at once: a signal interrupts the request, and what it got is lost.
 const STEP: u64 = 4 << 20;
 
-/// Makes memory of this length. The pages come with the first write.
+/// Makes memory that has this length for ever. The pages come with the first write.
 fn memory(bytes: usize) -> io::Result<OwnedFd> {
     let file = memfd::create("bowline-blob")?;
     memfd::set_length(&file, bytes, &format!("a blob of {bytes} bytes"))?;
+    // Any process of this user can open the memory by its place in `/proc`: from now on it can't shorten what this
+    // process maps, and pages behind the end are refused, too.
+    rustix::fs::fcntl_add_seals(&file, LENGTH_SEALS)?;
+    if u64::try_from(rustix::fs::fstat(&file)?.st_size) != Ok(bytes as u64) {
+        return Err(io::Error::other("something else has changed the length of a blob's memory"));
+    }
     Ok(file)
 }
 
@@ -56,29 +67,41 @@ impl Unsealed {
     /// Makes memory, all zero. All of it is there: no later write lacks memory.
     pub(super) fn new(bytes: usize) -> io::Result<Self> {
         let file = memory(bytes)?;
-        if bytes == 0 {
-            return Ok(Self { file, map: None });
+        // Nobody limits what the pages of a file take. So ask first, as for memory of this process, and then for the
+        // addresses: neither takes a page.
+        if bytes as u64 > STEP && !is_there(bytes) {
+            let text = format!("there is no memory for a blob of {bytes} bytes");
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, text));
         }
+        // SAFETY:
+        // - the memory was just made, with this length for ever, and has no name.
+        let unsealed = unsafe { Self::map(file, bytes) }?;
+        unsealed.allocate(bytes)?;
+        Ok(unsealed)
+    }
+
+    /// Gets all pages of the memory, which has this length.
+    fn allocate(&self, bytes: usize) -> io::Result<()> {
         let end = bytes as u64;
         for start in (0..end).step_by(STEP as usize) {
             let step = STEP.min(end - start);
-            let request = || rustix::fs::fallocate(&file, FallocateFlags::empty(), start, step);
+            let request = || rustix::fs::fallocate(&self.file, FallocateFlags::empty(), start, step);
             without_write_signals(|| retry_on_intr(request))?;
         }
-        // SAFETY:
-        // - the memory was just made with this length, and nobody else has its descriptor.
-        unsafe { Self::map(file, bytes) }
+        Ok(())
     }
 
     /// # Safety
     ///
-    /// The memory has this length and no name, it is not mapped, and nobody else has its descriptor.
+    /// The memory has this length, [`LENGTH_SEALS`] and no name, it is not mapped, and nobody else was given its
+    /// descriptor.
     unsafe fn map(file: OwnedFd, bytes: usize) -> io::Result<Self> {
         if bytes == 0 {
             return Ok(Self { file, map: None });
         }
         // SAFETY:
-        // - only this mapping changes the memory. It has this length, and nobody shortens it (caller).
+        // - only this mapping changes the memory. It has this length, and the seals keep everybody from shortening it
+        //   (caller).
         let map = unsafe { MmapOptions::new().len(bytes).map_mut(&file) }?;
         // A process that is forked off this one, on its way to another program for example, would have a mapping that
         // can be written to: the memory could not be sealed meanwhile.
@@ -97,8 +120,8 @@ impl Unsealed {
         drop(map);
         if let Err(error) = seal(&file) {
             // SAFETY:
-            // - it was mapped with this length as memory of this process alone, is not mapped any more, and was not
-            //   sealed.
+            // - it was mapped with this length as memory of this process alone, is not mapped any more, and can still be
+            //   written to. It has the seals that it was made with.
             return Err(SealError::new(error, unsafe { Self::map(file, bytes) }));
         }
         // SAFETY:
@@ -164,34 +187,45 @@ impl Sealed {
         self.file.as_fd()
     }
 
-    /// Maps memory that another process made and says to have this length.
+    /// Maps memory that a worker sent and says to have this length.
     pub(super) fn open(file: Descriptor, bytes: u64) -> Result<Self, Refusal> {
-        let seals = rustix::fs::fcntl_get_seals(&file).map_err(|_| Refusal::NoMemory)?;
-        if !seals.contains(SEALS) {
-            return Err(Refusal::NotSealed);
-        }
-        // A mapping of huge pages would follow other rules.
-        let system = rustix::fs::fstatfs(&file).map_err(Refusal::System)?;
-        if u32::try_from(system.f_type) != Ok(TMPFS) {
-            return Err(Refusal::NoMemory);
-        }
+        let (_, length) = check(&file, bytes)?;
+        // Pages behind the end would count for those that are missing before it. To cut memory off where it ends frees
+        // them, and changes nothing else: the seals do not refuse it, and refuse new ones.
+        rustix::fs::ftruncate(&file, bytes).map_err(Refusal::System)?;
         let stat = rustix::fs::fstat(&file).map_err(Refusal::System)?;
-        let size = stat.st_size;
-        let is_right = u64::try_from(size) == Ok(bytes);
-        let bytes = usize::try_from(bytes).ok().filter(|_| is_right).ok_or(Refusal::Length { size, said: bytes })?;
-        // A look at a page that is not there would make it, at the expense of this process, or be a signal.
-        if i128::from(stat.st_blocks) * 512 < i128::from(size) {
-            return Err(Refusal::Holes);
+        let pages = pages(&stat, length)?;
+        let sealed = Self::open_checked(file, &stat, length)?;
+        if pages.is_gt() {
+            // The last page is a large one, which can't be cut: what is missing before it does not show.
+            sealed.populate().map_err(Refusal::Incomplete)?;
         }
-        let identity = Identity::of(&stat);
+        Ok(sealed)
+    }
+
+    /// Maps memory that the parent sent and says to have this length. The parent has checked it, or made it.
+    pub(super) fn open_of_parent(file: Descriptor, bytes: u64) -> Result<Self, Refusal> {
+        let (stat, length) = check(&file, bytes)?;
+        pages(&stat, length)?;
+        Self::open_checked(file, &stat, length)
+    }
+
+    /// Maps memory with all [`SEALS`] and of this length, or takes the mapping that was kept of it.
+    fn open_checked(file: Descriptor, stat: &Stat, bytes: usize) -> Result<Self, Refusal> {
+        let identity = Identity::of(stat);
         if let Some(map) = kept::take(identity) {
             return Ok(Self { file, map: Some(map), identity: Some(identity) });
         }
         // SAFETY:
-        // - the kernel says that the memory is sealed and of this length; both are for ever.
+        // - the kernel says that the memory is sealed and of this length (`check`); both are for ever.
         let mut sealed = unsafe { Self::map(file, bytes) }.map_err(Refusal::Map)?;
         sealed.identity = Some(identity);
         Ok(sealed)
+    }
+
+    /// Gets all pages of the memory. No later look at it lacks memory.
+    fn populate(&self) -> io::Result<()> {
+        self.map.as_ref().map_or(Ok(()), |map| map.advise(Advice::PopulateRead))
     }
 
     /// # Safety
@@ -228,6 +262,36 @@ impl Deref for Sealed {
     }
 }
 
+/// Checks that this is memory with all [`SEALS`] and of this length. Returns what the kernel says of it, and the length.
+fn check(file: &Descriptor, bytes: u64) -> Result<(Stat, usize), Refusal> {
+    let seals = rustix::fs::fcntl_get_seals(file).map_err(|_| Refusal::NoMemory)?;
+    if !seals.contains(SEALS) {
+        return Err(Refusal::NotSealed);
+    }
+    // A mapping of huge pages would follow other rules.
+    let system = rustix::fs::fstatfs(file).map_err(Refusal::System)?;
+    if u32::try_from(system.f_type) != Ok(TMPFS) {
+        return Err(Refusal::NoMemory);
+    }
+    let stat = rustix::fs::fstat(file).map_err(Refusal::System)?;
+    let size = stat.st_size;
+    let is_right = u64::try_from(size) == Ok(bytes);
+    let bytes = usize::try_from(bytes).ok().filter(|_| is_right).ok_or(Refusal::Length { size, said: bytes })?;
+    Ok((stat, bytes))
+}
+
+/// Compares the pages that memory of this length has with those that it takes.
+///
+/// # Errors
+///
+/// Some are missing: a look at one would make it, at the expense of this process, or be a signal.
+fn pages(stat: &Stat, length: usize) -> Result<Ordering, Refusal> {
+    // The kernel counts blocks of 512 bytes, and all blocks of a page.
+    let taken = i128::from(stat.st_blocks) * 512;
+    let compared = taken.cmp(&(length.next_multiple_of(rustix::param::page_size()) as i128));
+    if compared.is_lt() { Err(Refusal::Holes) } else { Ok(compared) }
+}
+
 /// Why a descriptor of another process is not taken for sealed memory.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -236,6 +300,8 @@ pub(super) enum Refusal {
     NotSealed,
     /// Parts of it were never written.
     Holes,
+    /// Parts of it may be missing, and there is no memory for them, or the kernel can't get them.
+    Incomplete(io::Error),
     Length {
         size: i64,
         said: u64,
@@ -250,6 +316,9 @@ impl fmt::Display for Refusal {
             Self::NoMemory => f.write_str("what came as a blob is not sealed memory"),
             Self::NotSealed => f.write_str("what came as a blob is memory without all its seals: it could change"),
             Self::Holes => f.write_str("what came as a blob is memory of which parts were never written"),
+            Self::Incomplete(error) => {
+                write!(f, "what came as a blob is memory of which parts may be missing, and can't be had: {error}")
+            }
             Self::Length { size, said } => {
                 write!(f, "a blob came with {size} bytes, and {said} were announced")
             }
@@ -263,8 +332,15 @@ impl fmt::Display for Refusal {
 mod tests {
     use super::*;
 
+    /// Memory without seals.
+    fn bare(length: usize) -> OwnedFd {
+        let file = memfd::create("test").expect("memory");
+        memfd::set_length(&file, length, "a test").expect("a length");
+        file
+    }
+
     fn sealed(bytes: &[u8], seals: SealFlags) -> OwnedFd {
-        let file = memory(bytes.len()).expect("memory");
+        let file = bare(bytes.len());
         assert_eq!(rustix::io::write(&file, bytes), Ok(bytes.len()));
         rustix::fs::fcntl_add_seals(&file, seals).expect("seals");
         file
@@ -336,10 +412,74 @@ mod tests {
 
     #[test]
     fn memory_that_was_not_written_is_refused() {
-        let file = memory(1 << 20).expect("memory");
+        let file = bare(1 << 20);
         rustix::io::pwrite(&file, b"some", 4096).expect("written");
         rustix::fs::fcntl_add_seals(&file, SEALS).expect("seals");
         assert!(matches!(Sealed::open(file, 1 << 20), Err(Refusal::Holes)));
+    }
+
+    #[test]
+    fn memory_with_pages_behind_its_end_in_place_of_missing_ones_is_refused() {
+        const LENGTH: usize = (1 << 20) + 5;
+        const FLAGS: FallocateFlags = FallocateFlags::KEEP_SIZE;
+        for first in [0, 4096, 1 << 20] {
+            let file = bare(LENGTH);
+            rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, LENGTH as u64).expect("memory");
+            rustix::fs::fallocate(&file, FLAGS | FallocateFlags::PUNCH_HOLE, first, 8192).expect("a hole");
+            rustix::fs::fallocate(&file, FLAGS, 2 << 20, 1 << 20).expect("memory");
+            rustix::fs::fcntl_add_seals(&file, SEALS).expect("seals");
+            assert!(matches!(Sealed::open(file, LENGTH as u64), Err(Refusal::Holes)), "a hole at {first}");
+        }
+        // Without a hole they do no harm, and are freed.
+        let file = bare(LENGTH);
+        assert_eq!(rustix::io::pwrite(&file, &[7; LENGTH], 0), Ok(LENGTH));
+        rustix::fs::fallocate(&file, FLAGS, 2 << 20, 1 << 20).expect("memory");
+        rustix::fs::fcntl_add_seals(&file, SEALS).expect("seals");
+        let sealed = Sealed::open(file, LENGTH as u64).expect("sealed memory");
+        assert_eq!(*sealed, [7; LENGTH]);
+        let stat = rustix::fs::fstat(&sealed.file).expect("memory");
+        assert!(pages(&stat, LENGTH).is_ok_and(Ordering::is_eq));
+    }
+
+    #[test]
+    fn memory_that_is_populated_has_all_its_pages() {
+        const LENGTH: usize = (1 << 20) + 5;
+        let file = bare(LENGTH);
+        rustix::fs::fcntl_add_seals(&file, SEALS).expect("seals");
+        // SAFETY:
+        // - the memory was just sealed, and has this length.
+        let sealed = unsafe { Sealed::map(file, LENGTH) }.expect("memory");
+        let pages = |sealed: &Sealed| pages(&rustix::fs::fstat(&sealed.file).expect("memory"), LENGTH);
+        assert!(matches!(pages(&sealed), Err(Refusal::Holes)));
+        match sealed.populate() {
+            Ok(()) => assert!(pages(&sealed).is_ok()),
+            // Before Linux 5.14.
+            Err(error) => assert_eq!(error.raw_os_error(), Some(Errno::INVAL.raw_os_error())),
+        }
+    }
+
+    #[test]
+    fn the_length_of_memory_is_fixed_before_it_is_sealed() {
+        let mut unsealed = Unsealed::new(5000).expect("memory");
+        unsealed.fill(7);
+        for length in [0, 1, 4096, 5001, 9000] {
+            assert_eq!(rustix::fs::ftruncate(&unsealed.file, length), Err(Errno::PERM));
+        }
+        let behind = rustix::fs::fallocate(&unsealed.file, FallocateFlags::KEEP_SIZE, 8192, 4096);
+        assert_eq!(behind, Err(Errno::PERM));
+        assert_eq!(*unsealed.seal().expect("sealed memory"), [7; 5000]);
+    }
+
+    #[test]
+    fn more_memory_than_the_system_has_is_refused_before_any_is_taken() {
+        let promises = std::fs::read_to_string("/proc/sys/vm/overcommit_memory").expect("Linux");
+        // Where the system is told to promise everything it can't be asked.
+        if promises.trim() != "1"
+            && let Some(much) = 1_usize.checked_shl(44)
+        {
+            let error = Unsealed::new(much).err().expect("16 TiB are too much");
+            assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+        }
     }
 
     #[test]

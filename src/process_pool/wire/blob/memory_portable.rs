@@ -55,6 +55,10 @@ impl Sealed {
     pub(super) fn open(file: Descriptor, _: u64) -> Result<Self, Refusal> {
         match file.0 {}
     }
+
+    pub(super) fn open_of_parent(file: Descriptor, _: u64) -> Result<Self, Refusal> {
+        match file.0 {}
+    }
 }
 
 impl Deref for Sealed {

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use super::{FrameError, HEADER, sign};
+use crate::process_pool::wire::memfd::above_standard;
 
 /// How often descriptors that are not of memory may come through a stream: whoever closes them may wait for long.
 const MAX_FOREIGN: u32 = 8;
@@ -98,8 +99,14 @@ impl Arrivals {
         self.bytes += bytes as u64;
     }
 
-    /// Adds descriptors that came with the bytes which are [counted](Self::count) next.
+    /// Adds descriptors that came with the bytes which are [counted](Self::count) next. None of them keeps the number of
+    /// a standard stream.
     pub(super) fn add(&mut self, bytes: usize, descriptors: Vec<OwnedFd>, lost: Option<LostDescriptors>) {
+        let moved = descriptors.into_iter().map(above_standard).collect();
+        let (descriptors, lost) = match moved {
+            Ok(descriptors) => (descriptors, lost),
+            Err(_) => (Vec::new(), lost.or(Some(LostDescriptors::NotTaken))),
+        };
         self.foreign += u32::from(lost == Some(LostDescriptors::Foreign));
         let from = self.bytes;
         self.waiting.push_back(Arrival { from, until: from + bytes as u64, descriptors, lost });
