@@ -28,13 +28,6 @@ impl From<&WaitIdStatus> for Ending {
 }
 
 const KILL: i32 = Signal::KILL.as_raw();
-/// Returns how much less a process may have run than a limit of its CPU time that has ended it: the system adds up ticks for the limit, which
-/// meet one process or another, and tells what it has measured. This is three times the standard deviation of 100 ticks a second, of which
-/// every other one meets the process, up to a minute, and more than that beyond.
-fn cpu_time_error(limit: Duration) -> Duration {
-    Duration::from_millis(250) + limit / 50
-}
-
 /// Returns the maximum of the limit of CPU time that a worker inherits, in seconds.
 pub(super) fn max_cpu_seconds() -> Option<u64> {
     getrlimit(Resource::Cpu).maximum
@@ -71,7 +64,7 @@ impl WorkerExit {
 pub(super) struct Evidence<'e> {
     pub(super) limits: &'e Limits,
     pub(super) fate: &'e AtomicU32,
-    /// How long its threads had run, if a limit of that may have ended it, and the system tells.
+    /// How long its threads had run, as its limit counts that, if the limit may have ended it, and the system tells.
     pub(super) cpu_time: Option<Duration>,
     /// The maximum of that limit, in seconds, that it inherited.
     pub(super) max_cpu_seconds: Option<u64>,
@@ -113,11 +106,10 @@ impl Evidence<'_> {
         self.limits.cpu_seconds.map(|seconds| limits::max_cpu_seconds(seconds, self.max_cpu_seconds))
     }
 
-    /// Returns whether the threads of the process may have run for so many seconds, as far as the system tells.
+    /// Returns whether the threads of the process had run for so many seconds, as far as the system tells.
     fn has_run_for(&self, seconds: Option<u64>) -> bool {
-        seconds
-            .map(Duration::from_secs)
-            .is_some_and(|limit| self.cpu_time.is_none_or(|time| time.saturating_add(cpu_time_error(limit)) >= limit))
+        let limit = seconds.map(Duration::from_secs);
+        limit.is_some_and(|limit| self.cpu_time.is_none_or(|time| time >= limit))
     }
 }
 
@@ -143,13 +135,12 @@ mod tests {
         let time = |millis| Some(Duration::from_millis(millis));
         for (limits, word, cpu_time, was_killed_here, number, expected) in [
             (&limits, 0, None, false, libc::SIGXCPU, Some(cpu)),
-            (&limits, 0, time(1900), false, libc::SIGXCPU, Some(cpu)),
+            (&limits, 0, time(2000), false, libc::SIGXCPU, Some(cpu)),
             // The task's own.
-            (&limits, 0, time(1500), false, libc::SIGXCPU, None),
+            (&limits, 0, time(1999), false, libc::SIGXCPU, None),
             (&none, 0, None, false, libc::SIGXCPU, None),
             (&limits, 0, time(3000), false, KILL, Some(cpu)),
-            (&limits, 0, time(2900), false, KILL, Some(cpu)),
-            (&limits, 0, time(2500), false, KILL, None),
+            (&limits, 0, time(2999), false, KILL, None),
             (&limits, 0, None, false, KILL, None),
             (&limits, 0, time(3000), true, KILL, None),
             (&none, 0, time(3000), false, KILL, None),
