@@ -204,10 +204,14 @@ fn no_worker_is_left_as_a_zombie_however_it_ended() {
 
 /// Starts a process that leads a group, with this number. `None` if the system lets nobody choose, or somebody else has it.
 fn process_with_number(number: u32) -> Option<Child> {
+    const LAST: &str = "/proc/sys/kernel/ns_last_pid";
     for _ in 0..100 {
-        // Whoever starts a process at the same time gets in between.
-        std::fs::write("/proc/sys/kernel/ns_last_pid", (number - 1).to_string()).ok()?;
+        // Whoever starts a process at the same time gets in between, and perhaps a number that somebody takes for that of a process which
+        // is gone: so the next ones get those that they would have got.
+        let last = std::fs::read_to_string(LAST).ok()?;
+        std::fs::write(LAST, (number - 1).to_string()).ok()?;
         let mut child = sleep_command().process_group(0).spawn().expect("a process");
+        std::fs::write(LAST, last.trim()).expect("as before");
         if child.id() == number {
             return Some(child);
         }

@@ -121,7 +121,7 @@ fn a_result_that_borrows_is_dropped_before_the_scope_ends() {
         }
     }
     within(LIMIT, || {
-        let (dropped, gate) = (AtomicUsize::new(0), Gate::default());
+        let (dropped, gate, nobody_has_it) = (AtomicUsize::new(0), Gate::default(), Gate::default());
         let opener = thread::spawn({
             let gate = gate.clone();
             move || {
@@ -133,7 +133,11 @@ fn a_result_that_borrows_is_dropped_before_the_scope_ends() {
             let ends = spawn_named(outer, "ends a scope of results", || {
                 thread::scope(|s| {
                     // Nobody takes it, so that the thread itself drops it, and the scope waits for that.
-                    drop(s.spawn(|| Borrows(&dropped, gate.clone())));
+                    drop(s.spawn(|| {
+                        nobody_has_it.pass();
+                        Borrows(&dropped, gate.clone())
+                    }));
+                    nobody_has_it.open();
                 });
                 dropped.load(SeqCst)
             });
