@@ -17,7 +17,7 @@ use bowline::{ProcessPoolExecutor, TaskError};
 
 use crate::support::processes::kill;
 use crate::support::workers::{Held, builder, lost, only_worker};
-use crate::support::{LIMIT, skipped, within};
+use crate::support::{LIMIT, alone, skipped, within};
 
 const GIB: usize = 1 << 30;
 
@@ -95,7 +95,7 @@ fn a_limit_that_refuses_a_stack_its_growth_is_named() {
     if !getrlimit(Resource::Stack).current.is_some_and(|limit| (8 << 20..1 << 30).contains(&limit)) {
         return skipped("the stack may be too small for this, or take all memory");
     }
-    within(LIMIT, || {
+    alone(|| {
         let unlimited = builder(1).build().unwrap();
         assert!(unlimited.submit(dive, (deep,)).result().unwrap() > 0);
         // The task has less left than this, whatever the C library has reserved by then.
