@@ -255,7 +255,7 @@ impl ProcessPoolExecutor {
     ///
     /// It waits until the system has ended the processes, and then for the callbacks, those that hear progress included, as
     /// [`shutdown`](Self::shutdown) does. Both waits are in the wait-for graph. It does not wait until what the workers wrote
-    /// to [captured](ProcessPoolBuilder::capture_stdout) streams is passed on, and whoever waits for that goes on.
+    /// to [captured](ProcessPoolBuilder::capture_stdout) streams is passed on, and ends such a wait of another handle.
     ///
     /// # Examples
     ///

@@ -206,8 +206,8 @@ fn no_worker_is_left_as_a_zombie_however_it_ended() {
 fn process_with_number(number: u32) -> Option<Child> {
     const LAST: &str = "/proc/sys/kernel/ns_last_pid";
     for _ in 0..100 {
-        // Whoever starts a process at the same time gets in between, and perhaps a number that somebody takes for that of a process which
-        // is gone: so the next ones get those that they would have got.
+        // A process that another test starts at the same time may take the number. The counter is put back, so that later processes
+        // do not get numbers that other tests have just seen end.
         let last = std::fs::read_to_string(LAST).ok()?;
         std::fs::write(LAST, (number - 1).to_string()).ok()?;
         let mut child = sleep_command().process_group(0).spawn().expect("a process");

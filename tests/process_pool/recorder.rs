@@ -3,14 +3,14 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_core::span::Current;
+
+use crate::support::fields::Text;
 
 #[derive(Default)]
 pub(super) struct Heard {
@@ -35,14 +35,6 @@ pub(super) struct Recorder {
 
 thread_local! {
     static INSIDE: std::cell::RefCell<Vec<u64>> = const { std::cell::RefCell::new(Vec::new()) };
-}
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0 += &format!(" {}={value:?}", field.name());
-    }
 }
 
 impl Recorder {

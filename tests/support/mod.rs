@@ -10,6 +10,8 @@ pub(crate) mod contract;
 pub(crate) mod deadlocks;
 #[cfg(target_os = "linux")]
 pub(crate) mod descriptors;
+#[cfg(feature = "tracing")]
+pub(crate) mod fields;
 pub(crate) mod folder;
 #[cfg(unix)]
 pub(crate) mod foreign;

@@ -2,14 +2,13 @@
 //!
 //! A process has one global subscriber: each test runs alone.
 
-use std::fmt;
 use std::sync::{Once, OnceLock};
 
 use bowline::{Lock, ThreadPoolExecutor};
-use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
+use crate::support::fields::Text;
 use crate::support::{LIMIT, alone, within};
 
 /// Notes every event, and the names of spans, under tracked locks: where another thread may be.
@@ -25,14 +24,6 @@ struct ToRecorder;
 
 thread_local! {
     static INSIDE: std::cell::RefCell<Vec<u64>> = const { std::cell::RefCell::new(Vec::new()) };
-}
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0 += &format!(" {}={value:?}", field.name());
-    }
 }
 
 impl Subscriber for ToRecorder {

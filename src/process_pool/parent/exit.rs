@@ -3,8 +3,7 @@
 use crate::task::error::{LossReason, WorkerExit};
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
-use rustix::process::{Signal, WaitIdStatus};
+use rustix::process::{Resource, Signal, WaitIdStatus, getrlimit};
 
 use super::oom::OomKills;
 use crate::primitive::Ordering::Relaxed;
@@ -28,8 +27,9 @@ impl From<&WaitIdStatus> for Ending {
 }
 
 const KILL: i32 = Signal::KILL.as_raw();
-/// Returns the maximum of the limit of CPU time that a worker inherits, in seconds.
-pub(super) fn max_cpu_seconds() -> Option<u64> {
+
+/// Returns the maximum of the limit of CPU time that a worker inherits from this process, in seconds.
+pub(super) fn inherited_cpu_seconds() -> Option<u64> {
     getrlimit(Resource::Cpu).maximum
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Evidence<'e> {
     /// How long its threads had run, as its limit counts that, if the limit may have ended it, and the system tells.
     pub(super) cpu_time: Option<Duration>,
     /// The maximum of that limit, in seconds, that it inherited.
-    pub(super) max_cpu_seconds: Option<u64>,
+    pub(super) inherited_cpu_seconds: Option<u64>,
     /// This process sent it SIGKILL.
     pub(super) was_killed_here: bool,
     /// What the system had counted when it was up.
@@ -103,7 +103,7 @@ impl Evidence<'_> {
 
     /// Returns the CPU time at which the system sends SIGKILL, in seconds.
     fn hard_cpu_limit(&self) -> Option<u64> {
-        self.limits.cpu_seconds.map(|seconds| limits::max_cpu_seconds(seconds, self.max_cpu_seconds))
+        self.limits.cpu_seconds.map(|seconds| limits::max_cpu_seconds(seconds, self.inherited_cpu_seconds))
     }
 
     /// Returns whether the threads of the process had run for so many seconds, as far as the system tells.
@@ -150,10 +150,11 @@ mod tests {
             (&limits, ALLOCATION_FAILED, None, false, libc::SIGSEGV, None),
         ] {
             let fate = &AtomicU32::new(word);
-            let evidence = Evidence { limits, fate, cpu_time, max_cpu_seconds: None, was_killed_here, oom_kills: None };
+            let evidence =
+                Evidence { limits, fate, cpu_time, inherited_cpu_seconds: None, was_killed_here, oom_kills: None };
             assert_eq!(evidence.reason(&signal(number)), expected, "{number} {word} {cpu_time:?}");
             assert_eq!(evidence.reason(&WorkerExit::Code(1)), None);
-            let evidence = Evidence { max_cpu_seconds: Some(2), ..evidence };
+            let evidence = Evidence { inherited_cpu_seconds: Some(2), ..evidence };
             let at_once = number == KILL && !was_killed_here && limits.cpu_seconds.is_some() && cpu_time.is_some();
             let expected = if at_once { Some(cpu) } else { expected };
             assert_eq!(evidence.reason(&signal(number)), expected, "without a signal before: {number} {cpu_time:?}");
@@ -161,9 +162,15 @@ mod tests {
         for (limits, word, expected) in
             [(&limits, STACK_REFUSED, Some(space)), (&limits, STACK_OVERFLOW, None), (&none, STACK_REFUSED, None)]
         {
-            let (fate, max_cpu_seconds) = (&AtomicU32::new(word), None);
-            let evidence =
-                Evidence { limits, fate, cpu_time: None, max_cpu_seconds, was_killed_here: false, oom_kills: None };
+            let (fate, inherited_cpu_seconds) = (&AtomicU32::new(word), None);
+            let evidence = Evidence {
+                limits,
+                fate,
+                cpu_time: None,
+                inherited_cpu_seconds,
+                was_killed_here: false,
+                oom_kills: None,
+            };
             assert_eq!(evidence.reason(&WorkerExit::StackOverflow), expected, "{word}");
         }
     }

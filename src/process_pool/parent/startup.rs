@@ -114,7 +114,7 @@ impl Started {
             limits: &shared.settings.limits,
             fate,
             cpu_time: self.process.cpu_time(),
-            max_cpu_seconds: exit::max_cpu_seconds(),
+            inherited_cpu_seconds: exit::inherited_cpu_seconds(),
             was_killed_here: self.process.was_killed_here(),
             oom_kills: self.oom_kills.as_ref(),
         };

@@ -56,12 +56,12 @@ impl Shared {
         let full = match self.room().try_take() {
             // Nobody makes room in a fork.
             _ if self.is_forked() => Full::Refused(Rejected::Forked),
-            Some(place) => return self.call_in(place, origin, terms, invocation),
+            Some(place) => return self.call_in(|| place, origin, terms, invocation),
             None => self.when_full(origin.made_at()),
         };
         match full {
-            Full::Place(place) => self.call_in(place, origin, terms, invocation),
-            Full::DiscardOldest => self.call_in_oldest(origin, terms, invocation),
+            Full::Place(place) => self.call_in(|| place, origin, terms, invocation),
+            Full::DiscardOldest => self.call_in(|| self.place_of_oldest(origin.made_at()), origin, terms, invocation),
             // The destructors of what is dropped are the user's; the future has the result, or the refusal, all the same.
             Full::RunHere => {
                 panic::contain(|| drop(terms));
@@ -99,7 +99,7 @@ impl Shared {
             Some(limit) => self.room().take(|| limit, origin.made_at()).ok_or(Rejected::Timeout),
         };
         match place.and_then(|place| self.dispatcher.refusal().map_or(Ok(place), Err)) {
-            Ok(place) => Ok(self.call_in(place, origin, terms, invocation)),
+            Ok(place) => Ok(self.call_in(|| place, origin, terms, invocation)),
             Err(reason) => Err(Refused { reason, terms, invocation }),
         }
     }
@@ -117,37 +117,21 @@ impl Shared {
         }
     }
 
+    /// Waits for room in the queue.
     fn wait_for_place(&self, site: Site) -> Place {
         self.room().take(|| Limit::None, site).expect("a wait without a limit ends with room")
     }
 
-    /// Submits a call of `f` as a task, in the place of the oldest one that can be cancelled. For a call that can't be submitted none is.
+    /// Cancels the oldest task that can be cancelled, and returns its place. If there is none, waits for room.
     #[cold]
-    fn call_in_oldest<F, A>(
-        self: &Arc<Self>,
-        origin: Origin,
-        terms: TaskTerms,
-        invocation: Invocation<F, A>,
-    ) -> Future<F::Output>
-    where
-        F: Callable<A>,
-        F::Output: Serialize + DeserializeOwned + Send + 'static,
-        A: Serialize + DeserializeOwned,
-    {
-        let call = invocation.encode(self.settings.max_message_size);
-        let place = match &call {
-            Err(_) => None,
-            Ok(_) => match self.dispatcher.discard_oldest() {
-                Some((place, todo)) => {
-                    self.carry_out(todo);
-                    place
-                }
-                None => self.wait_for_place(origin.made_at()),
-            },
-        };
-        // SAFETY:
-        // - the function is for results of this type.
-        unsafe { self.submit_call::<F, F::Output>(call, call::complete::<F::Output>, origin, (terms, place)) }
+    fn place_of_oldest(self: &Arc<Self>, site: Site) -> Place {
+        match self.dispatcher.discard_oldest() {
+            Some((place, todo)) => {
+                self.carry_out(todo);
+                place
+            }
+            None => self.wait_for_place(site),
+        }
     }
 
     /// Calls `f` on the calling thread, in a context of its own.
@@ -177,9 +161,10 @@ impl Shared {
         &self.dispatcher.room
     }
 
+    /// Submits a call of `f` as a task, in this place, which is not asked for if the call can't be encoded.
     fn call_in<F, A>(
         self: &Arc<Self>,
-        place: Place,
+        place: impl FnOnce() -> Place,
         origin: Origin,
         terms: TaskTerms,
         invocation: Invocation<F, A>,
@@ -190,6 +175,7 @@ impl Shared {
         A: Serialize + DeserializeOwned,
     {
         let call = invocation.encode(self.settings.max_message_size);
+        let place = if call.is_ok() { place() } else { None };
         // SAFETY:
         // - the function is for results of this type.
         unsafe { self.submit_call::<F, F::Output>(call, call::complete::<F::Output>, origin, (terms, place)) }

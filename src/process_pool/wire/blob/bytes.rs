@@ -35,7 +35,7 @@ const WRONG_WAY: &str = "a `Blob` or `SharedVec` can be sent to or from a worker
 ///
 /// A blob takes a descriptor in each process that has it, and whole pages of memory. To make one takes some ten system
 /// calls, to receive one six to eight, and each new page causes a page fault. So bytes that go once to one worker are faster as bytes
-/// (a `serde_bytes::ByteBuf`) up to some 16 MiB; a blob is faster above, or if it is sent again. A clone takes none of these. At
+/// (a `serde_bytes::ByteBuf`) up to some 16 MiB; a blob is faster from 64 MiB on, or from 64 KiB on if it is sent again. A clone takes none of these. At
 /// most 253 blobs go with one call or result, of which the same blob and its clones are one; more are an error of the task
 /// ([`Encode`](crate::TaskError::Encode)).
 ///
