@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::support::folder::{Folder, note, open, pass};
 use crate::support::processes::fork_often;
 use crate::support::workers::{builder, echo, pid, pool_of};
-use crate::support::{LIMIT, wait_until, within};
+use crate::support::{LIMIT, in_fresh_process, stderr, wait_until, within};
 
 /// Says every number below this, and returns their number.
 fn count(to: u64) -> u64 {
@@ -293,6 +293,32 @@ fn a_value_that_can_not_be_sent_is_an_error_and_the_task_goes_on() {
         let error = pool.task(long, ()).on_progress(|_: Vec<u8>| ()).submit().result().unwrap();
         assert!(error.contains("max_message_size"), "{error}");
     });
+}
+
+#[test]
+fn that_values_can_not_be_read_is_said_once_for_each_task() {
+    /// One byte where it is written, two where it is read.
+    #[derive(Serialize, Debug)]
+    struct Longer(u8);
+
+    impl<'de> Deserialize<'de> for Longer {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            <(u8, u8)>::deserialize(deserializer).map(|(first, _)| Self(first))
+        }
+    }
+    fn say() {
+        (0..10).for_each(|n| current_task().expect("a task").progress(Longer(n)).expect("it is sent"));
+    }
+    let run = |name| pool_of(1).task(say, ()).name(name).on_progress(|_: Longer| ()).submit().result().unwrap();
+    let body = || within(LIMIT / 2, || ["first", "second"].into_iter().for_each(run));
+    let Some(output) = in_fresh_process("that_values_can_not_be_read_is_said_once_for_each_task", &[], body) else {
+        return;
+    };
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stderr(&output);
+    for name in ["first", "second"] {
+        assert_eq!(said.matches(&format!("of task '{name}' can't be decoded")).count(), 1, "{said}");
+    }
 }
 
 #[test]
